@@ -1,0 +1,22 @@
+"""What every pretraining run shares."""
+
+default_scope = 'densecl'
+randomness = dict(seed=0)
+env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
+default_hooks = dict(
+    runtime_info=dict(type='DeferredRuntimeInfoHook', interval=10),
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='PretrainCheckpointHook', interval=10, max_keep_ckpts=3),
+    sampler_seed=None,  # PretrainLoop tells the sampler epoch and position
+)
+custom_hooks = [
+    dict(type='MomentumUpdateHook'),
+    dict(type='CollapseHook', interval=50),
+    dict(type='TerminateHook'),
+]
+log_processor = dict(type='PretrainLogProcessor', window_size=50)
+# TensorBoard: --cfg-options visualizer.vis_backends.1.type=TensorboardVisBackend; wandb: WandbVisBackend.
+visualizer = dict(type='mmengine.Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)

@@ -1,0 +1,10 @@
+"""DenseCL, 800 epochs of COCO train2017: ten times ImageNet's learning rate, as released."""
+
+_base_ = [
+    'densecl_resnet50_8xb32-coslr-200e_in1k.py',
+]
+
+train_dataloader = dict(dataset=dict(data_root='data/coco/train2017'))
+optim_wrapper = dict(optimizer=dict(lr=0.3))
+param_scheduler = [dict(type='CosineAnnealingLR', T_max=800, eta_min=0, by_epoch=True)]
+train_cfg = dict(max_epochs=800)

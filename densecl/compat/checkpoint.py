@@ -1,0 +1,105 @@
+"""Checkpoints under torch >= 2.6, which unpickles nothing but named, harmless classes.
+
+mmengine's checkpoints hold its running averages (`HistoryBuffer`) and numpy arrays beside the
+weights.  Exactly the classes needed for those are allowed; anything else stays refused.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def install_safe_globals() -> None:
+    """Allow what mmengine's own checkpoints hold, and nothing more."""
+    add = getattr(torch.serialization, 'add_safe_globals', None)
+    if add is not None:
+        add(safe_globals())
+
+
+def safe_globals() -> list:
+    """Return the classes and functions allowed in a checkpoint, some under older names."""
+    import numpy as np
+
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    allowed: list = [np.ndarray, np.dtype]
+    # numpy 2 renamed numpy.core; files of either version are read by either.
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        allowed.append((multiarray._reconstruct, f'{module}._reconstruct'))
+        allowed.append((multiarray.scalar, f'{module}.scalar'))
+    kinds = ('bool', 'int32', 'int64', 'float32', 'float64')
+    allowed += list({type(np.dtype(kind)) for kind in kinds})
+    try:
+        from mmengine.logging import HistoryBuffer
+    except ImportError:
+        return allowed
+    return [*allowed, HistoryBuffer, (_statistic_of, 'builtins.getattr')]
+
+
+def _statistic_of(owner: Any, name: str) -> Any:
+    """Stand in for ``getattr`` in checkpoints, where only this one use of it is harmless.
+
+    Pickle writes a HistoryBuffer's statistics as ``getattr(HistoryBuffer, 'mean')``. The real
+    ``getattr`` would let a file reach any object of the interpreter.
+    """
+    from mmengine.logging import HistoryBuffer
+
+    if owner is HistoryBuffer and name in HistoryBuffer._statistics_methods:
+        return HistoryBuffer._statistics_methods[name]
+    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr({owner}, {name!r})')
+
+
+def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> Any:
+    """Load a checkpoint without running code that it may hold.
+
+    Args:
+        path: File written by ``torch.save``.
+        map_location: Where its tensors go, as in ``torch.load``.
+
+    Returns:
+        What the file holds, mostly a dict with ``state_dict``.
+
+    Raises:
+        FileNotFoundError: If ``path`` is no file.
+        ValueError: If the file is cut off or no checkpoint.
+        pickle.UnpicklingError: If it needs classes that are not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = 'is a folder' if path.is_dir() else 'does not exist'
+        raise FileNotFoundError(f'checkpoint {path} {what}: give the path of a .pth file')
+    install_safe_globals()
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _explain(path, error) from error
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise ValueError(_unreadable(path, error)) from error
+
+
+def _explain(path: Path, error: pickle.UnpicklingError) -> Exception:
+    """Turn torch's refusal into one that names the file, the class and the way out."""
+    refused = re.search(r'GLOBAL ([\w.]+)', str(error)) or re.search(
+        r'(?:reduce for unrecognized function|but got) (.+)', str(error)
+    )
+    if refused is None:
+        return ValueError(_unreadable(path, error))
+    return pickle.UnpicklingError(
+        f'checkpoint {path} holds {refused[1]}, which could run code while loading and is '
+        'therefore refused. If you trust the file, load it once with torch.load(..., '
+        "weights_only=False) and save {'state_dict': ...} alone to a new file."
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Return the message for a file that is not a whole checkpoint."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        f'checkpoint {path} ({path.stat().st_size} bytes) is cut off or was not written by '
+        f'torch.save: {reason}. Copy or download it again.'
+    )

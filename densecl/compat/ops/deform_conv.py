@@ -1,0 +1,127 @@
+"""Deformable convolution, v1 (Dai et al., ICCV 2017) and v2 (Zhu et al., CVPR 2019)."""
+
+from __future__ import annotations
+
+import torch
+import torchvision  # noqa: F401  registers torch.ops.torchvision
+from torch import Tensor
+
+from ._precision import widen
+
+
+def deform_conv_forward(
+    input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor,
+    **geometry: int,
+) -> None:  # fmt: skip
+    """Fill ``output`` with the convolution sampled at displaced positions.
+
+    Args:
+        input: (B, C, H, W).
+        weight: (D, C / group, kH, kW).
+        offset: (B, 2 * deformable_group * kH * kW, H', W') displacements dy, dx in cells.
+        output: (B, D, H', W'), filled.
+        columns: Unused workspace.
+        ones: Unused workspace.
+        **geometry: kW, kH, dW, dH, padW, padH, dilationW, dilationH, group,
+            deformable_group, im2col_step, as in the compiled operator.
+    """
+    operands = _v1_operands(input, weight, offset)
+    output.copy_(torch.ops.torchvision.deform_conv2d(*operands, *_v1_geometry(geometry), False))
+
+
+def deform_conv_backward_input(
+    input: Tensor, offset: Tensor, grad_output: Tensor, grad_input: Tensor, grad_offset: Tensor,
+    weight: Tensor, columns: Tensor, **geometry: int,
+) -> None:  # fmt: skip
+    """Fill ``grad_input`` and ``grad_offset``; arguments as in `deform_conv_forward`."""
+    grads = _backward(grad_output, _v1_operands(input, weight, offset), _v1_geometry(geometry))
+    grad_input.copy_(grads[0])
+    grad_offset.copy_(grads[2])
+
+
+def deform_conv_backward_parameters(
+    input: Tensor, offset: Tensor, grad_output: Tensor, grad_weight: Tensor, columns: Tensor,
+    ones: Tensor, scale: float = 1.0, **geometry: int,
+) -> None:  # fmt: skip
+    """Add ``scale`` times the gradient to ``grad_weight``; see `deform_conv_forward`."""
+    # The weight's values do not enter its own gradient, only its shape does.
+    operands = _v1_operands(input, torch.zeros_like(grad_weight), offset)
+    grads = _backward(grad_output, operands, _v1_geometry(geometry))
+    grad_weight.add_(grads[1].to(grad_weight.dtype), alpha=scale)
+
+
+def modulated_deform_conv_forward(
+    input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor, offset: Tensor, mask: Tensor,
+    output: Tensor, columns: Tensor, with_bias: bool, **geometry: int,
+) -> None:  # fmt: skip
+    """Fill ``output`` with the displaced and modulated convolution.
+
+    Args:
+        input: (B, C, H, W).
+        weight: (D, C / group, kH, kW).
+        bias: (D,), or empty where not ``with_bias``.
+        ones: Unused workspace.
+        offset: (B, 2 * deformable_group * kH * kW, H', W') displacements dy, dx in cells.
+        mask: (B, deformable_group * kH * kW, H', W') factor of every sample.
+        output: (B, D, H', W'), filled.
+        columns: Unused workspace.
+        with_bias: Whether ``bias`` counts.
+        **geometry: kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h,
+            dilation_w, group, deformable_group, as in the compiled operator.
+    """
+    operands = _v2_operands(input, weight, offset, mask, bias, with_bias)
+    output.copy_(torch.ops.torchvision.deform_conv2d(*operands, *_v2_geometry(geometry), True))
+
+
+def modulated_deform_conv_backward(
+    input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor, offset: Tensor, mask: Tensor,
+    columns: Tensor, grad_input: Tensor, grad_weight: Tensor, grad_bias: Tensor,
+    grad_offset: Tensor, grad_mask: Tensor, grad_output: Tensor, with_bias: bool,
+    **geometry: int,
+) -> None:  # fmt: skip
+    """Fill the five gradients; arguments as in `modulated_deform_conv_forward`."""
+    operands = _v2_operands(input, weight, offset, mask, bias, with_bias)
+    grads = _backward(grad_output, operands, _v2_geometry(geometry), use_mask=True)
+    outputs = [grad_input, grad_weight, grad_offset, grad_mask]
+    if with_bias:
+        outputs.append(grad_bias)
+    for output, grad in zip(outputs, grads, strict=False):
+        output.copy_(grad)
+
+
+def _backward(grad_output, operands, geometry, use_mask: bool = False) -> tuple[Tensor, ...]:
+    """Return the gradients of input, weight, offset, mask and bias."""
+    return torch.ops.torchvision._deform_conv2d_backward(
+        widen(grad_output), *operands, *geometry, use_mask
+    )
+
+
+def _v1_operands(input: Tensor, weight: Tensor, offset: Tensor) -> tuple[Tensor, ...]:
+    """Return input, weight, offset, an unused mask and a bias of zero, in one type."""
+    input, weight = widen(input), widen(weight)
+    return (
+        input, weight, widen(offset), input.new_zeros(len(input), 1), weight.new_zeros(len(weight)),
+    )  # fmt: skip
+
+
+def _v2_operands(input, weight, offset, mask, bias, with_bias: bool) -> tuple[Tensor, ...]:
+    """Return input, weight, offset, mask and bias (zeros without one), in one type."""
+    input, weight = widen(input), widen(weight)
+    bias = widen(bias) if with_bias else weight.new_zeros(len(weight))
+    return input, weight, widen(offset), widen(mask), bias
+
+
+def _v1_geometry(g: dict) -> tuple[int, ...]:
+    """Return stride, padding, dilation (each y, x), groups and offset groups."""
+    return (
+        g['dH'], g['dW'], g['padH'], g['padW'], g['dilationH'], g['dilationW'], g['group'],
+        g['deformable_group'],
+    )  # fmt: skip
+
+
+def _v2_geometry(g: dict) -> tuple[int, ...]:
+    """Return stride, padding, dilation (each y, x), groups and offset groups."""
+    return (
+        g['stride_h'], g['stride_w'], g['pad_h'], g['pad_w'], g['dilation_h'], g['dilation_w'],
+        g['group'], g['deformable_group'],
+    )  # fmt: skip

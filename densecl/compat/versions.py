@@ -1,0 +1,71 @@
+"""Versions this package was tested with, and a warning for others."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import warnings
+from typing import NamedTuple
+
+
+class Range(NamedTuple):
+    """First and last tested version of a distribution, both included."""
+
+    first: str
+    last: str
+
+
+TESTED = {
+    'torch': Range('2.11', '2.14'),
+    'torchvision': Range('0.26', '0.29'),
+    'numpy': Range('1.26', '2.5'),
+    'mmengine': Range('0.10.7', '0.10.7'),
+    'mmcv': Range('2.1.0', '2.1.0'),
+    'mmdet': Range('3.3.0', '3.3.0'),
+    'mmsegmentation': Range('1.2.2', '1.2.2'),
+}
+# mmcv comes under several distribution names; mmcv-lite is the one without compiled code.
+_ALIASES = {'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full')}
+_warned: set[str] = set()
+
+
+def installed_version(name: str) -> str | None:
+    """Return the version of a distribution, or None where it is not installed."""
+    for alias in _ALIASES.get(name, (name,)):
+        try:
+            return importlib.metadata.version(alias)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def in_tested_range(name: str, version: str) -> bool:
+    """Return whether ``version`` lies in the tested range, to the digits the range gives."""
+    first, last = (_digits(bound) for bound in TESTED[name])
+    digits = _digits(version)
+    return first <= digits[: len(first)] and digits[: len(last)] <= last
+
+
+def warn_untested() -> list[str]:
+    """Warn once about every installed distribution outside its tested range.
+
+    Returns:
+        The lines for all of them, warned about now or before.
+    """
+    lines = []
+    for name, (first, last) in TESTED.items():
+        version = installed_version(name)
+        if version is None or in_tested_range(name, version):
+            continue
+        tested = first if first == last else f'{first} to {last}'
+        lines.append(f'densecl is tested with {name} {tested}; {version} is installed')
+        if name not in _warned:
+            _warned.add(name)
+            warnings.warn(lines[-1], stacklevel=3)
+    return lines
+
+
+def _digits(version: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version: 2.11.0+cu128 gives (2, 11, 0)."""
+    match = re.match(r'\d+(?:\.\d+)*', version)
+    return tuple(int(part) for part in match[0].split('.')) if match else ()

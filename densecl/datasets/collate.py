@@ -1,0 +1,18 @@
+"""From samples to the batch that the data preprocessor takes."""
+
+from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
+
+from densecl.registry import FUNCTIONS
+from densecl.structures import PretrainDataSample, Views
+
+
+# also in the root registry: mmengine's loader asks that one, without a scope
+@ROOT_FUNCTIONS.register_module()
+@FUNCTIONS.register_module()
+def collate_views(samples: list[PretrainDataSample]) -> dict:
+    """Collate B samples.
+
+    Returns:
+        ``dict(inputs=Views, data_samples=None)``, images uint8 (B, Hv, Wv, 3).
+    """
+    return dict(inputs=Views.collate(samples), data_samples=None)

@@ -1,0 +1,191 @@
+"""Encoded images of any mode to upright 8-bit RGB.
+
+Ordinary JPEGs take the fast path (OpenCV, 1.6 times the speed of PIL on small photos and equal to it bit for
+bit); everything else goes through PIL, which knows more and notices truncation.
+"""
+
+import functools
+import io
+import logging
+import os
+
+import cv2
+import numpy as np
+from mmengine.logging import print_log
+from PIL import Image
+
+EXIF_ORIENTATION = 0x0112
+
+
+class UnreadableImageError(RuntimeError):
+    """A file that cannot be decoded; the message names it."""
+
+
+def decode_image(
+    data: bytes | str | os.PathLike, name: str | None = None, high_depth: str = 'range'
+) -> np.ndarray:
+    """Decode an image of any mode.
+
+    Grey becomes three equal channels, CMYK becomes RGB, transparency is laid over white, the EXIF
+    orientation is applied, and of several frames or pages the first is taken. Colour profiles are ignored.
+
+    Args:
+        data: the encoded bytes, or a path.
+        name: what to call the image in errors; default the path.
+        high_depth: how more than 8 bits a channel become 8. ``range``: the type's range, i.e. 16-bit
+            values / 257, and floats either in [0, 1] or in [0, 255]. ``stretch``: each image's own
+            minimum to 0 and its maximum to 255, e.g. for 12-bit microscopy or elevation.
+
+    Returns:
+        (H, W, 3) uint8, RGB, contiguous.
+
+    Raises:
+        UnreadableImageError: missing, empty, truncated, not an image, too large, or values out of range.
+    """
+    return decode_scaled(data, None, name, high_depth)[0]
+
+
+def decode_scaled(
+    data: bytes | str | os.PathLike,
+    min_side: int | None,
+    name: str | None = None,
+    high_depth: str = 'range',
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode an image, a large JPEG at 1/2, 1/4 or 1/8 of its size.
+
+    Args:
+        data: the encoded bytes, or a path.
+        min_side: ordinary JPEGs are decoded at the smallest of these scales (an option of the JPEG
+            transform, several times faster) whose short side is still at least this; None: full size.
+        name: as in :func:`decode_image`.
+        high_depth: as in :func:`decode_image`.
+
+    Returns:
+        (H, W, 3) uint8 RGB, and the height and width of the upright image at full size.
+
+    Raises:
+        UnreadableImageError: as in :func:`decode_image`.
+    """
+    if not isinstance(data, bytes):
+        name = name or os.fspath(data)
+    name = name or f'{len(data)} bytes without a name'
+    try:
+        if not isinstance(data, bytes):
+            with open(data, 'rb') as file:
+                data = file.read()
+        return _decode(data, min_side, high_depth)
+    # PIL's decoders raise what they happen to run into: OSError, SyntaxError, struct.error, ...
+    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, EOFError) as error:
+        raise UnreadableImageError(f'cannot read image {name}: {error}') from error
+    except (TypeError, MemoryError, Image.DecompressionBombError, cv2.error) as error:
+        raise UnreadableImageError(
+            f'cannot read image {name}: {type(error).__name__}: {error}'
+        ) from error
+
+
+def _decode(
+    data: bytes, min_side: int | None, high_depth: str
+) -> tuple[np.ndarray, tuple[int, int]]:
+    if not data:
+        raise ValueError('the file is empty')
+    image = _open(data)
+    plain_jpeg = image.format in ('JPEG', 'MPO') and image.mode in ('RGB', 'L')
+    # libjpeg fills what is missing of a truncated file with grey; only PIL says so
+    if plain_jpeg and data.endswith(b'\xff\xd9'):
+        orientation = _orientation(image)
+        pixels = _decode_jpeg(data, _scale(image.size, min_side))
+        if pixels is not None:
+            width, height = image.size if orientation < 5 else image.size[::-1]
+            return _upright(pixels, orientation), (height, width)
+    image.load()
+    orientation = _orientation(image)  # after load: of a TIFF, PIL applies it there
+    pixels = _upright(_to_rgb(image, high_depth), orientation)
+    return pixels, pixels.shape[:2]
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the header only."""
+    try:
+        return Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'{error} Cut it into tiles.') from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # broken EXIF data of a picture that is fine otherwise
+        return 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation, 1..8; other values mean nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = cv2.transpose(pixels)
+    axis = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
+    return pixels if axis is None else cv2.flip(pixels, axis)
+
+
+def _scale(size: tuple[int, int], min_side: int | None) -> int:
+    """By how much a JPEG can be shrunk while it is decoded: 1, 2, 4 or 8."""
+    if min_side is None:
+        return 1
+    return next((s for s in (8, 4, 2) if min(size) // s >= min_side), 1)
+
+
+def _decode_jpeg(data: bytes, scale: int) -> np.ndarray | None:
+    reduced = {
+        1: 0,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | reduced[scale]
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+
+
+def _to_rgb(image: Image.Image, high_depth: str) -> np.ndarray:
+    if image.mode.startswith('I') or image.mode == 'F':
+        grey = _to_8bit(np.asarray(image), high_depth)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert('RGBA')
+        white = Image.new('RGBA', image.size, 'white')
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert('RGB'))
+
+
+def _to_8bit(values: np.ndarray, high_depth: str) -> np.ndarray:
+    """Grey values of more than 8 bits to uint8, see :func:`decode_image`."""
+    whole = values.dtype.kind in 'iu'
+    values = values.astype(np.float32)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if high_depth != 'stretch':
+        low, high = _type_range(low, high, whole)
+    scaled = (values - low) * (255 / max(high - low, 1e-30))
+    return np.rint(np.nan_to_num(scaled, nan=0, posinf=255, neginf=0)).clip(0, 255).astype(np.uint8)
+
+
+def _type_range(low: float, high: float, whole: bool) -> tuple[float, float]:
+    """The values that mean black and white in an image whose values go from ``low`` to ``high``."""
+    limit = 65535 if whole else 255
+    if low < 0 or high > limit:
+        allowed = '0..65535' if whole else '0..1 or 0..255'
+        raise ValueError(
+            f"values from {low:g} to {high:g}, expected {allowed}; high_depth='stretch' takes any"
+        )
+    if whole and 255 < high < 4096:
+        _warn_dark()
+    return 0.0, 1.0 if not whole and high <= 1 else float(limit)
+
+
+@functools.cache
+def _warn_dark() -> None:
+    """Tell once in a process; 12-bit pictures in 16-bit files are common in medicine and microscopy."""
+    print_log(
+        'a 16-bit image has values below 4096 only and comes out almost black; '
+        "if these are 12-bit data, use high_depth='stretch' (said once)",
+        'current',
+        logging.WARNING,
+    )

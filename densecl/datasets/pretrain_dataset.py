@@ -1,0 +1,160 @@
+"""The dataset of pretraining: any source of images, and a pipeline that makes views of them."""
+
+import logging
+import os
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch.utils.data import Dataset, get_worker_info
+
+from densecl.registry import DATASETS, TRANSFORMS
+from densecl.structures import PretrainDataSample
+
+from .decode import UnreadableImageError, decode_scaled
+from .sampler import SampleKey
+from .sources import Source
+
+MAX_TRIES = 20
+
+
+@DATASETS.register_module()
+class PretrainDataset(Dataset):
+    """Images of a source, each made into views by a pipeline.
+
+    What ``dataset[SampleKey(epoch, index)]`` returns depends on (seed, epoch, index) only: not on the
+    process, the worker or what was read before. A plain ``dataset[index]`` is epoch 0.
+
+    Args:
+        data_root: a path or a list of paths, handed to the source.
+        source: config of the source, ``dict(type='Folder')`` if not given.
+        pipeline: transforms ``results -> results``, the last of which returns a PretrainDataSample. The
+            first gets a dict of image (H, W, 3) uint8 RGB, source_size (H, W) of the original (the image
+            is smaller than it after a reduced decode), rng, path, index, label.
+        seed: of the views.
+        on_error: ``raise``, or ``skip``: an unreadable file is named once in the log, marked (see
+            :attr:`unreadable`), and replaced by an image drawn from (seed, epoch, index).
+        decode_min_side: decode large JPEGs at 1/2, 1/4 or 1/8 as long as the short side keeps this many
+            pixels (several times faster); None: always at full size.
+        high_depth: how more than 8 bits become 8, see :func:`densecl.datasets.decode.decode_image`.
+        max_images: use only that many images, evenly spread over the source.
+    """
+
+    def __init__(
+        self,
+        data_root: str | os.PathLike | list,
+        source: dict | None = None,
+        pipeline: list[dict | Callable] | None = None,
+        seed: int = 0,
+        on_error: str = 'raise',
+        decode_min_side: int | None = None,
+        high_depth: str = 'range',
+        max_images: int | None = None,
+    ) -> None:
+        _check_choice('on_error', on_error, ('raise', 'skip'))
+        _check_choice('high_depth', high_depth, ('range', 'stretch'))
+        self.source: Source = DATASETS.build({'type': 'Folder', **(source or {}), 'data_root': data_root})
+        self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline or []]
+        self.seed, self.on_error = seed, on_error
+        self.decode_min_side, self.high_depth = decode_min_side, high_depth
+        self._subset = _spread(max_images, len(self.source))
+        # one byte an image that all workers share
+        self._unreadable = torch.zeros(len(self.source), dtype=torch.uint8)
+        if on_error == 'skip':
+            self._unreadable.share_memory_()
+
+    @property
+    def metainfo(self) -> dict:
+        """Names of the source's classes, if it has any; asked for by mmengine's loops."""
+        names = self.source.class_names
+        return {} if names is None else {'classes': tuple(names)}
+
+    @property
+    def shard_starts(self) -> np.ndarray | None:
+        """The source's shard_starts, in positions of this dataset."""
+        starts = self.source.shard_starts
+        if starts is None or self._subset is None:
+            return starts
+        return np.searchsorted(self._subset, starts)
+
+    @property
+    def shuffle_window(self) -> int | None:
+        """The source's shuffle_window."""
+        return self.source.shuffle_window
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Names of the files found unreadable so far by any worker (``on_error='skip'``)."""
+        return [self.source.load(int(i))[1] for i in self._unreadable.nonzero()]
+
+    def __len__(self) -> int:
+        return len(self.source) if self._subset is None else len(self._subset)
+
+    def __getitem__(self, key: SampleKey | int) -> PretrainDataSample | dict:
+        _one_thread_per_worker()
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f'index {index} is not within the {len(self)} images')
+        results = self._read(epoch, index)
+        results['rng'] = np.random.default_rng((self.seed, epoch, index))
+        path = results['path']
+        for transform in self.transforms:
+            try:
+                results = transform(results)
+            except Exception as error:
+                what = f'{type(transform).__name__} failed on {path}'
+                raise RuntimeError(f'{what}: {type(error).__name__}: {error}') from error
+        return results
+
+    def _read(self, epoch: int, index: int) -> dict:
+        """Image ``index``, or with ``on_error='skip'`` the first readable one of a fixed random series."""
+        replacements = None
+        for _ in range(MAX_TRIES):
+            try:
+                return self._decode(index)
+            except UnreadableImageError as error:
+                if self.on_error == 'raise':
+                    raise
+                self._report(index, error)
+                last = error
+            replacements = replacements or np.random.default_rng((self.seed, epoch, index, 1))
+            index = int(replacements.integers(len(self)))
+        raise UnreadableImageError(
+            f'{MAX_TRIES} images in a row cannot be read; the last: {last}'
+        ) from last
+
+    def _decode(self, index: int) -> dict:
+        position = index if self._subset is None else int(self._subset[index])
+        data, name = self.source.load(position)
+        image, size = decode_scaled(data, self.decode_min_side, name, self.high_depth)
+        label = self.source.label(position)
+        return dict(image=image, source_size=size, path=name, index=index, label=label)
+
+    def _report(self, index: int, error: UnreadableImageError) -> None:
+        position = index if self._subset is None else int(self._subset[index])
+        if not self._unreadable[position]:
+            self._unreadable[position] = 1
+            count = int(self._unreadable.sum())
+            print_log(f'replaced by another ({count} so far): {error}', 'current', logging.WARNING)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f'PretrainDataset: {name} must be one of {choices}, got {value!r}')
+
+
+def _spread(max_images: int | None, count: int) -> np.ndarray | None:
+    """Positions of ``max_images`` of ``count`` images at even distances, or None for all."""
+    if max_images is None or max_images >= count:
+        return None
+    if max_images < 1:
+        raise ValueError(f'PretrainDataset: max_images must be at least 1, got {max_images}')
+    return np.arange(max_images) * count // max_images
+
+
+def _one_thread_per_worker() -> None:
+    """Keep OpenCV from starting threads in every data worker."""
+    if get_worker_info() is not None and cv2.getNumThreads() != 1:
+        cv2.setNumThreads(0)

@@ -1,0 +1,151 @@
+"""What a source of images is, and what the sources share."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+IMAGE_EXTENSIONS = frozenset(
+    'jpg jpeg jpe jfif png bmp dib tif tiff webp gif ppm pgm pbm pnm jp2 j2k avif mpo tga'.split()
+)
+"""Extensions, in lower case and without the dot, of the files that count as images."""
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name ends like an image and is not hidden (``._x.jpg`` of macOS is)."""
+    base = name.rpartition('/')[2]
+    return not base.startswith('.') and base.rpartition('.')[2].lower() in IMAGE_EXTENSIONS
+
+
+class StringTable:
+    """A read-only list of strings in one byte buffer.
+
+    A list of a million Python strings is copied page by page into every forked worker, because reading a
+    string writes its reference count. Two numpy arrays stay shared.
+    """
+
+    def __init__(self, strings: Iterable[str]) -> None:
+        encoded = [os.fsencode(s) for s in strings]
+        self.ends = np.cumsum([len(e) for e in encoded], dtype=np.int64)
+        self.buffer = np.frombuffer(b''.join(encoded), np.uint8)
+
+    @classmethod
+    def from_arrays(cls, buffer: np.ndarray, ends: np.ndarray) -> 'StringTable':
+        """From all bytes, uint8, and the position where each of the strings ends, int64."""
+        table = cls([])
+        table.buffer, table.ends = buffer, ends
+        return table
+
+    @classmethod
+    def concatenate(cls, tables: list['StringTable']) -> 'StringTable':
+        """The strings of several tables in one."""
+        before = np.cumsum([0] + [len(t.buffer) for t in tables])
+        ends = [t.ends + start for t, start in zip(tables, before, strict=False)]
+        return cls.from_arrays(np.concatenate([t.buffer for t in tables]), np.concatenate(ends))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: int) -> str:
+        start = self.ends[index - 1] if index else 0
+        return os.fsdecode(self.buffer[start : self.ends[index]].tobytes())
+
+
+class Source:
+    """N images, each of which can be loaded by its position; the base of all sources.
+
+    A new source defines ``__len__`` and :meth:`load`, and :meth:`label` where it knows labels. It must
+    survive being forked and pickled into data workers: open files when they are first read.
+
+    Attributes:
+        shard_starts: (S + 1,) int64, the position of each shard's first image and finally N, where
+            neighbouring images lie together on disk and are best read in runs; None where any order costs
+            the same. :class:`densecl.datasets.PretrainSampler` shuffles accordingly.
+        shuffle_window: how many images of consecutive shards are shuffled together; None: all.
+        class_names: names of the labels, or None.
+    """
+
+    shard_starts: np.ndarray | None = None
+    shuffle_window: int | None = None
+    class_names: list[str] | None = None
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def load(self, index: int) -> tuple[bytes | str, str]:
+        """The encoded image as bytes, or the path of its file; and the name to call it by."""
+        raise NotImplementedError
+
+    def label(self, index: int) -> int | None:
+        """Class id of an image, or None."""
+        return None
+
+
+class FileSource(Source):
+    """Images that are files of their own.
+
+    Args:
+        paths: their paths.
+        labels: their class ids, or None.
+    """
+
+    def __init__(self, paths: Iterable[str], labels: list[int] | None = None) -> None:
+        self._paths = StringTable(paths)
+        self._labels = None if labels is None else np.asarray(labels, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def load(self, index: int) -> tuple[str, str]:
+        """The path of an image's file, twice."""
+        path = self._paths[index]
+        return path, path
+
+    def label(self, index: int) -> int | None:
+        """Class id of an image, or None."""
+        return None if self._labels is None else int(self._labels[index])
+
+
+def as_list(value: str | os.PathLike | list) -> list[str]:
+    """One path or a list of them, as a list of strings."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [os.path.expanduser(os.fspath(v)) for v in values]
+
+
+def check_folder(path: str | os.PathLike, source: str) -> Path:
+    """``path`` as a Path; an error that says what is wrong unless it is a folder."""
+    (root,) = as_list(path)
+    if os.path.isdir(root):
+        return Path(root)
+    if os.path.exists(root):
+        raise NotADirectoryError(f'{source}: data_root must be a folder, got the file {root}')
+    raise FileNotFoundError(
+        f'{source}: data_root {root} does not exist (working directory: {os.getcwd()})'
+    )
+
+
+def one_folder(data_root: str | os.PathLike | list, source: str) -> Path:
+    """The only folder of ``data_root``."""
+    roots = as_list(data_root)
+    if len(roots) != 1:
+        raise ValueError(f'{source}: data_root must be one folder, got {len(roots)}: {roots}')
+    return check_folder(roots[0], source)
+
+
+def check_files(paths: list[str], source: str, listed_in: str | os.PathLike) -> None:
+    """Raise where listed files do not exist; one directory listing per folder, not one call per file."""
+    known: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in known:
+            known[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in known[folder]:
+            missing.append(path)
+    if missing:
+        raise FileNotFoundError(
+            f'{source}: {len(missing)} of the {len(paths)} images listed in {listed_in} do not exist, '
+            f'the first is {missing[0]}; check data_root, or pass check_files=False together with '
+            "on_error='skip' to go on without them"
+        )

@@ -1,0 +1,84 @@
+"""Folders of images: any tree, and the ImageNet layout."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from densecl.registry import DATASETS
+
+from .base import FileSource, as_list, check_folder, is_image, one_folder
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Paths below ``root``, relative to it, hidden files and folders left out; links are followed once."""
+    seen = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back into the tree
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(s for s in subfolders if not s.startswith('.'))
+        prefix = os.path.relpath(folder, root)
+        for name in names:
+            if not name.startswith('.'):
+                yield name if prefix == '.' else os.path.join(prefix, name)
+
+
+def find_images(root: Path, source: str) -> list[str]:
+    """Images below ``root``, relative to it and sorted; what is left out is logged by extension."""
+    images, others = [], Counter()
+    for path in _walk(root):
+        if is_image(path):
+            images.append(path)
+        else:
+            others[os.path.splitext(path)[1].lower() or 'no extension'] += 1
+    left_out = ', '.join(f'{count} {extension}' for extension, count in others.most_common(5))
+    if not images:
+        raise FileNotFoundError(
+            f'{source}: no image below {root} (other files: {left_out or "none"}); '
+            'densecl.datasets.sources.IMAGE_EXTENSIONS lists what counts as an image'
+        )
+    if others:
+        print_log(f'{source}: {len(images)} images below {root}; not images: {left_out}', 'current')
+    return sorted(images)
+
+
+@DATASETS.register_module()
+class Folder(FileSource):
+    """Every image below one or more folders, sorted by path within each.
+
+    Args:
+        data_root: a folder, or a list of folders.
+    """
+
+    def __init__(self, data_root: str | os.PathLike | list) -> None:
+        roots = [check_folder(root, 'Folder') for root in as_list(data_root)]
+        super().__init__(os.path.join(r, p) for r in roots for p in find_images(r, 'Folder'))
+
+
+@DATASETS.register_module()
+class ImageNet(FileSource):
+    """One folder a class; labels number the sorted class folders.
+
+    Args:
+        data_root: the folder that holds the class folders, e.g. ``imagenet/train``.
+    """
+
+    def __init__(self, data_root: str | os.PathLike) -> None:
+        root = one_folder(data_root, 'ImageNet')
+        images = [p for p in find_images(root, 'ImageNet') if os.sep in p]
+        classes = sorted({p.split(os.sep, 1)[0] for p in images})
+        if not classes:
+            raise ValueError(
+                f"ImageNet: {root} has no class folders; for unsorted photos use source=dict(type='Folder')"
+            )
+        if set(classes) <= {'train', 'val', 'test'}:
+            raise ValueError(f'ImageNet: set data_root to one of {[str(root / c) for c in classes]}')
+        self.class_names = classes
+        ids = {name: i for i, name in enumerate(classes)}
+        labels = [ids[p.split(os.sep, 1)[0]] for p in images]
+        super().__init__((os.path.join(root, p) for p in images), labels)

@@ -1,0 +1,141 @@
+"""Images that a file lists: a plain list, a COCO json, a VOC split."""
+
+import json
+import os
+from pathlib import Path
+
+from densecl.registry import DATASETS
+
+from .base import FileSource, check_files, check_folder, is_image, one_folder
+
+
+def _find(name: str | os.PathLike, root: Path, argument: str) -> Path:
+    """A file given relative to ``root``, or as it stands."""
+    tried = [root / os.path.expanduser(name), Path(os.path.expanduser(name))]
+    for path in tried:
+        if path.is_file():
+            return path
+    places = ' nor '.join(dict.fromkeys(map(str, tried)))
+    raise FileNotFoundError(f'{argument}: there is no file {places}')
+
+
+def _split_label(line: str) -> tuple[str, int | None]:
+    """``photos/a b.jpg 3`` -> path and label; only an image name followed by a number has a label."""
+    path, _, last = line.replace('\t', ' ').rpartition(' ')
+    if last.isdecimal() and is_image(path.rstrip()):
+        return path.rstrip(), int(last)
+    return line, None
+
+
+@DATASETS.register_module()
+class ListFile(FileSource):
+    """The images that a text file lists, one path a line, in its order.
+
+    A line is a path relative to ``data_root`` (or absolute), spaces included; an image name followed by
+    a space and a whole number is a path and a label. Either all lines have labels or none.
+
+    Args:
+        data_root: the folder that the paths start from.
+        list_file: the list, relative to ``data_root`` or as it stands.
+        check_files: look for every file now rather than when it is read.
+    """
+
+    def __init__(self, data_root: str | os.PathLike, list_file: str, check_files: bool = True) -> None:
+        root = one_folder(data_root, 'ListFile')
+        file = _find(list_file, root, 'ListFile: list_file')
+        lines = file.read_text(encoding='utf-8', errors='surrogateescape').splitlines()
+        entries = [_split_label(line.strip()) for line in lines if line.strip()]
+        if not entries:
+            raise ValueError(f'ListFile: {file} lists no image')
+        labels = [label for _, label in entries if label is not None]
+        if labels and len(labels) < len(entries):
+            odd = next(path for path, label in entries if label is None)
+            raise ValueError(
+                f'ListFile: {file} gives {len(labels)} of {len(entries)} images a label; give all of them '
+                f'one or none. The first without: {odd!r}'
+            )
+        paths = [os.path.join(root, path) for path, _ in entries]
+        _check(check_files, paths, 'ListFile', file)
+        super().__init__(paths, labels or None)
+
+
+@DATASETS.register_module()
+class Coco(FileSource):
+    """The images of a COCO json; its annotations are not used.
+
+    Args:
+        data_root: the folder that ``file_name`` starts from.
+        ann_file: the json, relative to ``data_root`` or as it stands.
+        prefix: a folder between ``data_root`` and ``file_name``, e.g. ``train2017``.
+        check_files: look for every file now rather than when it is read.
+    """
+
+    def __init__(
+        self, data_root: str | os.PathLike, ann_file: str, prefix: str = '', check_files: bool = True
+    ) -> None:
+        root = one_folder(data_root, 'Coco')
+        file = _find(ann_file, root, 'Coco: ann_file')
+        names = _coco_names(file)
+        paths = [os.path.join(root, prefix, name) for name in names]
+        _check(check_files, paths, 'Coco', file)
+        super().__init__(paths)
+
+
+def _coco_names(file: Path) -> list[str]:
+    try:
+        images = json.loads(file.read_bytes())['images']
+        names = [image['file_name'] for image in images]
+    except json.JSONDecodeError as error:
+        raise ValueError(f'Coco: {file} is not json: {error}') from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f'Coco: {file} must hold a dict with a list "images" whose entries have "file_name"; '
+            f'{type(error).__name__}: {error}'
+        ) from error
+    if not names:
+        raise ValueError(f'Coco: "images" of {file} is empty')
+    return names
+
+
+@DATASETS.register_module()
+class VOC(FileSource):
+    """The images of a split of PASCAL VOC.
+
+    Args:
+        data_root: ``VOCdevkit`` (then every ``VOC20xx`` below it that has the split) or one ``VOC20xx``.
+        split: name of a list in ``ImageSets/<image_set>``, e.g. ``trainval``.
+        image_set: ``Main``, ``Segmentation``, ...
+        check_files: look for every file now rather than when it is read.
+    """
+
+    def __init__(
+        self,
+        data_root: str | os.PathLike,
+        split: str = 'trainval',
+        image_set: str = 'Main',
+        check_files: bool = True,
+    ) -> None:
+        root = one_folder(data_root, 'VOC')
+        years = [root] if (root / 'JPEGImages').is_dir() else sorted(root.glob('VOC[0-9]*'))
+        lists = [year / 'ImageSets' / image_set / f'{split}.txt' for year in years]
+        lists = [file for file in lists if file.is_file()]
+        if not lists:
+            raise FileNotFoundError(
+                f'VOC: no ImageSets/{image_set}/{split}.txt in {root} nor in a VOC20xx folder below it'
+            )
+        paths = []
+        for file in lists:
+            folder = check_folder(file.parents[2] / 'JPEGImages', 'VOC')
+            # "000012 -1" in the lists of one class: the name is the first word
+            ids = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+            found = [os.path.join(folder, f'{i}.jpg') for i in ids]
+            _check(check_files, found, 'VOC', file)
+            paths += found
+        if not paths:
+            raise ValueError(f'VOC: {", ".join(map(str, lists))} list no image')
+        super().__init__(paths)
+
+
+def _check(wanted: bool, paths: list[str], source: str, file: Path) -> None:
+    if wanted:
+        check_files(paths, source, file)

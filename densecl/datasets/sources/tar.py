@@ -1,0 +1,152 @@
+"""Images in tar files, as webdataset writes them."""
+
+import glob
+import os
+import re
+from collections import OrderedDict
+from io import FileIO
+
+import numpy as np
+from mmengine.logging import print_log
+
+from densecl.registry import DATASETS
+
+from ..decode import UnreadableImageError
+from .base import Source, StringTable, as_list
+from .tar_index import tar_index
+
+OPEN_FILES = 32
+
+
+@DATASETS.register_module()
+class TarShards(Source):
+    """The images of tar files, read in place: no unpacking, no copy, any order.
+
+    A sample's members share a key, their name up to the first dot of the file name; the image is the
+    key's first image member, its label the whole number in the ``.cls`` member, if there is one. The first
+    use reads each tar's headers once, see :mod:`densecl.datasets.sources.tar_index`.
+
+    Streaming is a matter of order alone. The sampler permutes the shards, gives every process a part of
+    them and shuffles within windows, so that files are read in runs, and the place within an epoch is a
+    plain number: a run resumes exactly, with any number of workers.
+
+    Args:
+        data_root: a folder of tars, a tar, a pattern such as ``shard-{0000..0127}.tar`` or
+            ``shard-*.tar``, or a list of these.
+        shards: patterns of tars in those of ``data_root`` that are folders.
+        extension: which members are the images, all after the first dot, where a key has several
+            (``rgb.png``).
+        shuffle_window: how many consecutive images are shuffled together: larger mixes better, smaller
+            reads in longer runs. None: whole shards mix freely, for fast local disks.
+    """
+
+    def __init__(
+        self,
+        data_root: str | os.PathLike | list,
+        shards: str | list[str] = '*.tar',
+        extension: str | None = None,
+        shuffle_window: int | None = 8192,
+    ) -> None:
+        if shuffle_window is not None and shuffle_window < 1:
+            raise ValueError(f'TarShards: shuffle_window must be positive, got {shuffle_window}')
+        self.shards = find_shards(data_root, shards)
+        indexes = [tar_index(path, extension) for path in self.shards]
+        self._offsets = np.concatenate([i.offsets for i in indexes])
+        self._sizes = np.concatenate([i.sizes for i in indexes])
+        self._labels = np.concatenate([i.labels for i in indexes])
+        self._names = StringTable.concatenate([i.names for i in indexes])
+        self._starts = np.cumsum([0] + [len(i.offsets) for i in indexes])
+        if not len(self):
+            wanted = 'image' if extension is None else f'member ending in .{extension}'
+            raise ValueError(f'TarShards: no {wanted} in {len(self.shards)} tars: {self.shards[0]} ...')
+        left_out = sum(i.left_out for i in indexes)
+        if left_out:
+            print_log(
+                f'TarShards: {left_out} images share their key with an earlier one and are left out; '
+                'choose between them with extension=',
+                'current',
+            )
+        self.shard_starts = None if shuffle_window is None else self._starts
+        self.shuffle_window = shuffle_window
+        self._files: OrderedDict[int, FileIO] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, '_files': OrderedDict()}
+
+    def load(self, index: int) -> tuple[bytes, str]:
+        """The image's bytes, and ``tar/member`` as its name."""
+        shard = int(np.searchsorted(self._starts, index, side='right')) - 1
+        name, size = f'{self.shards[shard]}/{self._names[index]}', int(self._sizes[index])
+        try:
+            # pread has no file position, so forked workers may share what was open before
+            data = os.pread(self._open(shard).fileno(), size, int(self._offsets[index]))
+        except OSError as error:
+            raise UnreadableImageError(f'cannot read image {name}: {error}') from error
+        if len(data) != size:
+            raise UnreadableImageError(
+                f'cannot read image {name}: the tar became shorter since it was indexed'
+            )
+        return data, name
+
+    def label(self, index: int) -> int | None:
+        """Class id of an image, or None."""
+        label = int(self._labels[index])
+        return None if label < 0 else label
+
+    def _open(self, shard: int) -> FileIO:
+        if shard not in self._files:
+            if len(self._files) >= OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+            self._files[shard] = open(self.shards[shard], 'rb', buffering=0)
+        self._files.move_to_end(shard)
+        return self._files[shard]
+
+
+def find_shards(data_root: str | os.PathLike | list, shards: str | list[str]) -> list[str]:
+    """The tars that ``data_root`` and ``shards`` of :class:`TarShards` mean, each once."""
+    found = []
+    for root in as_list(data_root):
+        if re.match(r'\w+://|pipe:', root):
+            raise ValueError(
+                f'TarShards: {root} is not a local file; images are read in any order, which needs '
+                'files on a (network) disk: copy or mount them'
+            )
+        patterns = [os.path.join(root, s) for s in as_list(shards)] if os.path.isdir(root) else [root]
+        for pattern in patterns:
+            found += _match(pattern)
+    return list(dict.fromkeys(found))
+
+
+def _match(pattern: str) -> list[str]:
+    if os.path.exists(pattern):
+        return [pattern]
+    matches = []
+    for name in expand_braces(pattern):
+        hits = sorted(glob.glob(name))
+        if not hits:
+            raise FileNotFoundError(
+                f'TarShards: there is no {name} (working directory: {os.getcwd()})'
+                + ('' if name == pattern else f', part of {pattern}')
+            )
+        matches += hits
+    return matches
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """``a-{08..10}.tar`` -> a-08.tar, a-09.tar, a-10.tar; ``{train,val}.tar`` -> train.tar, val.tar."""
+    match = re.search(r'\{([^{}]*)\}', pattern)
+    if match is None:
+        return [pattern]
+    numbers = re.fullmatch(r'(\d+)\.\.(\d+)', match[1])
+    if numbers:
+        first, last = numbers.groups()
+        parts = [f'{i:0{len(first)}d}' for i in range(int(first), int(last) + 1)]
+    else:
+        parts = match[1].split(',')
+    if not parts:
+        raise ValueError(f'TarShards: {match[0]} in {pattern} counts down; write the smaller first')
+    tails = expand_braces(pattern[match.end() :])
+    return [pattern[: match.start()] + part + tail for part in parts for tail in tails]

@@ -1,0 +1,176 @@
+"""Where the images of a tar lie: read once from its headers, then kept in a small file.
+
+The index is written beside the tar, or where that cannot be written, into ``$DENSECL_CACHE``
+(``~/.cache/densecl``). It holds while the tar keeps its size and modification time.
+"""
+
+import hashlib
+import os
+import stat
+import tarfile
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mmengine.logging import print_log
+
+from .base import StringTable, is_image
+
+VERSION = 1
+COMPRESSED = {
+    b'\x1f\x8b': 'gzip',
+    b'BZh': 'bzip2',
+    b'\xfd7zXZ': 'xz',
+    b'\x28\xb5\x2f\xfd': 'zstd',
+}
+
+
+@dataclass
+class TarIndex:
+    """The images of one tar, in its order.
+
+    Attributes:
+        offsets: (N,) int64, first byte of each image in the tar.
+        sizes: (N,) int64, bytes of each image.
+        labels: (N,) int64, class id from the sample's ``.cls`` member, -1 where there is none.
+        names: N member names.
+        left_out: how many image members gave way to another of the same key.
+    """
+
+    offsets: np.ndarray
+    sizes: np.ndarray
+    labels: np.ndarray
+    names: StringTable
+    left_out: int
+
+
+def tar_index(path: str, extension: str | None = None) -> TarIndex:
+    """The index of a tar, from its file where that is valid, otherwise read and stored.
+
+    Args:
+        path: an uncompressed tar.
+        extension: of the members to take, all after the first dot of the file name (``rgb.png``); None:
+            of each key (the name up to that dot) the first member that is an image.
+
+    Raises:
+        ValueError: not a regular file, compressed, truncated or damaged.
+    """
+    info = os.stat(path)
+    if not stat.S_ISREG(info.st_mode):
+        raise ValueError(f'TarShards: {path} is not a regular file, and images are read in any order')
+    stamp = f'{VERSION} {info.st_size} {info.st_mtime_ns} {extension}'
+    places = _places(path)
+    for place in places:
+        index = _load(place, stamp)
+        if index is not None:
+            return index
+    index = read_index(path, extension)
+    if not any(_save(place, stamp, index) for place in places):
+        print_log(f'TarShards: the index of {path} cannot be kept, tried {places}', 'current')
+    return index
+
+
+def read_index(path: str, extension: str | None = None) -> TarIndex:
+    """Read a tar's headers, skipping over its data. Arguments and errors: see :func:`tar_index`."""
+    images, labels, left_out = {}, {}, 0
+    with open(path, 'rb') as file:
+        _check_uncompressed(file.read(8), path)
+        for member in _members(file, path):
+            folder, _, base = member.name.rpartition('/')
+            stem, _, suffix = base.partition('.')
+            key = (folder, stem)
+            if suffix == 'cls':
+                labels[key] = _read_label(file, member, path)
+            elif is_image(base) if extension is None else suffix == extension:
+                left_out += key in images
+                images.setdefault(key, member)
+    found = list(images.values())
+    return TarIndex(
+        offsets=np.array([m.offset_data for m in found], dtype=np.int64),
+        sizes=np.array([m.size for m in found], dtype=np.int64),
+        labels=np.array([labels.get(key, -1) for key in images], dtype=np.int64),
+        names=StringTable(m.name for m in found),
+        left_out=left_out,
+    )
+
+
+def _check_uncompressed(head: bytes, path: str) -> None:
+    for magic, name in COMPRESSED.items():
+        if head.startswith(magic):
+            raise ValueError(
+                f'TarShards: {path} is compressed ({name}) and cannot be read in any order; unpack it to '
+                'a plain .tar (jpegs do not get smaller by it)'
+            )
+
+
+def _members(file, path: str) -> list[tarfile.TarInfo]:
+    """The regular members of an open tar."""
+    try:
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode='r:') as tar:
+            members = tar.getmembers()
+            # tarfile takes a damaged header for the end
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE).strip(b'\0'):
+                raise tarfile.ReadError(f'damaged header at byte {tar.offset}')
+    except tarfile.TarError as error:
+        raise ValueError(f'TarShards: {path} is truncated, damaged or no tar: {error}') from error
+    return [m for m in members if m.isreg() and not m.issparse()]
+
+
+def _read_label(file, member: tarfile.TarInfo, path: str) -> int:
+    text = os.pread(file.fileno(), member.size, member.offset_data)
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(
+            f'TarShards: {member.name} in {path} must hold a whole number, got {text[:40]!r}'
+        ) from None
+
+
+def _places(path: str) -> list[Path]:
+    path = os.path.abspath(path)
+    cache = Path(os.environ.get('DENSECL_CACHE') or '~/.cache/densecl').expanduser()
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return [Path(path + '.index.npz'), cache / f'{os.path.basename(path)}.{digest}.index.npz']
+
+
+def _load(place: Path, stamp: str) -> TarIndex | None:
+    try:
+        with np.load(place, allow_pickle=False) as held:
+            if str(held['stamp']) != stamp:
+                return None
+            names = StringTable.from_arrays(held['name_bytes'], held['name_ends'])
+            return TarIndex(
+                held['offsets'], held['sizes'], held['labels'], names, int(held['left_out'])
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # none there, or not one of ours: it is written anew
+
+
+def _save(place: Path, stamp: str, index: TarIndex) -> bool:
+    """Write by renaming, so that no process ever sees half an index."""
+    temporary = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place.parent, suffix='.tmp', delete=False) as file:
+            temporary = file.name
+            np.savez(
+                file,
+                stamp=np.array(stamp),
+                offsets=index.offsets,
+                sizes=index.sizes,
+                labels=index.labels,
+                name_bytes=index.names.buffer,
+                name_ends=index.names.ends,
+                left_out=np.array(index.left_out),
+            )
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, place)
+        return True
+    except OSError:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        return False

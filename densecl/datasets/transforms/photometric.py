@@ -1,0 +1,78 @@
+"""The recipe of a view's photometric augmentation, and the drawing of its parameters."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from densecl.structures import PhotometricParams
+
+NO_SOLARIZE = 256.0
+_DRAWS = 13  # 4 for the order, 4 factors, and jitter, grey, blur, sigma, solarise
+
+
+@dataclass
+class Photometric:
+    """Colour jitter, grey, Gaussian blur and solarise, in this order (MoCo v2, SimCLR, BYOL).
+
+    The defaults change nothing, so that a recipe states all it does.
+
+    Attributes:
+        brightness: factor is uniform in [max(0, 1 - b), 1 + b], as in torchvision's ``ColorJitter``.
+        contrast: the same for the contrast.
+        saturation: the same for the saturation.
+        hue: shift is uniform in [-hue, hue] turns; at most 0.5.
+        jitter_prob: probability of the four above, which come in a random order.
+        gray_prob: probability of a grey view.
+        blur_prob: probability of the Gaussian blur.
+        blur_sigma: lower and upper standard deviation of the blur in view pixels, uniform.
+        solarize_prob: probability of inverting all values at or above ``solarize_threshold``.
+        solarize_threshold: on the scale 0..255.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    jitter_prob: float = 0.0
+    gray_prob: float = 0.0
+    blur_prob: float = 0.0
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize_prob: float = 0.0
+    solarize_threshold: float = 128.0
+
+    def __post_init__(self) -> None:
+        for name in ('jitter_prob', 'gray_prob', 'blur_prob', 'solarize_prob'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'photometric.{name} must be in [0, 1], got {getattr(self, name)}')
+        for name in ('brightness', 'contrast', 'saturation'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'photometric.{name} must be >= 0, got {getattr(self, name)}')
+        if not 0 <= self.hue <= 0.5:
+            raise ValueError(f'photometric.hue must be in [0, 0.5] turns, got {self.hue}')
+        low, high = self.blur_sigma
+        if not 0 < low <= high:
+            raise ValueError(
+                'photometric.blur_sigma must be (low, high) with 0 < low <= high, '
+                f'got {self.blur_sigma}'
+            )
+        strength = np.array([self.brightness, self.contrast, self.saturation])
+        self._low = np.append(np.maximum(1 - strength, 0), -self.hue)
+        self._span = np.append(1 + strength, self.hue) - self._low
+
+    def draw(self, rng: np.random.Generator) -> PhotometricParams:
+        """Draw the parameters of one view; always the same number of values from ``rng``."""
+        u = rng.random(_DRAWS)
+        factors = (self._low + u[4:8] * self._span).astype(np.float32)
+        jitter, gray, blur, sigma, solarize = u[8:].tolist()
+        low, high = self.blur_sigma
+        return PhotometricParams(
+            order=torch.from_numpy(u[:4].argsort()),
+            factors=torch.from_numpy(factors),
+            jitter=torch.tensor(jitter < self.jitter_prob),
+            gray=torch.tensor(gray < self.gray_prob),
+            sigma=torch.tensor(low + sigma * (high - low) if blur < self.blur_prob else 0.0),
+            solarize=torch.tensor(
+                float(self.solarize_threshold) if solarize < self.solarize_prob else NO_SOLARIZE
+            ),
+        )

@@ -1,0 +1,87 @@
+"""Photometric augmentation of one uint8 view in a data worker.
+
+The parameters and operators are those of ``densecl.models.data_preprocessors.photometric``, which applies
+them to whole batches on the device. Here every operator rounds to uint8, so that a chain of them may be
+off by a few levels.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from densecl.structures import PhotometricParams
+
+GRAY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, digits as in torchvision
+_LEVELS = np.arange(256, dtype=np.float64)
+_GRAY_MATRIX = np.tile(np.array(GRAY_WEIGHTS), (3, 1))
+
+
+def apply_photometric_uint8(image: np.ndarray, params: PhotometricParams) -> np.ndarray:
+    """Apply one view's parameters.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        params: unbatched parameters.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    if params.jitter:
+        factors = params.factors.tolist()
+        for op in params.order.tolist():
+            image = _OPERATORS[op](image, factors[op])
+    if params.gray:
+        image = gray(image)
+    sigma, threshold = float(params.sigma), float(params.solarize)
+    if sigma > 0:
+        image = blur(image, sigma)
+    return solarize(image, threshold) if threshold < 256 else image
+
+
+def _lookup(image: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    return cv2.LUT(image, np.rint(levels.clip(0, 255)).astype(np.uint8))
+
+
+def brightness(image: np.ndarray, factor: float) -> np.ndarray:
+    """Multiply by ``factor``."""
+    return _lookup(image, factor * _LEVELS)
+
+
+def contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    """Blend with the mean of the grey image."""
+    mean = float(np.dot(cv2.mean(image)[:3], GRAY_WEIGHTS))
+    return _lookup(image, factor * _LEVELS + (1 - factor) * mean)
+
+
+def saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    """Blend with the grey image."""
+    return cv2.transform(image, factor * np.eye(3) + (1 - factor) * _GRAY_MATRIX)
+
+
+def hue(image: np.ndarray, shift: float) -> np.ndarray:
+    """Turn the hue by ``shift`` (1 is a full turn), in float: 8-bit HSV would be too coarse."""
+    hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
+    angle = hsv[..., 0]
+    angle += 360 * shift
+    angle %= 360
+    return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)).astype(np.uint8)
+
+
+def gray(image: np.ndarray) -> np.ndarray:
+    """Grey in three equal channels."""
+    return cv2.transform(image, _GRAY_MATRIX)
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur, mirrored at the border; the kernel reaches 4 sigma."""
+    size = 2 * math.ceil(4 * sigma) + 1
+    return cv2.GaussianBlur(image, (size, size), sigma, borderType=cv2.BORDER_REFLECT_101)
+
+
+def solarize(image: np.ndarray, threshold: float) -> np.ndarray:
+    """Invert the values at or above ``threshold``."""
+    return _lookup(image, np.where(threshold <= _LEVELS, 255 - _LEVELS, _LEVELS))
+
+
+_OPERATORS = (brightness, contrast, saturation, hue)

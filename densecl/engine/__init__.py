@@ -1,0 +1,8 @@
+"""Running: loop, hooks, log line, launching. Importing it makes local checkpoint writes atomic."""
+
+from . import hooks
+from .files import AtomicLocalBackend
+from .log_processor import PretrainLogProcessor
+from .loop import PretrainLoop
+
+__all__ = ['AtomicLocalBackend', 'PretrainLogProcessor', 'PretrainLoop', 'hooks']

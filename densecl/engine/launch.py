@@ -1,0 +1,113 @@
+"""From a config and a command line to a runner."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that training and testing share, named as in the mm tools."""
+    parser.add_argument('config', help='config file; package::path reaches installed packages')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (work_dirs/<config name>)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override settings, key=value ...'
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(path: str, work_dir: str | None, options: dict | None, launcher: str) -> Config:
+    """Read a config and merge what the command line says.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+    """
+    if '::' not in path and not Path(path).is_file():
+        raise FileNotFoundError(
+            f'{path}: no such config file; configs of an installed densecl are reached as densecl::...'
+        )
+    cfg = Config.fromfile(path)
+    if options:
+        cfg.merge_from_dict(options)
+    cfg.launcher = launcher
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(path.split('::')[-1]).stem)
+    return cfg
+
+
+def use_amp(cfg: Config, dtype: str) -> None:
+    """Train in mixed precision: ``'bf16'`` without loss scaling or ``'fp16'`` with a dynamic one."""
+    wrapper = cfg.optim_wrapper
+    if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp works with OptimWrapper, the config has {wrapper.type}')
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.dtype = {'bf16': 'bfloat16', 'fp16': 'float16'}[dtype]
+    # bfloat16 has float32's range: a constant scale of 1 is no scaling.
+    wrapper.loss_scale = 'dynamic' if dtype == 'fp16' else 1.0
+
+
+def use_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate by batch size over the batch size that the config was made for."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ValueError(
+            '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config: '
+            'the batch size that its learning rate was made for'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def use_plain_batch_norm(cfg: ConfigDict) -> int:
+    """Turn SyncBN into BN throughout, for a single process; returns how many were turned.
+
+    With one process both compute the same, but SyncBN refuses to run on a CPU.
+    """
+    turned = 0
+    stack = [cfg]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            if node.get('type') == 'SyncBN':
+                node['type'] = 'BN'
+                turned += 1
+            stack.extend(node.values())
+        elif isinstance(node, list | tuple):
+            stack.extend(node)
+    return turned
+
+
+def use_resume(cfg: Config, resume: str | None) -> None:
+    """``'auto'`` resumes from the newest checkpoint in the work directory, a path from that one."""
+    if resume is None:
+        return
+    cfg.resume = True
+    if resume != 'auto':
+        if not Path(resume).is_file():
+            raise FileNotFoundError(f'--resume {resume}: no such checkpoint')
+        cfg.load_from = resume
+    else:
+        cfg.load_from = None
+
+
+def use_pretrained(cfg: Config, checkpoint: str) -> None:
+    """Start the backbone (and neck) from a checkpoint, with a report of the keys."""
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f'--pretrained {checkpoint}: no such checkpoint')
+    hook = dict(type='densecl.PretrainedHook', checkpoint=checkpoint)
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The config's runner; mmengine's by default."""
+    if cfg.launcher == 'none':
+        use_plain_batch_norm(cfg._cfg_dict)
+        cfg.pop('sync_bn', None)
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)

@@ -1,0 +1,6 @@
+"""Adapters for backbones of other libraries; mmdet's and mmseg's come by scope ("mmdet.ResNet")."""
+
+from .timm import timm_backbone
+from .torchvision import TorchvisionFeatures, TorchvisionResNet
+
+__all__ = ['TorchvisionFeatures', 'TorchvisionResNet', 'timm_backbone']

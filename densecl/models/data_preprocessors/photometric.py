@@ -1,0 +1,168 @@
+"""Photometric augmentation of whole batches, each sample with its own parameters.
+
+All functions take float images (B, 3, H, W) on the scale 0..255 and per-sample factors (B,) on the same
+device. They follow ``torchvision.transforms.v2.functional`` (on float images scaled to 0..1); the order
+is that of MoCo v2 (Chen et al. 2020, arXiv:2003.04297) and BYOL (Grill et al. 2020, appendix B): colour
+jitter, grey, blur, solarise. The flip commutes with all of them and is done in the workers.
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from densecl.structures import PhotometricParams
+
+MAX_VALUE = 255.0
+GRAY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, digits as in torchvision
+BLUR_REACH = 4  # the kernel covers +-4 sigma; 6e-5 of the Gaussian's mass lies outside
+
+
+def apply_photometric(images: Tensor, params: PhotometricParams) -> Tensor:
+    """Apply every sample's own parameters.
+
+    The parameters live on the CPU: which sample needs what is known without waiting for the device, and
+    each operator runs on the samples that need it alone.
+
+    Args:
+        images: float (B, 3, H, W), 0..255; changed in place.
+        params: batched parameters, CPU tensors.
+
+    Returns:
+        ``images``.
+    """
+    steps = _plan(params)
+    if not steps:
+        return images
+    chosen = torch.cat([index for _, index, _ in steps]).to(images.device, non_blocking=True)
+    values = torch.cat([value for _, _, value in steps]).to(images.device, non_blocking=True)
+    lengths = [len(index) for _, index, _ in steps]
+    for (operator, _, cpu), index, value in zip(
+        steps, chosen.split(lengths), values.split(lengths), strict=True
+    ):
+        part = images[index]
+        changed = blur(part, cpu) if operator is blur else operator(part, value)
+        images.index_copy_(0, index, changed)
+    return images
+
+
+def _plan(params: PhotometricParams) -> list[tuple]:
+    """The steps: operator, the samples it applies to, and their values; at most 19."""
+    steps = []
+    for position in range(params.order.shape[1]):
+        ops = params.order[:, position]
+        for op, operator in enumerate(_JITTER):
+            steps.append((operator, params.jitter & (ops == op), params.factors[:, op]))
+    steps.append((gray, params.gray, params.sigma))
+    steps.append((blur, params.sigma > 0, params.sigma))
+    steps.append((solarize, params.solarize <= MAX_VALUE, params.solarize))
+    found = [(operator, mask.nonzero().flatten(), value) for operator, mask, value in steps]
+    return [(operator, index, value[index]) for operator, index, value in found if len(index)]
+
+
+def _per_sample(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
+
+
+def _to_gray(images: Tensor) -> Tensor:
+    """Luminance, (B, 1, H, W)."""
+    red, green, blue = images.split(1, 1)
+    wr, wg, wb = GRAY_WEIGHTS
+    return (red * wr).add_(green, alpha=wg).add_(blue, alpha=wb)
+
+
+def brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiply by ``factor`` and clamp."""
+    return (images * _per_sample(factor)).clamp_(0, MAX_VALUE)
+
+
+def contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the mean of the grey image and clamp."""
+    mean = _to_gray(images).mean((1, 2, 3), keepdim=True)
+    return torch.lerp(mean, images, _per_sample(factor)).clamp_(0, MAX_VALUE)
+
+
+def saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the grey image and clamp."""
+    return torch.lerp(_to_gray(images), images, _per_sample(factor)).clamp_(0, MAX_VALUE)
+
+
+def hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue by ``shift`` in turns.
+
+    HSV without the detour over S: a channel of the turned colour is V - C * ramp(angle), with the chroma
+    C = max - min, and the ramp rising and falling once a turn.
+    """
+    red, green, blue = images.unbind(1)
+    value, low = images.amax(1), images.amin(1)
+    chroma = value - low
+    inverse = torch.where(chroma > 0, chroma, 1.0).reciprocal_()
+    # The angle in sixths of a turn; grey has no hue, its chroma of 0 makes it immaterial.
+    angle = torch.where(
+        value == red,
+        (green - blue) * inverse,
+        torch.where(value == green, (blue - red) * inverse + 2, (red - green) * inverse + 4),
+    )
+    angle += 6 * shift[:, None, None]
+    offsets = images.new_tensor([5.0, 3.0, 1.0])[:, None, None]
+    ramp = (angle[:, None] + offsets).remainder_(6)
+    ramp = torch.minimum(ramp, 4 - ramp).clamp_(0, 1)
+    return torch.addcmul(value[:, None], chroma[:, None], ramp, value=-1)
+
+
+def gray(images: Tensor, _: Tensor | None = None) -> Tensor:
+    """Grey in three equal channels."""
+    return _to_gray(images).expand(-1, 3, -1, -1)
+
+
+def solarize(images: Tensor, threshold: Tensor) -> Tensor:
+    """Invert the values at or above ``threshold``."""
+    return torch.where(images >= _per_sample(threshold), MAX_VALUE - images, images)
+
+
+def blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur, mirrored at the border (torchvision's ``gaussian_blur``), kernel +-4 sigma.
+
+    Each axis is one batched matrix product: the matrix holds a sample's kernel in every row, folded at
+    the borders. Samples with different sigmas so run together, on kernels of one launch each.
+
+    Args:
+        images: float (B, 3, H, W).
+        sigma: (B,) on the CPU, in pixels, above 0.
+    """
+    weights = _kernels(sigma).to(images.device, non_blocking=True)
+    with torch.autocast(images.device.type, enabled=False):
+        rows = _blur_matrix(weights, images.shape[2])[:, None]
+        cols = _blur_matrix(weights, images.shape[3])
+        # (B, 3H, W) @ (B, W, W), then (B, 1, H, H) @ (B, 3, H, W)
+        wide = torch.bmm(images.flatten(1, 2), cols.transpose(1, 2)).view(images.shape)
+        return torch.matmul(rows, wide)
+
+
+def _kernels(sigma: Tensor) -> Tensor:
+    """(B, 2R + 1) normalised kernels, R the widest reach; each is 0 beyond its own reach."""
+    reach = torch.ceil(BLUR_REACH * sigma)[:, None]
+    radius = int(reach.max())
+    offset = torch.arange(-radius, radius + 1)[None]
+    weights = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2) * (offset.abs() <= reach)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _blur_matrix(weights: Tensor, length: int) -> Tensor:
+    """(B, L, L): row i holds a sample's kernel around i, mirrored at the ends."""
+    taps = _taps(length, weights.shape[1] // 2, weights.device)
+    return (weights @ taps.flatten(1)).view(-1, length, length)
+
+
+@functools.lru_cache(maxsize=32)
+def _taps(length: int, radius: int, device: torch.device) -> Tensor:
+    """(2R + 1, L, L): 1 where tap k of output i reads input j."""
+    source = torch.arange(length)[None] + torch.arange(-radius, radius + 1)[:, None]
+    period = max(2 * (length - 1), 1)
+    source = source.remainder(period)
+    source = torch.minimum(source, period - source)
+    return F.one_hot(source, length).float().to(device)
+
+
+_JITTER = (brightness, contrast, saturation, hue)

@@ -1,0 +1,5 @@
+"""What a method remembers of earlier batches."""
+
+from .queue import Queue
+
+__all__ = ['Queue']

@@ -1,0 +1,44 @@
+"""A ring of keys."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Queue(nn.Module):
+    """First-in first-out memory of unit vectors (MoCo, He et al., 2020, section 3.1).
+
+    It starts with random unit vectors, as in the official code, and takes batches of any size; its length
+    need not be a multiple of the batch. Content and position are in the state dict.
+
+    Args:
+        length: number of keys K.
+        dim: width C of a key.
+    """
+
+    def __init__(self, length: int, dim: int) -> None:
+        super().__init__()
+        if length < 1 or dim < 1:
+            raise ValueError(f'Queue: length and dim must be at least 1, got {length} and {dim}')
+        self.register_buffer('keys', F.normalize(torch.randn(length, dim), dim=1))
+        # Tensors rather than ints: they travel with the checkpoint and need no synchronisation.
+        self.register_buffer('pointer', torch.zeros((), dtype=torch.int64))
+        self.register_buffer('enqueued', torch.zeros((), dtype=torch.int64))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Overwrite the oldest keys by (B, C) unit vectors; of more than K, the last K stay."""
+        count = len(keys)
+        skipped = max(count - len(self), 0)
+        slots = torch.arange(skipped, count, device=self.keys.device).add_(self.pointer)
+        self.keys[slots % len(self)] = keys[skipped:].to(self.keys.dtype)
+        self.pointer.add_(count).remainder_(len(self))
+        self.enqueued.add_(count)
+
+    @property
+    def filled(self) -> Tensor:
+        """Share of the queue that holds real keys, a scalar in [0, 1]."""
+        return (self.enqueued / len(self)).clamp(max=1)

@@ -1,0 +1,5 @@
+"""Projectors and predictors."""
+
+from .mlp import MLP, ConvMLP
+
+__all__ = ['MLP', 'ConvMLP']

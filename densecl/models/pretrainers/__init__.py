@@ -1,0 +1,6 @@
+"""The training step of an encoder pair."""
+
+from .base import Branch, Pretrainer
+from .momentum import MomentumPretrainer
+
+__all__ = ['Branch', 'MomentumPretrainer', 'Pretrainer']

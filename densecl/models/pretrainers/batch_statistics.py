@@ -1,0 +1,63 @@
+"""Against the leak of batch statistics: shuffled keys and statistics of parts of a batch.
+
+A query and its positive key that are normalised with the same batch statistics let the network find the
+positive without looking at the image (MoCo, He et al., 2020, section 3.3).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from densecl.distributed import all_gather, rank, world_size
+
+
+def encode_shuffled(
+    encode: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, seed: int
+) -> tuple[Tensor, ...]:
+    """Encode the images in a random order over all processes, and put the results back in order.
+
+    Args:
+        encode: maps (B, 3, H, W) to a tuple of (B, ...) tensors.
+        images: (B, 3, H, W), of the same shape on every rank.
+        seed: the same on every rank; the permutation depends on nothing else, so a resumed run repeats it.
+    """
+    total = len(images) * world_size()
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    order = order.to(images.device)
+    mine = order.chunk(world_size())[rank()]
+    encoded = encode(all_gather(images)[mine])
+    # Shuffled position of each of this rank's own images.
+    back = order.argsort().chunk(world_size())[rank()]
+    return tuple(all_gather(level)[back] for level in encoded)
+
+
+class _GroupedStatistics:
+    """Batch normalisation of each of ``groups`` consecutive parts of the batch on its own."""
+
+    groups = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.groups == 1:
+            return super().forward(x)
+        if len(x) % self.groups:
+            raise ValueError(
+                f'bn_groups={self.groups} does not divide the batch of {len(x)} images a process'
+            )
+        return torch.cat([super(_GroupedStatistics, self).forward(p) for p in x.chunk(self.groups)])
+
+
+class GroupedBatchNorm2d(_GroupedStatistics, nn.BatchNorm2d):
+    """(B, C, H, W), statistics over each of ``groups`` parts of the batch."""
+
+
+def group_batch_norm(module: nn.Module, groups: int) -> nn.Module:
+    """Give every BatchNorm2d in ``module`` statistics over ``groups`` parts of the batch.
+
+    State dict keys stay as they are; in eval mode nothing changes.
+    """
+    for layer in module.modules():
+        if type(layer) is nn.BatchNorm2d:
+            layer.__class__ = GroupedBatchNorm2d
+            layer.groups = groups
+    return module

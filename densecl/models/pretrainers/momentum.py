@@ -1,0 +1,155 @@
+"""An encoder and its slowly moving average."""
+
+import copy
+import math
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from densecl.registry import MODELS
+from densecl.structures import Views
+
+from .base import Branch, Levels, Pretrainer, _encode
+from .batch_statistics import encode_shuffled, group_batch_norm
+
+
+def cosine_momentum(start: float, end: float, progress: float) -> float:
+    """From ``start`` at progress 0 to ``end`` at 1 (BYOL, Grill et al., 2020, section 3.3)."""
+    return end - (end - start) * (math.cos(math.pi * min(progress, 1.0)) + 1) / 2
+
+
+class TargetBranch(nn.Module):
+    """Copies of backbone, neck and projectors that no gradient reaches."""
+
+    def __init__(self, backbone: nn.Module, neck: nn.Module | None, heads: nn.ModuleDict) -> None:
+        super().__init__()
+        self.backbone = copy.deepcopy(backbone)
+        self.neck = copy.deepcopy(neck)
+        self.heads = nn.ModuleDict(
+            {name: copy.deepcopy(head.projector) for name, head in heads.items()}
+        )
+        self.requires_grad_(False)
+
+
+@MODELS.register_module()
+class MomentumPretrainer(Pretrainer):
+    """The key of a view comes from a momentum copy of the encoder (MoCo, He et al., 2020, eq. 2).
+
+    ``target = momentum * target + (1 - momentum) * online``, for parameters; the target's batch
+    statistics are its own, from its own forward passes, as in the official codes. It moves once after each
+    optimiser step, which equals the official "before the next key forward".
+
+    Args:
+        momentum: share of the target that is kept, 0.999 in MoCo; or ``dict(start=0.99, end=1.0)``, a
+            cosine over the run.
+        shuffle_bn: permute the keys over all processes (and batch-norm groups) before they are encoded, so
+            that a query and its key never share batch statistics (MoCo, section 3.3).
+        bn_groups: batch statistics over each of so many equal parts of a process's batch: on one device,
+            what as many devices would compute.
+        **kwargs: see :class:`Pretrainer`.
+    """
+
+    def __init__(
+        self,
+        *args,
+        momentum: float | dict = 0.999,
+        shuffle_bn: bool = False,
+        bn_groups: int = 1,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._momentum = momentum if isinstance(momentum, dict) else dict(start=momentum)
+        _check_momentum(self._momentum)
+        self.shuffle_bn = shuffle_bn
+        self.bn_groups = bn_groups
+        if bn_groups > 1:
+            self.backbone = group_batch_norm(self.backbone, bn_groups)
+            self.neck = group_batch_norm(self.neck, bn_groups) if self.neck is not None else None
+        self.target = TargetBranch(self.backbone, self.neck, self.heads)
+        self._still = 0  # training passes since the target last moved
+
+    def init_weights(self) -> None:
+        """Initialise the online branch, then copy it."""
+        super().init_weights()
+        self.init_target()
+
+    @torch.no_grad()
+    def init_target(self) -> None:
+        """Make the target an exact copy of the online branch, buffers included."""
+        for mine, theirs in self._mirrored():
+            theirs.load_state_dict(mine.state_dict())
+
+    def _mirrored(self) -> list[tuple[nn.Module, nn.Module]]:
+        """(online, target) pairs of modules."""
+        pairs = [(self.backbone, self.target.backbone)]
+        if self.neck is not None:
+            pairs.append((self.neck, self.target.neck))
+        return pairs + [(self.heads[name].projector, self.target.heads[name]) for name in self.heads]
+
+    @property
+    def momentum(self) -> float:
+        """The momentum at the present step."""
+        start, end = self._momentum['start'], self._momentum.get('end')
+        if end is None:
+            return start
+        if self.total_steps is None:
+            raise RuntimeError(
+                'a scheduled momentum needs the length of the run: MomentumUpdateHook sets '
+                'model.total_steps; outside a runner set it yourself'
+            )
+        return cosine_momentum(start, end, self.steps / self.total_steps)
+
+    @torch.no_grad()
+    def after_optimizer_step(self) -> None:
+        """Move the target, then advance the schedules."""
+        online = [p for mine, _ in self._mirrored() for p in mine.parameters()]
+        target = [p for _, theirs in self._mirrored() for p in theirs.parameters()]
+        get_ema_multi_avg_fn(self.momentum)(target, online, None)
+        self._still = 0
+        super().after_optimizer_step()
+
+    def branches(self, views: Views) -> tuple[Branch, Branch]:
+        """Online and target branch; see :class:`Pretrainer`."""
+        return Branch(self.encode, views), Branch(self.encode_target, views)
+
+    def target_projector(self, name: str) -> nn.Module:
+        """The momentum copy of head ``name``'s projector."""
+        return self.target.heads[name]
+
+    @torch.no_grad()
+    def encode_target(self, images: Tensor) -> Levels:
+        """(B, 3, H, W) -> levels (B, C, H, W) of the target branch."""
+        if not (self.shuffle_bn and self.training):
+            return _encode(self.target.backbone, self.target.neck, images)
+        return encode_shuffled(
+            lambda x: _encode(self.target.backbone, self.target.neck, x), images, seed=self.steps
+        )
+
+    def loss(self, views: Views) -> dict[str, Tensor]:
+        """See :class:`Pretrainer`; warns once where nobody seems to move the target."""
+        self._warn_if_still()
+        return super().loss(views)
+
+    def _warn_if_still(self) -> None:
+        self._still += self.training
+        if self._still == 1000:
+            warnings.warn(
+                'the target has not moved in 1000 training passes: add '
+                "custom_hooks=[dict(type='MomentumUpdateHook')] or call "
+                'model.after_optimizer_step() after each optimiser step',
+                stacklevel=3,
+            )
+
+
+def _check_momentum(schedule: dict) -> None:
+    unknown = set(schedule) - {'start', 'end'}
+    if unknown or 'start' not in schedule:
+        raise ValueError(f'momentum takes a number or dict(start=..., end=...), got {schedule}')
+    for value in schedule.values():
+        if not 0.5 <= value <= 1.0:
+            raise ValueError(
+                f'momentum is the share of the target that is kept, in [0.5, 1], got {value}. '
+                f'Where the update rate is meant, give 1 - rate = {1 - value:g}'
+            )

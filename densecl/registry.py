@@ -1,0 +1,36 @@
+"""Registries of densecl, children of mmengine's, under the scope ``densecl``.
+
+Each registry names the modules that fill it (``locations``), and mmengine imports them the first time
+something is looked up; ``import densecl`` itself therefore stays light.
+"""
+
+from mmengine import registry as root
+
+
+def _child(parent: root.Registry, *locations: str) -> root.Registry:
+    return root.Registry(parent.name, parent=parent, scope='densecl', locations=list(locations))
+
+
+MODELS = _child(root.MODELS, 'densecl.models')
+DATASETS = _child(root.DATASETS, 'densecl.datasets')
+TRANSFORMS = _child(root.TRANSFORMS, 'densecl.datasets')
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'densecl.datasets')
+FUNCTIONS = _child(root.FUNCTIONS, 'densecl.datasets')
+HOOKS = _child(root.HOOKS, 'densecl.engine', 'densecl.transfer', 'densecl.visualization')
+LOOPS = _child(root.LOOPS, 'densecl.engine')
+LOG_PROCESSORS = _child(root.LOG_PROCESSORS, 'densecl.engine')
+OPTIMIZERS = _child(root.OPTIMIZERS, 'densecl.engine')
+PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS, 'densecl.engine')
+METRICS = _child(root.METRICS, 'densecl.evaluation')
+
+# Empty so far; they exist so that mmengine finds the scope and falls through to its own.
+EVALUATOR = _child(root.EVALUATOR)
+MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS)
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
+RUNNERS = _child(root.RUNNERS)
+RUNNER_CONSTRUCTORS = _child(root.RUNNER_CONSTRUCTORS)
+TASK_UTILS = _child(root.TASK_UTILS)
+VISBACKENDS = _child(root.VISBACKENDS)
+VISUALIZERS = _child(root.VISUALIZERS)
+WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS)

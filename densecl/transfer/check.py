@@ -1,0 +1,85 @@
+"""Does the loaded backbone compute what the pretrained one computed? Asked of an image."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def backbone_features(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    """Feature maps of a backbone in eval mode, its mode restored afterwards.
+
+    Args:
+        model: a detector, segmentor or pretrainer (``.backbone`` is used), an mm backbone, or a
+            torchvision or timm ResNet.
+        images: (B, 3, H, W), normalised.
+
+    Returns:
+        What an mm backbone returns; the four stages of a torchvision or timm ResNet.
+    """
+    backbone = getattr(model, 'backbone', model)
+    modes = {module: module.training for module in backbone.modules()}
+    backbone.eval()
+    try:
+        maps = _stages(backbone, images) if hasattr(backbone, 'fc') else backbone(images)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return tuple(maps) if isinstance(maps, Sequence) else (maps,)
+
+
+def _stages(resnet: nn.Module, images: Tensor) -> list[Tensor]:
+    """The stages of a torchvision or timm ResNet, whose ``forward`` only gives class scores."""
+    activation = getattr(resnet, 'act1', None) or resnet.relu
+    hidden = resnet.maxpool(activation(resnet.bn1(resnet.conv1(images))))
+    maps = []
+    for stage in (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4):
+        hidden = stage(hidden)
+        maps.append(hidden)
+    return maps
+
+
+def feature_difference(first: nn.Module, second: nn.Module, images: Tensor) -> float:
+    """Largest absolute difference of two backbones' last feature maps on normalised (B, 3, H, W)."""
+    one, two = backbone_features(first, images)[-1], backbone_features(second, images)[-1]
+    if one.shape != two.shape:
+        raise ValueError(f'feature maps differ in shape: {tuple(one.shape)} and {tuple(two.shape)}')
+    return (one - two).abs().max().item()
+
+
+def compare_features(source: nn.Module, loaded: nn.Module, image: Tensor) -> float:
+    """The difference on one picture as each model would see it, normalisation included.
+
+    Unlike :func:`feature_difference` this also notices swapped channels and another mean or std.
+
+    Args:
+        source: the pretrainer, with its own data preprocessor, or any model with one.
+        loaded: the detector or segmentor.
+        image: uint8 (H, W, 3), RGB; sides that are multiples of 32 keep padding out of it.
+
+    Returns:
+        Largest absolute difference of the last feature maps.
+    """
+    one = backbone_features(source, _normalised(source, image))[-1]
+    two = backbone_features(loaded, _normalised(loaded, image))[-1]
+    if one.shape != two.shape:
+        raise ValueError(f'feature maps differ in shape: {tuple(one.shape)} and {tuple(two.shape)}')
+    return (one - two).abs().max().item()
+
+
+def _normalised(model: nn.Module, image: Tensor) -> Tensor:
+    from .inspect import model_images
+
+    seen = model_images(model)
+    if seen is None or seen['mean'] is None:
+        raise ValueError(
+            f'{type(model).__name__} has no data_preprocessor with mean and std; normalise the image and '
+            'use feature_difference'
+        )
+    pixels = image.permute(2, 0, 1)[None].float()
+    if seen['channel_order'] == 'BGR':
+        pixels = pixels.flip(1)
+    device = next(model.parameters()).device
+    mean, std = (torch.tensor(seen[k]).view(1, 3, 1, 1) for k in ('mean', 'std'))
+    return ((pixels - mean) / std).to(device)

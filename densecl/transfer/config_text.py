@@ -1,0 +1,41 @@
+"""Read the config text that a checkpoint carries, without running it.
+
+mmengine stores the config as Python source. Executing it would let a checkpoint run any code, so only
+literals and ``dict(...)`` calls are understood here; any other value reads as None.
+"""
+
+import ast
+from typing import Any
+
+
+def parse_config(text: str | None) -> dict[str, Any]:
+    """Top-level names of a config text and their values; {} where it is not a config.
+
+    Args:
+        text: what ``mmengine.Config.pretty_text`` wrote, or None.
+    """
+    try:
+        body = ast.parse(text or '').body
+    except SyntaxError:
+        return {}
+    named = [n for n in body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
+    return {node.targets[0].id: _value(node.value) for node in named}
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        merged = {}
+        for argument in node.args:
+            merged.update(_value(argument) or {})
+        merged.update({k.arg: _value(k.value) for k in node.keywords if k.arg})
+        return merged
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {_value(k): _value(v) for k, v in pairs if k is not None}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_value(item) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None

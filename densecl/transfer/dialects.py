@@ -1,0 +1,90 @@
+"""What each project calls the tensors of a ResNet.
+
+mmdet, mmseg, torchvision and timm agree on a plain-stem ResNet (``conv1.weight``, ``layer1.0.bn1.bias``);
+detectron2 has names of its own (``stem.conv1.weight``, ``res2.0.conv1.norm.bias``).
+"""
+
+import re
+
+from torch import Tensor
+
+TARGETS = ('mmdet', 'mmseg', 'torchvision', 'timm', 'detectron2', 'safetensors')
+# Models of these projects take the features of a plain-stem ResNet with the stride in the 3x3
+# convolution, and nothing else of ours.
+PLAIN_RESNET_ONLY = ('torchvision', 'timm')
+
+_D2_STAGE = re.compile(r'^(.*?)res([2-5])\.(\d+)\.(conv[123]|shortcut)\.(norm\.)?([^.]+)$')
+_D2_STEM = re.compile(r'^(.*?)stem\.conv1\.(norm\.)?([^.]+)$')
+_STAGE = re.compile(r'^layer([1-4])\.(\d+)\.(conv|bn|downsample\.)(\d)\.([^.]+)$')
+_STEM = re.compile(r'^(conv|bn)1\.([^.]+)$')
+_BLOCKS = {
+    ('basic', (2, 2, 2, 2)): 18,
+    ('basic', (3, 4, 6, 3)): 34,
+    ('bottleneck', (3, 4, 6, 3)): 50,
+    ('bottleneck', (3, 4, 23, 3)): 101,
+    ('bottleneck', (3, 8, 36, 3)): 152,
+}
+
+
+def is_resnet(tensors: dict[str, Tensor]) -> bool:
+    """Whether the names (without prefix) are those of an mmdet-style ResNet, of either stem."""
+    return 'layer1.0.conv1.weight' in tensors and stem_of(tensors) is not None
+
+
+def stem_of(tensors: dict[str, Tensor]) -> str | None:
+    """``plain`` (one 7x7 convolution), ``deep`` (three 3x3; ResNetV1c and V1d) or None."""
+    if 'stem.0.weight' in tensors:
+        return 'deep'
+    return 'plain' if 'conv1.weight' in tensors else None
+
+
+def depth_of(tensors: dict[str, Tensor]) -> int | None:
+    """18, 34, 50, 101 or 152, from the blocks that are there; None for anything else."""
+    block = 'bottleneck' if 'layer1.0.conv3.weight' in tensors else 'basic'
+    stages = [{k.split('.')[1] for k in tensors if k.startswith(f'layer{i}.')} for i in range(1, 5)]
+    return _BLOCKS.get((block, tuple(map(len, stages))))
+
+
+def from_detectron2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give detectron2's ResNet tensors mmdet's names; other files pass through unchanged."""
+    if not any(_D2_STAGE.match(key) for key in tensors):
+        return tensors
+    return {_from_detectron2_key(key): value for key, value in tensors.items()}
+
+
+def _from_detectron2_key(key: str) -> str:
+    if stem := _D2_STEM.match(key):
+        prefix, norm, leaf = stem.groups()
+        return f'{prefix}{"bn" if norm else "conv"}1.{leaf}'
+    if not (stage := _D2_STAGE.match(key)):
+        return key
+    prefix, level, block, part, norm, leaf = stage.groups()
+    if part == 'shortcut':
+        name = f'downsample.{1 if norm else 0}'
+    else:
+        name = f'bn{part[-1]}' if norm else part
+    return f'{prefix}layer{int(level) - 1}.{block}.{name}.{leaf}'
+
+
+def to_detectron2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give mmdet's ResNet tensors (no prefix) detectron2's names; batch counters are dropped.
+
+    Raises:
+        ValueError: a name that is no part of a plain-stem ResNet.
+    """
+    kept = {k: v for k, v in tensors.items() if not k.endswith('num_batches_tracked')}
+    return {_to_detectron2_key(key): value for key, value in kept.items()}
+
+
+def _to_detectron2_key(key: str) -> str:
+    if stem := _STEM.match(key):
+        kind, leaf = stem.groups()
+        return f'stem.conv1.{"norm." if kind == "bn" else ""}{leaf}'
+    if not (stage := _STAGE.match(key)):
+        raise ValueError(f"detectron2's ResNet has no counterpart for {key}")
+    level, block, kind, number, leaf = stage.groups()
+    if kind == 'downsample.':
+        name = 'shortcut.norm' if number == '1' else 'shortcut'
+    else:
+        name = f'conv{number}.norm' if kind == 'bn' else f'conv{number}'
+    return f'res{int(level) + 1}.{block}.{name}.{leaf}'

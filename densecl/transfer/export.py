@@ -1,0 +1,135 @@
+"""Write a pretrained backbone in the dialect of the project that will use it."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .dialects import PLAIN_RESNET_ONLY, TARGETS, is_resnet, stem_of, to_detectron2
+from .prefixes import BRANCHES, backbone_prefixes, branch_of, neck_prefix, under
+from .read import Weights, read_weights
+from .record import training_record
+
+SUFFIXES = {'safetensors': '.safetensors', 'detectron2': '.pkl'}
+_HOW = {
+    'mmdet': "backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=FILE)), or --pretrained FILE",
+    'mmseg': "backbone=dict(type='ResNet', init_cfg=dict(type='Pretrained', checkpoint=FILE)), or "
+    '--pretrained FILE',
+    'torchvision': "resnet.load_state_dict(torch.load(FILE)['state_dict'], strict=False); only fc is left",
+    'timm': "resnet.load_state_dict(torch.load(FILE)['state_dict'], strict=False); only fc is left",
+    'detectron2': 'MODEL.WEIGHTS FILE',
+    'safetensors': 'safetensors.torch.load_file(FILE); names as in torchvision and mmdet',
+}
+
+
+def export_backbone(
+    checkpoint: str | Path | dict, target: str = 'mmdet', branch: str = 'online'
+) -> dict[str, Any]:
+    """Take the backbone out of a pretraining checkpoint, named as ``target`` names it.
+
+    Args:
+        checkpoint: path, or what was read from it.
+        target: ``mmdet``, ``mmseg``, ``torchvision``, ``timm``, ``detectron2`` or ``safetensors``.
+            ``mmdet`` and ``safetensors`` also carry a neck (``neck.*``) where the checkpoint has one.
+        branch: ``online`` (query encoder, the papers' choice) or ``target`` (its moving average).
+
+    Returns:
+        ``state_dict`` (name -> CPU tensor) and ``meta``, the JSON-able record of how it was trained.
+
+    Raises:
+        ValueError: unknown target or branch, no such branch in the file, or a backbone that the
+            target cannot express.
+    """
+    if target not in TARGETS:
+        raise ValueError(f'unknown target {target!r}; one of {", ".join(TARGETS)}')
+    if branch not in BRANCHES:
+        raise ValueError(f"branch must be 'online' or 'target', not {branch!r}")
+    weights = read_weights(checkpoint)
+    prefix = _prefix(weights, branch)
+    tensors = under(weights.tensors, prefix)
+    if not prefix:  # a bare backbone: leave classifier and neck aside
+        tensors = {k: v for k, v in tensors.items() if k.split('.')[0] not in ('fc', 'neck')}
+    meta = training_record(weights, tensors, branch)
+    _check_expressible(tensors, meta, target)
+    if target == 'detectron2':
+        tensors = to_detectron2(tensors)
+    elif target in ('mmdet', 'safetensors'):
+        neck = under(weights.tensors, neck_prefix(prefix))
+        tensors |= {f'neck.{key}': value for key, value in neck.items()}
+    meta |= {'dialect': target, 'how_to_load': _HOW[target]}
+    return {'state_dict': {k: _own(v) for k, v in tensors.items()}, 'meta': meta}
+
+
+def _prefix(weights: Weights, branch: str) -> str:
+    prefixes = backbone_prefixes(weights.tensors)
+    said = weights.meta.get('branch')
+    fitting = [p for p in prefixes if (said or branch_of(p)) == branch]
+    if fitting:
+        return fitting[0]
+    there = ', '.join(f"{said or branch_of(p)} ('{p}*')" for p in prefixes) or 'no backbone at all'
+    raise ValueError(f'{weights.source} has no {branch} branch; it holds {there}')
+
+
+def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> None:
+    if target in ('mmdet', 'mmseg', 'safetensors'):
+        return
+    if not is_resnet(tensors):
+        raise ValueError(f'{target} export knows ResNets only; use mmdet, mmseg or safetensors')
+    if stem_of(tensors) == 'deep':
+        raise ValueError(
+            f"{target}'s ResNet has one 7x7 convolution as stem, this backbone three 3x3 (ResNetV1c); "
+            'use mmdet, mmseg or safetensors'
+        )
+    bottleneck = 'layer1.0.conv3.weight' in tensors
+    if target in PLAIN_RESNET_ONLY and bottleneck and meta.get('style') == 'caffe':
+        raise ValueError(
+            f"{target}'s ResNet has its stride in the 3x3 convolution, this backbone (style='caffe') in the "
+            'first 1x1; use mmdet, mmseg, detectron2 (STRIDE_IN_1X1) or safetensors'
+        )
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """A contiguous CPU copy with a storage of its own, so that nothing else is saved along."""
+    return tensor.detach().to('cpu').clone(memory_format=torch.contiguous_format)
+
+
+def save_export(export: dict[str, Any], out: str | Path) -> Path:
+    """Write an export under a temporary name, then move it to ``out`` in one step.
+
+    The kind of file follows the export's dialect: ``.safetensors`` (the record as JSON strings in the
+    metadata), a detectron2 pickle, or a torch file with ``state_dict`` and ``meta``.
+
+    Returns:
+        The path written.
+    """
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    try:
+        _write(export, temporary)
+        with temporary.open('rb') as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out
+
+
+def _write(export: dict[str, Any], path: Path) -> None:
+    dialect = export['meta'].get('dialect')
+    if dialect == 'safetensors':
+        from safetensors.torch import save_file
+
+        metadata = {key: json.dumps(value) for key, value in export['meta'].items()}
+        save_file(export['state_dict'], str(path), metadata={'format': 'pt', **metadata})
+    elif dialect == 'detectron2':
+        arrays = {key: value.numpy() for key, value in export['state_dict'].items()}
+        content = {'model': arrays, '__author__': 'densecl', 'matching_heuristics': True}
+        with path.open('wb') as file:
+            pickle.dump({**content, 'meta': export['meta']}, file)
+    else:
+        torch.save(export, path)

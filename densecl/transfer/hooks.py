@@ -1,0 +1,79 @@
+"""``--pretrained FILE`` of the training command, as a hook."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from densecl.registry import HOOKS
+
+from .load import load_backbone
+
+
+@HOOKS.register_module()
+class PretrainedHook(Hook):
+    """Starts a training from a pretrained backbone, and refuses a file that does not fit.
+
+    The weights go in at the start of training, after the model's own initialisation (which would
+    overwrite them earlier) and after ``load_from``. A resumed run keeps what it resumed.
+
+    Args:
+        checkpoint: the file; see :func:`densecl.transfer.read_weights` for what it may be.
+        min_match: least share of the backbone's tensors that has to match.
+        branch: ``auto``, ``online`` or ``target``.
+        strict_meta: refuse, rather than warn, where the image normalisation differs.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(
+        self,
+        checkpoint: str,
+        min_match: float = 0.95,
+        branch: str = 'auto',
+        strict_meta: bool = False,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.min_match = min_match
+        self.branch = branch
+        self.strict_meta = strict_meta
+
+    def before_run(self, runner) -> None:
+        """Switch off the backbone's own ``init_cfg`` file: fetched in vain, and often from the net."""
+        backbone = getattr(_unwrapped(runner), 'backbone', None)
+        own = getattr(backbone, 'init_cfg', None)
+        if isinstance(own, dict) and own.get('type') == 'Pretrained':
+            runner.logger.info(f'pretrained: {self.checkpoint} replaces the init_cfg {own}')
+            backbone.init_cfg = None
+
+    def before_train(self, runner) -> None:
+        """Load, and log the key report."""
+        if runner._resume and runner._has_loaded:
+            runner.logger.info(f'pretrained: resumed, so {self.checkpoint} is not loaded')
+            return
+        model = _unwrapped(runner)
+        report = load_backbone(
+            model, self.checkpoint, self.branch, self.min_match, self.strict_meta
+        )
+        runner.logger.info(f'pretrained backbone\n{report}')
+        for text in report.warnings + _frozen(model):
+            runner.logger.warning(f'pretrained: {text}')
+
+
+def _unwrapped(runner):
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _frozen(model) -> list[str]:
+    """Self-supervised backbones fine-tune poorly with frozen stages or frozen batch statistics."""
+    backbone = getattr(model, 'backbone', model)
+    lines = []
+    if getattr(backbone, 'frozen_stages', -1) >= 0:
+        lines.append(
+            f'backbone.frozen_stages={backbone.frozen_stages}; self-supervised backbones do better '
+            'with -1 (train everything)'
+        )
+    if getattr(backbone, 'norm_eval', False):
+        lines.append(
+            'backbone.norm_eval=True freezes the batch statistics; self-supervised backbones do better '
+            "with norm_eval=False (and norm_cfg=dict(type='SyncBN') over several processes)"
+        )
+    return lines

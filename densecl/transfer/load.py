@@ -1,0 +1,127 @@
+"""Load a pretrained backbone into any model, say what was loaded, and refuse what does not fit."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .inspect import describe_mismatch, image_warnings
+from .prefixes import BRANCHES, branch_of, matching_prefixes, neck_prefix, under
+from .read import Weights, read_weights
+from .record import training_record
+from .report import KeyReport
+
+
+def load_backbone(
+    model: nn.Module,
+    checkpoint: str | Path | dict | Weights,
+    branch: str = 'auto',
+    min_match: float = 0.95,
+    strict_meta: bool = False,
+) -> KeyReport:
+    """Copy a pretrained backbone (and neck, where both sides have one) into a model.
+
+    The file may be a densecl checkpoint, an export, or another project's; the prefix under which most
+    tensors fit is found by itself. Nothing is copied when the file is refused.
+
+    Args:
+        model: a detector, segmentor, pretrainer (anything with ``.backbone``), or a bare backbone.
+        checkpoint: path, or what was read from it; see :func:`densecl.transfer.read_weights`.
+        branch: ``online``, ``target``, or ``auto``: the branch that fits best, online when both do.
+        min_match: least share of the backbone's tensors, batch counters aside, that has to match in
+            name and shape. 0 loads whatever fits, with warnings in place of every refusal.
+        strict_meta: refuse, rather than warn, where the model normalises images in another way than
+            the backbone was trained with.
+
+    Returns:
+        The :class:`KeyReport`; print it.
+
+    Raises:
+        RuntimeError: too few tensors match, stem or style differ, or (``strict_meta``) so does the
+            normalisation.
+        ValueError: the file has no such branch.
+    """
+    weights = read_weights(checkpoint)
+    backbone = getattr(model, 'backbone', model)
+    wanted = backbone.state_dict()
+    prefix = _best_prefix(weights, wanted, branch, min_match)
+    given = under(weights.tensors, prefix)
+    record = training_record(weights, given, branch_of(prefix))
+    report = _compare(given, wanted, weights.source, prefix, record['branch'])
+
+    refusals = describe_mismatch(report, given, wanted, record, backbone, min_match)
+    if refusals and min_match > 0:
+        raise RuntimeError('\n'.join([f'refused to load {weights.source}', str(report), *refusals]))
+    differences = image_warnings(record, model)
+    if differences and strict_meta:
+        raise RuntimeError('\n'.join([f'refused to load {weights.source}', *differences]))
+    report.warnings = refusals + differences
+
+    counters = [k for k in given if k in wanted and k.endswith('num_batches_tracked')]
+    _copy(wanted, given, report.matched + counters)
+    _load_neck(model, under(weights.tensors, neck_prefix(prefix)), report)
+    return report
+
+
+def _best_prefix(
+    weights: Weights, wanted: dict[str, Tensor], branch: str, min_match: float
+) -> str:
+    if branch not in ('auto', *BRANCHES):
+        raise ValueError(f"branch must be 'auto', 'online' or 'target', not {branch!r}")
+    counts = matching_prefixes(weights.tensors, wanted)
+    # An export says itself which branch it holds; its names no longer do.
+    said = weights.meta.get('branch')
+    branches = {p: said if said in BRANCHES else branch_of(p) for p in counts}
+    chosen = {p: n for p, n in counts.items() if branch in ('auto', branches[p])}
+    if not chosen and counts:
+        there = ' and '.join(sorted(set(branches.values())))
+        raise ValueError(
+            f'{weights.source} has no {branch} branch of this backbone, only {there}; '
+            f"pass branch='auto' or one that is there"
+        )
+    return max(chosen, key=lambda p: (chosen[p], branches[p] == 'online', -len(p)), default='')
+
+
+def _counted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v for k, v in tensors.items() if not k.endswith('num_batches_tracked')}
+
+
+def _compare(
+    given: dict[str, Tensor], wanted: dict[str, Tensor], source: str, prefix: str, branch: str
+) -> KeyReport:
+    report = KeyReport(source, prefix, branch)
+    for name, tensor in _counted(wanted).items():
+        if name not in given:
+            report.missing.append(name)
+        elif given[name].shape != tensor.shape:
+            report.mismatched[name] = (tuple(given[name].shape), tuple(tensor.shape))
+        else:
+            report.matched.append(name)
+    # Beside a backbone without prefix stand necks and heads; they are not the backbone's business.
+    top = {name.split('.')[0] for name in wanted} | {'stem'}
+    extra = [k for k in _counted(given) if k not in wanted and k.split('.')[0] in top]
+    report.unexpected = extra
+    return report
+
+
+@torch.no_grad()
+def _copy(wanted: dict[str, Tensor], given: dict[str, Tensor], names: list[str]) -> None:
+    for name in names:
+        wanted[name].copy_(given[name])
+
+
+def _load_neck(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
+    """A neck loads whole or not at all: half a feature pyramid is worse than a fresh one."""
+    neck = getattr(model, 'neck', None)
+    if neck is None or not given:
+        return
+    wanted = neck.state_dict()
+    fitting = [k for k in wanted if k in given and given[k].shape == wanted[k].shape]
+    report.neck_total = len(wanted)
+    if len(fitting) == len(wanted):
+        _copy(wanted, given, fitting)
+        report.neck_matched = fitting
+    else:
+        report.warnings.append(
+            f"the file's neck fits {len(fitting)} of {len(wanted)} tensors of this model's; it was left out"
+        )

@@ -1,0 +1,64 @@
+"""Where in a file a backbone stands: ``backbone.``, ``target.backbone.``, ``module.encoder_q.`` ..."""
+
+from collections import defaultdict
+
+from torch import Tensor
+
+# Words in a prefix that name the slowly moving (or otherwise second) encoder of a pair.
+_TARGET_WORDS = {
+    'target', 'teacher', 'encoder_k', 'key_encoder', 'momentum', 'momentum_encoder', 'ema',
+    'backbone_momentum', 'encoder_momentum', 'backbone_k', 'target_net', 'target_network',
+}  # fmt: skip
+BRANCHES = ('online', 'target')
+
+
+def branch_of(prefix: str) -> str:
+    """``target`` for ``target.backbone.``, ``module.encoder_k.``, ``teacher.`` ...; else ``online``."""
+    return 'target' if _TARGET_WORDS & set(prefix.split('.')) else 'online'
+
+
+def neck_prefix(prefix: str) -> str:
+    """The neck's prefix beside a backbone's: ``target.backbone.`` -> ``target.neck.``."""
+    if prefix.endswith('backbone.'):
+        return prefix.removesuffix('backbone.') + 'neck.'
+    return prefix + 'neck.'
+
+
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with ``prefix``, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def backbone_prefixes(tensors: dict[str, Tensor]) -> list[str]:
+    """The prefixes under which a backbone stands, judged by names alone, online ones first.
+
+    A ResNet is known by its first block; any other backbone by a ``backbone.`` in front.
+    """
+    marks = ('layer1.0.conv1.weight',)
+    found = {k.removesuffix(m) for k in tensors for m in marks if k.endswith(m)}
+    found = {p for p in found if not p or p.endswith('.')}
+    if not found:
+        names = [k.split('.') for k in tensors]
+        found = {
+            '.'.join(n[: n.index('backbone') + 1]) + '.' for n in names if 'backbone' in n[:-1]
+        }
+    return sorted(found, key=lambda p: (BRANCHES.index(branch_of(p)), len(p), p))
+
+
+def matching_prefixes(
+    tensors: dict[str, Tensor], wanted: dict[str, Tensor]
+) -> dict[str, int]:
+    """Every prefix of the file under which tensors of ``wanted`` stand, and how many fit in shape.
+
+    Names count a little where the shape differs, so that a backbone of another depth is still found
+    and can be reported on.
+    """
+    counts: dict[str, float] = defaultdict(float)
+    for key, tensor in tensors.items():
+        parts = key.split('.')
+        for cut in range(len(parts)):
+            name = '.'.join(parts[cut:])
+            if name in wanted:
+                fits = wanted[name].shape == tensor.shape
+                counts['.'.join([*parts[:cut], ''])] += 1 if fits else 1e-3
+    return dict(counts)

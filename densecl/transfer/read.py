@@ -1,0 +1,141 @@
+"""Read the tensors of any checkpoint file that a backbone may come in."""
+
+import json
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .dialects import from_detectron2
+
+# Where projects put the state dict inside a checkpoint, in the order they are tried.
+_CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'network', 'module')
+# Checkpoints that keep one state dict a branch, at the top level (DINO and its kin).
+_BRANCHES = ('student', 'teacher', 'online', 'target')
+# What a pickled file of numpy arrays needs; nothing here can run code.
+_NUMPY_GLOBALS = {
+    ('numpy', 'dtype'),
+    ('numpy', 'ndarray'),
+    ('numpy.core.multiarray', '_reconstruct'),
+    ('numpy.core.multiarray', 'scalar'),
+    ('numpy._core.multiarray', '_reconstruct'),
+    ('numpy._core.multiarray', 'scalar'),
+    ('numpy._core.numeric', '_frombuffer'),
+    ('numpy.core.numeric', '_frombuffer'),
+    ('collections', 'OrderedDict'),
+    ('_codecs', 'encode'),
+}
+
+
+@dataclass
+class Weights:
+    """The tensors of one file, by the names the file gives them.
+
+    Attributes:
+        tensors: name -> tensor, on the CPU.
+        meta: what the file says about its making; {} where it says nothing.
+        source: the file, for messages.
+    """
+
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any] = field(default_factory=dict)
+    source: str = 'checkpoint'
+
+
+def read_weights(checkpoint: str | Path | dict | Weights) -> Weights:
+    """Read a checkpoint, of whatever kind, without running code from it.
+
+    Args:
+        checkpoint: a ``.pth``/``.pt`` file (densecl, mmengine, MoCo, torchvision, timm, DINO ...), a
+            ``.safetensors`` file, a detectron2 ``.pkl``, or what :func:`torch.load` returned.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        RuntimeError: the file is cut off, needs code to load, or holds no tensors.
+    """
+    if isinstance(checkpoint, Weights):
+        return checkpoint
+    if isinstance(checkpoint, dict):
+        return _unpack(checkpoint, 'the given dict')
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(f'checkpoint {path} does not exist (or is a folder); check the path')
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path)
+    return _unpack(_read_numpy_pickle(path) if path.suffix == '.pkl' else _read_torch(path), str(path))
+
+
+def _read_torch(path: Path) -> dict:
+    from densecl.compat import load_checkpoint
+
+    return load_checkpoint(path)
+
+
+def _read_safetensors(path: Path) -> Weights:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework='pt') as file:
+            meta = {key: _from_json(text) for key, text in (file.metadata() or {}).items()}
+            return Weights({key: file.get_tensor(key) for key in file.keys()}, meta, str(path))  # noqa: SIM118
+    except SafetensorError as error:
+        raise RuntimeError(
+            f'{path} is not a whole safetensors file ({error}); it may be cut off: copy or export it again'
+        ) from error
+
+
+def _from_json(text: str) -> Any:
+    """Metadata values are strings; those of an export are JSON, those of others plain text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _NUMPY_GLOBALS:
+            raise pickle.UnpicklingError(f'it needs {module}.{name}')
+        return super().find_class(module, name)
+
+
+def _read_numpy_pickle(path: Path) -> dict:
+    try:
+        with path.open('rb') as file:
+            return _NumpyUnpickler(file, encoding='latin1').load()
+    except (pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise RuntimeError(
+            f'{path}: refused, only whole pickles of numpy arrays are read ({error}); load it where you '
+            'trust it and save its state dict with torch.save'
+        ) from error
+
+
+def _unpack(content: Any, source: str) -> Weights:
+    if not isinstance(content, dict):
+        raise RuntimeError(f'{source} holds a {type(content).__name__}, expected a dict of tensors')
+    meta = content.get('meta') if isinstance(content.get('meta'), dict) else {}
+    inner = next((content[k] for k in _CONTAINERS if isinstance(content.get(k), dict)), content)
+    tensors = _tensors_of(inner)
+    if not tensors:
+        parts = {k: content[k] for k in _BRANCHES if isinstance(content.get(k), dict)}
+        tensors = {f'{k}.{n}': t for k, part in parts.items() for n, t in _tensors_of(part).items()}
+    if not tensors:
+        keys = ', '.join(map(str, list(content)[:8])) or 'nothing'
+        raise RuntimeError(
+            f'{source} holds no tensors where a state dict is expected (top-level keys: {keys}); '
+            f'put the state dict under one of {", ".join(_CONTAINERS)}'
+        )
+    return Weights(from_detectron2(tensors), meta, source)
+
+
+def _tensors_of(state: dict) -> dict[str, Tensor]:
+    found = {}
+    for key, value in state.items():
+        if isinstance(value, Tensor):
+            found[str(key)] = value
+        elif type(value).__module__ == 'numpy' and getattr(value, 'ndim', 0):
+            found[str(key)] = torch.from_numpy(value.copy())
+    return found

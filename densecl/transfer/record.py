@@ -1,0 +1,80 @@
+"""What a checkpoint says about its own making: stem, style, channel order, normalisation, method."""
+
+from typing import Any
+
+from torch import Tensor
+
+import densecl
+
+from .config_text import parse_config
+from .dialects import depth_of, is_resnet, stem_of
+from .read import Weights
+
+FORMAT = 'densecl-backbone'
+
+
+def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) -> dict[str, Any]:
+    """The JSON-able record that an export carries along.
+
+    Args:
+        weights: the checkpoint as read; its config text is parsed, never executed.
+        backbone: the backbone's tensors, without prefix; depth and stem are read off them.
+        branch: ``online`` or ``target``.
+
+    Returns:
+        Keys ``format``, ``branch``, ``backbone``, ``depth``, ``stem``, ``style``, ``out_indices``,
+        ``channel_order``, ``mean``, ``std`` (0..255 scale), ``method``, ``config_name``, ``epoch``,
+        ``iter``, ``densecl_version`` and ``config`` (the text). What is unknown is None.
+    """
+    if weights.meta.get('format') == FORMAT:
+        return {**weights.meta, 'branch': weights.meta.get('branch', branch)}
+    text = weights.meta.get('cfg')
+    config = parse_config(text if isinstance(text, str) else None)
+    model = config.get('model') or {}
+    return {
+        'format': FORMAT,
+        'branch': branch,
+        **_backbone_record(model.get('backbone') or {}, backbone),
+        **_image_record(model.get('data_preprocessor') or config.get('data_preprocessor')),
+        'method': _method_record(model),
+        'config_name': weights.meta.get('experiment_name'),
+        'epoch': weights.meta.get('epoch'),
+        'iter': weights.meta.get('iter'),
+        'densecl_version': densecl.__version__,
+        'config': text if isinstance(text, str) else None,
+    }
+
+
+def _backbone_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    resnet = is_resnet(tensors)
+    style = config.get('style', 'pytorch' if config else None)
+    return {
+        'backbone': config.get('type'),
+        'depth': depth_of(tensors) if resnet else config.get('depth'),
+        'stem': stem_of(tensors) if resnet else None,
+        'style': style if resnet else None,
+        'out_indices': list(config['out_indices']) if config.get('out_indices') else None,
+    }
+
+
+def _image_record(config: dict | None) -> dict[str, Any]:
+    """Channel order and normalisation; pretraining images are decoded to RGB."""
+    if not config:
+        return {'channel_order': None, 'mean': None, 'std': None}
+    mean, std = config.get('mean'), config.get('std')
+    return {
+        'channel_order': 'RGB',
+        'mean': [float(value) for value in mean] if mean else None,
+        'std': [float(value) for value in std] if std else None,
+    }
+
+
+def _method_record(model: dict) -> dict[str, Any] | None:
+    if not model:
+        return None
+    heads = model.get('heads') or {}
+    return {
+        'pretrainer': model.get('type'),
+        'momentum': model.get('momentum'),
+        'heads': {name: (head or {}).get('type') for name, head in heads.items()},
+    }

@@ -1,0 +1,65 @@
+"""What a load did, key by key."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class KeyReport:
+    """Which of a backbone's tensors a file filled.
+
+    Batch counters (``num_batches_tracked``) are copied where they exist but counted nowhere.
+
+    Attributes:
+        source: the file.
+        prefix: what the file puts in front of the backbone's names.
+        branch: ``online`` or ``target``.
+        matched: names whose tensor was copied.
+        missing: names of the backbone that the file lacks.
+        unexpected: names in the file, under the same prefix, that the backbone lacks.
+        mismatched: name -> (shape in the file, shape in the backbone).
+        neck_matched: names of the neck whose tensor was copied.
+        neck_total: tensors of the model's neck, where the file has a neck too; 0 otherwise.
+        warnings: differences of the image normalisation and the like.
+    """
+
+    source: str
+    prefix: str = ''
+    branch: str = 'online'
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)
+    neck_matched: list[str] = field(default_factory=list)
+    neck_total: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Number of the backbone's tensors, batch counters aside."""
+        return len(self.matched) + len(self.missing) + len(self.mismatched)
+
+    @property
+    def fraction(self) -> float:
+        """Share of the backbone's tensors that were copied, 0 to 1."""
+        return len(self.matched) / max(self.total, 1)
+
+    def __str__(self) -> str:
+        prefix = f"'{self.prefix}'" if self.prefix else 'none'
+        shapes = [f'{k} {a} in the file, {b} here' for k, (a, b) in self.mismatched.items()]
+        rows = [
+            f'{self.source}: {self.branch} branch, prefix {prefix}',
+            f'  matched     {len(self.matched):4d} of {self.total} backbone tensors'
+            f' ({100 * self.fraction:.1f} %)',
+            _row('missing', self.missing),
+            _row('unexpected', self.unexpected),
+            _row('other shape', shapes),
+        ]
+        if self.neck_total:
+            rows.append(f'  neck        {len(self.neck_matched):4d} of {self.neck_total} tensors')
+        return '\n'.join([row for row in rows if row] + [f'  ! {text}' for text in self.warnings])
+
+
+def _row(name: str, keys: list[str], shown: int = 3) -> str:
+    more = ', ...' if len(keys) > shown else ''
+    examples = f': {", ".join(keys[:shown])}{more}' if keys else ''
+    return f'  {name:<11} {len(keys):4d}{examples}'

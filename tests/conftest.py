@@ -1,0 +1,28 @@
+"""Shared set-up of the tests."""
+
+import os
+
+os.environ.setdefault('OMP_NUM_THREADS', '2')
+
+import pytest
+import torch
+
+import densecl.compat
+
+densecl.compat.install()
+
+import densecl.registry  # noqa: E402, F401
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked ``gpu`` skip, with a reason, where there is no CUDA device."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if 'gpu' in item.keywords:
+            item.add_marker(pytest.mark.skip(reason='needs a CUDA device'))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)

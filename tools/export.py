@@ -1,0 +1,50 @@
+"""Export a pretrained backbone: ``python tools/export.py CHECKPOINT --to mmdet``."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import densecl.compat
+from densecl.transfer import export_backbone, read_weights, save_export
+from densecl.transfer.dialects import TARGETS
+from densecl.transfer.export import SUFFIXES
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checkpoint', help='a checkpoint of densecl, or of another project')
+    parser.add_argument('--to', choices=TARGETS, default='mmdet', help='who will load it')
+    parser.add_argument('--branch', choices=('online', 'target'), default='online')
+    parser.add_argument('--out', help='default: beside the checkpoint, <name>_<branch>_<to>.pth')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Export, say what went along and what stayed, and print the path."""
+    args = parse_args()
+    densecl.compat.install()
+    weights = read_weights(args.checkpoint)
+    export = export_backbone(weights, args.to, args.branch)
+    checkpoint = Path(args.checkpoint)
+    name = f'{checkpoint.stem}_{args.branch}_{args.to}{SUFFIXES.get(args.to, ".pth")}'
+    report(export, weights)
+    print(save_export(export, args.out or checkpoint.with_name(name)))
+
+
+def report(export: dict, weights) -> None:
+    """What the export holds, how it was trained, and what of the checkpoint was left out."""
+    tensors, meta = export['state_dict'], export['meta']
+    count = sum(t.numel() for t in tensors.values())
+    parts = Counter('neck' if k.startswith('neck.') else 'backbone' for k in tensors)
+    held = ' and '.join(f'{n} {part}' for part, n in parts.items())
+    print(f'{meta["branch"]} branch: {held} tensors, {count / 1e6:.2f} M values')
+    for key in ('method', 'backbone', 'depth', 'stem', 'style', 'channel_order', 'mean', 'std', 'epoch'):
+        print(f'  {key:<13} {meta.get(key) if meta.get(key) is not None else "not recorded"}')
+    groups = Counter('.'.join(key.split('.')[:2]) for key in weights.tensors)
+    print('in the checkpoint: ' + ', '.join(f'{g}.* {n}' for g, n in sorted(groups.items())[:12]))
+    print(f'load it with: {meta["how_to_load"]}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,49 @@
+#!/usr/bin/env python
+"""Train what a config says: pretraining, detection or segmentation."""
+
+import argparse
+
+import densecl.compat
+
+densecl.compat.install()
+
+import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
+from densecl.engine import launch  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    launch.add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from the newest checkpoint of the work directory, or from this one',
+    )
+    parser.add_argument(
+        '--amp', nargs='?', const='bf16', choices=['bf16', 'fp16'], help='mixed precision'
+    )
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
+    )
+    parser.add_argument('--pretrained', help='checkpoint from which the backbone starts')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Build the runner and train."""
+    args = parse_args()
+    cfg = launch.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
+    if args.amp:
+        launch.use_amp(cfg, args.amp)
+    if args.auto_scale_lr:
+        launch.use_auto_scale_lr(cfg)
+    if args.pretrained:
+        launch.use_pretrained(cfg, args.pretrained)
+    launch.use_resume(cfg, args.resume)
+    launch.build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
