@@ -9,6 +9,8 @@ from densecl.transfer import export_backbone, read_weights, save_export
 from densecl.transfer.dialects import TARGETS
 from densecl.transfer.export import SUFFIXES
 
+RECORDED = ('method', 'backbone', 'depth', 'stem', 'style', 'channel_order', 'mean', 'std', 'epoch')
+
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
@@ -39,11 +41,17 @@ def report(export: dict, weights) -> None:
     parts = Counter('neck' if k.startswith('neck.') else 'backbone' for k in tensors)
     held = ' and '.join(f'{n} {part}' for part, n in parts.items())
     print(f'{meta["branch"]} branch: {held} tensors, {count / 1e6:.2f} M values')
-    for key in ('method', 'backbone', 'depth', 'stem', 'style', 'channel_order', 'mean', 'std', 'epoch'):
+    for key in RECORDED:
         print(f'  {key:<13} {meta.get(key) if meta.get(key) is not None else "not recorded"}')
-    groups = Counter('.'.join(key.split('.')[:2]) for key in weights.tensors)
+    groups = Counter(group(key) for key in weights.tensors)
     print('in the checkpoint: ' + ', '.join(f'{g}.* {n}' for g, n in sorted(groups.items())[:12]))
     print(f'load it with: {meta["how_to_load"]}')
+
+
+def group(key: str) -> str:
+    """The part of a model that a key is of: ``backbone``, ``heads.dense``, ``target.backbone`` ..."""
+    parts = key.split('.')
+    return '.'.join(parts[:2] if parts[0] in ('heads', 'target', 'module') else parts[:1])
 
 
 if __name__ == '__main__':

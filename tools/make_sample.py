@@ -1,10 +1,10 @@
-"""Build the bundled sample (densecl/sample) from a larger folder of photos; only what may be redistributed.
+"""Build the bundled sample (densecl/sample) from a larger folder; only what may be redistributed.
 
     python tools/make_sample.py --source path/to/data [--out densecl/sample]
 
-The source folder holds ``detection/`` (images.tar, instances_{train,val}_super12.json in COCO form with a
-``license`` per image) and ``pretrain/`` (tar shards and manifest.csv). Running it again gives the same bytes
-under the same Pillow version.
+The source folder holds ``detection/`` (images.tar, instances_{train,val}_super12.json in COCO form
+with a ``license`` per image) and ``pretrain/`` (tar shards and manifest.csv). Running it again gives
+the same bytes under the same Pillow version.
 """
 
 import argparse
@@ -23,14 +23,16 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from sample_attribution import attribution
 
-# COCO licence ids that allow redistribution of resized copies: CC BY, CC BY-SA, no known restrictions, US work.
+# COCO licences under which resized copies may be passed on: CC BY, CC BY-SA, no known restrictions,
+# US government work.
 FREE_LICENSES = (4, 5, 7, 8)
-PHOTOS_PER_SOURCE = {'clothing': 300, 'grocery': 300}
+PHOTOS_PER_SOURCE = {'clothing': 250, 'grocery': 250}
 PHOTO_SHORT_SIDE, PHOTO_QUALITY = 128, 75
 IGNORE = 255
 PALETTE = [
-    (0, 0, 0), (220, 20, 60), (0, 0, 230), (250, 170, 30), (0, 140, 60), (160, 60, 200), (255, 120, 180),
-    (0, 180, 200), (180, 200, 40), (140, 90, 40), (90, 120, 255), (120, 120, 120), (255, 220, 120),
+    (0, 0, 0), (220, 20, 60), (0, 0, 230), (250, 170, 30), (0, 140, 60), (160, 60, 200),
+    (255, 120, 180), (0, 180, 200), (180, 200, 40), (140, 90, 40), (90, 120, 255), (120, 120, 120),
+    (255, 220, 120),
 ]  # fmt: skip
 IMAGE_FIELDS = ('id', 'file_name', 'width', 'height', 'license', 'coco_url', 'flickr_url')
 OBJECT_FIELDS = ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'segmentation')
@@ -38,13 +40,17 @@ OBJECT_FIELDS = ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'se
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--source', type=Path, required=True, help='folder with detection/ and pretrain/')
+    parser.add_argument(
+        '--source', type=Path, required=True, help='folder with detection/ and pretrain/'
+    )
     default_out = Path(__file__).resolve().parents[1] / 'densecl' / 'sample'
     parser.add_argument('--out', type=Path, default=default_out)
     args = parser.parse_args()
     for folder in ('photos', 'detection', 'segmentation'):
         shutil.rmtree(args.out / folder, ignore_errors=True)
-    splits = {s: make_detection_split(args.source / 'detection', args.out, s) for s in ('train', 'val')}
+    splits = {
+        s: make_detection_split(args.source / 'detection', args.out, s) for s in ('train', 'val')
+    }
     photos = make_photos(args.source / 'pretrain', args.out)
     (args.out / 'ATTRIBUTION.md').write_text(attribution(splits, photos))
     report(args.out)
@@ -75,32 +81,42 @@ def keep_free(coco: dict, split: str) -> dict:
     """The COCO dictionary reduced to redistributable images and to the fields that are read."""
     free = [i for i in coco['images'] if i['license'] in FREE_LICENSES]
     ids = {i['id'] for i in free}
-    images = [{k: i[k] for k in IMAGE_FIELDS} | {'file_name': Path(i['file_name']).name} for i in free]
-    objects = [{k: a[k] for k in OBJECT_FIELDS} for a in coco['annotations'] if a['image_id'] in ids]
+    images = [
+        {k: i[k] for k in IMAGE_FIELDS} | {'file_name': Path(i['file_name']).name} for i in free
+    ]
+    objects = [
+        {k: a[k] for k in OBJECT_FIELDS} for a in coco['annotations'] if a['image_id'] in ids
+    ]
     for obj in objects:
-        if isinstance(obj['segmentation'], list):  # a tenth of a pixel is finer than the annotators' hand
-            obj['segmentation'] = [[round(v, 1) for v in polygon] for polygon in obj['segmentation']]
-    return dict(
-        info=dict(
-            description=f'densecl sample, {split}: COCO photos, short side 256, 12 supercategories',
-            license='annotations CC BY 4.0 (COCO Consortium); photos: see ATTRIBUTION.md',
-        ),
-        licenses=[entry for entry in coco['licenses'] if entry['id'] in FREE_LICENSES],
-        images=sorted(images, key=lambda i: i['id']),
-        annotations=sorted(objects, key=lambda a: a['id']),
-        categories=coco['categories'],
-    )
+        if isinstance(
+            obj['segmentation'], list
+        ):  # a tenth of a pixel is finer than the annotators' hand
+            obj['segmentation'] = [
+                [round(v, 1) for v in polygon] for polygon in obj['segmentation']
+            ]
+    return {
+        'info': {
+            'description': f'densecl sample, {split}: COCO photos, short side 256, 12 supercategories',
+            'license': 'annotations CC BY 4.0 (COCO Consortium); photos: see ATTRIBUTION.md',
+        },
+        'licenses': [entry for entry in coco['licenses'] if entry['id'] in FREE_LICENSES],
+        'images': sorted(images, key=lambda i: i['id']),
+        'annotations': sorted(objects, key=lambda a: a['id']),
+        'categories': coco['categories'],
+    }
 
 
 def draw_class_map(objects: list[dict], height: int, width: int) -> np.ndarray:
     """Class map (H, W) uint8: 0 background, category id where an object is, 255 in crowds.
 
-    Crowds are drawn first, then objects from large to small, so that a small object in front of a large
-    one stays visible.
+    Crowds are drawn first, then objects from large to small, so that a small object in front of a
+    large one stays visible.
     """
     class_map = np.zeros((height, width), np.uint8)
     for obj in sorted(objects, key=lambda a: (not a['iscrowd'], -a['area'], a['id'])):
-        class_map[decode_mask(obj, height, width)] = IGNORE if obj['iscrowd'] else obj['category_id']
+        class_map[decode_mask(obj, height, width)] = (
+            IGNORE if obj['iscrowd'] else obj['category_id']
+        )
     return class_map
 
 
@@ -115,7 +131,7 @@ def decode_mask(obj: dict, height: int, width: int) -> np.ndarray:
 
 
 def save_palette_png(class_map: np.ndarray, path: Path):
-    """Write indices as a palette PNG: the stored values are the class ids, a viewer shows colours."""
+    """Write a palette PNG: the stored values are the class ids, a viewer shows colours."""
     colours = np.full((256, 3), 255, np.uint8)
     colours[: len(PALETTE)] = PALETTE
     image = Image.fromarray(class_map)
@@ -124,7 +140,7 @@ def save_palette_png(class_map: np.ndarray, path: Path):
 
 
 def make_photos(source: Path, out: Path) -> list[dict]:
-    """Shrink a spread selection of the free pretraining photos; returns the chosen rows of the manifest."""
+    """Shrink a spread selection of the free photos; returns the chosen rows of the manifest."""
     with open(source / 'manifest.csv', newline='') as file:
         rows = [row for row in csv.DictReader(file) if row['source'] in PHOTOS_PER_SOURCE]
     chosen = []
@@ -143,11 +159,13 @@ def make_photos(source: Path, out: Path) -> list[dict]:
 
 
 def spread(rows: list[dict], count: int) -> list[dict]:
-    """Take ``count`` rows in turn from every folder (class) of the source, each folder in hashed order."""
+    """Take ``count`` rows in turn from every folder (class) of the source, in hashed order."""
     folders = defaultdict(list)
     for row in sorted(rows, key=lambda r: hashlib.md5(r['source_path'].encode()).hexdigest()):
         # the source's own train/val/test level does not separate classes
-        parts = [p for p in Path(row['source_path']).parent.parts if p not in ('train', 'val', 'test')]
+        parts = [
+            p for p in Path(row['source_path']).parent.parts if p not in ('train', 'val', 'test')
+        ]
         folders['/'.join(parts)].append(row)
     rounds = zip_longest(*(folders[name] for name in sorted(folders)))
     return [row for turn in rounds for row in turn if row is not None][:count]

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a table cannot be wrapped)
 """Text of the bundled sample's ATTRIBUTION.md (used by make_sample.py)."""
 
 import re
@@ -66,7 +67,9 @@ PHOTOS = """
 
 def attribution(splits: dict[str, dict], photos: list[dict]) -> str:
     """The whole document: ``splits`` are COCO dictionaries by split, ``photos`` rows of the manifest."""
-    rows = [coco_row(split, image, coco) for split, coco in splits.items() for image in coco['images']]
+    rows = [
+        coco_row(split, image, coco) for split, coco in splits.items() for image in coco['images']
+    ]
     text = HEADER + COCO + '\n'.join(rows) + '\n' + MIT + PHOTOS
     return text + '\n'.join(photo_row(row) for row in photos) + '\n'
 

@@ -10,12 +10,8 @@ model = dict(
     backbone=dict(depth=18),
     bn_groups=4,
     heads=dict(
-        image=dict(
-            projector=dict(channels=(512, 512, 128)), objective=dict(queue=512)
-        ),
-        dense=dict(
-            projector=dict(channels=(512, 512, 128)), objective=dict(queue=512)
-        ),
+        image=dict(projector=dict(channels=(512, 512, 128)), objective=dict(queue=512)),
+        dense=dict(projector=dict(channels=(512, 512, 128)), objective=dict(queue=512)),
     ),
 )
 train_dataloader = dict(

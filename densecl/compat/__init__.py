@@ -15,9 +15,9 @@ import importlib.util
 from typing import Any
 
 from .extension import install_extension
-from .versions import warn_untested
+from .versions import TESTED, warn_untested
 
-__all__ = ['install', 'load_checkpoint']
+__all__ = ['TESTED', 'install', 'load_checkpoint']
 
 
 def install() -> str:

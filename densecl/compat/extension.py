@@ -14,6 +14,8 @@ from collections.abc import Callable
 from .ops import OPERATORS
 
 NAME = 'mmcv._ext'
+# Asked for by every log header that lists the environment, so they must not raise.
+_BUILD_INFORMATION = ('get_compiler_version', 'get_compiling_cuda_version')
 
 
 class StandIn(types.ModuleType):
@@ -28,7 +30,10 @@ class StandIn(types.ModuleType):
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):
             raise AttributeError(f'module {NAME!r} has no attribute {name!r}')
-        function = _load(name) if name in OPERATORS else _missing(name)
+        if name in _BUILD_INFORMATION:
+            function = _not_compiled
+        else:
+            function = _load(name) if name in OPERATORS else _missing(name)
         setattr(self, name, function)
         return function
 
@@ -92,6 +97,10 @@ def _without_autocast(function: Callable) -> Callable:
             return function(first, *args, **kwargs)
 
     return run
+
+
+def _not_compiled() -> str:
+    return 'n/a (stand-in of densecl.compat)'
 
 
 def _missing(name: str) -> Callable:

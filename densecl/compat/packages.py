@@ -16,7 +16,6 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 
 def install_packages() -> None:
     """Replace mmengine's look-up of installed packages and make ``densecl::`` resolve."""
-    import mmengine.config.config
     import mmengine.config.utils as config_utils
     from mmengine.utils import package_utils
 

@@ -15,4 +15,4 @@ def collate_views(samples: list[PretrainDataSample]) -> dict:
     Returns:
         ``dict(inputs=Views, data_samples=None)``, images uint8 (B, Hv, Wv, 3).
     """
-    return dict(inputs=Views.collate(samples), data_samples=None)
+    return {'inputs': Views.collate(samples), 'data_samples': None}

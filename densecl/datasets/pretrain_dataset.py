@@ -24,20 +24,20 @@ MAX_TRIES = 20
 class PretrainDataset(Dataset):
     """Images of a source, each made into views by a pipeline.
 
-    What ``dataset[SampleKey(epoch, index)]`` returns depends on (seed, epoch, index) only: not on the
-    process, the worker or what was read before. A plain ``dataset[index]`` is epoch 0.
+    What ``dataset[SampleKey(epoch, index)]`` returns depends on (seed, epoch, index) only: not on
+    the process, the worker or what was read before. A plain ``dataset[index]`` is epoch 0.
 
     Args:
         data_root: a path or a list of paths, handed to the source.
         source: config of the source, ``dict(type='Folder')`` if not given.
-        pipeline: transforms ``results -> results``, the last of which returns a PretrainDataSample. The
-            first gets a dict of image (H, W, 3) uint8 RGB, source_size (H, W) of the original (the image
-            is smaller than it after a reduced decode), rng, path, index, label.
+        pipeline: transforms ``results -> results``, the last of which returns a PretrainDataSample.
+            The first gets a dict of image (H, W, 3) uint8 RGB, source_size (H, W) of the original
+            (the image is smaller than it after a reduced decode), rng, path, index, label.
         seed: of the views.
         on_error: ``raise``, or ``skip``: an unreadable file is named once in the log, marked (see
             :attr:`unreadable`), and replaced by an image drawn from (seed, epoch, index).
-        decode_min_side: decode large JPEGs at 1/2, 1/4 or 1/8 as long as the short side keeps this many
-            pixels (several times faster); None: always at full size.
+        decode_min_side: decode large JPEGs at 1/2, 1/4 or 1/8 as long as the short side keeps this
+            many pixels (several times faster); None: always at full size.
         high_depth: how more than 8 bits become 8, see :func:`densecl.datasets.decode.decode_image`.
         max_images: use only that many images, evenly spread over the source.
     """
@@ -55,8 +55,10 @@ class PretrainDataset(Dataset):
     ) -> None:
         _check_choice('on_error', on_error, ('raise', 'skip'))
         _check_choice('high_depth', high_depth, ('range', 'stretch'))
-        self.source: Source = DATASETS.build({'type': 'Folder', **(source or {}), 'data_root': data_root})
-        self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline or []]
+        source = {'type': 'Folder', **(source or {}), 'data_root': data_root}
+        self.source: Source = DATASETS.build(source)
+        pipeline = pipeline or []
+        self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline]
         self.seed, self.on_error = seed, on_error
         self.decode_min_side, self.high_depth = decode_min_side, high_depth
         self._subset = _spread(max_images, len(self.source))
@@ -109,7 +111,7 @@ class PretrainDataset(Dataset):
         return results
 
     def _read(self, epoch: int, index: int) -> dict:
-        """Image ``index``, or with ``on_error='skip'`` the first readable one of a fixed random series."""
+        """Image ``index``; with ``on_error='skip'``, the first readable of a fixed random series."""
         replacements = None
         for _ in range(MAX_TRIES):
             try:
@@ -130,14 +132,21 @@ class PretrainDataset(Dataset):
         data, name = self.source.load(position)
         image, size = decode_scaled(data, self.decode_min_side, name, self.high_depth)
         label = self.source.label(position)
-        return dict(image=image, source_size=size, path=name, index=index, label=label)
+        return {
+            'image': image,
+            'source_size': size,
+            'path': name,
+            'index': index,
+            'label': label,
+        }
 
     def _report(self, index: int, error: UnreadableImageError) -> None:
         position = index if self._subset is None else int(self._subset[index])
         if not self._unreadable[position]:
             self._unreadable[position] = 1
             count = int(self._unreadable.sum())
-            print_log(f'replaced by another ({count} so far): {error}', 'current', logging.WARNING)
+            # an error, not a warning: mmengine prints nothing less of ranks other than 0
+            print_log(f'replaced by another ({count} so far): {error}', 'current', logging.ERROR)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

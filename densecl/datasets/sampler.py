@@ -22,18 +22,19 @@ class PretrainSampler(Sampler):
     """A fresh order every epoch, shared out to the processes, that can start anywhere.
 
     The order is a function of (seed, epoch). Of images in any order, process r of W takes positions
-    r, r + W, ...: the images of global step t are the same set for every W with the same global batch
-    size. Where the source keeps its images in shards, shards are permuted, each process takes one
-    contiguous part of the result and shuffles it within windows, so that files are read in runs; there the
-    sets depend on W. Every process yields the same number of keys.
+    r, r + W, ...: the images of global step t are the same set for every W with the same global
+    batch size. Where the source keeps its images in shards, shards are permuted, each process takes
+    one contiguous part of the result and shuffles it within windows, so that files are read in
+    runs; there the sets depend on W. Every process yields the same number of keys.
 
     Args:
         dataset: sized; its ``shard_starts`` and ``shuffle_window`` (see
             :class:`densecl.datasets.sources.Source`), if it has them, select the second form.
         shuffle: False: images in the dataset's order, split as r, r + W, ...
         seed: of the order; None is 0. The views have the dataset's own seed.
-        round_up: where W does not divide the images, repeat some (True) or leave up to W - 1 out (False:
-            with ``drop_last`` of the loader, an epoch then has the same number of steps for every W).
+        round_up: where W does not divide the images, repeat some (True) or leave up to W - 1 out
+            (False: with ``drop_last`` of the loader, an epoch then has the same number of steps for
+            every W).
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class PretrainSampler(Sampler):
         self._start = 0
         if len(self) == 0:
             raise ValueError(
-                f'PretrainSampler: {len(dataset)} images are too few for {self.world_size} processes'
+                f'PretrainSampler: {len(dataset)} images for {self.world_size} processes'
             )
 
     def __len__(self) -> int:

@@ -1,10 +1,12 @@
-"""A small set of real photographs that ships with the package (see ATTRIBUTION.md for every licence).
+"""A small set of real photographs that ships with the package; ATTRIBUTION.md holds every licence.
 
-    photos/{clothing,grocery}/*.jpg                    unlabelled, for pretraining
-    detection/{train,val}/*.jpg                        multi-object photos from COCO (train ones also pretrain)
-    detection/annotations/instances_{train,val}.json   boxes and masks, the 12 COCO supercategories
-    segmentation/{train,val}/*.png                     class maps drawn from the masks: 0 background,
-                                                       1..12 the supercategories, 255 ignore (crowds)
+    photos/{clothing,grocery}/*.jpg                   unlabelled, for pretraining
+    detection/{train,val}/*.jpg                       multi-object photos from COCO
+    detection/annotations/instances_{train,val}.json  boxes and masks of the 12 supercategories
+    segmentation/{train,val}/*.png                    class maps drawn from the masks: 0 background,
+                                                      1..12 supercategories, 255 ignore (crowds)
+
+Pretraining may read ``photos`` and ``detection/train``; ``val`` is for evaluation alone.
 """
 
 from pathlib import Path
@@ -19,7 +21,7 @@ def sample_root() -> Path:
     root = Path(__file__).resolve().parent
     if not (root / 'ATTRIBUTION.md').is_file():
         raise FileNotFoundError(
-            f'the bundled sample is missing from {root}: expected ATTRIBUTION.md, photos/, detection/ '
-            'and segmentation/; reinstall densecl or clone the repository'
+            f'the bundled sample is missing from {root}: expected ATTRIBUTION.md, photos/, '
+            'detection/ and segmentation/; reinstall densecl or clone the repository'
         )
     return root

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .mismatch import model_images
+
 
 @torch.no_grad()
 def backbone_features(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
@@ -41,8 +43,12 @@ def _stages(resnet: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def feature_difference(first: nn.Module, second: nn.Module, images: Tensor) -> float:
-    """Largest absolute difference of two backbones' last feature maps on normalised (B, 3, H, W)."""
+    """Largest absolute difference of two backbones' last maps on normalised (B, 3, H, W)."""
     one, two = backbone_features(first, images)[-1], backbone_features(second, images)[-1]
+    return _largest_difference(one, two)
+
+
+def _largest_difference(one: Tensor, two: Tensor) -> float:
     if one.shape != two.shape:
         raise ValueError(f'feature maps differ in shape: {tuple(one.shape)} and {tuple(two.shape)}')
     return (one - two).abs().max().item()
@@ -63,19 +69,15 @@ def compare_features(source: nn.Module, loaded: nn.Module, image: Tensor) -> flo
     """
     one = backbone_features(source, _normalised(source, image))[-1]
     two = backbone_features(loaded, _normalised(loaded, image))[-1]
-    if one.shape != two.shape:
-        raise ValueError(f'feature maps differ in shape: {tuple(one.shape)} and {tuple(two.shape)}')
-    return (one - two).abs().max().item()
+    return _largest_difference(one, two)
 
 
 def _normalised(model: nn.Module, image: Tensor) -> Tensor:
-    from .inspect import model_images
-
     seen = model_images(model)
     if seen is None or seen['mean'] is None:
         raise ValueError(
-            f'{type(model).__name__} has no data_preprocessor with mean and std; normalise the image and '
-            'use feature_difference'
+            f'{type(model).__name__} has no data_preprocessor with mean and std; '
+            'normalise the image yourself and use feature_difference'
         )
     pixels = image.permute(2, 0, 1)[None].float()
     if seen['channel_order'] == 'BGR':

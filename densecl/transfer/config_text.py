@@ -1,7 +1,7 @@
 """Read the config text that a checkpoint carries, without running it.
 
-mmengine stores the config as Python source. Executing it would let a checkpoint run any code, so only
-literals and ``dict(...)`` calls are understood here; any other value reads as None.
+mmengine stores the config as Python source. Executing it would let a checkpoint run any code, so
+only literals and ``dict(...)`` calls are understood here; any other value reads as None.
 """
 
 import ast

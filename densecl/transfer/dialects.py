@@ -1,7 +1,8 @@
 """What each project calls the tensors of a ResNet.
 
-mmdet, mmseg, torchvision and timm agree on a plain-stem ResNet (``conv1.weight``, ``layer1.0.bn1.bias``);
-detectron2 has names of its own (``stem.conv1.weight``, ``res2.0.conv1.norm.bias``).
+mmdet, mmseg, torchvision and timm agree on a plain-stem ResNet (``conv1.weight``,
+``layer1.0.bn1.bias``); detectron2 has names of its own (``stem.conv1.weight``,
+``res2.0.conv1.norm.bias``).
 """
 
 import re
@@ -17,6 +18,7 @@ _D2_STAGE = re.compile(r'^(.*?)res([2-5])\.(\d+)\.(conv[123]|shortcut)\.(norm\.)
 _D2_STEM = re.compile(r'^(.*?)stem\.conv1\.(norm\.)?([^.]+)$')
 _STAGE = re.compile(r'^layer([1-4])\.(\d+)\.(conv|bn|downsample\.)(\d)\.([^.]+)$')
 _STEM = re.compile(r'^(conv|bn)1\.([^.]+)$')
+_RESNET_TOP = re.compile(r'^((conv|bn|gn|in|norm)1|stem|layer\d+)\.')
 _BLOCKS = {
     ('basic', (2, 2, 2, 2)): 18,
     ('basic', (3, 4, 6, 3)): 34,
@@ -24,6 +26,13 @@ _BLOCKS = {
     ('bottleneck', (3, 4, 23, 3)): 101,
     ('bottleneck', (3, 8, 36, 3)): 152,
 }
+
+
+def backbone_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out what stands beside a ResNet's stages under the same prefix: ``fc``, ``neck`` ..."""
+    if not is_resnet(tensors):
+        return tensors
+    return {key: value for key, value in tensors.items() if _RESNET_TOP.match(key)}
 
 
 def is_resnet(tensors: dict[str, Tensor]) -> bool:

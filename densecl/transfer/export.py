@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .dialects import PLAIN_RESNET_ONLY, TARGETS, is_resnet, stem_of, to_detectron2
+from .dialects import PLAIN_RESNET_ONLY, TARGETS, backbone_part, is_resnet, stem_of, to_detectron2
 from .prefixes import BRANCHES, backbone_prefixes, branch_of, neck_prefix, under
 from .read import Weights, read_weights
 from .record import training_record
 
 SUFFIXES = {'safetensors': '.safetensors', 'detectron2': '.pkl'}
 _HOW = {
-    'mmdet': "backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=FILE)), or --pretrained FILE",
-    'mmseg': "backbone=dict(type='ResNet', init_cfg=dict(type='Pretrained', checkpoint=FILE)), or "
-    '--pretrained FILE',
-    'torchvision': "resnet.load_state_dict(torch.load(FILE)['state_dict'], strict=False); only fc is left",
-    'timm': "resnet.load_state_dict(torch.load(FILE)['state_dict'], strict=False); only fc is left",
+    'mmdet': "--pretrained FILE, or backbone.init_cfg=dict(type='Pretrained', checkpoint=FILE)",
+    'mmseg': "backbone.type='ResNet' (not ResNetV1c) and --pretrained FILE, or "
+    "backbone.init_cfg=dict(type='Pretrained', checkpoint=FILE)",
+    'torchvision': "load_state_dict(torch.load(FILE)['state_dict'], strict=False); lacks fc only",
+    'timm': "load_state_dict(torch.load(FILE)['state_dict'], strict=False); lacks fc only",
     'detectron2': 'MODEL.WEIGHTS FILE',
     'safetensors': 'safetensors.torch.load_file(FILE); names as in torchvision and mmdet',
 }
@@ -34,11 +34,11 @@ def export_backbone(
     Args:
         checkpoint: path, or what was read from it.
         target: ``mmdet``, ``mmseg``, ``torchvision``, ``timm``, ``detectron2`` or ``safetensors``.
-            ``mmdet`` and ``safetensors`` also carry a neck (``neck.*``) where the checkpoint has one.
+            ``mmdet`` and ``safetensors`` also carry a neck (``neck.*``) where there is one.
         branch: ``online`` (query encoder, the papers' choice) or ``target`` (its moving average).
 
     Returns:
-        ``state_dict`` (name -> CPU tensor) and ``meta``, the JSON-able record of how it was trained.
+        ``state_dict`` (name -> CPU tensor) and ``meta``, a JSON-able record of how it was trained.
 
     Raises:
         ValueError: unknown target or branch, no such branch in the file, or a backbone that the
@@ -50,9 +50,7 @@ def export_backbone(
         raise ValueError(f"branch must be 'online' or 'target', not {branch!r}")
     weights = read_weights(checkpoint)
     prefix = _prefix(weights, branch)
-    tensors = under(weights.tensors, prefix)
-    if not prefix:  # a bare backbone: leave classifier and neck aside
-        tensors = {k: v for k, v in tensors.items() if k.split('.')[0] not in ('fc', 'neck')}
+    tensors = backbone_part(under(weights.tensors, prefix))
     meta = training_record(weights, tensors, branch)
     _check_expressible(tensors, meta, target)
     if target == 'detectron2':
@@ -81,14 +79,15 @@ def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> N
         raise ValueError(f'{target} export knows ResNets only; use mmdet, mmseg or safetensors')
     if stem_of(tensors) == 'deep':
         raise ValueError(
-            f"{target}'s ResNet has one 7x7 convolution as stem, this backbone three 3x3 (ResNetV1c); "
-            'use mmdet, mmseg or safetensors'
+            f"{target}'s ResNet has one 7x7 convolution as stem, this backbone three 3x3 "
+            '(ResNetV1c); use mmdet, mmseg or safetensors'
         )
     bottleneck = 'layer1.0.conv3.weight' in tensors
     if target in PLAIN_RESNET_ONLY and bottleneck and meta.get('style') == 'caffe':
         raise ValueError(
-            f"{target}'s ResNet has its stride in the 3x3 convolution, this backbone (style='caffe') in the "
-            'first 1x1; use mmdet, mmseg, detectron2 (STRIDE_IN_1X1) or safetensors'
+            f"{target}'s ResNet has its stride in the 3x3 convolution, this backbone "
+            "(style='caffe') in the first 1x1; use mmdet, mmseg, detectron2 (STRIDE_IN_1X1) or "
+            'safetensors'
         )
 
 
@@ -100,8 +99,8 @@ def _own(tensor: Tensor) -> Tensor:
 def save_export(export: dict[str, Any], out: str | Path) -> Path:
     """Write an export under a temporary name, then move it to ``out`` in one step.
 
-    The kind of file follows the export's dialect: ``.safetensors`` (the record as JSON strings in the
-    metadata), a detectron2 pickle, or a torch file with ``state_dict`` and ``meta``.
+    The kind of file follows the export's dialect: ``.safetensors`` (the record as JSON strings in
+    the metadata), a detectron2 pickle, or a torch file with ``state_dict`` and ``meta``.
 
     Returns:
         The path written.

@@ -37,7 +37,7 @@ class PretrainedHook(Hook):
         self.strict_meta = strict_meta
 
     def before_run(self, runner) -> None:
-        """Switch off the backbone's own ``init_cfg`` file: fetched in vain, and often from the net."""
+        """Switch off the backbone's own ``init_cfg`` file, which would be downloaded in vain."""
         backbone = getattr(_unwrapped(runner), 'backbone', None)
         own = getattr(backbone, 'init_cfg', None)
         if isinstance(own, dict) and own.get('type') == 'Pretrained':
@@ -73,7 +73,7 @@ def _frozen(model) -> list[str]:
         )
     if getattr(backbone, 'norm_eval', False):
         lines.append(
-            'backbone.norm_eval=True freezes the batch statistics; self-supervised backbones do better '
-            "with norm_eval=False (and norm_cfg=dict(type='SyncBN') over several processes)"
+            'backbone.norm_eval=True freezes the batch statistics; self-supervised backbones do '
+            "better with norm_eval=False (and norm_cfg=dict(type='SyncBN') over several processes)"
         )
     return lines

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .inspect import describe_mismatch, image_warnings
+from .dialects import backbone_part
+from .mismatch import describe_mismatch, image_warnings
 from .prefixes import BRANCHES, branch_of, matching_prefixes, neck_prefix, under
 from .read import Weights, read_weights
 from .record import training_record
@@ -21,8 +22,9 @@ def load_backbone(
 ) -> KeyReport:
     """Copy a pretrained backbone (and neck, where both sides have one) into a model.
 
-    The file may be a densecl checkpoint, an export, or another project's; the prefix under which most
-    tensors fit is found by itself. Nothing is copied when the file is refused.
+    The file may be a densecl checkpoint, an export, or another project's; the prefix under which
+    most tensors fit is found by itself. Nothing is copied when the file is refused. A momentum
+    pretrainer's target is made a copy of the loaded branch.
 
     Args:
         model: a detector, segmentor, pretrainer (anything with ``.backbone``), or a bare backbone.
@@ -44,8 +46,8 @@ def load_backbone(
     weights = read_weights(checkpoint)
     backbone = getattr(model, 'backbone', model)
     wanted = backbone.state_dict()
-    prefix = _best_prefix(weights, wanted, branch, min_match)
-    given = under(weights.tensors, prefix)
+    prefix = _best_prefix(weights, wanted, branch)
+    given = backbone_part(under(weights.tensors, prefix))
     record = training_record(weights, given, branch_of(prefix))
     report = _compare(given, wanted, weights.source, prefix, record['branch'])
 
@@ -60,12 +62,12 @@ def load_backbone(
     counters = [k for k in given if k in wanted and k.endswith('num_batches_tracked')]
     _copy(wanted, given, report.matched + counters)
     _load_neck(model, under(weights.tensors, neck_prefix(prefix)), report)
+    if hasattr(model, 'init_target'):
+        model.init_target()
     return report
 
 
-def _best_prefix(
-    weights: Weights, wanted: dict[str, Tensor], branch: str, min_match: float
-) -> str:
+def _best_prefix(weights: Weights, wanted: dict[str, Tensor], branch: str) -> str:
     if branch not in ('auto', *BRANCHES):
         raise ValueError(f"branch must be 'auto', 'online' or 'target', not {branch!r}")
     counts = matching_prefixes(weights.tensors, wanted)
@@ -97,10 +99,7 @@ def _compare(
             report.mismatched[name] = (tuple(given[name].shape), tuple(tensor.shape))
         else:
             report.matched.append(name)
-    # Beside a backbone without prefix stand necks and heads; they are not the backbone's business.
-    top = {name.split('.')[0] for name in wanted} | {'stem'}
-    extra = [k for k in _counted(given) if k not in wanted and k.split('.')[0] in top]
-    report.unexpected = extra
+    report.unexpected = [k for k in _counted(given) if k not in wanted]
     return report
 
 
@@ -123,5 +122,6 @@ def _load_neck(model: nn.Module, given: dict[str, Tensor], report: KeyReport) ->
         report.neck_matched = fitting
     else:
         report.warnings.append(
-            f"the file's neck fits {len(fitting)} of {len(wanted)} tensors of this model's; it was left out"
+            f"the file's neck fits {len(fitting)} of {len(wanted)} tensors of this model's; "
+            'it was left out'
         )

@@ -1,4 +1,4 @@
-"""Where in a file a backbone stands: ``backbone.``, ``target.backbone.``, ``module.encoder_q.`` ..."""
+"""Where in a file a backbone stands: ``backbone.``, ``module.encoder_q.``, ``teacher.`` ..."""
 
 from collections import defaultdict
 
@@ -13,7 +13,7 @@ BRANCHES = ('online', 'target')
 
 
 def branch_of(prefix: str) -> str:
-    """``target`` for ``target.backbone.``, ``module.encoder_k.``, ``teacher.`` ...; else ``online``."""
+    """``target`` for ``target.backbone.``, ``module.encoder_k.`` and the like, else ``online``."""
     return 'target' if _TARGET_WORDS & set(prefix.split('.')) else 'online'
 
 
@@ -34,8 +34,8 @@ def backbone_prefixes(tensors: dict[str, Tensor]) -> list[str]:
 
     A ResNet is known by its first block; any other backbone by a ``backbone.`` in front.
     """
-    marks = ('layer1.0.conv1.weight',)
-    found = {k.removesuffix(m) for k in tensors for m in marks if k.endswith(m)}
+    mark = 'layer1.0.conv1.weight'
+    found = {key.removesuffix(mark) for key in tensors if key.endswith(mark)}
     found = {p for p in found if not p or p.endswith('.')}
     if not found:
         names = [k.split('.') for k in tensors]
@@ -45,9 +45,7 @@ def backbone_prefixes(tensors: dict[str, Tensor]) -> list[str]:
     return sorted(found, key=lambda p: (BRANCHES.index(branch_of(p)), len(p), p))
 
 
-def matching_prefixes(
-    tensors: dict[str, Tensor], wanted: dict[str, Tensor]
-) -> dict[str, int]:
+def matching_prefixes(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
     """Every prefix of the file under which tensors of ``wanted`` stand, and how many fit in shape.
 
     Names count a little where the shape differs, so that a backbone of another depth is still found

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from densecl.compat import load_checkpoint
+
 from .dialects import from_detectron2
 
 # Where projects put the state dict inside a checkpoint, in the order they are tried.
@@ -49,12 +51,13 @@ def read_weights(checkpoint: str | Path | dict | Weights) -> Weights:
     """Read a checkpoint, of whatever kind, without running code from it.
 
     Args:
-        checkpoint: a ``.pth``/``.pt`` file (densecl, mmengine, MoCo, torchvision, timm, DINO ...), a
-            ``.safetensors`` file, a detectron2 ``.pkl``, or what :func:`torch.load` returned.
+        checkpoint: a ``.pth``/``.pt`` file (densecl, mmengine, MoCo, torchvision, timm, DINO ...),
+            a ``.safetensors`` file, a detectron2 ``.pkl``, or what :func:`torch.load` returned.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        RuntimeError: the file is cut off, needs code to load, or holds no tensors.
+        ValueError: the file is cut off, or holds no tensors.
+        pickle.UnpicklingError: the file needs classes that could run code.
     """
     if isinstance(checkpoint, Weights):
         return checkpoint
@@ -62,16 +65,12 @@ def read_weights(checkpoint: str | Path | dict | Weights) -> Weights:
         return _unpack(checkpoint, 'the given dict')
     path = Path(checkpoint)
     if not path.is_file():
-        raise FileNotFoundError(f'checkpoint {path} does not exist (or is a folder); check the path')
+        what = 'is a folder' if path.is_dir() else 'does not exist'
+        raise FileNotFoundError(f'checkpoint {path} {what}: give the path of a file')
     if path.suffix == '.safetensors':
         return _read_safetensors(path)
-    return _unpack(_read_numpy_pickle(path) if path.suffix == '.pkl' else _read_torch(path), str(path))
-
-
-def _read_torch(path: Path) -> dict:
-    from densecl.compat import load_checkpoint
-
-    return load_checkpoint(path)
+    read = _read_numpy_pickle if path.suffix == '.pkl' else load_checkpoint
+    return _unpack(read(path), str(path))
 
 
 def _read_safetensors(path: Path) -> Weights:
@@ -82,8 +81,8 @@ def _read_safetensors(path: Path) -> Weights:
             meta = {key: _from_json(text) for key, text in (file.metadata() or {}).items()}
             return Weights({key: file.get_tensor(key) for key in file.keys()}, meta, str(path))  # noqa: SIM118
     except SafetensorError as error:
-        raise RuntimeError(
-            f'{path} is not a whole safetensors file ({error}); it may be cut off: copy or export it again'
+        raise ValueError(
+            f'{path} is cut off or no safetensors file ({error}): copy or export it again'
         ) from error
 
 
@@ -107,15 +106,15 @@ def _read_numpy_pickle(path: Path) -> dict:
         with path.open('rb') as file:
             return _NumpyUnpickler(file, encoding='latin1').load()
     except (pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise RuntimeError(
-            f'{path}: refused, only whole pickles of numpy arrays are read ({error}); load it where you '
-            'trust it and save its state dict with torch.save'
+        raise pickle.UnpicklingError(
+            f'{path}: refused, only whole pickles of numpy arrays are read ({error}); if you trust '
+            'it, load it elsewhere and save its state dict with torch.save'
         ) from error
 
 
 def _unpack(content: Any, source: str) -> Weights:
     if not isinstance(content, dict):
-        raise RuntimeError(f'{source} holds a {type(content).__name__}, expected a dict of tensors')
+        raise ValueError(f'{source} holds a {type(content).__name__}, expected a dict of tensors')
     meta = content.get('meta') if isinstance(content.get('meta'), dict) else {}
     inner = next((content[k] for k in _CONTAINERS if isinstance(content.get(k), dict)), content)
     tensors = _tensors_of(inner)
@@ -124,7 +123,7 @@ def _unpack(content: Any, source: str) -> Weights:
         tensors = {f'{k}.{n}': t for k, part in parts.items() for n, t in _tensors_of(part).items()}
     if not tensors:
         keys = ', '.join(map(str, list(content)[:8])) or 'nothing'
-        raise RuntimeError(
+        raise ValueError(
             f'{source} holds no tensors where a state dict is expected (top-level keys: {keys}); '
             f'put the state dict under one of {", ".join(_CONTAINERS)}'
         )

@@ -1,5 +1,6 @@
-"""What a checkpoint says about its own making: stem, style, channel order, normalisation, method."""
+"""What a checkpoint says about its own making: stem, style, normalisation, method."""
 
+import inspect
 from typing import Any
 
 from torch import Tensor
@@ -35,7 +36,7 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
         'format': FORMAT,
         'branch': branch,
         **_backbone_record(model.get('backbone') or {}, backbone),
-        **_image_record(model.get('data_preprocessor') or config.get('data_preprocessor')),
+        **_image_record(model),
         'method': _method_record(model),
         'config_name': weights.meta.get('experiment_name'),
         'epoch': weights.meta.get('epoch'),
@@ -57,16 +58,19 @@ def _backbone_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]
     }
 
 
-def _image_record(config: dict | None) -> dict[str, Any]:
+def _image_record(model: dict) -> dict[str, Any]:
     """Channel order and normalisation; pretraining images are decoded to RGB."""
-    if not config:
+    config = model.get('data_preprocessor') or {}
+    if model.get('heads'):  # a pretrainer: what its config leaves out has the class's default
+        from densecl.models.data_preprocessors import PretrainDataPreprocessor
+
+        parameters = inspect.signature(PretrainDataPreprocessor).parameters
+        config = {name: parameters[name].default for name in ('mean', 'std')} | config
+    if not config.get('mean'):
         return {'channel_order': None, 'mean': None, 'std': None}
-    mean, std = config.get('mean'), config.get('std')
-    return {
-        'channel_order': 'RGB',
-        'mean': [float(value) for value in mean] if mean else None,
-        'std': [float(value) for value in std] if std else None,
-    }
+    record = {name: [float(value) for value in config[name]] for name in ('mean', 'std')}
+    swapped = config.get('bgr_to_rgb') or config.get('rgb_to_bgr')
+    return {'channel_order': 'RGB' if model.get('heads') or swapped else 'BGR', **record}
 
 
 def _method_record(model: dict) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 TORCHVISION = 'torchvision'
+TORCHVISION_AVERAGE = 'torchvision (mean), PyTorch (max)'
 TORCH = 'PyTorch'
 MMCV = "mmcv's PyTorch form"
 
@@ -26,8 +27,8 @@ OPERATORS = {
     'softnms': Operator('nms', TORCH),
     'nms_match': Operator('nms', TORCH),
     'bbox_overlaps': Operator('boxes', TORCH),
-    'roi_align_forward': Operator('roi_align', TORCHVISION),
-    'roi_align_backward': Operator('roi_align', TORCHVISION),
+    'roi_align_forward': Operator('roi_align', TORCHVISION_AVERAGE),
+    'roi_align_backward': Operator('roi_align', TORCHVISION_AVERAGE),
     'roi_pool_forward': Operator('roi_pool', TORCH),
     'roi_pool_backward': Operator('roi_pool', TORCH),
     'sigmoid_focal_loss_forward': Operator('focal', TORCH),
@@ -41,6 +42,14 @@ OPERATORS = {
     'modulated_deform_conv_backward': Operator('deform_conv', TORCHVISION),
     'ms_deform_attn_forward': Operator('deform_attention', MMCV),
     'ms_deform_attn_backward': Operator('deform_attention', MMCV),
+    'deform_roi_pool_forward': Operator('deform_roi_pool', TORCH),
+    'deform_roi_pool_backward': Operator('deform_roi_pool', TORCH),
+    'carafe_forward': Operator('carafe', TORCH),
+    'carafe_backward': Operator('carafe', TORCH),
+    'carafe_naive_forward': Operator('carafe', TORCH),
+    'carafe_naive_backward': Operator('carafe', TORCH),
+    'psamask_forward': Operator('psa_mask', TORCH),
+    'psamask_backward': Operator('psa_mask', TORCH),
     'masked_im2col_forward': Operator('masked_conv', TORCH),
     'masked_col2im_forward': Operator('masked_conv', TORCH),
 }

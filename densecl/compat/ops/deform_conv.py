@@ -69,6 +69,8 @@ def modulated_deform_conv_forward(
         **geometry: kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h,
             dilation_w, group, deformable_group, as in the compiled operator.
     """
+    size = output.shape[2:]
+    offset, mask = _as_read(offset, size, 'offset'), _as_read(mask, size, 'mask')
     operands = _v2_operands(input, weight, offset, mask, bias, with_bias)
     output.copy_(torch.ops.torchvision.deform_conv2d(*operands, *_v2_geometry(geometry), True))
 
@@ -80,13 +82,16 @@ def modulated_deform_conv_backward(
     **geometry: int,
 ) -> None:  # fmt: skip
     """Fill the five gradients; arguments as in `modulated_deform_conv_forward`."""
+    size = grad_output.shape[2:]
+    offset, mask = _as_read(offset, size, 'offset'), _as_read(mask, size, 'mask')
     operands = _v2_operands(input, weight, offset, mask, bias, with_bias)
     grads = _backward(grad_output, operands, _v2_geometry(geometry), use_mask=True)
-    outputs = [grad_input, grad_weight, grad_offset, grad_mask]
+    grad_input.copy_(grads[0])
+    grad_weight.copy_(grads[1])
+    grad_offset.copy_(_as_written(grads[2], grad_offset))
+    grad_mask.copy_(_as_written(grads[3], grad_mask))
     if with_bias:
-        outputs.append(grad_bias)
-    for output, grad in zip(outputs, grads, strict=False):
-        output.copy_(grad)
+        grad_bias.copy_(grads[4])
 
 
 def _backward(grad_output, operands, geometry, use_mask: bool = False) -> tuple[Tensor, ...]:
@@ -94,6 +99,32 @@ def _backward(grad_output, operands, geometry, use_mask: bool = False) -> tuple[
     return torch.ops.torchvision._deform_conv2d_backward(
         widen(grad_output), *operands, *geometry, use_mask
     )
+
+
+def _as_read(field: Tensor, size: torch.Size, name: str) -> Tensor:
+    """Return an offset or mask the way the compiled v2 operator reads it.
+
+    It takes the memory of an image as (channels, H', W') of the output, whatever the shape
+    of the field. DyHead relies on that: it gives a level the larger field of the level below.
+    """
+    if field.shape[2:] == size:
+        return field
+    if field.shape[2] * field.shape[3] < size.numel():
+        raise ValueError(
+            f'modulated_deform_conv: {name} is {tuple(field.shape[2:])}, smaller than the '
+            f'output {tuple(size)}'
+        )
+    channels = field.size(1)
+    return field.flatten(1)[:, : channels * size.numel()].reshape(len(field), channels, *size)
+
+
+def _as_written(grad: Tensor, field: Tensor) -> Tensor:
+    """Return the gradient of ``field`` from that of what `_as_read` took of it."""
+    if grad.shape == field.shape:
+        return grad
+    whole = grad.new_zeros(len(field), field[0].numel())
+    whole[:, : grad[0].numel()] = grad.flatten(1)
+    return whole.view(field.shape)
 
 
 def _v1_operands(input: Tensor, weight: Tensor, offset: Tensor) -> tuple[Tensor, ...]:

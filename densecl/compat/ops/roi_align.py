@@ -6,7 +6,8 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
-from ._precision import widen
+from ._precision import recompute_gradients, widen
+from .roi_sampling import bilinear, bin_positions, region_corners
 
 _MAX, _AVG = 0, 1
 
@@ -30,28 +31,26 @@ def roi_align_forward(
         input: (B, C, H, W) feature map.
         rois: (K, 5) image index and corners in image pixels.
         output: (K, C, aligned_height, aligned_width), filled.
-        argmax_y: Unused when averaging.
-        argmax_x: Unused when averaging.
+        argmax_y: Row of the largest sample, like ``output``; unused when averaging.
+        argmax_x: Column of the largest sample, like ``argmax_y``.
         aligned_height: Bins per region, vertically.
         aligned_width: Bins per region, horizontally.
         spatial_scale: Cells per image pixel.
         sampling_ratio: Samples per bin and axis, 0 for as many as cells.
-        pool_mode: 1 averages the samples of a bin; 0 (maximum) has no stand-in.
+        pool_mode: 0 takes the largest sample of a bin, 1 the mean.
         aligned: Shift by half a cell, so that cell centers lie at whole numbers.
-
-    Raises:
-        NotImplementedError: For ``pool_mode`` 0.
     """
-    _require_average(pool_mode, 'roi_align_forward')
-    input = widen(input)
+    input, rois = widen(input), rois.to(widen(input).dtype)
+    shape = (aligned_height, aligned_width)
+    if pool_mode == _MAX:
+        corners = region_corners(rois, spatial_scale, aligned)
+        images = rois[:, 0].long().tolist()
+        for k, (image, box) in enumerate(zip(images, corners, strict=True)):
+            best, y, x = _largest_samples(input[image], box, shape, sampling_ratio)
+            output[k], argmax_y[k], argmax_x[k] = best, y, x
+        return
     pooled = torch.ops.torchvision.roi_align(
-        input,
-        rois.to(input.dtype),
-        spatial_scale,
-        aligned_height,
-        aligned_width,
-        sampling_ratio,
-        aligned,
+        input, rois, spatial_scale, *shape, sampling_ratio, aligned
     )
     output.copy_(pooled)
 
@@ -70,8 +69,12 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Fill ``grad_input`` (B, C, H, W); the arguments are those of `roi_align_forward`."""
-    _require_average(pool_mode, 'roi_align_backward')
     grad_output = widen(grad_output)
+    if pool_mode == _MAX:
+        for k, image in enumerate(rois[:, 0].long().tolist()):
+            grad = _spread(grad_output[k], argmax_y[k], argmax_x[k], grad_input[image])
+            grad_input[image] += grad.to(grad_input.dtype)
+        return
     grad = torch.ops.torchvision._roi_align_backward(
         grad_output,
         rois.to(grad_output.dtype),
@@ -85,8 +88,21 @@ def roi_align_backward(
     grad_input.copy_(grad)
 
 
-def _require_average(pool_mode: int, name: str) -> None:
-    if pool_mode != _AVG:
-        raise NotImplementedError(
-            f"{name}: pool_mode='max' needs the compiled mmcv; pool_mode='avg' works without it"
-        )
+def _largest_samples(
+    feature: Tensor, corners: list[float], shape: tuple[int, int], sampling_ratio: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the largest sample of every bin, its row and its column, (C, *shape) each."""
+    y, x = bin_positions(corners, shape, sampling_ratio, feature)
+    samples = bilinear(feature, y.reshape(1, -1), x.reshape(1, -1)).view(-1, *y.shape)
+    best, where = samples.max(dim=-1)
+    take = where[..., None]
+    rows = y.expand_as(samples).gather(-1, take)[..., 0]
+    columns = x.expand_as(samples).gather(-1, take)[..., 0]
+    return best, rows, columns
+
+
+def _spread(grad: Tensor, y: Tensor, x: Tensor, like: Tensor) -> Tensor:
+    """Return the gradient of the feature map whose bilinear samples at y, x have ``grad``."""
+    rows, columns = widen(y).flatten(1), widen(x).flatten(1)
+    zeros = torch.zeros_like(widen(like))
+    return recompute_gradients(lambda f: bilinear(f, rows, columns), [zeros], grad.flatten(1))[0]

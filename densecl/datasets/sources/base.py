@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 IMAGE_EXTENSIONS = frozenset(
-    'jpg jpeg jpe jfif png bmp dib tif tiff webp gif ppm pgm pbm pnm jp2 j2k avif mpo tga'.split()
+    ('jpg', 'jpeg', 'jpe', 'jfif', 'mpo', 'png', 'bmp', 'dib', 'tif', 'tiff', 'webp', 'gif')
+    + ('ppm', 'pgm', 'pbm', 'pnm', 'jp2', 'j2k', 'avif', 'tga')
 )
 """Extensions, in lower case and without the dot, of the files that count as images."""
 
@@ -21,8 +22,8 @@ def is_image(name: str) -> bool:
 class StringTable:
     """A read-only list of strings in one byte buffer.
 
-    A list of a million Python strings is copied page by page into every forked worker, because reading a
-    string writes its reference count. Two numpy arrays stay shared.
+    A list of a million Python strings is copied page by page into every forked worker, because
+    reading a string writes its reference count. Two numpy arrays stay shared.
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
@@ -55,13 +56,13 @@ class StringTable:
 class Source:
     """N images, each of which can be loaded by its position; the base of all sources.
 
-    A new source defines ``__len__`` and :meth:`load`, and :meth:`label` where it knows labels. It must
-    survive being forked and pickled into data workers: open files when they are first read.
+    A new source defines ``__len__`` and :meth:`load`, and :meth:`label` where it knows labels. It
+    must survive being forked and pickled into data workers: open files when they are first read.
 
     Attributes:
         shard_starts: (S + 1,) int64, the position of each shard's first image and finally N, where
-            neighbouring images lie together on disk and are best read in runs; None where any order costs
-            the same. :class:`densecl.datasets.PretrainSampler` shuffles accordingly.
+            neighbouring images lie together on disk and are best read in runs; None where any order
+            costs the same. :class:`densecl.datasets.PretrainSampler` shuffles accordingly.
         shuffle_window: how many images of consecutive shards are shuffled together; None: all.
         class_names: names of the labels, or None.
     """
@@ -134,7 +135,7 @@ def one_folder(data_root: str | os.PathLike | list, source: str) -> Path:
 
 
 def check_files(paths: list[str], source: str, listed_in: str | os.PathLike) -> None:
-    """Raise where listed files do not exist; one directory listing per folder, not one call per file."""
+    """Raise where listed files do not exist; lists each folder once rather than ask per file."""
     known: dict[str, set[str]] = {}
     missing = []
     for path in paths:
@@ -145,7 +146,7 @@ def check_files(paths: list[str], source: str, listed_in: str | os.PathLike) -> 
             missing.append(path)
     if missing:
         raise FileNotFoundError(
-            f'{source}: {len(missing)} of the {len(paths)} images listed in {listed_in} do not exist, '
+            f'{source}: {len(missing)} of the {len(paths)} images in {listed_in} do not exist, '
             f'the first is {missing[0]}; check data_root, or pass check_files=False together with '
             "on_error='skip' to go on without them"
         )

@@ -13,7 +13,7 @@ from .base import FileSource, as_list, check_folder, is_image, one_folder
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Paths below ``root``, relative to it, hidden files and folders left out; links are followed once."""
+    """Paths below ``root``, relative to it, without hidden ones; links are followed once."""
     seen = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -74,10 +74,12 @@ class ImageNet(FileSource):
         classes = sorted({p.split(os.sep, 1)[0] for p in images})
         if not classes:
             raise ValueError(
-                f"ImageNet: {root} has no class folders; for unsorted photos use source=dict(type='Folder')"
+                f'ImageNet: {root} has no class folders; '
+                "for unsorted photos use source=dict(type='Folder')"
             )
         if set(classes) <= {'train', 'val', 'test'}:
-            raise ValueError(f'ImageNet: set data_root to one of {[str(root / c) for c in classes]}')
+            splits = [str(root / c) for c in classes]
+            raise ValueError(f'ImageNet: set data_root to one of {splits}')
         self.class_names = classes
         ids = {name: i for i, name in enumerate(classes)}
         labels = [ids[p.split(os.sep, 1)[0]] for p in images]

@@ -20,7 +20,7 @@ def _find(name: str | os.PathLike, root: Path, argument: str) -> Path:
 
 
 def _split_label(line: str) -> tuple[str, int | None]:
-    """``photos/a b.jpg 3`` -> path and label; only an image name followed by a number has a label."""
+    """``a b.jpg 3`` -> path and label; only an image name followed by a number has a label."""
     path, _, last = line.replace('\t', ' ').rpartition(' ')
     if last.isdecimal() and is_image(path.rstrip()):
         return path.rstrip(), int(last)
@@ -31,8 +31,9 @@ def _split_label(line: str) -> tuple[str, int | None]:
 class ListFile(FileSource):
     """The images that a text file lists, one path a line, in its order.
 
-    A line is a path relative to ``data_root`` (or absolute), spaces included; an image name followed by
-    a space and a whole number is a path and a label. Either all lines have labels or none.
+    A line is a path relative to ``data_root`` (or absolute), spaces included; an image name
+    followed by a space and a whole number is a path and a label. Either all lines have labels or
+    none.
 
     Args:
         data_root: the folder that the paths start from.
@@ -40,7 +41,9 @@ class ListFile(FileSource):
         check_files: look for every file now rather than when it is read.
     """
 
-    def __init__(self, data_root: str | os.PathLike, list_file: str, check_files: bool = True) -> None:
+    def __init__(
+        self, data_root: str | os.PathLike, list_file: str, check_files: bool = True
+    ) -> None:
         root = one_folder(data_root, 'ListFile')
         file = _find(list_file, root, 'ListFile: list_file')
         lines = file.read_text(encoding='utf-8', errors='surrogateescape').splitlines()
@@ -51,8 +54,8 @@ class ListFile(FileSource):
         if labels and len(labels) < len(entries):
             odd = next(path for path, label in entries if label is None)
             raise ValueError(
-                f'ListFile: {file} gives {len(labels)} of {len(entries)} images a label; give all of them '
-                f'one or none. The first without: {odd!r}'
+                f'ListFile: {file} gives {len(labels)} of {len(entries)} images a label; '
+                f'give all of them one or none. The first without: {odd!r}'
             )
         paths = [os.path.join(root, path) for path, _ in entries]
         _check(check_files, paths, 'ListFile', file)
@@ -71,7 +74,11 @@ class Coco(FileSource):
     """
 
     def __init__(
-        self, data_root: str | os.PathLike, ann_file: str, prefix: str = '', check_files: bool = True
+        self,
+        data_root: str | os.PathLike,
+        ann_file: str,
+        prefix: str = '',
+        check_files: bool = True,
     ) -> None:
         root = one_folder(data_root, 'Coco')
         file = _find(ann_file, root, 'Coco: ann_file')
@@ -102,7 +109,8 @@ class VOC(FileSource):
     """The images of a split of PASCAL VOC.
 
     Args:
-        data_root: ``VOCdevkit`` (then every ``VOC20xx`` below it that has the split) or one ``VOC20xx``.
+        data_root: ``VOCdevkit``, of which every ``VOC20xx`` that has the split is used, or one
+            ``VOC20xx``.
         split: name of a list in ``ImageSets/<image_set>``, e.g. ``trainval``.
         image_set: ``Main``, ``Segmentation``, ...
         check_files: look for every file now rather than when it is read.
@@ -121,7 +129,7 @@ class VOC(FileSource):
         lists = [file for file in lists if file.is_file()]
         if not lists:
             raise FileNotFoundError(
-                f'VOC: no ImageSets/{image_set}/{split}.txt in {root} nor in a VOC20xx folder below it'
+                f'VOC: no ImageSets/{image_set}/{split}.txt in {root} nor in a VOC20xx below it'
             )
         paths = []
         for file in lists:

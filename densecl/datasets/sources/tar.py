@@ -22,13 +22,13 @@ OPEN_FILES = 32
 class TarShards(Source):
     """The images of tar files, read in place: no unpacking, no copy, any order.
 
-    A sample's members share a key, their name up to the first dot of the file name; the image is the
-    key's first image member, its label the whole number in the ``.cls`` member, if there is one. The first
-    use reads each tar's headers once, see :mod:`densecl.datasets.sources.tar_index`.
+    A sample's members share a key, their name up to the first dot of the file name; the image is
+    the key's first image member, its label the whole number in the ``.cls`` member, if there is
+    one. The first use reads each tar's headers once, see :mod:`densecl.datasets.sources.tar_index`.
 
-    Streaming is a matter of order alone. The sampler permutes the shards, gives every process a part of
-    them and shuffles within windows, so that files are read in runs, and the place within an epoch is a
-    plain number: a run resumes exactly, with any number of workers.
+    Streaming is a matter of order alone. The sampler permutes the shards, gives every process a
+    part of them and shuffles within windows, so that files are read in runs, and the place within
+    an epoch is a plain number: a run resumes exactly, with any number of workers.
 
     Args:
         data_root: a folder of tars, a tar, a pattern such as ``shard-{0000..0127}.tar`` or
@@ -36,8 +36,8 @@ class TarShards(Source):
         shards: patterns of tars in those of ``data_root`` that are folders.
         extension: which members are the images, all after the first dot, where a key has several
             (``rgb.png``).
-        shuffle_window: how many consecutive images are shuffled together: larger mixes better, smaller
-            reads in longer runs. None: whole shards mix freely, for fast local disks.
+        shuffle_window: how many consecutive images are shuffled together: larger mixes better,
+            smaller reads in longer runs. None: whole shards mix freely, for fast local disks.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class TarShards(Source):
         self._starts = np.cumsum([0] + [len(i.offsets) for i in indexes])
         if not len(self):
             wanted = 'image' if extension is None else f'member ending in .{extension}'
-            raise ValueError(f'TarShards: no {wanted} in {len(self.shards)} tars: {self.shards[0]} ...')
+            raise ValueError(f'TarShards: no {wanted} in any of {self.shards}')
         left_out = sum(i.left_out for i in indexes)
         if left_out:
             print_log(
-                f'TarShards: {left_out} images share their key with an earlier one and are left out; '
-                'choose between them with extension=',
+                f'TarShards: {left_out} images share their key with an earlier one and are left '
+                'out; choose between them with extension=',
                 'current',
             )
         self.shard_starts = None if shuffle_window is None else self._starts
@@ -100,7 +100,7 @@ class TarShards(Source):
         if shard not in self._files:
             if len(self._files) >= OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
-            self._files[shard] = open(self.shards[shard], 'rb', buffering=0)
+            self._files[shard] = FileIO(self.shards[shard])
         self._files.move_to_end(shard)
         return self._files[shard]
 
@@ -114,7 +114,9 @@ def find_shards(data_root: str | os.PathLike | list, shards: str | list[str]) ->
                 f'TarShards: {root} is not a local file; images are read in any order, which needs '
                 'files on a (network) disk: copy or mount them'
             )
-        patterns = [os.path.join(root, s) for s in as_list(shards)] if os.path.isdir(root) else [root]
+        patterns = [root]
+        if os.path.isdir(root):
+            patterns = [os.path.join(root, s) for s in as_list(shards)]
         for pattern in patterns:
             found += _match(pattern)
     return list(dict.fromkeys(found))
@@ -136,7 +138,7 @@ def _match(pattern: str) -> list[str]:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """``a-{08..10}.tar`` -> a-08.tar, a-09.tar, a-10.tar; ``{train,val}.tar`` -> train.tar, val.tar."""
+    """``{08..10}.tar`` -> 08.tar, 09.tar, 10.tar; ``{train,val}.tar`` -> train.tar, val.tar."""
     match = re.search(r'\{([^{}]*)\}', pattern)
     if match is None:
         return [pattern]

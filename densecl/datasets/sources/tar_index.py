@@ -51,15 +51,15 @@ def tar_index(path: str, extension: str | None = None) -> TarIndex:
 
     Args:
         path: an uncompressed tar.
-        extension: of the members to take, all after the first dot of the file name (``rgb.png``); None:
-            of each key (the name up to that dot) the first member that is an image.
+        extension: of the members to take, all after the first dot of the file name (``rgb.png``);
+            None: of each key (the name up to that dot) the first member that is an image.
 
     Raises:
         ValueError: not a regular file, compressed, truncated or damaged.
     """
     info = os.stat(path)
     if not stat.S_ISREG(info.st_mode):
-        raise ValueError(f'TarShards: {path} is not a regular file, and images are read in any order')
+        raise ValueError(f'TarShards: {path} is not a regular file; pipes cannot be read')
     stamp = f'{VERSION} {info.st_size} {info.st_mtime_ns} {extension}'
     places = _places(path)
     for place in places:
@@ -100,8 +100,8 @@ def _check_uncompressed(head: bytes, path: str) -> None:
     for magic, name in COMPRESSED.items():
         if head.startswith(magic):
             raise ValueError(
-                f'TarShards: {path} is compressed ({name}) and cannot be read in any order; unpack it to '
-                'a plain .tar (jpegs do not get smaller by it)'
+                f'TarShards: {path} is compressed ({name}) and cannot be read in any order; '
+                'unpack it to a plain .tar (jpegs do not get smaller by it)'
             )
 
 

@@ -1,0 +1,27 @@
+"""Pictures to look at: views, matched cells, detections, segmentations.
+
+Every function takes and returns uint8 RGB arrays (H, W, 3) and leaves its input as it is.
+"""
+
+from .canvas import colors, save_image, side_by_side, stacked, titled
+from .hooks import PredictionHook
+from .matches import draw_matches, draw_true_locations, match_distance, true_locations
+from .predictions import draw_detections, draw_segmentation
+from .views import displayable, draw_views
+
+__all__ = [
+    'PredictionHook',
+    'colors',
+    'displayable',
+    'draw_detections',
+    'draw_matches',
+    'draw_segmentation',
+    'draw_true_locations',
+    'draw_views',
+    'match_distance',
+    'save_image',
+    'side_by_side',
+    'stacked',
+    'titled',
+    'true_locations',
+]

@@ -1,0 +1,60 @@
+"""An image, the crops taken from it, and the views that they became."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from .canvas import as_color, caption, colors, resized, side_by_side, titled
+
+
+def displayable(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[np.ndarray]:
+    """Undo the normalisation.
+
+    Args:
+        images: float (B, 3, H, W), normalised.
+        mean: of each channel, on the scale 0..255.
+        std: likewise.
+
+    Returns:
+        B uint8 arrays (H, W, 3).
+    """
+    planes = images.detach().float().cpu().permute(0, 2, 3, 1)
+    pixels = planes * planes.new_tensor(std) + planes.new_tensor(mean)
+    return list(pixels.round().clamp(0, 255).byte().numpy())
+
+
+def draw_views(
+    image: np.ndarray,
+    boxes: Tensor | np.ndarray,
+    flipped: Sequence[bool],
+    views: Sequence[np.ndarray],
+    source_size: tuple[int, int] | None = None,
+    height: int = 224,
+) -> np.ndarray:
+    """A contact sheet: the image with its crops as rectangles, then the views, in the same colours.
+
+    Args:
+        image: uint8 (H, W, 3), the original, perhaps at a reduced size.
+        boxes: (V, 4), the crops, x1, y1, x2, y2 in pixels of the original.
+        flipped: V booleans.
+        views: V uint8 arrays (Hv, Wv, 3).
+        source_size: height and width that ``boxes`` refer to; those of ``image`` by default.
+        height: of the sheet, in pixels.
+    """
+    original = resized(image, height)
+    size = source_size or image.shape[:2]
+    scale = np.array([original.shape[1] / size[1], original.shape[0] / size[0]] * 2)
+    tiles = []
+    palette = colors(len(views))
+    for number, (box, color) in enumerate(zip(np.asarray(boxes) * scale, palette, strict=True)):
+        x1, y1, x2, y2 = (int(round(value)) for value in box)
+        cv2.rectangle(original, (x1, y1), (x2 - 1, y2 - 1), as_color(color), 2)
+        caption(original, str(number), (x1, y1), color)
+    for number, (view, color) in enumerate(zip(views, palette, strict=True)):
+        tile = resized(view, height).copy()
+        cv2.rectangle(tile, (0, 0), (tile.shape[1] - 1, height - 1), as_color(color), 2)
+        text = f'view {number}, mirrored' if flipped[number] else f'view {number}'
+        tiles.append(titled(tile, text))
+    return side_by_side([titled(original, f'{size[1]} x {size[0]}'), *tiles])

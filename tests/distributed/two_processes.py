@@ -1,0 +1,82 @@
+"""Run by test_two_processes.py under torch.distributed.run: one pretraining step, results to a file."""
+
+import sys
+
+import torch
+import torch.distributed as dist
+
+import densecl.compat
+
+densecl.compat.install()
+from torch.nn.parallel import DistributedDataParallel  # noqa: E402
+
+from densecl.distributed import rank, world_size  # noqa: E402
+from densecl.models.pretrainers import MomentumPretrainer  # noqa: E402
+from densecl.structures import Views  # noqa: E402
+
+
+def build() -> MomentumPretrainer:
+    torch.manual_seed(0)
+    objective = dict(type='densecl.InfoNCE', queue=13, dim=8)
+    model = MomentumPretrainer(
+        backbone=dict(type='densecl.TorchvisionResNet', arch='resnet18'),
+        heads=dict(
+            image=dict(
+                type='densecl.ImageHead',
+                projector=dict(type='densecl.MLP', channels=(512, 8)),
+                objective=objective,
+            ),
+            dense=dict(
+                type='densecl.DenseHead',
+                projector=dict(type='densecl.ConvMLP', channels=(512, 8)),
+                matching=dict(type='densecl.MostSimilar'),
+                objective=objective,
+            ),
+        ),
+        shuffle_bn=True,
+    )
+    model.init_weights()
+    model = model.double().train()
+    # Batch statistics fixed: only then can half batches equal the whole one.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    return model
+
+
+def views(part: slice) -> Views:
+    generator = torch.Generator().manual_seed(1)
+    images = [torch.randn(4, 3, 64, 64, dtype=torch.float64, generator=generator) for _ in 'ab']
+    n = len(images[0][part])
+    return Views(
+        images=[x[part] for x in images],
+        boxes=[torch.zeros(n, 4)] * 2,
+        flipped=[torch.zeros(n, dtype=torch.bool)] * 2,
+        source_sizes=torch.ones(n, 2),
+        indices=torch.arange(n),
+        paths=[''] * n,
+        photometric=[None] * 2,
+    )
+
+
+def main(out: str) -> None:
+    dist.init_process_group('gloo')
+    model = build()
+    size = 4 // world_size()
+    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
+    losses = wrapped(views(slice(rank() * size, (rank() + 1) * size)), mode='loss')
+    loss = losses['loss_image'] + losses['loss_dense']
+    loss.backward()
+    total = loss.detach().clone()
+    dist.all_reduce(total)
+    state = dict(
+        loss=total / world_size(),
+        gradients={n: p.grad for n, p in model.named_parameters() if p.grad is not None},
+        queues={n: b for n, b in model.named_buffers() if '.queue.' in n},
+    )
+    torch.save(state, f'{out}.{rank()}')
+    dist.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])

@@ -1,0 +1,80 @@
+"""Hooks in real runs."""
+
+
+import pytest
+import torch
+
+from densecl.compat import load_checkpoint
+from densecl.engine import launch
+from densecl.engine.hooks import CollapseHook
+
+
+def test_target_moves_once_per_optimiser_step_under_accumulation(tiny_config):
+    cfg = tiny_config(**{'optim_wrapper.accumulative_counts': 2, 'model.momentum': 0.9})
+    runner = launch.build_runner(cfg)
+    runner.train()
+    # 10 iterations, 2 for each step
+    assert runner.model.steps == 5
+    assert runner.model.total_steps == 5
+
+
+def test_loading_weights_reaches_the_target_before_the_first_step(tiny_config, tmp_path):
+    runner = launch.build_runner(tiny_config())
+    weights = runner.model.backbone.state_dict()
+    weights = {f'backbone.{k}': torch.full_like(v, 0.5) for k, v in weights.items() if v.ndim}
+    torch.save(dict(state_dict=weights), tmp_path / 'half.pth')
+    cfg = tiny_config(**{'load_from': str(tmp_path / 'half.pth'), 'optim_wrapper.optimizer.lr': 0})
+    cfg.optim_wrapper.optimizer.weight_decay = 0
+    cfg.experiment_name = 'second'
+    runner = launch.build_runner(cfg)
+    runner.train()
+    assert next(runner.model.target.backbone.parameters()).unique().tolist() == [0.5]
+
+
+def test_deferred_values_are_all_logged(tiny_config, tmp_path):
+    cfg = tiny_config()
+    cfg.default_hooks.runtime_info.interval = 4
+    launch.build_runner(cfg).train()
+    logs = load_checkpoint(tmp_path / 'run/iter_7.pth')['message_hub']['log_scalars']
+    assert len(logs['train/loss']._log_history) == 7
+    assert len(logs['train/dense_pos_sim']._log_history) == 7
+
+
+def test_collapse_is_reported(tiny_config):
+    cfg = tiny_config()
+    cfg.custom_hooks[1] = dict(type='CollapseHook', interval=1, patience=2, action='stop')
+    runner = launch.build_runner(cfg)
+    projector = runner.model.heads['dense'].projector
+    runner.call_hook('before_run')
+    with torch.no_grad():
+        projector[-1].weight.zero_()
+        projector[-1].bias.fill_(1.0)
+    runner.model.init_weights = lambda: None  # keep what was just set
+    with pytest.raises(RuntimeError, match='head dense is collapsing'):
+        runner.train()
+
+
+def test_healthy_embeddings_are_not_reported(tiny_config):
+    cfg = tiny_config()
+    cfg.custom_hooks[1].update(interval=5, patience=1, min_rank=1.5, action='stop')
+    runner = launch.build_runner(cfg)
+    runner.train()
+    assert runner.iter == 10
+
+
+def test_collapse_hook_refuses_an_unknown_action():
+    with pytest.raises(ValueError, match='action'):
+        CollapseHook(action='ignore')
+
+
+def test_a_queue_longer_than_the_data_is_reported(tiny_config):
+    cfg = tiny_config(**{'model.heads.image.objective.queue': 4096})
+    runner = launch.build_runner(cfg)
+    records = []
+    runner.logger.warning = records.append
+    hook = next(h for h in runner.hooks if isinstance(h, CollapseHook))
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    hook.before_train(runner)
+    assert len(records) == 1
+    assert '4096 keys, but there are only 10 images' in records[0]
+    assert 'model.heads.image.objective.queue=64' in records[0]

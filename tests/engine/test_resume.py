@@ -1,0 +1,91 @@
+"""A resumed run equals the uninterrupted one, bit for bit."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from densecl.compat import load_checkpoint
+from densecl.engine import launch
+
+TRAIN = Path(__file__).parents[2] / 'tools/train.py'
+
+
+def assert_same(a, b, where=''):
+    if torch.is_tensor(a):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f'{where}.{key}')
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f'{where}[{i}]')
+    else:
+        assert a == b, where
+
+
+def same_checkpoint(path, other):
+    a, b = load_checkpoint(path), load_checkpoint(other)
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert_same(a[part], b[part], part)
+    logs = [c['message_hub']['log_scalars']['train/loss']._log_history for c in (a, b)]
+    assert logs[0].tolist() == logs[1].tolist()
+
+
+@pytest.fixture
+def whole_run(tiny_config, tmp_path):
+    cfg = tiny_config(**{'model.momentum': dict(start=0.9, end=1.0, _delete_=True)})
+    launch.build_runner(cfg).train()
+    return cfg, tmp_path / 'run'
+
+
+def test_resume_from_any_iteration_equals_the_uninterrupted_run(whole_run, tmp_path):
+    cfg, run = whole_run
+    assert sorted(p.name for p in run.glob('iter_*.pth'))[-1] == 'iter_9.pth'
+    for iteration in (1, 4, 5, 6, 9):  # 5 is the end of the first epoch
+        again = cfg.copy()
+        again.work_dir = str(tmp_path / f'resumed_{iteration}')
+        again.resume, again.load_from = True, str(run / f'iter_{iteration}.pth')
+        launch.build_runner(again).train()
+        same_checkpoint(run / 'iter_10.pth', tmp_path / f'resumed_{iteration}' / 'iter_10.pth')
+
+
+def test_sigterm_saves_and_resume_auto_goes_on(tiny_config, tmp_path):
+    cfg = tiny_config()
+    cfg.default_hooks.checkpoint.interval = 1000
+    cfg.default_hooks.logger = dict(type='LoggerHook', interval=1)
+    cfg.log_level = 'INFO'
+    cfg.train_cfg.max_epochs = 60
+    config = tmp_path / 'config.py'
+    cfg.dump(config)
+    run = tmp_path / 'run'
+    command = [sys.executable, str(TRAIN), str(config), '--work-dir', str(run)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    )
+    for line in process.stdout:
+        if 'img/s' in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    rest = process.stdout.read()
+    assert process.wait(timeout=60) == 143, rest[-2000:]
+    assert 'SIGTERM: saved' in rest
+    saved = Path((run / 'last_checkpoint').read_text())
+    iteration = load_checkpoint(saved)['meta']['iter']
+    assert saved.name == f'iter_{iteration}.pth'
+    time.sleep(1)  # mmengine names a run's log folder by the second
+    epochs = iteration // 5 + 1
+    done = subprocess.run(
+        [*command, '--resume', '--cfg-options', f'train_cfg.max_epochs={epochs}'],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert load_checkpoint(run / f'iter_{epochs * 5}.pth')['meta']['iter'] == epochs * 5

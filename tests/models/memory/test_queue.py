@@ -1,0 +1,60 @@
+"""The queue against a Python deque."""
+
+from collections import deque
+
+import pytest
+import torch
+
+from densecl.models.memory import Queue
+
+
+def unit_rows(n, dim=3):
+    return torch.nn.functional.normalize(torch.randn(n, dim), dim=1)
+
+
+@pytest.mark.parametrize('batches', [[3, 3, 3, 3, 3], [1, 5, 2, 7, 4, 3], [7, 7], [6, 1], [9, 2], [20]])
+def test_keeps_exactly_the_newest_keys_for_any_batch(batches):
+    queue = Queue(7, 3)
+    newest = deque(queue.keys.clone(), maxlen=7)
+    for count in batches:
+        keys = unit_rows(count)
+        queue.enqueue(keys)
+        newest.extend(keys)
+    mine = sorted(row.tolist() for row in queue.keys)
+    assert mine == sorted(row.tolist() for row in newest)
+    assert int(queue.pointer) == sum(batches) % 7
+    assert int(queue.enqueued) == sum(batches)
+
+
+def test_overwrites_the_oldest_first_and_wraps():
+    queue = Queue(4, 3)
+    first, second = unit_rows(3), unit_rows(3)
+    queue.enqueue(first)
+    queue.enqueue(second)
+    torch.testing.assert_close(queue.keys, torch.stack([*second[1:], first[2], second[0]]))
+
+
+def test_starts_with_random_unit_vectors_and_says_how_much_is_real():
+    queue = Queue(10, 16)
+    torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(10))
+    assert queue.filled == 0
+    queue.enqueue(unit_rows(4, 16))
+    assert queue.filled == pytest.approx(0.4)
+    queue.enqueue(unit_rows(9, 16))
+    assert queue.filled == 1
+
+
+def test_state_dict_restores_content_and_position():
+    queue, other = Queue(5, 3), Queue(5, 3)
+    queue.enqueue(unit_rows(3))
+    other.load_state_dict(queue.state_dict())
+    keys = unit_rows(4)
+    queue.enqueue(keys)
+    other.enqueue(keys)
+    assert torch.equal(queue.keys, other.keys)
+    assert torch.equal(queue.pointer, other.pointer)
+
+
+def test_refuses_an_empty_queue():
+    with pytest.raises(ValueError, match='at least 1'):
+        Queue(0, 3)

@@ -1,0 +1,183 @@
+"""The momentum pair: its average in closed form, its schedule, its batch statistics."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from densecl.models.pretrainers import MomentumPretrainer
+from densecl.models.pretrainers.batch_statistics import encode_shuffled, group_batch_norm
+from densecl.models.pretrainers.momentum import cosine_momentum
+from densecl.structures import Views
+
+
+def make(queue=32, **kwargs):
+    heads = dict(
+        image=dict(
+            type='densecl.ImageHead',
+            projector=dict(type='densecl.MLP', channels=(512, 8)),
+            objective=dict(type='densecl.InfoNCE', queue=queue, dim=8),
+            loss_weight=0.5,
+        ),
+        dense=dict(
+            type='densecl.DenseHead',
+            projector=dict(type='densecl.ConvMLP', channels=(512, 8)),
+            matching=dict(type='densecl.MostSimilar'),
+            objective=dict(type='densecl.InfoNCE', queue=queue, dim=8),
+            loss_weight=0.25,
+        ),
+    )
+    model = MomentumPretrainer(
+        backbone=dict(type='densecl.TorchvisionResNet', arch='resnet18'), heads=heads, **kwargs
+    )
+    model.init_weights()
+    return model
+
+
+def batch(n=4, size=64):
+    return Views(
+        images=[torch.randn(n, 3, size, size) for _ in range(2)],
+        boxes=[torch.tensor([[0.0, 0, 64, 64]] * n)] * 2,
+        flipped=[torch.zeros(n, dtype=torch.bool)] * 2,
+        source_sizes=torch.full((n, 2), 64.0),
+        indices=torch.arange(n),
+        paths=[''] * n,
+        photometric=[None, None],
+    )
+
+
+def test_target_after_k_steps_in_closed_form():
+    model = make(momentum=0.9)
+    weight = model.backbone.conv1.weight
+    start = weight.detach().double().clone()
+    history = []
+    for k in range(5):
+        with torch.no_grad():
+            weight.add_(torch.randn_like(weight))
+        history.append(weight.detach().double().clone())
+        model.after_optimizer_step()
+        # m^k start + (1 - m) sum_i m^(k - 1 - i) online_i
+        want = 0.9 ** (k + 1) * start
+        for i, online in enumerate(history):
+            want = want + 0.1 * 0.9 ** (k - i) * online
+        got = model.target.backbone.conv1.weight.double()
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+    assert model.steps == int(model.step) == 5
+
+
+def test_projectors_move_and_batch_statistics_do_not():
+    model = make(momentum=0.5)
+    before = model.target.backbone.bn1.running_mean.clone()
+    with torch.no_grad():
+        model.heads['dense'].projector[0].weight.fill_(2.0)
+        model.target.heads['dense'][0].weight.fill_(1.0)
+        model.backbone.bn1.running_mean.fill_(7.0)
+    model.after_optimizer_step()
+    assert model.target.heads['dense'][0].weight.unique().tolist() == [1.5]
+    assert torch.equal(model.target.backbone.bn1.running_mean, before)
+
+
+def test_target_starts_as_a_copy_and_takes_no_gradient():
+    model = make()
+    for mine, theirs in model._mirrored():
+        for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+    assert not any(p.requires_grad for p in model.target.parameters())
+    losses = model(batch(), mode='loss')
+    (losses['loss_image'] + losses['loss_dense']).backward()
+    assert all(p.grad is None for p in model.target.parameters())
+    assert all(p.grad is not None for p in model.backbone.parameters())
+
+
+def test_cosine_momentum_is_byols():
+    model = make(momentum=dict(start=0.99, end=1.0))
+    model.total_steps = 10
+    for k in range(10):
+        want = 1 - (1 - 0.99) * (math.cos(math.pi * k / 10) + 1) / 2
+        assert model.momentum == pytest.approx(want, abs=1e-12)
+        model.after_optimizer_step()
+    assert cosine_momentum(0.99, 1.0, 1.0) == 1.0
+
+
+def test_schedule_position_survives_the_state_dict():
+    model, other = make(momentum=dict(start=0.9, end=1.0)), make(momentum=dict(start=0.9, end=1.0))
+    model.total_steps = other.total_steps = 8
+    for _ in range(3):
+        model.after_optimizer_step()
+    other.load_state_dict(model.state_dict())
+    assert other.steps == 3
+    assert other.momentum == model.momentum != 0.9
+
+
+def test_a_scheduled_momentum_needs_the_length_of_the_run():
+    with pytest.raises(RuntimeError, match='total_steps'):
+        make(momentum=dict(start=0.9, end=1.0)).after_optimizer_step()
+
+
+@pytest.mark.parametrize('momentum', [0.001, 1.5, dict(start=0.01), dict(end=1.0)])
+def test_update_rates_are_refused(momentum):
+    with pytest.raises(ValueError, match='momentum'):
+        make(momentum=momentum)
+
+
+def test_losses_are_weighted_and_diagnostics_detached():
+    model = make().eval()
+    views = batch()
+    first = model(views, mode='loss')
+    model.heads['dense'].loss_weight = 1.0
+    second = model(views, mode='loss')
+    torch.testing.assert_close(second['loss_dense'], 4 * first['loss_dense'])
+    torch.testing.assert_close(second['loss_image'], first['loss_image'])
+    assert first['loss_image'].requires_grad
+    assert not first['image_pos_sim'].requires_grad
+
+
+def test_modes():
+    model = make().eval()
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(model(images, mode='tensor')[0], model.encode(images)[0])
+    with pytest.raises(ValueError, match='predict'):
+        model(images, mode='predict')
+
+
+def test_a_target_that_nobody_moves_is_reported():
+    model = make()
+    model._still = 999
+    with pytest.warns(UserWarning, match='MomentumUpdateHook'):
+        model(batch(), mode='loss')
+
+
+def test_shuffled_encoding_is_put_back_in_order():
+    images = torch.randn(6, 3, 4, 4)
+    seen = []
+
+    def encode(x):
+        seen.append(x)
+        return x * 2, x.mean((1, 2, 3))
+
+    doubled, mean = encode_shuffled(encode, images, seed=3)
+    assert torch.equal(doubled, images * 2)
+    assert torch.equal(mean, images.mean((1, 2, 3)))
+    assert not torch.equal(seen[0], images)
+    encode_shuffled(encode, images, seed=3)
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_grouped_statistics_are_those_of_separate_devices():
+    norm = group_batch_norm(nn.Sequential(nn.BatchNorm2d(3)), 2).train()
+    x = torch.randn(8, 3, 5, 5) * 3 + 1
+    separate = [nn.BatchNorm2d(3).train()(part) for part in x.chunk(2)]
+    torch.testing.assert_close(norm(x), torch.cat(separate))
+    assert set(norm.state_dict()) == {f'0.{k}' for k in nn.BatchNorm2d(3).state_dict()}
+    plain = nn.BatchNorm2d(3)
+    plain.load_state_dict({k[2:]: v for k, v in norm.state_dict().items()})
+    torch.testing.assert_close(norm.eval()(x), plain.eval()(x))
+    with pytest.raises(ValueError, match='does not divide'):
+        norm.train()(x[:7])
+
+
+def test_groups_reach_both_branches():
+    model = make(bn_groups=2)
+    for branch in (model.backbone, model.target.backbone):
+        assert all(m.groups == 2 for m in branch.modules() if isinstance(m, nn.BatchNorm2d))

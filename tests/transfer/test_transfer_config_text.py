@@ -1,0 +1,31 @@
+"""The config text of a checkpoint is read as data."""
+
+from mmengine.config import Config
+
+from densecl.transfer.config_text import parse_config
+
+
+def test_reads_what_mmengine_writes():
+    content = dict(
+        model=dict(
+            type='X',
+            mean=[1.5, -2.0, 3],
+            out_indices=(3,),
+            off=None,
+            on=True,
+            heads={'a b': dict(k=1), 'c': [dict(d='e'), (1, 2)]},
+        ),
+        epochs=200,
+    )
+    assert parse_config(Config(content).pretty_text) == content
+
+
+def test_runs_nothing(tmp_path):
+    mark = tmp_path / 'ran'
+    text = f"open({str(mark)!r}, 'w')\na = dict(b=open({str(mark)!r}, 'w'), c=1)\nd = __import__('os')"
+    assert parse_config(text) == {'a': {'b': None, 'c': 1}, 'd': None}
+    assert not mark.exists()
+
+
+def test_no_config_is_empty():
+    assert parse_config(None) == parse_config('') == parse_config('not : a config [') == {}
