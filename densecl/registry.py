@@ -20,13 +20,13 @@ HOOKS = _child(root.HOOKS, 'densecl.engine', 'densecl.transfer', 'densecl.visual
 LOOPS = _child(root.LOOPS, 'densecl.engine')
 LOG_PROCESSORS = _child(root.LOG_PROCESSORS, 'densecl.engine')
 OPTIMIZERS = _child(root.OPTIMIZERS, 'densecl.engine')
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'densecl.engine')
 PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS, 'densecl.engine')
 METRICS = _child(root.METRICS, 'densecl.evaluation')
 
 # Empty so far; they exist so that mmengine finds the scope and falls through to its own.
 EVALUATOR = _child(root.EVALUATOR)
 MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS)
-OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS)
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
 RUNNERS = _child(root.RUNNERS)
 RUNNER_CONSTRUCTORS = _child(root.RUNNER_CONSTRUCTORS)

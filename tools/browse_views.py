@@ -15,11 +15,12 @@ import densecl.compat
 
 densecl.compat.install()
 
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import DictAction  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 from densecl import visualization as vis  # noqa: E402
 from densecl.datasets import SampleKey  # noqa: E402
+from densecl.engine.launch import read_config  # noqa: E402
 from densecl.models.matching import match_by_similarity  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.structures import Views  # noqa: E402
@@ -47,7 +48,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw ``--num`` images, evenly spread over the dataset."""
     args = parse_args()
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'densecl'))
     dataset = DATASETS.build(cfg.train_dataloader.dataset)

@@ -1,13 +1,20 @@
+#!/usr/bin/env python
 """Export a pretrained backbone: ``python tools/export.py CHECKPOINT --to mmdet``."""
 
 import argparse
 from collections import Counter
 from pathlib import Path
 
+import torch
+
 import densecl.compat
-from densecl.transfer import export_backbone, read_weights, save_export
-from densecl.transfer.dialects import TARGETS
-from densecl.transfer.export import SUFFIXES
+
+densecl.compat.install()
+
+from densecl.datasets import decode_image  # noqa: E402
+from densecl.transfer import check_export, export_backbone, read_weights, save_export  # noqa: E402
+from densecl.transfer.dialects import TARGETS  # noqa: E402
+from densecl.transfer.export import SUFFIXES  # noqa: E402
 
 RECORDED = ('method', 'backbone', 'depth', 'stem', 'style', 'channel_order', 'mean', 'std', 'epoch')
 
@@ -19,19 +26,33 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--to', choices=TARGETS, default='mmdet', help='who will load it')
     parser.add_argument('--branch', choices=('online', 'target'), default='online')
     parser.add_argument('--out', help='default: beside the checkpoint, <name>_<branch>_<to>.pth')
+    parser.add_argument(
+        '--check', metavar='IMAGE', help='load the export again and compare features on this image'
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     """Export, say what went along and what stayed, and print the path."""
     args = parse_args()
-    densecl.compat.install()
     weights = read_weights(args.checkpoint)
     export = export_backbone(weights, args.to, args.branch)
     checkpoint = Path(args.checkpoint)
     name = f'{checkpoint.stem}_{args.branch}_{args.to}{SUFFIXES.get(args.to, ".pth")}'
     report(export, weights)
-    print(save_export(export, args.out or checkpoint.with_name(name)))
+    out = save_export(export, args.out or checkpoint.with_name(name))
+    if args.check:
+        check(weights, out, args.branch, args.check)
+    print(out)
+
+
+def check(weights, out: Path, branch: str, path: str) -> None:
+    """Compare features of source and export; beyond rounding, the export is unusable."""
+    image = torch.from_numpy(decode_image(path))
+    difference = check_export(weights, out, branch, image)
+    print(f'features on {path}: largest difference to the source {difference:.1e}')
+    if difference > 1e-3:
+        raise RuntimeError(f'{out} computes something else than {weights.source}; do not use it')
 
 
 def report(export: dict, weights) -> None:
@@ -49,7 +70,7 @@ def report(export: dict, weights) -> None:
 
 
 def group(key: str) -> str:
-    """The part of a model that a key is of: ``backbone``, ``heads.dense``, ``target.backbone`` ..."""
+    """The part of a model that a key is of: ``backbone``, ``heads.dense``, ``target.heads`` ..."""
     parts = key.split('.')
     return '.'.join(parts[:2] if parts[0] in ('heads', 'target', 'module') else parts[:1])
 

@@ -40,20 +40,27 @@ OBJECT_FIELDS = ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'se
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        '--source', type=Path, required=True, help='folder with detection/ and pretrain/'
-    )
+    parser.add_argument('--source', type=Path, required=True, help='folder with detection/ and pretrain/')
     default_out = Path(__file__).resolve().parents[1] / 'densecl' / 'sample'
     parser.add_argument('--out', type=Path, default=default_out)
     args = parser.parse_args()
-    for folder in ('photos', 'detection', 'segmentation'):
-        shutil.rmtree(args.out / folder, ignore_errors=True)
-    splits = {
-        s: make_detection_split(args.source / 'detection', args.out, s) for s in ('train', 'val')
-    }
-    photos = make_photos(args.source / 'pretrain', args.out)
-    (args.out / 'ATTRIBUTION.md').write_text(attribution(splits, photos))
+    build(args.source, args.out)
     report(args.out)
+
+
+def build(source: Path, out: Path):
+    """Write everything beside ``out`` first, so that a failure leaves the old sample as it was."""
+    new = out.with_name(f'{out.name}.new')
+    shutil.rmtree(new, ignore_errors=True)
+    splits = {s: make_detection_split(source / 'detection', new, s) for s in ('train', 'val')}
+    photos = make_photos(source / 'pretrain', new)
+    (new / 'ATTRIBUTION.md').write_text(attribution(splits, photos))
+    out.mkdir(parents=True, exist_ok=True)
+    for folder in ('photos', 'detection', 'segmentation'):
+        shutil.rmtree(out / folder, ignore_errors=True)
+        (new / folder).rename(out / folder)
+    (new / 'ATTRIBUTION.md').replace(out / 'ATTRIBUTION.md')
+    new.rmdir()
 
 
 def make_detection_split(source: Path, out: Path, split: str) -> dict:
@@ -81,19 +88,11 @@ def keep_free(coco: dict, split: str) -> dict:
     """The COCO dictionary reduced to redistributable images and to the fields that are read."""
     free = [i for i in coco['images'] if i['license'] in FREE_LICENSES]
     ids = {i['id'] for i in free}
-    images = [
-        {k: i[k] for k in IMAGE_FIELDS} | {'file_name': Path(i['file_name']).name} for i in free
-    ]
-    objects = [
-        {k: a[k] for k in OBJECT_FIELDS} for a in coco['annotations'] if a['image_id'] in ids
-    ]
+    images = [{k: i[k] for k in IMAGE_FIELDS} | {'file_name': Path(i['file_name']).name} for i in free]
+    objects = [{k: a[k] for k in OBJECT_FIELDS} for a in coco['annotations'] if a['image_id'] in ids]
     for obj in objects:
-        if isinstance(
-            obj['segmentation'], list
-        ):  # a tenth of a pixel is finer than the annotators' hand
-            obj['segmentation'] = [
-                [round(v, 1) for v in polygon] for polygon in obj['segmentation']
-            ]
+        if isinstance(obj['segmentation'], list):  # a tenth of a pixel is finer than the annotators' hand
+            obj['segmentation'] = [[round(v, 1) for v in polygon] for polygon in obj['segmentation']]
     return {
         'info': {
             'description': f'densecl sample, {split}: COCO photos, short side 256, 12 supercategories',
@@ -114,9 +113,7 @@ def draw_class_map(objects: list[dict], height: int, width: int) -> np.ndarray:
     """
     class_map = np.zeros((height, width), np.uint8)
     for obj in sorted(objects, key=lambda a: (not a['iscrowd'], -a['area'], a['id'])):
-        class_map[decode_mask(obj, height, width)] = (
-            IGNORE if obj['iscrowd'] else obj['category_id']
-        )
+        class_map[decode_mask(obj, height, width)] = IGNORE if obj['iscrowd'] else obj['category_id']
     return class_map
 
 
@@ -163,9 +160,7 @@ def spread(rows: list[dict], count: int) -> list[dict]:
     folders = defaultdict(list)
     for row in sorted(rows, key=lambda r: hashlib.md5(r['source_path'].encode()).hexdigest()):
         # the source's own train/val/test level does not separate classes
-        parts = [
-            p for p in Path(row['source_path']).parent.parts if p not in ('train', 'val', 'test')
-        ]
+        parts = [p for p in Path(row['source_path']).parent.parts if p not in ('train', 'val', 'test')]
         folders['/'.join(parts)].append(row)
     rounds = zip_longest(*(folders[name] for name in sorted(folders)))
     return [row for turn in rounds for row in turn if row is not None][:count]

@@ -67,9 +67,7 @@ PHOTOS = """
 
 def attribution(splits: dict[str, dict], photos: list[dict]) -> str:
     """The whole document: ``splits`` are COCO dictionaries by split, ``photos`` rows of the manifest."""
-    rows = [
-        coco_row(split, image, coco) for split, coco in splits.items() for image in coco['images']
-    ]
+    rows = [coco_row(split, image, coco) for split, coco in splits.items() for image in coco['images']]
     text = HEADER + COCO + '\n'.join(rows) + '\n' + MIT + PHOTOS
     return text + '\n'.join(photo_row(row) for row in photos) + '\n'
 

@@ -3,7 +3,7 @@
 Each is built small, trained one step and asked for a prediction on random images, on CPU and
 without a download. Usage::
 
-    python tools/support_matrix.py [--out docs/support.md] [--seconds 60] [--only fcos upernet]
+    python tools/support_matrix.py [--out docs/support.md] [--seconds 120] [--only fcos upernet]
 """
 
 from __future__ import annotations
@@ -48,9 +48,15 @@ NOT_TRIED = {
     'mmdet::fast_rcnn': 'not tried: takes precomputed proposals',
 }
 
+# How errors name a package that is not installed.
+PACKAGE = re.compile(
+    r"No module named '(\w+)|'imports': \['(\w+)|(skimage) is not|install (Detectron2|sklearn)",
+    re.IGNORECASE,
+)
 # Where the plainest name is not the model that gives the folder its name.
 CONFIGS = {
     'mmdet::cascade_rpn': 'cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco.py',
+    'mmdet::libra_rcnn': 'libra-faster-rcnn_r50_fpn_1x_coco.py',
     'mmdet::dcn': 'faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py',
     'mmdet::dcnv2': 'faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco.py',
 }
@@ -70,23 +76,21 @@ def main() -> None:
     """Run every family and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--out', type=Path, default=Path('docs/support.md'))
-    parser.add_argument('--seconds', type=float, default=60, help='time limit of a family')
-    parser.add_argument('--only', nargs='*', help='families to try, all if left out')
+    parser.add_argument('--seconds', type=float, default=120, help='time limit of a family')
+    parser.add_argument('--only', nargs='*', help='families to try anew, all if left out')
     args = parser.parse_args()
     torch.set_num_threads(1)
     compat.install()
-    import mmdet.models
-    import mmseg.models  # noqa: F401  both are inherited by the children
+    import mmdet.models  # noqa: F401  both are inherited by the children
+    import mmseg.models  # noqa: F401
 
-    rows = []
+    rows = {} if args.only is None else read(args.out)
     for name in families():
         if args.only and name.split('::')[1] not in args.only:
             continue
-        rows.append(try_family(name, args.seconds))
-        row = rows[-1]
+        row = rows[name] = try_family(name, args.seconds)
         print(f'{row.seconds:6.1f} s  {name:<32}{row.config:<60}{row.result}', flush=True)
-    if not args.only:
-        write(args.out, table(rows))
+    write(args.out, table([rows[name] for name in families() if name in rows]))
 
 
 def families() -> list[str]:
@@ -159,7 +163,7 @@ def _child(sender, config: str) -> None:
 
 def _reason(error: BaseException) -> str:
     """Return the error in one line with the place it comes from."""
-    missing = re.search(r"No module named '(\w+)|'imports': \['(\w+)|(skimage) is not", str(error))
+    missing = PACKAGE.search(str(error))
     if missing:
         return f'needs another package: {next(filter(None, missing.groups()))}'
     place = traceback.extract_tb(error.__traceback__)[-1]
@@ -182,6 +186,17 @@ def table(rows: list[Row]) -> str:
         result = row.result.replace('|', '\\|')
         lines.append(f'| {row.package} | {row.family} | `{row.config}` | {result} |')
     return '\n'.join(lines)
+
+
+def read(path: Path) -> dict[str, Row]:
+    """Return the rows of a page that is already there, by family."""
+    page = path.read_text() if path.exists() else ''
+    rows = {}
+    for package, family, config, result in re.findall(
+        r'^\| (mm\w+) \| (\S+) \| `(\S+)` \| (.+) \|$', page, re.MULTILINE
+    ):
+        rows[f'{package}::{family}'] = Row(package, family, config, result, 0.0)
+    return rows
 
 
 def write(path: Path, text: str) -> None:

@@ -2,11 +2,14 @@
 """Evaluate a fine-tuned detector or segmentor, and draw what it finds."""
 
 import argparse
+import json
 from pathlib import Path
 
 import densecl.compat
 
 densecl.compat.install()
+
+from mmengine.dist import is_main_process  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
 from densecl.engine import launch  # noqa: E402
@@ -17,6 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     launch.add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    parser.add_argument('--out', type=Path, help='write the metrics into this json file')
     parser.add_argument('--show-dir', help='draw predictions beside the ground truth into this folder')
     parser.add_argument('--show-max', type=int, default=16, help='number of pictures')
     return parser.parse_args()
@@ -32,7 +36,10 @@ def main() -> None:
     if args.show_dir:
         hook = dict(type='densecl.PredictionHook', out_dir=args.show_dir, count=args.show_max)
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
-    launch.build_runner(cfg).test()
+    metrics = launch.build_runner(cfg).test()
+    if args.out and is_main_process():
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps({k: float(v) for k, v in metrics.items()}, indent=1))
 
 
 if __name__ == '__main__':

@@ -32,7 +32,7 @@ def safe_globals() -> list:
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed.append((multiarray._reconstruct, f'{module}._reconstruct'))
         allowed.append((multiarray.scalar, f'{module}.scalar'))
-    kinds = ('bool', 'int32', 'int64', 'float32', 'float64')
+    kinds = '?bhilqBHILQefd'  # booleans, integers and floats of every width
     allowed += list({type(np.dtype(kind)) for kind in kinds})
     try:
         from mmengine.logging import HistoryBuffer

@@ -6,11 +6,14 @@ Used by the tests and by ``tools/support_matrix.py``; nothing is downloaded.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from torch import Tensor
+
+from .packages import get_installed_path
 
 # Channels of ResNet-50's stages and of ResNet-18's in their place.
 _CHANNELS = {256: 64, 512: 128, 1024: 256, 2048: 512}
@@ -18,10 +21,10 @@ _FEWER = {'num_queries': 20, 'num_proposals': 20, 'nms_pre': 50, 'max_per_img': 
 
 
 class Trial(NamedTuple):
-    """What came out: the training losses and the predicted samples, one an image."""
+    """What came out: the training losses and the prediction for one image."""
 
     losses: dict[str, float]
-    predictions: list
+    prediction: Any
 
 
 def small_config(name: str, size: int = 96, depth: int | None = 18) -> Config:
@@ -35,7 +38,8 @@ def small_config(name: str, size: int = 96, depth: int | None = 18) -> Config:
     Returns:
         The config without weights to download, SyncBN replaced by BN, with few proposals.
     """
-    cfg = Config.fromstring(f"_base_ = '{name}'", '.py')
+    package, _, path = name.partition('::')
+    cfg = Config.fromfile(Path(get_installed_path(package)) / '.mim' / 'configs' / path)
     model = cfg.model
     plain_resnet = model.get('backbone', {}).get('type') in ('ResNet', 'ResNetV1c')
     if depth in (18, 34) and plain_resnet:
@@ -61,13 +65,16 @@ def try_model(name: str, size: int = 96, depth: int | None = 18, device: str = '
     torch.manual_seed(0)
     model = build(cfg).to(device)
     scope = cfg.get('default_scope', name.partition('::')[0])
-    batch = detection_batch if scope == 'mmdet' else segmentation_batch
+    batch = segmentation_batch if scope == 'mmseg' else detection_batch
     data = batch(size, _fewest_classes(cfg.model))
+    if scope != 'mmseg' and not _loads_masks(cfg):
+        for sample in data['data_samples']:
+            del sample.gt_instances.masks
     losses = train_step(model, data)
     model.eval()
     with torch.no_grad():
-        predictions = model.test_step(batch(size, 2))
-    return Trial(losses, predictions)
+        prediction = model.test_step(batch(size, 2, count=1))[0]
+    return Trial(losses, prediction)
 
 
 def build(cfg: Config) -> torch.nn.Module:
@@ -82,7 +89,20 @@ def build(cfg: Config) -> torch.nn.Module:
     register_all_modules(init_default_scope=True)
     model = MODELS.build(cfg.model)
     model.init_weights()
+    _pretend_first_iteration(model)
     return model
+
+
+def _pretend_first_iteration(model: torch.nn.Module) -> None:
+    """Set what a runner tells models and batch augmentations about its progress."""
+    from mmengine.logging import MessageHub
+
+    hub = MessageHub.get_current_instance()
+    for key, value in {'iter': 0, 'epoch': 0, 'max_iters': 1, 'max_epochs': 1}.items():
+        hub.update_info(key, value)
+    for module in model.modules():
+        if hasattr(module, 'epoch'):
+            module.epoch = 0
 
 
 def train_step(model: torch.nn.Module, data: dict) -> dict[str, float]:
@@ -100,6 +120,8 @@ def train_step(model: torch.nn.Module, data: dict) -> dict[str, float]:
     values = {key: float(value.detach()) for key, value in log.items()}
     if not math.isfinite(values['loss']) or not math.isfinite(largest) or largest == 0:
         raise FloatingPointError(f'losses {values}, largest gradient {largest}')
+    # Losses of an untrained model can be huge; the step must not break the prediction.
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return values
 
@@ -139,6 +161,12 @@ def segmentation_batch(size: int, num_classes: int, count: int = 2) -> dict[str,
         sample.gt_edge_map = PixelData(data=torch.randint(0, 2, (1, size, size)))
         samples.append(sample)
     return {'inputs': _images(size, count), 'data_samples': samples}
+
+
+def _loads_masks(cfg: Config) -> bool:
+    """Return whether the training pipeline of a detector brings masks."""
+    pipeline = str(cfg.get('train_pipeline', cfg.get('train_dataloader')))
+    return "'with_mask': True" in pipeline or 'Panoptic' in pipeline
 
 
 def _images(size: int, count: int) -> list[Tensor]:
@@ -206,6 +234,8 @@ def _simplify(node: Any, size: int) -> None:
         node['type'] = 'BN'
     if 'SegDataPreProcessor' in str(node.get('type')):
         node['size'], node['size_divisor'] = (size, size), None
+    if 'img_size' in node:
+        node['img_size'] = (size, size)
     if node.get('mode') == 'slide':
         node['crop_size'], node['stride'] = (size, size), (size, size)
     if 'score_thr' in node:
@@ -218,7 +248,7 @@ def _simplify(node: Any, size: int) -> None:
 
 
 def _is_download(init_cfg: Any) -> bool:
-    return isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
+    return isinstance(init_cfg, dict) and 'checkpoint' in init_cfg
 
 
 def _fewest_classes(node: Any) -> int:

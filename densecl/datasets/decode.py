@@ -78,7 +78,7 @@ def decode_scaled(
             with open(data, 'rb') as file:
                 data = file.read()
         return _decode(data, min_side, high_depth)
-    # decoders raise what a damaged file makes them run into: OSError, SyntaxError, struct.error, ...
+    # decoders raise whatever a damaged file makes them run into: SyntaxError, struct.error, ...
     except Exception as error:
         what = f'cannot read image {name}: {type(error).__name__}: {error}'
         raise UnreadableImageError(what) from error
@@ -136,11 +136,12 @@ def _scale(size: tuple[int, int], min_side: int | None) -> int:
 
 
 def _decode_jpeg(data: bytes, scale: int) -> np.ndarray | None:
+    # the scales exist as flags of grey and of BGR only; "grey" is the absence of a colour flag
     reduced = {
         1: 0,
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     }
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | reduced[scale]
     return cv2.imdecode(np.frombuffer(data, np.uint8), flags)

@@ -111,7 +111,7 @@ class PretrainDataset(Dataset):
         return results
 
     def _read(self, epoch: int, index: int) -> dict:
-        """Image ``index``; with ``on_error='skip'``, the first readable of a fixed random series."""
+        """Image ``index``; with ``on_error='skip'``, the first readable of a random series."""
         replacements = None
         for _ in range(MAX_TRIES):
             try:

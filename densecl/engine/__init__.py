@@ -4,5 +4,6 @@ from . import hooks
 from .files import AtomicLocalBackend
 from .log_processor import PretrainLogProcessor
 from .loop import PretrainLoop
+from .optim import BF16OptimWrapper
 
-__all__ = ['AtomicLocalBackend', 'PretrainLogProcessor', 'PretrainLoop', 'hooks']
+__all__ = ['AtomicLocalBackend', 'BF16OptimWrapper', 'PretrainLogProcessor', 'PretrainLoop', 'hooks']

@@ -4,8 +4,11 @@ import argparse
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.hub import get_config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from densecl.compat.packages import config_root
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,17 +24,26 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def load_config(path: str, work_dir: str | None, options: dict | None, launcher: str) -> Config:
-    """Read a config and merge what the command line says.
+def read_config(path: str) -> Config:
+    """Read a config file, or ``package::path`` of densecl's or an installed mm package's configs.
 
     Raises:
         FileNotFoundError: there is no such config.
     """
-    if '::' not in path and not Path(path).is_file():
+    package, _, name = path.rpartition('::')
+    if package and package != 'densecl':
+        return get_config(path)
+    file = config_root() / name if package else Path(path)
+    if not file.is_file():
         raise FileNotFoundError(
-            f'{path}: no such config file; configs of an installed densecl are reached as densecl::...'
+            f'{path}: no such config file; those of an installed densecl are reached as densecl::...'
         )
-    cfg = Config.fromfile(path)
+    return Config.fromfile(file)
+
+
+def load_config(path: str, work_dir: str | None, options: dict | None, launcher: str) -> Config:
+    """Read a config and merge what the command line says; see :func:`read_config`."""
+    cfg = read_config(path)
     if options:
         cfg.merge_from_dict(options)
     cfg.launcher = launcher
@@ -43,14 +55,16 @@ def load_config(path: str, work_dir: str | None, options: dict | None, launcher:
 
 
 def use_amp(cfg: Config, dtype: str) -> None:
-    """Train in mixed precision: ``'bf16'`` without loss scaling or ``'fp16'`` with a dynamic one."""
+    """Train in mixed precision: ``'bf16'`` on any device, or ``'fp16'`` with dynamic loss scaling on CUDA."""
     wrapper = cfg.optim_wrapper
     if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(f'--amp works with OptimWrapper, the config has {wrapper.type}')
-    wrapper.type = 'AmpOptimWrapper'
-    wrapper.dtype = {'bf16': 'bfloat16', 'fp16': 'float16'}[dtype]
-    # bfloat16 has float32's range: a constant scale of 1 is no scaling.
-    wrapper.loss_scale = 'dynamic' if dtype == 'fp16' else 1.0
+    if dtype == 'bf16':
+        wrapper.type = 'densecl.BF16OptimWrapper'
+        for key in ('dtype', 'loss_scale'):
+            wrapper.pop(key, None)
+    else:
+        wrapper.update(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
 
 
 def use_auto_scale_lr(cfg: Config) -> None:

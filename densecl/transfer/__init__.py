@@ -6,12 +6,14 @@ from .hooks import PretrainedHook
 from .load import load_backbone
 from .read import Weights, read_weights
 from .report import KeyReport
+from .round_trip import check_export
 
 __all__ = [
     'KeyReport',
     'PretrainedHook',
     'Weights',
     'backbone_features',
+    'check_export',
     'compare_features',
     'export_backbone',
     'feature_difference',

@@ -68,10 +68,8 @@ def _from_detectron2_key(key: str) -> str:
     if not (stage := _D2_STAGE.match(key)):
         return key
     prefix, level, block, part, norm, leaf = stage.groups()
-    if part == 'shortcut':
-        name = f'downsample.{1 if norm else 0}'
-    else:
-        name = f'bn{part[-1]}' if norm else part
+    names = (f'bn{part[-1]}', 'downsample.1') if norm else (part, 'downsample.0')
+    name = names[part == 'shortcut']
     return f'{prefix}layer{int(level) - 1}.{block}.{name}.{leaf}'
 
 

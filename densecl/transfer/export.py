@@ -49,7 +49,7 @@ def export_backbone(
     if branch not in BRANCHES:
         raise ValueError(f"branch must be 'online' or 'target', not {branch!r}")
     weights = read_weights(checkpoint)
-    prefix = _prefix(weights, branch)
+    prefix = find_prefix(weights, branch)
     tensors = backbone_part(under(weights.tensors, prefix))
     meta = training_record(weights, tensors, branch)
     _check_expressible(tensors, meta, target)
@@ -62,7 +62,8 @@ def export_backbone(
     return {'state_dict': {k: _own(v) for k, v in tensors.items()}, 'meta': meta}
 
 
-def _prefix(weights: Weights, branch: str) -> str:
+def find_prefix(weights: Weights, branch: str) -> str:
+    """What stands in front of a branch's backbone; a ValueError says what is there instead."""
     prefixes = backbone_prefixes(weights.tensors)
     said = weights.meta.get('branch')
     fitting = [p for p in prefixes if (said or branch_of(p)) == branch]

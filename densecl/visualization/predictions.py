@@ -38,7 +38,7 @@ def draw_detections(
         color = palette[int(label)]
         if masks is not None:
             mask = np.ascontiguousarray(masks[number], dtype=np.uint8)
-            image[mask > 0] = 0.55 * image[mask > 0] + 0.45 * np.asarray(color)
+            image[mask > 0] = _blend(image[mask > 0], color, 0.45)
             outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
             outlined.append((outlines, color))
     for outlines, color in outlined:
@@ -84,12 +84,16 @@ def draw_segmentation(
     painted = image.copy()
     for label in present:
         where = label_map == label
-        painted[where] = (1 - opacity) * image[where] + opacity * np.asarray(palette[label])
+        painted[where] = _blend(image[where], palette[label], opacity)
     for label in present:
         name = classes[label] if classes else str(label)
         if name != 'background':
             caption(painted, name, _middle(label_map == label), palette[label])
     return painted
+
+
+def _blend(pixels: np.ndarray, color: Sequence[int], opacity: float) -> np.ndarray:
+    return ((1 - opacity) * pixels + opacity * np.asarray(color)).round()
 
 
 def _middle(mask: np.ndarray) -> tuple[int, int]:

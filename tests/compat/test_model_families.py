@@ -30,23 +30,19 @@ DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 @pytest.mark.parametrize('family', DETECTION)
 def test_detectors_train_and_predict(family, device):
     trial = try_model(f'mmdet::{DETECTION[family]}', size=96, device=device)
-    assert len(trial.predictions) == 2
-    for sample in trial.predictions:
-        found = sample.pred_instances
-        assert len(found) > 0
-        assert found.bboxes.shape == (len(found.scores), 4)
-        assert torch.isfinite(found.bboxes).all() and torch.isfinite(found.scores).all()
-        if family == 'Mask R-CNN':
-            assert found.masks.shape == (len(found), 96, 96)
+    found = trial.prediction.pred_instances
+    assert len(found) > 0
+    assert found.bboxes.shape == (len(found.scores), 4)
+    assert torch.isfinite(found.bboxes).all() and torch.isfinite(found.scores).all()
+    if family == 'Mask R-CNN':
+        assert found.masks.shape == (len(found), 96, 96)
 
 
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('family', SEGMENTATION)
 def test_segmentors_train_and_predict(family, device):
     trial = try_model(f'mmseg::{SEGMENTATION[family]}', size=64, device=device)
-    assert len(trial.predictions) == 2
-    for sample in trial.predictions:
-        labels = sample.pred_sem_seg.data
-        assert labels.shape == (1, 64, 64)
-        assert int(labels.min()) >= 0 and int(labels.max()) < 19
-        assert torch.isfinite(sample.seg_logits.data).all()
+    labels = trial.prediction.pred_sem_seg.data
+    assert labels.shape == (1, 64, 64)
+    assert int(labels.min()) >= 0 and int(labels.max()) < 19
+    assert torch.isfinite(trial.prediction.seg_logits.data).all()

@@ -50,10 +50,8 @@ def test_formats_equal_pil(kind):
     np.testing.assert_array_equal(decode_image(data), pil(data))
 
 
-@pytest.mark.parametrize('mode', ['L', '1', 'P', 'YCbCr', 'CMYK', 'LAB', 'HSV'])
+@pytest.mark.parametrize('mode', ['L', '1', 'P', 'YCbCr', 'CMYK', 'LAB'])
 def test_opaque_modes_equal_pil(mode, tmp_path):
-    if mode == 'HSV':
-        pytest.skip('no format stores HSV')
     kind = 'TIFF' if mode in ('YCbCr', 'CMYK', 'LAB') else 'PNG'
     image = photo().convert(mode) if mode != 'LAB' else Image.new('LAB', (9, 7), (128, 140, 120))
     data = encode(image, kind)
@@ -130,7 +128,7 @@ def test_transparent_colour_of_png(mode):
     image.putpixel((1, 1), (200, 200, 200) if mode == 'RGB' else 200)
     key = {'L': 10, 'RGB': (10, 10, 10), 'P': image.getpixel((0, 0))}[mode]
     result = decode_image(encode(image, 'PNG', transparency=key))
-    assert (result[0, 0] == 255).all() and (result[1, 1] < 255).all()
+    assert (result[0, 0] == 255).all() and result[1, 1].min() < 255
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'TIFF', 'PPM'])

@@ -15,8 +15,8 @@ IMAGE_EXTENSIONS = frozenset(
 
 def is_image(name: str) -> bool:
     """Whether a file name ends like an image and is not hidden (``._x.jpg`` of macOS is)."""
-    base = name.rpartition('/')[2]
-    return not base.startswith('.') and base.rpartition('.')[2].lower() in IMAGE_EXTENSIONS
+    stem, _, extension = name.rpartition('/')[2].rpartition('.')
+    return stem[:1] not in ('', '.') and extension.lower() in IMAGE_EXTENSIONS
 
 
 class StringTable:

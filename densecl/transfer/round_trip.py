@@ -1,0 +1,84 @@
+"""After an export: load the file the way its user will, and compare features with the source's."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from densecl.registry import MODELS
+
+from .check import feature_difference
+from .config_text import parse_config
+from .dialects import backbone_part
+from .export import find_prefix
+from .load import load_backbone
+from .prefixes import under
+from .read import Weights, read_weights
+from .record import training_record
+
+IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
+
+
+def check_export(
+    checkpoint: str | Path | Weights, exported: str | Path, branch: str, image: Tensor
+) -> float:
+    """Features of the checkpoint's own backbone against those of the model an export is for.
+
+    The first is built from the config in the checkpoint and filled strictly, key by key; the second
+    is torchvision's, timm's, mmdet's or mmseg's ResNet, filled from the exported file.
+
+    Args:
+        checkpoint: what was exported.
+        exported: the file written.
+        branch: ``online`` or ``target``.
+        image: uint8 (H, W, 3), RGB.
+
+    Returns:
+        The largest absolute difference of the last feature maps; 0 or rounding.
+
+    Raises:
+        ValueError: the checkpoint has no config to build its backbone from.
+    """
+    weights = read_weights(checkpoint)
+    tensors = backbone_part(under(weights.tensors, find_prefix(weights, branch)))
+    meta = training_record(weights, tensors, branch)
+    config = (parse_config(meta['config']).get('model') or {}).get('backbone')
+    if not config:
+        raise ValueError(
+            f'{weights.source} carries no config, so that its backbone cannot be built'
+        )
+    source = MODELS.build(_offline(config))
+    source.load_state_dict(tensors)
+    user = _user_model(read_weights(exported).meta.get('dialect'), meta, config)
+    load_backbone(user, exported)
+    return feature_difference(source, user, normalised(image, meta))
+
+
+def normalised(image: Tensor, meta: dict) -> Tensor:
+    """uint8 (H, W, 3) RGB to (1, 3, H, W) as a backbone was trained on, or as ImageNet's are."""
+    order = [2, 1, 0] if meta.get('channel_order') == 'BGR' else [0, 1, 2]
+    mean, std = (torch.tensor(meta.get(k) or IMAGENET[k]).view(3, 1, 1) for k in ('mean', 'std'))
+    return ((image.permute(2, 0, 1)[order].float() - mean) / std)[None]
+
+
+def _offline(config: dict) -> dict:
+    """A backbone's config without a file to start from."""
+    return {key: value for key, value in config.items() if key not in ('init_cfg', 'pretrained')}
+
+
+def _user_model(dialect: str | None, meta: dict, config: dict) -> nn.Module:
+    depth, stem = meta.get('depth'), meta.get('stem')
+    if stem is None or depth is None:
+        return MODELS.build(_offline(config))
+    if dialect in ('mmdet', 'mmseg'):
+        kind = {'type': f'{dialect}.ResNet', 'depth': depth, 'deep_stem': stem == 'deep'}
+        return MODELS.build(kind | {'style': meta.get('style') or 'pytorch'})
+    if stem == 'deep' or meta.get('style') == 'caffe':
+        return MODELS.build(_offline(config))
+    if dialect == 'timm':
+        import timm
+
+        return timm.create_model(f'resnet{depth}')
+    import torchvision
+
+    return torchvision.models.get_model(f'resnet{depth}')

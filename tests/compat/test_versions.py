@@ -1,0 +1,51 @@
+"""Tested ranges and the warning outside of them."""
+
+import warnings
+
+import pytest
+
+from densecl.compat import versions
+
+
+@pytest.mark.parametrize(
+    'name, version, inside',
+    [
+        ('torch', '2.14.1', True),
+        ('torch', '2.11.0+cu128', True),
+        ('torch', '2.14.9.dev1', True),
+        ('torch', '2.10.2', False),
+        ('torch', '2.15.0', False),
+        ('mmcv', '2.1.0', True),
+        ('mmcv', '2.2.0', False),
+        ('numpy', '2.4.6', True),
+    ],
+)
+def test_range(name, version, inside):
+    assert versions.in_tested_range(name, version) == inside
+
+
+def test_what_is_installed_here_is_in_range():
+    assert versions.warn_untested() == []
+
+
+def test_one_warning_per_package(monkeypatch):
+    monkeypatch.setattr(versions, 'installed_version', lambda name: '9.9.9')
+    monkeypatch.setattr(versions, '_warned', set())
+    with pytest.warns(UserWarning, match='tested with torch 2.11 to 2.14; 9.9.9 is installed'):
+        lines = versions.warn_untested()
+    assert len(lines) == len(versions.TESTED)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert versions.warn_untested() == lines
+
+
+def test_mmcv_lite_counts_as_mmcv():
+    pytest.importorskip('mmcv')
+    assert versions.installed_version('mmcv') is not None
+    assert versions.installed_version('no-such-package') is None
+
+
+def test_mmdet_and_mmseg_accept_the_tested_mmcv():
+    pytest.importorskip('mmdet')
+    mmseg = pytest.importorskip('mmseg')
+    assert mmseg.digit_version('2.1.0') < mmseg.digit_version(mmseg.MMCV_MAX)

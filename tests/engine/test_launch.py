@@ -1,0 +1,87 @@
+"""Flags of the tools change the config as they say."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from densecl.compat import load_checkpoint
+from densecl.engine import launch
+
+
+def test_bf16_trains_without_a_cuda_device(tiny_config, tmp_path):
+    cfg = tiny_config(**{'train_cfg.max_epochs': 1})
+    launch.use_amp(cfg, 'bf16')
+    runner = launch.build_runner(cfg)
+    seen = []
+    runner.model.backbone.register_forward_hook(lambda _, __, out: seen.append(out[-1].dtype))
+    runner.train()
+    assert set(seen) == {torch.bfloat16}
+    state = load_checkpoint(tmp_path / 'run/iter_5.pth')['state_dict']
+    assert all(v.dtype == torch.float32 for k, v in state.items() if 'weight' in k)
+    assert all(torch.isfinite(v).all() for v in state.values())
+
+
+def test_fp16_scales_the_loss():
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1))))
+    launch.use_amp(cfg, 'fp16')
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    with pytest.raises(ValueError, match='--amp'):
+        launch.use_amp(Config(dict(optim_wrapper=dict(type='Other'))), 'fp16')
+
+
+def test_sync_bn_becomes_bn_everywhere():
+    cfg = Config(
+        dict(
+            model=dict(
+                norm_cfg=dict(type='SyncBN', requires_grad=True),
+                heads=[dict(norm_cfg=dict(type='SyncBN')), dict(norm_cfg=dict(type='GN'))],
+            )
+        )
+    )
+    assert launch.use_plain_batch_norm(cfg._cfg_dict) == 2
+    assert cfg.model.norm_cfg.type == cfg.model.heads[0].norm_cfg.type == 'BN'
+    assert cfg.model.heads[1].norm_cfg.type == 'GN'
+
+
+def test_auto_scale_lr_needs_a_base_batch_size():
+    with pytest.raises(ValueError, match='base_batch_size'):
+        launch.use_auto_scale_lr(Config(dict()))
+    cfg = Config(dict(auto_scale_lr=dict(base_batch_size=256, enable=False)))
+    launch.use_auto_scale_lr(cfg)
+    assert cfg.auto_scale_lr.enable
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.py'):
+        launch.load_config('nowhere.py', None, None, 'none')
+    with pytest.raises(FileNotFoundError, match=r'gone\.pth'):
+        launch.use_pretrained(Config(dict()), 'gone.pth')
+    with pytest.raises(FileNotFoundError, match=r'gone\.pth'):
+        launch.use_resume(Config(dict()), 'gone.pth')
+
+
+def test_config_options_and_work_dir(tmp_path):
+    path = tmp_path / 'thing.py'
+    path.write_text('a = dict(b=1)\n')
+    cfg = launch.load_config(str(path), None, {'a.b': 2}, 'none')
+    assert cfg.a.b == 2
+    assert cfg.work_dir == 'work_dirs/thing'
+    assert launch.load_config(str(path), 'elsewhere', None, 'none').work_dir == 'elsewhere'
+
+
+@pytest.mark.parametrize(
+    ('path', 'model'),
+    [
+        ('densecl::densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py', 'MomentumPretrainer'),
+        ('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', 'MaskRCNN'),
+    ],
+)
+def test_configs_of_installed_packages_are_reached(path, model):
+    assert launch.read_config(path).model.type == model
+
+
+def test_configs_inherit_across_packages(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text("_base_ = 'densecl::mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'\nx = 1\n")
+    assert launch.read_config(str(path)).model.momentum == 0.999

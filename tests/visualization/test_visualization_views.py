@@ -1,0 +1,42 @@
+"""Views and their rectangles stand where they belong."""
+
+import numpy as np
+import torch
+
+from densecl.visualization import colors, displayable, draw_views
+
+TITLE = 20
+
+
+def test_displayable_undoes_the_normalisation():
+    pictures = torch.randint(0, 256, (2, 3, 5, 4)).float()
+    mean, std = (1.0, 2.0, 3.0), (50.0, 60.0, 70.0)
+    norm = (pictures - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    shown = displayable(norm, mean, std)
+    for picture, expected in zip(shown, pictures, strict=True):
+        assert picture.dtype == np.uint8
+        assert np.array_equal(picture, expected.permute(1, 2, 0).numpy())
+
+
+def test_rectangles():
+    image = np.full((100, 200, 3), 90, np.uint8)
+    boxes = torch.tensor([[40.0, 20, 120, 80], [100, 10, 200, 100]])
+    views = [np.full((32, 32, 3), value, np.uint8) for value in (30, 60)]
+    before = image.copy()
+    sheet = draw_views(image, boxes, [False, True], views, height=100)
+    assert np.array_equal(image, before) and all((v == v[0, 0]).all() for v in views)
+    first, second = colors(2)
+    inside = sheet[TITLE:]
+    assert (inside[80 - 1, 60:90] == first).all() and (inside[40:70, 119] == first).all()
+    assert (inside[30:90, 199] == second).all()
+    assert (inside[50, 60:90] == 90).all()
+    tile = inside[:, 200 + 6 : 200 + 6 + 100]
+    assert (tile[0] == first).all() and (tile[50, 50] == 30).all()
+
+
+def test_boxes_may_refer_to_a_larger_original():
+    image = np.full((50, 100, 3), 90, np.uint8)
+    box, views = torch.tensor([[80.0, 40, 240, 160]]), [np.zeros((10, 10, 3), np.uint8)]
+    large = draw_views(image, box, [False], views, source_size=(200, 400), height=100)
+    small = draw_views(image, box / 4, [False], views, height=100)
+    assert np.array_equal(large[TITLE:], small[TITLE:])
