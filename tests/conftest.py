@@ -11,6 +11,8 @@ import densecl.compat
 
 densecl.compat.install()
 
+from mmengine.registry import DefaultScope  # noqa: E402
+
 import densecl.registry  # noqa: E402, F401
 
 
@@ -26,3 +28,12 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_scope():
+    """A runner leaves its default scope behind for the whole process; take it back."""
+    before = dict(DefaultScope._instance_dict)
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)

@@ -28,7 +28,6 @@ START, END = '<!-- support matrix: start -->', '<!-- support matrix: end -->'
 NO_MODEL = ('_base_', 'common', 'dsdl')
 TEXT = 'not tried: needs a text encoder from the Hugging Face hub'
 VIDEO = 'not tried: takes videos'
-TEACHER = 'not tried: needs the checkpoint of a trained teacher'
 NOT_TRIED = {
     'mmdet::glip': TEXT,
     'mmdet::grounding_dino': TEXT,
@@ -41,11 +40,8 @@ NOT_TRIED = {
     'mmdet::qdtrack': VIDEO,
     'mmdet::sort': VIDEO,
     'mmdet::strongsort': VIDEO,
-    'mmdet::lad': TEACHER,
-    'mmdet::ld': TEACHER,
     'mmdet::soft_teacher': 'not tried: takes labelled and unlabelled batches together',
     'mmdet::reid': 'not tried: an image classifier for tracking',
-    'mmdet::fast_rcnn': 'not tried: takes precomputed proposals',
 }
 
 # How errors name a package that is not installed.

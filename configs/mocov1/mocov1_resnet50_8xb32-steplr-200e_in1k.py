@@ -14,8 +14,7 @@ view = dict(
     size=224,
     scale=(0.2, 1.0),
     flip=0.5,
-    # The official order is grey, then jitter; drawn independently, the two commute but for rounding
-    # on grey images, whose saturation and hue cannot change.
+    # The official order is grey, then jitter: the same but for clipped pixels (see the README).
     photometric=dict(
         brightness=0.4,
         contrast=0.4,

@@ -18,7 +18,7 @@ class Range(NamedTuple):
 TESTED = {
     'torch': Range('2.11', '2.14'),
     'torchvision': Range('0.26', '0.29'),
-    'numpy': Range('1.26', '2.5'),
+    'numpy': Range('2.4', '2.4'),
     'mmengine': Range('0.10.7', '0.10.7'),
     'mmcv': Range('2.1.0', '2.1.0'),
     'mmdet': Range('3.3.0', '3.3.0'),

@@ -8,6 +8,11 @@ import pytest
 
 pytest.importorskip('mmcv')
 
+from densecl.compat import extension
+
+if extension.state() == 'compiled':
+    pytest.skip('a compiled mmcv is installed, so there is no stand-in', allow_module_level=True)
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -74,7 +79,7 @@ print(compat.install(), 'mmcv._ext' in sys.modules)
 
 
 def test_other_operators_are_there_and_say_what_they_are_when_called():
-    import mmcv._ext as extension
+    import mmcv._ext as stand_in
     from mmcv.ops import get_compiler_version
     from mmcv.utils.ext_loader import load_ext
 
@@ -82,7 +87,7 @@ def test_other_operators_are_there_and_say_what_they_are_when_called():
     with pytest.raises(NotImplementedError, match="'upfirdn2d' has no stand-in"):
         loaded.upfirdn2d(None, up=2)
     with pytest.raises(AttributeError):
-        _ = extension.__path__
+        _ = stand_in.__path__
     assert 'stand-in' in get_compiler_version()
 
 

@@ -46,3 +46,19 @@ def test_segmentors_train_and_predict(family, device):
     assert labels.shape == (1, 64, 64)
     assert int(labels.min()) >= 0 and int(labels.max()) < 19
     assert torch.isfinite(trial.prediction.seg_logits.data).all()
+
+
+@pytest.mark.parametrize(
+    'device, dtype',
+    [
+        ('cpu', torch.bfloat16),
+        pytest.param('cuda', torch.bfloat16, marks=pytest.mark.gpu),
+        pytest.param('cuda', torch.float16, marks=pytest.mark.gpu),
+    ],
+)
+@pytest.mark.parametrize('family', ['Mask R-CNN', 'Deformable DETR'])
+def test_detectors_run_in_mixed_precision(family, device, dtype):
+    with torch.autocast(device, dtype):
+        trial = try_model(f'mmdet::{DETECTION[family]}', size=96, device=device)
+    assert len(trial.prediction.pred_instances) > 0
+    assert torch.isfinite(trial.prediction.pred_instances.bboxes).all()

@@ -1,11 +1,13 @@
 """Every mode an image comes in, against PIL's own conversions."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+import densecl
 from densecl.datasets.decode import UnreadableImageError, decode_image, decode_scaled
 
 
@@ -260,3 +262,10 @@ def test_reduced_decoding_keeps_orientation():
 def test_other_formats_are_not_reduced():
     image, size = decode_scaled(encode(photo(600, 800), 'PNG'), 100)
     assert image.shape[:2] == size == (600, 800)
+
+
+def test_real_photos_equal_pil():
+    photos = sorted(Path(densecl.__file__).with_name('sample').rglob('*.jpg'))[::10]
+    assert len(photos) >= 10
+    for path in photos:
+        np.testing.assert_array_equal(decode_image(path), pil(path.read_bytes()), str(path))

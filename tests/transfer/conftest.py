@@ -3,7 +3,6 @@
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import nn
 
 from densecl.registry import MODELS
@@ -52,15 +51,6 @@ def make_checkpoint(path, depth: int = 18, **backbone) -> nn.Module:
     meta = dict(cfg=config.pretty_text, epoch=3, iter=30, experiment_name='mocov2_small')
     torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
     return model
-
-
-@pytest.fixture(autouse=True)
-def own_scope():
-    """A runner leaves its default scope behind for the whole process; take it back."""
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture(scope='session')

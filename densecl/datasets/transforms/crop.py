@@ -2,10 +2,10 @@
 
 import math
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 _TRIES = 10
 INTERPOLATIONS = ('bilinear', 'bicubic')
@@ -20,10 +20,10 @@ def sample_crop(
 ) -> tuple[int, int, int, int]:
     """Draw the box of a random resized crop.
 
-    Area and aspect ratio are drawn up to ten times until the box fits; after that the largest centred box
-    within ``ratio`` is taken (Szegedy et al., Going Deeper with Convolutions, section 6; the same rule as
-    ``torchvision.transforms.RandomResizedCrop.get_params``). The number of values drawn from ``rng`` does
-    not depend on the image.
+    Area and aspect ratio are drawn up to ten times until the box fits; after that the largest
+    centred box within ``ratio`` is taken (Szegedy et al., Going Deeper with Convolutions, section
+    6; the same rule as ``torchvision.transforms.RandomResizedCrop.get_params``). The number of
+    values drawn from ``rng`` does not depend on the image.
 
     Args:
         rng: source of the randomness.
@@ -64,25 +64,40 @@ def resize_crop(
     box: tuple[int, int, int, int],
     size: tuple[int, int],
     interpolation: str = 'bilinear',
-) -> Tensor:
-    """Cut ``box`` out of an image and resize it with antialiasing.
+    flip: bool = False,
+) -> np.ndarray:
+    """Cut ``box`` out of an image, resize it with antialiasing and mirror it.
 
-    torch's resize of uint8 in channels-last order is the vectorised form of Pillow's and agrees with it
-    within 1/255; nothing is converted to float and no plane is transposed.
+    The result is Pillow's and torchvision's within 1/255 (for ``bicubic`` a few pixels of noise
+    images reach 2/255). Everything stays uint8 with the channels last: nothing is converted to
+    float, no plane is transposed.
 
     Args:
         image: uint8 (H, W, 3).
         box: x1, y1, x2, y2, integers inside the image.
         size: height and width of the result in pixels.
         interpolation: ``bilinear`` or ``bicubic``.
+        flip: mirror left to right.
 
     Returns:
         uint8 (height, width, 3), contiguous; never shares memory with ``image``.
     """
     x1, y1, x2, y2 = box
-    crop = torch.from_numpy(image[y1:y2, x1:x2])
-    if crop.shape[:2] == size:
-        return crop.clone(memory_format=torch.contiguous_format)
-    planes = crop.permute(2, 0, 1)[None]  # (1, 3, h, w), channels last in memory
+    crop = image[y1:y2, x1:x2]
+    early = flip and (y2 - y1) * (x2 - x1) < size[0] * size[1]  # mirror the smaller of the two
+    if early:
+        crop = cv2.flip(crop, 1)
+    view = _resize(crop, size, interpolation)
+    return cv2.flip(view, 1) if flip and not early else view
+
+
+def _resize(crop: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    height, width = crop.shape[:2]
+    if (height, width) == size:
+        return crop.copy()
+    if interpolation == 'bilinear' and height <= size[0] and width <= size[1]:
+        # Enlarging needs no antialiasing, and OpenCV is 1.6 times as fast at it.
+        return cv2.resize(crop, size[::-1], interpolation=cv2.INTER_LINEAR)
+    planes = torch.from_numpy(crop).permute(2, 0, 1)[None]  # (1, 3, h, w), channels last in memory
     planes = F.interpolate(planes, size, mode=interpolation, antialias=True)
-    return planes[0].permute(1, 2, 0).contiguous()
+    return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())

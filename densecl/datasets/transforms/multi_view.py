@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, fields
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -43,7 +42,7 @@ class ViewRecipe:
             self.photometric = _build(Photometric, self.photometric, 'photometric')
         self._require(isinstance(self.count, int) and self.count > 0, 'count', 'a positive int')
         self._require(
-            len(self.size) == 2 and min(self.size) > 0, 'size', 'positive: a side or (height, width)'
+            len(self.size) == 2 and min(self.size) > 0, 'size', 'a side or (height, width), above 0'
         )
         self._require(0 < self.scale[0] <= self.scale[1] <= 1, 'scale', '0 < low <= high <= 1')
         self._require(0 < self.ratio[0] <= self.ratio[1], 'ratio', '0 < low <= high')
@@ -52,7 +51,8 @@ class ViewRecipe:
 
     def _require(self, valid: bool, name: str, expected: str) -> None:
         if not valid:
-            raise ValueError(f'view recipe: {name} must be {expected}, got {getattr(self, name)!r}')
+            got = getattr(self, name)
+            raise ValueError(f'view recipe: {name} must be {expected}, got {got!r}')
 
 
 def _build(cls, arguments: dict, name: str):
@@ -71,10 +71,10 @@ class MultiView:
     All random numbers come from ``results['rng']``, in an order that depends on the recipes alone.
 
     Args:
-        views: recipes, see :class:`ViewRecipe`; one for all views, one each for asymmetric pairs, or
-            several with their counts for multi-crop.
-        photometric_on: ``device`` leaves the drawn parameters in the sample for the data preprocessor;
-            ``worker`` applies the same parameters here.
+        views: recipes, see :class:`ViewRecipe`; one for all views, one each for asymmetric pairs,
+            or several with their counts for multi-crop.
+        photometric_on: ``device`` leaves the drawn parameters in the sample for the data
+            preprocessor; ``worker`` applies the same parameters here.
     """
 
     def __init__(self, views: list[dict], photometric_on: str = 'device') -> None:
@@ -90,9 +90,9 @@ class MultiView:
         """Turn a decoded image into a sample.
 
         Args:
-            results: ``image`` (uint8 (H, W, 3) RGB array) and ``rng`` (numpy ``Generator``) are needed;
-                ``index``, ``path``, ``label`` and ``source_size`` (height and width of the original,
-                where the decoder has reduced it) are used where present.
+            results: ``image`` (uint8 (H, W, 3) RGB array) and ``rng`` (numpy ``Generator``) are
+                needed; ``index``, ``path``, ``label`` and ``source_size`` (height and width of the
+                original, where the decoder has reduced it) are used where present.
 
         Returns:
             The sample; its boxes are in pixels of the original.
@@ -118,12 +118,10 @@ class MultiView:
         box = sample_crop(rng, *image.shape[:2], recipe.scale, recipe.ratio)
         flipped = rng.random() < recipe.flip
         params = recipe.photometric.draw(rng) if recipe.photometric else None
-        view = resize_crop(image, box, recipe.size, recipe.interpolation)
-        if flipped:
-            view = torch.from_numpy(cv2.flip(view.numpy(), 1))
+        view = resize_crop(image, box, recipe.size, recipe.interpolation, flipped)
         if params is not None and self.photometric_on == 'worker':
-            view, params = torch.from_numpy(apply_photometric_uint8(view.numpy(), params)), None
-        return view, box, flipped, params
+            view, params = apply_photometric_uint8(view, params), None
+        return torch.from_numpy(view), box, flipped, params
 
     def __repr__(self) -> str:
         return f'MultiView(recipes={self.recipes}, photometric_on={self.photometric_on!r})'

@@ -26,7 +26,7 @@ class Photometric:
         gray_prob: probability of a grey view.
         blur_prob: probability of the Gaussian blur.
         blur_sigma: lower and upper standard deviation of the blur in view pixels, uniform.
-        solarize_prob: probability of inverting all values at or above ``solarize_threshold``.
+        solarize_prob: probability of inverting the values at or above ``solarize_threshold``.
         solarize_threshold: on the scale 0..255.
     """
 

@@ -1,9 +1,10 @@
 """Photometric augmentation of whole batches, each sample with its own parameters.
 
-All functions take float images (B, 3, H, W) on the scale 0..255 and per-sample factors (B,) on the same
-device. They follow ``torchvision.transforms.v2.functional`` (on float images scaled to 0..1); the order
-is that of MoCo v2 (Chen et al. 2020, arXiv:2003.04297) and BYOL (Grill et al. 2020, appendix B): colour
-jitter, grey, blur, solarise. The flip commutes with all of them and is done in the workers.
+All functions take float images (B, 3, H, W) on the scale 0..255 and per-sample factors (B,) on the
+same device. They follow ``torchvision.transforms.v2.functional`` (on float images, there 0..1). The
+order is that of MoCo v2 (Chen et al. 2020, arXiv:2003.04297) and BYOL (Grill et al. 2020, appendix
+B): colour jitter, grey, blur, solarise. The flip commutes with all of them and is done in the
+workers.
 """
 
 import functools
@@ -22,8 +23,8 @@ BLUR_REACH = 4  # the kernel covers +-4 sigma; 6e-5 of the Gaussian's mass lies 
 def apply_photometric(images: Tensor, params: PhotometricParams) -> Tensor:
     """Apply every sample's own parameters.
 
-    The parameters live on the CPU: which sample needs what is known without waiting for the device, and
-    each operator runs on the samples that need it alone.
+    The parameters live on the CPU: which sample needs what is known without waiting for the device,
+    and each operator runs on the samples that need it alone.
 
     Args:
         images: float (B, 3, H, W), 0..255; changed in place.
@@ -91,8 +92,8 @@ def saturation(images: Tensor, factor: Tensor) -> Tensor:
 def hue(images: Tensor, shift: Tensor) -> Tensor:
     """Turn the hue by ``shift`` in turns.
 
-    HSV without the detour over S: a channel of the turned colour is V - C * ramp(angle), with the chroma
-    C = max - min, and the ramp rising and falling once a turn.
+    HSV without the detour over S: a channel of the turned colour is V - C * ramp(angle), with the
+    chroma C = max - min, and the ramp rising and falling once a turn.
     """
     red, green, blue = images.unbind(1)
     value, low = images.amax(1), images.amin(1)
@@ -124,8 +125,8 @@ def solarize(images: Tensor, threshold: Tensor) -> Tensor:
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur, mirrored at the border (torchvision's ``gaussian_blur``), kernel +-4 sigma.
 
-    Each axis is one batched matrix product: the matrix holds a sample's kernel in every row, folded at
-    the borders. Samples with different sigmas so run together, on kernels of one launch each.
+    Each axis is one batched matrix product: the matrix holds a sample's kernel in every row, folded
+    at the borders. Samples with different sigmas so run together, in one launch an axis.
 
     Args:
         images: float (B, 3, H, W).
