@@ -53,7 +53,7 @@ setup(
         'torchvision>=0.21',
         'numpy>=1.24',
         'mmengine>=0.10.7',
-        'opencv-python>=4.8',
+        'opencv-python>=4.11',
         'pillow>=10',
     ],
     extras_require=extras,

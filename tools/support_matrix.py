@@ -41,21 +41,26 @@ NOT_TRIED = {
     'mmdet::sort': VIDEO,
     'mmdet::strongsort': VIDEO,
     'mmdet::soft_teacher': 'not tried: takes labelled and unlabelled batches together',
+    'mmseg::vpd': 'not tried: needs the code and weights of Stable Diffusion',
     'mmdet::reid': 'not tried: an image classifier for tracking',
 }
 
 # How errors name a package that is not installed.
 PACKAGE = re.compile(
-    r"No module named '(\w+)|'imports': \['(\w+)|(skimage) is not|install (Detectron2|sklearn)",
+    r"No module named '(\w+)|'imports': \[?'(\w+)|(skimage) is not|install (Detectron2|sklearn)",
     re.IGNORECASE,
 )
 # Where the plainest name is not the model that gives the folder its name.
 CONFIGS = {
     'mmdet::cascade_rpn': 'cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco.py',
     'mmdet::libra_rcnn': 'libra-faster-rcnn_r50_fpn_1x_coco.py',
+    'mmseg::swin': 'swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
     'mmdet::dcn': 'faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py',
     'mmdet::dcnv2': 'faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco.py',
 }
+# Side of the images in pixels; these two are built for a certain size or more.
+SIZE = 96
+SIZES = {'mmdet::ssd': 300, 'mmseg::mobilenet_v3': 512}
 
 
 class Row(NamedTuple):
@@ -123,7 +128,7 @@ def try_family(name: str, seconds: float) -> Row:
         return Row(package, family, config, NOT_TRIED[name], 0.0)
     context = multiprocessing.get_context('fork')
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, f'{name}/{config}'), daemon=True)
+    child = context.Process(target=_child, args=(sender, name, config), daemon=True)
     start = time.perf_counter()
     child.start()
     sender.close()
@@ -138,14 +143,14 @@ def try_family(name: str, seconds: float) -> Row:
     return Row(package, family, config, result, time.perf_counter() - start)
 
 
-def _child(sender, config: str) -> None:
+def _child(sender, name: str, config: str) -> None:
     """Try one config and send the outcome in words."""
     from densecl.compat.trial import try_model
 
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         for depth in (18, None):  # not every model can do with a shallower backbone
             try:
-                try_model(config, depth=depth)
+                try_model(f'{name}/{config}', SIZES.get(name, SIZE), depth)
                 result = 'runs'
             except NotImplementedError as error:
                 operator = re.search(r"mmcv operator '(\w+)'", str(error))

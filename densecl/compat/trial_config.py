@@ -11,7 +11,13 @@ from .packages import get_installed_path
 
 # Channels of ResNet-50's stages and of ResNet-18's in their place.
 _CHANNELS = {256: 64, 512: 128, 1024: 256, 2048: 512}
-_FEWER = {'num_queries': 20, 'num_proposals': 20, 'nms_pre': 50, 'max_per_img': 20}
+_FEWER = {
+    'num_queries': 20,
+    'sos_token_num': 20,  # SAN's name for its queries
+    'num_proposals': 20,
+    'nms_pre': 50,
+    'max_per_img': 20,
+}
 
 
 def small_config(name: str, size: int = 96, depth: int | None = 18) -> Config:

@@ -68,9 +68,9 @@ def resize_crop(
 ) -> np.ndarray:
     """Cut ``box`` out of an image, resize it with antialiasing and mirror it.
 
-    The result is Pillow's and torchvision's within 1/255 (for ``bicubic`` a few pixels of noise
-    images reach 2/255). Everything stays uint8 with the channels last: nothing is converted to
-    float, no plane is transposed.
+    The result is that of torchvision on uint8 images within 1/255, and Pillow's too (bicubic: some
+    pixels 2/255). Everything stays uint8 with the channels last: nothing is converted to float, no
+    plane is transposed.
 
     Args:
         image: uint8 (H, W, 3).
@@ -98,6 +98,7 @@ def _resize(crop: np.ndarray, size: tuple[int, int], interpolation: str) -> np.n
     if interpolation == 'bilinear' and height <= size[0] and width <= size[1]:
         # Enlarging needs no antialiasing, and OpenCV is 1.6 times as fast at it.
         return cv2.resize(crop, size[::-1], interpolation=cv2.INTER_LINEAR)
+    crop = crop if crop.flags.writeable else crop.copy()  # torch warns of read-only arrays
     planes = torch.from_numpy(crop).permute(2, 0, 1)[None]  # (1, 3, h, w), channels last in memory
     planes = F.interpolate(planes, size, mode=interpolation, antialias=True)
     return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())

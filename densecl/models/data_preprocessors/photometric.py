@@ -93,7 +93,7 @@ def hue(images: Tensor, shift: Tensor) -> Tensor:
     """Turn the hue by ``shift`` in turns.
 
     HSV without the detour over S: a channel of the turned colour is V - C * ramp(angle), with the
-    chroma C = max - min, and the ramp rising and falling once a turn.
+    chroma C = max - min, and a ramp that rises and falls once a turn.
     """
     red, green, blue = images.unbind(1)
     value, low = images.amax(1), images.amin(1)
@@ -106,9 +106,11 @@ def hue(images: Tensor, shift: Tensor) -> Tensor:
         torch.where(value == green, (blue - red) * inverse + 2, (red - green) * inverse + 4),
     )
     angle += 6 * shift[:, None, None]
-    offsets = images.new_tensor([5.0, 3.0, 1.0])[:, None, None]
-    ramp = (angle[:, None] + offsets).remainder_(6)
-    ramp = torch.minimum(ramp, 4 - ramp).clamp_(0, 1)
+    # Distance, along the circle, to the angle at which a channel is lowest.
+    offsets = images.new_tensor([3.0, 1.0, -1.0])[:, None, None]
+    away = angle[:, None] + offsets
+    away.sub_((away / 6).round_(), alpha=6).abs_()
+    ramp = away.neg_().add_(2).clamp_(0, 1)
     return torch.addcmul(value[:, None], chroma[:, None], ramp, value=-1)
 
 

@@ -45,8 +45,10 @@ def test_operator_equals_torchvision_within_one_level(name, reference, factors):
         assert view.dtype == np.uint8
         assert difference(view, reference(planes(pixels), factor) * 255) <= 1
         if name != 'solarize':
+            # On uint8, contrast and saturation of torchvision cut off twice: 1.6 off its own floats.
+            bound = 2 if name in ('contrast', 'saturation') else 1
             as_uint8 = reference(torch.from_numpy(pixels).permute(2, 0, 1), factor)
-            assert difference(view, as_uint8.double()) <= 1
+            assert difference(view, as_uint8.double()) <= bound
 
 
 def test_gray_equals_torchvision_within_one_level():
@@ -58,7 +60,10 @@ def test_gray_equals_torchvision_within_one_level():
 def test_blur_equals_torchvision_within_one_level(sigma):
     size = 2 * math.ceil(4 * sigma) + 1
     expected = TF.gaussian_blur(planes(image()), [size, size], [sigma, sigma]) * 255
-    assert difference(ops.blur(image(), sigma), expected) <= 1
+    assert difference(ops.blur(image(), sigma), expected) <= 0.51
+    pixels = torch.from_numpy(image()).permute(2, 0, 1)
+    as_uint8 = TF.gaussian_blur(pixels, [size, size], [sigma, sigma])
+    assert difference(ops.blur(image(), sigma), as_uint8.double()) <= 1
 
 
 def test_input_is_not_changed():

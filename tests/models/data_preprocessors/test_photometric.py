@@ -52,7 +52,9 @@ def test_operator_equals_torchvision(operator, reference, factors):
         expected = reference(image.double() / 255, factor) * 255
         assert (got - expected).abs().max() < 1e-2
         if operator is not ops.solarize:
-            assert (got - reference(image, factor).float()).abs().max() <= LEVEL + 1e-3
+            # On uint8 images torchvision cuts fractions off; so do we for the comparison.
+            as_uint8 = reference(image, factor).float()
+            assert ((got + 1e-3).floor() - as_uint8).abs().max() <= LEVEL
 
 
 def test_hue_of_noise_is_as_exact_as_torchvision_in_float():
