@@ -6,7 +6,10 @@ key's forward pass through the backbone, channels-last. The step adds projectors
 against their queues, enqueuing, the optimiser and the momentum update. Contestants take turns in each
 round, so that a noisy machine disturbs all of them alike.
 
-    python benchmarks/step.py --arch resnet18 --size 128 --batch 16 --queue 65536
+    python benchmarks/step.py --arch resnet18 --size 128 --batch 16 --queue 65536 [--peer]
+
+``--peer`` adds mmpretrain's DenseCL, after: pip install --no-deps mmpretrain==1.2.0 model-index ordered-set
+mat4py einops "importlib_metadata<8.6".
 """
 
 import argparse
@@ -82,6 +85,42 @@ def full_step(model, views, optimizer, autocast) -> Callable[[], None]:
     return step
 
 
+def peer_step(arch: str, queue: int, images, autocast) -> Callable[[], None]:
+    """One optimiser step of mmpretrain's DenseCL; its loss moves the target and fills the queues."""
+    import mmpretrain.models  # noqa: F401
+    from mmpretrain.registry import MODELS
+
+    width = 512 if arch in ('resnet18', 'resnet34') else 2048
+    widths = dict(in_channels=width, hid_channels=width, out_channels=128)
+    model = MODELS.build(
+        dict(
+            type='DenseCL',
+            queue_len=queue,
+            backbone=dict(type='ResNet', depth=int(arch.removeprefix('resnet')), norm_cfg=dict(type='BN')),
+            neck=dict(type='DenseCLNeck', num_grid=None, **widths),
+            head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2),
+            _scope_='mmpretrain',
+        )
+    )
+    model = model.to(images[0].device, memory_format=torch.channels_last).train()
+    optimizer = sgd(model)
+
+    def step() -> None:
+        with autocast():
+            losses = model.loss(images, [])
+        sum(losses.values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def sgd(model) -> torch.optim.Optimizer:
+    """The recipe's optimiser."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
+
+
 def bare_step(model, views, autocast) -> Callable[[], None]:
     """The backbone work alone."""
 
@@ -120,6 +159,7 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=15)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--amp', choices=['none', 'bf16', 'fp16'], default='none')
+    parser.add_argument('--peer', action='store_true', help="add mmpretrain's DenseCL")
     args = parser.parse_args()
     cuda = args.device.startswith('cuda')
     dtype = torch.bfloat16 if args.amp == 'bf16' else torch.float16
@@ -137,15 +177,15 @@ def main() -> None:
     contestants = {}
     for name, dense in (('MoCo v2', False), ('DenseCL', True)):
         model = build(args.arch, args.queue, dense).to(args.device)
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
         if not dense:
             contestants['bare'] = bare_step(model, views, autocast)
-        contestants[name] = full_step(model, views, optimizer, autocast)
+        contestants[name] = full_step(model, views, sgd(model), autocast)
+    if args.peer:
+        contestants['mmpretrain DenseCL'] = peer_step(args.arch, args.queue, images, autocast)
     medians = measure(contestants, args.rounds, 3, cuda)
     print(f'{args.arch}, {args.size} px, batch {args.batch}, queue {args.queue}, {args.device}')
     for name, seconds in medians.items():
-        print(f'{name:10s} {1e3 * seconds:8.1f} ms  {seconds / medians["bare"]:.2f} x bare')
+        print(f'{name:20s} {1e3 * seconds:8.1f} ms  {seconds / medians["bare"]:.2f} x bare')
 
 
 if __name__ == '__main__':

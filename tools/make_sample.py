@@ -80,8 +80,20 @@ def make_detection_split(source: Path, out: Path, split: str) -> dict:
             class_map = draw_class_map(objects[image['id']], image['height'], image['width'])
             save_palette_png(class_map, maps / Path(image['file_name']).with_suffix('.png').name)
     target = out / 'detection' / 'annotations' / f'instances_{split}.json'
-    target.write_text(json.dumps(coco, separators=(',', ':')))
+    write_json(coco, target)
+    write_json(without_classes(coco), target.with_stem(f'objects_{split}'))
     return coco
+
+
+def write_json(content: dict, path: Path):
+    path.write_text(json.dumps(content, separators=(',', ':')))
+
+
+def without_classes(coco: dict) -> dict:
+    """The same objects under the one class "object", slim: for a detector that has minutes to learn."""
+    images = [{k: i[k] for k in ('id', 'file_name', 'width', 'height')} for i in coco['images']]
+    objects = [{**a, 'category_id': 1} for a in coco['annotations']]
+    return {'images': images, 'annotations': objects, 'categories': [{'id': 1, 'name': 'object'}]}
 
 
 def keep_free(coco: dict, split: str) -> dict:

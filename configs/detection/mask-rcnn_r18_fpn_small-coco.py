@@ -3,7 +3,7 @@
 430 train / 116 val COCO photos with a short side of 256 pixels, objects under the 12 supercategories:
 data/small-coco/{train,val}/*.jpg and instances_{train,val}_super12.json (file_name: train/<id>.jpg).
 For your own small set set `data_root`, `ann_file`, `metainfo` and `num_classes` in a copy of this file.
-One run takes about five minutes on one core. Seeds: --cfg-options randomness.seed=0
+One run takes some four minutes on one core. Seeds: --cfg-options randomness.seed=0
 """
 
 _base_ = [
@@ -29,7 +29,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=f'{data_root}/{val_file}')
 test_evaluator = val_evaluator
 
-max_iters = 400
+max_iters = 260
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),

@@ -1,4 +1,8 @@
-"""A slim Mask R-CNN on the bundled sample, for two CPU cores: about four minutes."""
+"""A slim Mask R-CNN on the bundled sample, for two CPU cores: about four minutes.
+
+All objects are one class here: 121 photos and a few minutes teach where objects are, hardly which of
+twelve kinds they are. With the kinds: drop `metainfo`, `ann_file` and `num_classes` below.
+"""
 
 _base_ = [
     'mmdet::_base_/default_runtime.py',
@@ -7,7 +11,16 @@ _base_ = [
     '../_base_/schedules/finetune_slim.py',
 ]
 
-max_iters = 400
+metainfo = dict(_delete_=True, classes=('object',), palette=[(220, 20, 60)])
+annotations = 'detection/annotations/objects_{}.json'
+train_dataloader = dict(dataset=dict(ann_file=annotations.format('train'), metainfo=metainfo))
+val_dataloader = dict(dataset=dict(ann_file=annotations.format('val'), metainfo=metainfo))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=f'{_base_.data_root}/{annotations.format("val")}')
+test_evaluator = val_evaluator
+model = dict(roi_head=dict(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1)))
+
+max_iters = 500
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),

@@ -2,7 +2,7 @@
 
 data/camvid/images/{train,val,test}/*.jpg and labels/{train,val,test}/*.png (ids 0..10, 255 ignored);
 367 / 101 / 233 frames. Trains on train, reports val; tools/test.py reports test.
-One run takes about three minutes on one core. Seeds: --cfg-options randomness.seed=0
+One run takes some three minutes on one core. Seeds: --cfg-options randomness.seed=0
 """
 
 _base_ = [
@@ -63,7 +63,7 @@ test_dataloader = dict(
 )
 model = dict(data_preprocessor=dict(size=crop_size), decode_head=dict(num_classes=11))
 
-max_iters = 250
+max_iters = 200
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),

@@ -3,6 +3,7 @@
     photos/{clothing,grocery}/*.jpg                   unlabelled, for pretraining
     detection/{train,val}/*.jpg                       multi-object photos from COCO
     detection/annotations/instances_{train,val}.json  boxes and masks of the 12 supercategories
+    detection/annotations/objects_{train,val}.json    the same objects as one class
     segmentation/{train,val}/*.png                    class maps drawn from the masks: 0 background,
                                                       1..12 supercategories, 255 ignore (crowds)
 

@@ -72,7 +72,7 @@ def detection_batch(size=128):
         masks[0, 8:64, 8:72] = masks[1, 40:120, 50:110] = 1
         sample.gt_instances = InstanceData(
             bboxes=torch.tensor([[8.0, 8, 72, 64], [50, 40, 110, 120]]),
-            labels=torch.tensor([0, 3]),
+            labels=torch.tensor([0, 0]),
             masks=BitmapMasks(masks, size, size),
         )
         sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0))

@@ -107,6 +107,20 @@ def test_masks_decode_and_agree_with_boxes_and_areas(split):
 
 
 @pytest.mark.parametrize('split', SPLITS)
+def test_objects_file_is_the_same_with_one_class(split):
+    path = annotation_file(split).with_name(f'objects_{split}.json')
+    objects = json.loads(path.read_text())
+    assert objects['categories'] == [{'id': 1, 'name': 'object'}]
+    expected = [
+        {**obj, 'category_id': 1} for obj in json.loads(annotation_file(split).read_text())['annotations']
+    ]
+    assert objects['annotations'] == expected
+    assert {i['file_name'] for i in objects['images']} == {
+        i['file_name'] for i in coco(split).dataset['images']
+    }
+
+
+@pytest.mark.parametrize('split', SPLITS)
 def test_photos_have_the_recorded_size(split):
     for image in coco(split).dataset['images']:
         with Image.open(ROOT / 'detection' / split / image['file_name']) as photo:

@@ -1,4 +1,4 @@
-"""The positive of a cell is the most similar cell of the other view (DenseCL, Wang et al., 2021, section 3.3)."""
+"""The positive of a cell is the most similar cell of the other view (DenseCL, Wang et al., 2021, 3.3)."""
 
 import torch
 from torch import Tensor, nn

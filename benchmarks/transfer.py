@@ -1,0 +1,118 @@
+#!/usr/bin/env python
+"""Fine-tune from several initialisations under one recipe and several seeds, and print the table.
+
+    python benchmarks/transfer.py --jobs 2 --seeds 0 1 2 --init random \
+        --init "MoCo v2=work_dirs/mocov2/epoch_6.pth" --init "DenseCL=work_dirs/densecl/epoch_6.pth" \
+        --detection data/small-coco --segmentation data/camvid
+
+Every cell is mean and standard deviation over the seeds. Runs that are complete are not repeated.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DETECTION = ROOT / 'configs/detection/mask-rcnn_r18_fpn_small-coco.py'
+SEGMENTATION = ROOT / 'configs/segmentation/fcn_r18_camvid.py'
+FIGURES = {  # key in the log -> (column, factor)
+    'coco/bbox_mAP': ('box AP', 100),
+    'coco/bbox_mAP_50': ('box AP50', 100),
+    'coco/segm_mAP': ('mask AP', 100),
+    'coco/segm_mAP_50': ('mask AP50', 100),
+    'mIoU': ('mIoU', 1),
+    'aAcc': ('pixel accuracy', 1),
+}
+
+
+def detection_options(root: Path) -> list[str]:
+    """Config options that move the detection config to ``root``."""
+    loaders = [f'{part}_dataloader.dataset.data_root={root}' for part in ('train', 'val', 'test')]
+    file = root / 'instances_val_super12.json'
+    return [*loaders, f'val_evaluator.ann_file={file}', f'test_evaluator.ann_file={file}']
+
+
+def segmentation_options(root: Path) -> list[str]:
+    """Config options that move the segmentation config to ``root``."""
+    return [f'{part}_dataloader.dataset.data_root={root}' for part in ('train', 'val', 'test')]
+
+
+def finetune(config: Path, init: list[str], seed: int, options: list[str], folder: Path) -> dict:
+    """One run of ``tools/train.py`` with the flags ``init``; its last validation figures."""
+    done = folder / 'figures.json'
+    if done.is_file():
+        return json.loads(done.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir', str(folder)]
+    command += [*init, '--cfg-options', f'randomness.seed={seed}', *options]
+    with (folder / 'output.log').open('w') as log:
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, env=environment)
+    newest = max(folder.glob('*/vis_data/scalars.json'), key=lambda p: p.stat().st_mtime)
+    lines = [json.loads(line) for line in newest.read_text().splitlines()]
+    figures = {k: v for line in lines for k, v in line.items() if k in FIGURES}
+    done.write_text(json.dumps(figures))
+    return figures
+
+
+def table(results: dict[str, list[dict]]) -> str:
+    """Markdown: a row an initialisation, mean ± standard deviation over seeds."""
+    keys = [k for k in FIGURES if any(k in f for runs in results.values() for f in runs)]
+    rows = ['| initialisation | ' + ' | '.join(FIGURES[k][0] for k in keys) + ' |']
+    rows.append('|---' * (len(keys) + 1) + '|')
+    for name, runs in results.items():
+        cells = []
+        for key in keys:
+            values = [f[key] * FIGURES[key][1] for f in runs if key in f]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            cells.append(f'{statistics.mean(values):.2f} ± {spread:.2f}')
+        rows.append(f'| {name} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(rows)
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--init', action='append', required=True, help='random, or NAME=CHECKPOINT')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--jobs', type=int, default=1, help='runs side by side, one core each')
+    parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision for all runs')
+    parser.add_argument('--detection', type=Path, help='root of the small COCO set')
+    parser.add_argument('--segmentation', type=Path, help='root of CamVid')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/transfer'))
+    args = parser.parse_args()
+    tasks = []
+    if args.detection:
+        tasks.append((DETECTION, detection_options(args.detection)))
+    if args.segmentation:
+        tasks.append((SEGMENTATION, segmentation_options(args.segmentation)))
+    amp = ['--amp', args.amp] if args.amp else []
+    inits = {}
+    for init in args.init:
+        name, _, checkpoint = init.partition('=')
+        inits[name] = [*amp, '--pretrained', checkpoint] if checkpoint else amp
+    with ThreadPoolExecutor(args.jobs) as pool:
+        futures = {
+            (name, seed, config.stem): pool.submit(
+                finetune, config, flags, seed, options, args.out / config.stem / f'{name}-{seed}'
+            )
+            for seed in args.seeds  # all initialisations of a seed first: a cut run still compares
+            for config, options in tasks
+            for name, flags in inits.items()
+        }
+        results = {
+            name: [futures[name, seed, c.stem].result() for seed in args.seeds for c, _ in tasks]
+            for name in inits
+        }
+    print(table(results))
+
+
+if __name__ == '__main__':
+    main()
