@@ -3,7 +3,7 @@
 
     python benchmarks/transfer.py --jobs 2 --seeds 0 1 2 --init random \
         --init "MoCo v2=work_dirs/mocov2/epoch_6.pth" --init "DenseCL=work_dirs/densecl/epoch_6.pth" \
-        --detection data/small-coco --segmentation data/camvid
+        --task bccd=data/bccd --task camvid=data/camvid
 
 Every cell is mean and standard deviation over the seeds. Runs that are complete are not repeated.
 """
@@ -18,8 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DETECTION = ROOT / 'configs/detection/mask-rcnn_r18_fpn_small-coco.py'
-SEGMENTATION = ROOT / 'configs/segmentation/fcn_r18_camvid.py'
+TASKS = {  # name -> config, and the annotation file of its evaluator
+    'bccd': ('detection/faster-rcnn_r18_fpn_bccd.py', 'instances_val.json'),
+    'small-coco': ('detection/mask-rcnn_r18_fpn_small-coco.py', 'instances_val_super12.json'),
+    'camvid': ('segmentation/fcn_r18_camvid.py', None),
+}
 FIGURES = {  # key in the log -> (column, factor)
     'coco/bbox_mAP': ('box AP', 100),
     'coco/bbox_mAP_50': ('box AP50', 100),
@@ -30,26 +33,21 @@ FIGURES = {  # key in the log -> (column, factor)
 }
 
 
-def detection_options(root: Path) -> list[str]:
-    """Config options that move the detection config to ``root``."""
-    loaders = [f'{part}_dataloader.dataset.data_root={root}' for part in ('train', 'val', 'test')]
-    file = root / 'instances_val_super12.json'
-    return [*loaders, f'val_evaluator.ann_file={file}', f'test_evaluator.ann_file={file}']
+def options(task: str, root: str) -> list[str]:
+    """Config options that move a task's data to ``root``."""
+    moved = [f'{part}_dataloader.dataset.data_root={root}' for part in ('train', 'val', 'test')]
+    file = TASKS[task][1]
+    return moved + [f'{part}_evaluator.ann_file={root}/{file}' for part in ('val', 'test') if file]
 
 
-def segmentation_options(root: Path) -> list[str]:
-    """Config options that move the segmentation config to ``root``."""
-    return [f'{part}_dataloader.dataset.data_root={root}' for part in ('train', 'val', 'test')]
-
-
-def finetune(config: Path, init: list[str], seed: int, options: list[str], folder: Path) -> dict:
+def finetune(config: Path, init: list[str], seed: int, moved: list[str], folder: Path) -> dict:
     """One run of ``tools/train.py`` with the flags ``init``; its last validation figures."""
     done = folder / 'figures.json'
     if done.is_file():
         return json.loads(done.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir', str(folder)]
-    command += [*init, '--cfg-options', f'randomness.seed={seed}', *options]
+    command += [*init, '--cfg-options', f'randomness.seed={seed}', *moved]
     with (folder / 'output.log').open('w') as log:
         environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, env=environment)
@@ -84,15 +82,10 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side, one core each')
     parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision for all runs')
-    parser.add_argument('--detection', type=Path, help='root of the small COCO set')
-    parser.add_argument('--segmentation', type=Path, help='root of CamVid')
+    parser.add_argument('--task', action='append', required=True, help='bccd, small-coco or camvid=ROOT')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/transfer'))
     args = parser.parse_args()
-    tasks = []
-    if args.detection:
-        tasks.append((DETECTION, detection_options(args.detection)))
-    if args.segmentation:
-        tasks.append((SEGMENTATION, segmentation_options(args.segmentation)))
+    tasks = dict(task.split('=', 1) for task in args.task)
     amp = ['--amp', args.amp] if args.amp else []
     inits = {}
     for init in args.init:
@@ -100,15 +93,20 @@ def main() -> None:
         inits[name] = [*amp, '--pretrained', checkpoint] if checkpoint else amp
     with ThreadPoolExecutor(args.jobs) as pool:
         futures = {
-            (name, seed, config.stem): pool.submit(
-                finetune, config, flags, seed, options, args.out / config.stem / f'{name}-{seed}'
+            (name, seed, task): pool.submit(
+                finetune,
+                ROOT / 'configs' / TASKS[task][0],
+                flags,
+                seed,
+                options(task, root),
+                args.out / task / f'{name}-{seed}',
             )
             for seed in args.seeds  # all initialisations of a seed first: a cut run still compares
-            for config, options in tasks
+            for task, root in tasks.items()
             for name, flags in inits.items()
         }
         results = {
-            name: [futures[name, seed, c.stem].result() for seed in args.seeds for c, _ in tasks]
+            name: [futures[name, seed, task].result() for seed in args.seeds for task in tasks]
             for name in inits
         }
     print(table(results))

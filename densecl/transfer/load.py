@@ -24,7 +24,8 @@ def load_backbone(
 
     The file may be a densecl checkpoint, an export, or another project's; the prefix under which
     most tensors fit is found by itself. Nothing is copied when the file is refused. A momentum
-    pretrainer's target is made a copy of the loaded branch.
+    pretrainer's target is made a copy of the loaded branch. A C4 detector's last stage, which lives in
+    its RoI head, counts as part of the backbone.
 
     Args:
         model: a detector, segmentor, pretrainer (anything with ``.backbone``), or a bare backbone.
@@ -45,7 +46,7 @@ def load_backbone(
     """
     weights = read_weights(checkpoint)
     backbone = getattr(model, 'backbone', model)
-    wanted = backbone.state_dict()
+    wanted = backbone.state_dict() | _stage_in_head(model)
     prefix = _best_prefix(weights, wanted, branch)
     given = backbone_part(under(weights.tensors, prefix))
     record = training_record(weights, given, branch_of(prefix))
@@ -65,6 +66,12 @@ def load_backbone(
     if hasattr(model, 'init_target'):
         model.init_target()
     return report
+
+
+def _stage_in_head(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of the last stage where a C4 detector keeps it in its RoI head, else nothing."""
+    shared = getattr(getattr(model, 'roi_head', None), 'shared_head', None)
+    return {} if shared is None else shared.state_dict()
 
 
 def _best_prefix(weights: Weights, wanted: dict[str, Tensor], branch: str) -> str:

@@ -1,5 +1,7 @@
 """Loading into real detectors and segmentors, and refusing what does not fit."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torchvision
@@ -14,6 +16,7 @@ from mmseg.models.backbones import ResNetV1c
 from mmseg.registry import MODELS as SEG
 from mmseg.utils import register_all_modules as register_mmseg
 
+from densecl.engine.launch import use_plain_batch_norm
 from densecl.registry import MODELS
 from densecl.transfer import (
     compare_features,
@@ -23,6 +26,7 @@ from densecl.transfer import (
     read_weights,
 )
 
+CONFIGS = Path(__file__).parents[2] / 'configs'
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
@@ -209,3 +213,16 @@ def test_pretrainer_restarts_both_branches(pretrained):
 def test_not_a_checkpoint_of_this_backbone():
     with pytest.raises(RuntimeError, match='no name under any prefix matches'):
         load_backbone(DetResNet(18), {'state_dict': {'a.b': torch.zeros(2)}})
+
+
+def test_the_last_stage_of_a_c4_detector_is_loaded_into_its_head(pretrained50):
+    path, pretrainer = pretrained50
+    cfg = Config.fromfile(CONFIGS / 'detection/faster-rcnn_r50_c4_24k_voc0712.py')
+    use_plain_batch_norm(cfg._cfg_dict)
+    model = build(DET, register_mmdet, 'mmdet', cfg.model)
+    report = load_backbone(model, path)
+    assert report.fraction == 1.0
+    assert not report.unexpected
+    mine, theirs = model.roi_head.shared_head.layer4, pretrainer.backbone.layer4
+    for name, tensor in mine.state_dict().items():
+        assert torch.equal(tensor, theirs.state_dict()[name]), name
