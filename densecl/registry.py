@@ -11,7 +11,18 @@ def _child(parent: root.Registry, *locations: str) -> root.Registry:
     return root.Registry(parent.name, parent=parent, scope='densecl', locations=list(locations))
 
 
-MODELS = _child(root.MODELS, 'densecl.models')
+_ROOMS = (
+    'backbones',
+    'data_preprocessors',
+    'heads',
+    'losses',
+    'matching',
+    'memory',
+    'necks',
+    'pretrainers',
+)
+
+MODELS = _child(root.MODELS, *(f'densecl.models.{room}' for room in _ROOMS))
 DATASETS = _child(root.DATASETS, 'densecl.datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'densecl.datasets')
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'densecl.datasets')

@@ -9,14 +9,12 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='PretrainCheckpointHook', interval=10, max_keep_ckpts=3),
+    momentum=dict(type='MomentumUpdateHook'),
+    collapse=dict(type='CollapseHook', interval=50),
     sampler_seed=None,  # PretrainLoop tells the sampler epoch and position
 )
-custom_hooks = [
-    dict(type='MomentumUpdateHook'),
-    dict(type='CollapseHook', interval=50),
-    dict(type='TerminateHook'),
-]
 log_processor = dict(type='PretrainLogProcessor', window_size=50)
-# TensorBoard: --cfg-options visualizer.vis_backends.1.type=TensorboardVisBackend; wandb: WandbVisBackend.
+# TensorBoard or wandb in place of local json files:
+# --cfg-options visualizer.vis_backends.0.type=TensorboardVisBackend (or WandbVisBackend)
 visualizer = dict(type='mmengine.Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)

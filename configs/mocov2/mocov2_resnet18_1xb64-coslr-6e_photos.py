@@ -9,7 +9,7 @@ model = dict(
     # either for what the official projectors, without batch norm, do first: move all embeddings, which
     # start in one narrow cone, off their common direction. MoCo v3's norms do that at once.
     momentum=0.99,
-    bn_groups=4,  # with shuffle_bn: what four devices with 16 images each would compute
+    bn_groups=4,  # with shuffle_bn: the backbone's statistics are those of four devices, 16 images each
     backbone=dict(depth=18),
     heads=dict(
         image=dict(projector=projector, objective=dict(queue=1024)),
@@ -28,4 +28,7 @@ train_dataloader = dict(
 optim_wrapper = dict(optimizer=dict(lr=0.06))
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
 train_cfg = dict(max_epochs=epochs)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1))
+default_hooks = dict(
+    logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20)
+)
+auto_scale_lr = dict(base_batch_size=64)

@@ -14,9 +14,7 @@ train_dataloader = dict(
 )
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
 train_cfg = dict(max_epochs=epochs)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=epochs))
-custom_hooks = [
-    dict(type='MomentumUpdateHook'),
-    dict(type='CollapseHook', interval=10),
-    dict(type='TerminateHook'),
-]
+default_hooks = dict(
+    logger=dict(interval=10), checkpoint=dict(interval=epochs), collapse=dict(interval=10)
+)
+auto_scale_lr = dict(base_batch_size=32)

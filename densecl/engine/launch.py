@@ -5,8 +5,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.hub import get_config
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from densecl.compat.packages import config_root
 
@@ -100,6 +101,9 @@ def use_resume(cfg: Config, resume: str | None) -> None:
     """``'auto'`` resumes from the newest checkpoint in the work directory, a path from that one."""
     if resume is None:
         return
+    if resume == 'auto' and find_latest_checkpoint(cfg.work_dir) is None:
+        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting anew', 'current')
+        return
     cfg.resume = True
     if resume != 'auto':
         if not Path(resume).is_file():
@@ -117,8 +121,24 @@ def use_pretrained(cfg: Config, checkpoint: str) -> None:
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
 
+def save_on_sigterm(cfg: Config) -> None:
+    """Let any training save and leave when it is told to."""
+    hooks = cfg.get('custom_hooks', [])
+    if not any('TerminateHook' in str(hook.get('type')) for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type='densecl.TerminateHook')]
+
+
+def share_seed(cfg: Config) -> None:
+    """``randomness.seed`` governs the views too, unless the data set names a seed of its own."""
+    loader = cfg.get('train_dataloader') or {}
+    seed = cfg.get('randomness', {}).get('seed')
+    if loader.get('dataset', {}).get('type') == 'PretrainDataset' and seed is not None:
+        loader.dataset.setdefault('seed', seed)
+
+
 def build_runner(cfg: Config) -> Runner:
     """The config's runner; mmengine's by default."""
+    share_seed(cfg)
     if cfg.launcher == 'none':
         use_plain_batch_norm(cfg._cfg_dict)
         cfg.pop('sync_bn', None)

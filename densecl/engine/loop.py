@@ -3,7 +3,7 @@
 import torch
 from mmengine.runner import EpochBasedTrainLoop
 
-from densecl.distributed import rank
+from densecl.distributed import rank, world_size
 from densecl.registry import LOOPS
 
 
@@ -14,7 +14,42 @@ class PretrainLoop(EpochBasedTrainLoop):
     Resumed in the middle of an epoch it asks the sampler for the remaining samples at once, instead of
     loading and dropping those already seen. And before each iteration torch's random state is set
     from (seed, iteration, rank), so that what a model draws is the same in a resumed run.
+
+    Raises:
+        ValueError: the data do not fill a single batch, or the sampler cannot start in mid-epoch.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        loader = self.dataloader
+        if len(loader) == 0:
+            raise ValueError(
+                f'{len(loader.dataset)} images do not fill one batch of {loader.batch_size} on '
+                f'{world_size()} process(es): lower train_dataloader.batch_size'
+            )
+        if loader.batch_size is None or not hasattr(loader.sampler, 'set_start'):
+            raise ValueError(
+                "PretrainLoop needs train_dataloader.sampler=dict(type='PretrainSampler') and "
+                f'batch_size; the sampler is {type(loader.sampler).__name__}'
+            )
+
+    def run(self) -> torch.nn.Module:
+        """Launch training, from the iteration that was resumed."""
+        self._check_position()
+        return super().run()
+
+    def _check_position(self) -> None:
+        """A run resumed with another number of steps an epoch goes on at an epoch boundary."""
+        steps = len(self.dataloader)
+        done = self._iter - self._epoch * steps
+        known = self.runner.message_hub.runtime_info.get('steps_per_epoch', steps)
+        if known != steps or not 0 <= done <= steps:
+            self._iter = self._epoch * steps
+            self.runner.logger.warning(
+                f'the resumed run had {known} steps an epoch, this one has {steps} (other batch size, '
+                f'processes or data): going on at the start of epoch {self._epoch + 1}'
+            )
+        self.runner.message_hub.update_info('steps_per_epoch', steps)
 
     def run_epoch(self) -> None:
         """Run the rest of the present epoch."""
@@ -23,12 +58,21 @@ class PretrainLoop(EpochBasedTrainLoop):
         done = self._iter - self._epoch * len(self.dataloader)
         sampler = self.dataloader.sampler
         sampler.set_epoch(self._epoch)
-        sampler.set_start(done * self.dataloader.batch_size)
+        sampler.set_start(min(done * self.dataloader.batch_size, len(sampler)))
         if done < len(self.dataloader):
             for idx, batch in enumerate(self.dataloader, start=done):
                 self.run_iter(idx, batch)
+        self._report_unreadable()
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def _report_unreadable(self) -> None:
+        names = getattr(self.dataloader.dataset, 'unreadable', ())
+        if names:
+            self.runner.logger.warning(
+                f'{len(names)} unreadable images were replaced so far: {", ".join(names[:5])}'
+                + (' ...' if len(names) > 5 else '')
+            )
 
     def run_iter(self, idx: int, data_batch: dict) -> None:
         """Run one iteration."""

@@ -54,12 +54,12 @@ def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
 
 @torch.no_grad()
 def embedding_statistics(z: Tensor) -> dict[str, float]:
-    """``std``, ``rank`` and ``neg_sim`` (mean cosine of different samples) of (N, C) embeddings.
+    """``std``, ``rank``, ``neg_sim`` and ``uniformity`` of (N, C) embeddings.
 
-    One copy to the host for all three.
+    ``neg_sim`` is the mean cosine of different samples. One copy to the host for all of them.
     """
     z = _unit(z)
     n = len(z)
     neg_sim = (z.sum(0).square().sum() - n) / max(n * (n - 1), 1)
-    values = torch.stack([embedding_std(z), effective_rank(z), neg_sim]).tolist()
-    return dict(zip(('std', 'rank', 'neg_sim'), values, strict=True))
+    values = torch.stack([embedding_std(z), effective_rank(z), neg_sim, uniformity(z)]).tolist()
+    return dict(zip(('std', 'rank', 'neg_sim', 'uniformity'), values, strict=True))

@@ -42,7 +42,7 @@ def test_deferred_values_are_all_logged(tiny_config, tmp_path):
 
 def test_collapse_is_reported(tiny_config):
     cfg = tiny_config()
-    cfg.custom_hooks[1] = dict(type='CollapseHook', interval=1, patience=2, action='stop')
+    cfg.default_hooks.collapse.update(interval=1, patience=2, action='stop')
     runner = launch.build_runner(cfg)
     projector = runner.model.heads['dense'].projector
     runner.call_hook('before_run')
@@ -56,7 +56,7 @@ def test_collapse_is_reported(tiny_config):
 
 def test_healthy_embeddings_are_not_reported(tiny_config):
     cfg = tiny_config()
-    cfg.custom_hooks[1].update(interval=5, patience=1, min_rank=1.5, action='stop')
+    cfg.default_hooks.collapse.update(interval=5, patience=1, min_rank=1.5, action='stop')
     runner = launch.build_runner(cfg)
     runner.train()
     assert runner.iter == 10
@@ -77,4 +77,14 @@ def test_a_queue_longer_than_the_data_is_reported(tiny_config):
     hook.before_train(runner)
     assert len(records) == 1
     assert '4096 keys, but there are only 10 images' in records[0]
-    assert 'model.heads.image.objective.queue=64' in records[0]
+    assert 'model.heads.image.objective.queue=4' in records[0]
+
+
+def test_nan_embeddings_are_named_as_such(tiny_config):
+    cfg = tiny_config()
+    cfg.default_hooks.collapse.update(
+        interval=1, patience=1, min_std=0, min_rank=0, action='stop'
+    )
+    cfg.optim_wrapper.optimizer.lr = 1e30
+    with pytest.raises(RuntimeError, match='NaN or infinite'):
+        launch.build_runner(cfg).train()

@@ -1,5 +1,6 @@
 """A resumed run equals the uninterrupted one, bit for bit."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -62,17 +63,23 @@ def test_sigterm_saves_and_resume_auto_goes_on(tiny_config, tmp_path):
     cfg.default_hooks.logger = dict(type='LoggerHook', interval=1)
     cfg.log_level = 'INFO'
     cfg.train_cfg.max_epochs = 60
+    cfg.train_dataloader.num_workers = 1
     config = tmp_path / 'config.py'
     cfg.dump(config)
     run = tmp_path / 'run'
     command = [sys.executable, str(TRAIN), str(config), '--work-dir', str(run)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+        start_new_session=True,
     )
     for line in process.stdout:
         if 'img/s' in line:
             break
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # as launchers do: the data worker gets it too
     rest = process.stdout.read()
     assert process.wait(timeout=60) == 143, rest[-2000:]
     assert 'SIGTERM: saved' in rest
@@ -89,3 +96,27 @@ def test_sigterm_saves_and_resume_auto_goes_on(tiny_config, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert load_checkpoint(run / f'iter_{epochs * 5}.pth')['meta']['iter'] == epochs * 5
+
+
+def test_other_steps_an_epoch_go_on_at_an_epoch_boundary(whole_run, tmp_path):
+    cfg, run = whole_run
+    again = cfg.copy()
+    again.work_dir = str(tmp_path / 'other')
+    again.train_dataloader.batch_size = 5  # 2 steps an epoch, there were 5
+    again.resume, again.load_from = True, str(run / 'iter_5.pth')
+    runner = launch.build_runner(again)
+    runner.train()
+    assert runner.iter == 4  # the second epoch was trained, whole
+    assert (tmp_path / 'other' / 'iter_4.pth').is_file()
+
+
+def test_data_that_do_not_fill_a_batch_are_refused(tiny_config):
+    cfg = tiny_config(**{'train_dataloader.batch_size': 11})
+    with pytest.raises(ValueError, match='10 images do not fill one batch of 11'):
+        launch.build_runner(cfg).train()
+
+
+def test_the_seed_governs_the_views(tiny_config):
+    runners = [launch.build_runner(tiny_config(**{'randomness.seed': seed})) for seed in (3, 4)]
+    datasets = [runner.build_dataloader(runner._train_dataloader).dataset for runner in runners]
+    assert [d.seed for d in datasets] == [3, 4]

@@ -12,6 +12,8 @@ from densecl.registry import HOOKS
 
 from .momentum import unwrap
 
+_DIVERGED = 'Training diverged: lower the learning rate, or leave out --amp fp16'
+
 
 @HOOKS.register_module()
 class CollapseHook(Hook):
@@ -82,6 +84,10 @@ class CollapseHook(Hook):
 
     @master_only
     def _measure(self, runner, name: str, head, embeddings: Tensor) -> None:
+        if not bool(embeddings.isfinite().all()):
+            self._complain(runner, name, f'head {name}: embeddings are NaN or infinite. {_DIVERGED}')
+            self._recent[name].clear()
+            return
         values = embedding_statistics(embeddings)
         queue = getattr(head.objective, 'queue', None)
         if queue is not None:
@@ -89,21 +95,31 @@ class CollapseHook(Hook):
             values['queue_age'] = round(min(len(queue), made) * unwrap(runner.model).steps / made)
         for key, value in values.items():
             runner.message_hub.update_scalar(f'train/{name}_{key}', value)
-        collapsed = values['std'] < self.min_std or values['rank'] < self.min_rank
-        self._bad[name] = self._bad.get(name, 0) + 1 if collapsed else 0
-        if self._bad[name] and self._bad[name] % self.patience == 0:
-            message = (
+        if values['std'] >= self.min_std and values['rank'] >= self.min_rank:
+            self._bad[name] = 0
+            return
+        self._complain(
+            runner,
+            name,
+            (
                 f'head {name} is collapsing: its embeddings are almost the same for every image '
                 f'(std {values["std"]:.3f} of 1, effective rank {values["rank"]:.1f} of '
                 f'{embeddings.shape[1]}). Usual causes: learning rate too high, temperature or '
                 'momentum far off, augmentation that destroys the image, or batch statistics '
                 'shared by query and key (model.shuffle_bn, model.bn_groups)'
-            )
-            if self.action == 'stop':
-                raise RuntimeError(message)
-            runner.logger.warning(message)
+            ),
+        )
+
+    def _complain(self, runner, name: str, message: str) -> None:
+        """Count; every ``patience`` times in a row, warn or stop."""
+        self._bad[name] = self._bad.get(name, 0) + 1
+        if self._bad[name] % self.patience:
+            return
+        if self.action == 'stop':
+            raise RuntimeError(message)
+        runner.logger.warning(message)
 
 
 def _suggest(images: int) -> int:
-    """The largest power of two that is at most half of the images, 64 at least."""
-    return max(64, 1 << max(images // 2, 1).bit_length() - 1)
+    """The largest power of two that is at most half of the images."""
+    return 1 << max(images // 2, 1).bit_length() - 1

@@ -15,6 +15,19 @@ from densecl.registry import HOOKS
 from .runtime_info import flush_logs
 
 
+class _Deaf:
+    """Worker initialisation that ignores SIGTERM: launchers send it to the whole process group, and
+    torch's loader takes a killed worker for a crash. The main process ends the workers itself."""
+
+    def __init__(self, then) -> None:
+        self.then = then
+
+    def __call__(self, worker_id: int) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if self.then is not None:
+            self.then(worker_id)
+
+
 @HOOKS.register_module()
 class TerminateHook(Hook):
     """On SIGTERM finish the iteration, save a checkpoint, and exit with code 143 (128 + SIGTERM).
@@ -34,7 +47,10 @@ class TerminateHook(Hook):
         self._previous = None
 
     def before_train(self, runner) -> None:
-        """Catch the signal (possible in the main thread only)."""
+        """Catch the signal (possible in the main thread only), and keep it from the data workers."""
+        loader = runner.train_dataloader
+        if loader.num_workers:
+            loader.worker_init_fn = _Deaf(loader.worker_init_fn)
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, self._request)
 
@@ -58,6 +74,8 @@ class TerminateHook(Hook):
             path = join_path(runner.work_dir, name)
             backend.put_text(path, join_path(runner.work_dir, 'last_checkpoint'))
             runner.logger.info(f'SIGTERM: saved {path}; go on with --resume auto')
+        if world_size() > 1:
+            dist.barrier()  # nobody leaves, and gets the others killed, while rank 0 still writes
         self.after_train(runner)
         raise SystemExit(128 + signal.SIGTERM)
 

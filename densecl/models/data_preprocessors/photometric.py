@@ -107,7 +107,7 @@ def hue(images: Tensor, shift: Tensor) -> Tensor:
     )
     angle += 6 * shift[:, None, None]
     # Distance, along the circle, to the angle at which a channel is lowest.
-    offsets = images.new_tensor([3.0, 1.0, -1.0])[:, None, None]
+    offsets = 3 - 2 * torch.arange(3, device=images.device, dtype=images.dtype)[:, None, None]
     away = angle[:, None] + offsets
     away.sub_((away / 6).round_(), alpha=6).abs_()
     ramp = away.neg_().add_(2).clamp_(0, 1)

@@ -30,13 +30,13 @@ class _LogSumExp(torch.autograd.Function):
             if need_query:
                 mean_key.mul_(shrink).addmm_(weights, block)
             top = new_top
-        lse = (top + total.log()).squeeze(1)
+        lse, top = (top + total.log()).squeeze(1), top.squeeze(1)
         ctx.save_for_backward(
             mean_key.div_(total) if need_query else None,
             *((query, keys, lse) if need_keys else (None, None, None)),
         )
         ctx.mark_non_differentiable(top)
-        return lse, top.squeeze(1)
+        return lse, top
 
     @staticmethod
     @once_differentiable

@@ -58,10 +58,15 @@ class Pretrainer(BaseModel):
         super().__init__(preprocessor, init_cfg)
         if not heads:
             raise ValueError('model.heads is empty: a pretrainer needs at least one head')
+        for name in heads:
+            if 'loss' in name:  # mmengine adds up every logged value whose name holds this word
+                raise ValueError(f"model.heads: {name!r} must not contain 'loss'; choose another name")
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck) if neck is not None else None
         self.heads = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in heads.items()})
         self.channels_last = channels_last
+        if channels_last:  # before DistributedDataParallel lays out its buckets
+            self.to(memory_format=torch.channels_last)
         # The position of every schedule: number of optimiser steps, saved with the weights.
         self.register_buffer('step', torch.zeros((), dtype=torch.int64))
         self._step = 0  # the same as an int, so that reading it never waits for the device
@@ -117,12 +122,6 @@ class Pretrainer(BaseModel):
         if mode == 'tensor':
             return self.encode(inputs.images[0] if isinstance(inputs, Views) else inputs)
         raise ValueError(f"mode must be 'loss' or 'tensor', got {mode!r}")
-
-    def init_weights(self) -> None:
-        """Initialise as the parts' ``init_cfg`` say, then fix the memory format."""
-        super().init_weights()
-        if self.channels_last:
-            self.to(memory_format=torch.channels_last)
 
 
 def _encode(backbone: nn.Module, neck: nn.Module | None, images: Tensor) -> Levels:

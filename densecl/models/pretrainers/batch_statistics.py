@@ -24,7 +24,8 @@ def encode_shuffled(
     """
     total = len(images) * world_size()
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    order = order.to(images.device)
+    if images.is_cuda:  # copied without making the host wait
+        order = order.pin_memory().to(images.device, non_blocking=True)
     mine = order.chunk(world_size())[rank()]
     encoded = encode(all_gather(images)[mine])
     # Shuffled position of each of this rank's own images.
@@ -55,9 +56,14 @@ def group_batch_norm(module: nn.Module, groups: int) -> nn.Module:
     """Give every BatchNorm2d in ``module`` statistics over ``groups`` parts of the batch.
 
     State dict keys stay as they are; in eval mode nothing changes.
+
+    Raises:
+        ValueError: there is no BatchNorm2d in ``module``.
     """
-    for layer in module.modules():
-        if type(layer) is nn.BatchNorm2d:
-            layer.__class__ = GroupedBatchNorm2d
-            layer.groups = groups
+    layers = [layer for layer in module.modules() if type(layer) is nn.BatchNorm2d]
+    if not layers:
+        raise ValueError(f'bn_groups={groups}: {type(module).__name__} has no BatchNorm2d to group')
+    for layer in layers:
+        layer.__class__ = GroupedBatchNorm2d
+        layer.groups = groups
     return module

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from densecl.distributed import world_size
 from densecl.registry import MODELS
 from densecl.structures import Views
 
@@ -45,9 +46,10 @@ class MomentumPretrainer(Pretrainer):
         momentum: share of the target that is kept, 0.999 in MoCo; or ``dict(start=0.99, end=1.0)``, a
             cosine over the run.
         shuffle_bn: permute the keys over all processes (and batch-norm groups) before they are encoded, so
-            that a query and its key never share batch statistics (MoCo, section 3.3).
+            that a query and its key never share the backbone's batch statistics (MoCo, section 3.3).
+            Projectors see the keys back in order; those of MoCo and DenseCL have no batch norm.
         bn_groups: batch statistics over each of so many equal parts of a process's batch: on one device,
-            what as many devices would compute.
+            what as many devices would compute. Backbone and neck only.
         **kwargs: see :class:`Pretrainer`.
     """
 
@@ -65,9 +67,12 @@ class MomentumPretrainer(Pretrainer):
         self.shuffle_bn = shuffle_bn
         self.bn_groups = bn_groups
         if bn_groups > 1:
-            self.backbone = group_batch_norm(self.backbone, bn_groups)
-            self.neck = group_batch_norm(self.neck, bn_groups) if self.neck is not None else None
+            group_batch_norm(self.backbone, bn_groups)
+            if self.neck is not None and any(isinstance(m, nn.BatchNorm2d) for m in self.neck.modules()):
+                group_batch_norm(self.neck, bn_groups)
         self.target = TargetBranch(self.backbone, self.neck, self.heads)
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
         self._still = 0  # training passes since the target last moved
 
     def init_weights(self) -> None:
@@ -121,7 +126,8 @@ class MomentumPretrainer(Pretrainer):
     @torch.no_grad()
     def encode_target(self, images: Tensor) -> Levels:
         """(B, 3, H, W) -> levels (B, C, H, W) of the target branch."""
-        if not (self.shuffle_bn and self.training):
+        alone = world_size() * self.bn_groups == 1
+        if alone or not (self.shuffle_bn and self.training):
             return _encode(self.target.backbone, self.target.neck, images)
         return encode_shuffled(
             lambda x: _encode(self.target.backbone, self.target.neck, x), images, seed=self.steps
