@@ -1,0 +1,59 @@
+"""What a user gets who installs from a built distribution; and what README says exists."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import densecl
+
+ROOT = Path(__file__).parents[1]
+
+
+def build(kind: str, source: Path, out: Path) -> Path:
+    command = [sys.executable, 'setup.py', '-q', kind, '--dist-dir', str(out)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=300)
+    return next(out.iterdir())
+
+
+def test_wheel_from_sdist_has_configs_tools_and_photos(tmp_path):
+    sdist = build('sdist', ROOT, tmp_path / 'sdist')
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / 'unpacked', filter='data')
+    wheel = build('bdist_wheel', next((tmp_path / 'unpacked').iterdir()), tmp_path / 'wheel')
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert 'densecl/.mim/configs/densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py' in names
+    assert 'densecl/.mim/configs/_base_/pretrain_runtime.py' in names
+    assert 'densecl/.mim/tools/train.py' in names
+    assert 'densecl/sample/ATTRIBUTION.md' in names
+    assert sum(name.startswith('densecl/sample/photos/') for name in names) == 500
+    assert f'densecl-{densecl.__version__}' in wheel.name
+
+
+def test_tools_run_by_name():
+    done = subprocess.run([sys.executable, '-m', 'densecl'], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'train' in done.stderr
+    done = subprocess.run(
+        [sys.executable, '-m', 'densecl', 'train', '--help'], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert '--pretrained' in done.stdout
+
+
+def test_import_is_light():
+    code = 'import sys, densecl; print([m for m in ("torch", "mmdet", "cv2") if m in sys.modules])'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == '[]'
+
+
+def test_paths_named_in_the_documents_exist():
+    for document in [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *ROOT.glob('configs/*/README.md')]:
+        text = document.read_text(encoding='utf-8')
+        assert not re.search(r'[A-Z]+_PLACEHOLDER|TODO|FIXME', text), document
+        for path in re.findall(r'\b((?:configs|tools|docs|benchmarks)/[\w./-]+\.\w+)', text):
+            assert (ROOT / path).exists(), (document, path)
+        for link in re.findall(r'\]\(([^)#]+)\)', text):
+            assert (document.parent / link).exists(), (document, link)
