@@ -1,30 +1,10 @@
-"""Files that are either whole or absent."""
+"""mmengine's checkpoints, written atomically."""
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-
-@contextmanager
-def atomic_write(path: str | Path) -> Iterator[str]:
-    """Yield a temporary name beside ``path``; it takes that name only if the block succeeds."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
-    os.close(handle)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+from densecl.files import atomic_write
 
 
 class AtomicLocalBackend(LocalBackend):

@@ -1,13 +1,14 @@
 """Write a pretrained backbone in the dialect of the project that will use it."""
 
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from densecl.files import atomic_write
 
 from .dialects import PLAIN_RESNET_ONLY, TARGETS, backbone_part, is_resnet, stem_of, to_detectron2
 from .prefixes import BRANCHES, backbone_prefixes, branch_of, neck_prefix, under
@@ -106,17 +107,9 @@ def save_export(export: dict[str, Any], out: str | Path) -> Path:
     Returns:
         The path written.
     """
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
-    try:
-        _write(export, temporary)
-        with temporary.open('rb') as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return out
+    with atomic_write(out) as temporary:
+        _write(export, Path(temporary))
+    return Path(out)
 
 
 def _write(export: dict[str, Any], path: Path) -> None:

@@ -30,6 +30,7 @@ def pretrainer_config(depth: int = 18, **backbone) -> dict:
     return dict(
         type='MomentumPretrainer',
         momentum=0.99,
+        channels_last=False,  # the layout of what is compared with: differences are exactly 0
         data_preprocessor=dict(type='PretrainDataPreprocessor', mean=MEAN, std=STD),
         backbone=dict(type='mmdet.ResNet', depth=depth, norm_eval=False) | backbone,
         heads=dict(

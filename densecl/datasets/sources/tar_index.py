@@ -8,13 +8,14 @@ import hashlib
 import os
 import stat
 import tarfile
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from mmengine.logging import print_log
+
+from densecl.files import atomic_write
 
 from .base import StringTable, is_image
 
@@ -152,11 +153,8 @@ def _load(place: Path, stamp: str) -> TarIndex | None:
 
 def _save(place: Path, stamp: str, index: TarIndex) -> bool:
     """Write by renaming, so that no process ever sees half an index."""
-    temporary = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, suffix='.tmp', delete=False) as file:
-            temporary = file.name
+        with atomic_write(place) as temporary, open(temporary, 'wb') as file:
             np.savez(
                 file,
                 stamp=np.array(stamp),
@@ -167,10 +165,6 @@ def _save(place: Path, stamp: str, index: TarIndex) -> bool:
                 name_ends=index.names.ends,
                 left_out=np.array(index.left_out),
             )
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, place)
         return True
     except OSError:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
         return False
