@@ -2,7 +2,7 @@
 """Look at the views that a config makes of real images, and at the cells that a model matches.
 
 python tools/browse_views.py configs/quickstart/densecl_resnet18_sample.py
-python tools/browse_views.py CONFIG --matches work_dirs/.../epoch_12.pth
+python tools/browse_views.py CONFIG --matches work_dirs/.../epoch_8.pth
 """
 
 import argparse

@@ -4,7 +4,7 @@ _base_ = '../densecl/densecl_resnet18_1xb64-coslr-6e_photos.py'
 
 from densecl.sample import sample_root  # noqa: E402  (after _base_: mmengine reads it in this order)
 
-epochs = 12
+epochs = 8
 root = str(sample_root())
 model = dict(
     heads=dict(image=dict(objective=dict(queue=256)), dense=dict(objective=dict(queue=256)))

@@ -120,3 +120,16 @@ def test_the_seed_governs_the_views(tiny_config):
     runners = [launch.build_runner(tiny_config(**{'randomness.seed': seed})) for seed in (3, 4)]
     datasets = [runner.build_dataloader(runner._train_dataloader).dataset for runner in runners]
     assert [d.seed for d in datasets] == [3, 4]
+
+
+def test_an_unreadable_file_ends_the_run_and_its_workers(tiny_config, tmp_path):
+    cfg = tiny_config()
+    (tmp_path / 'photos' / 'broken.jpg').write_bytes(b'not a jpeg')
+    cfg.train_dataloader.update(num_workers=1, persistent_workers=True)
+    config = tmp_path / 'config.py'
+    cfg.dump(config)
+    done = subprocess.run(
+        [sys.executable, str(TRAIN), str(config)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert 'broken.jpg' in done.stderr

@@ -1,5 +1,7 @@
 """SIGTERM saves and leaves."""
 
+import atexit
+import multiprocessing
 import signal
 import threading
 
@@ -17,7 +19,7 @@ from .runtime_info import flush_logs
 
 class _Deaf:
     """Worker initialisation that ignores SIGTERM: launchers send it to the whole process group, and
-    torch's loader takes a killed worker for a crash. The main process ends the workers itself."""
+    torch's loader takes a killed worker for a crash. The main process ends them: see ``_end_workers``."""
 
     def __init__(self, then) -> None:
         self.then = then
@@ -26,6 +28,14 @@ class _Deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if self.then is not None:
             self.then(worker_id)
+
+
+def _end_workers() -> None:
+    """At exit, before multiprocessing waits for children that its SIGTERM no longer ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would take this for a crash
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 @HOOKS.register_module()
@@ -51,6 +61,7 @@ class TerminateHook(Hook):
         loader = runner.train_dataloader
         if loader.num_workers:
             loader.worker_init_fn = _Deaf(loader.worker_init_fn)
+            atexit.register(_end_workers)
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, self._request)
 
