@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import torch
+import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.hub import get_config
 from mmengine.logging import print_log
@@ -136,9 +138,20 @@ def share_seed(cfg: Config) -> None:
         loader.dataset.setdefault('seed', seed)
 
 
+def use_gloo_without_gpu(cfg: Config) -> None:
+    """Several processes on a machine without CUDA talk through gloo; mmengine insists on a GPU."""
+    if cfg.launcher != 'pytorch' or torch.cuda.is_available():
+        return
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
+    wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
+    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+
+
 def build_runner(cfg: Config) -> Runner:
     """The config's runner; mmengine's by default."""
     share_seed(cfg)
+    use_gloo_without_gpu(cfg)
     if cfg.launcher == 'none':
         use_plain_batch_norm(cfg._cfg_dict)
         cfg.pop('sync_bn', None)
