@@ -1,8 +1,22 @@
-"""The few collective operations that pretraining needs; all of them do nothing in a single process."""
+"""The few collective operations that pretraining needs; all of them do nothing in a single process.
+
+``gather`` and ``all_reduce`` carry gradients: their backward passes add up what the losses of *all* ranks
+have to say about this rank's input, so each rank gets the gradient of the sum of the ranks' losses. Data
+parallel training then averages the parameters' gradients over the ranks, which makes it the gradient of the
+*mean* of the ranks' losses. So two kinds of loss have exactly the gradient that one process with the whole
+batch has:
+
+- each rank averages over its own rows, compared with columns from all ranks;
+- each rank computes the loss of the whole batch from gathered or summed tensors.
+
+Gathering without gradient loses what the other ranks' losses say, and ``torch.distributed.all_reduce``,
+unknown to autograd, scales gradients by 1/world: neither belongs into a loss.
+"""
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def world_size() -> int:
@@ -24,6 +38,52 @@ def all_gather(x: Tensor) -> Tensor:
     if world_size() == 1:
         return x
     x = x.contiguous()
-    parts = [torch.empty_like(x) for _ in range(world_size())]
-    dist.all_gather(parts, x)
-    return torch.cat(parts)
+    gathered = x.new_empty(world_size() * len(x), *x.shape[1:])
+    dist.all_gather(list(gathered.chunk(world_size())), x)
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return all_gather(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _summed(gradient).chunk(world_size())[rank()]
+
+
+class _AllReduce(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return _summed(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _summed(gradient)
+
+
+def _summed(x: Tensor) -> Tensor:
+    x = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(x)
+    return x
+
+
+def gather(x: Tensor) -> Tensor:
+    """Concatenate the (B, ...) tensors of all ranks to (world * B, ...), in rank order, with gradient.
+
+    The backward pass adds up the gradients of all ranks and takes this rank's rows. Every rank must pass the
+    same shape, and every rank's loss must depend on the result: the backward pass waits for all.
+    """
+    return x if world_size() == 1 else _Gather.apply(x)
+
+
+def all_reduce(x: Tensor) -> Tensor:
+    """Sum a tensor over the ranks, with gradient: the backward pass adds up the gradients of all ranks.
+
+    Every rank must pass the same shape, and every rank's loss must depend on the result: the backward pass
+    waits for all.
+    """
+    return x if world_size() == 1 else _AllReduce.apply(x)

@@ -16,6 +16,7 @@ from densecl.transfer import check_export, export_backbone, read_weights, save_e
 from densecl.transfer.dialects import TARGETS  # noqa: E402
 from densecl.transfer.export import SUFFIXES  # noqa: E402
 
+RECORDED_OF_VIT = ('embed_dim', 'num_heads', 'patch_size', 'image_size', 'norm_eps')
 RECORDED = ('method', 'backbone', 'depth', 'stem', 'style', 'channel_order', 'mean', 'std', 'epoch')
 
 
@@ -62,7 +63,7 @@ def report(export: dict, weights) -> None:
     parts = Counter('neck' if k.startswith('neck.') else 'backbone' for k in tensors)
     held = ' and '.join(f'{n} {part}' for part, n in parts.items())
     print(f'{meta["branch"]} branch: {held} tensors, {count / 1e6:.2f} M values')
-    for key in RECORDED:
+    for key in RECORDED + tuple(key for key in RECORDED_OF_VIT if key in meta):
         print(f'  {key:<13} {meta.get(key) if meta.get(key) is not None else "not recorded"}')
     groups = Counter(group(key) for key in weights.tensors)
     print('in the checkpoint: ' + ', '.join(f'{g}.* {n}' for g, n in sorted(groups.items())[:12]))

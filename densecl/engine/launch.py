@@ -1,6 +1,7 @@
 """From a config and a command line to a runner."""
 
 import argparse
+import logging
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from densecl.compat.packages import config_root
+
+from .runner import LRScalingRunner, check_auto_scale_lr
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,12 +74,8 @@ def use_amp(cfg: Config, dtype: str) -> None:
 
 
 def use_auto_scale_lr(cfg: Config) -> None:
-    """Scale the learning rate by batch size over the batch size that the config was made for."""
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-        raise ValueError(
-            '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config: '
-            'the batch size that its learning rate was made for'
-        )
+    """Scale the learning rate to the batch size of this run; see ``LRScalingRunner``."""
+    check_auto_scale_lr(cfg.get('auto_scale_lr') or {})
     cfg.auto_scale_lr.enable = True
 
 
@@ -146,10 +145,17 @@ def use_gloo_without_gpu(cfg: Config) -> None:
         dist.init_process_group('gloo')
     wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    if cfg.pop('sync_bn', None):  # SyncBN refuses to run on a CPU
+        use_plain_batch_norm(cfg._cfg_dict)
+        print_log(
+            'without a GPU batch statistics are those of each process: sync_bn is left out',
+            'current',
+            logging.WARNING,
+        )
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The config's runner; mmengine's by default."""
+    """The config's runner; by default mmengine's, with our rules for ``auto_scale_lr``."""
     share_seed(cfg)
     use_gloo_without_gpu(cfg)
     if cfg.launcher == 'none':
@@ -157,4 +163,4 @@ def build_runner(cfg: Config) -> Runner:
         cfg.pop('sync_bn', None)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    return LRScalingRunner.from_cfg(cfg)

@@ -1,5 +1,22 @@
 """What tells whether features are any good without fine-tuning."""
 
-from .collapse import alignment, effective_rank, embedding_statistics, embedding_std, uniformity
+from .collapse import (
+    alignment,
+    effective_rank,
+    embedding_statistics,
+    embedding_std,
+    rank_me,
+    uniformity,
+)
+from .knn import class_accuracy, knn_predict
 
-__all__ = ['alignment', 'effective_rank', 'embedding_statistics', 'embedding_std', 'uniformity']
+__all__ = [
+    'alignment',
+    'class_accuracy',
+    'effective_rank',
+    'embedding_statistics',
+    'embedding_std',
+    'knn_predict',
+    'rank_me',
+    'uniformity',
+]

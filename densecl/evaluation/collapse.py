@@ -5,61 +5,86 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _unit(z: Tensor) -> Tensor:
-    return F.normalize(z if z.dtype == torch.float64 else z.float(), dim=-1)
+def _wide(features: Tensor) -> Tensor:
+    return features if features.dtype == torch.float64 else features.float()
 
 
-def embedding_std(z: Tensor) -> Tensor:
-    """Standard deviation of unit embeddings over samples, mean over channels, times sqrt(C).
-
-    About 1 for directions spread evenly over the sphere, 0 for complete collapse (SimSiam, Chen and He, 2021,
-    section 4.1, there without the factor).
-
-    Args:
-        z: (N, C), N >= 2.
-    """
-    return _unit(z).std(0, unbiased=False).mean() * z.shape[1] ** 0.5
+def _unit(features: Tensor) -> Tensor:
+    return F.normalize(_wide(features), dim=-1)
 
 
-def effective_rank(z: Tensor) -> Tensor:
-    """``exp(entropy of the normalised singular values)`` of unit embeddings (Roy and Vetterli, 2007; RankMe,
-    Garrido et al., 2023): between 1, a single direction, and min(N, C).
+def embedding_std(features: Tensor) -> Tensor:
+    """Standard deviation of unit embeddings over samples, mean over channels (SimSiam, Chen and He,
+    2021, section 4.1).
+
+    About 1 / sqrt(C) for directions spread evenly over the sphere, 0 for complete collapse. Divided
+    by N, not by N - 1.
 
     Args:
-        z: (N, C).
+        features: (N, C); rows are normalised here.
     """
-    singular = torch.linalg.svdvals(_unit(z))
-    p = singular / singular.sum()
+    return _unit(features).std(0, unbiased=False).mean()
+
+
+def effective_rank(features: Tensor) -> Tensor:
+    """``exp(entropy of the singular values over their sum)`` (Roy and Vetterli, 2007, section 2).
+
+    Between 1, a single direction, and min(N, C), all of them alike.
+
+    Args:
+        features: (N, C), as they come: neither centred nor normalised.
+    """
+    singular = torch.linalg.svdvals(_wide(features))
+    p = singular / singular.sum().clamp_min(torch.finfo(singular.dtype).tiny)
     return torch.special.entr(p).sum().exp()
 
 
-def alignment(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared distance of positive pairs on the sphere (Wang and Isola, 2020); lower is closer.
+def rank_me(features: Tensor) -> Tensor:
+    """The effective rank with 1e-7 added to each share (RankMe, Garrido et al., 2023, equation 1).
+
+    The shares then add up to a little more than 1. The paper takes 25,600 samples.
 
     Args:
-        x, y: (N, C), row by row the two views of one sample.
+        features: (N, C), as they come: neither centred nor normalised.
     """
-    return (_unit(x) - _unit(y)).square().sum(1).mean()
+    singular = torch.linalg.svdvals(_wide(features))
+    p = singular / singular.sum().clamp_min(torch.finfo(singular.dtype).tiny) + 1e-7
+    return torch.special.entr(p).sum().exp()
 
 
-def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
-    """``log mean exp(-t d^2)`` over pairs of samples (Wang and Isola, 2020); lower is more uniform.
+def alignment(view1: Tensor, view2: Tensor) -> Tensor:
+    """Mean squared distance of positive pairs on the sphere (Wang and Isola, 2020, section 4.1);
+    lower is closer.
 
     Args:
-        z: (N, C), N >= 2.
+        view1: (N, C); rows are normalised here.
+        view2: (N, C), row by row the other view of the same sample.
+    """
+    return (_unit(view1) - _unit(view2)).square().sum(1).mean()
+
+
+def uniformity(features: Tensor, t: float = 2.0) -> Tensor:
+    """``log mean exp(-t d^2)`` over pairs of samples (Wang and Isola, 2020, section 4.1); lower is
+    more uniform.
+
+    Args:
+        features: (N, C), N >= 2; rows are normalised here.
         t: scale.
     """
-    return F.pdist(_unit(z)).square().mul(-t).exp().mean().log()
+    return F.pdist(_unit(features)).square().mul(-t).exp().mean().log()
 
 
 @torch.no_grad()
-def embedding_statistics(z: Tensor) -> dict[str, float]:
-    """``std``, ``rank``, ``neg_sim`` and ``uniformity`` of (N, C) embeddings.
+def embedding_statistics(features: Tensor) -> dict[str, float]:
+    """``std``, ``rank``, ``neg_sim`` and ``uniformity`` of (N, C) embeddings, for a log.
 
-    ``neg_sim`` is the mean cosine of different samples. One copy to the host for all of them.
+    All of unit embeddings. ``std`` is :func:`embedding_std` times sqrt(C): 1 is healthy whatever C.
+    ``rank`` is their effective rank, ``neg_sim`` the mean cosine of different samples. One copy to
+    the host for all of them.
     """
-    z = _unit(z)
-    n = len(z)
+    z = _unit(features)
+    n, channels = z.shape
+    std = embedding_std(z) * channels**0.5
     neg_sim = (z.sum(0).square().sum() - n) / max(n * (n - 1), 1)
-    values = torch.stack([embedding_std(z), effective_rank(z), neg_sim, uniformity(z)]).tolist()
+    values = torch.stack([std, effective_rank(z), neg_sim, uniformity(z)]).tolist()
     return dict(zip(('std', 'rank', 'neg_sim', 'uniformity'), values, strict=True))

@@ -13,22 +13,34 @@ def backbone_features(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
     """Feature maps of a backbone in eval mode, its mode restored afterwards.
 
     Args:
-        model: a detector, segmentor or pretrainer (``.backbone`` is used), an mm backbone, or a
-            torchvision or timm ResNet.
+        model: a detector, segmentor or pretrainer (``.backbone`` is used), an mm backbone, a
+            torchvision or timm ResNet, or a timm ViT.
         images: (B, 3, H, W), normalised.
 
     Returns:
-        What an mm backbone returns; the four stages of a torchvision or timm ResNet.
+        What an mm backbone returns; the four stages of a torchvision or timm ResNet; the last,
+        normalised map of a timm ViT. Class tokens are left out.
     """
     backbone = getattr(model, 'backbone', model)
     modes = {module: module.training for module in backbone.modules()}
     backbone.eval()
     try:
-        maps = _stages(backbone, images) if hasattr(backbone, 'fc') else backbone(images)
+        maps = _maps(backbone, images)
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return tuple(maps) if isinstance(maps, Sequence) else (maps,)
+    maps = tuple(maps) if isinstance(maps, Sequence) else (maps,)
+    if getattr(backbone, 'output_cls_token', False):  # mmseg: (map, token) pairs; here: a last level
+        maps = tuple(m[0] for m in maps) if isinstance(maps[0], Sequence) else maps[:-1]
+    return maps
+
+
+def _maps(backbone: nn.Module, images: Tensor) -> Tensor | Sequence[Tensor]:
+    if hasattr(backbone, 'fc'):
+        return _stages(backbone, images)
+    if hasattr(backbone, 'forward_intermediates'):
+        return backbone.forward_intermediates(images, indices=1, norm=True, intermediates_only=True)
+    return backbone(images)
 
 
 def _stages(resnet: nn.Module, images: Tensor) -> list[Tensor]:

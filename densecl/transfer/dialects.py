@@ -1,4 +1,4 @@
-"""What each project calls the tensors of a ResNet.
+"""What each project calls the tensors of a ResNet (of a vision transformer: see vit.py).
 
 mmdet, mmseg, torchvision and timm agree on a plain-stem ResNet (``conv1.weight``,
 ``layer1.0.bn1.bias``); detectron2 has names of its own (``stem.conv1.weight``,
@@ -8,6 +8,8 @@ mmdet, mmseg, torchvision and timm agree on a plain-stem ResNet (``conv1.weight`
 import re
 
 from torch import Tensor
+
+from .vit import vit_dialect, vit_part
 
 TARGETS = ('mmdet', 'mmseg', 'torchvision', 'timm', 'detectron2', 'safetensors')
 # Models of these projects take the features of a plain-stem ResNet with the stride in the 3x3
@@ -29,7 +31,9 @@ _BLOCKS = {
 
 
 def backbone_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out what stands beside a ResNet's stages under the same prefix: ``fc``, ``neck`` ..."""
+    """Leave out what stands beside a backbone under the same prefix: ``fc``, ``head``, ``neck`` ..."""
+    if vit_dialect(tensors):
+        return vit_part(tensors)
     if not is_resnet(tensors):
         return tensors
     return {key: value for key, value in tensors.items() if _RESNET_TOP.match(key)}

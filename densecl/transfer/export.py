@@ -14,6 +14,8 @@ from .dialects import PLAIN_RESNET_ONLY, TARGETS, backbone_part, is_resnet, stem
 from .prefixes import BRANCHES, backbone_prefixes, branch_of, neck_prefix, under
 from .read import Weights, read_weights
 from .record import training_record
+from .vit import DIALECTS, inexpressible, to_dialect, vit_dialect
+from .vit_settings import vit_how_to_load
 
 SUFFIXES = {'safetensors': '.safetensors', 'detectron2': '.pkl'}
 _HOW = {
@@ -35,7 +37,9 @@ def export_backbone(
     Args:
         checkpoint: path, or what was read from it.
         target: ``mmdet``, ``mmseg``, ``torchvision``, ``timm``, ``detectron2`` or ``safetensors``.
-            ``mmdet`` and ``safetensors`` also carry a neck (``neck.*``) where there is one.
+            ``mmdet`` and ``safetensors`` also carry a neck (``neck.*``) where there is one. A vision
+            transformer has mmseg's names for ``mmdet`` and ``mmseg``, timm's for ``timm`` and
+            ``safetensors``.
         branch: ``online`` (query encoder, the papers' choice) or ``target`` (its moving average).
 
     Returns:
@@ -54,12 +58,16 @@ def export_backbone(
     tensors = backbone_part(under(weights.tensors, prefix))
     meta = training_record(weights, tensors, branch)
     _check_expressible(tensors, meta, target)
+    vit = vit_dialect(tensors)
+    if vit:
+        tensors = to_dialect(tensors, DIALECTS[target])
     if target == 'detectron2':
         tensors = to_detectron2(tensors)
     elif target in ('mmdet', 'safetensors'):
         neck = under(weights.tensors, neck_prefix(prefix))
         tensors |= {f'neck.{key}': value for key, value in neck.items()}
-    meta |= {'dialect': target, 'how_to_load': _HOW[target]}
+    how = vit_how_to_load(target, meta) if vit else _HOW[target]
+    meta |= {'dialect': target, 'how_to_load': how}
     return {'state_dict': {k: _own(v) for k, v in tensors.items()}, 'meta': meta}
 
 
@@ -75,10 +83,14 @@ def find_prefix(weights: Weights, branch: str) -> str:
 
 
 def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> None:
+    if vit_dialect(tensors):
+        _check_vit(tensors, target)
+        return
     if target in ('mmdet', 'mmseg', 'safetensors'):
         return
     if not is_resnet(tensors):
-        raise ValueError(f'{target} export knows ResNets only; use mmdet, mmseg or safetensors')
+        kinds = 'vision transformers and ResNets' if target in DIALECTS else 'ResNets'
+        raise ValueError(f'{target} export knows {kinds} only; use mmdet, mmseg or safetensors')
     if stem_of(tensors) == 'deep':
         raise ValueError(
             f"{target}'s ResNet has one 7x7 convolution as stem, this backbone three 3x3 "
@@ -90,6 +102,19 @@ def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> N
             f"{target}'s ResNet has its stride in the 3x3 convolution, this backbone "
             "(style='caffe') in the first 1x1; use mmdet, mmseg, detectron2 (STRIDE_IN_1X1) or "
             'safetensors'
+        )
+
+
+def _check_vit(tensors: dict[str, Tensor], target: str) -> None:
+    if target not in DIALECTS:
+        raise ValueError(
+            f'{target} export knows no vision transformers; use {", ".join(DIALECTS)}'
+        )
+    strange = inexpressible(tensors, DIALECTS[target])
+    if strange:
+        raise ValueError(
+            f"{target} reads {DIALECTS[target]}'s plain ViT, which has no counterpart for "
+            f'{", ".join(strange[:3])} ({len(strange)} in all); use timm or safetensors'
         )
 
 

@@ -11,6 +11,8 @@ from .prefixes import BRANCHES, branch_of, matching_prefixes, neck_prefix, under
 from .read import Weights, read_weights
 from .record import training_record
 from .report import KeyReport
+from .vit import fit_positions, spoken_in, to_dialect, vit_dialect
+from .vit_settings import vit_eps_warning
 
 
 def load_backbone(
@@ -25,7 +27,8 @@ def load_backbone(
     The file may be a densecl checkpoint, an export, or another project's; the prefix under which
     most tensors fit is found by itself. Nothing is copied when the file is refused. A momentum
     pretrainer's target is made a copy of the loaded branch. A C4 detector's last stage, which lives in
-    its RoI head, counts as part of the backbone.
+    its RoI head, counts as part of the backbone. A vision transformer loads under timm's names and mmseg's
+    alike, its position embedding resized to the model's grid.
 
     Args:
         model: a detector, segmentor, pretrainer (anything with ``.backbone``), or a bare backbone.
@@ -47,10 +50,12 @@ def load_backbone(
     weights = read_weights(checkpoint)
     backbone = getattr(model, 'backbone', model)
     wanted = backbone.state_dict() | _stage_in_head(model)
-    prefix = _best_prefix(weights, wanted, branch)
+    prefix = _best_prefix(weights, to_dialect(wanted, spoken_in(weights.tensors)), branch)
     given = backbone_part(under(weights.tensors, prefix))
     record = training_record(weights, given, branch_of(prefix))
+    given, resized = fit_positions(to_dialect(given, vit_dialect(wanted)), wanted)
     report = _compare(given, wanted, weights.source, prefix, record['branch'])
+    report.resized = resized and f'pos_embed {resized}'
 
     refusals = describe_mismatch(report, given, wanted, record, backbone, min_match)
     if refusals and min_match > 0:
@@ -58,7 +63,7 @@ def load_backbone(
     differences = image_warnings(record, model)
     if differences and strict_meta:
         raise RuntimeError('\n'.join([f'refused to load {weights.source}', *differences]))
-    report.warnings = refusals + differences
+    report.warnings = refusals + differences + vit_eps_warning(record, backbone)
 
     counters = [k for k in given if k in wanted and k.endswith('num_batches_tracked')]
     _copy(wanted, given, report.matched + counters)

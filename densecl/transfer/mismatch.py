@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from .dialects import depth_of, is_resnet, stem_of
 from .report import KeyReport
+from .vit import vit_dialect
+from .vit_settings import vit_mismatch
 
 
 def describe_mismatch(
@@ -31,6 +33,8 @@ def describe_mismatch(
         reasons += _depth(depth_of(given), depth_of(wanted))
         bottleneck = 'layer1.0.conv3.weight' in wanted
         reasons += _style(record.get('style'), getattr(backbone, 'style', None)) * bottleneck
+    if vit_dialect(wanted) and vit_dialect(given):
+        reasons += vit_mismatch(record, given, wanted, backbone)
     if report.fraction < min_match:
         reasons.append(
             f'{len(report.matched)} of {report.total} backbone tensors match '

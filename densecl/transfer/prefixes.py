@@ -4,6 +4,8 @@ from collections import defaultdict
 
 from torch import Tensor
 
+from .vit import MARKS as VIT_MARKS
+
 # Words in a prefix that name the slowly moving (or otherwise second) encoder of a pair.
 _TARGET_WORDS = {
     'target', 'teacher', 'encoder_k', 'key_encoder', 'momentum', 'momentum_encoder', 'ema',
@@ -32,10 +34,11 @@ def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def backbone_prefixes(tensors: dict[str, Tensor]) -> list[str]:
     """The prefixes under which a backbone stands, judged by names alone, online ones first.
 
-    A ResNet is known by its first block; any other backbone by a ``backbone.`` in front.
+    A ResNet is known by its first block, a vision transformer by its patch projection; any other
+    backbone by a ``backbone.`` in front.
     """
-    mark = 'layer1.0.conv1.weight'
-    found = {key.removesuffix(mark) for key in tensors if key.endswith(mark)}
+    marks = ('layer1.0.conv1.weight', *VIT_MARKS)
+    found = {key.removesuffix(m) for key in tensors for m in marks if key.endswith(m)}
     found = {p for p in found if not p or p.endswith('.')}
     if not found:
         names = [k.split('.') for k in tensors]

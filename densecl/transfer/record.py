@@ -10,6 +10,7 @@ import densecl
 from .config_text import parse_config
 from .dialects import depth_of, is_resnet, stem_of
 from .read import Weights
+from .vit_settings import vit_record
 
 FORMAT = 'densecl-backbone'
 
@@ -25,7 +26,8 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
     Returns:
         Keys ``format``, ``branch``, ``backbone``, ``depth``, ``stem``, ``style``, ``out_indices``,
         ``channel_order``, ``mean``, ``std`` (0..255 scale), ``method``, ``config_name``, ``epoch``,
-        ``iter``, ``densecl_version`` and ``config`` (the text). What is unknown is None.
+        ``iter``, ``densecl_version`` and ``config`` (the text). What is unknown is None. For a vision
+        transformer also what :func:`densecl.transfer.vit_settings.vit_record` says.
     """
     if weights.meta.get('format') == FORMAT:
         return {**weights.meta, 'branch': weights.meta.get('branch', branch)}
@@ -55,6 +57,7 @@ def _backbone_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]
         'stem': stem_of(tensors) if resnet else None,
         'style': style if resnet else None,
         'out_indices': list(config['out_indices']) if config.get('out_indices') else None,
+        **vit_record(config, tensors),
     }
 
 

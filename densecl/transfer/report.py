@@ -17,6 +17,8 @@ class KeyReport:
         missing: names of the backbone that the file lacks.
         unexpected: names in the file, under the same prefix, that the backbone lacks.
         mismatched: name -> (shape in the file, shape in the backbone).
+        resized: ``pos_embed 14x14 -> 32x32`` where a position embedding was interpolated (it counts as
+            matched).
         neck_matched: names of the neck whose tensor was copied.
         neck_total: tensors of the model's neck, where the file has a neck too; 0 otherwise.
         warnings: differences of the image normalisation and the like.
@@ -29,6 +31,7 @@ class KeyReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)
+    resized: str | None = None
     neck_matched: list[str] = field(default_factory=list)
     neck_total: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -54,6 +57,8 @@ class KeyReport:
             _row('unexpected', self.unexpected),
             _row('other shape', shapes),
         ]
+        if self.resized:
+            rows.append(f'  resized     {self.resized}')
         if self.neck_total:
             rows.append(f'  neck        {len(self.neck_matched):4d} of {self.neck_total} tensors')
         return '\n'.join([row for row in rows if row] + [f'  ! {text}' for text in self.warnings])

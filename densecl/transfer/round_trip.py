@@ -15,6 +15,7 @@ from .load import load_backbone
 from .prefixes import under
 from .read import Weights, read_weights
 from .record import training_record
+from .vit import DIALECTS
 
 IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
 
@@ -25,7 +26,8 @@ def check_export(
     """Features of the checkpoint's own backbone against those of the model an export is for.
 
     The first is built from the config in the checkpoint and filled strictly, key by key; the second
-    is torchvision's, timm's, mmdet's or mmseg's ResNet, filled from the exported file.
+    is torchvision's, timm's, mmdet's or mmseg's ResNet, or timm's or mmseg's ViT, filled from the
+    exported file.
 
     Args:
         checkpoint: what was exported.
@@ -49,7 +51,8 @@ def check_export(
         )
     source = MODELS.build(_offline(config))
     source.load_state_dict(tensors)
-    user = _user_model(read_weights(exported).meta.get('dialect'), meta, config)
+    dialect = read_weights(exported).meta.get('dialect')
+    user = _user_vit(dialect, meta) if meta.get('patch_size') else _user_model(dialect, meta, config)
     load_backbone(user, exported)
     return feature_difference(source, user, normalised(image, meta))
 
@@ -82,3 +85,18 @@ def _user_model(dialect: str | None, meta: dict, config: dict) -> nn.Module:
     import torchvision
 
     return torchvision.models.get_model(f'resnet{depth}')
+
+
+def _user_vit(dialect: str | None, meta: dict) -> nn.Module:
+    same = {key: meta[key] for key in ('patch_size', 'num_heads')} | {'img_size': meta['image_size']}
+    if DIALECTS.get(dialect) == 'timm':
+        from timm.models import VisionTransformer
+
+        return VisionTransformer(
+            embed_dim=meta['embed_dim'], depth=meta['depth'], num_classes=0, dynamic_img_size=True,
+            dynamic_img_pad=True, **same,
+        )  # fmt: skip
+    vit = {'type': 'mmseg.VisionTransformer', 'embed_dims': meta['embed_dim']}
+    norm = {'norm_cfg': {'type': 'LN', 'eps': meta['norm_eps']}}
+    whole = {'num_layers': meta['depth'], 'patch_bias': True, 'final_norm': True}
+    return MODELS.build(vit | norm | whole | same)

@@ -102,6 +102,21 @@ def test_labels_and_class_names(folder):
     assert PretrainDataset(folder).metainfo == {}
 
 
+def test_labels_of_a_batch(folder):
+    """int64 (B,) with -1 for unknown classes; None where the source knows no classes."""
+    (folder / 'list.txt').write_text('01.jpg 7\n05.jpg -1\n')
+    (folder / 'images.json').write_text('{"images": [{"file_name": "02.jpg"}]}')
+    sources = {
+        'labelled': {'type': 'ListFile', 'list_file': 'list.txt'},
+        'plain': {'type': 'Folder'},
+        'coco': {'type': 'Coco', 'ann_file': 'images.json'},
+    }
+    found = {name: load(PretrainDataset(folder, s, PIPELINE))[0] for name, s in sources.items()}
+    labels = found['labelled'].labels
+    assert labels.dtype == torch.int64 and sorted(labels.tolist()) == [-1, 7]
+    assert found['plain'].labels is None and found['coco'].labels is None
+
+
 def test_same_key_same_views_other_key_other_views(folder):
     dataset = PretrainDataset(folder, pipeline=PIPELINE)
     order = [dataset[i] for i in (5, 2, 5)]

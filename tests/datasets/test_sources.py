@@ -107,6 +107,14 @@ def test_list_file_with_labels(tmp_path, separator):
     assert [source.label(0), source.label(1)] == [12, 0]
 
 
+def test_list_file_with_unknown_classes(tmp_path):
+    put(tmp_path, 'a.jpg', 'b.jpg', 'c.jpg')
+    (tmp_path / 'list.txt').write_text('a.jpg -1\nb.jpg 3\nc.jpg -1\n')
+    source = ListFile(tmp_path, 'list.txt')
+    assert names(source, tmp_path) == ['a.jpg', 'b.jpg', 'c.jpg']
+    assert [source.label(i) for i in range(3)] == [-1, 3, -1]
+
+
 def test_list_file_errors(tmp_path):
     put(tmp_path, 'a.jpg', 'b.jpg')
     file = tmp_path / 'list.txt'

@@ -53,7 +53,7 @@ def views(part: slice) -> Views:
         boxes=[torch.zeros(n, 4)] * 2,
         flipped=[torch.zeros(n, dtype=torch.bool)] * 2,
         source_sizes=torch.ones(n, 2),
-        indices=torch.arange(n),
+        indices=torch.arange(4)[part],
         paths=[''] * n,
         photometric=[None] * 2,
     )

@@ -1,10 +1,16 @@
-"""A small pretraining config on real photos, run through mmengine's Runner."""
+"""A small pretraining config on real photos, and a model of two layers, run through mmengine's Runner."""
 
+import itertools
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from torch.utils.data import DataLoader, TensorDataset
 
+from densecl.engine import LRScalingRunner
 from densecl.sample import sample_root
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -52,4 +58,58 @@ def tiny_config(tmp_path):
         )
         return cfg
 
+    return make
+
+
+class Toy(BaseModel):
+    """Two layers, one of them called predictor; its loss is any number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = torch.nn.Linear(3, 2)
+        self.predictor = torch.nn.Linear(2, 2)
+
+    def forward(self, inputs, mode='loss'):
+        return dict(loss=self.predictor(self.backbone(inputs)).square().mean())
+
+
+class Record(Hook):
+    """What the groups of the optimiser have in each iteration."""
+
+    def __init__(self) -> None:
+        self.groups = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        keys = ('lr', 'weight_decay')
+        groups = runner.optim_wrapper.optimizer.param_groups
+        self.groups.append([{key: group[key] for key in keys} for group in groups])
+
+
+@pytest.fixture
+def toy_runner(tmp_path):
+    """Makes a runner of 4 epochs of 6 steps (2 rows each), which keeps ``record.groups``."""
+
+    def make(optimizer, **options):
+        wrapper = dict(optimizer=optimizer)
+        for key in ('constructor', 'paramwise_cfg', 'accumulative_counts'):
+            if key in options:
+                wrapper[key] = options.pop(key)
+        record = Record()
+        runner = LRScalingRunner(
+            model=Toy(),
+            work_dir=str(tmp_path / 'toy'),
+            experiment_name=f'toy-{next(counter)}',
+            train_dataloader=DataLoader(TensorDataset(torch.ones(12, 3)), batch_size=2),
+            train_cfg=options.pop('train_cfg', dict(by_epoch=True, max_epochs=4)),
+            optim_wrapper=wrapper,
+            custom_hooks=[record],
+            default_scope='densecl',
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False)),
+            log_level='WARNING',
+            **options,
+        )
+        runner.record = record
+        return runner
+
+    counter = itertools.count()
     return make

@@ -15,7 +15,7 @@ def test_target_moves_once_per_optimiser_step_under_accumulation(tiny_config):
     runner.train()
     # 10 iterations, 2 for each step
     assert runner.model.steps == 5
-    assert runner.model.total_steps == 5
+    assert runner.model.clock.total == 5
 
 
 def test_loading_weights_reaches_the_target_before_the_first_step(tiny_config, tmp_path):

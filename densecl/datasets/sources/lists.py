@@ -22,7 +22,7 @@ def _find(name: str | os.PathLike, root: Path, argument: str) -> Path:
 def _split_label(line: str) -> tuple[str, int | None]:
     """``a b.jpg 3`` -> path and label; only an image name followed by a number has a label."""
     path, _, last = line.replace('\t', ' ').rpartition(' ')
-    if last.isdecimal() and is_image(path.rstrip()):
+    if (last.isdecimal() or last == '-1') and is_image(path.rstrip()):
         return path.rstrip(), int(last)
     return line, None
 
@@ -33,7 +33,7 @@ class ListFile(FileSource):
 
     A line is a path relative to ``data_root`` (or absolute), spaces included; an image name
     followed by a space and a whole number is a path and a label. Either all lines have labels or
-    none.
+    none; the label -1 says that an image's class is not known.
 
     Args:
         data_root: the folder that the paths start from.

@@ -1,13 +1,17 @@
 """Hooks of a pretraining run."""
 
 from .checkpoint import PretrainCheckpointHook
+from .clip import ClipTensorsHook
 from .collapse import CollapseHook
+from .data_size import DataSizeHook
 from .momentum import MomentumUpdateHook
 from .runtime_info import DeferredRuntimeInfoHook
 from .terminate import TerminateHook
 
 __all__ = [
+    'ClipTensorsHook',
     'CollapseHook',
+    'DataSizeHook',
     'DeferredRuntimeInfoHook',
     'MomentumUpdateHook',
     'PretrainCheckpointHook',

@@ -1,4 +1,4 @@
-"""Moves the target once per optimiser step."""
+"""Tells the model when the optimiser steps."""
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -13,22 +13,27 @@ def unwrap(model):
 
 @HOOKS.register_module()
 class MomentumUpdateHook(Hook):
-    """Calls ``model.after_optimizer_step()`` when the optimiser has stepped.
+    """Calls ``model.before_optimizer_step()`` and ``after_optimizer_step()`` around each optimiser step.
 
-    Under gradient accumulation that is once every ``accumulative_counts`` iterations. It also tells the
-    model the length of the run, and at the very start of a run copies the online branch into the
-    target, whatever was loaded before.
+    The first drops the gradients of what is frozen at the time, the second moves the target and advances the
+    schedules; under gradient accumulation that is once every ``accumulative_counts`` iterations. The
+    hook also sets the model's clock to the length of the run, and at the very start of a run copies the
+    online branch into the target, whatever was loaded before.
     """
 
     priority = 'HIGH'
 
     def before_train(self, runner) -> None:
-        """Tell the model the length of the run; make the target a copy where nothing was trained yet."""
+        """Set the clock; make the target a copy where nothing was trained yet."""
         model = unwrap(runner.model)
         every = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-        model.total_steps = -(-runner.max_iters // every)
+        model.clock.total = -(-runner.max_iters // every)
+        model.clock.epoch = len(runner.train_dataloader) / every
         if model.steps == 0 and hasattr(model, 'init_target'):
             model.init_target()
+        runner.optim_wrapper.optimizer.register_step_pre_hook(
+            lambda *_: model.before_optimizer_step()
+        )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Move the target if the optimiser stepped in this iteration."""

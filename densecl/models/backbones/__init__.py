@@ -2,5 +2,6 @@
 
 from .timm import timm_backbone
 from .torchvision import TorchvisionFeatures, TorchvisionResNet
+from .vit import TimmViT
 
-__all__ = ['TorchvisionFeatures', 'TorchvisionResNet', 'timm_backbone']
+__all__ = ['TimmViT', 'TorchvisionFeatures', 'TorchvisionResNet', 'timm_backbone']

@@ -3,5 +3,8 @@
 from .base import PretrainHead
 from .dense import DenseHead
 from .image import ImageHead
+from .patches import PatchesHead
+from .probe import LinearProbe
+from .prototypes import PrototypeHead
 
-__all__ = ['DenseHead', 'ImageHead', 'PretrainHead']
+__all__ = ['DenseHead', 'ImageHead', 'LinearProbe', 'PatchesHead', 'PretrainHead', 'PrototypeHead']

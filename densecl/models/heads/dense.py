@@ -1,14 +1,16 @@
 """The cells of a feature map as the units."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from densecl.models.losses import Samples
 from densecl.models.matching import ViewMaps
 from densecl.registry import MODELS
-from densecl.structures import Views
 
-from .base import PretrainHead
+from .base import PretrainHead, project
 from .image import pool
 
 
@@ -36,25 +38,34 @@ class DenseHead(PretrainHead):
         self.matching = MODELS.build(matching)
         self.grid = grid
 
-    def maps(
-        self, level: Tensor, projector: nn.Module, views: Views, view: int
-    ) -> ViewMaps:
-        """Features, projections and geometry of one view."""
+    def units(self, branch, projector, views, wanted):
+        """View -> :class:`ViewMaps`; see :meth:`PretrainHead.units`."""
+        levels = {v: branch[v][self.level] for v in wanted}
         if self.grid is not None:
-            level = F.adaptive_avg_pool2d(level, self.grid)
-        return ViewMaps(level, projector(level), views.boxes[view], views.flipped[view])
+            levels = {v: F.adaptive_avg_pool2d(x, self.grid) for v, x in levels.items()}
+        projections = project(projector, levels, branch.joint)
+        return {
+            v: ViewMaps(levels[v], projections[v], views.boxes[v], views.flipped[v]) for v in wanted
+        }
 
-    def pair_loss(self, online, target, views, target_projector, query, key):
-        """InfoNCE over matched cells; see :meth:`PretrainHead.pair_loss`."""
-        q = self.maps(online[query][self.level], self.projector, views, query)
+    def pair_loss(self, query, key, views):
+        """The objective over matched cells; see :meth:`PretrainHead.pair_loss`."""
         with torch.no_grad():
-            k = self.maps(target[key][self.level], target_projector, views, key)
-            match = self.matching(q, k)  # (B, Nq), index into the key's cells
-            key_cells = cells(k.projections)  # (B, Nk, D)
-            positive = key_cells.gather(1, match[..., None].expand(-1, -1, key_cells.shape[-1]))
-        query_cells = cells(q.projections)  # (B, Nq, D)
-        self.embeddings = query_cells.detach().flatten(0, 1)
+            match = self.matching(query, key)  # (B, Nq), index into the key's cells
+        self.embeddings = cells(query.projections).detach().flatten(0, 1)
+        query = replace(query, projections=self.predict(query.projections))
+        key_maps = self.key_of(key.projections)
+        key_cells = cells(key_maps)  # (B, Nk, D)
+        positive = key_cells.gather(1, match[..., None].expand(-1, -1, key_cells.shape[-1]))
+        query_cells = cells(query.projections)  # (B, Nq, D)
+        batch, count = match.shape
+        samples = Samples(
+            indices=views.indices,
+            labels=views.labels,
+            rows=torch.arange(batch, device=match.device).repeat_interleave(count),
+            queries=pool(query.projections),
+        )
         loss, diagnostics = self.objective(
-            query_cells.flatten(0, 1), positive.flatten(0, 1), new_keys=pool(k.projections)
+            query_cells.flatten(0, 1), positive.flatten(0, 1), pool(key_maps), samples
         )
         return {'loss': loss, **diagnostics}

@@ -1,11 +1,14 @@
 """The whole image as the unit."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from densecl.models.losses import Samples
 from densecl.registry import MODELS
 
-from .base import PretrainHead
+from .base import PretrainHead, project
 
 
 def pool(level: Tensor) -> Tensor:
@@ -15,16 +18,43 @@ def pool(level: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class ImageHead(PretrainHead):
-    """Pool a level, project it, and compare whole images (MoCo, He et al., 2020; v2, Chen et al., 2020).
+    """Pool a level, project it, and compare whole images.
 
-    The arguments are those of :class:`PretrainHead`.
+    With the right projector, predictor and objective that is SimCLR, MoCo v1 to v3, BYOL, SimSiam,
+    Barlow Twins, VICReg, SupCon and more.
+
+    Args:
+        support: further views, encoded by the target without gradient (and each by itself), by which an
+            objective may judge how alike images are (``negatives=dict(type='SimilarImages')``).
+        **kwargs: see :class:`PretrainHead`.
     """
 
-    def pair_loss(self, online, target, views, target_projector, query, key):
-        """InfoNCE of the pooled, projected views; see :meth:`PretrainHead.pair_loss`."""
-        q = self.projector(pool(online[query][self.level]))  # (B, C)
-        with torch.no_grad():
-            k = target_projector(pool(target[key][self.level]))  # (B, C)
-        self.embeddings = q.detach()
-        loss, diagnostics = self.objective(q, k)
+    def __init__(self, *, support: Sequence[int] = (), **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.support = tuple(support)
+        self._supporting: Tensor | None = None  # (S, B, C) of the present batch
+
+    def loss(self, online, target, views, target_projector):
+        """See :meth:`PretrainHead.loss`."""
+        if self.support:
+            if max(self.support) >= len(views):
+                raise ValueError(
+                    f'ImageHead: support {self.support} needs {max(self.support) + 1} views, the pipeline '
+                    f'makes {len(views)}; add views to its MultiView or change support'
+                )
+            with torch.no_grad():
+                units = self.units(target, target_projector, views, self.support)
+            self._supporting = torch.stack(list(units.values()))
+        return super().loss(online, target, views, target_projector)
+
+    def units(self, branch, projector, views, wanted):
+        """View -> (B, C) projections; see :meth:`PretrainHead.units`."""
+        pooled = {v: pool(branch[v][self.level]) for v in wanted}
+        return project(projector, pooled, branch.joint)
+
+    def pair_loss(self, query, key, views):
+        """The objective on the pooled, projected views; see :meth:`PretrainHead.pair_loss`."""
+        self.embeddings = query.detach()
+        samples = Samples(indices=views.indices, labels=views.labels, support=self._supporting)
+        loss, diagnostics = self.objective(self.predict(query), self.key_of(key), samples=samples)
         return {'loss': loss, **diagnostics}

@@ -1,6 +1,63 @@
-"""Objectives: ``functional`` holds the mathematics, the modules add state."""
+"""Objectives: ``functional`` holds the mathematics, the modules add choices and state."""
 
 from . import functional
+from .anchors import PrototypeAlignment
+from .clusters import Clusters
+from .combined import Sum
+from .distillation import SelfDistillation
+from .false_negatives import FalseNegatives, SimilarImages
 from .info_nce import InfoNCE
+from .labelled import LabelCrossEntropy
+from .mixing import Mixing
+from .nce import NCE
+from .negatives import Debiased, Hard, Negatives
+from .per_sample import MovingAverage, PerSampleTemperature
+from .positives import Decoupled, Positives, Reweighted, SameLabel
+from .redundancy import BarlowTwins, VICReg
+from .regression import NegativeCosine
+from .samples import Samples
+from .swapped import SwappedPrediction
+from .temperatures import (
+    AlignmentAdaptiveTemperature,
+    LearnedTemperature,
+    Temperature,
+    TemperatureFree,
+    UncertaintyTemperature,
+)
+from .thresholds import GloFND
+from .triplet import Triplet
 
-__all__ = ['InfoNCE', 'functional']
+__all__ = [
+    'AlignmentAdaptiveTemperature',
+    'BarlowTwins',
+    'Clusters',
+    'Debiased',
+    'Decoupled',
+    'FalseNegatives',
+    'GloFND',
+    'Hard',
+    'InfoNCE',
+    'LabelCrossEntropy',
+    'LearnedTemperature',
+    'Mixing',
+    'MovingAverage',
+    'NCE',
+    'NegativeCosine',
+    'Negatives',
+    'PerSampleTemperature',
+    'Positives',
+    'PrototypeAlignment',
+    'Reweighted',
+    'SameLabel',
+    'Samples',
+    'SelfDistillation',
+    'SimilarImages',
+    'Sum',
+    'SwappedPrediction',
+    'Temperature',
+    'TemperatureFree',
+    'Triplet',
+    'UncertaintyTemperature',
+    'VICReg',
+    'functional',
+]

@@ -9,7 +9,8 @@ class Queue(nn.Module):
     """First-in first-out memory of unit vectors (MoCo, He et al., 2020, section 3.1).
 
     It starts with random unit vectors, as in the official code, and takes batches of any size; its length
-    need not be a multiple of the batch. Content and position are in the state dict.
+    need not be a multiple of the batch. Content and position are in the state dict. With each key
+    goes the position of its image in the data set, -1 where it is not known.
 
     Args:
         length: number of keys K.
@@ -21,6 +22,7 @@ class Queue(nn.Module):
         if length < 1 or dim < 1:
             raise ValueError(f'Queue: length and dim must be at least 1, got {length} and {dim}')
         self.register_buffer('keys', F.normalize(torch.randn(length, dim), dim=1))
+        self.register_buffer('images', torch.full((length,), -1, dtype=torch.int64))
         # Tensors rather than ints: they travel with the checkpoint and need no synchronisation.
         self.register_buffer('pointer', torch.zeros((), dtype=torch.int64))
         self.register_buffer('enqueued', torch.zeros((), dtype=torch.int64))
@@ -29,12 +31,14 @@ class Queue(nn.Module):
         return len(self.keys)
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor) -> None:
-        """Overwrite the oldest keys by (B, C) unit vectors; of more than K, the last K stay."""
+    def enqueue(self, keys: Tensor, images: Tensor | None = None) -> None:
+        """Overwrite the oldest keys by (B, C) unit vectors of (B,) images; of more than K the last stay."""
         count = len(keys)
         skipped = max(count - len(self), 0)
         slots = torch.arange(skipped, count, device=self.keys.device).add_(self.pointer)
-        self.keys[slots % len(self)] = keys[skipped:].to(self.keys.dtype)
+        slots %= len(self)
+        self.keys[slots] = keys[skipped:].to(self.keys.dtype)
+        self.images[slots] = -1 if images is None else images[skipped:]
         self.pointer.add_(count).remainder_(len(self))
         self.enqueued.add_(count)
 

@@ -6,9 +6,12 @@ from torch import nn
 
 from densecl.registry import MODELS
 
+_INITS = ('default', 'normal', 'trunc_normal')
+_LAST_NORMS = (False, True, 'plain', 'scale')
+
 
 class _Perceptron(nn.Sequential):
-    """Layers of the given widths with (norm and) ReLU between them."""
+    """Layers of the given widths with (norm and) an activation between them."""
 
     layer: type[nn.Module]
     norm: type[nn.Module]
@@ -17,47 +20,72 @@ class _Perceptron(nn.Sequential):
         self,
         channels: Sequence[int],
         norm: bool = False,
-        last_norm: bool = False,
-        bias: bool | None = None,
+        last_norm: bool | str = False,
+        bias: bool | Sequence[bool] | None = None,
+        activation: str = 'ReLU',
         init: str = 'default',
     ) -> None:
+        name = type(self).__name__
         if len(channels) < 2:
-            raise ValueError(f'{type(self).__name__}: channels needs input and output, got {channels}')
-        if init not in ('default', 'normal'):
-            raise ValueError(
-                f"{type(self).__name__}: init must be 'default' or 'normal', got {init!r}"
-            )
+            raise ValueError(f'{name}: channels needs input and output, got {channels}')
+        if init not in _INITS:
+            raise ValueError(f'{name}: init must be one of {_INITS}, got {init!r}')
+        if last_norm not in _LAST_NORMS:
+            raise ValueError(f'{name}: last_norm must be one of {_LAST_NORMS}, got {last_norm!r}')
+        if activation not in ('ReLU', 'GELU'):
+            raise ValueError(f"{name}: activation must be 'ReLU' or 'GELU', got {activation!r}")
+        count = len(channels) - 1
+        normed = [bool(norm)] * (count - 1) + [bool(last_norm)]
+        if bias is None:
+            bias = [not n for n in normed]
+        elif isinstance(bias, bool):
+            bias = [bias] * count
+        if len(bias) != count:
+            raise ValueError(f'{name}: bias needs {count} values for {count} layers, got {bias}')
         steps: list[nn.Module] = []
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
-        for i, (inputs, outputs) in enumerate(pairs):
-            last = i == len(pairs) - 1
-            normed = last_norm if last else norm
-            steps.append(self.layer(inputs, outputs, bias=not normed if bias is None else bias))
-            if normed:
-                steps.append(self.norm(outputs))
+        for i, (inputs, outputs) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
+            last = i == count - 1
+            steps.append(self.layer(inputs, outputs, bias=bias[i]))
+            if normed[i]:
+                steps.append(self._norm(outputs, last_norm if last else True))
             if not last:
-                steps.append(nn.ReLU(inplace=True))
+                steps.append(nn.ReLU(inplace=True) if activation == 'ReLU' else nn.GELU())
         super().__init__(*steps)
         self.channels = tuple(channels)
-        if init == 'normal':
-            for module in self:
-                if isinstance(module, self.layer):
+        if init != 'default':
+            self._init(init)
+
+    def _norm(self, width: int, kind: bool | str) -> nn.Module:
+        norm = self.norm(width, affine=kind != 'plain')
+        if kind == 'scale':
+            norm.bias.requires_grad_(False)
+        return norm
+
+    def _init(self, init: str) -> None:
+        for module in self:
+            if isinstance(module, self.layer):
+                if init == 'normal':
                     nn.init.normal_(module.weight, std=0.01)
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+                else:
+                    nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
 
 @MODELS.register_module()
 class MLP(_Perceptron):
-    """(N, C) -> (N, D): linear layers with ReLU between them.
+    """(N, C) -> (N, D): linear layers with an activation between them.
 
     Args:
         channels: widths from the input to the output; two of them make a single linear layer.
         norm: batch normalisation after each hidden layer.
-        last_norm: batch normalisation after the last layer.
-        bias: bias in the linear layers; by default exactly where no normalisation follows.
-        init: ``'default'`` is torch's (MoCo); ``'normal'`` draws weights with std 0.01 and zeroes biases
-            (the global branch of DenseCL's code).
+        last_norm: batch normalisation after the last layer: ``True`` with scale and shift, ``'scale'`` with a
+            scale only (SimCLR; the shift stays 0), ``'plain'`` without either (SimSiam, MoCo v3).
+        bias: bias in the linear layers, for all of them or one by one; by default exactly where no
+            normalisation follows.
+        activation: ``'ReLU'`` or ``'GELU'`` (DINO).
+        init: ``'default'`` is torch's (MoCo); ``'normal'`` draws weights with std 0.01 (DenseCL's code,
+            SimCLR), ``'trunc_normal'`` with std 0.02 (DINO); both zero the biases.
     """
 
     layer = nn.Linear
@@ -75,3 +103,23 @@ class ConvMLP(_Perceptron):
 
     layer = _Conv1x1
     norm = nn.BatchNorm2d
+
+
+@MODELS.register_module()
+class FirstChannels(nn.Module):
+    """(N, C) -> (N, D), the first D channels: a part of the representation itself is contrasted, no projector
+    is trained (DirectCLR, Jing et al., 2022, section 5).
+
+    Args:
+        dimensions: D, 360 of ResNet-50's 2048 in the paper.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+
+    def forward(self, x):
+        """Cut; the remaining channels get no gradient from here."""
+        if x.shape[1] < self.dimensions:
+            raise ValueError(f'FirstChannels: wanted {self.dimensions} of {x.shape[1]} channels')
+        return x[:, : self.dimensions]

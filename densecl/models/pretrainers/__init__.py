@@ -2,5 +2,6 @@
 
 from .base import Branch, Pretrainer
 from .momentum import MomentumPretrainer
+from .shared import SharedPretrainer
 
-__all__ = ['Branch', 'MomentumPretrainer', 'Pretrainer']
+__all__ = ['Branch', 'MomentumPretrainer', 'Pretrainer', 'SharedPretrainer']

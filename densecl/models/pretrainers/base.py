@@ -1,12 +1,13 @@
 """What every pair of encoders shares: backbone, neck, named heads, and the sum of their losses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from densecl.registry import MODELS
+from densecl.schedule import Clock
 from densecl.structures import Views
 
 Levels = tuple[Tensor, ...]
@@ -18,16 +19,34 @@ class Branch:
     Args:
         encode: maps (B, 3, H, W) images to a tuple of (B, C, H, W) levels.
         views: the batch.
+        together: views that will be asked for and may share a pass: those of one size are encoded (and,
+            by heads, projected) as one batch, with common batch statistics. Others go alone.
     """
 
-    def __init__(self, encode: Callable[[Tensor], Levels], views: Views) -> None:
+    def __init__(
+        self, encode: Callable[[Tensor], Levels], views: Views, together: Iterable[int] = ()
+    ) -> None:
         self._encode = encode
         self._views = views
+        self._together = sorted(set(together))
         self._levels: dict[int, Levels] = {}
+
+    @property
+    def joint(self) -> bool:
+        """Whether views share passes."""
+        return bool(self._together)
 
     def __getitem__(self, view: int) -> Levels:
         if view not in self._levels:
-            self._levels[view] = self._encode(self._views.images[view])
+            images = self._views.images
+            size = images[view].shape
+            group = [v for v in self._together if images[v].shape == size]
+            group = group if view in group else [view]
+            levels = self._encode(
+                images[view] if len(group) == 1 else torch.cat([images[v] for v in group])
+            )
+            parts = zip(*(level.chunk(len(group)) for level in levels), strict=True)
+            self._levels.update(zip(group, parts, strict=True))
         return self._levels[view]
 
 
@@ -35,10 +54,14 @@ class Pretrainer(BaseModel):
     """Backbone, optional neck and named heads.
 
     Args:
-        backbone: module config; the module returns a tensor, tuple or list of (B, C, H, W) levels.
+        backbone: module config; the module returns a tensor, tuple or list of levels, each (B, C, H, W).
+            A level may also be a pair of a map and a (B, C) class token, as mmseg's transformers return
+            them: the token becomes a further (B, C, 1, 1) level.
         heads: name -> module config of a :class:`~densecl.models.heads.PretrainHead`. Names appear in the
             log (``loss_<name>``) and in checkpoints (``heads.<name>``).
         neck: module config of what maps the backbone's levels to those that the heads read.
+        join_views: encode and project views of one size in one pass, with common batch statistics, as
+            SimCLR, SwAV, DINO and SupCon do; otherwise a pass a view, as BYOL, SimSiam and MoCo do.
         data_preprocessor: module config.
         channels_last: keep convolution weights in the memory format in which convolutions are fastest.
     """
@@ -48,6 +71,7 @@ class Pretrainer(BaseModel):
         backbone: dict,
         heads: dict[str, dict],
         neck: dict | None = None,
+        join_views: bool = False,
         data_preprocessor: dict | None = None,
         channels_last: bool = True,
         init_cfg: dict | None = None,
@@ -64,28 +88,40 @@ class Pretrainer(BaseModel):
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck) if neck is not None else None
         self.heads = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in heads.items()})
+        self.join_views = join_views
         self.channels_last = channels_last
         if channels_last:  # before DistributedDataParallel lays out its buckets
             self.to(memory_format=torch.channels_last)
         # The position of every schedule: number of optimiser steps, saved with the weights.
         self.register_buffer('step', torch.zeros((), dtype=torch.int64))
-        self._step = 0  # the same as an int, so that reading it never waits for the device
-        #: Number of optimiser steps of the whole run, where a schedule needs it.
-        self.total_steps: int | None = None
+        #: The same as an int, so that reading it never waits for the device; shared with every part.
+        self.clock = Clock()
+        self._share_clock()
+
+    def _share_clock(self) -> None:
+        for module in self.modules():
+            if hasattr(module, 'clock'):
+                module.clock = self.clock
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._step = int(self.step)
+        self.clock.step = int(self.step)
 
     @property
     def steps(self) -> int:
         """Optimiser steps so far."""
-        return self._step
+        return self.clock.step
+
+    def before_optimizer_step(self) -> None:
+        """Drop the gradients of what is frozen at this time; called when all gradients are there."""
+        for head in self.heads.values():
+            for parameter in head.frozen_parameters():
+                parameter.grad = None
 
     def after_optimizer_step(self) -> None:
         """Advance the schedules; whoever steps the optimiser calls this once after each step."""
         self.step += 1
-        self._step += 1
+        self.clock.step += 1
 
     def encode(self, images: Tensor) -> Levels:
         """(B, 3, H, W) -> levels (B, C, H, W) of the online branch."""
@@ -98,6 +134,10 @@ class Pretrainer(BaseModel):
     def target_projector(self, name: str) -> nn.Module:
         """What projects the target's features for head ``name``."""
         raise NotImplementedError
+
+    def _asked(self, views: Views, side: str) -> set[int]:
+        """Views that any head asks of the ``'online'`` or ``'target'`` branch."""
+        return set().union(*(head.needed(len(views))[side] for head in self.heads.values()))
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_<head>`` (weighted) for every head, and its diagnostics as ``<head>_<what>``."""
@@ -126,5 +166,16 @@ class Pretrainer(BaseModel):
 
 def _encode(backbone: nn.Module, neck: nn.Module | None, images: Tensor) -> Levels:
     levels = backbone(images)
-    levels = (levels,) if isinstance(levels, Tensor) else tuple(levels)
+    levels = _flat((levels,) if isinstance(levels, Tensor) else levels)
     return levels if neck is None else tuple(neck(levels))
+
+
+def _flat(levels) -> Levels:
+    """Levels in one tuple, class tokens (B, C) as (B, C, 1, 1)."""
+    flat: list[Tensor] = []
+    for level in levels:
+        if isinstance(level, Tensor):
+            flat.append(level if level.ndim == 4 else level[..., None, None])
+        else:
+            flat.extend(_flat(level))
+    return tuple(flat)

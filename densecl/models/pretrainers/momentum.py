@@ -1,7 +1,6 @@
 """An encoder and its slowly moving average."""
 
 import copy
-import math
 import warnings
 
 import torch
@@ -10,19 +9,18 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from densecl.distributed import world_size
 from densecl.registry import MODELS
+from densecl.schedule import Schedule
 from densecl.structures import Views
 
 from .base import Branch, Levels, Pretrainer, _encode
 from .batch_statistics import encode_shuffled, group_batch_norm
 
 
-def cosine_momentum(start: float, end: float, progress: float) -> float:
-    """From ``start`` at progress 0 to ``end`` at 1 (BYOL, Grill et al., 2020, section 3.3)."""
-    return end - (end - start) * (math.cos(math.pi * min(progress, 1.0)) + 1) / 2
-
-
 class TargetBranch(nn.Module):
-    """Copies of backbone, neck and projectors that no gradient reaches."""
+    """Copies of backbone, neck and projectors that no gradient reaches.
+
+    Dropout and drop-path are for the online branch alone (DINO, Caron et al., 2021, official code).
+    """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module | None, heads: nn.ModuleDict) -> None:
         super().__init__()
@@ -32,6 +30,11 @@ class TargetBranch(nn.Module):
             {name: copy.deepcopy(head.projector) for name, head in heads.items()}
         )
         self.requires_grad_(False)
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+            elif hasattr(module, 'drop_prob'):
+                module.drop_prob = 0.0
 
 
 @MODELS.register_module()
@@ -43,8 +46,9 @@ class MomentumPretrainer(Pretrainer):
     optimiser step, which equals the official "before the next key forward".
 
     Args:
-        momentum: share of the target that is kept, 0.999 in MoCo; or ``dict(start=0.99, end=1.0)``, a
-            cosine over the run.
+        momentum: share of the target that is kept, 0.999 in MoCo; or a
+            :class:`~densecl.schedule.Schedule`, such as ``dict(start=0.99, end=1.0)``, a cosine over the
+            run (BYOL, Grill et al., 2020, section 3.3).
         shuffle_bn: permute the keys over all processes (and batch-norm groups) before they are encoded, so
             that a query and its key never share the backbone's batch statistics (MoCo, section 3.3).
             Projectors see the keys back in order; those of MoCo and DenseCL have no batch norm.
@@ -62,7 +66,7 @@ class MomentumPretrainer(Pretrainer):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._momentum = momentum if isinstance(momentum, dict) else dict(start=momentum)
+        self._momentum = Schedule.of(momentum, 'momentum')
         _check_momentum(self._momentum)
         self.shuffle_bn = shuffle_bn
         self.bn_groups = bn_groups
@@ -73,6 +77,7 @@ class MomentumPretrainer(Pretrainer):
         self.target = TargetBranch(self.backbone, self.neck, self.heads)
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
+        self._share_clock()
         self._still = 0  # training passes since the target last moved
 
     def init_weights(self) -> None:
@@ -96,15 +101,7 @@ class MomentumPretrainer(Pretrainer):
     @property
     def momentum(self) -> float:
         """The momentum at the present step."""
-        start, end = self._momentum['start'], self._momentum.get('end')
-        if end is None:
-            return start
-        if self.total_steps is None:
-            raise RuntimeError(
-                'a scheduled momentum needs the length of the run: MomentumUpdateHook sets '
-                'model.total_steps; outside a runner set it yourself'
-            )
-        return cosine_momentum(start, end, self.steps / self.total_steps)
+        return self._momentum(self.clock)
 
     @torch.no_grad()
     def after_optimizer_step(self) -> None:
@@ -117,7 +114,10 @@ class MomentumPretrainer(Pretrainer):
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:
         """Online and target branch; see :class:`Pretrainer`."""
-        return Branch(self.encode, views), Branch(self.encode_target, views)
+        online, target = (
+            self._asked(views, side) if self.join_views else () for side in ('online', 'target')
+        )
+        return Branch(self.encode, views, online), Branch(self.encode_target, views, target)
 
     def target_projector(self, name: str) -> nn.Module:
         """The momentum copy of head ``name``'s projector."""
@@ -149,11 +149,8 @@ class MomentumPretrainer(Pretrainer):
             )
 
 
-def _check_momentum(schedule: dict) -> None:
-    unknown = set(schedule) - {'start', 'end'}
-    if unknown or 'start' not in schedule:
-        raise ValueError(f'momentum takes a number or dict(start=..., end=...), got {schedule}')
-    for value in schedule.values():
+def _check_momentum(schedule: Schedule) -> None:
+    for value in schedule.values:
         if not 0.5 <= value <= 1.0:
             raise ValueError(
                 f'momentum is the share of the target that is kept, in [0.5, 1], got {value}. '

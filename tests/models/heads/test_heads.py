@@ -12,6 +12,8 @@ from densecl.structures import Views
 class Fixed:
     """A branch whose levels are given."""
 
+    joint = False
+
     def __init__(self, *levels):
         self.levels = [(level,) for level in levels]
 
@@ -110,7 +112,7 @@ def test_matching_does_not_look_at_projections():
     order = torch.tensor([2, 0, 3, 1])
     b = a.flatten(2)[:, :, order].view_as(a)
     seen = {}
-    head.objective.forward = lambda q, k, new_keys: (
+    head.objective.forward = lambda q, k, new_keys, samples: (
         seen.update(q=q, k=k) or (q.sum(), {})
     )
     head.loss(Fixed(a, b), Fixed(a, b), views(2), target)

@@ -1,0 +1,88 @@
+"""``ViewRecipe``: how a view is drawn, and what drawing it gives."""
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+
+from densecl.structures import PhotometricParams
+
+from .crop import INTERPOLATIONS, resize_crop, sample_crop
+from .photometric import Photometric
+
+
+class DrawnView(NamedTuple):
+    """One view before it enters a sample.
+
+    Attributes:
+        image: uint8 (H, W, 3), RGB.
+        box: x1, y1, x2, y2 in pixels of the decoded image; whole numbers but for patches.
+        flipped: mirrored left to right.
+        photometric: parameters still to be applied, or None.
+    """
+
+    image: np.ndarray
+    box: tuple[float, float, float, float]
+    flipped: bool
+    photometric: PhotometricParams | None
+
+
+@dataclass
+class ViewRecipe:
+    """How ``count`` views of an image are made.
+
+    Attributes:
+        count: number of views with this recipe.
+        size: side, or height and width, of the view in pixels.
+        scale: lower and upper share of the image's area that a crop covers.
+        ratio: lower and upper aspect ratio (width / height) of a crop.
+        flip: probability of mirroring left to right.
+        interpolation: ``bilinear`` or ``bicubic``, both antialiased.
+        photometric: arguments of :class:`Photometric`, or None for no such augmentation.
+    """
+
+    count: int = 1
+    size: int | tuple[int, int] = 224
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    interpolation: str = 'bilinear'
+    photometric: Photometric | None = None
+
+    def __post_init__(self) -> None:
+        self.size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
+        if isinstance(self.photometric, dict):
+            self.photometric = build_from(Photometric, self.photometric, 'photometric')
+        self._require(isinstance(self.count, int) and self.count > 0, 'count', 'a positive int')
+        self._require(
+            len(self.size) == 2 and min(self.size) > 0, 'size', 'a side or (height, width), above 0'
+        )
+        self._require(0 < self.scale[0] <= self.scale[1] <= 1, 'scale', '0 < low <= high <= 1')
+        self._require(0 < self.ratio[0] <= self.ratio[1], 'ratio', '0 < low <= high')
+        self._require(0 <= self.flip <= 1, 'flip', 'a probability')
+        self._require(self.interpolation in INTERPOLATIONS, 'interpolation', f'in {INTERPOLATIONS}')
+
+    def _require(self, valid: bool, name: str, expected: str) -> None:
+        if not valid:
+            got = getattr(self, name)
+            raise ValueError(f'view recipe: {name} must be {expected}, got {got!r}')
+
+    def draw(self, image: np.ndarray, rng: np.random.Generator) -> list[DrawnView]:
+        """The ``count`` views of a uint8 (H, W, 3) image."""
+        return [self._draw_one(image, rng) for _ in range(self.count)]
+
+    def _draw_one(self, image: np.ndarray, rng: np.random.Generator) -> DrawnView:
+        box = sample_crop(rng, *image.shape[:2], self.scale, self.ratio)
+        flipped = rng.random() < self.flip
+        params = self.photometric.draw(rng) if self.photometric else None
+        view = resize_crop(image, box, self.size, self.interpolation, flipped)
+        return DrawnView(view, box, flipped, params)
+
+
+def build_from(cls, arguments: dict, name: str):
+    """``cls(**arguments)`` of a dataclass, with an error that lists the keys there are."""
+    known = [field.name for field in fields(cls)]
+    unknown = [key for key in arguments if key not in known]
+    if unknown:
+        raise ValueError(f'{name}: unknown key {unknown[0]!r}; known keys are {", ".join(known)}')
+    return cls(**arguments)

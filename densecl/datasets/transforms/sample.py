@@ -1,0 +1,69 @@
+"""From drawn views to the sample that leaves a data worker."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densecl.structures import PretrainDataSample
+
+from .photometric_uint8 import apply_photometric_uint8
+from .recipe import DrawnView
+
+
+def make_sample(
+    results: dict, drawn: list[DrawnView], photometric_on: str = 'device'
+) -> PretrainDataSample:
+    """Put views in a sample.
+
+    Args:
+        results: what the transform was given; ``index``, ``path``, ``label`` and ``source_size``
+            are used where present.
+        drawn: the V views.
+        photometric_on: ``device`` leaves the parameters in the sample, ``worker`` applies them.
+    """
+    if photometric_on == 'worker':
+        drawn = [_recoloured(view) for view in drawn]
+    shape = results['image'].shape[:2]
+    source_size = tuple(results.get('source_size', shape))
+    return PretrainDataSample(
+        images=[torch.from_numpy(view.image) for view in drawn],
+        boxes=_to_source([view.box for view in drawn], shape, source_size),
+        flipped=torch.tensor([view.flipped for view in drawn]),
+        source_size=source_size,
+        index=results.get('index', -1),
+        path=results.get('path', ''),
+        photometric=[view.photometric for view in drawn],
+        label=results.get('label'),
+    )
+
+
+def checked_image(results: dict, transform: str) -> np.ndarray:
+    """The decoded image, once it is known to be uint8 (H, W, 3)."""
+    image = results['image']
+    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3):
+        got = f'{getattr(image, "dtype", type(image).__name__)} {getattr(image, "shape", "")}'
+    elif image.shape[2] != 3 or image.size == 0:
+        got = f'shape {image.shape}'
+    else:
+        return image
+    raise ValueError(
+        f"{transform} needs results['image'] as a non-empty uint8 (H, W, 3) RGB array, got {got} "
+        f'for {results.get("path", "an image without path")!r}; decode it to 8-bit RGB first'
+    )
+
+
+def _recoloured(view: DrawnView) -> DrawnView:
+    if view.photometric is None:
+        return view
+    image = apply_photometric_uint8(view.image, view.photometric)
+    return view._replace(image=image, photometric=None)
+
+
+def _to_source(
+    boxes: list[tuple[float, float, float, float]],
+    shape: tuple[int, int],
+    source_size: tuple[int, int],
+) -> Tensor:
+    """Boxes of the decoded image in pixels of the original, (V, 4)."""
+    scale_y, scale_x = source_size[0] / shape[0], source_size[1] / shape[1]
+    return torch.tensor(boxes, dtype=torch.float32) * torch.tensor([scale_x, scale_y] * 2)

@@ -1,0 +1,66 @@
+"""The learning rate that belongs to a batch size."""
+
+import math
+
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import Runner
+
+from densecl.registry import RUNNERS
+
+_RULES = {'linear': lambda ratio: ratio, 'sqrt': math.sqrt}
+
+
+def check_auto_scale_lr(cfg: dict) -> None:
+    """Check ``auto_scale_lr`` of a config.
+
+    Raises:
+        ValueError: the batch size is missing or the rule unknown.
+    """
+    if not cfg.get('base_batch_size', 0) > 0:
+        raise ValueError(
+            '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config: '
+            f'the batch size that its learning rate was made for; got {dict(cfg)}'
+        )
+    if cfg.get('rule', 'linear') not in _RULES:
+        raise ValueError(f'auto_scale_lr.rule must be one of {sorted(_RULES)}, got {cfg["rule"]!r}')
+
+
+@RUNNERS.register_module()
+class LRScalingRunner(Runner):
+    """mmengine's runner with other rules for ``auto_scale_lr``.
+
+    ``auto_scale_lr=dict(base_batch_size=B, rule='linear' | 'sqrt', enable=...)`` multiplies the learning
+    rate of every group by b/B (Goyal et al., arXiv:1706.02677) or by its square root (SimCLR, appendix
+    B.1), where b counts images per process, processes and accumulated iterations. mmengine knows the
+    linear rule only and ignores accumulation.
+    """
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale the learning rates, before the schedulers take them as their initial values.
+
+        Raises:
+            ValueError: the batch size is missing or the rule unknown.
+        """
+        if not (auto_scale_lr or {}).get('enable', False):
+            return
+        check_auto_scale_lr(auto_scale_lr)
+        base, rule = auto_scale_lr['base_batch_size'], auto_scale_lr.get('rule', 'linear')
+        several = isinstance(optim_wrapper, OptimWrapperDict)
+        for wrapper in optim_wrapper.values() if several else [optim_wrapper]:
+            images, text = self._images_per_step(wrapper)
+            factor = _RULES[rule](images / base)
+            before = wrapper.optimizer.param_groups[0]['lr']
+            for group in wrapper.param_groups:  # with the base settings that mmengine logs
+                group['lr'] *= factor
+            self.logger.info(
+                f'lr {before:.6g} -> {before * factor:.6g} (auto_scale_lr, rule {rule!r}: '
+                f'{images} images a step = {text}; the config is made for {base})'
+            )
+
+    def _images_per_step(self, wrapper: OptimWrapper) -> tuple[int, str]:
+        """Images that one optimiser step sees, and how they come about."""
+        loader = self._train_dataloader
+        images = loader['batch_size'] if isinstance(loader, dict) else loader.batch_size
+        counts = wrapper._accumulative_counts
+        text = f'{images} x {self.world_size} processes x {counts} accumulated'
+        return images * self.world_size * counts, text

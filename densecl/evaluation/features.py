@@ -1,0 +1,142 @@
+"""Features of a frozen backbone: the backbone out of a checkpoint, and what it says of labelled images."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from densecl.datasets import PretrainDataset, collate_views
+from densecl.datasets.transforms import CentreCrop
+from densecl.registry import MODELS
+from densecl.transfer import backbone_features, load_backbone, read_weights
+from densecl.transfer.config_text import parse_config
+from densecl.transfer.record import training_record
+
+IMAGENET = {'mean': (123.675, 116.28, 103.53), 'std': (58.395, 57.12, 57.375)}
+
+
+class FrozenEncoder(nn.Module):
+    """A backbone that turns uint8 images into one vector each.
+
+    The last level counts: a class token as it is, a map as its mean over the places.
+
+    Args:
+        backbone: returns a tensor, or a tuple of levels, (B, C, H, W) or (B, C); a last level that is
+            a pair of map and class token counts as the token.
+        record: ``mean``, ``std`` (0..255) and ``channel_order`` of the images it was trained on;
+            what is None or missing is ImageNet's, in RGB.
+    """
+
+    def __init__(self, backbone: nn.Module, record: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        record = record or {}
+        self.backbone = backbone
+        self.bgr = record.get('channel_order') == 'BGR'
+        for name, usual in IMAGENET.items():
+            value = torch.tensor(record.get(name) or usual).view(1, 3, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8, RGB -> (B, C) float32; in eval mode whatever the mode was."""
+        planes = images.permute(0, 3, 1, 2).to(self.mean.device, torch.float32)
+        planes = planes.flip(1) if self.bgr else planes
+        last = backbone_features(self.backbone, (planes - self.mean) / self.std)[-1]
+        last = last if isinstance(last, Tensor) else last[-1]
+        return last.flatten(2).mean(2) if last.ndim > 2 else last
+
+
+def random_encoder(config: dict, seed: int = 0) -> FrozenEncoder:
+    """The backbone of a config, freshly initialised.
+
+    Args:
+        config: a whole config, with ``model.backbone``.
+        seed: of the initialisation.
+    """
+    torch.manual_seed(seed)
+    backbone = _build(config['model']['backbone'])
+    logging.disable(logging.INFO)  # mmengine tells of every tensor
+    try:
+        if hasattr(backbone, 'init_weights'):
+            backbone.init_weights()
+    finally:
+        logging.disable(logging.NOTSET)
+    return FrozenEncoder(backbone, config['model'].get('data_preprocessor'))
+
+
+def load_encoder(
+    checkpoint: str | Path, branch: str = 'auto', config: dict | None = None
+) -> FrozenEncoder:
+    """The backbone of a pretraining checkpoint or of an export.
+
+    Args:
+        checkpoint: the file; see :func:`densecl.transfer.read_weights`.
+        branch: ``online``, ``target``, or ``auto``: online where there are both.
+        config: a whole config, with ``model.backbone``; the one that the file carries if None.
+
+    Raises:
+        ValueError: there is no config to build the backbone from, or no such branch.
+        RuntimeError: the tensors do not fit the backbone.
+    """
+    weights = read_weights(checkpoint)
+    record = training_record(weights, weights.tensors, branch)
+    config = parse_config(record.get('config')) if config is None else config
+    backbone_config = (config.get('model') or {}).get('backbone')
+    if not backbone_config:
+        raise ValueError(f'{checkpoint} carries no config to build its backbone from; give one')
+    backbone = _build(backbone_config)
+    report = load_backbone(backbone, weights, branch)
+    print_log(str(report), 'current')
+    return FrozenEncoder(backbone, record)
+
+
+def _build(config: dict) -> nn.Module:
+    """A backbone without a file to start from."""
+    offline = {k: v for k, v in config.items() if k not in ('init_cfg', 'pretrained')}
+    return MODELS.build(Config(offline)._cfg_dict)
+
+
+def labelled_images(
+    root: str | Path, list_file: str | None = None, size: int = 224
+) -> PretrainDataset:
+    """Centre crops of images with labels.
+
+    Args:
+        root: a folder with one folder a class, or the folder that the paths of ``list_file`` start from.
+        list_file: a text file with a path and a class id in each line.
+        size: of the crops, in pixels.
+
+    Raises:
+        ValueError: an image has no label.
+    """
+    source = dict(type='ListFile', list_file=list_file) if list_file else dict(type='ImageNet')
+    # Reduced decoding of large JPEGs: at least twice the pixels that the crop will have.
+    dataset = PretrainDataset(
+        root, source, pipeline=[CentreCrop(size)], decode_min_side=max(1, round(2 * size / 0.875))
+    )
+    labels = [dataset.source.label(i) for i in range(len(dataset))]
+    if None in labels or min(labels) < 0:
+        raise ValueError(
+            f'{list_file} must give every image a class id of 0 or more: a path, a space and the id'
+        )
+    return dataset
+
+
+def extract_features(
+    encoder: FrozenEncoder, dataset: PretrainDataset, batch_size: int = 64, workers: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Features and labels of a whole data set, in its order.
+
+    Returns:
+        (N, C) float32 and (N,) int64, on the CPU.
+    """
+    loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate_views)
+    batches = (batch['inputs'] for batch in loader)
+    pairs = [(encoder(views.images[0]).float().cpu(), views.labels) for views in batches]
+    features, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return features, labels

@@ -1,0 +1,121 @@
+"""Projectors whose outputs are scores of prototypes: SwAV's and DINO's."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from densecl.models.losses.functional import full_precision, no_autocast, unit
+from densecl.registry import MODELS
+
+from .mlp import MLP
+
+
+class UnitPrototypes(nn.Module):
+    """Prototypes as unit vectors, put back on the sphere before each step (SwAV, Caron et al., 2020).
+
+    Args:
+        dim: width C of an embedding.
+        count: number of prototypes K.
+    """
+
+    def __init__(self, dim: int, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(_linear_weight(dim, count))
+        self.normalize_()
+
+    @torch.no_grad()
+    def normalize_(self) -> None:
+        """Give each prototype length 1, in place and outside of the gradient."""
+        self.weight.copy_(F.normalize(self.weight, dim=1))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(N, C) unit vectors -> (N, K) cosines, at least float32."""
+        return _scores(embeddings, self.weight)
+
+
+class WeightNormPrototypes(nn.Module):
+    """Prototypes of learned direction ``weight_v`` and length ``weight_g`` (DINO, Caron et al., 2021).
+
+    The gradient goes through the normalisation, so it has no part along the prototype itself.
+
+    Args:
+        dim: width C of an embedding.
+        count: number of prototypes K.
+        learn_length: train ``weight_g``, which starts at 1 (``norm_last_layer=False`` of the official
+            code, better and less stable); otherwise the scores stay cosines.
+    """
+
+    def __init__(self, dim: int, count: int, learn_length: bool = False) -> None:
+        super().__init__()
+        self.weight_g = nn.Parameter(torch.ones(count, 1), requires_grad=learn_length)
+        self.weight_v = nn.Parameter(_linear_weight(dim, count))
+
+    def normalize_(self) -> None:
+        """Nothing to do: the normalisation is a part of the layer."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(N, C) unit vectors -> (N, K) scores, at least float32."""
+        return _scores(embeddings, self.weight_g * F.normalize(self.weight_v, dim=1))
+
+
+@MODELS.register_module()
+class PrototypeProjector(nn.Module):
+    """(N, C) -> (N, K): an MLP, l2-norm, and scores of K prototypes.
+
+    What lies in front of the scores is at hand too: ``projector.prototypes(projector.embed(x))`` is
+    ``projector(x)``. Scores are computed in float32 under autocast: divided by temperatures of 0.05
+    the rounding of half precision would show.
+
+    Args:
+        channels: widths of the MLP from the input to the embedding.
+        prototypes: number of prototypes K.
+        weight_norm: prototypes as DINO has them, :class:`WeightNormPrototypes`, rather than as
+            SwAV has them, :class:`UnitPrototypes`.
+        learn_length: see :class:`WeightNormPrototypes`; needs ``weight_norm``.
+        **kwargs: of :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
+
+    Raises:
+        ValueError: fewer than two prototypes, or ``learn_length`` without ``weight_norm``.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        prototypes: int,
+        weight_norm: bool = False,
+        learn_length: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__()
+        if prototypes < 2:
+            raise ValueError(f'PrototypeProjector: prototypes must be at least 2, got {prototypes}')
+        if learn_length and not weight_norm:
+            raise ValueError(
+                'PrototypeProjector: learn_length=True needs weight_norm=True; the prototypes '
+                'without it are unit vectors'
+            )
+        self.mlp = MLP(channels, **kwargs)
+        if weight_norm:
+            self.prototypes = WeightNormPrototypes(channels[-1], prototypes, learn_length)
+        else:
+            self.prototypes = UnitPrototypes(channels[-1], prototypes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(N, C) -> (N, D) unit vectors, what prototypes are compared with."""
+        return unit(self.mlp(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C) -> (N, K) scores."""
+        return self.prototypes(self.embed(x))
+
+
+def _linear_weight(inputs: int, outputs: int) -> Tensor:
+    """(outputs, inputs) in torch's initialisation of a linear layer, which both official codes keep."""
+    return nn.Linear(inputs, outputs, bias=False).weight.detach()
+
+
+@no_autocast
+def _scores(embeddings: Tensor, weight: Tensor) -> Tensor:
+    return F.linear(full_precision(embeddings), full_precision(weight))

@@ -1,0 +1,111 @@
+"""What each project calls the tensors of a vision transformer.
+
+timm, and with it DINO, MoCo v3, MAE and detectron2, say ``blocks.0.attn.qkv.weight``; mmseg, whose ViT
+mmdet borrows, says ``layers.0.attn.attn.in_proj_weight``. The tensors themselves are the same.
+"""
+
+import math
+import re
+
+from torch import Tensor
+
+from densecl.models.backbones.vit import resize_positions
+
+_TIMM = {'patch': 'patch_embed.proj.weight', 'block': 'blocks.0.attn.qkv.weight'}
+_MMSEG = {'patch': 'patch_embed.projection.weight', 'block': 'layers.0.attn.attn.in_proj_weight'}
+# What each target of an export reads.
+DIALECTS = {'mmdet': 'mmseg', 'mmseg': 'mmseg', 'timm': 'timm', 'safetensors': 'timm'}
+#: The tensor by which a file shows where in it a ViT stands.
+MARKS = (_TIMM['patch'], _MMSEG['patch'])
+# timm's part of a block -> mmseg's. in_proj has its weight and bias as parameters of its own.
+_PARTS = {
+    'norm1.': 'ln1.',
+    'norm2.': 'ln2.',
+    'attn.qkv.': 'attn.attn.in_proj_',
+    'attn.proj.': 'attn.attn.out_proj.',
+    'mlp.fc1.': 'ffn.layers.0.0.',
+    'mlp.fc2.': 'ffn.layers.1.',
+}
+_TOPS = {'patch_embed.proj.': 'patch_embed.projection.', 'norm.': 'ln1.'}
+_SHARED = ('cls_token', 'pos_embed')
+_TOP = re.compile(
+    r'^(cls_token|pos_embed|reg_token|dist_token|patch_embed|norm_pre|blocks|norm|layers|ln1|ln_pre)\b'
+)
+
+
+def vit_dialect(tensors: dict[str, Tensor]) -> str | None:
+    """``'timm'``, ``'mmseg'``, or None where the names (without prefix) are not a ViT's."""
+    if 'pos_embed' not in tensors:
+        return None
+    for name, marks in (('timm', _TIMM), ('mmseg', _MMSEG)):
+        if all(mark in tensors for mark in marks.values()):
+            return name
+    return None
+
+
+def spoken_in(tensors: dict[str, Tensor]) -> str | None:
+    """As :func:`vit_dialect`, for a whole file with whatever prefixes."""
+    for name, marks in (('timm', _TIMM), ('mmseg', _MMSEG)):
+        if any(key.endswith(marks['block']) for key in tensors):
+            return name
+    return None
+
+
+def vit_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out what stands beside a ViT's blocks under the same prefix: ``head``, ``fc_norm`` ..."""
+    return {key: value for key, value in tensors.items() if _TOP.match(key)}
+
+
+def to_dialect(tensors: dict[str, Tensor], dialect: str | None) -> dict[str, Tensor]:
+    """A ViT's tensors (no prefix) under the names of ``dialect``; anything else passes unchanged.
+
+    Names that ``dialect`` has no counterpart for stay as they are; see :func:`inexpressible`.
+    """
+    own = vit_dialect(tensors)
+    if own is None or dialect in (None, own):
+        return tensors
+    return {_renamed(key, dialect) or key: value for key, value in tensors.items()}
+
+
+def inexpressible(tensors: dict[str, Tensor], dialect: str) -> list[str]:
+    """Names of a ViT that ``dialect`` has no counterpart for: layer scale, register tokens, ..."""
+    if vit_dialect(tensors) == dialect:
+        return []
+    return [key for key in tensors if _renamed(key, dialect) is None]
+
+
+def _renamed(key: str, dialect: str) -> str | None:
+    """The name in ``dialect`` of a tensor that has the other one's, None where there is none."""
+    blocks, layers = ('blocks', 'layers') if dialect == 'mmseg' else ('layers', 'blocks')
+    if key.startswith(f'{blocks}.'):
+        number, rest = key.split('.', 2)[1:]
+        part = _swapped(rest, _PARTS, dialect)
+        return part and f'{layers}.{number}.{part}'
+    return key if key in _SHARED else _swapped(key, _TOPS, dialect)
+
+
+def _swapped(name: str, pairs: dict[str, str], dialect: str) -> str | None:
+    for timm, mmseg in pairs.items():
+        old, new = (timm, mmseg) if dialect == 'mmseg' else (mmseg, timm)
+        if name in (f'{old}weight', f'{old}bias'):
+            return new + name.removeprefix(old)
+    return None
+
+
+def fit_positions(
+    given: dict[str, Tensor], wanted: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], str | None]:
+    """Resize the file's position embedding to the model's, where both are square grids with a class token.
+
+    Returns:
+        The tensors, and ``'14x14 -> 32x32'`` where something was resized, else None.
+    """
+    if vit_dialect(given) is None or 'pos_embed' not in wanted:
+        return given, None
+    positions = given['pos_embed']
+    old, new = (math.isqrt(max(t.shape[1] - 1, 0)) for t in (positions, wanted['pos_embed']))
+    sizes = (positions.shape[1], wanted['pos_embed'].shape[1])
+    if old == new or sizes != (old**2 + 1, new**2 + 1):
+        return given, None
+    resized = resize_positions(positions.float(), (old, old), (new, new))
+    return given | {'pos_embed': resized.to(positions.dtype)}, f'{old}x{old} -> {new}x{new}'

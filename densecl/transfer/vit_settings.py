@@ -1,0 +1,145 @@
+"""The settings of a vision transformer that its tensors do not tell: heads, biases, epsilon."""
+
+import inspect
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from densecl.registry import MODELS
+
+from .vit import to_dialect, vit_dialect
+
+# A bias of the file that the model would silently go without.
+_BIASES = {
+    'patch_embed.projection.bias': 'patch_bias=True',
+    'layers.0.attn.attn.in_proj_bias': 'qkv_bias=True',
+    'blocks.0.attn.qkv.bias': 'qkv_bias=True',
+}
+
+
+def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """What an export says of a ViT beyond its tensors; {} for other backbones.
+
+    Args:
+        config: the backbone's config, {} where unknown.
+        tensors: the backbone's, without prefix.
+
+    Returns:
+        ``depth``, ``embed_dim``, ``num_heads`` (None where unknown: no shape depends on it),
+        ``patch_size``, ``image_size`` (of the position embedding), ``norm_eps``.
+    """
+    if vit_dialect(tensors) is None:
+        return {}
+    patch = to_dialect(tensors, 'timm')['patch_embed.proj.weight']
+    depth, width = _sizes(tensors)
+    return {
+        'depth': depth,
+        'embed_dim': width,
+        'num_heads': _heads_in(config),
+        'patch_size': patch.shape[-1],
+        'image_size': math.isqrt(max(tensors['pos_embed'].shape[1] - 1, 0)) * patch.shape[-1],
+        'norm_eps': _eps_in(config),
+    }
+
+
+def _kind(config: dict) -> str:
+    return str(config.get('type')).rpartition('.')[2]
+
+
+def _heads_in(config: dict) -> int | None:
+    """The config's; where it names none, its architecture's own."""
+    if config.get('num_heads'):
+        return config['num_heads']
+    if _kind(config) == 'TimmViT':
+        return _default_heads(config)
+    if config.get('type') == 'mmseg.VisionTransformer':
+        from mmseg.models.backbones import VisionTransformer
+
+        return inspect.signature(VisionTransformer).parameters['num_heads'].default
+    return None
+
+
+def _default_heads(config: dict) -> int | None:
+    try:
+        with torch.device('meta'):
+            return MODELS.build(config).num_heads
+    except ImportError:  # without timm nobody knows
+        return None
+
+
+def _eps_in(config: dict) -> float | None:
+    if _kind(config) == 'TimmViT':
+        return 1e-6
+    if config.get('type') == 'mmseg.VisionTransformer':
+        return (config.get('norm_cfg') or {}).get('eps', 1e-5)
+    return None
+
+
+def vit_mismatch(
+    record: dict, given: dict[str, Tensor], wanted: dict[str, Tensor], backbone: nn.Module
+) -> list[str]:
+    """Reasons why a ViT computes something else from the same tensors, with the setting to change."""
+    reasons = []
+    heads = next((m.num_heads for m in backbone.modules() if hasattr(m, 'num_heads')), None)
+    if record.get('num_heads') and heads and record['num_heads'] != heads:
+        reasons.append(
+            f'the file was trained with {record["num_heads"]} attention heads, the model has {heads}: '
+            f'set backbone.num_heads={record["num_heads"]}'
+        )
+    for key, setting in _BIASES.items():
+        if key in given and key not in wanted:
+            reasons.append(f'the file has {key}, the model does not: set backbone.{setting}')
+    sizes, own = _sizes(given), _sizes(wanted)
+    if sizes != own:
+        text = 'the file is a ViT of {} blocks of {} channels, the model has {} of {}'
+        reasons.append(text.format(*sizes, *own))
+    elif given['pos_embed'].shape != wanted['pos_embed'].shape:
+        tokens = [tensors['pos_embed'].shape[1] for tensors in (given, wanted)]
+        reasons.append(
+            f'pos_embed is for {tokens[0]} tokens in the file and {tokens[1]} in the model; only square '
+            'grids with a class token are resized: give the backbone a square img_size'
+        )
+    return reasons
+
+
+def _sizes(tensors: dict[str, Tensor]) -> tuple[int, int]:
+    """Blocks and channels."""
+    numbers = {k.split('.')[1] for k in tensors if k.startswith(('blocks.', 'layers.'))}
+    return len(numbers), tensors['pos_embed'].shape[-1]
+
+
+def vit_eps_warning(record: dict, backbone: nn.Module) -> list[str]:
+    """The difference of the LayerNorms' epsilon, which moves features by little."""
+    trained = record.get('norm_eps')
+    eps = next((m.eps for m in backbone.modules() if isinstance(m, nn.LayerNorm)), None)
+    if trained is None or eps in (None, trained):
+        return []
+    return [
+        f"LayerNorm: trained with eps {trained:g}, the model has {eps:g}; set "
+        f"backbone.norm_cfg=dict(type='LN', eps={trained:g})"
+    ]
+
+
+def vit_how_to_load(target: str, meta: dict) -> str:
+    """The model that an export to ``target`` is for, with every setting that has to agree.
+
+    Args:
+        target: one of :data:`densecl.transfer.vit.DIALECTS`.
+        meta: see :func:`vit_record`.
+    """
+    heads = meta['num_heads'] or '<as pretrained>'
+    if target in ('timm', 'safetensors'):
+        return (
+            f"timm's VisionTransformer(img_size={meta['image_size']}, patch_size={meta['patch_size']}, "
+            f"embed_dim={meta['embed_dim']}, depth={meta['depth']}, num_heads={heads}) and "
+            'load_state_dict(strict=False), lacks head only; or --pretrained FILE'
+        )
+    return (
+        f"backbone=dict(type='mmseg.VisionTransformer', img_size={meta['image_size']}, "
+        f"patch_size={meta['patch_size']}, embed_dims={meta['embed_dim']}, "
+        f"num_layers={meta['depth']}, num_heads={heads}, patch_bias=True, "
+        f"norm_cfg=dict(type='LN', eps={meta['norm_eps'] or 1e-6:g})) and --pretrained FILE "
+        '(final_norm=True for the features of pretraining; another img_size resizes pos_embed)'
+    )

@@ -1,0 +1,53 @@
+"""Every contrastive choice: two processes with half a batch each equal one with the whole."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name('choices.py')
+
+
+@pytest.fixture(scope='module')
+def results(tmp_path_factory) -> tuple[dict, list[dict]]:
+    """What one process found, and what each of two did."""
+    found = []
+    for processes in (1, 2):
+        out = tmp_path_factory.mktemp('choices') / 'out'
+        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+        command += [f'--nproc_per_node={processes}', str(SCRIPT), str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append([torch.load(f'{out}.{r}', weights_only=True) for r in range(processes)])
+    return found[0][0], found[1]
+
+
+def test_loss_gradients_and_state(results):
+    one, two = results
+    assert len(one) == 4 * 21 - 3 + 2 * 4
+    wrong = []
+    for name, expected in one.items():
+        for mine in two:
+            for key in expected:
+                # Among the diagnostics are float32 means.
+                tolerance = 2e-7 if key.startswith('diagnostics') else 1e-9
+                try:
+                    torch.testing.assert_close(
+                        mine[name][key], expected[key], rtol=tolerance, atol=tolerance
+                    )
+                except AssertionError as error:
+                    wrong.append(f'{name} {key}: {error}')
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_choices_matter(results):
+    one, _ = results
+    losses = {
+        name: float(found['step2'][0])
+        for name, found in one.items()
+        if name.endswith('-both-dense')
+    }
+    assert len(losses) == 21
+    assert len({round(value, 6) for value in losses.values()}) == 21, losses

@@ -1,0 +1,70 @@
+"""gather, all_reduce and the ring: several gloo processes have the value and gradient of one."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from densecl.distributed import all_reduce, gather
+from densecl.models.losses.ring import ring_logsumexp
+from densecl.models.losses.tiled import similarity_logsumexp
+
+SCRIPT = Path(__file__).with_name('collectives.py')
+
+
+def run(processes: int, out: Path) -> list[dict]:
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+    command += [f'--nproc_per_node={processes}', str(SCRIPT), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(f'{out}.{r}', weights_only=True) for r in range(processes)]
+
+
+def dense_form() -> dict[str, list[torch.Tensor]]:
+    """The same losses of the whole batch, with the whole matrix in memory."""
+    spec = importlib.util.spec_from_file_location('collectives', SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    x, weight = script.batch()
+    z = x @ weight
+    query, keys = 3 * F.normalize(z, dim=1), F.normalize(z.flip(1), dim=1)
+    logits, positive = query @ keys.T, (query * keys).sum(1)
+    kept = ~torch.eye(len(x), dtype=torch.bool) & (logits > -1)
+    kept[2] = False
+    assert 0 < kept.sum() < kept.numel() - 2 * len(x)
+    terms = (logits.exp() * kept).sum(1) / positive.exp()
+    moments = z.T @ z / len(x)
+    losses = {
+        'plain': torch.log1p(logits.exp().sum(1) / positive.exp()).mean(),
+        'masked': torch.log1p(terms).mean(),
+        'whole': (z @ z.T).pow(2).mean() + moments.diagonal().pow(3).sum(),
+    }
+    found = {}
+    for name, loss in losses.items():
+        (gradient,) = torch.autograd.grad(loss, weight, retain_graph=True)
+        found[name] = [loss.detach(), gradient]
+    return {**found, 'rows': x}
+
+
+@pytest.mark.parametrize('processes', [2, 3])
+def test_ranks_with_their_rows_equal_one_process_with_all(tmp_path, processes):
+    expected = dense_form()
+    for mine in run(processes, tmp_path / 'out'):
+        assert torch.equal(mine.pop('rows'), expected['rows'])
+        assert len(mine) == 9
+        for name, got in mine.items():
+            form = 'whole' if name == 'whole' else 'masked' if name.endswith('masked') else 'plain'
+            for a, b in zip(got, expected[form], strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12, msg=lambda m, n=name: f'{n}: {m}')
+
+
+def test_one_process_passes_tensors_through():
+    x = torch.ones(2, 3, requires_grad=True)
+    assert gather(x) is x
+    assert all_reduce(x) is x
+    for got, want in zip(ring_logsumexp(x, 2 * x), similarity_logsumexp(x, 2 * x), strict=True):
+        assert torch.equal(got, want)

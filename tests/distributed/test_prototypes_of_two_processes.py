@@ -1,0 +1,45 @@
+"""SwAV and DINO: two or three gloo processes equal one with the whole batch, queue and centre included."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name('prototypes.py')
+
+
+def run(processes: int, out: Path) -> list[dict]:
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+    command += [f'--nproc_per_node={processes}', str(SCRIPT), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(f'{out}.{r}', weights_only=True) for r in range(processes)]
+
+
+@pytest.fixture(scope='module')
+def one(tmp_path_factory):
+    (alone,) = run(1, tmp_path_factory.mktemp('one') / 'out')
+    return alone
+
+
+@pytest.mark.parametrize('processes', [2, 3])
+def test_parts_of_the_batch_equal_the_whole(tmp_path, one, processes):
+    for mine in run(processes, tmp_path / 'out'):
+        for method, want in one.items():
+            got = mine[method]
+            torch.testing.assert_close(got['losses'], want['losses'], rtol=0, atol=1e-10)
+            for part in ('gradients', 'state'):
+                assert got[part].keys() == want[part].keys()
+                for name, value in want[part].items():
+                    torch.testing.assert_close(
+                        got[part][name], value, rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f'{n}: {m}'
+                    )
+
+
+def test_the_run_exercised_queue_and_centre(one):
+    swav, dino = one['swav'], one['dino']
+    assert int(swav['state']['heads.image.objective.queues.0.enqueued']) == 24
+    assert dino['state']['heads.image.objective.center'].norm() > 1e-3
+    assert all(g.abs().max() > 0 for m in one.values() for g in m['gradients'].values())

@@ -1,0 +1,74 @@
+"""What holds for each choice of InfoNCE: half precision, and no similarity matrix kept for backward."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from densecl.models.losses import InfoNCE, Samples
+from densecl.schedule import Clock
+
+SCRIPT = Path(__file__).parents[2] / 'distributed' / 'choices.py'
+spec = importlib.util.spec_from_file_location('choices', SCRIPT)
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+BATCH, DIM = script.BATCH, script.DIM
+
+
+def build(name: str, **kwargs) -> InfoNCE:
+    torch.manual_seed(0)
+    objective = InfoNCE(**{'temperature': 0.3, 'dim': DIM, **script.CHOICES[name], **kwargs}).train()
+    clock = Clock(step=2, total=3, epoch=1)
+    for module in objective.modules():
+        if hasattr(module, 'clock'):
+            module.clock = clock
+    return objective
+
+
+def call(objective: InfoNCE, cells: int, dtype=torch.float32):
+    """Leaves, and the loss of a batch of ``cells`` rows an image."""
+    generator = torch.Generator().manual_seed(1)
+    width = DIM + objective.temperature.extra_channels
+
+    def leaf(count: int):
+        return torch.randn(count, width, generator=generator).bfloat16().to(dtype).requires_grad_()
+
+    leaves = [leaf(BATCH * cells), leaf(BATCH * cells), leaf(BATCH), leaf(BATCH)]
+    samples = Samples(
+        indices=torch.arange(BATCH),
+        labels=torch.arange(BATCH) % 3,
+        rows=torch.arange(BATCH).repeat_interleave(cells),
+        queries=leaves[3],
+        support=leaf(BATCH).detach()[None],
+    )
+    torch.manual_seed(2)
+    return leaves, objective(*leaves[:3], samples)[0]
+
+
+@pytest.mark.parametrize('name', script.CHOICES)
+def test_half_precision_inputs_under_autocast(name):
+    """Everything is computed in float32: the loss is that of the same numbers in float32."""
+    _, expected = call(build(name, queue=20, batch='views'), 3)
+    with torch.autocast('cpu', torch.bfloat16):
+        leaves, loss = call(build(name, queue=20, batch='views'), 3, torch.bfloat16)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert all(x.grad is None or x.grad.isfinite().all() for x in leaves)
+    assert leaves[0].grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize('name', script.CHOICES)
+def test_nothing_of_the_matrix_s_size_is_kept(name):
+    cells, queue = 48, 8192
+    sizes = {}
+
+    def pack(x):
+        sizes[x.data_ptr()] = x.numel()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        _, loss = call(build(name, queue=queue, batch='views'), cells)
+    loss.backward()
+    assert sum(sizes.values()) < 0.05 * BATCH * cells * queue
