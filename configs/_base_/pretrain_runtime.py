@@ -9,6 +9,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='PretrainCheckpointHook', interval=10, max_keep_ckpts=3),
+    data_size=dict(type='DataSizeHook'),
     momentum=dict(type='MomentumUpdateHook'),
     collapse=dict(type='CollapseHook', interval=50),
     sampler_seed=None,  # PretrainLoop tells the sampler epoch and position

@@ -19,4 +19,3 @@ model = dict(
         )
     ),
 )
-custom_hooks = [dict(type='DataSizeHook')]

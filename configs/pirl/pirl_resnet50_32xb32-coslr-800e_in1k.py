@@ -33,5 +33,4 @@ model = dict(
         )
     ),
 )
-custom_hooks = [dict(type='DataSizeHook')]
 train_dataloader = dict(batch_size=32)

@@ -42,8 +42,8 @@ class ImageHead(PretrainHead):
                     f'ImageHead: support {self.support} needs {max(self.support) + 1} views, the pipeline '
                     f'makes {len(views)}; add views to its MultiView or change support'
                 )
-            with torch.no_grad():
-                units = self.units(target, target_projector, views, self.support)
+            with torch.no_grad():  # apart: what is compared must not be found without its gradient
+                units = self.units(target.apart(), target_projector, views, self.support)
             self._supporting = torch.stack(list(units.values()))
         return super().loss(online, target, views, target_projector)
 

@@ -1,5 +1,6 @@
 """False negatives by clustering what the momentum encoder thought of every image."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,7 @@ from densecl.schedule import Clock, Schedule
 
 from .false_negatives import FalseNegatives
 from .functional import unit
-from .per_image import image_indices
+from .per_image import check_images, image_indices
 from .tiled import hardest_keys, similarity_logsumexp
 
 
@@ -29,7 +30,7 @@ class Clusters(FalseNegatives):
     could not be verified: there is no official code to compare with.
 
     Args:
-        images: number of images of the data set.
+        images: number of images of the data set; ``DataSizeHook`` fills in None.
         dim: width C of the keys.
         clusters: numbers of clusters k.
         every: interval between clusterings.
@@ -43,7 +44,7 @@ class Clusters(FalseNegatives):
 
     def __init__(
         self,
-        images: int,
+        images: int | None,
         dim: int,
         clusters: Sequence[int],
         every: float = 1,
@@ -56,7 +57,7 @@ class Clusters(FalseNegatives):
     ) -> None:
         super().__init__(treatment, weighting)
         self.clusters = tuple(clusters)
-        if not self.clusters or not 1 <= min(self.clusters) <= max(self.clusters) <= images:
+        if not self.clusters or min(self.clusters) < 1 or max(self.clusters) > (images or math.inf):
             raise ValueError(
                 f'Clusters: clusters must be numbers between 1 and images={images}, got {clusters}'
             )
@@ -69,11 +70,24 @@ class Clusters(FalseNegatives):
         growing = dict(start=0.0, end=1.0, shape='linear') if acceptance is None else acceptance
         self.acceptance = Schedule.of(growing, 'Clusters.acceptance')
         self.temperature, self.iterations = temperature, iterations
-        self.register_buffer('features', torch.zeros(images, dim))
-        self.register_buffer('seen', torch.zeros(images, dtype=torch.bool))
-        self.register_buffer('labels', torch.full((len(self.clusters), images), -1))
+        self._make(dim, images or 0)
         self.register_buffer('clustered', torch.zeros((), dtype=torch.int64))  # at which step
         self.clock: Clock | None = None
+
+    def _make(self, dim: int, images: int, **where) -> None:
+        self.register_buffer('features', torch.zeros(images, dim, **where))
+        self.register_buffer('seen', torch.zeros(images, dtype=torch.bool, **where))
+        self.register_buffer('labels', torch.full((len(self.clusters), images), -1, **where))
+
+    def set_images(self, images: int) -> None:
+        """Make the state for so many images, where it was made for none; ``DataSizeHook`` calls it.
+
+        Raises:
+            ValueError: it was made for fewer.
+        """
+        if check_images(self.images, images, 'Clusters'):
+            self.images = images
+            self._make(self.features.shape[1], images, device=self.features.device)
 
     def rule(self, similarities, samples):
         """See :class:`FalseNegatives`."""

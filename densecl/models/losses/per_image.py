@@ -9,19 +9,39 @@ from densecl.schedule import Clock
 from .samples import Samples
 
 
-def image_indices(samples: Samples, images: int, owner: str) -> Tensor:
+def check_images(have: int | None, images: int, owner: str) -> bool:
+    """Whether the state of ``owner``, for ``have`` images, is still to be made for a data set of ``images``.
+
+    Raises:
+        ValueError: it was made for fewer.
+    """
+    if have is not None and have < images:
+        raise ValueError(
+            f'{owner} keeps state for {have} images, the data set has {images}: set images={images}, '
+            'or leave images out'
+        )
+    return have is None
+
+
+def image_indices(samples: Samples, images: int | None, owner: str) -> Tensor:
     """(B,) positions in a data set of ``images``; ``owner`` is who keeps state for each.
 
     Raises:
-        ValueError: where they are missing.
-        IndexError: where one is beyond the data set.
+        ValueError: where they are missing, or the number of images is not known.
+        IndexError: where one is beyond the data set; a GPU reports that by itself.
     """
+    if images is None:
+        raise ValueError(
+            f'{owner}: the number of images is not known: pass images=len(dataset), call set_images, or '
+            "run with custom_hooks=[dict(type='DataSizeHook')]"
+        )
     if samples.indices is None:
         raise ValueError(
             f'{owner} keeps numbers for each image, but samples.indices is None: pass the positions of '
             'the images in the data set (heads take them from Views.indices)'
         )
-    if len(samples.indices) and int(samples.indices.max()) >= images:
+    on_host = samples.indices.device.type == 'cpu'  # asking a GPU would mean waiting for it
+    if on_host and len(samples.indices) and int(samples.indices.max()) >= images:
         raise IndexError(
             f'{owner}(images={images}) met image {int(samples.indices.max())}: images must be the '
             'number of images of the data set, len(dataset)'
@@ -39,24 +59,36 @@ class PerImage(nn.Module):
     a clock each call is one.
 
     Args:
-        images: size of the data set.
+        images: size of the data set; None: :meth:`set_images` says it.
         owner: what error messages call it.
         **initial: name -> value that every image starts with; a buffer (images,) each.
     """
 
-    def __init__(self, images: int, owner: str, **initial: float) -> None:
+    def __init__(self, images: int | None, owner: str, **initial: float) -> None:
         super().__init__()
-        if images < 1:
+        if images is not None and images < 1:
             raise ValueError(f'{owner}: images must be at least 1, got {images}')
         self.images, self.owner, self.names = images, owner, tuple(initial)
         for name, value in initial.items():
-            self.register_buffer(name, torch.full((images,), value))
+            self.register_buffer(name, torch.full((images or 0,), value))
+        self.initial = initial
         self.clock: Clock | None = None
         # Of the step in progress: clock, images (U,), their numbers before it, sum and count of statistics.
         self._step: int | None = None
         self._batch: Tensor | None = None
         self._before: dict[str, Tensor] = {}
         self._total: Tensor | float = 0.0
+
+    def set_images(self, images: int) -> None:
+        """Make the numbers for so many images, where they were made for none; ``DataSizeHook`` calls it.
+
+        Raises:
+            ValueError: they were made for fewer.
+        """
+        if check_images(self.images, images, self.owner):
+            self.images = images
+            for name, value in self.initial.items():
+                setattr(self, name, torch.full((images,), value, device=getattr(self, name).device))
 
     def before(self, samples: Samples) -> dict[str, Tensor]:
         """(B,) numbers of the batch's images before this step, by name."""

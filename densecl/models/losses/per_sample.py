@@ -48,11 +48,11 @@ class MovingAverage(Negatives):
     gradient is that of n g over n u: see the head of this file for how SogCLR's loss comes of it.
 
     Args:
-        images: number of images of the data set.
+        images: number of images of the data set; ``DataSizeHook`` fills in None.
         gamma: share of the present batch; 0.9 in the official recipes, 0.8 for iSogCLR.
     """
 
-    def __init__(self, images: int, gamma: float = 0.9) -> None:
+    def __init__(self, images: int | None = None, gamma: float = 0.9) -> None:
         super().__init__()
         _check_gamma('MovingAverage', gamma)
         self.gamma = gamma
@@ -89,7 +89,7 @@ class PerSampleTemperature(Temperature):
     ``times_temperature=True``.
 
     Args:
-        images: number of images of the data set.
+        images: number of images of the data set; ``DataSizeHook`` fills in None.
         start: t at the beginning.
         limits: smallest and largest t.
         rho: slope that pushes all temperatures down; the radius of the robust loss's ball.
@@ -101,7 +101,7 @@ class PerSampleTemperature(Temperature):
 
     def __init__(
         self,
-        images: int,
+        images: int | None = None,
         start: float = 0.1,
         limits: tuple[float, float] = (0.05, 1.0),
         rho: float = 0.4,

@@ -19,7 +19,7 @@ class GloFND(FalseNegatives):
     with ``s <= threshold_i`` stay negatives.
 
     Args:
-        images: number of images of the data set.
+        images: number of images of the data set; ``DataSizeHook`` fills in None.
         share: alpha, of the negatives that are false.
         lr: of the thresholds; 0.05 in the official recipe.
         start: epoch (from 0) before which nothing is learned or eliminated: 70 of 200 in the recipe.
@@ -32,7 +32,7 @@ class GloFND(FalseNegatives):
 
     def __init__(
         self,
-        images: int,
+        images: int | None = None,
         share: float = 0.01,
         lr: float = 0.05,
         start: float = 70,

@@ -36,6 +36,10 @@ class Branch:
         """Whether views share passes."""
         return bool(self._together)
 
+    def apart(self) -> 'Branch':
+        """The same views and encoder, nothing encoded yet, and a pass for each."""
+        return Branch(self._encode, self._views)
+
     def __getitem__(self, view: int) -> Levels:
         if view not in self._levels:
             images = self._views.images

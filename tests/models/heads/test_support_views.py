@@ -19,6 +19,9 @@ class Fixed:
     def __getitem__(self, view):
         return (self.levels[view],)
 
+    def apart(self):
+        return self
+
 
 def batch(count, size=5):
     return Views(

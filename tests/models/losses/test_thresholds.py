@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from densecl.models.losses import InfoNCE, Samples
+from densecl.models.losses import GloFND, InfoNCE, Samples
 from densecl.schedule import Clock
 
 T = 0.3
@@ -128,3 +128,12 @@ def test_errors():
         build(share=0.0)
     with pytest.raises(ValueError, match='GloFND: images must be at least 1'):
         build(images=0)
+
+
+def test_the_data_set_says_how_many_images_there_are():
+    choice = GloFND(images=None)
+    choice.state.set_images(7)
+    assert choice.state.threshold.tolist() == [1.0] * 7
+    choice.state.set_images(5)  # more than enough: as it was
+    with pytest.raises(ValueError, match='GloFND keeps state for 7 images, the data set has 8'):
+        choice.state.set_images(8)

@@ -138,6 +138,17 @@ def test_a_projection_is_computed_once_for_both_directions():
     assert int(norm.num_batches_tracked) == 2  # once a view
 
 
+def test_support_views_take_no_gradient_away():
+    """A view may be compared and support the judgement of likeness at once."""
+    gradients = []
+    for support in ((), (0, 1)):
+        negatives = dict(type='densecl.SimilarImages', top=1, threshold=1.0)  # finds none
+        model = build(dict(a=head(dict(IN_BATCH, negatives=negatives), pairs=BOTH, support=support)))
+        model.eval().loss(batch())['loss_a'].backward()
+        gradients.append(model.backbone.conv.weight.grad)
+    torch.testing.assert_close(*gradients)
+
+
 def test_the_target_has_no_dropout_and_no_drop_path():
     class Dropping(nn.Module):
         drop_prob = 0.3
