@@ -108,7 +108,8 @@ class Schedule:
     @property
     def values(self) -> tuple[float, ...]:
         """The values between which it moves, for checks of their range."""
-        return (self.start,) if self.end is None else (self.start, self.end)
+        ends = (self.start,) if self.end is None else (self.start, self.end)
+        return (*ends, self.warmup_start) if self.warmup else ends
 
     def __call__(self, clock: Clock | None) -> float:
         """The value at the clock's step; a constant needs no clock."""

@@ -78,7 +78,11 @@ def main() -> None:
     queries, truth = bank, classes
     if test is not train:
         queries, truth = extract_features(encoder, test, args.batch_size, args.workers)
-    predicted = knn_predict(queries, bank, classes, args.k, args.temperature, args.leave_one_out)
+    device = args.device
+    predicted = knn_predict(
+        queries.to(device), bank.to(device), classes, args.k, args.temperature, args.leave_one_out
+    )
+    predicted = {k: found.cpu() for k, found in predicted.items()}
     figures = {k: class_accuracy(found, truth) for k, found in predicted.items()}
     counts = dict(train=len(bank), test=len(queries), classes=int(classes.unique().numel()))
     report(figures, counts, bank.shape[1])

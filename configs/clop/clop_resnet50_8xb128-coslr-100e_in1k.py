@@ -21,6 +21,7 @@ model = dict(
                 ],
                 weights=[1.0, 1.0],
             ),
+            loss_weight=1.0,
         )
     )
 )

@@ -19,6 +19,7 @@ model = dict(
         image=dict(
             projector=dict(channels=(512, 512, 128)),
             objective=dict(temperature=0.2),  # 126 negatives need a softer choice than 8,190
+            loss_weight=1.0,
         )
     ),
 )

@@ -25,6 +25,7 @@ model = dict(
             ),
             objective=dict(type='InfoNCE', temperature=0.1, queue=0, batch='views'),
             pairs=((0, 1), (1, 0)),
+            loss_weight=2.0,  # the official code adds both directions up
         )
     ),
 )

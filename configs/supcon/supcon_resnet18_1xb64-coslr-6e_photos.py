@@ -7,7 +7,11 @@ epochs = 6
 model = dict(
     backbone=dict(depth=18),
     # a short run needs the batch norm; see the page of DenseCL
-    heads=dict(image=dict(projector=dict(channels=(512, 512, 128), norm=True, last_norm=True))),
+    heads=dict(
+        image=dict(
+            projector=dict(channels=(512, 512, 128), norm=True, last_norm=True), loss_weight=1.0
+        )
+    ),
 )
 train_dataloader = dict(
     batch_size=64,

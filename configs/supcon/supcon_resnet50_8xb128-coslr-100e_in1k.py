@@ -22,6 +22,7 @@ model = dict(
                 positives=dict(type='SameLabel', form='out'),
             ),
             pairs=((0, 1), (1, 0)),
+            loss_weight=0.1 / 0.07,  # the official code's factor, t over its base temperature
         )
     ),
 )

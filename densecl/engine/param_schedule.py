@@ -73,7 +73,22 @@ class ParamSchedule(_ParamScheduler):
         self.schedule = Schedule.of(factor if value is None else value, f'ParamSchedule of {param_name}')
         self.every = getattr(optimizer, '_accumulative_counts', 1)
         self.total, self.epoch_length = end, epoch_length
+        self._check_warmup()
         super().__init__(optimizer, param_name, by_epoch=False)
+
+    def _check_warmup(self) -> None:
+        """Say so where the run ends before the warm-up does."""
+        if not self.schedule.warmup:
+            return
+        clock = Clock(0, self.total, self.epoch_length)
+        warmup = clock.steps(self.schedule.warmup, self.schedule.unit, self.schedule.name)
+        if warmup >= self.total:
+            print_log(
+                f'{self.schedule.name}: the warm-up of {warmup:g} iterations is not over when the run '
+                f'ends, after {self.total}; shorten it (factor.warmup)',
+                'current',
+                logging.WARNING,
+            )
 
     @classmethod
     def build_iter_from_epoch(cls, *args, end: int, epoch_length: int, by_epoch: bool = True, **kwargs):

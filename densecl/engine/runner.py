@@ -41,7 +41,9 @@ class LRScalingRunner(Runner):
         Raises:
             ValueError: the batch size is missing or the rule unknown.
         """
-        if not (auto_scale_lr or {}).get('enable', False):
+        auto_scale_lr = auto_scale_lr or {}
+        if not auto_scale_lr.get('enable', False):
+            self._warn_of_other_batch(optim_wrapper, auto_scale_lr.get('base_batch_size'))
             return
         check_auto_scale_lr(auto_scale_lr)
         base, rule = auto_scale_lr['base_batch_size'], auto_scale_lr.get('rule', 'linear')
@@ -55,6 +57,17 @@ class LRScalingRunner(Runner):
             self.logger.info(
                 f'lr {before:.6g} -> {before * factor:.6g} (auto_scale_lr, rule {rule!r}: '
                 f'{images} images a step = {text}; the config is made for {base})'
+            )
+
+    def _warn_of_other_batch(self, optim_wrapper: OptimWrapper, base: int | None) -> None:
+        """Say so where the batch is not the one that the learning rate was made for."""
+        if base is None or isinstance(optim_wrapper, OptimWrapperDict):
+            return
+        images, text = self._images_per_step(optim_wrapper)
+        if images != base:
+            self.logger.warning(
+                f'{images} images a step ({text}), but the learning rate is made for {base}: '
+                '--auto-scale-lr scales it'
             )
 
     def _images_per_step(self, wrapper: OptimWrapper) -> tuple[int, str]:

@@ -34,7 +34,10 @@ def effective_rank(features: Tensor) -> Tensor:
     Args:
         features: (N, C), as they come: neither centred nor normalised.
     """
-    singular = torch.linalg.svdvals(_wide(features))
+    return _entropy_rank(torch.linalg.svdvals(_wide(features)))
+
+
+def _entropy_rank(singular: Tensor) -> Tensor:
     p = singular / singular.sum().clamp_min(torch.finfo(singular.dtype).tiny)
     return torch.special.entr(p).sum().exp()
 
@@ -86,5 +89,8 @@ def embedding_statistics(features: Tensor) -> dict[str, float]:
     n, channels = z.shape
     std = embedding_std(z) * channels**0.5
     neg_sim = (z.sum(0).square().sum() - n) / max(n * (n - 1), 1)
-    values = torch.stack([std, effective_rank(z), neg_sim, uniformity(z)]).tolist()
+    # The same singular values from the smaller of the two products: wide heads would take seconds.
+    gram = z.double() @ z.double().T if n < channels else z.double().T @ z.double()
+    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    values = torch.stack([std, _entropy_rank(singular), neg_sim, uniformity(z)]).tolist()
     return dict(zip(('std', 'rank', 'neg_sim', 'uniformity'), values, strict=True))

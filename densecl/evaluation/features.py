@@ -46,7 +46,7 @@ class FrozenEncoder(nn.Module):
         """(B, H, W, 3) uint8, RGB -> (B, C) float32; in eval mode whatever the mode was."""
         planes = images.permute(0, 3, 1, 2).to(self.mean.device, torch.float32)
         planes = planes.flip(1) if self.bgr else planes
-        last = backbone_features(self.backbone, (planes - self.mean) / self.std)[-1]
+        last = backbone_features(self.backbone, (planes - self.mean) / self.std, tokens=True)[-1]
         last = last if isinstance(last, Tensor) else last[-1]
         return last.flatten(2).mean(2) if last.ndim > 2 else last
 

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_TILE = 1 << 24  # similarities in memory at once, 64 MiB in float32
+# similarities in memory at once: 64 MiB in float32 on a CPU, 1 GiB on a GPU
+_TILE = {'cpu': 1 << 24, 'cuda': 1 << 28}
 
 
 @torch.no_grad()
@@ -40,7 +41,8 @@ def knn_predict(
     _check(queries, bank, labels, neighbors, leave_one_out)
     queries, bank = _unit(queries), _unit(bank)
     found = []
-    for rows in torch.arange(len(queries), device=bank.device).split(max(1, _TILE // len(bank))):
+    tile = max(1, _TILE.get(bank.device.type, _TILE['cpu']) // len(bank))
+    for rows in torch.arange(len(queries), device=bank.device).split(tile):
         similarity = queries[rows] @ bank.T  # (rows, M)
         if leave_one_out:
             similarity[torch.arange(len(rows)), rows] = -torch.inf

@@ -104,7 +104,6 @@ class Views:
         boxes = torch.stack([s.boxes for s in samples])
         flipped = torch.stack([s.flipped for s in samples])
         params = [[s.photometric[v] for s in samples] for v in range(count)]
-        labels = [s.label for s in samples]
         return cls(
             images=[torch.stack([s.images[v] for s in samples]) for v in range(count)],
             boxes=list(boxes.unbind(1)),
@@ -113,7 +112,7 @@ class Views:
             indices=torch.tensor([s.index for s in samples]),
             paths=[s.path for s in samples],
             photometric=[None if p[0] is None else PhotometricParams.stack(p) for p in params],
-            labels=None if None in labels else torch.tensor(labels),
+            labels=_labels([s.label for s in samples]),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> 'Views':
@@ -140,3 +139,10 @@ class Views:
         kept = ('photometric', 'paths')
         pinned = {f.name: pin(getattr(self, f.name)) for f in fields(self) if f.name not in kept}
         return replace(self, **pinned)
+
+
+def _labels(labels: list[int | None]) -> Tensor | None:
+    """(B,) int64, -1 for an image without a label; None where no image has one."""
+    if all(label is None for label in labels):
+        return None
+    return torch.tensor([-1 if label is None else label for label in labels])

@@ -9,17 +9,20 @@ from .mismatch import model_images
 
 
 @torch.no_grad()
-def backbone_features(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+def backbone_features(
+    model: nn.Module, images: Tensor, tokens: bool = False
+) -> tuple[Tensor, ...]:
     """Feature maps of a backbone in eval mode, its mode restored afterwards.
 
     Args:
         model: a detector, segmentor or pretrainer (``.backbone`` is used), an mm backbone, a
             torchvision or timm ResNet, or a timm ViT.
         images: (B, 3, H, W), normalised.
+        tokens: leave class tokens where the backbone puts them.
 
     Returns:
         What an mm backbone returns; the four stages of a torchvision or timm ResNet; the last,
-        normalised map of a timm ViT. Class tokens are left out.
+        normalised map of a timm ViT. Class tokens are left out unless ``tokens``.
     """
     backbone = getattr(model, 'backbone', model)
     modes = {module: module.training for module in backbone.modules()}
@@ -30,7 +33,8 @@ def backbone_features(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
         for module, mode in modes.items():
             module.training = mode
     maps = tuple(maps) if isinstance(maps, Sequence) else (maps,)
-    if getattr(backbone, 'output_cls_token', False):  # mmseg: (map, token) pairs; here: a last level
+    if not tokens and getattr(backbone, 'output_cls_token', False):
+        # mmseg: (map, token) pairs; here: a last level
         maps = tuple(m[0] for m in maps) if isinstance(maps[0], Sequence) else maps[:-1]
     return maps
 

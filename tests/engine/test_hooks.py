@@ -31,6 +31,22 @@ def test_loading_weights_reaches_the_target_before_the_first_step(tiny_config, t
     assert next(runner.model.target.backbone.parameters()).unique().tolist() == [0.5]
 
 
+def test_a_new_run_from_a_checkpoint_starts_its_schedules_anew(tiny_config, tmp_path):
+    first = launch.build_runner(tiny_config())
+    first.train()
+    assert first.model.steps == 10
+    last = str(tmp_path / 'run' / 'iter_10.pth')
+    cfg = tiny_config(**{'load_from': last})
+    cfg.model.momentum = dict(start=0.9, end=1.0)
+    cfg.experiment_name = 'anew'
+    second = launch.build_runner(cfg)
+    seen = []
+    second.model.register_forward_pre_hook(lambda *_: seen.append(second.model.momentum))
+    second.train()
+    assert seen[0] == 0.9 and seen[-1] > 0.99
+    assert second.model.steps == 10
+
+
 def test_deferred_values_are_all_logged(tiny_config, tmp_path):
     cfg = tiny_config()
     cfg.default_hooks.runtime_info.interval = 4

@@ -107,6 +107,8 @@ def test_other_steps_an_epoch_go_on_at_an_epoch_boundary(whole_run, tmp_path):
     runner = launch.build_runner(again)
     runner.train()
     assert runner.iter == 4  # the second epoch was trained, whole
+    assert (runner.model.clock.step, runner.model.clock.total) == (4, 4)
+    assert int(runner.model.step) == 4
     assert (tmp_path / 'other' / 'iter_4.pth').is_file()
 
 

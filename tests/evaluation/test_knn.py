@@ -50,7 +50,7 @@ def naive(queries, bank, labels, k, temperature, leave_one_out):
 @pytest.mark.parametrize('tile', [1 << 24, 100])
 @pytest.mark.parametrize('temperature', [0.07, 1.0])
 def test_against_loops(leave_one_out, tile, temperature, monkeypatch):
-    monkeypatch.setattr(knn, '_TILE', tile)
+    monkeypatch.setitem(knn._TILE, 'cpu', tile)
     centres = torch.randn(6, 8, dtype=torch.float64)
     labels = torch.randint(0, 6, (60,))
     bank = (centres[labels] + torch.randn(60, 8)) * torch.rand(60, 1).add(0.1)
@@ -256,3 +256,15 @@ def test_other_class_folders_are_named(photos, checkpoint, tmp_path, monkeypatch
     shutil.copy(next(photos.glob('clothing/*.jpg')), tmp_path / 'clothing')
     with pytest.raises(ValueError, match='only one has grocery'):
         call(monkeypatch, checkpoint[0], '--train', photos, '--test', tmp_path)
+
+
+def test_of_a_transformer_the_class_token_counts():
+    from densecl.models.backbones import TimmViT
+
+    backbone = TimmViT(embed_dim=16, depth=2, num_heads=2, patch_size=16, img_size=32).eval()
+    images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    encoder = FrozenEncoder(backbone)
+    normalised = (images.permute(0, 3, 1, 2).float() - encoder.mean) / encoder.std
+    with torch.no_grad():
+        token = backbone(normalised)[-1].flatten(1)
+    torch.testing.assert_close(encoder(images), token)

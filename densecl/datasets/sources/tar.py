@@ -54,6 +54,7 @@ class TarShards(Source):
         self._offsets = np.concatenate([i.offsets for i in indexes])
         self._sizes = np.concatenate([i.sizes for i in indexes])
         self._labels = np.concatenate([i.labels for i in indexes])
+        self._labelled = bool((self._labels >= 0).any())
         self._names = StringTable.concatenate([i.names for i in indexes])
         self._starts = np.cumsum([0] + [len(i.offsets) for i in indexes])
         if not len(self):
@@ -92,9 +93,8 @@ class TarShards(Source):
         return data, name
 
     def label(self, index: int) -> int | None:
-        """Class id of an image, or None."""
-        label = int(self._labels[index])
-        return None if label < 0 else label
+        """Class id of an image, -1 for one without; None where no image has any."""
+        return int(self._labels[index]) if self._labelled else None
 
     def _open(self, shard: int) -> FileIO:
         if shard not in self._files:

@@ -16,12 +16,14 @@ class MomentumUpdateHook(Hook):
     """Calls ``model.before_optimizer_step()`` and ``after_optimizer_step()`` around each optimiser step.
 
     The first drops the gradients of what is frozen at the time, the second moves the target and advances the
-    schedules; under gradient accumulation that is once every ``accumulative_counts`` iterations. The
-    hook also sets the model's clock to the length of the run, and at the very start of a run copies the
-    online branch into the target, whatever was loaded before.
+    schedules; under gradient accumulation that is once every ``accumulative_counts`` iterations (a step
+    that a loss scaler skips counts as one). The hook also sets the model's clock to the length and
+    position of the run, and at the very start of a run copies the online branch into the target,
+    whatever was loaded before.
     """
 
     priority = 'HIGH'
+    _handle = None
 
     def before_train(self, runner) -> None:
         """Set the clock; make the target a copy where nothing was trained yet."""
@@ -29,11 +31,19 @@ class MomentumUpdateHook(Hook):
         every = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         model.clock.total = -(-runner.max_iters // every)
         model.clock.epoch = len(runner.train_dataloader) / every
+        # Of a checkpoint from another run (load_from), or from one with other steps an epoch, the
+        # position would be wrong: the loop knows.
+        if model.set_steps(runner.iter // every):
+            runner.logger.info(f'schedules of the model go on at optimiser step {model.steps}')
         if model.steps == 0 and hasattr(model, 'init_target'):
             model.init_target()
-        runner.optim_wrapper.optimizer.register_step_pre_hook(
+        self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(
             lambda *_: model.before_optimizer_step()
         )
+
+    def after_train(self, runner) -> None:
+        """Let the optimiser step without us."""
+        self._handle.remove()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Move the target if the optimiser stepped in this iteration."""

@@ -89,6 +89,12 @@ class Clusters(FalseNegatives):
             self.images = images
             self._make(self.features.shape[1], images, device=self.features.device)
 
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        saved = state_dict.get(f'{prefix}seen')
+        if saved is not None and self.images is None:  # the checkpoint knows how many there are
+            self.set_images(len(saved))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def rule(self, similarities, samples):
         """See :class:`FalseNegatives`."""
         candidates = similarities.candidates
@@ -119,7 +125,8 @@ class Clusters(FalseNegatives):
         self.features[images] = keys[last].to(self.features.dtype)
         self.seen[images] = True
         clock = self.clock or Clock()
-        if clock.step - int(self.clustered) >= clock.steps(self.every, self.unit, 'Clusters.every'):
+        since = clock.step - min(int(self.clustered), clock.step)
+        if since >= clock.steps(self.every, self.unit, 'Clusters.every'):
             self.cluster(clock.step, self.acceptance(clock))
 
     def cluster(self, step: int, acceptance: float) -> None:

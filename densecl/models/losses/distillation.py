@@ -99,6 +99,6 @@ class SelfDistillation(nn.Module):
 
 def _temperature(value: float | dict, name: str) -> Schedule:
     schedule = Schedule.of(value, f'SelfDistillation.{name}')
-    if min(schedule.values) <= 0 or (schedule.warmup and schedule.warmup_start <= 0):
+    if min(schedule.values) <= 0:
         raise ValueError(f'SelfDistillation: {name} must be > 0, got {value!r}')
     return schedule

@@ -164,7 +164,7 @@ class NCE(nn.Module):
         if not len(self.bank):
             raise ValueError(
                 'NCE: the number of images is not known: set model.heads.<head>.objective.images to that '
-                "of the data set, or add custom_hooks=[dict(type='DataSizeHook')]"
+                "of the data set, or add default_hooks=dict(data_size=dict(type='DataSizeHook'))"
             )
         if samples is None or samples.indices is None:
             raise ValueError('NCE needs samples.indices, the positions of the images in the data set')

@@ -32,8 +32,8 @@ def image_indices(samples: Samples, images: int | None, owner: str) -> Tensor:
     """
     if images is None:
         raise ValueError(
-            f'{owner}: the number of images is not known: pass images=len(dataset), call set_images, or '
-            "run with custom_hooks=[dict(type='DataSizeHook')]"
+            f'{owner}: the number of images is not known: pass images=len(dataset) or call set_images; in a '
+            "run DataSizeHook does (default_hooks.data_size of configs/_base_/pretrain_runtime.py)"
         )
     if samples.indices is None:
         raise ValueError(
@@ -89,6 +89,12 @@ class PerImage(nn.Module):
             self.images = images
             for name, value in self.initial.items():
                 setattr(self, name, torch.full((images,), value, device=getattr(self, name).device))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        saved = state_dict.get(prefix + self.names[0])
+        if saved is not None and self.images is None:  # the checkpoint knows how many there are
+            self.set_images(len(saved))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def before(self, samples: Samples) -> dict[str, Tensor]:
         """(B,) numbers of the batch's images before this step, by name."""

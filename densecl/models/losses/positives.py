@@ -79,7 +79,7 @@ class Reweighted(Positives):
     def forward(self, similarities, log_mass, everyone, samples):
         """See :class:`Positives`."""
         loss = super().forward(similarities, log_mass, everyone, samples)
-        return loss / (1 - loss.detach().neg().exp() + self.eps)
+        return loss / (self.eps - loss.detach().neg().expm1())  # 1 - P = 1 - exp(-loss)
 
 
 @MODELS.register_module()

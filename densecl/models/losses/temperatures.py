@@ -52,6 +52,9 @@ class Temperature(nn.Module):
 class LearnedTemperature(Temperature):
     """exp(-s) with a learned s, as in CLIP (Radford et al., 2021, section 2.4).
 
+    CLIP leaves it without weight decay: ``dict(match='log_scale', decay_mult=0)`` among the rules of
+    ``ParamGroupsConstructor``.
+
     Args:
         start: t at the beginning, 0.07 in CLIP.
         minimum: t never falls below; 0.01 in CLIP (a logit scale of at most 100).

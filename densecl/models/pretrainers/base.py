@@ -116,6 +116,13 @@ class Pretrainer(BaseModel):
         """Optimiser steps so far."""
         return self.clock.step
 
+    def set_steps(self, steps: int) -> bool:
+        """Put the schedules at so many optimiser steps; whether that changed anything."""
+        changed = steps != self.clock.step
+        self.clock.step = steps
+        self.step.fill_(steps)
+        return changed
+
     def before_optimizer_step(self) -> None:
         """Drop the gradients of what is frozen at this time; called when all gradients are there."""
         for head in self.heads.values():
