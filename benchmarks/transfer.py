@@ -22,6 +22,7 @@ TASKS = {  # name -> config, and the annotation file of its evaluator
     'bccd': ('detection/faster-rcnn_r18_fpn_bccd.py', 'instances_val.json'),
     'small-coco': ('detection/mask-rcnn_r18_fpn_small-coco.py', 'instances_val_super12.json'),
     'camvid': ('segmentation/fcn_r18_camvid.py', None),
+    'camvid-pixel-contrast': ('segmentation/fcn_r18_camvid_pixel-contrast.py', None),
 }
 FIGURES = {  # key in the log -> (column, factor)
     'coco/bbox_mAP': ('box AP', 100),
@@ -82,7 +83,8 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side, one core each')
     parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision for all runs')
-    parser.add_argument('--task', action='append', required=True, help='bccd, small-coco or camvid=ROOT')
+    names = ', '.join(TASKS)
+    parser.add_argument('--task', action='append', required=True, help=f'NAME=ROOT of {names}')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/transfer'))
     args = parser.parse_args()
     tasks = dict(task.split('=', 1) for task in args.task)

@@ -3,6 +3,7 @@
 
 python tools/browse_views.py configs/quickstart/densecl_resnet18_sample.py
 python tools/browse_views.py CONFIG --matches work_dirs/.../epoch_8.pth
+python tools/browse_views.py configs/pixpro/pixpro_resnet18_1xb64-coslr-6e_photos.py --matches  # by location
 """
 
 import argparse
@@ -21,7 +22,9 @@ from mmengine.registry import init_default_scope  # noqa: E402
 from densecl import visualization as vis  # noqa: E402
 from densecl.datasets import SampleKey  # noqa: E402
 from densecl.engine.launch import read_config  # noqa: E402
+from densecl.models.heads import DenseHead  # noqa: E402
 from densecl.models.matching import match_by_similarity  # noqa: E402
+from densecl.models.pretrainers import Branch  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.structures import Views  # noqa: E402
 from densecl.transfer import backbone_features, load_backbone  # noqa: E402
@@ -37,8 +40,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help='folder of the pictures (work_dirs/<config name>/views)')
     parser.add_argument('--num', type=int, default=8, help='number of images')
     parser.add_argument('--epoch', type=int, default=0, help='the epoch whose views are drawn')
-    parser.add_argument('--matches', metavar='CHECKPOINT', help='draw the matched cells as well')
-    parser.add_argument('--lines', type=int, default=12, help='matches drawn, most similar first')
+    parser.add_argument(
+        '--matches',
+        metavar='CHECKPOINT',
+        nargs='?',
+        const='',
+        help='draw the matched cells as well; without a checkpoint those of untrained weights',
+    )
+    parser.add_argument('--head', help='whose matches (the first head that matches cells)')
+    parser.add_argument(
+        '--lines', type=int, default=12, help='cells drawn: the most similar, or evenly spread ones'
+    )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override settings, key=value ...'
     )
@@ -57,18 +69,19 @@ def main() -> None:
     model = MODELS.build(cfg.model).eval()
     if args.matches:
         print(load_backbone(model, args.matches))
+    head = matching_head(model, args.head) if args.matches is not None else None
     out = Path(args.out or Path('work_dirs') / Path(args.config).stem / 'views')
     distances = []
     for index in np.linspace(0, len(dataset) - 1, min(args.num, len(dataset))).astype(int):
         sample = dataset[SampleKey(args.epoch, int(index))]
         name = f'{index:06d}_{Path(sample.path).stem}'
-        tensors, pictures = seen_by(model, sample)
+        views, pictures = seen_by(model, sample)
         sheet = vis.draw_views(
             originals.pop(), sample.boxes, sample.flipped, pictures, sample.source_size
         )
         vis.save_image(out / f'{name}.png', sheet)
-        if args.matches:
-            sheet, distance = matches(model, sample, tensors, pictures, args.lines)
+        if args.matches is not None:
+            sheet, distance = matches(model, head, views, pictures, args.lines)
             vis.save_image(out / f'{name}_matches.png', sheet)
             distances.append(distance)
     if distances:
@@ -76,32 +89,59 @@ def main() -> None:
     print(out)
 
 
-def seen_by(model, sample) -> tuple[list[torch.Tensor], list[np.ndarray]]:
-    """The views as the network gets them, (1, 3, H, W) each, and as pictures (H, W, 3)."""
-    images = model.data_preprocessor({'inputs': Views.collate([sample])}, True)['inputs'].images
+def seen_by(model, sample) -> tuple[Views, list[np.ndarray]]:
+    """The views as the network gets them, a batch of one image, and as pictures (H, W, 3)."""
+    views = model.data_preprocessor({'inputs': Views.collate([sample])}, True)['inputs']
     norm = model_images(model)
-    pictures = [vis.displayable(image, norm['mean'], norm['std'])[0] for image in images]
-    return images, pictures
+    pictures = [vis.displayable(image, norm['mean'], norm['std'])[0] for image in views.images]
+    return views, pictures
 
 
-def matches(model, sample, tensors, pictures, lines):
-    """The picture of the first two views' matched cells, and their distance in the original image.
+def matching_head(model, name: str | None) -> DenseHead | None:
+    """The head of this name, or the first one that matches cells; None where no head does."""
+    heads = {key: head for key, head in model.heads.items() if isinstance(head, DenseHead)}
+    if name is None:
+        return next(iter(heads.values()), None)
+    if name not in heads:
+        raise SystemExit(f'--head {name}: heads that match cells are {list(heads) or "none"}')
+    return heads[name]
 
-    Both views go through the online backbone, in eval mode.
+
+@torch.no_grad()
+def matched_cells(model, head, views):
+    """What the rule of ``head`` says of the first two views: index (Nq,) or bool (Nq, Nk); the two grids;
+    the cells of the query to draw, best first. Without a head: the most similar backbone features.
+
+    Both views go through the online branch, in eval mode.
     """
-    query, key = (backbone_features(model, image)[-1] for image in tensors[:2])
+    if head is None:
+        query, key = (backbone_features(model, image)[-1] for image in views.images[:2])
+        match = match_by_similarity(query, key)[0]
+    else:
+        maps = head.units(Branch(model.encode, views), head.projector, views, [0, 1])
+        match = head.matching(maps[0], maps[1])[0]
+        query, key = maps[0].features, maps[1].features
     grids = tuple(query.shape[2:]), tuple(key.shape[2:])
-    index = match_by_similarity(query, key)[0]
+    if match.dtype == torch.bool:  # matched cells, far from one another in the list first
+        found = match.any(1).nonzero()[:, 0]
+        return match, grids, found[torch.randperm(len(found), generator=torch.Generator().manual_seed(0))]
     query, key = (torch.nn.functional.normalize(m[0].flatten(1), dim=0) for m in (query, key))
-    cells = (query * key[:, index]).sum(0).argsort(descending=True)[:lines].tolist()
-    boxes, flipped = sample.boxes[:2], sample.flipped[:2]
-    found = vis.draw_matches(*pictures[:2], index, *grids, cells)
+    return match, grids, (query * key[:, match]).sum(0).argsort(descending=True)
+
+
+def matches(model, head, views, pictures, lines):
+    """The picture of the first two views' matched cells, and their distance in the original image."""
+    match, grids, cells = matched_cells(model, head, views)
+    cells = cells[:lines].tolist()
+    boxes = torch.cat([box[:1] for box in views.boxes[:2]])
+    flipped = torch.cat([flip[:1] for flip in views.flipped[:2]])
+    found = vis.draw_matches(*pictures[:2], match, *grids, cells)
     true = vis.draw_true_locations(*pictures[:2], boxes, flipped, grids[0], cells)
-    distance = vis.match_distance(index, boxes, flipped, *grids)
-    title = 'most similar cells: {:.0f} px apart in the image, chance {:.0f} px'.format(
-        *distance[:2]
-    )
-    tiles = [vis.titled(found, title), vis.titled(true, 'where these cells truly lie')]
+    distance = vis.match_distance(match, boxes, flipped, *grids)
+    text = 'matched cells: {:.0f} px apart in the image, chance {:.0f} px'.format(*distance[:2])
+    if match.dtype == torch.bool:
+        text += f'; {int(match.any(1).sum())} of {len(match)} have a match'
+    tiles = [vis.titled(found, text), vis.titled(true, 'where these cells truly lie')]
     return vis.stacked(tiles), distance
 
 

@@ -25,7 +25,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='a checkpoint of densecl, or of another project')
     parser.add_argument('--to', choices=TARGETS, default='mmdet', help='who will load it')
-    parser.add_argument('--branch', choices=('online', 'target'), default='online')
+    parser.add_argument(
+        '--branch',
+        choices=('auto', 'online', 'target'),
+        default='auto',
+        help='auto: the one that the method evaluates, online for nearly all',
+    )
     parser.add_argument('--out', help='default: beside the checkpoint, <name>_<branch>_<to>.pth')
     parser.add_argument(
         '--check', metavar='IMAGE', help='load the export again and compare features on this image'
@@ -39,11 +44,12 @@ def main() -> None:
     weights = read_weights(args.checkpoint)
     export = export_backbone(weights, args.to, args.branch)
     checkpoint = Path(args.checkpoint)
-    name = f'{checkpoint.stem}_{args.branch}_{args.to}{SUFFIXES.get(args.to, ".pth")}'
+    branch = export['meta']['branch']
+    name = f'{checkpoint.stem}_{branch}_{args.to}{SUFFIXES.get(args.to, ".pth")}'
     report(export, weights)
     out = save_export(export, args.out or checkpoint.with_name(name))
     if args.check:
-        check(weights, out, args.branch, args.check)
+        check(weights, out, branch, args.check)
     print(out)
 
 

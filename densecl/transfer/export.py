@@ -13,7 +13,7 @@ from densecl.files import atomic_write
 from .dialects import PLAIN_RESNET_ONLY, TARGETS, backbone_part, is_resnet, stem_of, to_detectron2
 from .prefixes import BRANCHES, backbone_prefixes, branch_of, neck_prefix, under
 from .read import Weights, read_weights
-from .record import training_record
+from .record import evaluated_branch, training_record
 from .vit import DIALECTS, inexpressible, to_dialect, vit_dialect
 from .vit_settings import vit_how_to_load
 
@@ -30,7 +30,7 @@ _HOW = {
 
 
 def export_backbone(
-    checkpoint: str | Path | dict, target: str = 'mmdet', branch: str = 'online'
+    checkpoint: str | Path | dict, target: str = 'mmdet', branch: str = 'auto'
 ) -> dict[str, Any]:
     """Take the backbone out of a pretraining checkpoint, named as ``target`` names it.
 
@@ -40,7 +40,9 @@ def export_backbone(
             ``mmdet`` and ``safetensors`` also carry a neck (``neck.*``) where there is one. A vision
             transformer has mmseg's names for ``mmdet`` and ``mmseg``, timm's for ``timm`` and
             ``safetensors``.
-        branch: ``online`` (query encoder, the papers' choice) or ``target`` (its moving average).
+        branch: ``online`` (query encoder, most papers' choice), ``target`` (its moving average), or
+            ``auto``: what the method evaluates, see
+            :func:`densecl.transfer.record.evaluated_branch`.
 
     Returns:
         ``state_dict`` (name -> CPU tensor) and ``meta``, a JSON-able record of how it was trained.
@@ -51,9 +53,10 @@ def export_backbone(
     """
     if target not in TARGETS:
         raise ValueError(f'unknown target {target!r}; one of {", ".join(TARGETS)}')
-    if branch not in BRANCHES:
-        raise ValueError(f"branch must be 'online' or 'target', not {branch!r}")
+    if branch not in ('auto', *BRANCHES):
+        raise ValueError(f"branch must be 'auto', 'online' or 'target', not {branch!r}")
     weights = read_weights(checkpoint)
+    branch = evaluated_branch(weights) if branch == 'auto' else branch
     prefix = find_prefix(weights, branch)
     tensors = backbone_part(under(weights.tensors, prefix))
     meta = training_record(weights, tensors, branch)

@@ -9,7 +9,7 @@ from .dialects import backbone_part
 from .mismatch import describe_mismatch, image_warnings
 from .prefixes import BRANCHES, branch_of, matching_prefixes, neck_prefix, under
 from .read import Weights, read_weights
-from .record import training_record
+from .record import evaluated_branch, training_record
 from .report import KeyReport
 from .vit import fit_positions, spoken_in, to_dialect, vit_dialect
 from .vit_settings import vit_eps_warning
@@ -33,7 +33,8 @@ def load_backbone(
     Args:
         model: a detector, segmentor, pretrainer (anything with ``.backbone``), or a bare backbone.
         checkpoint: path, or what was read from it; see :func:`densecl.transfer.read_weights`.
-        branch: ``online``, ``target``, or ``auto``: the branch that fits best, online when both do.
+        branch: ``online``, ``target``, or ``auto``: the branch that fits best; when both do, the
+            one that the method evaluates, see :func:`densecl.transfer.record.evaluated_branch`.
         min_match: least share of the backbone's tensors, batch counters aside, that has to match in
             name and shape. 0 loads whatever fits, with warnings in place of every refusal.
         strict_meta: refuse, rather than warn, where the model normalises images in another way than
@@ -93,7 +94,8 @@ def _best_prefix(weights: Weights, wanted: dict[str, Tensor], branch: str) -> st
             f'{weights.source} has no {branch} branch of this backbone, only {there}; '
             f"pass branch='auto' or one that is there"
         )
-    return max(chosen, key=lambda p: (chosen[p], branches[p] == 'online', -len(p)), default='')
+    first = evaluated_branch(weights)
+    return max(chosen, key=lambda p: (chosen[p], branches[p] == first, -len(p)), default='')
 
 
 def _counted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import densecl
 
 from .config_text import parse_config
 from .dialects import depth_of, is_resnet, stem_of
+from .prefixes import BRANCHES
 from .read import Weights
 from .vit_settings import vit_record
 
@@ -46,6 +47,15 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
         'densecl_version': densecl.__version__,
         'config': text if isinstance(text, str) else None,
     }
+
+
+def evaluated_branch(weights: Weights) -> str:
+    """The branch that the method evaluates: what an export says it holds, or its config's
+    ``model.export_branch``; ``online`` where nothing is said."""
+    text = weights.meta.get('cfg')
+    model = parse_config(text if isinstance(text, str) else None).get('model') or {}
+    said = weights.meta.get('branch') or model.get('export_branch')
+    return said if said in BRANCHES else 'online'
 
 
 def _backbone_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:

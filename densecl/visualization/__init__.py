@@ -4,21 +4,28 @@ Every function takes and returns uint8 RGB arrays (H, W, 3) and leaves its input
 """
 
 from .canvas import colors, save_image, side_by_side, stacked, titled
+from .groups import assigned, draw_groups, draw_slots, palette_of
 from .hooks import PredictionHook
 from .matches import draw_matches, draw_true_locations, match_distance, true_locations
 from .predictions import draw_detections, draw_segmentation
+from .regions import draw_regions
 from .views import displayable, draw_views
 
 __all__ = [
     'PredictionHook',
+    'assigned',
     'colors',
     'displayable',
     'draw_detections',
+    'draw_groups',
     'draw_matches',
+    'draw_regions',
     'draw_segmentation',
+    'draw_slots',
     'draw_true_locations',
     'draw_views',
     'match_distance',
+    'palette_of',
     'save_image',
     'side_by_side',
     'stacked',

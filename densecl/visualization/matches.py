@@ -23,10 +23,13 @@ def draw_matches(
 ) -> np.ndarray:
     """Two views side by side, a line from each cell of the first to its match in the second.
 
+    Lines of one cell have one colour; a cell without a match is drawn as a ring.
+
     Args:
         view_q: uint8 (H, W, 3).
         view_k: uint8 (H, W, 3).
-        index: (Hq*Wq,), the matched cell of the key's map for each cell of the query's, row-major.
+        index: (Hq*Wq,), the matched cell of the key's map for each cell of the query's, row-major; or bool
+            (Hq*Wq, Hk*Wk), any number of matches.
         grid_q: height and width of the query's map in cells.
         grid_k: likewise of the key's.
         cells: the query cells to draw; all by default.
@@ -34,9 +37,12 @@ def draw_matches(
     """
     cells = range(grid_q[0] * grid_q[1]) if cells is None else cells
     index = np.asarray(index)
-    starts = np.array([_fraction(cell, grid_q) for cell in cells]).reshape(-1, 2)
-    ends = np.array([_fraction(index[cell], grid_k) for cell in cells]).reshape(-1, 2)
-    return _connect(view_q, view_k, starts, ends, grid_q, grid_k, height)
+    lines = []
+    for cell in cells:
+        found = np.flatnonzero(index[cell]) if index.dtype == bool else [index[cell]]
+        start = _fraction(cell, grid_q)
+        lines.append((start, [_fraction(match, grid_k) for match in found]))
+    return _connect(view_q, view_k, lines, grid_q, grid_k, height)
 
 
 def draw_true_locations(
@@ -62,9 +68,9 @@ def draw_true_locations(
         height: of the picture.
     """
     cells = list(range(grid[0] * grid[1]) if cells is None else cells)
-    starts = np.array([_fraction(cell, grid) for cell in cells]).reshape(-1, 2)
     ends = true_locations(boxes, flipped, grid)[cells].numpy()
-    return _connect(view_q, view_k, starts, ends, grid, grid, height)
+    lines = [(_fraction(c, grid), [end]) for c, end in zip(cells, ends, strict=True)]
+    return _connect(view_q, view_k, lines, grid, grid, height)
 
 
 def true_locations(boxes: Tensor, flipped: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -94,21 +100,22 @@ def match_distance(
     Only query cells whose centre the key view shows are counted: the others have no right match.
 
     Args:
-        index: (Hq*Wq,), the matched key cells.
+        index: (Hq*Wq,), the matched key cells; or bool (Hq*Wq, Hk*Wk), any number of matches.
         boxes: (2, 4), the crops of query and key in the original image.
         flipped: (2,) bool.
         grid_q: height and width of the query's map in cells.
         grid_k: likewise of the key's.
 
     Returns:
-        Mean distance in pixels of the original to the matched cell, the same to a cell drawn
+        Mean distance in pixels of the original to the matched cells, the same to a cell drawn
         evenly from the key view (chance), and the number of cells counted; nan where there is none.
     """
     inside = ((true_locations(boxes, flipped, grid_q) - 0.5).abs() <= 0.5).all(-1)
     query = cell_centers(boxes[:1], flipped[:1], grid_q)[0]  # (Hq*Wq, 2)
     key = cell_centers(boxes[1:], flipped[1:], grid_k)[0]  # (Hk*Wk, 2)
     distance = torch.cdist(query[inside].double(), key.double())
-    matched = distance.gather(1, index[inside][:, None])
+    index = torch.as_tensor(index)[inside]
+    matched = distance[index] if index.dtype == torch.bool else distance.gather(1, index[:, None])
     return matched.mean().item(), distance.mean().item(), int(inside.sum())
 
 
@@ -118,24 +125,29 @@ def _fraction(cell: int, grid: tuple[int, int]) -> tuple[float, float]:
     return (column + 0.5) / grid[1], (row + 0.5) / grid[0]
 
 
-def _connect(view_q, view_k, starts, ends, grid_q, grid_k, height) -> np.ndarray:
+def _connect(view_q, view_k, lines, grid_q, grid_k, height) -> np.ndarray:
+    """Draw ``lines``, (start, ends) in shares of the views; ends outside of the second view are left out."""
     left, right = resized(view_q, height).copy(), resized(view_k, height).copy()
     for view, grid in ((left, grid_q), (right, grid_k)):
         _grid_lines(view, grid)
     sheet = side_by_side([left, right], gap=40)
-    shift = np.array([left.shape[1] + 40, 0])
-    first = starts * [left.shape[1], height]
-    second = ends * [right.shape[1], height] + shift
-    visible = (np.abs(ends - 0.5) <= 0.5).all(-1)
-    for a, b, seen, color in zip(first, second, visible, colors(len(first)), strict=True):
-        a, b = (tuple(int(v) for v in point.round()) for point in (a, b))
-        if seen:
-            cv2.line(sheet, a, b, as_color(color), 1, cv2.LINE_AA)
-            cv2.circle(sheet, b, 5, as_color(color), -1, cv2.LINE_AA)
-            cv2.circle(sheet, b, 6, WHITE, 1, cv2.LINE_AA)
-        cv2.circle(sheet, a, 5, as_color(color), -1 if seen else 2, cv2.LINE_AA)
-        cv2.circle(sheet, a, 6, WHITE, 1, cv2.LINE_AA)
+    for (start, ends), color in zip(lines, colors(len(lines)), strict=True):
+        first = _pixel(start, left, 0)
+        seen = [_pixel(end, right, left.shape[1] + 40) for end in ends if min(end) >= 0 and max(end) <= 1]
+        for second in seen:
+            cv2.line(sheet, first, second, as_color(color), 1, cv2.LINE_AA)
+            _dot(sheet, second, color)
+        _dot(sheet, first, color, filled=bool(seen))
     return sheet
+
+
+def _pixel(point, view: np.ndarray, shift: int) -> tuple[int, int]:
+    return round(point[0] * view.shape[1]) + shift, round(point[1] * view.shape[0])
+
+
+def _dot(sheet: np.ndarray, point: tuple[int, int], color, filled: bool = True) -> None:
+    cv2.circle(sheet, point, 5, as_color(color), -1 if filled else 2, cv2.LINE_AA)
+    cv2.circle(sheet, point, 6, WHITE, 1, cv2.LINE_AA)
 
 
 def _grid_lines(view: np.ndarray, grid: tuple[int, int]) -> None:

@@ -93,6 +93,16 @@ def supcon():
     return np.concatenate([rise, half_cosine(0.5, 0.5 * 0.1**3, 990 * STEPS)])
 
 
+def pixpro():
+    rise = 0.04 + 3.96 * np.arange(5 * STEPS) / (5 * STEPS)
+    return np.concatenate([rise, half_cosine(4.0, 1e-6, 95 * STEPS)])
+
+
+def slotcon():
+    rise = 0.02 + 1.98 * np.arange(5 * STEPS) / (5 * STEPS)
+    return np.concatenate([rise, half_cosine(2.0, 1e-6, 195 * STEPS)])
+
+
 BARLOW = per_step(1.6, 0.0016, 1000, 10)
 #: Rates of each group, from the recipes' own numbers.
 EXPECTED = {
@@ -105,6 +115,8 @@ EXPECTED = {
     'adamw_coslr_100e_dino.py': [reaching(0, 0.0005 * 512 / 256, 1e-6, 100, 10)] * 2,
     'lars_coslr_1000e_barlowtwins.py': [BARLOW, BARLOW * 0.0048 / 0.2],
     'lars_coslr_1000e_vicreg.py': [BARLOW],
+    'lars_coslr_100e_pixpro.py': [pixpro()],
+    'lars_coslr_200e_slotcon.py': [slotcon()],
     'lars_coslr_100e_directclr.py': [per_step(4.8, 0.0048, 100, 10)],
     'sgd_coslr_200e.py': [per_epoch(0.03, 0, 200)],
     'sgd_steplr_200e.py': [np.repeat(0.03 * np.array([1, 0.1, 0.01]), [480, 160, 160])],
@@ -112,6 +124,8 @@ EXPECTED = {
     'sgd_coslr_1000e_supcon.py': [supcon()],
 }
 DECAY = {
+    'lars_coslr_100e_pixpro.py': 1e-5,
+    'lars_coslr_200e_slotcon.py': 1e-5,
     'lars_coslr_100e_simclr.py': 1e-4,
     'adamw_coslr_300e_mocov3-vit.py': 0.1,
     'sgd_coslr_100e_simsiam.py': 1e-4,
@@ -171,6 +185,7 @@ def test_groups_and_one_step(name):
         ('barlowtwins', 'popular', '1d'),
         ('vicreg', 'popular', '1d'),
         ('directclr', 'popular', '1d'),
+        ('pixpro', 'popular', '1d'),
     ],
 )
 def test_which_lars(method, variant, exclude):

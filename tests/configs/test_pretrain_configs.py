@@ -22,7 +22,8 @@ PATHS = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
 PATHS = [p for p in PATHS if p.parent.name not in ('detection', 'segmentation') and pretraining(p)]
 METHODS = {
     'barlow_twins', 'byol', 'clop', 'densecl', 'dino', 'directclr', 'mocov1', 'mocov2', 'mocov3', 'npid',
-    'pirl', 'quickstart', 'simclr', 'simsiam', 'sincere', 'supcon', 'swav', 'vicreg',
+    'pirl', 'pixcontrast', 'pixpro', 'quickstart', 'scrl', 'setsim', 'simclr', 'simsiam', 'sincere',
+    'slotcon', 'supcon', 'swav', 'vicreg', 'vicregl',
 }  # fmt: skip
 
 

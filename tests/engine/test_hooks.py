@@ -36,7 +36,7 @@ def test_a_new_run_from_a_checkpoint_starts_its_schedules_anew(tiny_config, tmp_
     first.train()
     assert first.model.steps == 10
     last = str(tmp_path / 'run' / 'iter_10.pth')
-    cfg = tiny_config(**{'load_from': last})
+    cfg = tiny_config(load_from=last)
     cfg.model.momentum = dict(start=0.9, end=1.0)
     cfg.experiment_name = 'anew'
     second = launch.build_runner(cfg)

@@ -114,6 +114,21 @@ def test_an_export_can_be_exported_again(pretrained, tmp_path):
         export_backbone(first, 'mmdet', 'online')
 
 
+def test_the_branch_that_the_method_evaluates_is_taken(pretrained, tmp_path):
+    content = torch.load(pretrained[0], weights_only=True)
+    target = export_backbone(content, 'mmdet', 'target')['state_dict']
+    said = content | {'meta': content['meta'] | {'cfg': "model = dict(export_branch='target')"}}
+    export = export_backbone(said)
+    assert export['meta']['branch'] == 'target'
+    assert all(torch.equal(export['state_dict'][k], v) for k, v in target.items())
+    assert export_backbone(said, branch='online')['meta']['branch'] == 'online'
+    assert load_backbone(DetResNet(18), said).branch == 'target'
+    assert load_backbone(DetResNet(18), said, 'online').branch == 'online'
+    again = export_backbone(save_export(export, tmp_path / 'a.pth'))  # an export says it itself
+    assert again['meta']['branch'] == 'target'
+    assert export_backbone(content)['meta']['branch'] == 'online'
+
+
 def test_detectron2_file_is_what_its_converters_write(pretrained50, tmp_path):
     save_export(export_backbone(pretrained50[0], 'detectron2'), tmp_path / 'a.pkl')
     content = pickle.loads((tmp_path / 'a.pkl').read_bytes())

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -15,29 +16,47 @@ from densecl.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
 CONFIG = 'configs/quickstart/densecl_resnet18_sample.py'
+PYRAMID = 'configs/pixpro/pixpro_resnet18_fpn_1xb64-coslr-6e_photos.py'
 
 
-def test_views_and_matches(tmp_path):
+@pytest.fixture
+def photos(tmp_path):
     photos = sorted((ROOT / 'densecl/sample/detection/val').glob('*.jpg'))[:3]
     (tmp_path / 'photos').mkdir()
     for photo in photos:
         shutil.copy(photo, tmp_path / 'photos')
+    return photos
+
+
+def browse(config, tmp_path, *arguments):
+    command = [
+        sys.executable, 'tools/browse_views.py', config, '--num', '2', '--out', tmp_path / 'out', *arguments,
+        '--cfg-options', f'train_dataloader.dataset.data_root={tmp_path / "photos"}',
+    ]  # fmt: skip
+    env = os.environ | {'PYTHONPATH': str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+def test_views_and_matches(tmp_path, photos):
     cfg = Config.fromfile(ROOT / CONFIG)
     with DefaultScope.overwrite_default_scope('densecl'):
         model = MODELS.build(cfg.model)
     torch.save({'state_dict': model.state_dict()}, tmp_path / 'a.pth')
-    command = [
-        sys.executable, 'tools/browse_views.py', CONFIG, '--num', '2',
-        '--out', tmp_path / 'out', '--matches', tmp_path / 'a.pth',
-        '--cfg-options', f'train_dataloader.dataset.data_root={tmp_path / "photos"}',
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT)},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = browse(CONFIG, tmp_path, '--matches', tmp_path / 'a.pth')
+    assert done.returncode == 0, done.stderr
     assert '100 of 100 backbone tensors' in done.stdout
     assert 'cells of 2 pairs lie in both views' in done.stdout
     stems = [f'000000_{photos[0].stem}', f'000002_{photos[2].stem}']
     names = {f'{s}{end}.png' for s in stems for end in ('', '_matches')}
     assert {p.name for p in (tmp_path / 'out').iterdir()} == names
+    assert all(cv2.imread(str(p)).std() > 10 for p in (tmp_path / 'out').iterdir())
+
+
+def test_matches_by_location_need_no_checkpoint(tmp_path, photos):
+    """Of a level of a pyramid; matched cells lie far closer together than chance."""
+    done = browse(PYRAMID, tmp_path, '--head', 'p4', '--matches')
+    assert done.returncode == 0, done.stderr
+    assert 'cells of 2 pairs lie in both views' in done.stdout
+    ratio = float(done.stdout.rsplit('(', 1)[1].split(')')[0])
+    assert ratio < 0.5
     assert all(cv2.imread(str(p)).std() > 10 for p in (tmp_path / 'out').iterdir())

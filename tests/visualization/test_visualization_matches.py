@@ -47,6 +47,17 @@ def test_distance_against_a_plain_loop():
     assert result == pytest.approx((np.mean(found), np.mean(chance), len(found)), rel=1e-6)
 
 
+def test_distance_of_any_number_of_matches():
+    """All pairs of cells inside: the mean is chance itself; single matches: the mean of both cells."""
+    boxes = torch.tensor([[0.0, 0, 60, 90], [30, 10, 90, 70]])
+    flipped, grids = torch.tensor([True, False]), ((3, 2), (2, 3))
+    matched, chance, count = match_distance(torch.ones(6, 6) > 0, boxes, flipped, *grids)
+    assert matched == chance and count > 0
+    index = torch.tensor([5, 0, 1, 2, 3, 4])
+    mask = torch.nn.functional.one_hot(index, 6).bool()
+    assert match_distance(mask, boxes, flipped, *grids) == match_distance(index, boxes, flipped, *grids)
+
+
 def test_disjoint_crops_have_no_distance():
     boxes = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]])
     matched, chance, count = match_distance(torch.zeros(4).long(), boxes, FLIPS[0], (2, 2), (2, 2))
@@ -62,6 +73,18 @@ def test_lines_join_the_cells():
     assert (sheet[20, 20] == first).all() and (sheet[60, 120 + 60] == first).all()
     assert (sheet[60, 20] == second).all() and (sheet[20, 120 + 60] == second).all()
     assert (sheet[20, 120 + 20] == 20).all()
+
+
+def test_lines_join_all_matches_of_a_cell():
+    view = np.zeros((80, 80, 3), np.uint8)
+    mask = torch.zeros(4, 4, dtype=torch.bool)
+    mask[0, 1] = mask[0, 2] = True
+    sheet = draw_matches(view, view, mask, (2, 2), (2, 2), [0, 3], height=80)
+    color = colors(2)[0]
+    for y, x in ((20, 20), (20, 120 + 60), (60, 120 + 20)):
+        assert (sheet[y, x] == color).all()
+    assert (sheet[60, 120 + 60] == 0).all()
+    assert (sheet[60, 60] == 0).all() and not (sheet[60, 65] == 0).all()  # a ring: no match
 
 
 def test_true_locations_are_drawn_where_they_are():

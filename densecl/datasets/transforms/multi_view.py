@@ -3,15 +3,18 @@
 from densecl.registry import TRANSFORMS
 from densecl.structures import PretrainDataSample
 
-from .recipe import ViewRecipe, build_from
+from .recipe import DrawnView, ViewRecipe, build_from
 from .sample import checked_image, make_sample
+
+_TRIES = 10
 
 
 @TRANSFORMS.register_module()
 class MultiView:
     """Make the views of an image: random resized crop, flip and photometric augmentation.
 
-    All random numbers come from ``results['rng']``, in an order that depends on the recipes alone.
+    All random numbers come from ``results['rng']``, in an order that depends on the recipes alone (with
+    ``min_overlap`` also on the crops drawn).
 
     Args:
         views: recipes, see :class:`ViewRecipe`; one for all views, one each for asymmetric pairs,
@@ -19,15 +22,25 @@ class MultiView:
             of recipe, ``dict(type='JigsawPatches')`` for example.
         photometric_on: ``device`` leaves the drawn parameters in the sample for the data
             preprocessor; ``worker`` applies the same parameters here.
+        min_overlap: the second view is drawn anew, at most nine times, until at least this share of its
+            crop lies in the first one's; 0.01 in SlotCon's code. The last draw is kept whatever it is.
     """
 
-    def __init__(self, views: list[dict], photometric_on: str = 'device') -> None:
+    def __init__(
+        self, views: list[dict], photometric_on: str = 'device', min_overlap: float = 0.0
+    ) -> None:
         if photometric_on not in ('device', 'worker'):
             raise ValueError(f"photometric_on must be 'device' or 'worker', got {photometric_on!r}")
         if not views:
             raise ValueError('views must name at least one recipe, got none')
         self.recipes = [_recipe(view, f'views[{i}]') for i, view in enumerate(views)]
         self.photometric_on = photometric_on
+        self.min_overlap = min_overlap
+        if not 0 <= min_overlap <= 1:
+            raise ValueError(f'min_overlap is a share of the crop, in [0, 1], got {min_overlap!r}')
+        plain = all(isinstance(recipe, ViewRecipe) for recipe in self.recipes[:2])
+        if min_overlap and not (plain and sum(recipe.count for recipe in self.recipes[:2]) > 1):
+            raise ValueError('min_overlap needs two views whose recipes have no type')
 
     def __call__(self, results: dict) -> PretrainDataSample:
         """Turn a decoded image into a sample.
@@ -42,10 +55,30 @@ class MultiView:
         """
         image, rng = checked_image(results, 'MultiView'), results['rng']
         drawn = [view for recipe in self.recipes for view in recipe.draw(image, rng)]
+        if self.min_overlap:
+            drawn[1] = self._overlapping(drawn, image, rng)
         return make_sample(results, drawn, self.photometric_on)
 
+    def _overlapping(self, drawn: list[DrawnView], image, rng) -> DrawnView:
+        """The second view, or another draw of its recipe that shares enough with the first."""
+        recipe = self.recipes[0] if self.recipes[0].count > 1 else self.recipes[1]
+        view = drawn[1]
+        for _ in range(_TRIES - 1):
+            if _share_inside(view.box, drawn[0].box) >= self.min_overlap:
+                break
+            view = recipe.draw(image, rng)[0]
+        return view
+
     def __repr__(self) -> str:
-        return f'MultiView(recipes={self.recipes}, photometric_on={self.photometric_on!r})'
+        overlap = f', min_overlap={self.min_overlap}' if self.min_overlap else ''
+        return f'MultiView(recipes={self.recipes}, photometric_on={self.photometric_on!r}{overlap})'
+
+
+def _share_inside(box: tuple, other: tuple) -> float:
+    """The share of a box's area that lies inside another."""
+    width = min(box[2], other[2]) - max(box[0], other[0])
+    height = min(box[3], other[3]) - max(box[1], other[1])
+    return max(width, 0) * max(height, 0) / ((box[2] - box[0]) * (box[3] - box[1]))
 
 
 def _recipe(view: dict, name: str):

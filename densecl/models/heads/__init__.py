@@ -1,10 +1,31 @@
 """Units of comparison: one file a unit. A head takes encoded views and returns a loss."""
 
+from densecl.models.necks import PixelPropagation
+
 from .base import PretrainHead
 from .dense import DenseHead
 from .image import ImageHead
+from .local import LocalHead
 from .patches import PatchesHead
+from .pixel import PixelHead, PooledHead
+from .pixel_contrast import PixelContrastHead
 from .probe import LinearProbe
 from .prototypes import PrototypeHead
+from .regions import RegionHead
+from .slots import SlotHead
 
-__all__ = ['DenseHead', 'ImageHead', 'LinearProbe', 'PatchesHead', 'PretrainHead', 'PrototypeHead']
+__all__ = [
+    'DenseHead',
+    'ImageHead',
+    'LinearProbe',
+    'LocalHead',
+    'PatchesHead',
+    'PixelContrastHead',
+    'PixelHead',
+    'PixelPropagation',
+    'PooledHead',
+    'PretrainHead',
+    'PrototypeHead',
+    'RegionHead',
+    'SlotHead',
+]

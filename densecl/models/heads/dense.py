@@ -44,8 +44,10 @@ class DenseHead(PretrainHead):
         if self.grid is not None:
             levels = {v: F.adaptive_avg_pool2d(x, self.grid) for v, x in levels.items()}
         projections = project(projector, levels, branch.joint)
+        frame = views.source_sizes.flip(1)
         return {
-            v: ViewMaps(levels[v], projections[v], views.boxes[v], views.flipped[v]) for v in wanted
+            v: ViewMaps(levels[v], projections[v], views.boxes[v], views.flipped[v], frame)
+            for v in wanted
         }
 
     def pair_loss(self, query, key, views):

@@ -4,10 +4,12 @@ from . import functional
 from .anchors import PrototypeAlignment
 from .clusters import Clusters
 from .combined import Sum
+from .consistency import MultiPositive, PixelConsistency
 from .distillation import SelfDistillation
 from .false_negatives import FalseNegatives, SimilarImages
 from .info_nce import InfoNCE
 from .labelled import LabelCrossEntropy
+from .local import PositionVICReg, RegionConsistency
 from .mixing import Mixing
 from .nce import NCE
 from .negatives import Debiased, Hard, Negatives
@@ -16,6 +18,8 @@ from .positives import Decoupled, Positives, Reweighted, SameLabel
 from .redundancy import BarlowTwins, VICReg
 from .regression import NegativeCosine
 from .samples import Samples
+from .sets import SetInfoNCE
+from .slots import SlotContrast, Slots
 from .swapped import SwappedPrediction
 from .temperatures import (
     AlignmentAdaptiveTemperature,
@@ -41,17 +45,24 @@ __all__ = [
     'LearnedTemperature',
     'Mixing',
     'MovingAverage',
+    'MultiPositive',
     'NCE',
     'NegativeCosine',
     'Negatives',
     'PerSampleTemperature',
+    'PixelConsistency',
+    'PositionVICReg',
     'Positives',
     'PrototypeAlignment',
+    'RegionConsistency',
     'Reweighted',
     'SameLabel',
     'Samples',
     'SelfDistillation',
+    'SetInfoNCE',
     'SimilarImages',
+    'SlotContrast',
+    'Slots',
     'Sum',
     'SwappedPrediction',
     'Temperature',

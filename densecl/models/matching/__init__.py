@@ -1,6 +1,26 @@
 """Which unit of the other view is the positive: one file a rule."""
 
+from .attention import SetSimilarity, match_by_attention
+from .both_ways import NearestFeature, NearestLocation, nearest_pairs
+from .location import ByLocation, match_by_location
 from .maps import ViewMaps
+from .overlap import overlap_boxes, sample_overlap
+from .regions import draw_regions, regions_in_view
 from .similarity import MostSimilar, match_by_similarity
 
-__all__ = ['MostSimilar', 'ViewMaps', 'match_by_similarity']
+__all__ = [
+    'ByLocation',
+    'MostSimilar',
+    'NearestFeature',
+    'NearestLocation',
+    'SetSimilarity',
+    'ViewMaps',
+    'draw_regions',
+    'match_by_attention',
+    'match_by_location',
+    'match_by_similarity',
+    'nearest_pairs',
+    'overlap_boxes',
+    'regions_in_view',
+    'sample_overlap',
+]

@@ -2,5 +2,6 @@
 
 from .bank import MemoryBank
 from .queue import Queue
+from .regions import RegionMemory
 
-__all__ = ['MemoryBank', 'Queue']
+__all__ = ['MemoryBank', 'Queue', 'RegionMemory']

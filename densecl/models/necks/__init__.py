@@ -2,7 +2,18 @@
 
 from .mlp import MLP, ConvMLP
 from .patches import PatchProjector
+from .propagation import PixelPropagation
 from .prototypes import PrototypeProjector
 from .simple_pyramid import LayerNorm2d, SimpleFeaturePyramid
+from .slots import SlotProjector
 
-__all__ = ['MLP', 'ConvMLP', 'LayerNorm2d', 'PatchProjector', 'PrototypeProjector', 'SimpleFeaturePyramid']
+__all__ = [
+    'ConvMLP',
+    'LayerNorm2d',
+    'MLP',
+    'PatchProjector',
+    'PixelPropagation',
+    'PrototypeProjector',
+    'SimpleFeaturePyramid',
+    'SlotProjector',
+]

@@ -54,6 +54,8 @@ class MomentumPretrainer(Pretrainer):
             Projectors see the keys back in order; those of MoCo and DenseCL have no batch norm.
         bn_groups: batch statistics over each of so many equal parts of a process's batch: on one device,
             what as many devices would compute. Backbone and neck only.
+        export_branch: ``'online'`` or ``'target'``, the encoder that the method evaluates (SlotCon: the
+            target). Nothing here reads it: exporting and ``--pretrained`` find it in the checkpoint's config.
         **kwargs: see :class:`Pretrainer`.
     """
 
@@ -63,11 +65,14 @@ class MomentumPretrainer(Pretrainer):
         momentum: float | dict = 0.999,
         shuffle_bn: bool = False,
         bn_groups: int = 1,
+        export_branch: str = 'online',
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._momentum = Schedule.of(momentum, 'momentum')
         _check_momentum(self._momentum)
+        if export_branch not in ('online', 'target'):
+            raise ValueError(f"export_branch must be 'online' or 'target', got {export_branch!r}")
         self.shuffle_bn = shuffle_bn
         self.bn_groups = bn_groups
         if bn_groups > 1:

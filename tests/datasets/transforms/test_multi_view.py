@@ -225,3 +225,36 @@ def test_bad_images_are_named(image):
 def test_bad_switch():
     with pytest.raises(ValueError, match="'device' or 'worker'"):
         MultiView(views=[{}], photometric_on='gpu')
+
+
+def covered(boxes: torch.Tensor) -> float:
+    """The share of the second box that lies inside the first."""
+    near, far = boxes[:, :2].amax(0), boxes[:, 2:].amin(0)
+    return float((far - near).clamp(min=0).prod() / (boxes[1, 2:] - boxes[1, :2]).prod())
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_second_views_are_drawn_again_until_they_overlap(count):
+    recipe = {'size': 8, 'scale': (0.05, 0.3), 'photometric': PHOTOMETRIC}
+    views = [dict(recipe, count=2)] if count == 2 else [recipe, dict(recipe, size=9)]
+    image, seeds = texture(40, 50), range(200)
+    free, bound = (MultiView(views=views, min_overlap=share) for share in (0.0, 0.05))
+    plain = [make(free, image, seed) for seed in seeds]
+    drawn = [make(bound, image, seed) for seed in seeds]
+    shares = [[covered(sample.boxes) for sample in samples] for samples in (plain, drawn)]
+    assert sum(s < 0.05 for s in shares[0]) > 30
+    assert sum(s < 0.05 for s in shares[1]) <= 4  # of 200, ten tries each
+    for one, other, share in zip(plain, drawn, shares[0], strict=True):
+        assert torch.equal(one.boxes[0], other.boxes[0])
+        assert torch.equal(one.images[0], other.images[0])
+        same = torch.equal(one.boxes, other.boxes) and torch.equal(one.images[1], other.images[1])
+        assert same == (share >= 0.05)
+
+
+def test_min_overlap_needs_two_plain_views():
+    with pytest.raises(ValueError, match='min_overlap is a share of the crop'):
+        MultiView(views=[{'count': 2}], min_overlap=2)
+    with pytest.raises(ValueError, match='min_overlap needs two views'):
+        MultiView(views=[{}], min_overlap=0.1)
+    with pytest.raises(ValueError, match='min_overlap needs two views'):
+        MultiView(views=[{}, {'type': 'JigsawPatches'}], min_overlap=0.1)

@@ -17,7 +17,10 @@ from .contrastive import (
     nt_xent,
     tiled_info_nce,
 )
+from .dense import multi_positive_info_nce, multi_positive_terms, pixel_consistency
+from .local import position_covariance, position_vicreg, region_distances, set_info_nce
 from .metric import negative_cosine, triplet_margin
+from .pixel_contrast import pixel_contrast
 from .precision import full_precision, no_autocast, unit
 from .prototypes import orthonormal_prototypes, prototype_alignment
 from .redundancy import (
@@ -33,9 +36,17 @@ from .reweighted import (
     decoupled,
     hard_nt_xent,
 )
+from .slots import (
+    active_slots,
+    grouping_consistency,
+    grouping_targets,
+    slot_attention,
+    slot_contrast,
+)
 from .supervised import sincere, sup_con
 
 __all__ = [
+    'active_slots',
     'barlow_twins',
     'batch_pairs',
     'contrastive_terms',
@@ -47,18 +58,30 @@ __all__ = [
     'decoupled',
     'direct_clr',
     'full_precision',
+    'grouping_consistency',
+    'grouping_targets',
     'hard_nt_xent',
     'info_nce',
     'info_nce_terms',
     'moco_v3',
+    'multi_positive_info_nce',
+    'multi_positive_terms',
     'negative_cosine',
     'no_autocast',
     'nt_xent',
     'orthonormal_prototypes',
+    'pixel_consistency',
+    'pixel_contrast',
+    'position_covariance',
+    'position_vicreg',
     'prototype_alignment',
+    'region_distances',
     'self_distillation',
+    'set_info_nce',
     'sincere',
     'sinkhorn',
+    'slot_attention',
+    'slot_contrast',
     'soft_cross_entropy',
     'sup_con',
     'swapped_prediction',

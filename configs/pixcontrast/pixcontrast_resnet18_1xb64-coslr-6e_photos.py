@@ -1,0 +1,14 @@
+"""PixContrast on some thousand photos of your own, on a small machine: ResNet-18 at 96 px, 6 x 6 cells."""
+
+_base_ = ['../pixpro/pixpro_resnet18_1xb64-coslr-6e_photos.py']
+
+model = dict(
+    heads=dict(
+        pixel=dict(
+            projector=dict(last_norm=False, bias=True),
+            predictor=None,
+            objective=dict(_delete_=True, type='MultiPositive', temperature=0.3),
+            loss_weight=1.0,
+        )
+    )
+)

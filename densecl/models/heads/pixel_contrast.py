@@ -1,0 +1,175 @@
+"""Supervised pixel contrast, as an auxiliary head of a segmentor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from densecl.distributed import all_gather, all_reduce, world_size
+from densecl.models.losses.functional import full_precision, pixel_contrast, unit
+from densecl.models.memory.regions import RegionMemory, region_means
+from densecl.registry import MODELS
+
+from .pixel_anchors import gather_rows, sample_anchors
+
+
+@MODELS.register_module()
+class PixelContrastHead(nn.Module):
+    """Adds a class-wise contrast of pixels to any stock segmentor (Wang et al., ICCV 2021).
+
+    ``auxiliary_head=dict(type='densecl.PixelContrastHead', in_channels=2048, in_index=3, num_classes=19)``,
+    alone or in a list with others. Used in training only; prediction does not change.
+
+    Anchors are half hard, half easy: pixels that are predicted wrongly and rightly. An auxiliary head never
+    sees the segmentor's prediction, so it has a 1x1 classifier of its own, which learns without a gradient
+    to the backbone. Positives are pixels of the same class anywhere in the batch, of all processes.
+
+    Args:
+        in_channels: width of the feature map that the head reads.
+        num_classes: number of classes.
+        channels: width of the embedding.
+        in_index: which of the maps.
+        projector: module config, (B, in_channels, H, W) -> (B, channels, H, W); by default a 1x1
+            convolution with BN and ReLU and a second one. A linear one is
+            ``dict(type='densecl.ConvMLP', channels=(in_channels, channels))``.
+        ignore_index: label of pixels without a class.
+        max_views: most anchors of one class in one image.
+        max_anchors: most anchors of a process, on average over the processes.
+        min_pixels: a class with fewer pixels (of the feature map) in an image has no anchors there;
+            by default ``max_views + 1``.
+        temperature: of :func:`densecl.models.losses.functional.pixel_contrast`.
+        base_temperature: the same.
+        loss_weight: factor of the contrast.
+        warmup_iters: the contrast counts 0 for so many training iterations (forward passes).
+        memory: ``dict(length=...)`` of a :class:`~densecl.models.memory.RegionMemory`, whose vectors are
+            further positives and negatives; it is filled after the warm-up.
+        supervise: let the gradient of the classifier through, as a stock auxiliary head does.
+        classifier_weight: factor of the classifier's cross-entropy.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        channels: int = 256,
+        in_index: int = -1,
+        projector: dict | None = None,
+        ignore_index: int = 255,
+        max_views: int = 100,
+        max_anchors: int = 1024,
+        min_pixels: int | None = None,
+        temperature: float = 0.1,
+        base_temperature: float = 0.07,
+        loss_weight: float = 0.1,
+        warmup_iters: int = 5000,
+        memory: dict | None = None,
+        supervise: bool = False,
+        classifier_weight: float = 0.4,
+    ) -> None:
+        super().__init__()
+        widths = (in_channels, in_channels, channels)
+        self.projector = MODELS.build(
+            projector or dict(type='densecl.ConvMLP', channels=widths, norm=True)
+        )
+        self.classifier = nn.Conv2d(in_channels, num_classes, kernel_size=1)
+        self.memory = None if memory is None else RegionMemory(num_classes, dim=channels, **memory)
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.in_index = in_index
+        self.ignore_index = ignore_index
+        self.sampling = dict(
+            num_classes=num_classes,
+            max_views=max_views,
+            max_anchors=max_anchors,
+            min_pixels=max_views + 1 if min_pixels is None else min_pixels,
+        )
+        self.temperatures = (temperature, base_temperature)
+        self.loss_weight = loss_weight
+        self.warmup_iters = warmup_iters
+        self.supervise = supervise
+        self.classifier_weight = classifier_weight
+        # A buffer: a resumed run does not warm up a second time.
+        self.register_buffer('iterations', torch.zeros((), dtype=torch.int64))
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """(B, channels, H, W) unit embeddings of the map ``inputs[in_index]``."""
+        return unit(self.projector(self._features(inputs)), dim=1)
+
+    def loss(
+        self, inputs: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any = None
+    ) -> dict[str, Tensor]:
+        """What a segmentor asks of its auxiliary heads.
+
+        Args:
+            inputs: maps of the backbone or neck, each (B, C, H, W).
+            batch_data_samples: B samples with ``gt_sem_seg.data``, (1, height, width) labels.
+            train_cfg: not used.
+
+        Returns:
+            ``loss_contrast`` and ``loss_classifier``, weighted; and, without gradient, ``accuracy`` of the
+            classifier, number of ``anchors``, share of ``hard`` ones, and how far the ``memory`` is filled.
+        """
+        features = self._features(inputs)
+        labels = self._labels(batch_data_samples, features)
+        logits = self.classifier(features if self.supervise else features.detach()).flatten(2)
+        right = logits.argmax(1) == labels
+        classifier, accuracy = self._classification(logits, labels, right)
+        embeddings = self.projector(features).flatten(2).transpose(1, 2)  # (B, N, C)
+        if self.iterations < self.warmup_iters:
+            # Not left out: data-parallel training expects a gradient of every parameter.
+            contrast = (0 * full_precision(embeddings)).sum()
+            anchors = hard = torch.zeros_like(accuracy)
+        else:
+            contrast, anchors, hard = self._contrast(embeddings, labels, ~right)
+        if self.training:
+            self.iterations += 1
+        losses = dict(
+            loss_contrast=self.loss_weight * contrast,
+            loss_classifier=self.classifier_weight * classifier,
+            accuracy=accuracy,
+            anchors=anchors,
+            hard=hard,
+        )
+        return losses if self.memory is None else dict(losses, memory=self.memory.filled)
+
+    def _features(self, inputs: Sequence[Tensor]) -> Tensor:
+        features = inputs[self.in_index]
+        if features.shape[1] != self.in_channels:
+            raise ValueError(
+                f'PixelContrastHead: in_channels is {self.in_channels}, but map {self.in_index} of '
+                f'{[x.shape[1] for x in inputs]} channels has {features.shape[1]}; '
+                'change in_channels or in_index'
+            )
+        return features
+
+    def _labels(self, samples: Sequence[Any], features: Tensor) -> Tensor:
+        """(B, N) labels at the positions of the feature map, -1 where ignored."""
+        maps = torch.stack([sample.gt_sem_seg.data for sample in samples])
+        small = F.interpolate(maps.float(), features.shape[-2:], mode='nearest').long().flatten(1)
+        return torch.where(small == self.ignore_index, -1, small)
+
+    def _classification(
+        self, logits: Tensor, labels: Tensor, right: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy and accuracy over the labelled pixels of all processes."""
+        valid = all_reduce((labels >= 0).sum()).clamp(min=1)
+        total = F.cross_entropy(full_precision(logits), labels, ignore_index=-1, reduction='sum')
+        # Averaged over the processes, as data-parallel training does: the mean over all pixels.
+        return total * world_size() / valid, all_reduce(right.sum()) / valid
+
+    def _contrast(
+        self, embeddings: Tensor, labels: Tensor, wrong: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss of the whole batch, of all processes; number of anchors and share of hard ones."""
+        chosen = sample_anchors(labels, wrong, **self.sampling)
+        anchors = gather_rows(full_precision(embeddings.flatten(0, 1)[chosen]))
+        anchor_labels = gather_rows(labels.flatten()[chosen])
+        keys = (None, None) if self.memory is None else self.memory.read()
+        loss = pixel_contrast(anchors, anchor_labels, *self.temperatures, *keys)
+        if self.memory is not None and self.training:
+            means, classes = region_means(unit(embeddings.detach()), labels, self.num_classes)
+            self.memory.enqueue(all_gather(means), all_gather(classes))
+        hard = gather_rows(wrong.flatten()[chosen]).float()
+        return loss, hard.new_tensor(len(hard)), hard.sum() / max(len(hard), 1)

@@ -1,0 +1,89 @@
+"""Cells of feature maps against cells: any number of positives each, or none."""
+
+import torch
+from torch import Tensor
+
+from ..tiled import similarity_logsumexp
+from .contrastive import contrastive_terms
+from .precision import no_autocast, unit
+
+
+@no_autocast
+def pixel_consistency(online: Tensor, target: Tensor, positives: Tensor) -> Tensor:
+    """Minus the mean cosine of an image's positive pairs, mean over images (PixPro, Xie et al., 2021, eq. 5).
+
+    Images without a positive pair count 0, as in the official code, which divides by the number of pairs
+    plus 1e-6 where this divides by the number, and returns twice this value.
+
+    Args:
+        online: (B, C, N), normalised here.
+        target: (B, C, M), likewise.
+        positives: bool (B, N, M).
+
+    Returns:
+        Scalar in [-1, 1].
+    """
+    cosine = unit(online, 1).transpose(1, 2) @ unit(target, 1)  # (B, N, M)
+    total = torch.where(positives, cosine, 0.0).sum((1, 2))
+    return -(total / positives.sum((1, 2)).clamp(min=1)).mean()
+
+
+def multi_positive_info_nce(
+    query: Tensor,
+    keys: Tensor,
+    positives: Tensor,
+    temperature: float | Tensor,
+    negatives: Tensor | None = None,
+) -> Tensor:
+    """InfoNCE of queries that have any number of positives, ``-log(sum+ / (sum+ + sum-))``.
+
+    ``sum+`` is the sum of ``exp(cosine / t)`` over a query's positives, ``sum-`` over its negatives: the keys
+    that are not its positives (PixContrast, Xie et al., 2021, eq. 2, whose denominator is all keys), or
+    ``negatives`` in their place (SetSim, Wang et al., 2022: the other keys do not enter at all).
+
+    Args:
+        query: (N, C) or (B, N, C), normalised here.
+        keys: (M, C) or (B, M, C); the keys of a query's own image.
+        positives: bool (N, M) or (B, N, M).
+        temperature: t > 0.
+        negatives: (K, C), shared by all queries; normalised here.
+
+    Returns:
+        Scalar, the mean over the queries that have a positive (of all images alike); 0 if there is none.
+    """
+    terms = multi_positive_terms(query, keys, positives, temperature, negatives)
+    has = positives.any(-1)
+    return torch.where(has, terms, 0.0).sum() / has.sum().clamp(min=1)
+
+
+@no_autocast
+def multi_positive_terms(
+    query: Tensor,
+    keys: Tensor,
+    positives: Tensor,
+    temperature: float | Tensor,
+    negatives: Tensor | None = None,
+) -> Tensor:
+    """:func:`multi_positive_info_nce` of each query.
+
+    Returns:
+        (N,) or (B, N); 0 without gradient for a query that has no positive, or no negative.
+    """
+    query = unit(query) / temperature
+    logits = query @ unit(keys).transpose(-1, -2)
+    attraction = _masked_logsumexp(logits, positives)
+    if negatives is None:
+        repulsion = _masked_logsumexp(logits, ~positives)
+    else:
+        rows = query.flatten(0, -2)
+        repulsion = similarity_logsumexp(rows, unit(negatives).to(rows.dtype))[0].view_as(attraction)
+    terms = contrastive_terms(attraction, repulsion)
+    return torch.where(positives.any(-1), terms, 0.0)
+
+
+def _masked_logsumexp(logits: Tensor, mask: Tensor) -> Tensor:
+    """Over the last dimension, where ``mask``; a very low number where that is nowhere.
+
+    Not -inf: the gradient of a row without entries would be NaN, and 0 times NaN stays NaN.
+    """
+    return logits.masked_fill(~mask, torch.finfo(logits.dtype).min / 4).logsumexp(-1)

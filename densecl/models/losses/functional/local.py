@@ -1,0 +1,107 @@
+"""Matched cells (VICRegL), sets of cells (SetSim) and regions (SCRL)."""
+
+import torch
+from torch import Tensor
+
+from ..tiled import similarity_logsumexp
+from .precision import full_precision, no_autocast, unit
+from .redundancy import variance_hinge
+
+
+def off_diagonals(matrices: Tensor) -> Tensor:
+    """The (P, D - 1, D) off-diagonal entries of (P, D, D) matrices."""
+    size = matrices.shape[-1]
+    return matrices.flatten(1)[:, 1:].unflatten(1, (size - 1, size + 1))[..., :-1]
+
+
+@no_autocast
+def position_covariance(features: Tensor) -> Tensor:
+    """``sum_{i != j} Cov_ij^2 / D`` of each position over the batch, mean over positions (VICRegL).
+
+    Args:
+        features: (B, P, D), B >= 2.
+
+    Returns:
+        Scalar.
+    """
+    features = full_precision(features)
+    centred = features - features.mean(0)
+    covariance = torch.einsum('bpi,bpj->pij', centred, centred) / (len(features) - 1)
+    return off_diagonals(covariance).square().sum((1, 2)).mean() / features.shape[2]
+
+
+@no_autocast
+def position_vicreg(
+    first: Tensor, second: Tensor, invariance: float, variance: float, covariance: float
+) -> Tensor:
+    """VICReg of P matched pairs of cells an image (VICRegL, Bardes et al., 2022).
+
+    Variances and covariances are those of one position over the batch, never of cells of one image. Scaled as
+    the official code does it: squared distance a mean over everything, variance and covariance terms means of
+    both sides and of all positions. (VICReg's official code *sums* the covariance terms of both sides.)
+
+    Args:
+        first: (B, P, D), B >= 2.
+        second: (B, P, D), the matches.
+        invariance: weight of the squared distance; 25.
+        variance: weight of the variance hinge; 25.
+        covariance: weight of the covariance penalty; 1.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: for a batch of one, which has no variance.
+    """
+    if len(first) < 2:
+        raise ValueError(f'position_vicreg needs a batch of at least 2 for its variances, got {len(first)}')
+    distance = (full_precision(first) - full_precision(second)).square().mean()
+    hinge = (variance_hinge(first) + variance_hinge(second)) / 2
+    penalty = (position_covariance(first) + position_covariance(second)) / 2
+    return invariance * distance + variance * hinge + covariance * penalty
+
+
+@no_autocast
+def set_info_nce(
+    query: Tensor, keys: Tensor, positives: Tensor, negatives: Tensor, temperature: float | Tensor
+) -> Tensor:
+    """InfoNCE of cells with sets of positives (SetSim, Wang et al., 2022), on unit vectors.
+
+    Of a cell with positives P: ``mean_{p in P} -log( e^p / (sum_P e^p + sum_K e^k) )``, K the shared
+    negatives. Other cells of the image do not enter. Mean over an image's cells that have a positive, then
+    over images; one without counts 0, as in the official code.
+
+    Args:
+        query: (B, N, C), normalised here.
+        keys: (B, M, C), likewise.
+        positives: bool (B, N, M).
+        negatives: (K, C), likewise.
+        temperature: t > 0.
+
+    Returns:
+        Scalar.
+    """
+    query = unit(query) / temperature
+    logits = query @ unit(keys).transpose(1, 2)
+    lowest = torch.finfo(logits.dtype).min / 4  # -inf would make gradients of empty rows NaN
+    inside = logits.masked_fill(~positives, lowest).logsumexp(-1)
+    outside = similarity_logsumexp(query.flatten(0, 1), unit(negatives).to(query.dtype))[0]
+    denominator = torch.logaddexp(inside, outside.view_as(inside))
+    mean_logit = torch.where(positives, logits, 0.0).sum(-1) / positives.sum(-1).clamp(min=1)
+    has = positives.any(-1)
+    terms = torch.where(has, denominator - mean_logit, 0.0)
+    return (terms.sum(1) / has.sum(1).clamp(min=1)).mean()
+
+
+@no_autocast
+def region_distances(prediction: Tensor, key: Tensor) -> Tensor:
+    """Squared distance of unit vectors, ``2 - 2 cos``, of each pair (SCRL, Roh et al., 2021).
+
+    Args:
+        prediction: (N, C), normalised here.
+        key: (N, C), likewise.
+
+    Returns:
+        (N,), in [0, 4].
+    """
+    return 2 - 2 * (unit(prediction) * unit(key)).sum(-1)

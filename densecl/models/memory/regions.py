@@ -1,0 +1,87 @@
+"""A ring of region embeddings for every class."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def number_among_equals(values: Tensor) -> Tensor:
+    """How many equal values stand before each one: (N,) integers -> (N,) int64."""
+    order = values.argsort(stable=True)
+    ordered = values[order]
+    numbers = torch.empty_like(order)
+    places = torch.arange(len(values), device=values.device)
+    numbers[order] = places - torch.searchsorted(ordered, ordered)
+    return numbers
+
+
+@torch.no_grad()
+def region_means(pixels: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """The mean direction of each class in each image.
+
+    Args:
+        pixels: (B, N, C) unit vectors.
+        labels: (B, N) class of each pixel, -1 where it has none.
+        num_classes: K.
+
+    Returns:
+        (B K, C) unit vectors, image by image, and (B K,) their classes, -1 where an image has none of it.
+    """
+    images = torch.arange(len(labels), device=labels.device)[:, None]
+    valid = labels >= 0
+    region = (images * num_classes + labels)[valid]
+    count = len(labels) * num_classes
+    sums = pixels.new_zeros(count, pixels.shape[-1]).index_add_(0, region, pixels[valid])
+    present = torch.bincount(region, minlength=count) > 0
+    classes = torch.arange(count, device=labels.device) % num_classes
+    return F.normalize(sums, dim=1), torch.where(present, classes, -1)
+
+
+class RegionMemory(nn.Module):
+    """The newest region embeddings of each class (Wang et al., ICCV 2021, "region memory").
+
+    One ring a class, all of one length. Unlike in the official code a ring's pointer moves by the number of
+    vectors written, what exceeds the end goes on at the beginning, and class 0 is a class like others.
+    Empty slots are never read. Where several processes train, each must be given the regions of all: then
+    the memories stay equal. Content and positions are in the state dict.
+
+    Args:
+        num_classes: K.
+        length: vectors kept for a class.
+        dim: width C of a vector.
+    """
+
+    def __init__(self, num_classes: int, length: int, dim: int) -> None:
+        super().__init__()
+        if min(num_classes, length, dim) < 1:
+            raise ValueError(
+                'RegionMemory: num_classes, length and dim must be at least 1, '
+                f'got {num_classes}, {length} and {dim}'
+            )
+        self.register_buffer('keys', torch.zeros(num_classes, length, dim))
+        self.register_buffer('pointers', torch.zeros(num_classes, dtype=torch.int64))
+        self.register_buffer('enqueued', torch.zeros(num_classes, dtype=torch.int64))
+
+    @torch.no_grad()
+    def enqueue(self, vectors: Tensor, labels: Tensor) -> None:
+        """Overwrite the oldest of each class by (N, C) unit vectors of (N,) classes; -1 is left out."""
+        length = self.keys.shape[1]
+        vectors, labels = vectors[labels >= 0], labels[labels >= 0]
+        counts = torch.bincount(labels, minlength=len(self.keys))
+        numbers = number_among_equals(labels)
+        stays = numbers >= counts[labels] - length  # of more than a ring holds, the last
+        slots = (self.pointers[labels] + numbers) % length
+        self.keys[labels[stays], slots[stays]] = vectors[stays].to(self.keys.dtype)
+        self.pointers.add_(counts).remainder_(length)
+        self.enqueued.add_(counts)
+
+    def read(self) -> tuple[Tensor, Tensor]:
+        """(M, C) vectors and (M,) classes of all that is filled, as copies."""
+        slots = torch.arange(self.keys.shape[1], device=self.keys.device)
+        filled = slots < self.enqueued[:, None]  # a ring fills from its first slot on
+        return self.keys[filled], filled.nonzero()[:, 0]
+
+    @property
+    def filled(self) -> Tensor:
+        """Share of the slots that hold a vector, a scalar in [0, 1]."""
+        return self.enqueued.clamp(max=self.keys.shape[1]).sum() / self.keys[..., 0].numel()

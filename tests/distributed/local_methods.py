@@ -1,0 +1,143 @@
+"""Run by test_local_methods_of_two_processes.py under torch.distributed.run: VICRegL, SetSim, SCRL.
+
+Batch statistics are left out (no norm anywhere): only then can half batches equal the whole one.
+"""
+
+import sys
+from dataclasses import replace
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from densecl.distributed import rank, world_size
+from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
+from densecl.registry import MODELS
+from densecl.structures import Views
+
+BATCH, STEPS = 6, 3
+
+
+@MODELS.register_module()
+class Cellwise(nn.Module):
+    """A backbone without batch statistics: a cell for each 8 x 8 px."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 8, stride=8)
+
+    def forward(self, x):
+        return self.conv(x).tanh()
+
+
+def whole(step: int) -> Views:
+    """The global batch. In step 1 the crops of images 3 to 5, the second process's, do not overlap."""
+    generator = torch.Generator().manual_seed(step)
+    corner = torch.rand(2, BATCH, 2, generator=generator) * 20
+    if step == 1:
+        corner[1, 3:] += 200
+    return Views(
+        images=list(torch.randn(2, BATCH, 3, 32, 32, dtype=torch.float64, generator=generator)),
+        boxes=[torch.cat([c, c + 50 + 10 * v], 1) for v, c in enumerate(corner)],
+        flipped=list(torch.rand(2, BATCH, generator=generator) < 0.5),
+        source_sizes=torch.full((BATCH, 2), 300.0),
+        indices=torch.arange(BATCH),
+        paths=[''] * BATCH,
+        photometric=[None] * 2,
+    )
+
+
+def part(views: Views) -> Views:
+    """This process's images."""
+    size = BATCH // world_size()
+    own = slice(rank() * size, (rank() + 1) * size)
+    return replace(
+        views,
+        images=[x[own] for x in views.images],
+        boxes=[x[own] for x in views.boxes],
+        flipped=[x[own] for x in views.flipped],
+        source_sizes=views.source_sizes[own],
+        indices=views.indices[own],
+        paths=views.paths[own],
+    )
+
+
+def heads() -> dict[str, dict]:
+    """A head of each method."""
+    maps, vectors = (dict(type=f'densecl.{kind}', channels=(12, 9, 5)) for kind in ('ConvMLP', 'MLP'))
+    return dict(
+        vicregl=dict(
+            type='densecl.LocalHead',
+            projector=maps,
+            matching=[dict(type='densecl.NearestFeature'), dict(type='densecl.NearestLocation', top=7)],
+            objective=dict(type='densecl.PositionVICReg'),
+        ),
+        setsim=dict(
+            type='densecl.PixelHead',
+            projector=maps,
+            matching=dict(type='densecl.SetSimilarity', attention=0.5),
+            objective=dict(type='densecl.SetInfoNCE', queue=11, dim=5),
+        ),
+        scrl=dict(
+            type='densecl.RegionHead',
+            projector=vectors,
+            predictor=dict(type='densecl.MLP', channels=(5, 9, 5)),
+            objective=dict(type='densecl.RegionConsistency'),
+            regions=3,
+            min_size=8,
+            pairs=((0, 1), (1, 0)),
+        ),
+    )
+
+
+def build(method: str):
+    """The model; the boxes that it draws are the process's share of the whole batch's."""
+    torch.manual_seed(0)
+    parts = dict(backbone=dict(type='densecl.Cellwise'), heads=dict(it=heads()[method]))
+    model = SharedPretrainer(**parts) if method == 'vicregl' else MomentumPretrainer(**parts, momentum=0.9)
+    model.init_weights()
+    head = model.heads['it']
+    if method == 'scrl':
+        draw, size = head.draw, BATCH // world_size()
+        own = slice(rank() * size, (rank() + 1) * size)
+
+        def share(views):
+            torch.manual_seed(model.steps)
+            placed, counted = draw(whole(model.steps))
+            return {v: boxes[own] for v, boxes in placed.items()}, counted[own]
+
+        head.draw = share
+    return model.double().train()
+
+
+def train(method: str) -> dict:
+    """Losses of all steps (mean over ranks), last gradients, and the state at the end."""
+    model = build(method)
+    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    losses, shares = [], []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        found = wrapped(part(whole(step)), mode='loss')
+        found['loss_it'].backward()
+        total = found['loss_it'].detach().clone()
+        dist.all_reduce(total)
+        losses.append(total / world_size())
+        shares.append(found.get('it_overlapping', torch.ones(())))
+        optimizer.step()
+        model.after_optimizer_step()
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return dict(
+        losses=torch.stack(losses), gradients=gradients, state=model.state_dict(), shares=torch.stack(shares)
+    )
+
+
+def main(out: str) -> None:
+    dist.init_process_group('gloo')
+    torch.save({method: train(method) for method in heads()}, f'{out}.{rank()}')
+    dist.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])

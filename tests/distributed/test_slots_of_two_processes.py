@@ -1,0 +1,53 @@
+"""SlotCon: two or three gloo processes equal one with the whole batch; both terms, centre and slots."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name('slots.py')
+
+
+def run(processes: int, out: Path) -> list[dict]:
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+    command += [f'--nproc_per_node={processes}', str(SCRIPT), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(f'{out}.{r}', weights_only=True) for r in range(processes)]
+
+
+@pytest.fixture(scope='module')
+def one(tmp_path_factory):
+    (alone,) = run(1, tmp_path_factory.mktemp('one') / 'out')
+    return alone
+
+
+def same(got: dict, want: dict) -> None:
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        torch.testing.assert_close(
+            got[name], value, rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f'{n}: {m}'
+        )
+
+
+@pytest.mark.parametrize('processes', [2, 3])
+def test_parts_of_the_batch_equal_the_whole(tmp_path, one, processes):
+    for mine in run(processes, tmp_path / 'out'):
+        torch.testing.assert_close(mine['logged'], one['logged'], rtol=0, atol=1e-7)
+        for got, want in zip(mine['gradients'], one['gradients'], strict=True):
+            same(got, want)
+        same(mine['state'], one['state'])
+
+
+def test_the_run_exercised_every_part(one):
+    loss, grouping, contrast, occupancy = one['logged'].unbind(1)
+    assert (loss > 0).tolist() == [True, True, False, True]
+    assert (grouping > 0).tolist() == (contrast > 0).tolist() == [True, True, False, True]
+    assert ((occupancy >= 0.25) & (occupancy <= 1)).all()
+    assert one['state']['heads.slots.objective.center'].norm() > 1e-3
+    trained = one['gradients'][0]
+    assert {'heads.slots.projector.slots', 'backbone.conv.weight'} < trained.keys()
+    assert all(g.abs().max() > 0 for g in trained.values())
+    assert all(g.abs().max() == 0 for g in one['gradients'][2].values())

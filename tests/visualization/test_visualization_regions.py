@@ -1,0 +1,70 @@
+"""Boxes of the same region lie on the same thing in both views; drawn where they are."""
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from densecl.datasets import SampleKey
+from densecl.models.matching import draw_regions as draw
+from densecl.models.matching import regions_in_view
+from densecl.registry import DATASETS
+from densecl.sample import sample_root
+from densecl.visualization import colors, draw_regions
+
+CONFIG = 'configs/scrl/scrl_resnet18_1xb64-coslr-6e_photos.py'
+
+
+def test_boxes_are_drawn_where_they_are():
+    views = [np.zeros((50, 100, 3), np.uint8)] * 2
+    boxes = [torch.tensor([[10.0, 10, 60, 40]]), torch.tensor([[30.0, 5, 90, 45]])]
+    sheet = draw_regions(views, boxes, height=100)
+    assert sheet.shape == (100, 440, 3)
+    (color,) = colors(1)
+    assert (sheet[70, 20] == color).all() and (sheet[78, 80] == color).all()
+    assert (sheet[60, 240 + 60] == color).all() and (sheet[88, 240 + 100] == color).all()
+    assert (sheet[50, 60] == 0).all()
+    assert (views[0] == 0).all()
+
+
+def test_regions_of_real_photos_look_alike(pytestconfig):
+    """Without colour changes, the two crops of a region differ by their resolution only."""
+    size = 160
+    cfg = Config.fromfile(pytestconfig.rootpath / CONFIG)
+    view = dict(count=2, size=size, scale=(0.2, 1.0), flip=0.5)
+    dataset = dict(
+        cfg.train_dataloader.dataset,
+        data_root=str(sample_root() / 'detection/val'),
+        pipeline=[dict(type='MultiView', views=[view])],
+    )
+    with DefaultScope.overwrite_default_scope('densecl'):
+        dataset = DATASETS.build(dataset)
+    torch.manual_seed(0)
+    same, other, flips = [], [], 0
+    for index in range(24):
+        sample = dataset[SampleKey(0, index)]
+        boxes, flipped = sample.boxes[:, None], sample.flipped[:, None]
+        regions, enough = draw(*boxes, (size, size), (size, size), count=4)
+        if not enough:
+            continue
+        flips += int(flipped[0] ^ flipped[1])
+        crops = [
+            patches(sample.images[v], regions_in_view(regions, boxes[v], flipped[v], (size, size))[0])
+            for v in (0, 1)
+        ]
+        # A view is shown mirrored or not; the region is compared upright.
+        crops = [c.flip(2) if flipped[v] else c for v, c in enumerate(crops)]
+        same.append((crops[0] - crops[1]).abs().mean())
+        other.append((crops[0] - crops[1].roll(1, 0)).abs().mean())
+    assert len(same) >= 16 and flips >= 4
+    assert torch.stack(same).mean() < 0.1 * torch.stack(other).mean()
+
+
+def patches(image, boxes, side=12):
+    """Each box of a (H, W, 3) view, resized to (R, side, side, 3), in 0..1."""
+    planes = image.permute(2, 0, 1).float() / 255
+    found = []
+    for x1, y1, x2, y2 in boxes.round().int().tolist():
+        crop = planes[None, :, y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
+        found.append(torch.nn.functional.interpolate(crop, (side, side), mode='bilinear', antialias=True)[0])
+    return torch.stack(found).permute(0, 2, 3, 1)
