@@ -30,10 +30,11 @@ mm = ['mmcv-lite>=2.0.0,<2.2.0', 'setuptools<81']
 extras = {
     'detection': [*mm, 'mmdet>=3.3.0,<4', 'pycocotools'],
     'segmentation': [*mm, 'mmsegmentation>=1.2.2,<2', 'ftfy', 'regex'],
-    'tests': ['pytest>=8', 'ruff', 'wheel'],
+    'tests': ['pytest>=8', 'pytest-xdist', 'ruff', 'wheel'],
     'logging': ['tensorboard'],
     'timm': ['timm'],
     'safetensors': ['safetensors'],
+    'proposals': ['numba>=0.61', 'pycocotools'],
 }
 extras['all'] = sorted({req for name, reqs in extras.items() if name != 'tests' for req in reqs})
 

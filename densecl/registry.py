@@ -27,6 +27,8 @@ DATASETS = _child(root.DATASETS, 'densecl.datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'densecl.datasets')
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'densecl.datasets')
 FUNCTIONS = _child(root.FUNCTIONS, 'densecl.datasets')
+# No counterpart at the root: who names candidate objects in an image.
+PROPOSALS = root.Registry('proposals', scope='densecl', locations=['densecl.proposals'])
 HOOKS = _child(root.HOOKS, 'densecl.engine', 'densecl.transfer', 'densecl.visualization')
 LOOPS = _child(root.LOOPS, 'densecl.engine')
 LOG_PROCESSORS = _child(root.LOG_PROCESSORS, 'densecl.engine')

@@ -1,12 +1,17 @@
 """What one image and one batch are, and the one mapping between their coordinates."""
 
+from .boxes import boxes_to_view
 from .geometry import cell_centers, image_to_view, view_to_image
+from .proposals import Proposals, ViewProposals
 from .views import PhotometricParams, PretrainDataSample, Views
 
 __all__ = [
     'PhotometricParams',
     'PretrainDataSample',
+    'Proposals',
+    'ViewProposals',
     'Views',
+    'boxes_to_view',
     'cell_centers',
     'image_to_view',
     'view_to_image',
