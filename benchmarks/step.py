@@ -4,10 +4,13 @@
 Bare work is what no momentum-contrast method can avoid: the query's forward and backward pass and the
 key's forward pass through the backbone, channels-last. The step adds projectors, matching, both losses
 against their queues, enqueuing, the optimiser and the momentum update. Contestants take turns in each
-round, so that a noisy machine disturbs all of them alike.
+round, so that a noisy machine disturbs all of them alike. On a GPU the last column is the most memory that a
+step adds.
 
-    python benchmarks/step.py --arch resnet18 --size 128 --batch 16 --queue 65536 [--peer]
+    python benchmarks/step.py --arch resnet18 --size 128 --batch 16 --queue 65536 [--detco] [--peer]
 
+``--detco`` adds DetCo and the bare work of its encodings: two images, and nine patches of ``--patch`` px for
+each of them.
 ``--peer`` adds mmpretrain's DenseCL, after: pip install --no-deps mmpretrain==1.2.0 model-index ordered-set
 mat4py einops "importlib_metadata<8.6".
 """
@@ -26,11 +29,21 @@ densecl.compat.install()
 import densecl.registry  # noqa: E402
 from densecl.structures import Views  # noqa: E402
 
+PATCHES = 9  # of DetCo
 
-def build(arch: str, queue: int, dense: bool) -> torch.nn.Module:
-    """MoCo v2, or DenseCL."""
+
+def build(arch: str, queue: int, method: str) -> torch.nn.Module:
+    """MoCo v2, DenseCL or DetCo."""
     width = 512 if arch in ('resnet18', 'resnet34') else 2048
     objective = dict(type='InfoNCE', temperature=0.2, queue=queue, dim=128)
+    detco = dict(
+        type='MultiLevelHead',
+        levels=(0, 1, 2, 3),
+        projector=dict(
+            type='LevelProjectors', channels=tuple(width // 2**i for i in (3, 2, 1, 0)), patches=PATCHES
+        ),
+        objective=objective,
+    )
     heads = dict(
         image=dict(
             type='ImageHead',
@@ -38,7 +51,9 @@ def build(arch: str, queue: int, dense: bool) -> torch.nn.Module:
             objective=objective,
         )
     )
-    if dense:
+    if method == 'DetCo':
+        heads = dict(detco=detco)
+    if method == 'DenseCL':
         heads['dense'] = dict(
             type='DenseHead',
             projector=dict(type='ConvMLP', channels=(width, width, 128)),
@@ -48,8 +63,13 @@ def build(arch: str, queue: int, dense: bool) -> torch.nn.Module:
     model = densecl.registry.MODELS.build(
         dict(
             type='MomentumPretrainer',
-            backbone=dict(type='TorchvisionResNet', arch=arch),
+            backbone=dict(
+                type='TorchvisionResNet',
+                arch=arch,
+                out_indices=(0, 1, 2, 3) if method == 'DetCo' else (3,),
+            ),
             heads=heads,
+            join_views=method == 'DetCo',
             _scope_='densecl',
         )
     )
@@ -58,16 +78,16 @@ def build(arch: str, queue: int, dense: bool) -> torch.nn.Module:
 
 
 def make_views(images: list[torch.Tensor]) -> Views:
-    """Two views of a batch, already on the device."""
-    n = len(images[0])
+    """Views of a batch, already on the device."""
+    n, count = len(images[0]), len(images)
     return Views(
         images=images,
-        boxes=[torch.zeros(n, 4)] * 2,
-        flipped=[torch.zeros(n, dtype=torch.bool)] * 2,
+        boxes=[torch.zeros(n, 4)] * count,
+        flipped=[torch.zeros(n, dtype=torch.bool)] * count,
         source_sizes=torch.ones(n, 2),
         indices=torch.arange(n),
         paths=[''] * n,
-        photometric=[None] * 2,
+        photometric=[None] * count,
     )
 
 
@@ -121,32 +141,44 @@ def sgd(model) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
 
 
-def bare_step(model, views, autocast) -> Callable[[], None]:
-    """The backbone work alone."""
+def bare_step(model, queries, keys, autocast) -> Callable[[], None]:
+    """The backbone work alone: a pass for each batch of images, with gradient for the queries."""
 
     def step() -> None:
         with autocast():
-            query = model.backbone(views.images[0])[-1]
+            features = [model.backbone(images)[-1] for images in queries]
             with torch.no_grad():
-                model.target.backbone(views.images[1])
-        query.float().mean().backward()
+                for images in keys:
+                    model.target.backbone(images)
+        sum(x.float().mean() for x in features).backward()
         model.backbone.zero_grad()
 
     return step
 
 
 def measure(contestants: dict[str, Callable], rounds: int, warmup: int, cuda: bool) -> dict:
-    """Median seconds a call, contestants alternating."""
+    """Median seconds a call, contestants alternating, and the most bytes a call adds on the GPU."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
+    memory = dict.fromkeys(contestants, 0)
     for i in range(rounds + warmup):
         for name, step in contestants.items():
-            start = time.perf_counter()
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()
+            start, before = time.perf_counter(), torch.cuda.memory_allocated() if cuda else 0
             step()
             if cuda:
                 torch.cuda.synchronize()
             if i >= warmup:
                 times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(t) for name, t in times.items()}
+                if cuda:
+                    memory[name] = max(memory[name], torch.cuda.max_memory_allocated() - before)
+    return {name: (statistics.median(t), memory[name]) for name, t in times.items()}
+
+
+def random_images(count: int, size: int, device: str) -> torch.Tensor:
+    """(B, 3, H, W) in the layout of the training."""
+    images = torch.randn(count, 3, size, size, device=device)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def main() -> None:
@@ -159,6 +191,8 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=15)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--amp', choices=['none', 'bf16', 'fp16'], default='none')
+    parser.add_argument('--detco', action='store_true', help='add DetCo and the bare work of its encodings')
+    parser.add_argument('--patch', type=int, default=64, help="side of DetCo's patches in pixels")
     parser.add_argument('--peer', action='store_true', help="add mmpretrain's DenseCL")
     args = parser.parse_args()
     cuda = args.device.startswith('cuda')
@@ -167,25 +201,30 @@ def main() -> None:
     def autocast():
         return torch.autocast(args.device.split(':')[0], dtype=dtype, enabled=args.amp != 'none')
 
-    images = [
-        torch.randn(args.batch, 3, args.size, args.size, device=args.device).contiguous(
-            memory_format=torch.channels_last
-        )
-        for _ in range(2)
-    ]
+    images = [random_images(args.batch, args.size, args.device) for _ in range(2)]
     views = make_views(images)
     contestants = {}
-    for name, dense in (('MoCo v2', False), ('DenseCL', True)):
-        model = build(args.arch, args.queue, dense).to(args.device)
-        if not dense:
-            contestants['bare'] = bare_step(model, views, autocast)
-        contestants[name] = full_step(model, views, sgd(model), autocast)
+    for method in ('MoCo v2', 'DenseCL'):
+        model = build(args.arch, args.queue, method).to(args.device)
+        if method == 'MoCo v2':
+            contestants['bare'] = bare_step(model, images[:1], images[1:], autocast)
+        contestants[method] = full_step(model, views, sgd(model), autocast)
+    if args.detco:
+        patches = [random_images(args.batch, args.patch, args.device) for _ in range(2 * PATCHES)]
+        model = build(args.arch, args.queue, 'DetCo').to(args.device)
+        query, key = (
+            [image, torch.cat(patches[i * PATCHES : (i + 1) * PATCHES])] for i, image in enumerate(images)
+        )
+        contestants['bare + patches'] = bare_step(model, query, key, autocast)
+        contestants['DetCo'] = full_step(model, make_views(images + patches), sgd(model), autocast)
     if args.peer:
         contestants['mmpretrain DenseCL'] = peer_step(args.arch, args.queue, images, autocast)
     medians = measure(contestants, args.rounds, 3, cuda)
     print(f'{args.arch}, {args.size} px, batch {args.batch}, queue {args.queue}, {args.device}')
-    for name, seconds in medians.items():
-        print(f'{name:20s} {1e3 * seconds:8.1f} ms  {seconds / medians["bare"]:.2f} x bare')
+    for name, (seconds, memory) in medians.items():
+        bare = 'bare + patches' if name in ('bare + patches', 'DetCo') else 'bare'
+        line = f'{name:20s} {1e3 * seconds:8.1f} ms  {seconds / medians[bare][0]:.2f} x {bare:14s}'
+        print(line + (f' {memory / 2**20:7.0f} MiB' if cuda else ''))
 
 
 if __name__ == '__main__':

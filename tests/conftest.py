@@ -1,6 +1,10 @@
 """Shared set-up of the tests."""
 
 import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
@@ -14,6 +18,8 @@ densecl.compat.install()
 from mmengine.registry import DefaultScope  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401
+
+LAUNCHED = Path(__file__).with_name('run_over_processes.py')
 
 
 def pytest_collection_modifyitems(items):
@@ -37,3 +43,23 @@ def _own_scope():
     yield
     DefaultScope._instance_dict.clear()
     DefaultScope._instance_dict.update(before)
+
+
+@pytest.fixture(scope='session')
+def over_processes(tmp_path_factory):
+    """``over_processes(script, 2)``: what ``everything()`` of a script returns in each of two gloo processes.
+
+    With 0 it is called in this process, without a process group, and its result returned alone.
+    """
+
+    def run(script: Path, processes: int) -> list | dict:
+        if not processes:
+            return runpy.run_path(str(script))['everything']()
+        out = tmp_path_factory.mktemp(script.stem) / 'out'
+        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+        command += [f'--nproc_per_node={processes}', str(LAUNCHED), str(script), str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return [torch.load(f'{out}.{rank}', weights_only=True) for rank in range(processes)]
+
+    return run

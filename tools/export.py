@@ -66,14 +66,21 @@ def report(export: dict, weights) -> None:
     """What the export holds, how it was trained, and what of the checkpoint was left out."""
     tensors, meta = export['state_dict'], export['meta']
     count = sum(t.numel() for t in tensors.values())
-    parts = Counter('neck' if k.startswith('neck.') else 'backbone' for k in tensors)
-    held = ' and '.join(f'{n} {part}' for part, n in parts.items())
+    parts = Counter(part(key) for key in tensors)
+    held = ' and '.join(f'{n} {name}' for name, n in parts.items())
     print(f'{meta["branch"]} branch: {held} tensors, {count / 1e6:.2f} M values')
     for key in RECORDED + tuple(key for key in RECORDED_OF_VIT if key in meta):
         print(f'  {key:<13} {meta.get(key) if meta.get(key) is not None else "not recorded"}')
     groups = Counter(group(key) for key in weights.tensors)
     print('in the checkpoint: ' + ', '.join(f'{g}.* {n}' for g, n in sorted(groups.items())[:12]))
     print(f'load it with: {meta["how_to_load"]}')
+
+
+def part(key: str) -> str:
+    """What a tensor of an export belongs to."""
+    if key.startswith(('neck.', 'backbone.fpn_')):
+        return 'neck'
+    return 'box head' if key.startswith(('roi_head.', 'roi_heads.')) else 'backbone'
 
 
 def group(key: str) -> str:

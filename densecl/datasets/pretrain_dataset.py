@@ -10,10 +10,11 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset, get_worker_info
 
-from densecl.registry import DATASETS, TRANSFORMS
+from densecl.registry import DATASETS, PROPOSALS, TRANSFORMS
 from densecl.structures import PretrainDataSample
 
 from .decode import UnreadableImageError, decode_scaled
+from .propose import propose
 from .sampler import SampleKey
 from .sources import Source
 
@@ -32,7 +33,8 @@ class PretrainDataset(Dataset):
         source: config of the source, ``dict(type='Folder')`` if not given.
         pipeline: transforms ``results -> results``, the last of which returns a PretrainDataSample.
             The first gets a dict of image (H, W, 3) uint8 RGB, source_size (H, W) of the original
-            (the image is smaller than it after a reduced decode), rng, path, index, label.
+            (the image is smaller than it after a reduced decode), rng, path, index, label, and
+            proposals where there is a provider of them.
         seed: of the views.
         on_error: ``raise``, or ``skip``: an unreadable file is named once in the log, marked (see
             :attr:`unreadable`), and replaced by an image drawn from (seed, epoch, index).
@@ -40,6 +42,10 @@ class PretrainDataset(Dataset):
             many pixels (several times faster); None: always at full size.
         high_depth: how more than 8 bits become 8, see :func:`densecl.datasets.decode.decode_image`.
         max_images: use only that many images, evenly spread over the source.
+        proposals: config of what names candidate objects, ``dict(type='ProposalStore', ...)`` for
+            example: called with the decoded image and its id, it gives
+            :class:`densecl.structures.Proposals`, which are scaled to the decoded image if they are of
+            another size.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class PretrainDataset(Dataset):
         decode_min_side: int | None = None,
         high_depth: str = 'range',
         max_images: int | None = None,
+        proposals: dict | Callable | None = None,
     ) -> None:
         _check_choice('on_error', on_error, ('raise', 'skip'))
         _check_choice('high_depth', high_depth, ('range', 'stretch'))
@@ -59,6 +66,7 @@ class PretrainDataset(Dataset):
         self.source: Source = DATASETS.build(source)
         pipeline = pipeline or []
         self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline]
+        self.provider = PROPOSALS.build(proposals) if isinstance(proposals, dict) else proposals
         self.seed, self.on_error = seed, on_error
         self.decode_min_side, self.high_depth = decode_min_side, high_depth
         self._subset = _spread(max_images, len(self.source))
@@ -131,14 +139,17 @@ class PretrainDataset(Dataset):
         position = index if self._subset is None else int(self._subset[index])
         data, name = self.source.load(position)
         image, size = decode_scaled(data, self.decode_min_side, name, self.high_depth)
-        label = self.source.label(position)
-        return {
+        results = {
             'image': image,
             'source_size': size,
             'path': name,
             'index': index,
-            'label': label,
+            'label': self.source.label(position),
         }
+        if self.provider is not None:
+            image_id = self.source.image_id(position)
+            results['proposals'] = propose(self.provider, image, image_id, name)
+        return results
 
     def _report(self, index: int, error: UnreadableImageError) -> None:
         position = index if self._subset is None else int(self._subset[index])

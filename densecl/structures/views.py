@@ -1,9 +1,12 @@
 """One pretraining image (:class:`PretrainDataSample`) and one batch of them (:class:`Views`)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+
+from .proposals import ViewProposals
 
 
 @dataclass
@@ -50,6 +53,9 @@ class PretrainDataSample:
         path: where the image came from, for messages and pictures.
         photometric: V entries: parameters still to be applied, or None.
         label: class id, or None.
+        proposals: V entries, K objects as each view shows them, or None.
+        cutouts: V entries: (C, 4) float32, x1, y1, x2, y2 in view pixels, to be blotted out once the view
+            is normalised (without area: none), or None; or None altogether.
     """
 
     images: list[Tensor]
@@ -60,6 +66,8 @@ class PretrainDataSample:
     path: str
     photometric: list[PhotometricParams | None]
     label: int | None = None
+    proposals: list[ViewProposals] | None = None
+    cutouts: list[Tensor | None] | None = None
 
 
 @dataclass
@@ -76,7 +84,8 @@ class Views:
         paths: B strings.
         photometric: V entries: batched parameters still to be applied, or None.
         labels: (B,) int64, or None.
-        proposals: V lists of B tensors (P, 4), x1, y1, x2, y2 in view pixels, or None.
+        proposals: V entries, the objects in each view, with B in front, or None.
+        cutouts: V entries: (B, C, 4) in view pixels, what the data preprocessor still sets to 0, or None.
     """
 
     images: list[Tensor]
@@ -87,7 +96,8 @@ class Views:
     paths: list[str]
     photometric: list[PhotometricParams | None]
     labels: Tensor | None = None
-    proposals: list[list[Tensor]] | None = None
+    proposals: list[ViewProposals] | None = None
+    cutouts: list[Tensor | None] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -113,32 +123,40 @@ class Views:
             paths=[s.path for s in samples],
             photometric=[None if p[0] is None else PhotometricParams.stack(p) for p in params],
             labels=_labels([s.label for s in samples]),
+            proposals=_stacked([s.proposals for s in samples], ViewProposals.stack),
+            cutouts=_stacked([s.cutouts for s in samples], torch.stack),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> 'Views':
         """A copy with images and geometry on ``device``; photometric parameters stay on the CPU,
         where reading them costs no synchronisation."""
-
-        def move(value):
-            if isinstance(value, Tensor):
-                return value.to(device, non_blocking=non_blocking)
-            return [move(item) for item in value] if isinstance(value, list) else value
-
-        kept = ('photometric', 'paths')
-        moved = {f.name: move(getattr(self, f.name)) for f in fields(self) if f.name not in kept}
-        return replace(self, **moved)
+        return self._each_tensor(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> 'Views':
         """A copy in page-locked memory; called by torch's DataLoader."""
+        return self._each_tensor(Tensor.pin_memory)
 
-        def pin(value):
+    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> 'Views':
+        """A copy in which every tensor but the photometric parameters is changed."""
+
+        def changed(value):
             if isinstance(value, Tensor):
-                return value.pin_memory()
-            return [pin(item) for item in value] if isinstance(value, list) else value
+                return change(value)
+            if isinstance(value, ViewProposals):
+                return ViewProposals(*(changed(getattr(value, f.name)) for f in fields(value)))
+            return [changed(item) for item in value] if isinstance(value, list) else value
 
         kept = ('photometric', 'paths')
-        pinned = {f.name: pin(getattr(self, f.name)) for f in fields(self) if f.name not in kept}
-        return replace(self, **pinned)
+        names = [f.name for f in fields(self) if f.name not in kept]
+        return replace(self, **{name: changed(getattr(self, name)) for name in names})
+
+
+def _stacked(per_sample: list[list | None], stack: Callable) -> list | None:
+    """B lists of V entries -> V stacked entries; a view without any stays None."""
+    if per_sample[0] is None:
+        return None
+    views = zip(*per_sample, strict=True)
+    return [None if of_view[0] is None else stack(of_view) for of_view in views]
 
 
 def _labels(labels: list[int | None]) -> Tensor | None:

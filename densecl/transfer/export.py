@@ -14,6 +14,7 @@ from .dialects import PLAIN_RESNET_ONLY, TARGETS, backbone_part, is_resnet, stem
 from .prefixes import BRANCHES, backbone_prefixes, branch_of, neck_prefix, under
 from .read import Weights, read_weights
 from .record import evaluated_branch, training_record
+from .regions import box_head_part, box_head_to_detectron2, neck_to_detectron2, stage_part
 from .vit import DIALECTS, inexpressible, to_dialect, vit_dialect
 from .vit_settings import vit_how_to_load
 
@@ -37,7 +38,9 @@ def export_backbone(
     Args:
         checkpoint: path, or what was read from it.
         target: ``mmdet``, ``mmseg``, ``torchvision``, ``timm``, ``detectron2`` or ``safetensors``.
-            ``mmdet`` and ``safetensors`` also carry a neck (``neck.*``) where there is one. A vision
+            ``mmdet``, ``safetensors`` and ``detectron2`` (a feature pyramid) also carry neck and box head
+            where there are any: ``neck.*``, ``roi_head.bbox_head.shared_*``, and detectron2's names for
+            them. A last stage that was pretrained on regions (C4) counts as the backbone's. A vision
             transformer has mmseg's names for ``mmdet`` and ``mmseg``, timm's for ``timm`` and
             ``safetensors``.
         branch: ``online`` (query encoder, most papers' choice), ``target`` (its moving average), or
@@ -58,17 +61,20 @@ def export_backbone(
     weights = read_weights(checkpoint)
     branch = evaluated_branch(weights) if branch == 'auto' else branch
     prefix = find_prefix(weights, branch)
-    tensors = backbone_part(under(weights.tensors, prefix))
+    # A stage of its own beats one of the same name that works on regions.
+    tensors = stage_part(weights.tensors, prefix) | backbone_part(under(weights.tensors, prefix))
     meta = training_record(weights, tensors, branch)
     _check_expressible(tensors, meta, target)
     vit = vit_dialect(tensors)
     if vit:
         tensors = to_dialect(tensors, DIALECTS[target])
+    neck = under(weights.tensors, neck_prefix(prefix))
+    box_head = box_head_part(weights.tensors, prefix)
     if target == 'detectron2':
-        tensors = to_detectron2(tensors)
+        tensors = to_detectron2(tensors) | neck_to_detectron2(neck) | box_head_to_detectron2(box_head)
     elif target in ('mmdet', 'safetensors'):
-        neck = under(weights.tensors, neck_prefix(prefix))
         tensors |= {f'neck.{key}': value for key, value in neck.items()}
+        tensors |= {f'roi_head.bbox_head.{key}': value for key, value in box_head.items()}
     how = vit_how_to_load(target, meta) if vit else _HOW[target]
     meta |= {'dialect': target, 'how_to_load': how}
     return {'state_dict': {k: _own(v) for k, v in tensors.items()}, 'meta': meta}

@@ -10,6 +10,7 @@ from .mismatch import describe_mismatch, image_warnings
 from .prefixes import BRANCHES, branch_of, matching_prefixes, neck_prefix, under
 from .read import Weights, read_weights
 from .record import evaluated_branch, training_record
+from .regions import box_head_part, load_box_head, stage_of, stage_part
 from .report import KeyReport
 from .vit import fit_positions, spoken_in, to_dialect, vit_dialect
 from .vit_settings import vit_eps_warning
@@ -22,13 +23,13 @@ def load_backbone(
     min_match: float = 0.95,
     strict_meta: bool = False,
 ) -> KeyReport:
-    """Copy a pretrained backbone (and neck, where both sides have one) into a model.
+    """Copy a pretrained backbone (neck and box head too, where both sides have one) into a model.
 
     The file may be a densecl checkpoint, an export, or another project's; the prefix under which
     most tensors fit is found by itself. Nothing is copied when the file is refused. A momentum
-    pretrainer's target is made a copy of the loaded branch. A C4 detector's last stage, which lives in
-    its RoI head, counts as part of the backbone. A vision transformer loads under timm's names and mmseg's
-    alike, its position embedding resized to the model's grid.
+    pretrainer's target is made a copy of the loaded branch. A last stage that works on regions (of a C4
+    detector it lives in the RoI head) counts as part of the backbone. A vision transformer loads under
+    timm's names and mmseg's alike, its position embedding resized to the model's grid.
 
     Args:
         model: a detector, segmentor, pretrainer (anything with ``.backbone``), or a bare backbone.
@@ -50,9 +51,9 @@ def load_backbone(
     """
     weights = read_weights(checkpoint)
     backbone = getattr(model, 'backbone', model)
-    wanted = backbone.state_dict() | _stage_in_head(model)
+    wanted = backbone.state_dict() | stage_of(model)
     prefix = _best_prefix(weights, to_dialect(wanted, spoken_in(weights.tensors)), branch)
-    given = backbone_part(under(weights.tensors, prefix))
+    given = stage_part(weights.tensors, prefix) | backbone_part(under(weights.tensors, prefix))
     record = training_record(weights, given, branch_of(prefix))
     given, resized = fit_positions(to_dialect(given, vit_dialect(wanted)), wanted)
     report = _compare(given, wanted, weights.source, prefix, record['branch'])
@@ -69,15 +70,10 @@ def load_backbone(
     counters = [k for k in given if k in wanted and k.endswith('num_batches_tracked')]
     _copy(wanted, given, report.matched + counters)
     _load_neck(model, under(weights.tensors, neck_prefix(prefix)), report)
+    load_box_head(model, box_head_part(weights.tensors, prefix), report)
     if hasattr(model, 'init_target'):
         model.init_target()
     return report
-
-
-def _stage_in_head(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of the last stage where a C4 detector keeps it in its RoI head, else nothing."""
-    shared = getattr(getattr(model, 'roi_head', None), 'shared_head', None)
-    return {} if shared is None else shared.state_dict()
 
 
 def _best_prefix(weights: Weights, wanted: dict[str, Tensor], branch: str) -> str:
@@ -124,18 +120,27 @@ def _copy(wanted: dict[str, Tensor], given: dict[str, Tensor], names: list[str])
 
 
 def _load_neck(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
-    """A neck loads whole or not at all: half a feature pyramid is worse than a fresh one."""
+    """Copy the neck where all of the file's fits the model's, or fills it; part of a file's is of no use alone.
+
+    The model's may have more (ReSim trains two levels of a pyramid of four): the rest starts afresh.
+    """
     neck = getattr(model, 'neck', None)
     if neck is None or not given:
         return
     wanted = neck.state_dict()
     fitting = [k for k in wanted if k in given and given[k].shape == wanted[k].shape]
     report.neck_total = len(wanted)
-    if len(fitting) == len(wanted):
-        _copy(wanted, given, fitting)
-        report.neck_matched = fitting
-    else:
+    if len(fitting) not in (len(given), len(wanted)):
         report.warnings.append(
             f"the file's neck fits {len(fitting)} of {len(wanted)} tensors of this model's; "
             'it was left out'
+        )
+        return
+    _copy(wanted, given, fitting)
+    report.neck_matched = fitting
+    if len(fitting) < len(wanted):
+        fresh = sorted({'.'.join(k.split('.')[:2]) for k in wanted if k not in fitting})
+        report.warnings.append(
+            f"the file's neck has {len(fitting)} of the {len(wanted)} tensors of this model's; "
+            f'the others start afresh: {", ".join(fresh)}'
         )

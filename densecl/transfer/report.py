@@ -21,6 +21,8 @@ class KeyReport:
             matched).
         neck_matched: names of the neck whose tensor was copied.
         neck_total: tensors of the model's neck, where the file has a neck too; 0 otherwise.
+        box_head_matched: names of the box head's shared layers whose tensor was copied.
+        box_head_total: their number in the model, where the file has a box head too; 0 otherwise.
         warnings: differences of the image normalisation and the like.
     """
 
@@ -34,6 +36,8 @@ class KeyReport:
     resized: str | None = None
     neck_matched: list[str] = field(default_factory=list)
     neck_total: int = 0
+    box_head_matched: list[str] = field(default_factory=list)
+    box_head_total: int = 0
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -61,6 +65,10 @@ class KeyReport:
             rows.append(f'  resized     {self.resized}')
         if self.neck_total:
             rows.append(f'  neck        {len(self.neck_matched):4d} of {self.neck_total} tensors')
+        if self.box_head_total:
+            rows.append(
+                f'  box head    {len(self.box_head_matched):4d} of {self.box_head_total} tensors'
+            )
         return '\n'.join([row for row in rows if row] + [f'  ! {text}' for text in self.warnings])
 
 

@@ -15,6 +15,7 @@ from .load import load_backbone
 from .prefixes import under
 from .read import Weights, read_weights
 from .record import training_record
+from .regions import stage_part
 from .vit import DIALECTS
 
 IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
@@ -42,19 +43,32 @@ def check_export(
         ValueError: the checkpoint has no config to build its backbone from.
     """
     weights = read_weights(checkpoint)
-    tensors = backbone_part(under(weights.tensors, find_prefix(weights, branch)))
-    meta = training_record(weights, tensors, branch)
+    prefix = find_prefix(weights, branch)
+    tensors = backbone_part(under(weights.tensors, prefix))
+    stage = stage_part(weights.tensors, prefix)
+    meta = training_record(weights, stage | tensors, branch)
     config = (parse_config(meta['config']).get('model') or {}).get('backbone')
     if not config:
         raise ValueError(
             f'{weights.source} carries no config, so that its backbone cannot be built'
         )
+    if not stage.keys() <= tensors.keys():  # C4: the last stage was pretrained in a head
+        config, tensors = _with_last_stage(config), stage | tensors
     source = MODELS.build(_offline(config))
     source.load_state_dict(tensors)
     dialect = read_weights(exported).meta.get('dialect')
     user = _user_vit(dialect, meta) if meta.get('patch_size') else _user_model(dialect, meta, config)
     load_backbone(user, exported)
     return feature_difference(source, user, normalised(image, meta))
+
+
+def _with_last_stage(config: dict) -> dict:
+    """The config of a ResNet of three stages with the fourth, as a detector's C4 head has it."""
+    whole = {'num_stages': 4, 'out_indices': (3,)}
+    for name, last in (('strides', 2), ('dilations', 1)):
+        if name in config:
+            whole[name] = (*config[name], last)
+    return config | whole
 
 
 def normalised(image: Tensor, meta: dict) -> Tensor:

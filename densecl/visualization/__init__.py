@@ -7,6 +7,7 @@ from .canvas import colors, save_image, side_by_side, stacked, titled
 from .groups import assigned, draw_groups, draw_slots, palette_of
 from .hooks import PredictionHook
 from .matches import draw_matches, draw_true_locations, match_distance, true_locations
+from .objects import draw_objects
 from .predictions import draw_detections, draw_segmentation
 from .regions import draw_regions
 from .views import displayable, draw_views
@@ -19,6 +20,7 @@ __all__ = [
     'draw_detections',
     'draw_groups',
     'draw_matches',
+    'draw_objects',
     'draw_regions',
     'draw_segmentation',
     'draw_slots',

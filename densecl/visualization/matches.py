@@ -131,13 +131,15 @@ def _connect(view_q, view_k, lines, grid_q, grid_k, height) -> np.ndarray:
     for view, grid in ((left, grid_q), (right, grid_k)):
         _grid_lines(view, grid)
     sheet = side_by_side([left, right], gap=40)
+    dots = []
     for (start, ends), color in zip(lines, colors(len(lines)), strict=True):
         first = _pixel(start, left, 0)
         seen = [_pixel(end, right, left.shape[1] + 40) for end in ends if min(end) >= 0 and max(end) <= 1]
         for second in seen:
             cv2.line(sheet, first, second, as_color(color), 1, cv2.LINE_AA)
-            _dot(sheet, second, color)
-        _dot(sheet, first, color, filled=bool(seen))
+        dots += [(point, color, True) for point in seen] + [(first, color, bool(seen))]
+    for dot in dots:  # above all lines
+        _dot(sheet, *dot)
     return sheet
 
 
@@ -145,7 +147,7 @@ def _pixel(point, view: np.ndarray, shift: int) -> tuple[int, int]:
     return round(point[0] * view.shape[1]) + shift, round(point[1] * view.shape[0])
 
 
-def _dot(sheet: np.ndarray, point: tuple[int, int], color, filled: bool = True) -> None:
+def _dot(sheet: np.ndarray, point: tuple[int, int], color, filled: bool) -> None:
     cv2.circle(sheet, point, 5, as_color(color), -1 if filled else 2, cv2.LINE_AA)
     cv2.circle(sheet, point, 6, WHITE, 1, cv2.LINE_AA)
 

@@ -103,6 +103,11 @@ def slotcon():
     return np.concatenate([rise, half_cosine(2.0, 1e-6, 195 * STEPS)])
 
 
+def soco():
+    rise = 0.08 + 7.92 * np.arange(10 * STEPS) / (10 * STEPS)
+    return np.concatenate([rise, half_cosine(8.0, 1e-6, 90 * STEPS)])
+
+
 BARLOW = per_step(1.6, 0.0016, 1000, 10)
 #: Rates of each group, from the recipes' own numbers.
 EXPECTED = {
@@ -117,6 +122,8 @@ EXPECTED = {
     'lars_coslr_1000e_vicreg.py': [BARLOW],
     'lars_coslr_100e_pixpro.py': [pixpro()],
     'lars_coslr_200e_slotcon.py': [slotcon()],
+    'lars_coslr_100e_soco.py': [soco()],
+    'lars_coslr_100e_detcon.py': [per_step(0.2 * 4096 / 256, 0, 100, 1)],
     'lars_coslr_100e_directclr.py': [per_step(4.8, 0.0048, 100, 10)],
     'sgd_coslr_200e.py': [per_epoch(0.03, 0, 200)],
     'sgd_steplr_200e.py': [np.repeat(0.03 * np.array([1, 0.1, 0.01]), [480, 160, 160])],
@@ -125,6 +132,8 @@ EXPECTED = {
 }
 DECAY = {
     'lars_coslr_100e_pixpro.py': 1e-5,
+    'lars_coslr_100e_soco.py': 1e-5,
+    'lars_coslr_100e_detcon.py': 1.5e-6,
     'lars_coslr_200e_slotcon.py': 1e-5,
     'lars_coslr_100e_simclr.py': 1e-4,
     'adamw_coslr_300e_mocov3-vit.py': 0.1,
@@ -186,6 +195,8 @@ def test_groups_and_one_step(name):
         ('vicreg', 'popular', '1d'),
         ('directclr', 'popular', '1d'),
         ('pixpro', 'popular', '1d'),
+        ('soco', 'popular', '1d'),
+        ('detcon', 'popular', '1d'),
     ],
 )
 def test_which_lars(method, variant, exclude):

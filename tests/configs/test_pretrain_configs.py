@@ -23,9 +23,9 @@ def pretraining(path: Path) -> bool:
 PATHS = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
 PATHS = [p for p in PATHS if p.parent.name not in ('detection', 'segmentation') and pretraining(p)]
 METHODS = {
-    'barlow_twins', 'byol', 'clop', 'densecl', 'dino', 'directclr', 'mocov1', 'mocov2', 'mocov3', 'npid',
-    'pirl', 'pixcontrast', 'pixpro', 'quickstart', 'scrl', 'setsim', 'simclr', 'simsiam', 'sincere',
-    'slotcon', 'supcon', 'swav', 'vicreg', 'vicregl',
+    'barlow_twins', 'byol', 'clop', 'densecl', 'detco', 'detcon', 'dino', 'directclr', 'mocov1', 'mocov2',
+    'mocov3', 'npid', 'pirl', 'pixcontrast', 'pixpro', 'quickstart', 'resim', 'scrl', 'setsim', 'simclr',
+    'simsiam', 'sincere', 'slotcon', 'soco', 'supcon', 'swav', 'vicreg', 'vicregl',
 }  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def shrink(node) -> None:
         for key, value in node.items():
             if key in SMALL and isinstance(value, int) and value:
                 node[key] = SMALL[key]
-            elif key in ('channels', 'prototypes', 'dim') and value:
+            elif key in ('channels', 'prototypes', 'dim', 'local_hidden') and value:
                 wide = value if isinstance(value, list | tuple) else [value]
                 narrow = [256 if isinstance(x, int) and x > WIDE else x for x in wide]
                 node[key] = tuple(narrow) if wide is value else narrow[0]
@@ -69,8 +69,13 @@ def test_config_takes_a_step(path, photos, tmp_path):
     cfg.train_dataloader.update(
         batch_size=8, num_workers=0, persistent_workers=False, pin_memory=False
     )
-    cfg.train_dataloader.dataset.data_root = str(photos)
-    for transform in cfg.train_dataloader.dataset.pipeline:
+    dataset = cfg.train_dataloader.dataset
+    dataset.data_root = str(photos)
+    if 'proposals' in dataset:  # whoever names them: boxes and masks on the spot, no store
+        dataset.proposals = dict(type='Felzenszwalb')
+    for transform in dataset.pipeline:
+        if 'grid' in transform.get('proposals', {}):
+            transform.proposals.grid = 2  # of C5, at the sizes below
         for view in transform.views:
             if 'size' in view:
                 view.size = 64 if view.size > 100 else 32

@@ -1,15 +1,9 @@
-"""Run by test_cells_of_two_processes.py under torch.distributed.run: two steps of each objective on cells."""
-
-import sys
+"""Run by test_cells_of_two_processes.py: two steps of each objective on cells."""
 
 import torch
-import torch.distributed as dist
 
-import densecl.compat
-
-densecl.compat.install()
-from densecl.distributed import all_reduce, rank, world_size  # noqa: E402
-from densecl.models.losses import MultiPositive, PixelConsistency, Samples  # noqa: E402
+from densecl.distributed import all_reduce, rank, world_size
+from densecl.models.losses import MultiPositive, PixelConsistency, Samples
 
 IMAGES, CELLS, DIM = 4, 5, 6
 
@@ -56,13 +50,3 @@ def everything() -> dict[str, dict[str, torch.Tensor]]:
     own = slice(rank() * size, (rank() + 1) * size)
     torch.manual_seed(0)  # of the queue
     return {name: run(objective, own) for name, objective in objectives().items()}
-
-
-def main(out: str) -> None:
-    dist.init_process_group('gloo')
-    torch.save(everything(), f'{out}.{rank()}')
-    dist.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])

@@ -1,21 +1,16 @@
-"""Run by test_choices_over_ranks.py under torch.distributed.run: three steps of every contrastive choice.
+"""Run by test_choices_over_ranks.py: three steps of every contrastive choice.
 
 Two matrices make queries and keys from this rank's share of a global batch. Per choice the file holds, for
 each step, the mean over the ranks of loss, diagnostics and gradients, and this rank's state after the last.
 """
 
-import sys
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-import densecl.compat
-
-densecl.compat.install()
-from densecl.distributed import rank, world_size  # noqa: E402
-from densecl.models.losses import InfoNCE, Samples, Triplet, ring  # noqa: E402
-from densecl.schedule import Clock  # noqa: E402
+from densecl.distributed import rank, world_size
+from densecl.models.losses import InfoNCE, Samples, Triplet, ring
+from densecl.schedule import Clock
 
 BATCH, CELLS, INPUT, DIM, IMAGES = 8, 3, 6, 4, 12
 PER_IMAGE = dict(images=IMAGES)
@@ -165,15 +160,9 @@ def run(build, dense: bool) -> dict:
     return found
 
 
-def main(out: str) -> None:
-    dist.init_process_group('gloo')
+def everything() -> dict:
     results = {}
     for rows in CANDIDATES:
         for name, build in objectives(rows):
             results[name] = run(build, rows == 'dense')
-    torch.save(results, f'{out}.{rank()}')
-    dist.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])
+    return results

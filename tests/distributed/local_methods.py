@@ -1,9 +1,8 @@
-"""Run by test_local_methods_of_two_processes.py under torch.distributed.run: VICRegL, SetSim, SCRL.
+"""Run by test_local_methods_of_two_processes.py: VICRegL, SetSim, SCRL.
 
 Batch statistics are left out (no norm anywhere): only then can half batches equal the whole one.
 """
 
-import sys
 from dataclasses import replace
 
 import torch
@@ -77,7 +76,9 @@ def heads() -> dict[str, dict]:
             type='densecl.PixelHead',
             projector=maps,
             matching=dict(type='densecl.SetSimilarity', attention=0.5),
-            objective=dict(type='densecl.SetInfoNCE', queue=11, dim=5),
+            objective=dict(
+                type='densecl.MultiPositive', queue=11, dim=5, form='out', per_image=True
+            ),
         ),
         scrl=dict(
             type='densecl.RegionHead',
@@ -133,11 +134,6 @@ def train(method: str) -> dict:
     )
 
 
-def main(out: str) -> None:
-    dist.init_process_group('gloo')
-    torch.save({method: train(method) for method in heads()}, f'{out}.{rank()}')
-    dist.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])
+def everything() -> dict:
+    """What :func:`train` finds, for each method."""
+    return {method: train(method) for method in heads()}

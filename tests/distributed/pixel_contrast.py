@@ -1,16 +1,11 @@
-"""Run by test_pixel_contrast_of_two_processes.py under torch.distributed.run: three steps of the head."""
+"""Run by test_pixel_contrast_of_two_processes.py: three steps of the head."""
 
-import sys
 from types import SimpleNamespace
 
 import torch
-import torch.distributed as dist
 
-import densecl.compat
-
-densecl.compat.install()
-from densecl.distributed import all_reduce, rank, world_size  # noqa: E402
-from densecl.models.heads import PixelContrastHead  # noqa: E402
+from densecl.distributed import all_reduce, rank, world_size
+from densecl.models.heads import PixelContrastHead
 
 IMAGES, CHANNELS, CLASSES, CELLS = 4, 5, 3, 4
 STEPS = 3
@@ -45,7 +40,7 @@ def make_head() -> PixelContrastHead:
     ).double()
 
 
-def run() -> dict[str, torch.Tensor]:
+def everything() -> dict[str, torch.Tensor]:
     """Losses and gradients of each step, averaged over the processes, and the state after the last."""
     head, found = make_head(), {}
     weight = torch.eye(CHANNELS, dtype=torch.float64).requires_grad_()
@@ -63,13 +58,3 @@ def run() -> dict[str, torch.Tensor]:
         for name, value in values.items():
             found[f'{step}.{name}'] = all_reduce(value) / world_size()
     return {**found, **head.state_dict()}
-
-
-def main(out: str) -> None:
-    dist.init_process_group('gloo')
-    torch.save(run(), f'{out}.{rank()}')
-    dist.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])

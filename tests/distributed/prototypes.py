@@ -1,10 +1,8 @@
-"""Run by test_prototypes_of_two_processes.py under torch.distributed.run: four steps of SwAV and of DINO.
+"""Run by test_prototypes_of_two_processes.py: four steps of SwAV and of DINO.
 
 Batch statistics are left out (no norm in the projector, vectors instead of a backbone): only then can half
 batches equal the whole one.
 """
-
-import sys
 
 import torch
 import torch.distributed as dist
@@ -89,11 +87,6 @@ def train(method: str) -> dict:
     return dict(losses=torch.stack(losses), gradients=gradients, state=model.state_dict())
 
 
-def main(out: str) -> None:
-    dist.init_process_group('gloo')
-    torch.save({method: train(method) for method in ('swav', 'dino')}, f'{out}.{rank()}')
-    dist.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])
+def everything() -> dict:
+    """What :func:`train` finds, for each method."""
+    return {method: train(method) for method in ('swav', 'dino')}

@@ -1,11 +1,9 @@
-"""Run by test_slots_of_two_processes.py under torch.distributed.run: four steps of SlotCon.
+"""Run by test_slots_of_two_processes.py: four steps of SlotCon.
 
 Batch statistics are left out: only then can parts of a batch equal the whole one. Images differ in whether
 their views overlap; in the second step the first two images have no overlap (all of rank 0's, with three
 ranks), in the third no image has any.
 """
-
-import sys
 
 import torch
 import torch.distributed as dist
@@ -72,7 +70,7 @@ def build() -> MomentumPretrainer:
     return model.double().train()
 
 
-def train() -> dict:
+def everything() -> dict:
     """Loss and terms of all steps (mean over ranks), each step's gradients, and the state at the end."""
     model = build()
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
@@ -90,13 +88,3 @@ def train() -> dict:
         optimizer.step()
         model.after_optimizer_step()
     return dict(logged=torch.stack(logged), gradients=gradients, state=model.state_dict())
-
-
-def main(out: str) -> None:
-    dist.init_process_group('gloo')
-    torch.save(train(), f'{out}.{rank()}')
-    dist.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])

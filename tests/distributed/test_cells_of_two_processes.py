@@ -1,8 +1,5 @@
 """Objectives on cells: two gloo processes with half a batch equal one with the whole."""
 
-import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -10,24 +7,9 @@ import torch
 SCRIPT = Path(__file__).with_name('cells.py')
 
 
-def two_processes(out: Path) -> list[dict]:
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    command += ['--nproc_per_node=2', str(SCRIPT), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(f'{out}.{r}', weights_only=True) for r in range(2)]
-
-
-def one_process() -> dict:
-    spec = importlib.util.spec_from_file_location('cells', SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script.everything()
-
-
-def test_losses_gradients_and_queue(tmp_path):
+def test_losses_gradients_and_queue(over_processes):
     """However unevenly the positives are spread over the processes."""
-    one, two = one_process(), two_processes(tmp_path / 'out')
+    one, two = over_processes(SCRIPT, 0), over_processes(SCRIPT, 2)
     assert len(one) == 3
     for mine in two:
         for name, expected in one.items():

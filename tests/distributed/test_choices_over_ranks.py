@@ -1,7 +1,5 @@
 """Every contrastive choice: two processes with half a batch each equal one with the whole."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,17 +9,10 @@ SCRIPT = Path(__file__).with_name('choices.py')
 
 
 @pytest.fixture(scope='module')
-def results(tmp_path_factory) -> tuple[dict, list[dict]]:
+def results(over_processes) -> tuple[dict, list[dict]]:
     """What one process found, and what each of two did."""
-    found = []
-    for processes in (1, 2):
-        out = tmp_path_factory.mktemp('choices') / 'out'
-        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-        command += [f'--nproc_per_node={processes}', str(SCRIPT), str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
-        found.append([torch.load(f'{out}.{r}', weights_only=True) for r in range(processes)])
-    return found[0][0], found[1]
+    (one,) = over_processes(SCRIPT, 1)
+    return one, over_processes(SCRIPT, 2)
 
 
 def test_loss_gradients_and_state(results):

@@ -1,8 +1,6 @@
 """gather, all_reduce and the ring: several gloo processes have the value and gradient of one."""
 
-import importlib.util
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -16,20 +14,9 @@ from densecl.models.losses.tiled import similarity_logsumexp
 SCRIPT = Path(__file__).with_name('collectives.py')
 
 
-def run(processes: int, out: Path) -> list[dict]:
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    command += [f'--nproc_per_node={processes}', str(SCRIPT), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(f'{out}.{r}', weights_only=True) for r in range(processes)]
-
-
 def dense_form() -> dict[str, list[torch.Tensor]]:
     """The same losses of the whole batch, with the whole matrix in memory."""
-    spec = importlib.util.spec_from_file_location('collectives', SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    x, weight = script.batch()
+    x, weight = runpy.run_path(str(SCRIPT))['batch']()
     z = x @ weight
     query, keys = 3 * F.normalize(z, dim=1), F.normalize(z.flip(1), dim=1)
     logits, positive = query @ keys.T, (query * keys).sum(1)
@@ -51,9 +38,9 @@ def dense_form() -> dict[str, list[torch.Tensor]]:
 
 
 @pytest.mark.parametrize('processes', [2, 3])
-def test_ranks_with_their_rows_equal_one_process_with_all(tmp_path, processes):
+def test_ranks_with_their_rows_equal_one_process_with_all(over_processes, processes):
     expected = dense_form()
-    for mine in run(processes, tmp_path / 'out'):
+    for mine in over_processes(SCRIPT, processes):
         assert torch.equal(mine.pop('rows'), expected['rows'])
         assert len(mine) == 9
         for name, got in mine.items():

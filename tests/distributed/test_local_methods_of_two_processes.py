@@ -1,7 +1,5 @@
 """VICRegL, SetSim and SCRL: two gloo processes equal one with the whole batch, queue included."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -9,17 +7,9 @@ import torch
 SCRIPT = Path(__file__).with_name('local_methods.py')
 
 
-def run(processes: int, out: Path) -> list[dict]:
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    command += [f'--nproc_per_node={processes}', str(SCRIPT), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(f'{out}.{r}', weights_only=True) for r in range(processes)]
-
-
-def test_parts_of_the_batch_equal_the_whole(tmp_path):
-    (one,) = run(1, tmp_path / 'one')
-    two = run(2, tmp_path / 'two')
+def test_parts_of_the_batch_equal_the_whole(over_processes):
+    (one,) = over_processes(SCRIPT, 1)
+    two = over_processes(SCRIPT, 2)
     for mine in two:
         for method, want in one.items():
             got = mine[method]

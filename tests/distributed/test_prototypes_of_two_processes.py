@@ -1,7 +1,5 @@
 """SwAV and DINO: two or three gloo processes equal one with the whole batch, queue and centre included."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,23 +8,15 @@ import torch
 SCRIPT = Path(__file__).with_name('prototypes.py')
 
 
-def run(processes: int, out: Path) -> list[dict]:
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    command += [f'--nproc_per_node={processes}', str(SCRIPT), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(f'{out}.{r}', weights_only=True) for r in range(processes)]
-
-
 @pytest.fixture(scope='module')
-def one(tmp_path_factory):
-    (alone,) = run(1, tmp_path_factory.mktemp('one') / 'out')
+def one(over_processes):
+    (alone,) = over_processes(SCRIPT, 1)
     return alone
 
 
 @pytest.mark.parametrize('processes', [2, 3])
-def test_parts_of_the_batch_equal_the_whole(tmp_path, one, processes):
-    for mine in run(processes, tmp_path / 'out'):
+def test_parts_of_the_batch_equal_the_whole(over_processes, one, processes):
+    for mine in over_processes(SCRIPT, processes):
         for method, want in one.items():
             got = mine[method]
             torch.testing.assert_close(got['losses'], want['losses'], rtol=0, atol=1e-10)

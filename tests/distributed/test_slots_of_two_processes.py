@@ -1,7 +1,5 @@
 """SlotCon: two or three gloo processes equal one with the whole batch; both terms, centre and slots."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,17 +8,9 @@ import torch
 SCRIPT = Path(__file__).with_name('slots.py')
 
 
-def run(processes: int, out: Path) -> list[dict]:
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    command += [f'--nproc_per_node={processes}', str(SCRIPT), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(f'{out}.{r}', weights_only=True) for r in range(processes)]
-
-
 @pytest.fixture(scope='module')
-def one(tmp_path_factory):
-    (alone,) = run(1, tmp_path_factory.mktemp('one') / 'out')
+def one(over_processes):
+    (alone,) = over_processes(SCRIPT, 1)
     return alone
 
 
@@ -33,8 +23,8 @@ def same(got: dict, want: dict) -> None:
 
 
 @pytest.mark.parametrize('processes', [2, 3])
-def test_parts_of_the_batch_equal_the_whole(tmp_path, one, processes):
-    for mine in run(processes, tmp_path / 'out'):
+def test_parts_of_the_batch_equal_the_whole(over_processes, one, processes):
+    for mine in over_processes(SCRIPT, processes):
         torch.testing.assert_close(mine['logged'], one['logged'], rtol=0, atol=1e-7)
         for got, want in zip(mine['gradients'], one['gradients'], strict=True):
             same(got, want)

@@ -1,18 +1,12 @@
-"""Run by test_two_processes.py under torch.distributed.run: one pretraining step, results to a file."""
-
-import sys
+"""Run by test_two_processes.py: one pretraining step, results to a file."""
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
-import densecl.compat
-
-densecl.compat.install()
-from torch.nn.parallel import DistributedDataParallel  # noqa: E402
-
-from densecl.distributed import rank, world_size  # noqa: E402
-from densecl.models.pretrainers import MomentumPretrainer  # noqa: E402
-from densecl.structures import Views  # noqa: E402
+from densecl.distributed import rank, world_size
+from densecl.models.pretrainers import MomentumPretrainer
+from densecl.structures import Views
 
 
 def build() -> MomentumPretrainer:
@@ -59,8 +53,7 @@ def views(part: slice) -> Views:
     )
 
 
-def main(out: str) -> None:
-    dist.init_process_group('gloo')
+def everything() -> dict:
     model = build()
     size = 4 // world_size()
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
@@ -74,9 +67,4 @@ def main(out: str) -> None:
         gradients={n: p.grad for n, p in model.named_parameters() if p.grad is not None},
         queues={n: b for n, b in model.named_buffers() if '.queue.' in n},
     )
-    torch.save(state, f'{out}.{rank()}')
-    dist.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])
+    return state

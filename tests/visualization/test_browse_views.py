@@ -45,6 +45,7 @@ def test_views_and_matches(tmp_path, photos):
     done = browse(CONFIG, tmp_path, '--matches', tmp_path / 'a.pth')
     assert done.returncode == 0, done.stderr
     assert '100 of 100 backbone tensors' in done.stdout
+    assert 'has no heads.' not in done.stdout
     assert 'cells of 2 pairs lie in both views' in done.stdout
     stems = [f'000000_{photos[0].stem}', f'000002_{photos[2].stem}']
     names = {f'{s}{end}.png' for s in stems for end in ('', '_matches')}
@@ -59,4 +60,19 @@ def test_matches_by_location_need_no_checkpoint(tmp_path, photos):
     assert 'cells of 2 pairs lie in both views' in done.stdout
     ratio = float(done.stdout.rsplit('(', 1)[1].split(')')[0])
     assert ratio < 0.5
+    assert all(cv2.imread(str(p)).std() > 10 for p in (tmp_path / 'out').iterdir())
+
+
+@pytest.mark.parametrize(
+    ('method', 'said'), [('scrl', []), ('slotcon', ['same slot: ']), ('vicregl', ['0 Near', '1 Near'])]
+)
+def test_regions_slots_and_several_rules(tmp_path, photos, method, said):
+    """What heads that do not match cell by cell compare; a line of distances for each rule."""
+    config = f'configs/{method}/{method}_resnet18_1xb64-coslr-6e_photos.py'
+    done = browse(config, tmp_path, '--matches')
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if 'lie in both views' in line]
+    assert len(lines) == len(said)
+    assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
+    assert len(list((tmp_path / 'out').glob('*_matches.png'))) == 2
     assert all(cv2.imread(str(p)).std() > 10 for p in (tmp_path / 'out').iterdir())

@@ -56,8 +56,9 @@ class StringTable:
 class Source:
     """N images, each of which can be loaded by its position; the base of all sources.
 
-    A new source defines ``__len__`` and :meth:`load`, and :meth:`label` where it knows labels. It
-    must survive being forked and pickled into data workers: open files when they are first read.
+    A new source defines ``__len__``, :meth:`load` and :meth:`image_id`, and :meth:`label` where it
+    knows labels. It must survive being forked and pickled into data workers: open files when they
+    are first read.
 
     Attributes:
         shard_starts: (S + 1,) int64, the position of each shard's first image and finally N, where
@@ -78,6 +79,14 @@ class Source:
         """The encoded image as bytes, or the path of its file; and the name to call it by."""
         raise NotImplementedError
 
+    def image_id(self, index: int) -> str:
+        """What to file an image under, e.g. in a proposal store.
+
+        Different images of a source have different ids, and an id stays the same when the data are
+        moved. Here the name that :meth:`load` gives, which holds for data that stay where they are.
+        """
+        return self.load(index)[1]
+
     def label(self, index: int) -> int | None:
         """Class id of an image, or None."""
         return None
@@ -89,10 +98,17 @@ class FileSource(Source):
     Args:
         paths: their paths.
         labels: their class ids, or None.
+        ids: what to file them under, see :meth:`Source.image_id`; the paths unless given.
     """
 
-    def __init__(self, paths: Iterable[str], labels: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        paths: Iterable[str],
+        labels: list[int] | None = None,
+        ids: Iterable[str] | None = None,
+    ) -> None:
         self._paths = StringTable(paths)
+        self._ids = self._paths if ids is None else StringTable(ids)
         self._labels = None if labels is None else np.asarray(labels, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -103,6 +119,10 @@ class FileSource(Source):
         path = self._paths[index]
         return path, path
 
+    def image_id(self, index: int) -> str:
+        """The image's path below ``data_root``, or what the source says instead."""
+        return self._ids[index]
+
     def label(self, index: int) -> int | None:
         """Class id of an image, or None."""
         return None if self._labels is None else int(self._labels[index])
@@ -112,6 +132,24 @@ def as_list(value: str | os.PathLike | list) -> list[str]:
     """One path or a list of them, as a list of strings."""
     values = value if isinstance(value, (list, tuple)) else [value]
     return [os.path.expanduser(os.fspath(v)) for v in values]
+
+
+def distinct_names(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """For each of several paths as few of its last parts as tell it from the others."""
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    others = set(parts)
+    deepest = max(map(len, others), default=1)
+    for count in range(1, deepest + 1):
+        if len({p[-count:] for p in others}) == len(others):
+            break
+    return ['/'.join(p[-count:]).lstrip('/') for p in parts]
+
+
+def relative_id(path: str, root: str | os.PathLike) -> str:
+    """A path as seen from ``root`` with ``/`` between its parts; one elsewhere as it stands."""
+    path, root = os.path.normpath(path), os.path.normpath(root)
+    inside = root == os.curdir and not os.path.isabs(path) or path.startswith(root + os.sep)
+    return (os.path.relpath(path, root) if inside else path).replace(os.sep, '/')
 
 
 def check_folder(path: str | os.PathLike, source: str) -> Path:

@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 
 from densecl.registry import DATASETS
 
-from .base import FileSource, as_list, check_folder, is_image, one_folder
+from .base import FileSource, as_list, check_folder, distinct_names, is_image, one_folder
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -51,13 +51,25 @@ def find_images(root: Path, source: str) -> list[str]:
 class Folder(FileSource):
     """Every image below one or more folders, sorted by path within each.
 
+    An image's id is its path below the folder; of several folders, with the folder's name in front (or
+    as many of its last parts as tell the folders apart).
+
     Args:
         data_root: a folder, or a list of folders.
     """
 
     def __init__(self, data_root: str | os.PathLike | list) -> None:
         roots = [check_folder(root, 'Folder') for root in as_list(data_root)]
-        super().__init__(os.path.join(r, p) for r in roots for p in find_images(r, 'Folder'))
+        found = [find_images(root, 'Folder') for root in roots]
+        prefixes = [''] if len(roots) == 1 else [f'{name}/' for name in distinct_names(roots)]
+        super().__init__(
+            (os.path.join(root, p) for root, names in zip(roots, found, strict=True) for p in names),
+            ids=(
+                prefix + p.replace(os.sep, '/')
+                for prefix, names in zip(prefixes, found, strict=True)
+                for p in names
+            ),
+        )
 
 
 @DATASETS.register_module()
@@ -81,6 +93,7 @@ class ImageNet(FileSource):
             splits = [str(root / c) for c in classes]
             raise ValueError(f'ImageNet: set data_root to one of {splits}')
         self.class_names = classes
-        ids = {name: i for i, name in enumerate(classes)}
-        labels = [ids[p.split(os.sep, 1)[0]] for p in images]
-        super().__init__((os.path.join(root, p) for p in images), labels)
+        numbers = {name: i for i, name in enumerate(classes)}
+        labels = [numbers[p.split(os.sep, 1)[0]] for p in images]
+        ids = [p.replace(os.sep, '/') for p in images]
+        super().__init__((os.path.join(root, p) for p in images), labels, ids)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from densecl.registry import DATASETS
 
-from .base import FileSource, check_files, check_folder, is_image, one_folder
+from .base import FileSource, check_files, check_folder, is_image, one_folder, relative_id
 
 
 def _find(name: str | os.PathLike, root: Path, argument: str) -> Path:
@@ -59,12 +59,12 @@ class ListFile(FileSource):
             )
         paths = [os.path.join(root, path) for path, _ in entries]
         _check(check_files, paths, 'ListFile', file)
-        super().__init__(paths, labels or None)
+        super().__init__(paths, labels or None, [relative_id(path, root) for path in paths])
 
 
 @DATASETS.register_module()
 class Coco(FileSource):
-    """The images of a COCO json; its annotations are not used.
+    """The images of a COCO json; its annotations are not used. An image's id is its ``file_name``.
 
     Args:
         data_root: the folder that ``file_name`` starts from.
@@ -85,7 +85,7 @@ class Coco(FileSource):
         names = _coco_names(file)
         paths = [os.path.join(root, prefix, name) for name in names]
         _check(check_files, paths, 'Coco', file)
-        super().__init__(paths)
+        super().__init__(paths, ids=names)
 
 
 def _coco_names(file: Path) -> list[str]:
@@ -141,7 +141,7 @@ class VOC(FileSource):
             paths += found
         if not paths:
             raise ValueError(f'VOC: {", ".join(map(str, lists))} list no image')
-        super().__init__(paths)
+        super().__init__(paths, ids=[relative_id(path, root) for path in paths])
 
 
 def _check(wanted: bool, paths: list[str], source: str, file: Path) -> None:

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from densecl.registry import DATASETS
 
 from ..decode import UnreadableImageError
-from .base import Source, StringTable, as_list
+from .base import Source, StringTable, as_list, distinct_names
 from .tar_index import tar_index
 
 OPEN_FILES = 32
@@ -29,6 +29,9 @@ class TarShards(Source):
     Streaming is a matter of order alone. The sampler permutes the shards, gives every process a
     part of them and shuffles within windows, so that files are read in runs, and the place within
     an epoch is a plain number: a run resumes exactly, with any number of workers.
+
+    An image's id is the tar's name (or as many of its last parts as tell the tars apart), a slash and
+    the member's name.
 
     Args:
         data_root: a folder of tars, a tar, a pattern such as ``shard-{0000..0127}.tar`` or
@@ -50,6 +53,7 @@ class TarShards(Source):
         if shuffle_window is not None and shuffle_window < 1:
             raise ValueError(f'TarShards: shuffle_window must be positive, got {shuffle_window}')
         self.shards = find_shards(data_root, shards)
+        self._shard_names = distinct_names(self.shards)
         indexes = [tar_index(path, extension) for path in self.shards]
         self._offsets = np.concatenate([i.offsets for i in indexes])
         self._sizes = np.concatenate([i.sizes for i in indexes])
@@ -79,7 +83,7 @@ class TarShards(Source):
 
     def load(self, index: int) -> tuple[bytes, str]:
         """The image's bytes, and ``tar/member`` as its name."""
-        shard = int(np.searchsorted(self._starts, index, side='right')) - 1
+        shard = self._shard(index)
         name, size = f'{self.shards[shard]}/{self._names[index]}', int(self._sizes[index])
         try:
             # pread has no file position, so forked workers may share what was open before
@@ -92,9 +96,16 @@ class TarShards(Source):
             )
         return data, name
 
+    def image_id(self, index: int) -> str:
+        """``name of the tar/member``."""
+        return f'{self._shard_names[self._shard(index)]}/{self._names[index]}'
+
     def label(self, index: int) -> int | None:
         """Class id of an image, -1 for one without; None where no image has any."""
         return int(self._labels[index]) if self._labelled else None
+
+    def _shard(self, index: int) -> int:
+        return int(np.searchsorted(self._starts, index, side='right')) - 1
 
     def _open(self, shard: int) -> FileIO:
         if shard not in self._files:

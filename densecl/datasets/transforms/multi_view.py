@@ -14,7 +14,7 @@ class MultiView:
     """Make the views of an image: random resized crop, flip and photometric augmentation.
 
     All random numbers come from ``results['rng']``, in an order that depends on the recipes alone (with
-    ``min_overlap`` also on the crops drawn).
+    ``min_overlap`` and ``proposals`` also on the crops drawn).
 
     Args:
         views: recipes, see :class:`ViewRecipe`; one for all views, one each for asymmetric pairs,
@@ -24,10 +24,20 @@ class MultiView:
             preprocessor; ``worker`` applies the same parameters here.
         min_overlap: the second view is drawn anew, at most nine times, until at least this share of its
             crop lies in the first one's; 0.01 in SlotCon's code. The last draw is kept whatever it is.
+        proposals: config of what chooses the objects of the sample, ``dict(type='SelectProposals')`` for
+            example, or None. Whatever it is, it has one method, ``choose(results, draw) -> ObjectViews``:
+            ``draw()`` draws all views anew, as often as it is called; ``results['proposals']`` are the
+            objects, in pixels of ``results['image']`` as the views' boxes are; what is random comes from
+            ``results['rng']``; the answer is the views to keep, and for each of them its
+            :class:`densecl.structures.ViewProposals` (and cutouts), in view pixels.
     """
 
     def __init__(
-        self, views: list[dict], photometric_on: str = 'device', min_overlap: float = 0.0
+        self,
+        views: list[dict],
+        photometric_on: str = 'device',
+        min_overlap: float = 0.0,
+        proposals: dict | None = None,
     ) -> None:
         if photometric_on not in ('device', 'worker'):
             raise ValueError(f"photometric_on must be 'device' or 'worker', got {photometric_on!r}")
@@ -41,6 +51,9 @@ class MultiView:
         plain = all(isinstance(recipe, ViewRecipe) for recipe in self.recipes[:2])
         if min_overlap and not (plain and sum(recipe.count for recipe in self.recipes[:2]) > 1):
             raise ValueError('min_overlap needs two views whose recipes have no type')
+        if min_overlap and any(_crop_of(recipe) is not None for recipe in self.recipes):
+            raise ValueError('min_overlap draws a view anew; it does not go together with crop_of')
+        self.objects = TRANSFORMS.build(proposals) if isinstance(proposals, dict) else proposals
 
     def __call__(self, results: dict) -> PretrainDataSample:
         """Turn a decoded image into a sample.
@@ -48,16 +61,33 @@ class MultiView:
         Args:
             results: ``image`` (uint8 (H, W, 3) RGB array) and ``rng`` (numpy ``Generator``) are
                 needed; ``index``, ``path``, ``label`` and ``source_size`` (height and width of the
-                original, where the decoder has reduced it) are used where present.
+                original, where the decoder has reduced it) are used where present; with
+                ``proposals`` also :class:`densecl.structures.Proposals` of the image.
 
         Returns:
             The sample; its boxes are in pixels of the original.
         """
         image, rng = checked_image(results, 'MultiView'), results['rng']
-        drawn = [view for recipe in self.recipes for view in recipe.draw(image, rng)]
+        if self.objects is None:
+            return make_sample(results, self._draw(image, rng), self.photometric_on)
+        found = self.objects.choose(results, lambda: self._draw(image, rng))
+        return make_sample(
+            results, found.views, self.photometric_on, found.proposals, found.cutouts
+        )
+
+    def _draw(self, image, rng) -> list[DrawnView]:
+        drawn: list[DrawnView] = []
+        for recipe in self.recipes:
+            of = _crop_of(recipe)
+            if of is None:
+                drawn += recipe.draw(image, rng)
+            elif 0 <= of < len(drawn):
+                drawn += recipe.draw(image, rng, drawn[of].box)
+            else:
+                raise ValueError(f'crop_of={of} of view {len(drawn)} must name an earlier view')
         if self.min_overlap:
             drawn[1] = self._overlapping(drawn, image, rng)
-        return make_sample(results, drawn, self.photometric_on)
+        return drawn
 
     def _overlapping(self, drawn: list[DrawnView], image, rng) -> DrawnView:
         """The second view, or another draw of its recipe that shares enough with the first."""
@@ -71,7 +101,15 @@ class MultiView:
 
     def __repr__(self) -> str:
         overlap = f', min_overlap={self.min_overlap}' if self.min_overlap else ''
-        return f'MultiView(recipes={self.recipes}, photometric_on={self.photometric_on!r}{overlap})'
+        objects = f', proposals={self.objects}' if self.objects else ''
+        return (
+            f'MultiView(recipes={self.recipes}, photometric_on={self.photometric_on!r}'
+            f'{overlap}{objects})'
+        )
+
+
+def _crop_of(recipe) -> int | None:
+    return getattr(recipe, 'crop_of', None)
 
 
 def _share_inside(box: tuple, other: tuple) -> float:

@@ -34,20 +34,26 @@ class ViewRecipe:
     Attributes:
         count: number of views with this recipe.
         size: side, or height and width, of the view in pixels.
-        scale: lower and upper share of the image's area that a crop covers.
+        scale: lower and upper share of the image's area that a crop covers. None: the whole image is
+            resized to ``size``, its aspect not kept (SoCo's first view).
         ratio: lower and upper aspect ratio (width / height) of a crop.
         flip: probability of mirroring left to right.
         interpolation: ``bilinear`` or ``bicubic``, both antialiased.
         photometric: arguments of :class:`Photometric`, or None for no such augmentation.
+        crop_of: an earlier view, counted from 0: show the same crop of the image, ``scale`` and ``ratio``
+            do not count; flip and photometric parameters are this view's own draws. It is resized from
+            the image itself. (View 4 of SoCo*: there the 224 px crop is resized to 112 before it is
+            mirrored and recoloured, also by draws of its own.)
     """
 
     count: int = 1
     size: int | tuple[int, int] = 224
-    scale: tuple[float, float] = (0.2, 1.0)
+    scale: tuple[float, float] | None = (0.2, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
     interpolation: str = 'bilinear'
     photometric: Photometric | None = None
+    crop_of: int | None = None
 
     def __post_init__(self) -> None:
         self.size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
@@ -57,7 +63,11 @@ class ViewRecipe:
         self._require(
             len(self.size) == 2 and min(self.size) > 0, 'size', 'a side or (height, width), above 0'
         )
-        self._require(0 < self.scale[0] <= self.scale[1] <= 1, 'scale', '0 < low <= high <= 1')
+        self._require(
+            self.scale is None or 0 < self.scale[0] <= self.scale[1] <= 1,
+            'scale',
+            '0 < low <= high <= 1, or None for the whole image',
+        )
         self._require(0 < self.ratio[0] <= self.ratio[1], 'ratio', '0 < low <= high')
         self._require(0 <= self.flip <= 1, 'flip', 'a probability')
         self._require(self.interpolation in INTERPOLATIONS, 'interpolation', f'in {INTERPOLATIONS}')
@@ -67,12 +77,23 @@ class ViewRecipe:
             got = getattr(self, name)
             raise ValueError(f'view recipe: {name} must be {expected}, got {got!r}')
 
-    def draw(self, image: np.ndarray, rng: np.random.Generator) -> list[DrawnView]:
-        """The ``count`` views of a uint8 (H, W, 3) image."""
-        return [self._draw_one(image, rng) for _ in range(self.count)]
+    def draw(
+        self,
+        image: np.ndarray,
+        rng: np.random.Generator,
+        crop: tuple[float, float, float, float] | None = None,
+    ) -> list[DrawnView]:
+        """The ``count`` views of a uint8 (H, W, 3) image; all of ``crop`` if one is given."""
+        return [self._draw_one(image, rng, crop) for _ in range(self.count)]
 
-    def _draw_one(self, image: np.ndarray, rng: np.random.Generator) -> DrawnView:
-        box = sample_crop(rng, *image.shape[:2], self.scale, self.ratio)
+    def _draw_one(self, image: np.ndarray, rng: np.random.Generator, crop) -> DrawnView:
+        height, width = image.shape[:2]
+        if crop is not None:
+            box = crop
+        elif self.scale is None:
+            box = 0, 0, width, height
+        else:
+            box = sample_crop(rng, height, width, self.scale, self.ratio)
         flipped = rng.random() < self.flip
         params = self.photometric.draw(rng) if self.photometric else None
         view = resize_crop(image, box, self.size, self.interpolation, flipped)

@@ -4,14 +4,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densecl.structures import PretrainDataSample
+from densecl.structures import PretrainDataSample, ViewProposals
 
 from .photometric_uint8 import apply_photometric_uint8
 from .recipe import DrawnView
 
 
 def make_sample(
-    results: dict, drawn: list[DrawnView], photometric_on: str = 'device'
+    results: dict,
+    drawn: list[DrawnView],
+    photometric_on: str = 'device',
+    proposals: list[ViewProposals] | None = None,
+    cutouts: list[Tensor | None] | None = None,
 ) -> PretrainDataSample:
     """Put views in a sample.
 
@@ -20,6 +24,8 @@ def make_sample(
             are used where present.
         drawn: the V views.
         photometric_on: ``device`` leaves the parameters in the sample, ``worker`` applies them.
+        proposals: V entries, the objects in the views, or None.
+        cutouts: V entries, boxes to blot out or None, or None.
     """
     if photometric_on == 'worker':
         drawn = [_recoloured(view) for view in drawn]
@@ -34,6 +40,8 @@ def make_sample(
         path=results.get('path', ''),
         photometric=[view.photometric for view in drawn],
         label=results.get('label'),
+        proposals=proposals,
+        cutouts=cutouts,
     )
 
 

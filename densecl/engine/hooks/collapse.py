@@ -4,7 +4,7 @@ from collections import deque
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from torch import Tensor
+from torch import Tensor, nn
 from torch import cat as concatenate
 
 from densecl.evaluation.collapse import embedding_statistics
@@ -22,7 +22,8 @@ class CollapseHook(Hook):
     ``<head>_std``: standard deviation of the unit embeddings over samples, mean over channels, times
     sqrt(C): 1 when they fill the sphere evenly, 0 when all are the same. ``<head>_rank``: effective rank, at
     most C. ``<head>_neg_sim``: mean cosine of different samples. ``<head>_queue_age``: optimiser steps
-    since the oldest key of the queue was made.
+    since the oldest key of the queue was made. A head whose ``embeddings`` are a dict is measured part by
+    part, ``<head>_<part>_std``, each with the queue of the objective of its name.
 
     Args:
         interval: iterations between two measurements.
@@ -59,8 +60,8 @@ class CollapseHook(Hook):
         """Compare queue and data set."""
         images = len(runner.train_dataloader.dataset)
         for name, head in unwrap(runner.model).heads.items():
-            queue = getattr(head.objective, 'queue', None)
-            if queue is not None and len(queue) > images:
+            queue = max(_queues(name, head).values(), key=len, default=())
+            if len(queue) > images:
                 runner.logger.warning(
                     f'head {name}: the queue holds {len(queue)} keys, but there are only {images} '
                     f'images: each image is its own negative several times over. Suggestion: '
@@ -70,26 +71,24 @@ class CollapseHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Remember the batch's embeddings; measure where the interval ends."""
         measure = self.every_n_inner_iters(batch_idx, self.interval)
-        for name, head in unwrap(runner.model).heads.items():
-            if head.embeddings is None:
-                continue
-            recent = self._recent.setdefault(name, deque())
-            # A few rows a batch, spread over it: cells of one image are alike.
-            rows = head.embeddings
-            recent.append(rows[:: max(1, len(rows) // 128)][:128])
-            while sum(len(r) for r in recent) > self.samples + 128:
-                recent.popleft()
-            if measure:
-                self._measure(runner, name, head, concatenate(list(recent)))
+        for head_name, head in unwrap(runner.model).heads.items():
+            for name, rows in _embeddings(head_name, head).items():
+                recent = self._recent.setdefault(name, deque())
+                # A few rows a batch, spread over it: cells of one image are alike.
+                recent.append(rows[:: max(1, len(rows) // 128)][:128])
+                while sum(len(r) for r in recent) > self.samples + 128:
+                    recent.popleft()
+                if measure:
+                    queue = _queues(head_name, head).get(name)
+                    self._measure(runner, name, queue, concatenate(list(recent)))
 
     @master_only
-    def _measure(self, runner, name: str, head, embeddings: Tensor) -> None:
+    def _measure(self, runner, name: str, queue, embeddings: Tensor) -> None:
         if not bool(embeddings.isfinite().all()):
             self._complain(runner, name, f'head {name}: embeddings are NaN or infinite. {_DIVERGED}')
             self._recent[name].clear()
             return
         values = embedding_statistics(embeddings)
-        queue = getattr(head.objective, 'queue', None)
         if queue is not None:
             made = max(int(queue.enqueued), 1)
             values['queue_age'] = round(min(len(queue), made) * unwrap(runner.model).steps / made)
@@ -118,6 +117,24 @@ class CollapseHook(Hook):
         if self.action == 'stop':
             raise RuntimeError(message)
         runner.logger.warning(message)
+
+
+def _embeddings(name: str, head) -> dict[str, Tensor]:
+    """What is measured, by its name in the log: all of a head, or its parts."""
+    if head.embeddings is None:
+        return {}
+    if isinstance(head.embeddings, dict):
+        return {f'{name}_{part}': rows for part, rows in head.embeddings.items()}
+    return {name: head.embeddings}
+
+
+def _queues(name: str, head) -> dict[str, nn.Module]:
+    """The queues of a head, by the same names."""
+    parts = {name: head.objective}
+    if isinstance(head.objective, nn.ModuleDict):
+        parts = {f'{name}_{part}': objective for part, objective in head.objective.items()}
+    found = {part: getattr(objective, 'queue', None) for part, objective in parts.items()}
+    return {part: queue for part, queue in found.items() if queue is not None}
 
 
 def _suggest(images: int) -> int:

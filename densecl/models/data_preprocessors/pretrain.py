@@ -49,14 +49,18 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
                 parameters left to apply.
 
         Returns:
-            The same keys; the images are float32 (B, 3, Hv, Wv) on the device, normalised.
+            The same keys; the images are float32 (B, 3, Hv, Wv) on the device, normalised, and 0
+            where the views have cutouts.
         """
         views = _checked(data).to(self.device, self._non_blocking)
         images = [
             self._prepare(image, params)
             for image, params in zip(views.images, views.photometric, strict=True)
         ]
-        done = replace(views, images=images, photometric=[None] * len(images))
+        for image, boxes in zip(images, views.cutouts or [], strict=False):
+            if boxes is not None:
+                cut_out(image, boxes)
+        done = replace(views, images=images, photometric=[None] * len(images), cutouts=None)
         return {**data, 'inputs': done}
 
     def _prepare(self, images: Tensor, params: PhotometricParams | None) -> Tensor:
@@ -69,6 +73,22 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         planes = apply_photometric(planes, params)
         out = torch.empty_like(planes, memory_format=self.layout)
         return torch.addcmul(self.shift, planes, self.scale, out=out)
+
+
+def cut_out(images: Tensor, boxes: Tensor) -> None:
+    """Set to 0, in place, the pixels whose centre lies in a box; a box without area does nothing.
+
+    Args:
+        images: (B, C, H, W).
+        boxes: (B, K, 4), x1, y1, x2, y2 in pixels.
+    """
+    inside = []
+    for axis, size in enumerate(images.shape[:1:-1]):  # x and its width, y and its height
+        centres = torch.arange(size, device=images.device) + 0.5
+        near, far = boxes[..., axis, None], boxes[..., axis + 2, None]
+        inside.append(((centres >= near) & (centres < far)).float())  # (B, K, size)
+    covered = torch.einsum('bkw,bkh->bhw', *inside) > 0
+    images.masked_fill_(covered[:, None], 0)
 
 
 def _checked(data: dict) -> Views:

@@ -6,6 +6,9 @@ from .base import PretrainHead
 from .dense import DenseHead
 from .image import ImageHead
 from .local import LocalHead
+from .masks import MaskHead
+from .multilevel import MultiLevelHead
+from .objects import ObjectHead, assign_levels
 from .patches import PatchesHead
 from .pixel import PixelHead, PooledHead
 from .pixel_contrast import PixelContrastHead
@@ -13,12 +16,16 @@ from .probe import LinearProbe
 from .prototypes import PrototypeHead
 from .regions import RegionHead
 from .slots import SlotHead
+from .windows import WindowHead
 
 __all__ = [
     'DenseHead',
     'ImageHead',
     'LinearProbe',
     'LocalHead',
+    'MaskHead',
+    'MultiLevelHead',
+    'ObjectHead',
     'PatchesHead',
     'PixelContrastHead',
     'PixelHead',
@@ -28,4 +35,6 @@ __all__ = [
     'PrototypeHead',
     'RegionHead',
     'SlotHead',
+    'WindowHead',
+    'assign_levels',
 ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from densecl.models.matching import ViewMaps
@@ -16,14 +15,6 @@ def take(view: ViewMaps, chosen: Tensor) -> Tensor:
     """The projections of (B, G) cells, (B, G, D)."""
     rows = cells(view.projections)
     return rows.gather(1, chosen[..., None].expand(-1, -1, rows.shape[-1]))
-
-
-class Rules(nn.ModuleList):
-    """Several matching rules; called, the pairs of any of them as bool (B, Nq, Nk), for pictures."""
-
-    def forward(self, query: ViewMaps, key: ViewMaps) -> Tensor:
-        """The union."""
-        return torch.stack([rule(query, key) for rule in self]).any(0)
 
 
 @MODELS.register_module()
@@ -46,7 +37,7 @@ class LocalHead(DenseHead):
         PretrainHead.__init__(self, **kwargs)  # several rules where DenseHead builds one
         if isinstance(matching, dict) or not matching:
             raise ValueError(f'LocalHead: matching must be a list of one or more rules, got {matching!r}')
-        self.matching = Rules(MODELS.build(rule) for rule in matching)
+        self.matching = nn.ModuleList(MODELS.build(rule) for rule in matching)
         self.grid = grid
 
     def pair_loss(self, query, key, views):

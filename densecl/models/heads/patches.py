@@ -10,6 +10,23 @@ from densecl.registry import MODELS
 from .base import PretrainHead
 from .image import pool
 
+ORDERS = ('drawn', 'image')
+
+
+def in_order(pooled: Tensor, boxes: list[Tensor], order: str) -> Tensor:
+    """Patches in the order in which they are to be concatenated.
+
+    Args:
+        pooled: (B, P, C), as the views come.
+        boxes: P tensors (B, 4), the views' boxes.
+        order: ``'drawn'`` leaves them as they are, ``'image'`` puts them back row by row as they lie in the
+            image.
+    """
+    if order == 'drawn':
+        return pooled
+    back = in_reading_order(torch.stack(boxes, 1))
+    return pooled.gather(1, back[..., None].expand_as(pooled))
+
 
 @MODELS.register_module()
 class PatchesHead(PretrainHead):
@@ -43,7 +60,7 @@ class PatchesHead(PretrainHead):
         super().__init__(
             projector, objective, level=level, loss_weight=loss_weight, warmup_steps=warmup_steps
         )
-        if order not in ('drawn', 'image'):
+        if order not in ORDERS:
             raise ValueError(f"PatchesHead: order must be 'drawn' or 'image', got {order!r}")
         if not 0 <= patch_weight <= 1:
             raise ValueError(f'PatchesHead: patch_weight must lie in [0, 1], got {patch_weight}')
@@ -83,7 +100,4 @@ class PatchesHead(PretrainHead):
         """(B, P, C) pooled features, in the order of concatenation."""
         numbers = range(1, len(views))
         pooled = torch.stack([pool(online[v][self.level]) for v in numbers], 1)
-        if self.order == 'drawn':
-            return pooled
-        order = in_reading_order(torch.stack([views.boxes[v] for v in numbers], 1))
-        return pooled.gather(1, order[..., None].expand_as(pooled))
+        return in_order(pooled, [views.boxes[v] for v in numbers], self.order)

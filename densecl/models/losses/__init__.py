@@ -10,6 +10,7 @@ from .false_negatives import FalseNegatives, SimilarImages
 from .info_nce import InfoNCE
 from .labelled import LabelCrossEntropy
 from .local import PositionVICReg, RegionConsistency
+from .masks import MaskContrast
 from .mixing import Mixing
 from .nce import NCE
 from .negatives import Debiased, Hard, Negatives
@@ -18,7 +19,6 @@ from .positives import Decoupled, Positives, Reweighted, SameLabel
 from .redundancy import BarlowTwins, VICReg
 from .regression import NegativeCosine
 from .samples import Samples
-from .sets import SetInfoNCE
 from .slots import SlotContrast, Slots
 from .swapped import SwappedPrediction
 from .temperatures import (
@@ -30,6 +30,7 @@ from .temperatures import (
 )
 from .thresholds import GloFND
 from .triplet import Triplet
+from .windows import WindowInfoNCE
 
 __all__ = [
     'AlignmentAdaptiveTemperature',
@@ -43,6 +44,7 @@ __all__ = [
     'InfoNCE',
     'LabelCrossEntropy',
     'LearnedTemperature',
+    'MaskContrast',
     'Mixing',
     'MovingAverage',
     'MultiPositive',
@@ -59,7 +61,6 @@ __all__ = [
     'SameLabel',
     'Samples',
     'SelfDistillation',
-    'SetInfoNCE',
     'SimilarImages',
     'SlotContrast',
     'Slots',
@@ -70,5 +71,6 @@ __all__ = [
     'Triplet',
     'UncertaintyTemperature',
     'VICReg',
+    'WindowInfoNCE',
     'functional',
 ]

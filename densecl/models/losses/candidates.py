@@ -30,6 +30,8 @@ class Candidates:
         ring: the keys of other processes are sent around rather than gathered.
         filters: further rules ``rule(columns, cosines (N, k)) -> bool (N, k)`` that say which of a slice of
             the keys to keep; all must agree.
+        passing: ``keys`` are the memory of a queue, overwritten before the backward pass. A log-sum-exp does
+            not visit them again; what does takes them from :meth:`gathered`.
     """
 
     keys: Tensor
@@ -39,6 +41,7 @@ class Candidates:
     labels: Tensor | None = None
     ring: bool = False
     filters: list[Keep] = field(default_factory=list)
+    passing: bool = False
 
     def __len__(self) -> int:
         return len(self.keys) * (world_size() if self.ring else 1)
@@ -86,7 +89,9 @@ class Candidates:
         return tiled_logsumexp(logits, query, self.gathered().keys)
 
     def gathered(self) -> 'Candidates':
-        """The same candidates with all keys at hand."""
+        """The same candidates with all keys at hand, also in the backward pass."""
+        if self.passing:
+            return replace(self, keys=self.keys.clone(), passing=False)
         if not self.ring:
             return self
         return replace(self, keys=gather(self.keys), ring=False)

@@ -45,22 +45,34 @@ class PixelConsistency(nn.Module):
 
 @MODELS.register_module()
 class MultiPositive(nn.Module):
-    """``-log(sum+ / (sum+ + sum-))``, mean over the queries that have a positive, on unit vectors.
+    """InfoNCE of cells that have any number of positives, mean over the cells that have one.
 
-    Negatives are the key cells of the same image that are not the query's positives (PixContrast, Xie et
-    al., 2021, eq. 2), or earlier images' pooled keys (SetSim, Wang et al., 2022), with the cells then not
-    entering. Over processes the mean of losses and gradients is that of one process with the whole batch,
-    however unevenly the positives are spread.
+    Negatives are the key cells of the same image that are not the query's positives, as in PixContrast (Xie
+    et al., 2021, eq. 2), or earlier images' pooled keys, with those cells then not entering. SetSim (Wang et
+    al., 2022) has ``form='out', per_image=True, queue=65536``. Over processes the mean of losses and
+    gradients is that of one process with the whole batch, however unevenly the positives are spread.
 
     Args:
         temperature: t > 0; a schedule; or the config of a temperature module that has one value for all
             queries (``LearnedTemperature``, ``AlignmentAdaptiveTemperature``).
         queue: number of earlier pooled keys that serve as negatives; 0: the image's own cells do.
         dim: width C of the keys in the queue.
+        form: the sum over a query's positives is taken ``'in'`` the logarithm or ``'out'`` of it; see
+            :func:`~densecl.models.losses.functional.multi_positive_info_nce`.
+        per_image: mean over the cells of each image, then over images; one without a positive counts 0.
     """
 
-    def __init__(self, temperature: float | dict = 0.3, queue: int = 0, dim: int = 128) -> None:
+    def __init__(
+        self,
+        temperature: float | dict = 0.3,
+        queue: int = 0,
+        dim: int = 128,
+        form: str = 'in',
+        per_image: bool = False,
+    ) -> None:
         super().__init__()
+        if form not in ('in', 'out'):
+            raise ValueError(f"MultiPositive: form must be 'in' or 'out', got {form!r}")
         typed = isinstance(temperature, dict) and 'type' in temperature
         self.temperature = MODELS.build(temperature) if typed else Temperature(temperature)
         if type(self.temperature) not in _TEMPERATURES:
@@ -70,6 +82,8 @@ class MultiPositive(nn.Module):
                 f'{names}; got {type(self.temperature).__name__}'
             )
         self.queue = Queue(queue, dim) if queue else None
+        self.form = form
+        self.per_image = per_image
 
     def forward(
         self, query: Tensor, keys: Tensor, positives: Tensor, samples: Samples | None = None
@@ -83,21 +97,25 @@ class MultiPositive(nn.Module):
             samples: the images; their positions in the data set go into the queue.
 
         Returns:
-            The scalar loss, and ``pos_sim``, the mean cosine of positive pairs.
+            The scalar loss; ``pos_sim``, the mean cosine of positive pairs; ``positives``, their number for
+            each cell that has any.
         """
         samples = Samples() if samples is None else samples
         with torch.autocast(query.device.type, enabled=False):
             query, keys = unit(query), full_precision(keys)
             cosine = _mean_cosine(query.detach(), unit(keys).detach(), positives)
             temperature = self.temperature(cosine[None], samples, None)
-            # A copy: the queue moves on before the backward pass.
-            negatives = None if self.queue is None else self.queue.keys.to(query.dtype, copy=True)
-            terms = multi_positive_terms(query, keys, positives, temperature, negatives)
+            negatives = None if self.queue is None else self.queue.keys.to(query.dtype)
+            terms = multi_positive_terms(query, keys, positives, temperature, negatives, self.form)
         if self.training and self.queue is not None:
             indices = None if samples.indices is None else all_gather(samples.indices)
             self.queue.enqueue(all_gather(unit(keys.detach().mean(1))), indices)
-        count = all_reduce(positives.any(-1).sum().to(terms.dtype))
-        return terms.sum() * world_size() / count.clamp(min=1), {'pos_sim': cosine}
+        matched = positives.any(-1)
+        diagnostics = {'pos_sim': cosine, 'positives': positives.sum() / matched.sum().clamp(min=1)}
+        if self.per_image:
+            return (terms.sum(1) / matched.sum(1).clamp(min=1)).mean(), diagnostics
+        count = all_reduce(matched.sum().to(terms.dtype))
+        return terms.sum() * world_size() / count.clamp(min=1), diagnostics
 
 
 def _mean_cosine(query: Tensor, keys: Tensor, positives: Tensor) -> Tensor:

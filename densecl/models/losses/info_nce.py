@@ -77,7 +77,7 @@ class InfoNCE(nn.Module):
         new_keys: Tensor | None = None,
         samples: Samples | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Score the matches, then remember the keys.
+        """:meth:`score` the matches, then, in training, :meth:`remember` the keys.
 
         Args:
             query: (N, C).
@@ -91,16 +91,30 @@ class InfoNCE(nn.Module):
             pairs, and ``top1``, the share of queries whose positive beats all negatives (near 1 early in
             training it means that batch statistics leak the answer).
         """
-        samples = Samples() if samples is None else samples
         keys = positive if new_keys is None else new_keys
+        result = self.score(query, positive, keys, samples)
+        if self.training:
+            self.remember(keys, samples)
+        return result
+
+    def score(
+        self, query: Tensor, positive: Tensor, keys: Tensor, samples: Samples | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and diagnostics; the queue stays as it is, so that several sets of queries may meet it."""
+        samples = Samples() if samples is None else samples
         with torch.autocast(query.device.type, enabled=False):
-            loss, diagnostics = self._score(query, positive, keys, samples)
-        if self.training and self.queue is not None:
-            self.queue.enqueue(
-                all_gather(unit(self._split(keys.detach())[0])),
-                None if samples.indices is None else all_gather(samples.indices),
-            )
-        return loss, diagnostics
+            return self._score(query, positive, keys, samples)
+
+    @torch.no_grad()
+    def remember(self, keys: Tensor, samples: Samples | None = None) -> None:
+        """Put the (B, C) keys of all processes in the queue, where there is one."""
+        if self.queue is None:
+            return
+        indices = None if samples is None else samples.indices
+        self.queue.enqueue(
+            all_gather(unit(self._split(keys)[0])),
+            None if indices is None else all_gather(indices),
+        )
 
     def _score(self, query: Tensor, positive: Tensor, keys: Tensor, samples: Samples):
         query, extra = self._split(query)
@@ -139,9 +153,9 @@ class InfoNCE(nn.Module):
         """
         if self.queue is None:
             return batch_candidates(query, keys, samples, self.batch == 'views')
-        # A copy: the queue moves on before the backward pass, which may visit its keys once more.
-        keys_before = self.queue.keys.to(query.dtype, copy=True)
-        queued = Candidates(keys_before, indices=self.queue.images.clone())
+        # No copy of the keys, which are many: who visits them in the backward pass makes one.
+        keys_before = self.queue.keys.to(query.dtype)
+        queued = Candidates(keys_before, indices=self.queue.images.clone(), passing=True)
         if self.batch is None:
             return queued
         return queued.joined(batch_candidates(query, keys, samples, self.batch == 'views', False))

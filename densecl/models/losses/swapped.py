@@ -11,30 +11,7 @@ from densecl.registry import MODELS
 from densecl.schedule import Clock
 
 from .assignments import entropy, mean_entropy
-from .functional import full_precision, no_autocast, sinkhorn, soft_cross_entropy
-
-
-@no_autocast
-def swapped_crops(scores: Sequence[Tensor], codes: Sequence[Tensor], temperature: float) -> Tensor:
-    """Every crop predicts the codes of the other ones (SwAV, Caron et al., 2020, eq. 6).
-
-    With two crops that is :func:`~densecl.models.losses.functional.swapped_prediction`.
-
-    Args:
-        scores: V of (B, K), cosines of each crop with the prototypes.
-        codes: A <= V of (B, K), the codes of the first A crops.
-        temperature: t > 0.
-
-    Returns:
-        Scalar, the mean over the A (V - 1) pairs of a code and another crop.
-    """
-    total = 0.0
-    for crop, logits in enumerate(scores):
-        others = [code for i, code in enumerate(codes) if i != crop]
-        if others:
-            # The cross entropy is linear in its target: one log-softmax serves all codes.
-            total = total + soft_cross_entropy(full_precision(logits) / temperature, sum(others))
-    return total / (len(codes) * (len(scores) - 1))
+from .functional import full_precision, sinkhorn, swapped_crops
 
 
 @MODELS.register_module()

@@ -7,6 +7,7 @@ from .maps import ViewMaps
 from .overlap import overlap_boxes, sample_overlap
 from .regions import draw_regions, regions_in_view
 from .similarity import MostSimilar, match_by_similarity
+from .windows import pooled_boxes, share_area, sliding_windows, windows_in_view
 
 __all__ = [
     'ByLocation',
@@ -21,6 +22,10 @@ __all__ = [
     'match_by_similarity',
     'nearest_pairs',
     'overlap_boxes',
+    'pooled_boxes',
     'regions_in_view',
     'sample_overlap',
+    'share_area',
+    'sliding_windows',
+    'windows_in_view',
 ]

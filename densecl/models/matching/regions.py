@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from densecl.structures import image_to_view
+from densecl.structures import boxes_to_view
 
 from .overlap import overlap_boxes
 
@@ -103,8 +103,4 @@ def regions_in_view(regions: Tensor, boxes: Tensor, flipped: Tensor, size: tuple
     Returns:
         (B, R, 4), x1, y1, x2, y2 in pixels of the view, cut to it.
     """
-    corners = regions.unflatten(-1, (2, 2)).flatten(1, 2)  # (B, 2R, 2)
-    corners = image_to_view(corners, boxes.to(regions.dtype), flipped, size).unflatten(1, (-1, 2))
-    placed = torch.cat([corners.amin(2), corners.amax(2)], -1)
-    limits = placed.new_tensor([size[1], size[0]] * 2)
-    return torch.minimum(placed.clamp(min=0), limits)
+    return boxes_to_view(regions, boxes, flipped, size)[0]

@@ -1,6 +1,9 @@
 """Projectors and predictors."""
 
+from .box_projector import BoxProjector, StageProjector
+from .levels import LevelProjectors
 from .mlp import MLP, ConvMLP
+from .partial_fpn import PartialFPN
 from .patches import PatchProjector
 from .propagation import PixelPropagation
 from .prototypes import PrototypeProjector
@@ -8,12 +11,16 @@ from .simple_pyramid import LayerNorm2d, SimpleFeaturePyramid
 from .slots import SlotProjector
 
 __all__ = [
+    'BoxProjector',
     'ConvMLP',
     'LayerNorm2d',
+    'LevelProjectors',
     'MLP',
+    'PartialFPN',
     'PatchProjector',
     'PixelPropagation',
     'PrototypeProjector',
     'SimpleFeaturePyramid',
     'SlotProjector',
+    'StageProjector',
 ]

@@ -258,3 +258,36 @@ def test_min_overlap_needs_two_plain_views():
         MultiView(views=[{}], min_overlap=0.1)
     with pytest.raises(ValueError, match='min_overlap needs two views'):
         MultiView(views=[{}, {'type': 'JigsawPatches'}], min_overlap=0.1)
+
+
+@pytest.mark.parametrize('flip', [0.0, 1.0])
+def test_a_view_of_the_whole_image(flip):
+    sample = make(MultiView(views=[{'size': (30, 50), 'scale': None, 'flip': flip}]), texture(90, 100))
+    assert sample.boxes.tolist() == [[0, 0, 100, 90]]
+    expected = resize_crop(texture(90, 100), (0, 0, 100, 90), (30, 50), flip=bool(flip))
+    assert np.array_equal(sample.images[0].numpy(), expected)
+
+
+def test_a_view_of_another_views_crop():
+    recipe = {'size': 48, 'photometric': PHOTOMETRIC}
+    views = [dict(recipe, count=2), dict(recipe, size=24, crop_of=1, count=2)]
+    differ = 0
+    for seed in range(40):
+        image = texture(seed=seed)
+        sample = make(MultiView(views=views), image, seed)
+        assert torch.equal(sample.boxes[2], sample.boxes[1])
+        assert torch.equal(sample.boxes[3], sample.boxes[1])
+        box = tuple(int(x) for x in sample.boxes[1])
+        expected = resize_crop(image, box, (24, 24), flip=bool(sample.flipped[2]))
+        assert np.array_equal(sample.images[2].numpy(), expected)
+        differ += int(sample.flipped[2] != sample.flipped[1])
+        assert not torch.equal(sample.photometric[2].factors, sample.photometric[1].factors)
+    assert 8 < differ < 32
+
+
+def test_a_crop_of_no_earlier_view():
+    for views in ([{'crop_of': 0}], [{}, {'crop_of': 1}], [{}, {'crop_of': -1}]):
+        with pytest.raises(ValueError, match='must name an earlier view'):
+            make(MultiView(views=views), texture(20, 20))
+    with pytest.raises(ValueError, match='does not go together with crop_of'):
+        MultiView(views=[{'count': 2}, {'crop_of': 1}], min_overlap=0.1)

@@ -123,3 +123,53 @@ def test_arrives_on_the_device():
         assert a.is_cuda and a.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(a.cpu(), b, rtol=0, atol=5e-3)
     assert done.boxes[0].is_cuda and done.flipped[0].is_cuda
+
+
+def test_cutouts_are_zero_after_the_normalisation():
+    generator = torch.Generator().manual_seed(0)
+    views = batch(RECIPE, count=6)
+    plain = PretrainDataPreprocessor()({'inputs': views})['inputs'].images
+    cutouts = [None] * 3
+    for v, (height, width) in ((0, (48, 48)), (2, (20, 32))):
+        near = torch.rand(6, 4, 2, generator=generator) * torch.tensor([width, height]) - 4
+        size = torch.rand(6, 4, 2, generator=generator) * 15
+        size[:, 1], size[:, 2, 0], near[:, 3] = 0, 0, near[:, 3].round()
+        size[:, 3] = size[:, 3].round()
+        cutouts[v] = torch.cat([near, near + size], -1)
+    done = PretrainDataPreprocessor()({'inputs': replace(views, cutouts=cutouts)})['inputs']
+    assert done.cutouts is None
+    for v, boxes in enumerate(cutouts):
+        expected = plain[v].clone()
+        if boxes is not None:
+            for b, k, y, x in np.ndindex(6, 4, *expected.shape[2:]):
+                x1, y1, x2, y2 = boxes[b, k].tolist()
+                if x1 <= x + 0.5 < x2 and y1 <= y + 0.5 < y2:
+                    expected[b, :, y, x] = 0
+            assert 0.02 < (expected == 0).float().mean() < 0.6
+        assert torch.equal(done.images[v], expected)
+        assert done.images[v].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_cutouts_without_area_change_nothing():
+    views = batch()
+    plain = PretrainDataPreprocessor()({'inputs': views})['inputs'].images
+    line = torch.tensor([[0.0, 0, 0, 48], [0, 9, 48, 9], [5, 5, 5, 5], [60, 60, 90, 90]]).expand(8, -1, -1)
+    done = PretrainDataPreprocessor()({'inputs': replace(views, cutouts=[line, line, line])})['inputs']
+    assert all(map(torch.equal, plain, done.images))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_cutouts_on_the_device_never_wait_for_it():
+    near = torch.rand(16, 4, 2) * 30
+    cutouts = [torch.cat([near, near + 9], -1), None, None]
+    views = replace(batch(count=16), cutouts=cutouts)
+    expected = PretrainDataPreprocessor()({'inputs': views})['inputs'].images[0]
+    preprocessor, views = PretrainDataPreprocessor().cuda(), views.pin_memory()
+    preprocessor({'inputs': views})
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        done = preprocessor({'inputs': views})['inputs']
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    assert torch.equal(done.images[0].cpu() == 0, expected == 0)

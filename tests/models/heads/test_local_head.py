@@ -83,17 +83,6 @@ def test_more_views_pair_by_pair(views):
     torch.testing.assert_close(both.loss(views)['loss_local'], sum(losses) / 2)
 
 
-def test_rules_called_are_their_union(views):
-    from densecl.models.pretrainers import Branch
-
-    model = build()
-    head = model.heads.local
-    with torch.no_grad():
-        maps = head.units(Branch(model.encode, views), head.projector, views, [0, 1])
-    mask = head.matching(maps[0], maps[1])
-    assert torch.equal(mask, head.matching[0](maps[0], maps[1]) | head.matching[1](maps[0], maps[1]))
-
-
 def test_rules_are_a_list():
     with pytest.raises(ValueError, match='list of one or more rules'):
         LocalHead(

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from densecl.models.heads import PrototypeHead
-from densecl.models.losses.functional import self_distillation, sinkhorn
-from densecl.models.losses.swapped import swapped_crops
+from densecl.models.losses.functional import self_distillation, sinkhorn, swapped_crops
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
 from densecl.schedule import Clock

@@ -101,3 +101,22 @@ def test_without_positives_nothing_moves(cells):
     loss, diagnostics = MultiPositive(queue=7, dim=5).double()(query, keys, positives & False)
     loss.backward()
     assert loss == 0 and diagnostics['pos_sim'] == 0 and query.grad.abs().max() == 0
+
+
+def test_setsim_s_form(cells):
+    """Positives outside of the logarithm, mean image by image; and how many positives a cell has."""
+    query, keys, positives = cells
+    options = dict(form='out', per_image=True)
+    objective = MultiPositive(temperature=0.3, queue=7, dim=5, **options).double()
+    before = objective.queue.keys.clone()
+    loss, diagnostics = objective(query, keys, positives)
+    torch.testing.assert_close(
+        loss, multi_positive_info_nce(query, keys, positives, 0.3, before, **options)
+    )
+    assert loss != multi_positive_info_nce(query, keys, positives, 0.3, before)
+    torch.testing.assert_close(diagnostics['positives'], positives.sum() / positives.any(-1).sum())
+
+
+def test_an_unknown_form_is_refused():
+    with pytest.raises(ValueError, match="'in' or 'out', got 'both'"):
+        MultiPositive(form='both')

@@ -1,7 +1,7 @@
 """What holds for each choice of InfoNCE: half precision, and no similarity matrix kept for backward."""
 
-import importlib.util
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 import torch
@@ -10,15 +10,13 @@ from densecl.models.losses import InfoNCE, Samples
 from densecl.schedule import Clock
 
 SCRIPT = Path(__file__).parents[2] / 'distributed' / 'choices.py'
-spec = importlib.util.spec_from_file_location('choices', SCRIPT)
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
-BATCH, DIM = script.BATCH, script.DIM
+script = run_path(str(SCRIPT))
+CHOICES, BATCH, DIM = script['CHOICES'], script['BATCH'], script['DIM']
 
 
 def build(name: str, **kwargs) -> InfoNCE:
     torch.manual_seed(0)
-    objective = InfoNCE(**{'temperature': 0.3, 'dim': DIM, **script.CHOICES[name], **kwargs}).train()
+    objective = InfoNCE(**{'temperature': 0.3, 'dim': DIM, **CHOICES[name], **kwargs}).train()
     clock = Clock(step=2, total=3, epoch=1)
     for module in objective.modules():
         if hasattr(module, 'clock'):
@@ -26,7 +24,7 @@ def build(name: str, **kwargs) -> InfoNCE:
     return objective
 
 
-def call(objective: InfoNCE, cells: int, dtype=torch.float32):
+def call(objective: InfoNCE, cells: int, dtype=torch.float32, remember: bool = True):
     """Leaves, and the loss of a batch of ``cells`` rows an image."""
     generator = torch.Generator().manual_seed(1)
     width = DIM + objective.temperature.extra_channels
@@ -43,10 +41,10 @@ def call(objective: InfoNCE, cells: int, dtype=torch.float32):
         support=leaf(BATCH).detach()[None],
     )
     torch.manual_seed(2)
-    return leaves, objective(*leaves[:3], samples)[0]
+    return leaves, (objective if remember else objective.score)(*leaves[:3], samples)[0]
 
 
-@pytest.mark.parametrize('name', script.CHOICES)
+@pytest.mark.parametrize('name', CHOICES)
 def test_half_precision_inputs_under_autocast(name):
     """Everything is computed in float32: the loss is that of the same numbers in float32."""
     _, expected = call(build(name, queue=20, batch='views'), 3)
@@ -59,7 +57,7 @@ def test_half_precision_inputs_under_autocast(name):
     assert leaves[0].grad.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize('name', script.CHOICES)
+@pytest.mark.parametrize('name', CHOICES)
 def test_nothing_of_the_matrix_s_size_is_kept(name):
     cells, queue = 48, 8192
     sizes = {}
@@ -72,3 +70,23 @@ def test_nothing_of_the_matrix_s_size_is_kept(name):
         _, loss = call(build(name, queue=queue, batch='views'), cells)
     loss.backward()
     assert sum(sizes.values()) < 0.05 * BATCH * cells * queue
+
+
+def alone(name: str) -> bool:
+    """Whether a choice can do without candidates of the batch: those that look at labels cannot."""
+    return 'SameLabel' not in str(CHOICES[name])
+
+
+@pytest.mark.parametrize('name', list(filter(alone, CHOICES)))
+def test_the_queue_may_be_overwritten_before_the_backward_pass(name):
+    gradients = []
+    for overwrite in (False, True):
+        objective = build(name, queue=40, batch=None)
+        leaves, loss = call(objective.double(), 3, torch.float64, remember=False)
+        if overwrite:
+            objective.queue.keys.normal_()
+            objective.queue.images.fill_(0)
+        gradients.append(torch.autograd.grad(loss, leaves[:2]))
+    assert gradients[0][0].norm() > 1e-3
+    for got, want in zip(*gradients, strict=True):
+        assert torch.equal(got, want)

@@ -1,9 +1,9 @@
-"""The modules of VICRegL, SetSim and SCRL against the pure functions."""
+"""The modules of VICRegL and SCRL against the pure functions."""
 
 import pytest
 import torch
 
-from densecl.models.losses import PositionVICReg, RegionConsistency, Samples, SetInfoNCE
+from densecl.models.losses import PositionVICReg, RegionConsistency
 from densecl.models.losses import functional as L
 
 
@@ -45,34 +45,3 @@ def test_no_region_at_all():
     loss.backward()
     assert loss.item() == 0 and found['pos_sim'].item() == 0
     assert (query.grad == 0).all()
-
-
-def test_set_info_nce_reads_the_queue_then_fills_it():
-    objective = SetInfoNCE(temperature=0.3, queue=5, dim=4).double().train()
-    before = objective.queue.keys.clone()
-    query, keys, positives = draw(3, 6, 4), draw(3, 6, 4), torch.rand(3, 6, 6) < 0.3
-    loss, found = objective(query, keys, positives, Samples(indices=torch.tensor([7, 8, 9])))
-    torch.testing.assert_close(loss, L.set_info_nce(query, keys, positives, before, 0.3))
-    torch.testing.assert_close(objective.queue.keys[:3], L.unit(keys.mean(1)))
-    assert torch.equal(objective.queue.keys[3:], before[3:])
-    assert objective.queue.images.tolist() == [7, 8, 9, -1, -1]
-    cosine = L.unit(query) @ L.unit(keys).transpose(1, 2)
-    torch.testing.assert_close(found['pos_sim'], cosine[positives].mean())
-    want = positives.sum() / positives.any(-1).sum()
-    torch.testing.assert_close(found['positives'], want)
-
-
-def test_set_info_nce_leaves_its_queue_alone_in_evaluation():
-    objective = SetInfoNCE(queue=5, dim=4).double().eval()
-    before = objective.queue.keys.clone()
-    objective(draw(3, 6, 4), draw(3, 6, 4), torch.rand(3, 6, 6) < 0.3)
-    assert torch.equal(objective.queue.keys, before)
-
-
-def test_set_info_nce_differs_from_multi_positive():
-    """The mean of logarithms is at least the logarithm of the sum's."""
-    query, keys, negatives = draw(2, 6, 4), draw(2, 6, 4), draw(9, 4)
-    positives = torch.rand(2, 6, 6) < 0.5
-    outside = L.set_info_nce(query, keys, positives, negatives, 0.3)
-    inside = L.multi_positive_info_nce(query, keys, positives, 0.3, negatives)
-    assert outside > inside + 0.1

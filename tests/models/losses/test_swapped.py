@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from densecl.models.losses import SwappedPrediction
-from densecl.models.losses.functional import swapped_prediction
-from densecl.models.losses.swapped import swapped_crops
+from densecl.models.losses.functional import swapped_crops, swapped_prediction
 from densecl.schedule import Clock
 
 K, C = 7, 5

@@ -5,7 +5,13 @@ Each function normalises inside where its paper does, computes in float32 whatev
 from :func:`densecl.distributed.gather`. ``docs/objectives.md`` says how each compares with official code.
 """
 
-from .assignment import self_distillation, sinkhorn, soft_cross_entropy, swapped_prediction
+from .assignment import (
+    self_distillation,
+    sinkhorn,
+    soft_cross_entropy,
+    swapped_crops,
+    swapped_prediction,
+)
 from .contrastive import (
     batch_pairs,
     contrastive_terms,
@@ -18,7 +24,8 @@ from .contrastive import (
     tiled_info_nce,
 )
 from .dense import multi_positive_info_nce, multi_positive_terms, pixel_consistency
-from .local import position_covariance, position_vicreg, region_distances, set_info_nce
+from .local import position_covariance, position_vicreg, region_distances
+from .masks import mask_contrast, mask_contrast_terms, mask_repeats
 from .metric import negative_cosine, triplet_margin
 from .pixel_contrast import pixel_contrast
 from .precision import full_precision, no_autocast, unit
@@ -63,6 +70,9 @@ __all__ = [
     'hard_nt_xent',
     'info_nce',
     'info_nce_terms',
+    'mask_contrast',
+    'mask_contrast_terms',
+    'mask_repeats',
     'moco_v3',
     'multi_positive_info_nce',
     'multi_positive_terms',
@@ -77,13 +87,13 @@ __all__ = [
     'prototype_alignment',
     'region_distances',
     'self_distillation',
-    'set_info_nce',
     'sincere',
     'sinkhorn',
     'slot_attention',
     'slot_contrast',
     'soft_cross_entropy',
     'sup_con',
+    'swapped_crops',
     'swapped_prediction',
     'tiled_info_nce',
     'triplet_margin',

@@ -103,17 +103,37 @@ def self_distillation(
     """
     centred = [full_precision(logits.detach()) - center for logits in teacher]
     targets = [(logits / teacher_temperature).softmax(-1) for logits in centred]
-    total, pairs = 0.0, 0
-    for crop, logits in enumerate(student):
-        others = targets[:crop] + targets[crop + 1 :]
-        if others:
-            # The cross entropy is linear in its target: one log-softmax serves all teacher crops.
-            logits = full_precision(logits) / student_temperature
-            total = total + soft_cross_entropy(logits, sum(others))
-            pairs += len(others)
-    if pairs == 0:
+    return swapped_crops(student, targets, student_temperature)
+
+
+@no_autocast
+def swapped_crops(
+    scores: Sequence[Tensor], codes: Sequence[Tensor], temperature: float | Tensor
+) -> Tensor:
+    """Every crop predicts the codes of the other ones (SwAV, Caron et al., 2020, eq. 6).
+
+    With two crops that is :func:`swapped_prediction`.
+
+    Args:
+        scores: V of (B, K), cosines of each crop with the prototypes, or other logits.
+        codes: A <= V of (B, K), the codes of the first A crops.
+        temperature: t > 0.
+
+    Returns:
+        Scalar, the mean over the A (V - 1) pairs of a code and another crop.
+
+    Raises:
+        ValueError: where there is no such pair.
+    """
+    if not codes or len(scores) < 2:
         raise ValueError(
-            'self_distillation needs a student crop beside the teacher crop of the same index, got '
-            f'{len(student)} student and {len(teacher)} teacher crops'
+            'no crop has another one to predict: got '
+            f'{len(scores)} student and {len(codes)} teacher crops'
         )
-    return total / pairs
+    total = 0.0
+    for crop, logits in enumerate(scores):
+        others = [code for i, code in enumerate(codes) if i != crop]
+        if others:
+            # The cross entropy is linear in its target: one log-softmax serves all codes.
+            total = total + soft_cross_entropy(full_precision(logits) / temperature, sum(others))
+    return total / (len(codes) * (len(scores) - 1))

@@ -34,26 +34,35 @@ def multi_positive_info_nce(
     positives: Tensor,
     temperature: float | Tensor,
     negatives: Tensor | None = None,
+    form: str = 'in',
+    per_image: bool = False,
 ) -> Tensor:
-    """InfoNCE of queries that have any number of positives, ``-log(sum+ / (sum+ + sum-))``.
+    """InfoNCE of queries that have any number of positives, on unit vectors.
 
-    ``sum+`` is the sum of ``exp(cosine / t)`` over a query's positives, ``sum-`` over its negatives: the keys
-    that are not its positives (PixContrast, Xie et al., 2021, eq. 2, whose denominator is all keys), or
-    ``negatives`` in their place (SetSim, Wang et al., 2022: the other keys do not enter at all).
+    With ``sum+`` the sum of ``exp(cosine / t)`` over a query's positives and ``sum-`` over its negatives, a
+    query's term is ``-log(sum+ / (sum+ + sum-))``, the positives inside the logarithm (PixContrast, Xie et
+    al., 2021, eq. 2, whose denominator is all keys); or ``mean_p -log(e^p / (sum+ + sum-))`` over its
+    positives p, outside of it (SetSim, Wang et al., 2022), which is never smaller.
 
     Args:
         query: (N, C) or (B, N, C), normalised here.
-        keys: (M, C) or (B, M, C); the keys of a query's own image.
+        keys: (M, C) or (B, M, C), likewise; the keys of a query's own image.
         positives: bool (N, M) or (B, N, M).
         temperature: t > 0.
-        negatives: (K, C), shared by all queries; normalised here.
+        negatives: (K, C), shared by all queries, normalised here; in their place, by default, the keys that
+            are not a query's positives. Given some, those other keys do not enter at all (SetSim).
+        form: where the sum over positives stands, ``'in'`` or ``'out'``, as in :func:`sup_con`.
+        per_image: take the mean image by image, then over images, one without a positive counting 0 (SetSim's
+            official code).
 
     Returns:
         Scalar, the mean over the queries that have a positive (of all images alike); 0 if there is none.
     """
-    terms = multi_positive_terms(query, keys, positives, temperature, negatives)
-    has = positives.any(-1)
-    return torch.where(has, terms, 0.0).sum() / has.sum().clamp(min=1)
+    terms = multi_positive_terms(query, keys, positives, temperature, negatives, form)
+    count = positives.any(-1)
+    if per_image:
+        return (terms.sum(-1) / count.sum(-1).clamp(min=1)).mean()
+    return terms.sum() / count.sum().clamp(min=1)
 
 
 @no_autocast
@@ -63,11 +72,12 @@ def multi_positive_terms(
     positives: Tensor,
     temperature: float | Tensor,
     negatives: Tensor | None = None,
+    form: str = 'in',
 ) -> Tensor:
     """:func:`multi_positive_info_nce` of each query.
 
     Returns:
-        (N,) or (B, N); 0 without gradient for a query that has no positive, or no negative.
+        (N,) or (B, N); 0 without gradient for a query that has no positive, or, with ``'in'``, no negative.
     """
     query = unit(query) / temperature
     logits = query @ unit(keys).transpose(-1, -2)
@@ -77,7 +87,11 @@ def multi_positive_terms(
     else:
         rows = query.flatten(0, -2)
         repulsion = similarity_logsumexp(rows, unit(negatives).to(rows.dtype))[0].view_as(attraction)
-    terms = contrastive_terms(attraction, repulsion)
+    if form == 'in':
+        terms = contrastive_terms(attraction, repulsion)
+    else:
+        mean = torch.where(positives, logits, 0.0).sum(-1) / positives.sum(-1).clamp(min=1)
+        terms = torch.logaddexp(attraction, repulsion) - mean
     return torch.where(positives.any(-1), terms, 0.0)
 
 

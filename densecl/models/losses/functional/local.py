@@ -1,9 +1,8 @@
-"""Matched cells (VICRegL), sets of cells (SetSim) and regions (SCRL)."""
+"""Matched cells (VICRegL) and regions (SCRL)."""
 
 import torch
 from torch import Tensor
 
-from ..tiled import similarity_logsumexp
 from .precision import full_precision, no_autocast, unit
 from .redundancy import variance_hinge
 
@@ -59,38 +58,6 @@ def position_vicreg(
     hinge = (variance_hinge(first) + variance_hinge(second)) / 2
     penalty = (position_covariance(first) + position_covariance(second)) / 2
     return invariance * distance + variance * hinge + covariance * penalty
-
-
-@no_autocast
-def set_info_nce(
-    query: Tensor, keys: Tensor, positives: Tensor, negatives: Tensor, temperature: float | Tensor
-) -> Tensor:
-    """InfoNCE of cells with sets of positives (SetSim, Wang et al., 2022), on unit vectors.
-
-    Of a cell with positives P: ``mean_{p in P} -log( e^p / (sum_P e^p + sum_K e^k) )``, K the shared
-    negatives. Other cells of the image do not enter. Mean over an image's cells that have a positive, then
-    over images; one without counts 0, as in the official code.
-
-    Args:
-        query: (B, N, C), normalised here.
-        keys: (B, M, C), likewise.
-        positives: bool (B, N, M).
-        negatives: (K, C), likewise.
-        temperature: t > 0.
-
-    Returns:
-        Scalar.
-    """
-    query = unit(query) / temperature
-    logits = query @ unit(keys).transpose(1, 2)
-    lowest = torch.finfo(logits.dtype).min / 4  # -inf would make gradients of empty rows NaN
-    inside = logits.masked_fill(~positives, lowest).logsumexp(-1)
-    outside = similarity_logsumexp(query.flatten(0, 1), unit(negatives).to(query.dtype))[0]
-    denominator = torch.logaddexp(inside, outside.view_as(inside))
-    mean_logit = torch.where(positives, logits, 0.0).sum(-1) / positives.sum(-1).clamp(min=1)
-    has = positives.any(-1)
-    terms = torch.where(has, denominator - mean_logit, 0.0)
-    return (terms.sum(1) / has.sum(1).clamp(min=1)).mean()
 
 
 @no_autocast

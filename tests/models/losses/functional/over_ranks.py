@@ -1,13 +1,10 @@
-"""Run by test_functional_over_ranks.py under torch.distributed.run: losses and gradients to a file.
+"""Run by test_functional_over_ranks.py: losses and gradients to a file.
 
 A weight makes each rank's features from its rows of one global batch; the gradient in the file is the mean
 over the ranks, as distributed data-parallel training takes it.
 """
 
-import sys
-
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from densecl.distributed import all_reduce, gather, rank, world_size
@@ -47,7 +44,7 @@ def codes(*scores: Tensor) -> list[Tensor]:
     return [L.sinkhorn(x.tanh(), 0.05, 3, across_ranks=True) for x in scores]
 
 
-def results() -> dict[str, list[Tensor]]:
+def everything() -> dict[str, list[Tensor]]:
     """Each loss and its gradient, averaged over the ranks there are."""
     generator = torch.Generator().manual_seed(1)
     batch = torch.randn(2, 6, 4, dtype=torch.float64, generator=generator)
@@ -63,9 +60,3 @@ def results() -> dict[str, list[Tensor]]:
     own = L.sinkhorn(view1.detach().tanh(), 0.05, 3)
     found['codes'] = [gather(codes(view1)[0]), gather(own)]
     return found
-
-
-if __name__ == '__main__':
-    dist.init_process_group('gloo')
-    torch.save(results(), f'{sys.argv[1]}.{rank()}')
-    dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""VICRegL's, SetSim's and SCRL's losses against their definitions, entry by entry."""
+"""VICRegL's and SCRL's losses against their definitions, entry by entry."""
 
 import math
 
@@ -23,24 +23,6 @@ def naive_position_vicreg(first, second, invariance, variance, covariance):
                         term = covariance * c**2
                     loss = loss + term / channels / positions / 2
     return loss
-
-
-def naive_set_info_nce(query, keys, positives, negatives, temperature):
-    def cosine(a, b):
-        return (a @ b) / a.norm() / b.norm() / temperature
-
-    total = 0.0
-    for b in range(len(query)):
-        cells = []
-        for n in range(query.shape[1]):
-            own = [cosine(query[b, n], keys[b, m]) for m in range(keys.shape[1]) if positives[b, n, m]]
-            if not own:
-                continue
-            others = [cosine(query[b, n], k) for k in negatives]
-            mass = sum(torch.exp(v) for v in own + others)
-            cells.append(sum(-torch.log(torch.exp(v) / mass) for v in own) / len(own))
-        total = total + (sum(cells) / len(cells) if cells else 0.0)
-    return total / len(query)
 
 
 @pytest.mark.parametrize('weights', [(25, 25, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
@@ -82,42 +64,6 @@ def test_position_vicreg_needs_two_images():
         L.position_vicreg(torch.ones(1, 3, 4), torch.ones(1, 3, 4), 25, 25, 1)
 
 
-@pytest.fixture
-def positives():
-    """Cells with three, two and one positives and with none; an image with none at all."""
-    mask = torch.zeros(3, 4, 5, dtype=torch.bool)
-    mask[0, 0, :3] = mask[0, 2, 3] = mask[1, 1, [0, 4]] = True
-    return mask
-
-
-@pytest.mark.parametrize('temperature', [0.2, 1.0])
-def test_set_info_nce_equals_the_definition(agree, draw, positives, temperature):
-    query, keys, negatives = draw((3, 4, 6), (3, 5, 6), (7, 6))
-    agree(
-        lambda q, k: L.set_info_nce(q, k, positives, negatives, temperature),
-        lambda q, k: naive_set_info_nce(q, k, positives, negatives, temperature),
-        query,
-        keys,
-    )
-
-
-def test_one_positive_a_cell_is_info_nce(draw):
-    query, keys, negatives = draw((2, 3, 6), (2, 3, 6), (7, 6))
-    mask = torch.eye(3, dtype=torch.bool).expand(2, -1, -1)
-    got = L.set_info_nce(query, keys, mask, negatives, 0.2)
-    want = L.info_nce(query.flatten(0, 1), keys.flatten(0, 1), negatives, 0.2)
-    torch.testing.assert_close(got, want)
-
-
-def test_no_positive_is_zero_with_zero_gradient(draw):
-    query, keys, negatives = draw((2, 3, 6), (2, 3, 6), (7, 6))
-    query.requires_grad_()
-    loss = L.set_info_nce(query, keys, torch.zeros(2, 3, 3, dtype=torch.bool), negatives, 0.2)
-    loss.backward()
-    assert loss.item() == 0
-    assert (query.grad == 0).all()
-
-
 def test_region_distances(agree, draw):
     agree(
         lambda p, k: L.region_distances(p, k).mean(),
@@ -129,11 +75,10 @@ def test_region_distances(agree, draw):
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32])
-def test_in_autocast_the_losses_are_float32(draw, positives, dtype):
-    query, keys, negatives = (x.to(dtype) for x in draw((3, 4, 6), (3, 5, 6), (7, 6)))
+def test_in_autocast_the_losses_are_float32(draw, dtype):
+    (query,) = (x.to(dtype) for x in draw((3, 4, 6)))
     with torch.autocast('cpu', torch.bfloat16):
         found = [
-            L.set_info_nce(query, keys, positives, negatives, 0.2),
             L.position_vicreg(query, query, 25, 25, 1),
             L.region_distances(query[0], query[1]),
         ]

@@ -1,0 +1,40 @@
+"""DetCon-S, 100 epochs of ImageNet: the objects of DetCon-B in the recipe of SimCLR; see the README."""
+
+_base_ = [
+    '../_base_/models/resnet50.py',
+    '../_base_/datasets/imagenet_simclr.py',
+    '../_base_/schedules/lars_coslr_100e_simclr.py',
+    '../_base_/pretrain_runtime.py',
+]
+
+sync_bn = 'torch'
+model = dict(
+    type='SharedPretrainer',
+    join_views=True,
+    data_preprocessor=_base_.preprocessor,
+    backbone=dict(zero_init_residual=True),
+    heads=dict(
+        masks=dict(
+            type='MaskHead',
+            projector=dict(
+                type='MLP',
+                channels=(2048, 2048, 128),
+                norm=True,
+                last_norm='scale',
+                bias=False,
+                init='normal',
+            ),
+            objective=dict(type='MaskContrast', temperature=0.1),
+            pairs=((0, 1), (1, 0)),
+            loss_weight=2.0,  # the official loss sums the two directions, a head takes their mean
+        )
+    ),
+)
+masks = dict(type='SelectMasks', count=16, grid=7)
+train_dataloader = dict(
+    batch_size=512,
+    dataset=dict(
+        proposals=dict(type='ProposalStore', path='data/masks'),
+        pipeline=[dict(type='MultiView', views=[_base_.view], proposals=masks)],
+    ),
+)

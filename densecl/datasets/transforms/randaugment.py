@@ -1,0 +1,65 @@
+"""``RandAugmentView``: a view whose colours go through random operators before anything else."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as F
+
+from densecl.registry import TRANSFORMS
+
+from .recipe import DrawnView, ViewRecipe
+
+#: Operators by name: what a strength in [0, 1] and a random sign do to a uint8 (3, H, W) image. The ranges
+#: are the paper's, as in torchvision's ``RandAugment``.
+OPERATORS = {
+    'identity': lambda image, strength, sign: image,
+    'brightness': lambda image, strength, sign: F.adjust_brightness(image, 1 + sign * 0.9 * strength),
+    'saturation': lambda image, strength, sign: F.adjust_saturation(image, 1 + sign * 0.9 * strength),
+    'contrast': lambda image, strength, sign: F.adjust_contrast(image, 1 + sign * 0.9 * strength),
+    'sharpness': lambda image, strength, sign: F.adjust_sharpness(image, 1 + sign * 0.9 * strength),
+    'posterize': lambda image, strength, sign: F.posterize(image, 8 - round(4 * strength)),
+    'solarize': lambda image, strength, sign: F.solarize(image, round(255 * (1 - strength))),
+    'autocontrast': lambda image, strength, sign: F.autocontrast(image),
+    'equalize': lambda image, strength, sign: F.equalize(image),
+}
+
+
+@TRANSFORMS.register_module()
+@dataclass
+class RandAugmentView(ViewRecipe):
+    """A :class:`ViewRecipe` with RandAugment (Cubuk et al., 2020) between crop and ``photometric``.
+
+    Only the operators that change colours: shear, shift and rotation would move pixels away from where the
+    view's box says they are, and whatever compares places would be told wrong ones. It is done in the data
+    worker. An entry of :class:`MultiView`'s ``views``.
+
+    Attributes:
+        operators: how many are applied, drawn with replacement.
+        magnitude: their strength, 0..30; operators with two directions draw one.
+    """
+
+    operators: int = 2
+    magnitude: float = 9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(
+            isinstance(self.operators, int) and self.operators >= 0, 'operators', 'an int of at least 0'
+        )
+        self._require(0 <= self.magnitude <= 30, 'magnitude', 'a number in 0..30')
+
+    def draw(self, image: np.ndarray, rng: np.random.Generator, *args) -> list[DrawnView]:
+        """The ``count`` views of a uint8 (H, W, 3) image; see :class:`ViewRecipe`."""
+        return [self._recoloured(view, rng) for view in super().draw(image, rng, *args)]
+
+    def _recoloured(self, view: DrawnView, rng: np.random.Generator) -> DrawnView:
+        names = list(OPERATORS)
+        image = torch.from_numpy(view.image).permute(2, 0, 1)
+        for chosen, sign in zip(
+            rng.integers(len(names), size=self.operators),
+            rng.choice((-1, 1), self.operators),
+            strict=True,
+        ):
+            image = OPERATORS[names[chosen]](image, self.magnitude / 30, int(sign))
+        return view._replace(image=np.ascontiguousarray(image.permute(1, 2, 0).numpy()))

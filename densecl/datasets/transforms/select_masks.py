@@ -1,0 +1,136 @@
+"""``SelectMasks``: masks of objects on the grid of a feature map, drawn for each view."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from densecl.registry import TRANSFORMS
+from densecl.structures import Proposals, ViewProposals
+
+from .label_map import label_map
+from .objects import WHOLE_IMAGE, ObjectViews, place, proposals_of
+from .recipe import DrawnView
+
+
+def cell_shares(
+    labels: np.ndarray,
+    box: tuple[float, float, float, float],
+    flipped: bool,
+    size: tuple[int, int],
+    grid: tuple[int, int],
+    count: int,
+) -> np.ndarray:
+    """How much of each cell of a view belongs to each label.
+
+    The label map is cropped, resized to the view by nearest neighbour, mirrored, and averaged over cells, as
+    in the official code.
+
+    Args:
+        labels: (H, W) integers in [0, count).
+        box: the view's crop, x1, y1, x2, y2 in pixels of the map.
+        flipped: mirrored left to right.
+        size: height and width of the view in pixels.
+        grid: h and w, cells of the view.
+        count: number of labels.
+
+    Returns:
+        float32 (count, h, w), the sum over the labels is 1 in each cell.
+    """
+    (height, width), (h, w) = size, grid
+    rows = _nearest(box[1], box[3], height, labels.shape[0])
+    columns = _nearest(box[0], box[2], width, labels.shape[1])
+    if flipped:
+        columns = columns[::-1]
+    cells = (np.arange(height) * h // height)[:, None] * w + np.arange(width) * w // width
+    seen = labels[rows[:, None], columns]
+    counts = np.bincount((seen * (h * w) + cells).ravel(), minlength=count * h * w)
+    shares = counts.reshape(count, h * w) / np.bincount(cells.ravel(), minlength=h * w)
+    return shares.reshape(count, h, w).astype(np.float32)
+
+
+def _nearest(start: float, end: float, pixels: int, limit: int) -> np.ndarray:
+    """Of each of so many pixels between two coordinates: the source pixel that holds its centre."""
+    centres = start + (np.arange(pixels) + 0.5) * (end - start) / pixels
+    return np.clip(np.floor(centres).astype(np.int64), 0, limit - 1)
+
+
+@TRANSFORMS.register_module()
+class SelectMasks:
+    """Draw K masks of each view on a grid (DetCon, Hénaff et al., 2021, section 3, and the official code).
+    A ``proposals`` of :class:`MultiView`.
+
+    A cell belongs to the mask with the largest share of it. Of the masks that have a cell, K are drawn
+    uniformly with replacement, in each view by itself: their ids say which are the same. What no mask
+    covers competes for cells, but is never drawn; the masks of Felzenszwalb leave nothing uncovered. An image
+    without masks, or a view that shows none, is one mask, with the id ``WHOLE_IMAGE``.
+
+    Args:
+        count: K.
+        grid: side, or height and width, of the grid: that of the level which the head reads (7 for C5 of a
+            view with 224 px).
+        hard: whole cells; otherwise a mask has its share of every cell, and a mask of any size is drawn.
+    """
+
+    def __init__(self, count: int = 16, grid: int | tuple[int, int] = 7, hard: bool = True) -> None:
+        self.grid = (grid, grid) if isinstance(grid, int) else tuple(grid)
+        if count < 1 or len(self.grid) != 2 or min(self.grid) < 1:
+            raise ValueError(
+                'SelectMasks: count must be at least 1 and grid a side or (height, width) of at least 1, '
+                f'got {count!r} and {grid!r}'
+            )
+        self.count, self.hard = count, hard
+
+    def choose(self, results: dict, draw: Callable[[], list[DrawnView]]) -> ObjectViews:
+        """Draw the views, then the masks of each; see :class:`MultiView`."""
+        proposals, rng = proposals_of(results, 'SelectMasks'), results['rng']
+        views = draw()
+        if len(proposals) and proposals.masks is None:
+            raise ValueError(
+                f'SelectMasks needs masks, and the proposals of {results.get("path", "the image")!r} are '
+                "boxes alone; take a provider of masks, such as proposals=dict(type='Felzenszwalb')"
+            )
+        labels = None
+        if len(proposals):
+            labels = label_map(proposals.masks)
+            labels[labels < 0] = len(proposals)  # what no mask covers
+        return ObjectViews(views, [self._of_view(proposals, labels, v, rng) for v in views])
+
+    def _of_view(
+        self, proposals: Proposals, labels: np.ndarray | None, view: DrawnView, rng: np.random.Generator
+    ) -> ViewProposals:
+        drawn = rng.random(self.count)  # as many for every view, whatever it shows
+        shares = self._shares(proposals, labels, view)
+        present = np.flatnonzero(shares.any((1, 2)))
+        if not len(present):
+            return self._whole(view)
+        rows = present[(drawn * len(present)).astype(np.int64)]
+        boxes = torch.from_numpy(proposals.boxes[rows]).double()
+        ids, masks = torch.from_numpy(proposals.ids[rows]), torch.from_numpy(shares[rows])
+        return ViewProposals(place(boxes, view)[0].float(), ids, masks)
+
+    def _shares(
+        self, proposals: Proposals, labels: np.ndarray | None, view: DrawnView
+    ) -> np.ndarray:
+        """(P, h, w): what each mask has of each cell; in whole cells where ``hard``."""
+        if labels is None:
+            return np.zeros((0, *self.grid), np.float32)
+        # The masks may be those of the original, where the image was decoded at a part of its size.
+        scale = np.divide(labels.shape, proposals.size)[[1, 0, 1, 0]]
+        box, size = tuple(np.multiply(view.box, scale)), view.image.shape[:2]
+        count = len(proposals) + 1
+        shares = cell_shares(labels, box, view.flipped, size, self.grid, count)
+        if self.hard:
+            shares = np.equal(shares.argmax(0), np.arange(count)[:, None, None]).astype(np.float32)
+        return shares[:-1]
+
+    def _whole(self, view: DrawnView) -> ViewProposals:
+        height, width = view.image.shape[:2]
+        return ViewProposals(
+            torch.tensor([[0.0, 0.0, width, height]] * self.count),
+            torch.full((self.count,), WHOLE_IMAGE),
+            torch.ones(self.count, *self.grid),
+        )
+
+    def __repr__(self) -> str:
+        return f'SelectMasks(count={self.count}, grid={self.grid}, hard={self.hard})'

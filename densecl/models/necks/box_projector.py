@@ -1,0 +1,138 @@
+"""Projectors that begin with what a detector does to regions: its box head, or its last stage."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from densecl.registry import MODELS
+
+from .mlp import MLP
+
+
+class _ConvNorm(nn.Module):
+    """3x3 convolution, batch norm, ReLU; its parameters have the names of mmcv's ``ConvModule``."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+        self.activate = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activate(self.bn(self.conv(x)))
+
+
+class SharedConvFC(nn.Module):
+    """(N, C, s, s) -> (N, fc): the shared part of mmdet's ``Shared4Conv1FCBBoxHead`` with batch norm.
+
+    Parameters are called as there, ``shared_convs.{i}.conv.weight``, ``shared_convs.{i}.bn.*`` and
+    ``shared_fcs.0.*``, and start as torch's layers do (SoCo's official code).
+
+    Args:
+        in_channels: C.
+        convs: number of convolutions.
+        conv_channels: their width.
+        fc: width of the linear layer.
+        pool_size: s, side of a pooled region.
+    """
+
+    def __init__(
+        self, in_channels: int, convs: int, conv_channels: int, fc: int, pool_size: int
+    ) -> None:
+        super().__init__()
+        widths = [in_channels] + [conv_channels] * convs
+        self.shared_convs = nn.ModuleList(
+            _ConvNorm(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.shared_fcs = nn.ModuleList([nn.Linear(widths[-1] * pool_size**2, fc)])
+        self.activate = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the detector's classifier and regressor would read."""
+        for conv in self.shared_convs:
+            x = conv(x)
+        return self.activate(self.shared_fcs[0](x.flatten(1)))
+
+
+@MODELS.register_module()
+class BoxProjector(nn.Module):
+    """(N, C, s, s) pooled regions -> (N, D): a Mask R-CNN's box head, then an MLP (SoCo, Wei et al., 2021).
+
+    As it is a projector, the moving average of a momentum pair holds the box head too; an export carries it
+    to the detector (``box_head.*``), the MLP stays behind.
+
+    Args:
+        in_channels: C, the feature pyramid's.
+        convs: number of 3x3 convolutions with batch norm.
+        conv_channels: their width.
+        fc: width of the linear layer behind them.
+        pool_size: s, the head's ``pool_size``.
+        channels: widths of the MLP, from ``fc`` to D.
+        **kwargs: of :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
+
+    Raises:
+        ValueError: the MLP does not start with ``fc`` channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 256,
+        convs: int = 4,
+        conv_channels: int = 256,
+        fc: int = 1024,
+        pool_size: int = 7,
+        channels: Sequence[int] = (1024, 4096, 256),
+        **kwargs,
+    ) -> None:
+        super().__init__()
+        if channels[0] != fc:
+            raise ValueError(
+                f'BoxProjector: channels {tuple(channels)} must start with fc={fc}, the width of the '
+                'linear layer in front of them'
+            )
+        self.box_head = SharedConvFC(in_channels, convs, conv_channels, fc, pool_size)
+        self.mlp = MLP(channels, **kwargs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project pooled regions."""
+        return self.mlp(self.box_head(x))
+
+
+@MODELS.register_module()
+class StageProjector(nn.Module):
+    """(N, C, s, s) pooled regions -> (N, D): a stage of the backbone, the mean over cells, an MLP.
+
+    For detectors without a feature pyramid ("C4"), whose last stage works on the regions. The pretrained
+    backbone ends one stage earlier; an export puts the stage (``stage.layer4.*``) back behind it.
+
+    Args:
+        stage: module config, such as ``dict(type='mmdet.ResLayer', depth=50, norm_eval=False)``.
+        channels: widths of the MLP, from the stage's output to D.
+        zero_init_residual: the last norm of each block starts at 0, as the backbone's do with this setting.
+        **kwargs: of :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
+    """
+
+    def __init__(
+        self,
+        stage: dict,
+        channels: Sequence[int] = (2048, 4096, 256),
+        zero_init_residual: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__()
+        self.stage = MODELS.build(stage)
+        self._init_stage(zero_init_residual)
+        self.mlp = MLP(channels, **kwargs)
+
+    def _init_stage(self, zero_init_residual: bool) -> None:
+        """As a ResNet's stages start; mmengine's ``init_weights`` does not reach into heads."""
+        for module in self.stage.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+            last = getattr(module, 'bn3', None) or getattr(module, 'bn2', None)
+            if last is not None and zero_init_residual:
+                nn.init.zeros_(last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project pooled regions."""
+        return self.mlp(self.stage(x).mean((2, 3)))

@@ -1,0 +1,16 @@
+"""The area that is blotted out."""
+
+import numpy as np
+import torch
+
+from densecl.datasets.transforms.cutout import Cutout
+
+
+def test_a_cutout_of_a_narrow_box_keeps_its_area():
+    boxes = torch.tensor([[3.0, 5, 103, 7], [3, 5, 5, 105], [0, 0, 0, 5]], dtype=torch.float64)
+    for seed in range(50):
+        cut = Cutout(prob=1.0).draw(boxes, np.random.default_rng(seed))
+        share = (cut[:2, 2:] - cut[:2, :2]).prod(1) / 200
+        assert ((share > 0.1 - 1e-9) & (share < 0.3 + 1e-9)).all()
+        assert (cut[:, :2] >= boxes[:, :2] - 1e-9).all() and (cut[:, 2:] <= boxes[:, 2:] + 1e-9).all()
+        assert (cut[2, 2:] - cut[2, :2]).prod() == 0

@@ -1,0 +1,110 @@
+"""Run by test_windows_of_two_processes.py: ReSim, with and without gathering.
+
+Batch statistics are left out (no norm anywhere): only then can half batches equal the whole one.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from densecl.distributed import rank, world_size
+from densecl.models.losses import ring
+from densecl.models.pretrainers import MomentumPretrainer
+from densecl.registry import MODELS
+from densecl.structures import Views
+
+BATCH, STEPS = 4, 3
+
+
+@MODELS.register_module()
+class Stages(nn.Module):
+    """A backbone without batch statistics: cells of 4, 8 and 16 px."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(
+            nn.Conv2d(a, b, k, stride=k) for a, b, k in ((3, 6, 4), (6, 7, 2), (7, 8, 2))
+        )
+
+    def forward(self, x):
+        levels = []
+        for step in self.steps:
+            x = step(x).tanh()
+            levels.append(x)
+        return tuple(levels)
+
+
+def share(step: int) -> Views:
+    """This process's images. In step 1 the views of images 2 and 3, the second process's, do not overlap."""
+    generator = torch.Generator().manual_seed(step)
+    corner = torch.rand(2, BATCH, 2, generator=generator) * 20
+    if step == 1:
+        corner[1, 2:] += 200
+    images = torch.randn(2, BATCH, 3, 64, 64, dtype=torch.float64, generator=generator)
+    flipped = torch.rand(2, BATCH, generator=generator) < 0.5
+    size = BATCH // world_size()
+    own = slice(rank() * size, (rank() + 1) * size)
+    return Views(
+        images=[x[own] for x in images],
+        boxes=[torch.cat([c, c + 50 + 10 * v], 1)[own] for v, c in enumerate(corner)],
+        flipped=[x[own] for x in flipped],
+        source_sizes=torch.full((size, 2), 300.0),
+        indices=torch.arange(BATCH)[own],
+        paths=[''] * size,
+        photometric=[None] * 2,
+    )
+
+
+def build(gathered: bool) -> MomentumPretrainer:
+    torch.manual_seed(0)
+    window = dict(
+        type='densecl.WindowHead',
+        objective=dict(type='densecl.WindowInfoNCE', temperature=0.3, gathered=gathered),
+    )
+    model = MomentumPretrainer(
+        backbone=dict(type='densecl.Stages'),
+        neck=dict(type='densecl.PartialFPN', in_channels=(6, 7, 8), out_channels=5, levels=(0, 1)),
+        heads=dict(
+            p4=dict(window, level=1, window=24, stride=16),
+            p3=dict(window, level=0, window=16, stride=12, overlapping=True),
+        ),
+        momentum=0.9,
+    )
+    model.init_weights()
+    return model.double().train()
+
+
+def train(gathered: bool) -> dict:
+    """Losses of all steps (mean over ranks), last gradients, and the state at the end."""
+    model = build(gathered)
+    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    losses, inside = [], []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        found = wrapped(share(step), mode='loss')
+        loss = found['loss_p3'] + found['loss_p4']
+        loss.backward()
+        total = loss.detach().clone()
+        dist.all_reduce(total)
+        losses.append(total / world_size())
+        inside.append(found['p4_inside'])
+        optimizer.step()
+        model.after_optimizer_step()
+    return dict(
+        losses=torch.stack(losses),
+        gradients={n: p.grad for n, p in model.named_parameters() if p.requires_grad},
+        state=model.state_dict(),
+        inside=torch.stack(inside),
+    )
+
+
+def everything() -> dict:
+    """What :func:`train` finds: places gathered, sent around a ring, or left where they are (official P3)."""
+    found = dict(gathered=train(gathered=True), official=train(gathered=False))
+    above, ring.RING_ABOVE_BYTES = ring.RING_ABOVE_BYTES, 0
+    try:
+        return dict(found, ring=train(gathered=True))
+    finally:
+        ring.RING_ABOVE_BYTES = above
