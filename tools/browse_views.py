@@ -5,9 +5,9 @@ python tools/browse_views.py configs/quickstart/densecl_resnet18_sample.py
 python tools/browse_views.py CONFIG --matches work_dirs/.../epoch_8.pth
 python tools/browse_views.py configs/pixpro/pixpro_resnet18_1xb64-coslr-6e_photos.py --matches  # by location
 
-Matches are lines between cells, a picture for each rule of the head; numbered boxes where regions are
-compared (SCRL); one colour a slot where slots are (SlotCon). With ``--proposals`` the objects that the views
-carry (SoCo, DetCon) are drawn as boxes, an object with the same number in every view.
+Matches are lines between cells, a picture for each rule of the head; numbered boxes where regions (SCRL) or
+windows (ReSim) are compared; one colour a slot where slots are (SlotCon). With ``--proposals`` the objects
+that the views carry (SoCo, DetCon) are drawn as boxes, an object with the same number in every view.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from densecl import visualization as vis  # noqa: E402
 from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.datasets import SampleKey  # noqa: E402
 from densecl.engine.launch import read_config  # noqa: E402
-from densecl.models.heads import DenseHead, RegionHead, SlotHead  # noqa: E402
+from densecl.models.heads import DenseHead, RegionHead, SlotHead, WindowHead  # noqa: E402
 from densecl.models.matching import match_by_similarity  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
@@ -56,7 +56,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--proposals', action='store_true', help='draw the objects of the views as well')
     parser.add_argument('--head', help='whose matches (the first head that has any)')
     parser.add_argument(
-        '--lines', type=int, default=12, help='cells drawn: the most similar, or evenly spread ones'
+        '--lines',
+        type=int,
+        default=12,
+        help='cells or windows drawn: the most similar cells, or evenly spread ones',
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override settings, key=value ...'
@@ -124,7 +127,7 @@ def objects(views, pictures) -> np.ndarray:
 
 def matching_head(model, name: str | None) -> nn.Module | None:
     """The head of this name, or the first one that matches anything; None where no head does."""
-    kinds = DenseHead | RegionHead | SlotHead
+    kinds = DenseHead | RegionHead | SlotHead | WindowHead
     heads = {key: head for key, head in model.heads.items() if isinstance(head, kinds)}
     if name is None:
         return next(iter(heads.values()), None)
@@ -155,6 +158,8 @@ def matches(model, head, views, pictures, lines: int):
     flipped = torch.cat([flip[:1] for flip in views.flipped[:2]])
     if isinstance(head, RegionHead):
         return regions(head, views, pictures), {}
+    if isinstance(head, WindowHead):
+        return windows(head, views, pictures, lines), {}
     if isinstance(head, SlotHead):
         return slots(model, head, views, pictures, boxes, flipped)
     tiles, distances = [], {}
@@ -205,6 +210,18 @@ def regions(head, views, pictures) -> np.ndarray:
     placed, enough = head.draw(views)
     sheet = vis.draw_regions([pictures[v] for v in placed], [boxes[0] for boxes in placed.values()])
     return vis.titled(sheet, 'regions' if enough[0] else 'too little overlap for regions: skipped')
+
+
+def windows(head, views, pictures, lines: int) -> np.ndarray:
+    """Some windows that both views show, evenly spread, where they lie in each."""
+    placed, inside = head.draw(views)
+    shown = inside[0].nonzero()[:, 0]
+    drawn = shown[np.linspace(0, len(shown) - 1, min(lines, len(shown))).astype(int)]
+    sheet = vis.draw_objects(
+        [pictures[view] for view in placed],
+        [ViewProposals(boxes[0, drawn], drawn) for boxes in placed.values()],
+    )
+    return vis.titled(sheet, f'{len(shown)} of {inside.shape[1]} windows lie in both views')
 
 
 def slots(model, head, views, pictures, boxes, flipped):

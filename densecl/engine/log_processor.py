@@ -16,7 +16,16 @@ class PretrainLogProcessor(LogProcessor):
     """Progress, ETA, images/s, share of time spent waiting for data, losses, and the diagnostics.
 
     ``images_per_s`` and ``data_wait`` (0..1) also reach TensorBoard, wandb and the json log.
+
+    Args:
+        printed: how many diagnostics a line shows. A method with several levels has dozens: the line says how
+            many more are in the json log, where all are.
+        **kwargs: of mmengine's ``LogProcessor``.
     """
+
+    def __init__(self, printed: int = 24, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.printed = printed
 
     def get_log_after_iter(self, runner, batch_idx: int, mode: str) -> tuple[dict, str]:
         """The logged values and the printed line; as mmengine's in modes other than ``'train'``."""
@@ -27,10 +36,10 @@ class PretrainLogProcessor(LogProcessor):
             images = runner.train_dataloader.batch_size * world_size()
             tag['images_per_s'] = images / max(tag['time'], 1e-9)
             tag['data_wait'] = tag['data_time'] / max(tag['time'], 1e-9)
-        return tag, _line(runner, tag, batch_idx)
+        return tag, _line(runner, tag, batch_idx, self.printed)
 
 
-def _line(runner, tag: dict, batch_idx: int) -> str:
+def _line(runner, tag: dict, batch_idx: int, printed: int) -> str:
     done = 100 * (runner.iter + 1) / runner.max_iters
     parts = [
         f'epoch {tag.get("epoch", runner.epoch + 1)}/{runner.max_epochs}'
@@ -48,7 +57,9 @@ def _line(runner, tag: dict, batch_idx: int) -> str:
     rest = [k for k in tag if k not in _PLACED and k not in losses]
     rest = [k for k in rest if k not in ('images_per_s', 'data_wait')]
     if rest:
-        parts.append(' '.join(f'{k} {_short(tag[k])}' for k in rest))
+        shown = ' '.join(f'{k} {_short(tag[k])}' for k in rest[:printed])
+        more = len(rest) - printed
+        parts.append(shown + (f' (and {more} in scalars.json)' if more > 0 else ''))
     if 'memory' in tag:
         parts.append(f'{tag["memory"]} MB')
     return ' | '.join(parts)

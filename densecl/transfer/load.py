@@ -120,7 +120,7 @@ def _copy(wanted: dict[str, Tensor], given: dict[str, Tensor], names: list[str])
 
 
 def _load_neck(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
-    """Copy the neck where all of the file's fits the model's, or fills it; part of a file's is of no use alone.
+    """Copy the neck where all of the file's fits the model's, or fills it; a part of it is of no use alone.
 
     The model's may have more (ReSim trains two levels of a pyramid of four): the rest starts afresh.
     """

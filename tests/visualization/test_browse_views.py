@@ -64,7 +64,8 @@ def test_matches_by_location_need_no_checkpoint(tmp_path, photos):
 
 
 @pytest.mark.parametrize(
-    ('method', 'said'), [('scrl', []), ('slotcon', ['same slot: ']), ('vicregl', ['0 Near', '1 Near'])]
+    ('method', 'said'),
+    [('scrl', []), ('resim', []), ('slotcon', ['same slot: ']), ('vicregl', ['0 Near', '1 Near'])],
 )
 def test_regions_slots_and_several_rules(tmp_path, photos, method, said):
     """What heads that do not match cell by cell compare; a line of distances for each rule."""
