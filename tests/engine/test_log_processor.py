@@ -1,0 +1,28 @@
+"""The printed line: losses first, and as many diagnostics as a line holds."""
+
+from types import SimpleNamespace
+
+from mmengine.logging import MessageHub
+
+from densecl.engine.log_processor import _line
+
+RUNNER = SimpleNamespace(
+    iter=9, max_iters=40, epoch=0, max_epochs=2, train_dataloader=range(20), message_hub=MessageHub('line')
+)
+
+
+def line(figures, printed):
+    tag = {'lr': 0.03, 'loss': 3.0, 'loss_image': 1.0, 'loss_dense': 2.0, **figures}
+    return _line(RUNNER, tag, 9, printed)
+
+
+def test_losses_and_all_diagnostics():
+    assert line({'image_std': 0.5, 'image_rank': 12.25}, 2) == (
+        'epoch 1/2 [10/20] 25.0 % | lr 3.00e-02 | loss 3.0000 (image 1.0000 dense 2.0000) | '
+        'image_std 0.5 image_rank 12.2'
+    )
+
+
+def test_what_does_not_fit_is_counted():
+    figures = {f'std_{level}': 0.5 for level in range(5)}
+    assert line(figures, 2).endswith('| std_0 0.5 std_1 0.5 (and 3 in scalars.json)')
