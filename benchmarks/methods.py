@@ -38,6 +38,8 @@ class Contestant:
         self.name, self.device = path.stem, args.device
         dataset = cfg.train_dataloader.dataset
         dataset.update(data_root=str(sample_root() / 'photos'), _scope_='densecl')
+        if dataset.get('proposals', {}).get('type') == 'ProposalStore':  # of other photos
+            dataset.proposals = dict(type='Felzenszwalb')  # boxes and masks
         data = DATASETS.build(dataset)
         batch = collate_views([data[i] for i in range(args.batch)])
         self.model = MODELS.build(dict(cfg.model, _scope_='densecl'))
