@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = {  # name -> config, and the annotation file of its evaluator
     'bccd': ('detection/faster-rcnn_r18_fpn_bccd.py', 'instances_val.json'),
+    'bccd-4conv1fc': ('detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py', 'instances_val.json'),
     'small-coco': ('detection/mask-rcnn_r18_fpn_small-coco.py', 'instances_val_super12.json'),
     'camvid': ('segmentation/fcn_r18_camvid.py', None),
     'camvid-pixel-contrast': ('segmentation/fcn_r18_camvid_pixel-contrast.py', None),

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from .canvas import as_color, caption, colors, resized, side_by_side, titled
+from .canvas import as_color, caption, colors, resized, side_by_side, stacked, titled
 
 
 def displayable(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[np.ndarray]:
@@ -32,6 +32,7 @@ def draw_views(
     views: Sequence[np.ndarray],
     source_size: tuple[int, int] | None = None,
     height: int = 224,
+    columns: int = 9,
 ) -> np.ndarray:
     """A contact sheet: the image with its crops as rectangles, then the views, in the same colours.
 
@@ -41,7 +42,8 @@ def draw_views(
         flipped: V booleans.
         views: V uint8 arrays (Hv, Wv, 3).
         source_size: height and width that ``boxes`` refer to; those of ``image`` by default.
-        height: of the sheet, in pixels.
+        height: of a tile, in pixels.
+        columns: tiles in a row.
     """
     original = resized(image, height)
     size = source_size or image.shape[:2]
@@ -57,4 +59,5 @@ def draw_views(
         cv2.rectangle(tile, (0, 0), (tile.shape[1] - 1, height - 1), as_color(color), 2)
         text = f'view {number}, mirrored' if flipped[number] else f'view {number}'
         tiles.append(titled(tile, text))
-    return side_by_side([titled(original, f'{size[1]} x {size[0]}'), *tiles])
+    tiles.insert(0, titled(original, f'{size[1]} x {size[0]}'))
+    return stacked([side_by_side(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])

@@ -40,3 +40,12 @@ def test_boxes_may_refer_to_a_larger_original():
     large = draw_views(image, box, [False], views, source_size=(200, 400), height=100)
     small = draw_views(image, box / 4, [False], views, height=100)
     assert np.array_equal(large[TITLE:], small[TITLE:])
+
+
+def test_many_views_take_several_rows():
+    image, view = np.zeros((10, 10, 3), np.uint8), np.full((10, 10, 3), 70, np.uint8)
+    boxes = torch.tensor([[0.0, 0, 10, 10]]).expand(4, 4)
+    sheet = draw_views(image, boxes, [False] * 4, [view] * 4, height=100, columns=3)
+    assert sheet.shape[:2] == (2 * (TITLE + 100) + 6, 3 * 100 + 2 * 6)
+    last = sheet[-100:, 106:206]  # the image, views 0 and 1; views 2 and 3
+    assert (last[50, 50] == 70).all() and (sheet[-100:, 212:] == 255).all()
