@@ -78,6 +78,19 @@ def test_healthy_embeddings_are_not_reported(tiny_config):
     assert runner.iter == 10
 
 
+@pytest.mark.parametrize(('interval', 'measured'), [(3, [3, 8]), (7, [10])])
+def test_epochs_shorter_than_the_interval_are_watched_too(tiny_config, monkeypatch, interval, measured):
+    """Two epochs of five steps."""
+    cfg = tiny_config()
+    cfg.default_hooks.collapse.update(interval=interval)
+    steps = []
+    monkeypatch.setattr(
+        CollapseHook, '_measure', lambda _, runner, name, *__: steps.append((name, runner.iter + 1))
+    )
+    launch.build_runner(cfg).train()
+    assert [step for name, step in steps if name == 'dense'] == measured
+
+
 def test_collapse_hook_refuses_an_unknown_action():
     with pytest.raises(ValueError, match='action'):
         CollapseHook(action='ignore')

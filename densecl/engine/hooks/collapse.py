@@ -26,7 +26,8 @@ class CollapseHook(Hook):
     part, ``<head>_<part>_std``, each with the queue of the objective of its name.
 
     Args:
-        interval: iterations between two measurements.
+        interval: iterations of an epoch between two measurements, which are logged at the same iterations as
+            the losses; where an epoch is shorter, its end is one if so many have passed since the last.
         samples: number of recent embeddings that are looked at.
         min_std: collapse below this.
         min_rank: collapse below this effective rank.
@@ -55,6 +56,7 @@ class CollapseHook(Hook):
         self.action = action
         self._recent: dict[str, deque[Tensor]] = {}
         self._bad: dict[str, int] = {}
+        self._since = 0
 
     def before_train(self, runner) -> None:
         """Compare queue and data set."""
@@ -70,7 +72,11 @@ class CollapseHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Remember the batch's embeddings; measure where the interval ends."""
-        measure = self.every_n_inner_iters(batch_idx, self.interval)
+        self._since += 1
+        due = self._since >= self.interval and self.end_of_epoch(runner.train_dataloader, batch_idx)
+        measure = due or self.every_n_inner_iters(batch_idx, self.interval)
+        if measure:
+            self._since = 0
         for head_name, head in unwrap(runner.model).heads.items():
             for name, rows in _embeddings(head_name, head).items():
                 recent = self._recent.setdefault(name, deque())
