@@ -9,6 +9,8 @@ import re
 
 from torch import Tensor
 
+from .copying import counted
+from .regions import regions_from_detectron2
 from .vit import vit_dialect, vit_part
 
 TARGETS = ('mmdet', 'mmseg', 'torchvision', 'timm', 'detectron2', 'safetensors')
@@ -59,9 +61,11 @@ def depth_of(tensors: dict[str, Tensor]) -> int | None:
 
 
 def from_detectron2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give detectron2's ResNet tensors mmdet's names; other files pass through unchanged."""
-    if not any(_D2_STAGE.match(key) for key in tensors):
+    """Give tensors of detectron2 (ResNet, pyramid, box head) mmdet's names; other files pass unchanged."""
+    stages = [match for key in tensors if (match := _D2_STAGE.match(key))]
+    if not stages:
         return tensors
+    tensors = regions_from_detectron2(tensors, stages[0][1])
     return {_from_detectron2_key(key): value for key, value in tensors.items()}
 
 
@@ -83,8 +87,7 @@ def to_detectron2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: a name that is no part of a plain-stem ResNet.
     """
-    kept = {k: v for k, v in tensors.items() if not k.endswith('num_batches_tracked')}
-    return {_to_detectron2_key(key): value for key, value in kept.items()}
+    return {_to_detectron2_key(key): value for key, value in counted(tensors).items()}
 
 
 def _to_detectron2_key(key: str) -> str:

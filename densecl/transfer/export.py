@@ -71,11 +71,15 @@ def export_backbone(
     neck = under(weights.tensors, neck_prefix(prefix))
     box_head = box_head_part(weights.tensors, prefix)
     if target == 'detectron2':
-        tensors = to_detectron2(tensors) | neck_to_detectron2(neck) | box_head_to_detectron2(box_head)
+        last = max(meta.get('out_indices') or [3]) + 2
+        tensors = to_detectron2(tensors) | neck_to_detectron2(neck, last)
+        tensors |= box_head_to_detectron2(box_head)
     elif target in ('mmdet', 'safetensors'):
         tensors |= {f'neck.{key}': value for key, value in neck.items()}
         tensors |= {f'roi_head.bbox_head.{key}': value for key, value in box_head.items()}
     how = vit_how_to_load(target, meta) if vit else _HOW[target]
+    if target == 'mmdet' and (neck or box_head):
+        how = '--pretrained FILE (backbone.init_cfg would take the backbone alone)'
     meta |= {'dialect': target, 'how_to_load': how}
     return {'state_dict': {k: _own(v) for k, v in tensors.items()}, 'meta': meta}
 
@@ -104,6 +108,12 @@ def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> N
         raise ValueError(
             f"{target}'s ResNet has one 7x7 convolution as stem, this backbone three 3x3 "
             '(ResNetV1c); use mmdet, mmseg or safetensors'
+        )
+    width = tensors['conv1.weight'].shape[0]
+    if width != 64:
+        raise ValueError(
+            f"{target}'s ResNet has 64 channels in its first convolution, this backbone {width} "
+            '(base_channels); use mmdet, mmseg or safetensors'
         )
     bottleneck = 'layer1.0.conv3.weight' in tensors
     if target in PLAIN_RESNET_ONLY and bottleneck and meta.get('style') == 'caffe':

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from .copying import copy, counted, fitting
 from .dialects import backbone_part
 from .mismatch import describe_mismatch, image_warnings
 from .prefixes import BRANCHES, branch_of, matching_prefixes, neck_prefix, under
@@ -67,8 +67,7 @@ def load_backbone(
         raise RuntimeError('\n'.join([f'refused to load {weights.source}', *differences]))
     report.warnings = refusals + differences + vit_eps_warning(record, backbone)
 
-    counters = [k for k in given if k in wanted and k.endswith('num_batches_tracked')]
-    _copy(wanted, given, report.matched + counters)
+    copy(wanted, given, report.matched)
     _load_neck(model, under(weights.tensors, neck_prefix(prefix)), report)
     load_box_head(model, box_head_part(weights.tensors, prefix), report)
     if hasattr(model, 'init_target'):
@@ -94,29 +93,19 @@ def _best_prefix(weights: Weights, wanted: dict[str, Tensor], branch: str) -> st
     return max(chosen, key=lambda p: (chosen[p], branches[p] == first, -len(p)), default='')
 
 
-def _counted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v for k, v in tensors.items() if not k.endswith('num_batches_tracked')}
-
-
 def _compare(
     given: dict[str, Tensor], wanted: dict[str, Tensor], source: str, prefix: str, branch: str
 ) -> KeyReport:
     report = KeyReport(source, prefix, branch)
-    for name, tensor in _counted(wanted).items():
+    for name, tensor in counted(wanted).items():
         if name not in given:
             report.missing.append(name)
         elif given[name].shape != tensor.shape:
             report.mismatched[name] = (tuple(given[name].shape), tuple(tensor.shape))
         else:
             report.matched.append(name)
-    report.unexpected = [k for k in _counted(given) if k not in wanted]
+    report.unexpected = [k for k in counted(given) if k not in wanted]
     return report
-
-
-@torch.no_grad()
-def _copy(wanted: dict[str, Tensor], given: dict[str, Tensor], names: list[str]) -> None:
-    for name in names:
-        wanted[name].copy_(given[name])
 
 
 def _load_neck(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
@@ -128,19 +117,18 @@ def _load_neck(model: nn.Module, given: dict[str, Tensor], report: KeyReport) ->
     if neck is None or not given:
         return
     wanted = neck.state_dict()
-    fitting = [k for k in wanted if k in given and given[k].shape == wanted[k].shape]
-    report.neck_total = len(wanted)
-    if len(fitting) not in (len(given), len(wanted)):
+    names, total = fitting(wanted, given), len(counted(wanted))
+    report.neck_total = total
+    if len(names) not in (len(counted(given)), total):
         report.warnings.append(
-            f"the file's neck fits {len(fitting)} of {len(wanted)} tensors of this model's; "
-            'it was left out'
+            f"the file's neck fits {len(names)} of {total} tensors of this model's; it was left out"
         )
         return
-    _copy(wanted, given, fitting)
-    report.neck_matched = fitting
-    if len(fitting) < len(wanted):
-        fresh = sorted({'.'.join(k.split('.')[:2]) for k in wanted if k not in fitting})
+    copy(wanted, given, names)
+    report.neck_matched = names
+    if len(names) < total:
+        fresh = sorted({'.'.join(k.split('.')[:2]) for k in counted(wanted) if k not in names})
         report.warnings.append(
-            f"the file's neck has {len(fitting)} of the {len(wanted)} tensors of this model's; "
+            f"the file's neck has {len(names)} of the {total} tensors of this model's; "
             f'the others start afresh: {", ".join(fresh)}'
         )

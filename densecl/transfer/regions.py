@@ -6,9 +6,10 @@ A pretrainer keeps it at the front of an object head's projector
 
 import re
 
-import torch
 from torch import Tensor, nn
 
+from .copying import copy, counted, fitting
+from .prefixes import neck_prefix
 from .report import KeyReport
 
 _SHARED = ('shared_convs.', 'shared_fcs.')
@@ -66,7 +67,6 @@ def _of_heads(model: nn.Module, part: str) -> nn.Module | None:
     return next((found for found in parts if found is not None), None)
 
 
-@torch.no_grad()
 def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
     """Fill the box head of a detector (or pretrainer) whole or not at all, but for its outputs.
 
@@ -82,16 +82,15 @@ def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport)
     if head is None or not given:
         return
     wanted = {key: value for key, value in head.state_dict().items() if key.startswith(_SHARED)}
-    fitting = [k for k in wanted if k in given and given[k].shape == wanted[k].shape]
-    report.box_head_total = len(wanted)
-    if len(fitting) == len(wanted) == len(given):
-        for name in fitting:
-            wanted[name].copy_(given[name])
-        report.box_head_matched = fitting
+    names, total = fitting(wanted, given), len(counted(wanted))
+    report.box_head_total = total
+    if len(names) == total == len(counted(given)):
+        copy(wanted, given, names)
+        report.box_head_matched = names
     else:
         report.warnings.append(
-            f"of the file's {len(given)} tensors of a box head {len(fitting)} fit the model's {len(wanted)}; "
-            "they were left out. A fitting one is bbox_head.type='Shared4Conv1FCBBoxHead' with batch norm "
+            f"the file's box head has {len(counted(given))} tensors, of which {len(names)} fit the {total} of this "
+            "model's; they were left out. A fitting one is bbox_head.type='Shared4Conv1FCBBoxHead' with batch norm "
             '(norm_cfg) and the same widths'
         )
 
@@ -102,10 +101,14 @@ _LATERAL = re.compile(rf'^(lateral|fpn)_convs\.(\d+)\.(conv|bn)\.{_LEAF}')
 _SHARED_KEY = re.compile(rf'^shared_(convs|fcs)\.(\d+)\.(?:(conv|bn)\.)?{_LEAF}')
 
 
-def neck_to_detectron2(neck: dict[str, Tensor]) -> dict[str, Tensor]:
+def neck_to_detectron2(neck: dict[str, Tensor], last: int = 5) -> dict[str, Tensor]:
     """An mmdet FPN's tensors under detectron2's names; {} for a neck of another kind.
 
-    The last lateral convolution reads res5. Extra convolutions behind the pyramid have no counterpart.
+    Extra convolutions behind the pyramid have no counterpart.
+
+    Args:
+        neck: names as in the module.
+        last: the stage (``res5``) that the last lateral convolution reads.
     """
     matches = {key: match for key in neck if (match := _LATERAL.match(key))}
     top = max((int(m[2]) for m in matches.values() if m[1] == 'lateral'), default=-1)
@@ -114,7 +117,7 @@ def neck_to_detectron2(neck: dict[str, Tensor]) -> dict[str, Tensor]:
         if int(match[2]) <= top:
             kind = 'lateral' if match[1] == 'lateral' else 'output'
             norm = 'norm.' if match[3] == 'bn' else ''
-            renamed[f'backbone.fpn_{kind}{int(match[2]) + 5 - top}.{norm}{match[4]}'] = neck[key]
+            renamed[f'backbone.fpn_{kind}{int(match[2]) + last - top}.{norm}{match[4]}'] = neck[key]
     return renamed
 
 
@@ -126,4 +129,31 @@ def box_head_to_detectron2(head: dict[str, Tensor]) -> dict[str, Tensor]:
             kind = 'conv' if match[1] == 'convs' else 'fc'
             norm = 'norm.' if match[3] == 'bn' else ''
             renamed[f'roi_heads.box_head.{kind}{int(match[2]) + 1}.{norm}{match[4]}'] = tensor
+    return renamed
+
+
+_D2_NECK = re.compile(rf'^backbone\.fpn_(lateral|output)(\d)\.(norm\.)?{_LEAF}')
+_D2_BOX = re.compile(rf'^roi_heads\.box_head\.(conv|fc)(\d+)\.(norm\.)?{_LEAF}')
+
+
+def regions_from_detectron2(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Give a detectron2 detector's pyramid and box head mmdet's names; others pass through unchanged.
+
+    Args:
+        tensors: of the whole file.
+        prefix: of its backbone, beside which the names then stand.
+    """
+    necks = {key: match for key in tensors if (match := _D2_NECK.match(key))}
+    lowest = min((int(m[2]) for m in necks.values() if m[1] == 'lateral'), default=0)
+    beside = prefix.removesuffix('backbone.') + 'roi_head.bbox_head.'
+    renamed = {}
+    for key, tensor in tensors.items():
+        if match := necks.get(key):
+            kind = 'lateral' if match[1] == 'lateral' else 'fpn'
+            place = f'{kind}_convs.{int(match[2]) - lowest}.{"bn" if match[3] else "conv"}.{match[4]}'
+            key = neck_prefix(prefix) + place
+        elif match := _D2_BOX.match(key):
+            part = '' if match[1] == 'fc' else 'bn.' if match[3] else 'conv.'
+            key = f'{beside}shared_{match[1]}s.{int(match[2]) - 1}.{part}{match[4]}'
+        renamed[key] = tensor
     return renamed

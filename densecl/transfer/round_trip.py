@@ -64,11 +64,7 @@ def check_export(
 
 def _with_last_stage(config: dict) -> dict:
     """The config of a ResNet of three stages with the fourth, as a detector's C4 head has it."""
-    whole = {'num_stages': 4, 'out_indices': (3,)}
-    for name, last in (('strides', 2), ('dilations', 1)):
-        if name in config:
-            whole[name] = (*config[name], last)
-    return config | whole
+    return config | {'num_stages': 4, 'out_indices': (3,)}
 
 
 def normalised(image: Tensor, meta: dict) -> Tensor:
@@ -79,13 +75,17 @@ def normalised(image: Tensor, meta: dict) -> Tensor:
 
 
 def _offline(config: dict) -> dict:
-    """A backbone's config without a file to start from."""
-    return {key: value for key, value in config.items() if key not in ('init_cfg', 'pretrained')}
+    """A backbone's config without a file to start from, and with stock strides, as the user's model has.
+
+    Strides and dilations are no part of the weights; a recipe for small images dilates the last stage.
+    """
+    left_out = ('init_cfg', 'pretrained', 'strides', 'dilations')
+    return {key: value for key, value in config.items() if key not in left_out}
 
 
 def _user_model(dialect: str | None, meta: dict, config: dict) -> nn.Module:
     depth, stem = meta.get('depth'), meta.get('stem')
-    if stem is None or depth is None:
+    if stem is None or depth is None or config.get('base_channels', 64) != 64:
         return MODELS.build(_offline(config))
     if dialect in ('mmdet', 'mmseg'):
         kind = {'type': f'{dialect}.ResNet', 'depth': depth, 'deep_stem': stem == 'deep'}

@@ -1,10 +1,17 @@
 """The feature check finds good exports good and broken ones broken."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
+from densecl.registry import MODELS
 from densecl.transfer import check_export, export_backbone, save_export
 from densecl.transfer.dialects import TARGETS
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 @pytest.mark.parametrize('target', TARGETS)
@@ -13,6 +20,35 @@ def test_good_exports(pretrained50, target, image, tmp_path):
     out = save_export(export_backbone(pretrained50[0], target, 'target'), tmp_path / f'a{suffix}')
     assert check_export(pretrained50[0], out, 'target', image) == 0
     assert check_export(pretrained50[0], out, 'online', image) > 0.01
+
+
+@pytest.mark.parametrize('target', ['mmdet', 'torchvision', 'detectron2'])
+def test_a_recipe_that_dilates_its_last_stage(target, image, tmp_path):
+    """Strides are no part of the weights: users load them into stock models."""
+    path, out = trained({'strides': (1, 2, 2, 1), 'dilations': (1, 1, 1, 2)}, tmp_path), tmp_path / 'out'
+    out = save_export(export_backbone(path, target), out.with_suffix('.pkl' if 'tron' in target else '.pth'))
+    assert check_export(path, out, 'online', image) == 0
+
+
+def test_a_narrow_network(image, tmp_path):
+    path = trained({'base_channels': 16}, tmp_path)
+    out = save_export(export_backbone(path, 'mmdet'), tmp_path / 'out.pth')
+    assert check_export(path, out, 'online', image) == 0
+    with pytest.raises(ValueError, match=r'64 channels.*this backbone 16 \(base_channels\)'):
+        export_backbone(path, 'torchvision')
+
+
+def trained(settings, folder):
+    """A checkpoint of the small DetCon with these settings of its ResNet-18."""
+    cfg = Config.fromfile(CONFIGS / 'detcon/detcon-b_resnet18_1xb64-coslr-6e_photos.py')
+    cfg.model.backbone.update(settings)
+    cfg.model.heads.masks.projector.channels = (8 * settings.get('base_channels', 64), 16, 8)
+    cfg.model.heads.masks.predictor.channels = (8, 16, 8)
+    with DefaultScope.overwrite_default_scope('densecl'):
+        model = MODELS.build(cfg.model)
+    path = folder / 'epoch_6.pth'
+    torch.save(dict(meta=dict(cfg=cfg.pretty_text), state_dict=model.state_dict()), path)
+    return path
 
 
 def test_a_changed_file_shows(pretrained, image, tmp_path):

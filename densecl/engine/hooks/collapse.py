@@ -81,7 +81,8 @@ class CollapseHook(Hook):
             for name, rows in _embeddings(head_name, head).items():
                 recent = self._recent.setdefault(name, deque())
                 # A few rows a batch, spread over it: cells of one image are alike.
-                recent.append(rows[:: max(1, len(rows) // 128)][:128])
+                # A copy, which does not keep the others in memory.
+                recent.append(rows[:: max(1, len(rows) // 128)][:128].clone())
                 while sum(len(r) for r in recent) > self.samples + 128:
                     recent.popleft()
                 if measure:

@@ -1,5 +1,6 @@
 """What every pretraining head shares."""
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,11 @@ def project(projector: nn.Module, inputs: dict[int, Tensor], joint: bool) -> dic
         parts = projector(torch.cat([inputs[v] for v in group])).chunk(len(group))
         outputs.update(zip(group, parts, strict=True))
     return {view: outputs[view] for view in inputs}
+
+
+def scores_sets(objective: nn.Module) -> bool:
+    """Whether an objective takes sets, (B, K, D) with (B, K, K) positives, and not rows."""
+    return 'positives' in inspect.signature(objective.forward).parameters
 
 
 class PretrainHead(nn.Module):

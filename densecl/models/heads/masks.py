@@ -8,7 +8,7 @@ from densecl.models.losses.functional import full_precision
 from densecl.registry import MODELS
 from densecl.structures import Views
 
-from .base import PretrainHead, project
+from .base import PretrainHead, project, scores_sets
 
 
 def pool_masks(level: Tensor, masks: Tensor) -> Tensor:
@@ -50,6 +50,11 @@ class MaskHead(PretrainHead):
 
     def __init__(self, *, own_view: bool = True, pairs=((0, 1), (1, 0)), **kwargs) -> None:
         super().__init__(pairs=pairs, **kwargs)
+        if not own_view and not scores_sets(self.objective):
+            raise ValueError(
+                f'MaskHead: {type(self.objective).__name__} does not score sets; with own_view=False take '
+                'PixelConsistency or MultiPositive'
+            )
         self.own_view = own_view
 
     def needed(self, count):
@@ -100,7 +105,8 @@ class MaskHead(PretrainHead):
 
 def _masks(views: Views, view: int, grid: torch.Size) -> Tensor:
     """(B, K, h, w) masks of a view, once they are known to fit the level's grid."""
-    masks = None if views.proposals is None else views.proposals[view].masks
+    found = None if views.proposals is None else views.proposals[view]
+    masks = None if found is None else found.masks
     if masks is None:
         raise ValueError(
             f"MaskHead: view {view} has no masks; give MultiView proposals=dict(type='SelectMasks', ...) and "

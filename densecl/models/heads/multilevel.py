@@ -41,7 +41,7 @@ class MultiLevelHead(PretrainHead):
             what compares local queries with global keys meets the queue of global keys, too.
         weights: of the levels.
         terms: any of ``'global'`` (image with image), ``'local'`` (patches with patches) and
-            ``'local_to_global'`` (patches with the image).
+            ``'local_to_global'`` (patches with the image; with a momentum target beside ``'global'`` only).
         names: of the levels in the log and in checkpoints; their numbers by default.
         order: in which patches are concatenated. ``'drawn'``: as they come, in the random order of the views,
             as PIRL does, so that the order itself cannot be learned; ``'image'``: as they lie in the
@@ -116,6 +116,11 @@ class MultiLevelHead(PretrainHead):
     def loss(self, online, target, views, target_projector):
         """See :class:`PretrainHead`; all terms of a level are scored before its queues move on."""
         self.needed(len(views))
+        if target is not online and set(self.kinds['target']) - set(self.kinds['online']):
+            raise ValueError(
+                "MultiLevelHead: no query trains the projector of 'global' keys, of which a momentum target "
+                "takes the average; add 'global' to terms, or take SharedPretrainer"
+            )
         queries = self.units(online, self.projector, views, self._views('online'))
         with torch.set_grad_enabled(torch.is_grad_enabled() and target is online):
             keys = self.units(target, target_projector, views, self._views('target'))

@@ -12,7 +12,7 @@ from densecl.models.losses.functional import full_precision
 from densecl.registry import MODELS
 from densecl.structures import ViewProposals, Views
 
-from .base import PretrainHead, project
+from .base import PretrainHead, project, scores_sets
 
 
 def assign_levels(boxes: Tensor, thresholds: Sequence[float] = (48, 96, 192, 224)) -> Tensor:
@@ -122,6 +122,8 @@ class ObjectHead(PretrainHead):
         positives: str = 'all',
         **kwargs,
     ) -> None:
+        if 'level' in kwargs:
+            raise ValueError('ObjectHead has levels=(...), one for each size of object, and no level')
         super().__init__(**kwargs)
         if len(levels) != len(thresholds) or list(thresholds) != sorted(thresholds):
             raise ValueError(
@@ -132,6 +134,11 @@ class ObjectHead(PretrainHead):
             raise ValueError(f"ObjectHead: pool must be 'assigned' or 'all', got {pool!r}")
         if positives not in ('all', 'first'):
             raise ValueError(f"ObjectHead: positives must be 'all' or 'first', got {positives!r}")
+        if positives == 'all' and not scores_sets(self.objective):
+            raise ValueError(
+                f"ObjectHead: {type(self.objective).__name__} scores rows: set positives='first', or take an "
+                'objective on sets (PixelConsistency, MultiPositive)'
+            )
         self.levels = tuple(levels)
         self.thresholds = tuple(thresholds)
         self.pool = pool
@@ -199,9 +206,10 @@ def _size(views: Views, view: int) -> tuple[int, int]:
 
 
 def _proposals(views: Views, view: int) -> ViewProposals:
-    if views.proposals is None:
+    found = None if views.proposals is None else views.proposals[view]
+    if found is None:
         raise ValueError(
-            'ObjectHead needs objects in the views: give the data set a provider, proposals=dict(type=...), '
-            "and its MultiView proposals=dict(type='SelectProposals', count=4)"
+            f'ObjectHead: view {view} has no objects; give the data set a provider, '
+            "proposals=dict(type=...), and its MultiView proposals=dict(type='SelectProposals', count=4)"
         )
-    return views.proposals[view]
+    return found

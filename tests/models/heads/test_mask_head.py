@@ -160,6 +160,11 @@ def test_errors_say_what_to_do():
     batch.proposals[1].masks = None
     with pytest.raises(ValueError, match="view 1 has no masks; give MultiView proposals=dict"):
         model.loss(batch)
+    with pytest.raises(ValueError, match='InfoNCE does not score sets'):
+        build(own_view=False, objective=dict(type='densecl.InfoNCE', queue=0, batch='keys'))
+    batch.proposals = [None, None]
+    with pytest.raises(ValueError, match='view 0 has no masks'):
+        model.loss(batch)
     batch.proposals = None
     with pytest.raises(ValueError, match='view 0 has no masks'):
         model.loss(batch)

@@ -273,8 +273,16 @@ def test_a_level_without_boxes_still_has_gradients():
 def test_clear_errors():
     views = batch()
     views.proposals = None
-    with pytest.raises(ValueError, match=r"needs objects in the views.*SelectProposals"):
+    with pytest.raises(ValueError, match=r"view 0 has no objects.*SelectProposals"):
         build()(views, mode='loss')
+    views = batch()
+    views.proposals[1] = None
+    with pytest.raises(ValueError, match='view 1 has no objects'):
+        build()(views, mode='loss')
+    with pytest.raises(ValueError, match=r"InfoNCE scores rows: set positives='first'"):
+        build(objective=PLAIN)
+    with pytest.raises(ValueError, match=r'has levels=\(...\).*no level'):
+        build(level=2)
     with pytest.raises(ValueError, match=r'thresholds must rise.*\(48, 96\)'):
         build(thresholds=(48, 96))
     with pytest.raises(ValueError, match="pool must be 'assigned' or 'all', got 'some'"):
