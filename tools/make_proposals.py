@@ -14,6 +14,7 @@ The same command goes on where it was interrupted, and adds images that came lat
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,14 @@ from mmengine.config import Config, DictAction
 from densecl.datasets.decode import decode_image
 from densecl.datasets.sources import Source
 from densecl.files import atomic_write
-from densecl.proposals import SOCO_FALLBACKS, SOCO_RULES, ProposalStore, write_coco, write_soco
+from densecl.proposals import (
+    SOCO_FALLBACKS,
+    SOCO_RULES,
+    Filtered,
+    ProposalStore,
+    write_coco,
+    write_soco,
+)
 from densecl.proposals.making import Maker, fill, open_positions, shard_file
 from densecl.proposals.report import as_text, describe, progress
 from densecl.registry import DATASETS, PROPOSALS
@@ -30,6 +38,7 @@ from densecl.visualization import save_image
 from densecl.visualization.proposals import contact_sheet
 
 SEARCH = dict(strategy='single', scale=300, sigma=0.9, min_size=100)  # SoCo's
+SHORT_SIDE = 640
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,10 +54,10 @@ def parse_args() -> argparse.Namespace:
     data.add_argument('--source-options', nargs='+', action=DictAction, default={}, help='key=value ...')
     data.add_argument('--high-depth', choices=('range', 'stretch'), default='range', help='16-bit images')
     what = parser.add_argument_group('proposals', "by default SoCo's selective search and filter")
-    what.add_argument('--strategy', choices=('single', 'fast', 'quality'), help='of selective search')
+    what.add_argument('--strategy', choices=('single', 'fast', 'quality'), help='of the default search')
     what.add_argument(
-        '--short-side', type=int, default=640,
-        help='larger photos are searched at this size (0: at their own, as SoCo does)',
+        '--short-side', type=int,
+        help='the default search shrinks larger photos to this size: 640 (0: none, as SoCo does)',
     )  # fmt: skip
     what.add_argument('--provider', help='another: its type, or a config file with proposals = dict(...)')
     what.add_argument('--provider-options', nargs='+', action=DictAction, default={}, help='key=value ...')
@@ -72,6 +81,9 @@ def parse_args() -> argparse.Namespace:
         parser.error('give SOURCE, --from-coco, --to-coco or --to-soco')
     if args.from_soco and not args.source:
         parser.error("--from-soco needs SOURCE: SoCo's json does not say how large the images are")
+    searching = not (args.provider or args.from_coco or args.from_soco)
+    if not searching and (args.strategy, args.short_side) != (None, None):
+        parser.error('--strategy and --short-side are of the default search; use --provider-options')
     return args
 
 
@@ -84,6 +96,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 def main() -> None:
     """Make what is missing, report, convert."""
     args = parse_args()
+    sys.stdout.reconfigure(errors='backslashreplace')  # names of files need not be UTF-8
     if args.source:
         make(args, build_source(args))
     elif args.from_coco:
@@ -112,8 +125,9 @@ def make(args: argparse.Namespace, source: Source) -> None:
     store = ProposalStore.open(path)
     store.verify()
     report(store, unreadable, path)
-    if len(store) and args.sheet:
-        print(save_image(path.with_suffix('.png'), sheet(source, store, args.sheet, args.high_depth)))
+    picture = sheet(source, store, args.sheet, args.high_depth) if args.sheet else None
+    if picture is not None:
+        print(save_image(path.with_suffix('.png'), picture))
 
 
 def build_source(args: argparse.Namespace) -> Source:
@@ -134,7 +148,8 @@ def provider_config(args: argparse.Namespace) -> dict:
         config = coco_config(args)
     elif args.provider is None:
         config = dict(type='SelectiveSearch', **SEARCH)
-        config.update(strategy=args.strategy or SEARCH['strategy'], short_side=args.short_side or None)
+        short_side = SHORT_SIDE if args.short_side is None else args.short_side or None
+        config.update(strategy=args.strategy or SEARCH['strategy'], short_side=short_side)
     elif args.provider.endswith('.py'):
         config = Config.fromfile(args.provider).proposals.to_dict()
     else:
@@ -156,11 +171,12 @@ def convert_coco(args: argparse.Namespace) -> None:
     """All images of COCO jsons into the store, without looking at them."""
     config = provider_config(args)
     boxes = PROPOSALS.build(dict(config))
+    names = boxes.provider if isinstance(boxes, Filtered) else boxes
     path = shard_file(args.out)
     with ProposalStore.write(path, dict(provider=config), append=True) as writer:
-        for name in boxes:
+        for name in names:
             if name not in writer:
-                writer[name] = boxes[name]
+                writer[name] = boxes(None, name)
     report(ProposalStore.open(path), [], path)
 
 
@@ -173,9 +189,11 @@ def report(store: ProposalStore, unreadable: list[str], path: Path) -> None:
         Path(temporary).write_text(json.dumps(content, indent=1))
 
 
-def sheet(source: Source, store: ProposalStore, count: int, high_depth: str) -> np.ndarray:
-    """Photos of the store, evenly spread, with their boxes."""
+def sheet(source: Source, store: ProposalStore, count: int, high_depth: str) -> np.ndarray | None:
+    """Photos of the store, evenly spread, with their boxes; None if it has none of the source's."""
     held = [i for i in range(len(source)) if source.image_id(i) in store]
+    if not held:
+        return None
     chosen = np.unique(np.linspace(0, len(held) - 1, count).astype(int))
     photos = []
     for position in (held[i] for i in chosen):

@@ -36,7 +36,8 @@ train_dataloader = dict(
         data_root='data/photos',
         # Without tools/make_proposals.py, made while the first epoch runs:
         # proposals=dict(_delete_=True, type='Filtered', provider=dict(
-        #     type='Cached', provider=dict(type='SelectiveSearch', strategy='single'), folder='data/cache')),
+        #     type='Cached', folder='data/cache', provider=dict(
+        #         type='SelectiveSearch', strategy='single', scale=300, sigma=0.9, short_side=640))),
         # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
         pipeline=[
             dict(

@@ -46,6 +46,9 @@ class PretrainDataset(Dataset):
             example: called with the decoded image and its id, it gives
             :class:`densecl.structures.Proposals`, which are scaled to the decoded image if they are of
             another size.
+
+    Raises:
+        ValueError: an unknown choice, or ``decode_min_side`` with proposals that need images at full size.
     """
 
     def __init__(
@@ -67,6 +70,12 @@ class PretrainDataset(Dataset):
         pipeline = pipeline or []
         self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline]
         self.provider = PROPOSALS.build(proposals) if isinstance(proposals, dict) else proposals
+        if decode_min_side is not None and getattr(self.provider, 'needs_full_size', False):
+            raise ValueError(
+                f'PretrainDataset: the boxes of {type(self.provider).__name__} fit photos at full size only, '
+                f'but decode_min_side={decode_min_side} shrinks them; leave it out, or make a store with '
+                'tools/make_proposals.py --from-soco'
+            )
         self.seed, self.on_error = seed, on_error
         self.decode_min_side, self.high_depth = decode_min_side, high_depth
         self._subset = _spread(max_images, len(self.source))

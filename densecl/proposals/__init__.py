@@ -3,7 +3,8 @@
 A provider is registered in :data:`densecl.registry.PROPOSALS` and called ``provider(image, image_id)``, with
 an image (H, W, 3) uint8 RGB and what its source calls it. It returns :class:`densecl.structures.Proposals`
 in pixels of ``Proposals.size``: of the image it is given, or, if it merely looks up, of the original. It
-says the same whenever it is asked, and survives being forked and pickled.
+says the same whenever it is asked, and survives being forked and pickled. One that looks up boxes without
+the original's size says so by an attribute ``needs_full_size = True``, and is only given images at full size.
 
 numba is not needed before selective search or graph segmentation is first called.
 """

@@ -42,6 +42,7 @@ class Cached:
     ) -> None:
         is_config = isinstance(provider, dict)
         self.provider = PROPOSALS.build(dict(provider)) if is_config else provider
+        self.needs_full_size = getattr(self.provider, 'needs_full_size', False)
         self.folder, self.precision, self.buckets = Path(folder).expanduser(), precision, buckets
         described = dict(provider) if is_config else type(provider).__name__
         self.settings = dict(provider=described, precision=precision, buckets=buckets)

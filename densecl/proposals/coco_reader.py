@@ -22,12 +22,15 @@ def read_coco(
     Returns:
         ``file_name`` -> Proposals, for every image that is listed, those without objects included.
     """
-    listed = {} if images is None else _images(_load(Path(images)), images)
+    listed, ids = {}, {}
+    if images is not None:
+        listed |= _new(_images(_load(Path(images)), images), listed, ids, images)
     objects = defaultdict(list)
     for file in files:
         content = _load(file)
+        single = isinstance(content, dict) and 'image' in content
         if isinstance(content, dict):
-            listed |= _new(_images(content, file), listed, file)
+            listed |= _new(_images(content, file), listed, ids, file)
         elif not listed:
             raise ValueError(
                 f'CocoBoxes: {file} is a list of results, whose images have no names; '
@@ -37,7 +40,7 @@ def read_coco(
             where = f'{file}, annotation {position}'
             if entry.get('iscrowd') and not crowd:
                 continue
-            image = _get(entry, 'image_id', where) if 'image' not in content else _sole(content)
+            image = _sole(content) if single else _get(entry, 'image_id', where)
             if image not in listed:
                 raise ValueError(f'CocoBoxes: {where} is of image_id {image!r}, which is not listed')
             score = entry.get('score', entry.get('predicted_iou'))
@@ -53,7 +56,15 @@ def _load(file: Path):
         raise ValueError(f'CocoBoxes: {file} is not json: {error}') from error
 
 
-def _new(images: dict, listed: dict, file: Path) -> dict:
+def _new(images: dict, listed: dict, ids: dict, file: str | Path) -> dict:
+    """The images of a file, which must not contradict those listed before; ``ids`` gains their names' ids."""
+    for key, image in images.items():
+        other = ids.setdefault(image['file_name'], key)
+        if other != key:
+            raise ValueError(
+                f'CocoBoxes: {image["file_name"]!r} has image id {key!r} in {file}, but {other!r} too; '
+                'give files that number images alike'
+            )
     for key in images.keys() & listed.keys():
         if images[key] != listed[key]:
             raise ValueError(
@@ -102,6 +113,11 @@ def _mask(entry: dict, image: dict, where: str, wanted: bool) -> bytes | None:
     if not wanted:
         return None
     code, size = _get(entry, 'segmentation', where), (image['height'], image['width'])
+    if not _is_segmentation(code):
+        raise ValueError(
+            f'CocoBoxes: {where}: segmentation must be polygons of at least 3 points, [[x, y, x, y, x, y]], '
+            f'or run lengths, dict(size, counts), got {str(code):.80}; mend it, or take masks=False'
+        )
     if isinstance(code, list) or isinstance(code['counts'], list):
         from pycocotools import mask as coco_mask  # polygons and plain run lengths only
 
@@ -111,6 +127,12 @@ def _mask(entry: dict, image: dict, where: str, wanted: bool) -> bytes | None:
         raise ValueError(f'CocoBoxes: {where}: mask of {code["size"]}, but the image is {list(size)}')
     counts = code['counts']
     return counts if isinstance(counts, bytes) else counts.encode()
+
+
+def _is_segmentation(code) -> bool:
+    if isinstance(code, dict):
+        return isinstance(code.get('counts'), list | str) and 'size' in code
+    return isinstance(code, list) and bool(code) and all(isinstance(p, list) and len(p) >= 6 for p in code)
 
 
 def _proposals(objects: list[tuple], image: dict) -> Proposals:

@@ -96,6 +96,14 @@ def check_settings(scale: float, sigma: float, min_size: int) -> None:
         raise ValueError(f'min_size: expected 0 or more pixels, got {min_size}')
 
 
+def check_short_side(short_side: int | None) -> None:
+    """Refuse a short side without pixels."""
+    if short_side is not None and not short_side >= 1:
+        raise ValueError(
+            f'short_side: expected at least 1 pixel, or None for images at their own size, got {short_side}'
+        )
+
+
 def shrink(image: np.ndarray, short_side: int | None) -> np.ndarray:
     """The image with a short side of at most ``short_side`` pixels, by area averaging; None leaves it."""
     height, width = image.shape[:2]
@@ -117,6 +125,7 @@ class Felzenszwalb:
         short_side: first shrink larger images to this short side; masks and boxes are scaled back.
 
     Raises:
+        ValueError: a setting out of range.
         ModuleNotFoundError: when called without numba or pycocotools.
     """
 
@@ -128,6 +137,7 @@ class Felzenszwalb:
         short_side: int | None = None,
     ) -> None:
         check_settings(scale, sigma, min_size)
+        check_short_side(short_side)
         self.scale, self.sigma, self.min_size = scale, sigma, min_size
         self.short_side = short_side
 
@@ -138,12 +148,41 @@ class Felzenszwalb:
         labels = felzenszwalb(small, self.scale, self.sigma, self.min_size)
         if small is not image:
             labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-        masks = [_encode(labels == label) for label in range(labels.max() + 1)]
-        return Proposals(_boxes(labels), (height, width), masks=masks)
+        boxes, masks = describe_labels(labels)
+        return Proposals(boxes, (height, width), masks=masks)
 
 
-def _encode(mask: np.ndarray) -> dict:
-    """A bool (H, W) mask as compressed COCO run-length encoding."""
+def describe_labels(labels: np.ndarray) -> tuple[np.ndarray, list[dict]]:
+    """Bounding boxes and masks of a label map, in one pass over it.
+
+    Args:
+        labels: (H, W) integers; each of 0 .. S - 1 occurs.
+
+    Returns:
+        boxes float32 (S, 4), ends exclusive, and S compressed COCO run-length encodings.
+    """
+    height, width = labels.shape
+    flat = labels.ravel(order='F')  # COCO's runs go down the columns
+    change = np.append(True, flat[1:] != flat[:-1])
+    change[::height] = True  # a run ends with its column, so that it is one line of its box
+    starts = np.flatnonzero(change)
+    ends = np.append(starts[1:], flat.size)
+    owner = flat[starts]
+    x, top = np.divmod(starts, height)
+    boxes = np.full((4, flat.max() + 1), flat.size)
+    boxes[2:] = 0
+    np.minimum.at(boxes[0], owner, x)
+    np.minimum.at(boxes[1], owner, top)
+    np.maximum.at(boxes[2], owner, x + 1)
+    np.maximum.at(boxes[3], owner, top + ends - starts)
+    order = np.argsort(owner, kind='stable')
+    cuts = np.searchsorted(owner[order], np.arange(1, boxes.shape[1]))
+    runs = ((starts[rows], ends[rows]) for rows in np.split(order, cuts))
+    return boxes.T.astype(np.float32), [_encode(*run, height, width) for run in runs]
+
+
+def _encode(starts: np.ndarray, ends: np.ndarray, height: int, width: int) -> dict:
+    """Runs of pixels, counted down the columns, as compressed COCO run-length encoding."""
     try:
         from pycocotools import mask as coco
     except ModuleNotFoundError as error:
@@ -151,16 +190,9 @@ def _encode(mask: np.ndarray) -> dict:
             "masks are stored by pycocotools, which is not installed: pip install 'densecl[proposals]'",
             name='pycocotools',
         ) from error
-    return coco.encode(np.asfortranarray(mask, np.uint8))
-
-
-def _boxes(labels: np.ndarray) -> np.ndarray:
-    """Bounding boxes of the labels, float32 (S, 4), ends exclusive."""
-    y, x = np.divmod(np.arange(labels.size), labels.shape[1])
-    flat, count = labels.ravel(), labels.max() + 1
-    low = np.full((2, count), labels.size)
-    high = np.zeros((2, count), int)
-    for axis, position in enumerate((x, y)):
-        np.minimum.at(low[axis], flat, position)
-        np.maximum.at(high[axis], flat, position + 1)
-    return np.concatenate([low, high]).T.astype(np.float32)
+    apart = starts[1:] != ends[:-1]
+    starts, ends = starts[np.append(True, apart)], ends[np.append(apart, True)]
+    counts = np.diff(np.stack([starts, ends], 1).ravel(), prepend=0, append=height * width)
+    if not counts[-1]:  # coco.encode writes no empty run at the end
+        counts = counts[:-1]
+    return coco.frPyObjects(dict(size=[height, width], counts=counts.tolist()), height, width)

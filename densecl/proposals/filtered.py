@@ -44,6 +44,7 @@ class Filtered:
         fallbacks: Sequence[Sequence[dict | Callable]] = SOCO_FALLBACKS,
     ) -> None:
         self.provider = _build(provider)
+        self.needs_full_size = getattr(self.provider, 'needs_full_size', False)
         self.choices = [[_build(rule) for rule in choice] for choice in (rules, *fallbacks)]
 
     def __call__(self, image: np.ndarray, image_id: str) -> Proposals:

@@ -16,6 +16,7 @@ from densecl.datasets.decode import UnreadableImageError, decode_image
 from densecl.datasets.propose import propose
 from densecl.datasets.sources import Source
 
+from .log import as_json
 from .record import PRECISION, encode
 from .store import SUFFIX, ProposalStore
 from .writer import ProposalWriter
@@ -69,7 +70,8 @@ def shard_file(folder: str | Path, shard: tuple[int, int] = (0, 1)) -> Path:
         raise ValueError(f'shard i/n: 0 <= i < n, got {number}/{count}')
     ending = f'-of-{count:05d}{SUFFIX}'
     for file in Path(folder).glob(f'*-of-*{SUFFIX}*'):
-        if not file.name.removesuffix('.log').endswith(ending):
+        # hidden ones are what a killed process was writing
+        if not file.name.startswith('.') and not file.name.removesuffix('.log').endswith(ending):
             raise ValueError(
                 f'{folder} holds {file.name}, which is of another division than {number}/{count}; '
                 'go on with that one or choose another folder'
@@ -81,11 +83,20 @@ def open_positions(source: Source, writer: ProposalWriter, shard: tuple[int, int
     """Positions of the shard's images that are in no file of the writer's folder yet.
 
     A shard is a run of the source, so that tars are read in runs.
+
+    Raises:
+        ValueError: a file of the folder was made with other settings than the writer's.
     """
     number, count = shard
     start, stop = (len(source) * i // count for i in (number, number + 1))
-    others = [f for f in writer.path.parent.glob(f'*{SUFFIX}') if f != writer.path]
-    held = [writer, *map(ProposalStore, others)]
+    others = [ProposalStore(f) for f in writer.path.parent.glob(f'*{SUFFIX}') if f != writer.path]
+    for other in others:
+        if as_json(other.settings) != as_json(writer.settings):
+            raise ValueError(
+                f'{other.path} was made with other settings; keep them in different folders.\n'
+                f'  there: {as_json(other.settings)}\n  now:   {as_json(writer.settings)}'
+            )
+    held = [writer, *others]
     return [i for i in range(start, stop) if not any(source.image_id(i) in part for part in held)]
 
 

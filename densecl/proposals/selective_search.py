@@ -15,7 +15,7 @@ import numpy as np
 from densecl.registry import PROPOSALS
 from densecl.structures.proposals import Proposals
 
-from .felzenszwalb import check_image, check_settings, kernels, shrink, smooth
+from .felzenszwalb import check_image, check_settings, check_short_side, kernels, shrink, smooth
 
 DIAGONALS = False  # of the segmentation's pixel graph: with them twice the time, and worse boxes on COCO
 # Terms of a similarity: colour, texture, size, fill.
@@ -167,6 +167,9 @@ class SelectiveSearch:
             ``short_side`` says so.
         max_boxes: keep only so many, the first in order; None keeps all.
         short_side: first shrink larger images to this short side; boxes are scaled back.
+
+    Raises:
+        ValueError: an unknown strategy or a setting out of range.
     """
 
     def __init__(
@@ -181,6 +184,7 @@ class SelectiveSearch:
         if strategy not in STRATEGIES:
             raise ValueError(f'strategy: expected one of {sorted(STRATEGIES)}, got {strategy!r}')
         check_settings(1.0 if scale is None else scale, sigma, min_size)
+        check_short_side(short_side)
         self.settings = dict(strategy=strategy, scale=scale, sigma=sigma, min_size=min_size)
         self.max_boxes, self.short_side = max_boxes, short_side
 

@@ -31,9 +31,14 @@ class SocoJson:
     Args:
         ann_file: the json.
 
+    Attributes:
+        needs_full_size: True.
+
     Raises:
         ValueError: the file is not of that form.
     """
+
+    needs_full_size = True
 
     def __init__(self, ann_file: str | Path) -> None:
         self.ann_file = Path(ann_file).expanduser()

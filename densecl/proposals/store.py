@@ -1,6 +1,7 @@
 """Proposals of many images on disk, found by image id."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -66,15 +67,15 @@ class ProposalStore:
         return ProposalWriter(path, settings, precision, append)
 
     def __len__(self) -> int:
-        return sum(len(file) for file in self.files)
+        return sum(len(file) for file in self.files) - sum(map(len, self._repeats))
 
     def __contains__(self, image_id: str) -> bool:
         return self._find(image_id) is not None
 
     def __iter__(self) -> Iterator[str]:
-        """All image ids, file by file in the order of their bytes."""
-        for file in self.files:
-            yield from file.names
+        """All image ids, each once, file by file in the order of their bytes."""
+        for file, repeats in zip(self.files, self._repeats, strict=True):
+            yield from (name for i, name in enumerate(file.names) if i not in repeats)
 
     def __getitem__(self, image_id: str) -> Proposals:
         """The proposals of an image.
@@ -97,6 +98,20 @@ class ProposalStore:
         """Read everything; DamagedStoreError names the first file with damage and the images lost."""
         for file in self.files:
             file.verify()
+
+    @cached_property
+    def _repeats(self) -> list[set[int]]:
+        """Of each file, the positions of images that a file before it has."""
+        hashes = np.sort(np.concatenate([file.names.hashes for file in self.files]))
+        common = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        seen, repeats = set(), []
+        for file in self.files:
+            # names are looked at only where their hashes are equal
+            positions = file.names.positions[np.isin(file.names.hashes, common)].tolist()
+            names = {file.names[i]: i for i in positions}
+            repeats.append({i for name, i in names.items() if name in seen})
+            seen |= names.keys()
+        return repeats
 
     def _find(self, image_id: str) -> tuple[StoreFile, int] | None:
         for file in self.files:

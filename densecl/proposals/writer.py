@@ -1,5 +1,6 @@
 """Writing a file of a proposal store, over any number of interruptions."""
 
+import glob
 import os
 import struct
 import zlib
@@ -91,6 +92,9 @@ class ProposalWriter:
 
     def finish(self) -> None:
         """Put everything into the file and close; the log goes."""
+        # of processes that were killed while they wrote the file; no other one has the lock now
+        for stale in self.path.parent.glob(f'.{glob.escape(self.path.name)}.{"?" * 8}.tmp'):
+            stale.unlink()
         if self._log.entries or self._old is None:
             write_store_file(self.path, self.settings, self._names(), self._read)
         self._log.path.unlink()

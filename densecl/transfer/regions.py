@@ -89,9 +89,9 @@ def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport)
         report.box_head_matched = names
     else:
         report.warnings.append(
-            f"the file's box head has {len(counted(given))} tensors, of which {len(names)} fit the {total} of this "
-            "model's; they were left out. A fitting one is bbox_head.type='Shared4Conv1FCBBoxHead' with batch norm "
-            '(norm_cfg) and the same widths'
+            f"of the {len(counted(given))} tensors of the file's box head {len(names)} fit the {total} of this "
+            "model's; they were left out. A fitting one is bbox_head.type='Shared4Conv1FCBBoxHead' with "
+            'batch norm (norm_cfg) and the same widths'
         )
 
 

@@ -24,10 +24,13 @@ def as_color(color: Sequence[int] | np.ndarray) -> tuple[int, int, int]:
     return tuple(int(value) for value in color)
 
 
-def resized(image: np.ndarray, height: int) -> np.ndarray:
-    """The image at another height, its aspect kept."""
+def resized(image: np.ndarray, height: int, widest: int | None = None) -> np.ndarray:
+    """The image at another height, its aspect kept; lower where it would be wider than ``widest`` pixels."""
+    if widest is not None:
+        height = max(1, min(height, widest * image.shape[0] // image.shape[1]))
     width = max(1, round(image.shape[1] * height / image.shape[0]))
-    shrinks = height < image.shape[0]
+    width = width if widest is None else min(width, widest)
+    shrinks = height < image.shape[0] or width < image.shape[1]
     return cv2.resize(
         image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
@@ -73,9 +76,20 @@ def stacked(images: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
 
 
 def save_image(path: str | Path, image: np.ndarray) -> Path:
-    """Write a uint8 RGB image; the suffix says the format, folders are made."""
+    """Write a uint8 RGB image; the suffix says the format, folders are made.
+
+    Raises:
+        ValueError: the format cannot hold the image.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode(path.suffix, np.ascontiguousarray(image[..., ::-1]))
+    try:  # some versions of OpenCV raise, others return False
+        done, data = cv2.imencode(path.suffix, np.ascontiguousarray(image[..., ::-1]))
+    except cv2.error:
+        done = False
+    if not done:
+        raise ValueError(
+            f'{path}: cannot encode an image of shape {image.shape}; make it smaller or choose another suffix'
+        )
     path.write_bytes(data.tobytes())
     return path

@@ -11,7 +11,11 @@ from .canvas import as_color, colors, resized, side_by_side, stacked, titled
 
 
 def draw_proposals(
-    image: np.ndarray, proposals: Proposals, count: int | None = 12, height: int = 240
+    image: np.ndarray,
+    proposals: Proposals,
+    count: int | None = 12,
+    height: int = 240,
+    widest: int = 1600,
 ) -> np.ndarray:
     """A photo with its candidate boxes, below a line that says how many there are.
 
@@ -20,9 +24,10 @@ def draw_proposals(
         proposals: of the image, in pixels of ``proposals.size``.
         count: boxes drawn, evenly spread over the list; None: all.
         height: of the photo in the result.
+        widest: a photo that would be wider, in pixels, is lower than ``height``.
     """
-    tile = resized(image, height).copy()
-    scale = np.array([tile.shape[1] / proposals.size[1], height / proposals.size[0]] * 2)
+    tile = resized(image, height, widest).copy()
+    scale = np.array([tile.shape[1] / proposals.size[1], tile.shape[0] / proposals.size[0]] * 2)
     shown = len(proposals) if count is None else min(count, len(proposals))
     chosen = np.linspace(0, len(proposals) - 1, shown).astype(int)
     for box, color in zip(proposals.boxes[chosen] * scale, colors(shown), strict=True):
@@ -41,13 +46,13 @@ def contact_sheet(
 
     Args:
         photos: at least one image, uint8 (H, W, 3), with its proposals.
-        width: a row gets as many photos as fit into this many pixels.
+        width: a row gets as many photos as fit into this many pixels; no photo is wider.
         count: boxes drawn of each.
-        height: of a photo.
+        height: of a photo, at most.
     """
     rows, row = [], []
     for image, proposals in photos:
-        tile = draw_proposals(image, proposals, count, height)
+        tile = draw_proposals(image, proposals, count, height, width)
         if row and sum(t.shape[1] for t in row) + tile.shape[1] + 6 * len(row) > width:
             rows.append(side_by_side(row))
             row = []

@@ -1,5 +1,6 @@
 """Proposals from a provider into the batch: ids of images, sizes, errors, workers."""
 
+import json
 import pickle
 
 import numpy as np
@@ -220,3 +221,23 @@ def test_a_store_serves_the_images_by_their_ids(folder, tmp_path):
         one, other = (dataset._decode(index)['proposals'] for dataset in (stored, direct))
         assert one.size == other.size and one.ids.tolist() == [index]
         assert np.abs(one.boxes - other.boxes).max() < 1.5  # found at full and at reduced size
+
+
+def test_boxes_of_unknown_size_need_the_photo_at_full_size(folder, tmp_path):
+    (tmp_path / 'soco.json').write_text(json.dumps({'02': [[40, 40, 19, 19]]}))
+    soco = {'type': 'SocoJson', 'ann_file': str(tmp_path / 'soco.json')}
+    rules = {'rules': [], 'fallbacks': []}
+    for provider in (
+        soco,
+        {'type': 'Filtered', 'provider': soco, **rules},
+        {'type': 'Cached', 'provider': soco, 'folder': str(tmp_path / 'cache')},
+        {'type': 'Cached', 'provider': {'type': 'Filtered', 'provider': soco, **rules},
+         'folder': str(tmp_path / 'filtered')},
+    ):  # fmt: skip
+        found = PretrainDataset(folder, proposals=provider)[2]['proposals']
+        assert found.boxes.tolist() == [[40, 40, 60, 60]] and found.size == (96, 120)
+        message = f"{provider['type']} fit photos at full size only, but decode_min_side=20 .*--from-soco"
+        with pytest.raises(ValueError, match=message):
+            PretrainDataset(folder, proposals=provider, decode_min_side=20)
+    filtered = {'type': 'Filtered', 'provider': {'type': 'GridBoxes'}}
+    assert PretrainDataset(folder, proposals=filtered, decode_min_side=20)[2]['proposals'].size < (96, 120)

@@ -2,12 +2,13 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from densecl.proposals import CocoBoxes, MissingProposalsError, ProposalStore, write_coco
+from densecl.proposals import CocoBoxes, MissingProposalsError, ProposalStore, coco_reader, write_coco
 from densecl.registry import PROPOSALS
 from densecl.sample import sample_root
 from densecl.structures import Proposals
@@ -59,6 +60,18 @@ def test_results_of_a_detector(tmp_path, ann_file):
     assert len(boxes['a/x.jpg']) == 0
     with pytest.raises(ValueError, match='images= must name'):
         CocoBoxes(file)
+
+
+def test_a_list_of_results_is_not_searched_for_each(tmp_path, ann_file, monkeypatch):
+    class Results(list):
+        def __contains__(self, item):
+            raise AssertionError('a search over all results')
+
+    file = put(tmp_path / 'results.json', [dict(image_id=3, bbox=[1, 2, 3, 4])] * 5)
+    content = {path: json.loads(Path(path).read_text()) for path in (ann_file, file)}
+    content[file] = Results(content[file])
+    monkeypatch.setattr(coco_reader, '_load', lambda path: content[str(path)])
+    assert len(CocoBoxes(file, images=ann_file)['b.jpg']) == 5
 
 
 def test_one_json_an_image_as_sam_writes_them(tmp_path):
@@ -144,6 +157,23 @@ def test_errors_name_file_and_entry(tmp_path):
     two = put(tmp_path / '2.json', dict(images=[dict(IMAGES[1], file_name='c.jpg')], annotations=[]))
     with pytest.raises(ValueError, match='image id 3 is c.jpg in .*2.json, but b.jpg in a file before'):
         CocoBoxes([one, two])
+    two = put(tmp_path / '2.json', dict(images=[dict(IMAGES[1], id=4)], annotations=[]))
+    for options in (dict(ann_file=[one, two]), dict(ann_file=two, images=one)):
+        with pytest.raises(ValueError, match="'b.jpg' has image id 4 in .*2.json, but 3 too; give"):
+            CocoBoxes(**options)
     both = [dict(IMAGES[0], id=i, file_name=f'{i}/x.jpg') for i in (1, 2)]
     with pytest.raises(ValueError, match="by='name' confuses '1/x.jpg' and '2/x.jpg'"):
         CocoBoxes(put(tmp_path / '3.json', dict(images=both, annotations=[])), by='name')
+
+
+@pytest.mark.parametrize(
+    'segmentation',
+    [[], None, [[1, 2, 3, 4]], [[0, 0, 5, 0, 5, 5], [1, 2, 3, 4]], [1, 2, 3, 4, 5, 6], dict(size=[40, 60])],
+)
+def test_what_is_no_segmentation_is_named(tmp_path, segmentation):
+    entries = [dict(ANNOTATIONS[0], segmentation=[[0, 0, 5, 0, 5, 5]]), dict(ANNOTATIONS[2])]
+    entries[1]['segmentation'] = segmentation
+    file = put(tmp_path / 'bad.json', dict(images=IMAGES, annotations=entries))
+    with pytest.raises(ValueError, match=r'bad\.json, annotation 1: segmentation must be polygons .* got'):
+        CocoBoxes(file, masks=True)
+    assert len(CocoBoxes(file)['a/x.jpg']) == 2

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from densecl.proposals.felzenszwalb import Felzenszwalb, felzenszwalb
+from densecl.proposals.felzenszwalb import Felzenszwalb, describe_labels, felzenszwalb
+from densecl.sample import sample_root
 
 pytest.importorskip('numba')
 
@@ -138,6 +139,40 @@ def test_bad_input_is_named():
         felzenszwalb(image, min_size=-1)
     with pytest.raises(ValueError, match='connectivity: expected 4 or 8, got 6'):
         felzenszwalb(image, connectivity=6)
+    for short_side in (0, -5):
+        with pytest.raises(ValueError, match=f'short_side: expected at least 1 .*, got {short_side}'):
+            Felzenszwalb(short_side=short_side)
+
+
+def check_description(labels):
+    """Each label by itself."""
+    coco = pytest.importorskip('pycocotools.mask')
+    boxes, masks = describe_labels(labels)
+    assert boxes.dtype == np.float32 and len(boxes) == len(masks) == labels.max() + 1
+    for label, (box, mask) in enumerate(zip(boxes, masks, strict=True)):
+        rows, columns = np.nonzero(labels == label)
+        assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert mask == coco.encode(np.asfortranarray(labels == label, np.uint8))
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 40), (40, 1), (2, 3), (17, 23), (60, 9)])
+def test_labels_are_described_as_each_by_itself(shape):
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 3, 50):
+        for block in (1, 4):
+            coarse = rng.integers(count, size=shape)
+            labels = np.kron(coarse, np.ones((block, block), int))[: shape[0], : shape[1]]
+            labels = np.unique(labels, return_inverse=True)[1].reshape(shape).astype(np.int32)
+            check_description(labels)
+            check_description(np.asfortranarray(labels))
+
+
+def test_segments_of_a_photo_are_described_as_each_by_itself():
+    image = cv2.imread(str(next((sample_root() / 'detection').rglob('*.jpg'))))[..., ::-1]
+    labels = felzenszwalb(np.ascontiguousarray(image), 100, 0.8, 50)
+    assert labels.max() > 20
+    check_description(labels)
+    check_description(cv2.resize(labels, (450, 333), interpolation=cv2.INTER_NEAREST))
 
 
 @pytest.mark.parametrize('short_side', [None, 40])

@@ -1,5 +1,6 @@
 """Files of a store: what goes in comes out, from any process, and damage is named."""
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -8,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from densecl.proposals import DamagedStoreError, MissingProposalsError, ProposalStore, names
+from densecl.proposals import DamagedStoreError, MissingProposalsError, ProposalStore, names, write_coco
 from densecl.proposals.store_file import StoreFile
 from densecl.registry import PROPOSALS
 from densecl.structures import Proposals
@@ -73,6 +74,29 @@ def test_names_with_equal_hashes(tmp_path, monkeypatch):
     monkeypatch.setattr(names, 'name_hash', lambda name: len(name) % 2)
     check(ProposalStore.open(write(tmp_path / 'a.props')))
     assert 'n00/image ü00.jpg' not in ProposalStore.open(tmp_path)
+
+
+@pytest.mark.parametrize('hashes', [None, 1, 3])
+def test_an_image_of_several_files_is_one(tmp_path, monkeypatch, hashes):
+    if hashes:  # so few of them that different names share one
+        monkeypatch.setattr(names, 'name_hash', lambda name: len(name) % hashes)
+    write(tmp_path / '0.props', range(25))
+    with ProposalStore.write(tmp_path / '1.props', SETTINGS) as writer:
+        for number in range(10, 40):
+            writer[image_name(number)] = proposals_of(number if number >= 25 else 40)
+    write(tmp_path / '2.props', range(5, 40))
+    store = ProposalStore.open(tmp_path)
+    assert len(store) == 40 and sorted(store) == sorted(map(image_name, range(40)))
+    check(store)
+    write_coco(store, tmp_path / 'all.json')
+    assert len(json.loads((tmp_path / 'all.json').read_text())['images']) == 40
+
+
+def test_counting_images_reads_no_names(tmp_path, monkeypatch):
+    for number in range(3):
+        write(tmp_path / f'{number}.props', range(10 * number, 10 * number + 10))
+    monkeypatch.setattr(names.NameTable, '__getitem__', lambda *_: pytest.fail('a name was read'))
+    assert len(ProposalStore.open(tmp_path)) == 30
 
 
 def test_missing_images(tmp_path):

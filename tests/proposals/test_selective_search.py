@@ -220,6 +220,9 @@ def test_bad_input_is_named():
         selective_search(image, scale=-1)
     with pytest.raises(ValueError, match='strategy'):
         SelectiveSearch(strategy='slow')
+    for short_side in (0, -5):
+        with pytest.raises(ValueError, match=f'short_side: expected at least 1 .*, got {short_side}'):
+            SelectiveSearch(short_side=short_side)
 
 
 def test_provider_keeps_the_first_boxes_and_scales_back():

@@ -4,7 +4,9 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import re
 import shutil
+import signal
 import sys
 import tarfile
 import time
@@ -83,6 +85,25 @@ def test_killed_and_gone_on_with_equals_uninterrupted(run, tmp_path):
     check(tmp_path / 'cut', Folder(PHOTOS), RandomBoxes(count=5))
 
 
+def test_killed_while_the_file_was_renamed(run, few, tmp_path):
+    def killed():
+        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        run(few, '--out', tmp_path / 'a', '--jobs', 1, *RANDOM)
+
+    process = FORK.Process(target=killed)
+    process.start()
+    process.join()
+    left = {p.name for p in (tmp_path / 'a').iterdir()}
+    assert process.exitcode == -signal.SIGKILL and '00000-of-00001.props' not in left
+    assert sum(name.startswith('.00000-of-00001.props.') for name in left) == 1
+    other = tmp_path / 'a/.00000-of-00002.props.abcd1234.tmp'
+    other.touch()
+    run(few, '--out', tmp_path / 'a', '--jobs', 1, *RANDOM)
+    names = [other.name, '00000-of-00001.json', '00000-of-00001.props']
+    assert sorted(p.name for p in (tmp_path / 'a').iterdir()) == names
+    check(tmp_path / 'a', Folder(few), RandomBoxes(count=5))
+
+
 def test_what_is_held_is_not_made_again(tmp_path):
     source, path = Folder(PHOTOS), tmp_path / 'a.props'
     maker = Maker(source, RandomBoxes())
@@ -110,6 +131,66 @@ def test_shards_together_are_the_whole(run, tmp_path, capsys):
     assert '83 images held, 0 to do' in capsys.readouterr().out
     with pytest.raises(ValueError, match='of another division than 0/1'):
         run(PHOTOS, '--out', tmp_path / 's', *RANDOM)
+
+
+def test_shards_of_other_settings_are_refused_at_once(run, few, tmp_path):
+    run(few, '--out', tmp_path / 's', '--shard', '0/2', *RANDOM)
+    other = ['--provider', 'RandomBoxes', '--provider-options', 'count=6', '--sheet', '0']
+    with pytest.raises(ValueError, match='00000-of-00002.props was made with other settings'):
+        run(few, '--out', tmp_path / 's', '--shard', '1/2', *other)
+    assert sorted(p.suffix for p in (tmp_path / 's').iterdir()) == ['.json', '.props']
+
+
+@pytest.mark.parametrize(
+    'other', [['--provider', 'SelectiveSearch'], ['--from-coco', 'a.json'], ['--from-soco', 'a.json']]
+)
+@pytest.mark.parametrize('option', [['--strategy', 'fast'], ['--short-side', '0']])
+def test_options_of_the_search_are_for_the_default_alone(run, tmp_path, capsys, other, option):
+    with pytest.raises(SystemExit):
+        run(tmp_path, '--out', tmp_path / 'a', *other, *option)
+    assert 'are of the default search; use --provider-options' in capsys.readouterr().err
+
+
+def test_sizes_of_the_default_search(tool, monkeypatch):
+    found = []
+    for option in ([], ['--short-side', '0'], ['--short-side', '200', '--strategy', 'fast']):
+        monkeypatch.setattr(sys, 'argv', ['make_proposals.py', 'x', '--out', 'y', *option])
+        search = tool.provider_config(tool.parse_args())['provider']
+        found.append((search['strategy'], search['short_side']))
+    assert found == [('single', 640), ('single', None), ('fast', 200)]
+
+
+def test_examples_without_a_store_search_as_this_command_does(tool):
+    config = 'configs/soco/soco_resnet18_fpn_1xb64-coslr-6e_photos.py'
+    for file in ('docs/proposals.md', config):
+        (settings,) = re.findall(r"type='SelectiveSearch', (strategy=[^)]*)\)", (ROOT / file).read_text())
+        made, said = (
+            SelectiveSearch(**options)
+            for options in (dict(tool.SEARCH, short_side=tool.SHORT_SIDE), eval(f'dict({settings})'))
+        )
+        assert vars(made) == vars(said)
+
+
+def test_names_that_are_not_utf8(run, tmp_path, capsys):
+    (tmp_path / 'odd').mkdir()
+    tiny = cv2.imencode('.png', np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    for name, content in ((b'\xe9.png', tiny), (b'\xe8.png', b'no image')):
+        (tmp_path / 'odd' / os.fsdecode(name)).write_bytes(content)
+    run(tmp_path / 'odd', '--out', tmp_path / 'a', '--provider', 'GridBoxes', '--filter', 'soco')
+    output = capsys.readouterr().out
+    assert '\n  \\udce9.png\n' in output and '\\udce8.png' in output
+    figures = json.loads((tmp_path / 'a/00000-of-00001.json').read_text())
+    assert list(map(os.fsencode, figures['without'])) == [b'\xe9.png']
+
+
+def test_no_sheet_of_a_source_that_cannot_be_read(run, few, tmp_path):
+    grid = ['--provider', 'GridBoxes', '--jobs', 1]
+    run(few, '--out', tmp_path / 'a', *grid)
+    (tmp_path / 'a/00000-of-00001.png').unlink()
+    (tmp_path / 'bad').mkdir()
+    (tmp_path / 'bad/x.jpg').write_bytes(b'no image')
+    run(tmp_path / 'bad', '--out', tmp_path / 'a', *grid)
+    assert sorted(p.suffix for p in (tmp_path / 'a').iterdir()) == ['.json', '.props']
 
 
 def test_by_default_socos_search_and_filter(run, few, tmp_path, capsys):
@@ -160,6 +241,15 @@ def test_other_formats(run, few, tmp_path):
     again = ProposalStore.open(tmp_path / 'c')
     for name in store:
         assert (again[name].boxes == store[name].boxes.round()).all() and again[name].size == store[name].size
+
+
+def test_coco_boxes_through_the_filter(run, tmp_path):
+    images = [dict(id=i, file_name=f'{i}.png', height=80, width=90) for i in (1, 2)]
+    boxes = [dict(image_id=1, bbox=[5, 6, side, side]) for side in (10, 40)]
+    (tmp_path / 'c.json').write_text(json.dumps(dict(images=images, annotations=boxes)))
+    run('--from-coco', tmp_path / 'c.json', '--out', tmp_path / 'a', '--filter', 'soco')
+    store = ProposalStore.open(tmp_path / 'a')
+    assert {name: store[name].boxes.tolist() for name in store} == {'1.png': [[5, 6, 45, 46]], '2.png': []}
 
 
 def test_the_provider_of_a_config_file(run, few, tmp_path):

@@ -37,3 +37,11 @@ def test_files_hold_rgb(tmp_path):
     image[..., 0] = 200
     path = save_image(tmp_path / 'new' / 'a.png', image)
     assert np.array_equal(cv2.imread(str(path))[..., ::-1], image)
+
+
+def test_an_image_that_no_file_can_hold_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r'a\.jpg: cannot encode an image of shape \(1, 70000, 3\)'):
+        save_image(tmp_path / 'a.jpg', np.zeros((1, 70000, 3), np.uint8))
+    with pytest.raises(ValueError, match=r'a\.xyz: .* choose another suffix'):
+        save_image(tmp_path / 'a.xyz', np.zeros((4, 4, 3), np.uint8))
+    assert not list(tmp_path.iterdir())

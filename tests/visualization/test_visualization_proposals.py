@@ -1,6 +1,7 @@
 """Boxes are drawn where they are, at any size of the photo."""
 
 import numpy as np
+import pytest
 
 from densecl.structures import Proposals
 from densecl.visualization import colors
@@ -34,3 +35,16 @@ def test_rows_of_a_sheet():
     height, width = tile.shape[:2]
     sheet = contact_sheet(photos, width=2 * width + 20, height=80)
     assert sheet.shape[1] == 2 * width + 6 and sheet.shape[0] == 3 * height + 12
+
+
+@pytest.mark.parametrize('size', [(2, 6000), (1, 50000), (300, 6000)])
+def test_photos_of_any_aspect_fit_the_sheet(size):
+    image = np.zeros((*size, 3), np.uint8)
+    proposals = Proposals([[size[1] / 2, 0, size[1], size[0]]], size)
+    tile = draw_proposals(image, proposals, widest=1600)
+    assert tile.shape[1] == 1600 and tile.shape[0] <= 100
+    color, inside = colors(1)[0], tile[20:]
+    assert (inside[0, 805:] == color).all() and (inside[0, :795] == 0).all()
+    assert contact_sheet([(image, proposals)] * 3, width=500).shape[1] == 500
+    tall = draw_proposals(image.transpose(1, 0, 2).copy(), Proposals([], size[::-1]))
+    assert tall.shape[0] == 260 and tall.shape[1] < 100

@@ -35,9 +35,10 @@ class Cutout:
         corner, sides = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
         low, high = self.area
         area = sides.prod(1) * (low + u[:, 1] * (high - low))
+        tiny = torch.finfo(sides.dtype).tiny  # an object that is not seen has no sides
         # A square; where the box is too narrow for it, as long as the box is.
-        width = torch.minimum(torch.maximum(area.sqrt(), area / sides[:, 1]), sides[:, 0])
-        height = area / width.clamp(min=torch.finfo(width.dtype).tiny)
+        width = torch.minimum(torch.maximum(area.sqrt(), area / sides[:, 1].clamp(min=tiny)), sides[:, 0])
+        height = area / width.clamp(min=tiny)
         size = torch.stack([width, height], 1) * (u[:, :1] < self.prob)
         near = corner + u[:, 2:] * (sides - size)
         return torch.cat([near, near + size], 1)

@@ -76,6 +76,8 @@ class SelectProposals:
         for name, value in (('count', count), ('tries', tries)):
             if value < 1:
                 raise ValueError(f'SelectProposals: {name} must be at least 1, got {value}')
+        if views is not None and not views:
+            raise ValueError('SelectProposals: views must name at least one view, got none; None means all')
         if not (0 <= jitter < 1 and 0 <= jitter_prob <= 1):
             raise ValueError(
                 'SelectProposals: jitter must be in [0, 1) and jitter_prob in [0, 1], '

@@ -70,6 +70,9 @@ class SelectMasks:
         grid: side, or height and width, of the grid: that of the level which the head reads (7 for C5 of a
             view with 224 px).
         hard: whole cells; otherwise a mask has its share of every cell, and a mask of any size is drawn.
+
+    Raises:
+        ValueError: no mask or cell asked for; when called, boxes alone, or a view of fewer pixels than cells.
     """
 
     def __init__(self, count: int = 16, grid: int | tuple[int, int] = 7, hard: bool = True) -> None:
@@ -113,11 +116,17 @@ class SelectMasks:
         self, proposals: Proposals, labels: np.ndarray | None, view: DrawnView
     ) -> np.ndarray:
         """(P, h, w): what each mask has of each cell; in whole cells where ``hard``."""
+        size = view.image.shape[:2]
+        if self.grid[0] > size[0] or self.grid[1] > size[1]:
+            raise ValueError(
+                f'SelectMasks: grid={self.grid} is finer than a view of {size[0]} x {size[1]} pixels; take '
+                'the size of the level that the head reads, or a larger view'
+            )
         if labels is None:
             return np.zeros((0, *self.grid), np.float32)
         # The masks may be those of the original, where the image was decoded at a part of its size.
         scale = np.divide(labels.shape, proposals.size)[[1, 0, 1, 0]]
-        box, size = tuple(np.multiply(view.box, scale)), view.image.shape[:2]
+        box = tuple(np.multiply(view.box, scale))
         count = len(proposals) + 1
         shares = cell_shares(labels, box, view.flipped, size, self.grid, count)
         if self.hard:

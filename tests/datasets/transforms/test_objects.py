@@ -259,6 +259,7 @@ def test_another_way_to_choose_objects_takes_the_same_place():
         ({'jitter_views': (4,)}, r'jitter_views=\(4,\), but the views are 0 .. 3'),
         ({'cutout': {'views': (1, 7)}}, r'cutout.views=\(1, 7\)'),
         ({'views': (0, 9)}, r'views=\(0, 9\)'),
+        ({'views': ()}, 'views must name at least one view'),
     ],
 )
 def test_bad_options_are_named(options, message):

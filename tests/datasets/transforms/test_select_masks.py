@@ -190,5 +190,9 @@ def test_errors_say_what_to_do():
         )
     with pytest.raises(ValueError, match="needs results\\['proposals'\\]"):
         MultiView(views=[CROP], proposals=dict(type='SelectMasks'))(results_of(None))
+    for grid in ((49, 2), (2, 49)):
+        for proposals in (proposals_of(segments()), Proposals([], (60, 80), masks=[])):
+            with pytest.raises(ValueError, match=r'grid=\(.*\) is finer than a view of 48 x 48 pixels'):
+                MultiView(views=[CROP], proposals=dict(type='SelectMasks', grid=grid))(results_of(proposals))
     with pytest.raises(ValueError, match='count must be at least 1'):
         SelectMasks(count=0)
