@@ -82,15 +82,15 @@ def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport)
     if head is None or not given:
         return
     wanted = {key: value for key, value in head.state_dict().items() if key.startswith(_SHARED)}
-    names, total = fitting(wanted, given), len(counted(wanted))
+    names, total, offered = fitting(wanted, given), len(counted(wanted)), len(counted(given))
     report.box_head_total = total
-    if len(names) == total == len(counted(given)):
+    if len(names) == total == offered:
         copy(wanted, given, names)
         report.box_head_matched = names
     else:
         report.warnings.append(
-            f"of the {len(counted(given))} tensors of the file's box head {len(names)} fit the {total} of this "
-            "model's; they were left out. A fitting one is bbox_head.type='Shared4Conv1FCBBoxHead' with "
+            f"of the file's {offered} tensors of a box head {len(names)} fit this model's {total}; they "
+            "were left out. A fitting one is bbox_head.type='Shared4Conv1FCBBoxHead' with "
             'batch norm (norm_cfg) and the same widths'
         )
 
