@@ -44,6 +44,7 @@ def main() -> None:
     launch.use_resume(cfg, args.resume)
     launch.save_on_sigterm(cfg)
     launch.build_runner(cfg).train()
+    launch.leave_group()
 
 
 if __name__ == '__main__':

@@ -154,6 +154,13 @@ def use_gloo_without_gpu(cfg: Config) -> None:
         )
 
 
+def leave_group() -> None:
+    """End the process group, where there is one, as long as all processes are there."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def build_runner(cfg: Config) -> Runner:
     """The config's runner; by default mmengine's, with our rules for ``auto_scale_lr``."""
     share_seed(cfg)
