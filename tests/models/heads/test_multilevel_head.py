@@ -1,6 +1,7 @@
 """DetCo's head against its terms written out, and MoCo v2 as its special case."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -355,3 +356,30 @@ def test_number_of_views_and_levels():
     branch = Fixed([levels[:1] for levels in make_levels()])
     with pytest.raises(ValueError, match='level 1 is wanted, the backbone returns 1 level'):
         head.double().loss(branch, branch, make_views(), head.projector)
+
+
+def test_a_batch_of_one_and_half_precision():
+    """One image has the terms that it has among others; under bf16 the loss stays in float32."""
+    head, target = (MultiLevelHead(**config()).double().eval() for _ in range(2))
+    one = [[tuple(x[:1] for x in levels) for levels in make_levels(seed=s)] for s in (1, 2)]
+    views = make_views()
+    single = replace(
+        views,
+        images=[x[:1] for x in views.images],
+        boxes=[x[:1] for x in views.boxes],
+        flipped=[x[:1] for x in views.flipped],
+        indices=views.indices[:1],
+        source_sizes=views.source_sizes[:1],
+        paths=views.paths[:1],
+    )
+    exact = head.loss(Fixed(one[0]), Fixed(one[1]), single, target.projector)
+    repeated = [[tuple(x.expand(3, -1, -1, -1) for x in levels) for levels in side] for side in one]
+    thrice = head.loss(Fixed(repeated[0]), Fixed(repeated[1]), views, target.projector)
+    for name in ('g2g_c2', 'l2l_c5', 'l2g_c3'):  # the mean of three equal images
+        torch.testing.assert_close(exact[name], thrice[name], rtol=1e-9, atol=1e-9)
+    head.float(), target.float()
+    sides = [Fixed([tuple(x.bfloat16() for x in levels) for levels in side]) for side in one]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        rough = head.loss(*sides, single, target.projector)
+    assert rough['loss'].dtype == torch.float32
+    torch.testing.assert_close(rough['loss'].double(), exact['loss'].detach(), rtol=0.03, atol=0)
