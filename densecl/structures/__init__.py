@@ -3,9 +3,15 @@
 from .boxes import boxes_to_view
 from .geometry import cell_centers, image_to_view, view_to_image
 from .proposals import Proposals, ViewProposals
+from .units import Batch, Comparison, Match, Place, Units
 from .views import PhotometricParams, PretrainDataSample, Views
 
 __all__ = [
+    'Batch',
+    'Comparison',
+    'Match',
+    'Place',
+    'Units',
     'PhotometricParams',
     'PretrainDataSample',
     'Proposals',

@@ -10,17 +10,14 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from densecl.numerics import full_precision  # noqa: F401
+
 Keep = Callable[[slice, Tensor], Tensor]
 
 # Entries of a tile: on a CPU a tile should stay in the cache, on a GPU it should be worth its launches.
 TILE = {'cpu': 2**20, 'cuda': 2**21}
 # Rows of a tile. A mask is asked about all rows at once, the tile is then narrower.
 ROWS = {'cpu': 1024, 'cuda': 2**14}
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """Half precision to float32; float32 and float64 as they are."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def key_blocks(rows: int, keys: Tensor, tile: int | None = None) -> Iterator[slice]:

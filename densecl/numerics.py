@@ -1,0 +1,45 @@
+"""Float32 or better for everything that is compared, and vectors of length 1."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+#: Shorter vectors get no gradient from :func:`unit`: what it passes on is at most 1e4 times what it is given.
+SHORTEST = 1e-4
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Half precision to float32; float32 and float64 as they are."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def unit(x: Tensor, dim: int = -1) -> Tensor:
+    """L2-normalise along ``dim`` in at least float32; a zero vector stays zero.
+
+    The derivative of ``x / |x|`` grows as 1 / |x|: one dead cell, of length 1e-12, would ruin a step. Vectors
+    shorter than ``SHORTEST`` are normalised too, but cut off from the gradient.
+    """
+    x = full_precision(x)
+    if x.requires_grad:
+        short = torch.linalg.vector_norm(x.detach(), dim=dim, keepdim=True) < SHORTEST
+        x = torch.where(short, x.detach(), x)
+    return torch.nn.functional.normalize(x, dim=dim)
+
+
+def no_autocast(function: Callable) -> Callable:
+    """Decorator: run a function outside autocast, on the device type of its first argument.
+
+    Inside autocast a matrix product would round similarities to half precision even where its inputs
+    are float32. The function itself upcasts its inputs, with :func:`unit` or :func:`full_precision`.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        first = args[0] if args else next(iter(kwargs.values()))
+        tensor = first if isinstance(first, Tensor) else first[0]  # or a list of tensors
+        with torch.autocast(tensor.device.type, enabled=False):
+            return function(*args, **kwargs)
+
+    return wrapper

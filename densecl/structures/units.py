@@ -1,0 +1,199 @@
+"""What a head compares: units of two views, which of them match, and the images behind them.
+
+Shapes: B images, N units of the query side, M of the key side, D the width of a projection. Row r of a
+flattened (B * N, D) belongs to image r // N.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from densecl.distributed import rank
+
+from .geometry import cell_centers, view_to_image
+from .views import Views
+
+
+@dataclass
+class Batch:
+    """The B images of this process's batch.
+
+    Attributes:
+        numbers: (B,) int64, the number of each image in the batch of all processes.
+        indices: (B,) int64, positions in the data set, or None.
+        labels: (B,) int64 class ids, -1 where unknown, or None.
+    """
+
+    numbers: Tensor
+    indices: Tensor | None = None
+    labels: Tensor | None = None
+
+    @classmethod
+    def of(cls, views: Views) -> 'Batch':
+        """The images of a batch of views."""
+        return cls.numbered(views.indices, views.labels)
+
+    @classmethod
+    def numbered(cls, indices: Tensor, labels: Tensor | None = None) -> 'Batch':
+        """Number the images over all processes, each of which has as many."""
+        here = torch.arange(len(indices), device=indices.device)
+        return cls(here + rank() * len(indices), indices, labels)
+
+
+@dataclass
+class Place:
+    """Where the units of a view lie in the original images.
+
+    Attributes:
+        crop: (B, 4) float, what the view shows, x1, y1, x2, y2 in pixels of the original.
+        flipped: (B,) bool, whether the view was mirrored.
+        frame: (B, 2) float, width and height of the original in pixels.
+        size: height and width of the view in pixels.
+        grid: height and width in cells, where the units are the cells of a grid, row by row; else None.
+        boxes: (B, N, 4), x1, y1, x2, y2 in pixels of the view, where the units are boxes; else None.
+    """
+
+    crop: Tensor
+    flipped: Tensor
+    frame: Tensor
+    size: tuple[int, int]
+    grid: tuple[int, int] | None = None
+    boxes: Tensor | None = None
+
+    def shares(self) -> Tensor:
+        """(B, 4), the crop in shares of the original's width and height."""
+        return self.crop / self.frame.repeat(1, 2)
+
+    def centers(self, flipped: Tensor | None = None) -> Tensor:
+        """(B, N, 2), centres of the units in pixels of the original; ``flipped`` in place of the view's."""
+        flipped = self.flipped if flipped is None else flipped
+        if self.grid is not None:
+            return cell_centers(self.crop, flipped, self.grid)
+        middle = (self.boxes[..., :2] + self.boxes[..., 2:]) / 2
+        return view_to_image(middle.to(self.crop.dtype), self.crop, flipped, self.size)
+
+
+@dataclass
+class Units:
+    """One set of units as one branch sees it.
+
+    Attributes:
+        vectors: (B, N, D), the projector's output as it comes, not normalised. With prototypes: the scores
+            (B, N, K) of K prototypes.
+        predicted: (B, N, D), the predictor's output, on the query side of a head that has one.
+        pooled: (B, D), one vector an image: what a queue keeps, and what other images meet as a negative.
+        pooled_predicted: (B, D), the same of ``predicted``.
+        valid: (B, N) bool, units that are there (the view shows the box, the slot won a cell); None: all.
+        ids: (B, N) int64, an equal number is the same object in every view, and may repeat; -1 is none.
+        place: where the units lie.
+        features: (B, N, C), what the projector read of each unit, without gradient.
+        embeddings: (B, N, E), unit vectors in front of the prototypes whose scores ``vectors`` are; of
+            groups: the projected cells.
+        others: (B, P, D), further vectors of the key side that are candidates and nothing else (ReSim).
+        others_boxes: (P, 4), where they lie, in pixels of the view.
+        log: name -> scalar without gradient, what is worth watching.
+    """
+
+    vectors: Tensor
+    predicted: Tensor | None = None
+    pooled: Tensor | None = None
+    pooled_predicted: Tensor | None = None
+    valid: Tensor | None = None
+    ids: Tensor | None = None
+    place: Place | None = None
+    features: Tensor | None = None
+    embeddings: Tensor | None = None
+    others: Tensor | None = None
+    others_boxes: Tensor | None = None
+    log: dict[str, Tensor] = field(default_factory=dict)
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def compared(self) -> Tensor:
+        """(B, N, D), what stands on the query's side: the predictions where there are any."""
+        return self.vectors if self.predicted is None else self.predicted
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` returns, made once for this set, however many pairs it takes part in."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def detach(self) -> 'Units':
+        """The same without gradient."""
+        names = ('vectors', 'pooled', 'embeddings', 'others')
+        return replace(self, **{n: x.detach() for n in names if (x := getattr(self, n)) is not None})
+
+
+@dataclass
+class Match:
+    """Which units of the key side answer each unit of the query side; made without gradient.
+
+    Exactly one of ``index`` and ``mask`` is there.
+
+    Attributes:
+        index: (B, N) int64 into the M rows of the key side: one answer a unit.
+        mask: (B, N, M) bool: any number of answers, or none.
+        valid: (B, N) bool, query units that count; None: all.
+        weight: (B, N) float, factor of each unit's term, or None.
+        across: candidates of other images that answer too: ``across(candidates)(columns)`` is bool (B * N, k)
+            for a slice of the columns; ``candidates.labels`` (K,) is what such rules look at.
+        read: ``read(query, key)`` returns the records that ``index`` and ``mask`` speak of, where these are
+            not the records themselves: chosen rows, or both views on a common grid. It runs with gradient.
+    """
+
+    index: Tensor | None = None
+    mask: Tensor | None = None
+    valid: Tensor | None = None
+    weight: Tensor | None = None
+    across: Callable[[Any], Callable[[slice], Tensor]] | None = None
+    read: Callable[['Units', 'Units'], tuple['Units', 'Units']] | None = None
+
+    def count(self) -> Tensor:
+        """(B, N) int64, how many units of its own image answer each query."""
+        count = torch.ones_like(self.index) if self.mask is None else self.mask.sum(2)
+        return count if self.valid is None else count * self.valid
+
+    def found(self) -> Tensor:
+        """(B, N) bool, the queries that count and have an answer."""
+        return self.count() > 0
+
+    def sum_of(self, keys: Tensor) -> Tensor:
+        """(B, M, D) -> (B, N, D), the sum of each query's answers; meaningless where a query does not count."""
+        if self.mask is None:
+            return keys.gather(1, self.index[..., None].expand(-1, -1, keys.shape[-1]))
+        return self.mask.to(keys.dtype) @ keys
+
+    def answers(self, keys: int) -> Tensor:
+        """(B, N, M) bool, all pairs of a query that counts with an answer among M ``keys``."""
+        mask = self.mask
+        if mask is None:
+            mask = self.index[..., None] == torch.arange(keys, device=self.index.device)
+        return mask if self.valid is None else mask & self.valid[..., None]
+
+
+@dataclass
+class Comparison:
+    """All that an objective may know of one pair of views.
+
+    Attributes:
+        query: units of the query view.
+        key: units of the key view; None where an objective needs none.
+        match: which of them answers which.
+        batch: the images.
+        own: the query view's units as the key side sees them, where the objective ``needs`` ``'own'``.
+        support: (S, B, D), pooled vectors of further views of the images, without gradient, or None.
+        projector: what made the key's vectors.
+    """
+
+    query: Units
+    key: Units | None
+    match: Match
+    batch: Batch
+    own: Units | None = None
+    support: Tensor | None = None
+    projector: Any = None
+
