@@ -162,7 +162,7 @@ class Match:
         return self.count() > 0
 
     def sum_of(self, keys: Tensor) -> Tensor:
-        """(B, M, D) -> (B, N, D), the sum of each query's answers; meaningless where a query does not count."""
+        """(B, M, D) -> (B, N, D), the sum of each query's answers; of one that does not count, anything."""
         if self.mask is None:
             return keys.gather(1, self.index[..., None].expand(-1, -1, keys.shape[-1]))
         return self.mask.to(keys.dtype) @ keys

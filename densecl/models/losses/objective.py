@@ -14,8 +14,8 @@ class Objective(nn.Module):
     A head scores every pair of views first; then, in training, the objective remembers the step's keys, once.
     """
 
-    #: Properties that units must have (``UnitProducer.gives``), and what else is asked for: ``'one answer'`` of
-    #: the matching rule, ``'own'`` of the head.
+    #: Properties that units must have (``UnitProducer.gives``), and what else is asked for: ``'one answer'``
+    #: of the matching rule, ``'own'`` of the head.
     needs: ClassVar[frozenset[str]] = frozenset()
     #: Whether it compares with a key at all.
     needs_keys: ClassVar[bool] = True
