@@ -122,7 +122,7 @@ class MomentumPretrainer(Pretrainer):
         online, target = (
             self._asked(views, side) if self.join_views else () for side in ('online', 'target')
         )
-        return Branch(self.encode, views, online), Branch(self.encode_target, views, target)
+        return Branch(self.encode, views, online), Branch(self.encode_target, views, target, gradient=False)
 
     def target_projector(self, name: str) -> nn.Module:
         """The momentum copy of head ``name``'s projector."""

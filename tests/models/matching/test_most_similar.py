@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from densecl.models.matching import MostSimilar, ViewMaps, match_by_similarity
+from densecl.models.matching import MostSimilar, match_by_similarity
+from tests.models.matching.sets import cells_of, images
 
 
 def naive(query, key):
@@ -48,16 +49,11 @@ def test_cosine_not_dot_product_decides():
 
 
 def test_module_looks_at_what_it_is_told():
-    def maps(features, projections):
-        return ViewMaps(features, projections, torch.zeros(2, 4), torch.zeros(2, dtype=torch.bool))
-
-    a, b = maps(torch.randn(2, 4, 2, 2), torch.randn(2, 3, 2, 2)), maps(
-        torch.randn(2, 4, 2, 2), torch.randn(2, 3, 2, 2)
-    )
-    assert torch.equal(MostSimilar('features')(a, b), match_by_similarity(a.features, b.features))
-    assert torch.equal(
-        MostSimilar('projections')(a, b), match_by_similarity(a.projections, b.projections)
-    )
+    a, b = cells_of((2, 2), 0), cells_of((3, 2), 1)
+    for of, name in (('features', 'features'), ('projections', 'vectors')):
+        rows = [getattr(units, name).transpose(1, 2).unflatten(2, u.place.grid) for units, u in ((a, a), (b, b))]
+        got = MostSimilar(of)(a, b, images())
+        assert torch.equal(got.index, match_by_similarity(*rows)) and got.valid is None
     with pytest.raises(ValueError, match='features'):
         MostSimilar('backbone')
 

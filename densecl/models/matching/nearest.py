@@ -1,12 +1,13 @@
-"""Each cell and its nearest cell of the other view, by feature or by place: the closest pairs (VICRegL)."""
+"""Each unit and its nearest unit of the other view, by feature or by place: the closest pairs (VICRegL)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from densecl.numerics import full_precision
 from densecl.registry import MODELS
-from densecl.structures import cell_centers
+from densecl.structures import Match, Units
 
-from .maps import ViewMaps
+from .rule import Rule
 
 
 def nearest_pairs(distance: Tensor, top: int | None = None) -> tuple[Tensor, Tensor]:
@@ -25,8 +26,10 @@ def nearest_pairs(distance: Tensor, top: int | None = None) -> tuple[Tensor, Ten
     return chosen, nearest.gather(1, chosen)
 
 
-class _Nearest(nn.Module):
+class _Nearest(Rule):
     """Shared by the rules of this file; see :class:`NearestFeature` and :class:`NearestLocation`."""
+
+    one_answer = True
 
     def __init__(self, top: int | None) -> None:
         super().__init__()
@@ -34,23 +37,17 @@ class _Nearest(nn.Module):
             raise ValueError(f'{type(self).__name__}: top must be at least 1, or None for all, got {top}')
         self.top = top
 
-    def distance(self, query: ViewMaps, key: ViewMaps) -> Tensor:
-        """(B, Nq, Nk)."""
+    def distance(self, query: Units, key: Units) -> Tensor:
+        """(B, N, M)."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def pairs(self, query: ViewMaps, key: ViewMaps) -> tuple[Tensor, Tensor]:
-        """Query cells and the key cell of each, int64 (B, G) both, with the same G for all images."""
-        return nearest_pairs(self.distance(query, key), self.top)
-
-    @torch.no_grad()
-    def forward(self, query: ViewMaps, key: ViewMaps) -> Tensor:
-        """The same pairs as bool (B, Nq, Nk)."""
-        chosen, matched = self.pairs(query, key)
-        cells, candidates = query.projections[0, 0].numel(), key.projections[0, 0].numel()
-        mask = torch.zeros(len(chosen), cells, candidates, dtype=torch.bool, device=chosen.device)
-        mask[torch.arange(len(chosen), device=chosen.device)[:, None], chosen, matched] = True
-        return mask
+    def forward(self, query, key, batch):
+        """See :class:`Rule`. The pairs that are kept become the rows of both sides."""
+        chosen, matched = nearest_pairs(self.distance(query, key), self.top)
+        rows = torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen)
+        valid = None if query.valid is None else query.valid.gather(1, chosen)
+        return Match(rows, valid=valid, read=lambda q, k: (q.take(chosen), k.take(matched)))
 
 
 @MODELS.register_module()
@@ -67,11 +64,12 @@ class NearestFeature(_Nearest):
         if of not in ('features', 'projections'):
             raise ValueError(f"NearestFeature: of must be 'features' or 'projections', got {of!r}")
         self.of = of
+        self.needs = frozenset({'features'} if of == 'features' else ())
 
-    def distance(self, query: ViewMaps, key: ViewMaps) -> Tensor:
-        """Of vectors, (B, Nq, Nk)."""
-        rows = [getattr(view, self.of).flatten(2).transpose(1, 2) for view in (query, key)]
-        rows = [x if x.dtype == torch.float64 else x.float() for x in rows]
+    def distance(self, query, key):
+        """Of vectors, (B, N, M)."""
+        name = 'features' if self.of == 'features' else 'vectors'
+        rows = [full_precision(getattr(units, name)) for units in (query, key)]
         with torch.autocast(rows[0].device.type, enabled=False):
             return torch.cdist(*rows)
 
@@ -88,15 +86,16 @@ class NearestLocation(_Nearest):
             view's cells with the wrong side; for comparisons only.
     """
 
+    needs = frozenset({'place'})
+
     def __init__(self, top: int | None = 20, ignore_flips: bool = False) -> None:
         super().__init__(top)
         self.ignore_flips = ignore_flips
 
-    def distance(self, query: ViewMaps, key: ViewMaps) -> Tensor:
-        """Of centres, (B, Nq, Nk)."""
-        first, second = (self._centres(view) for view in (query, key))
+    def distance(self, query, key):
+        """Of centres, (B, N, M)."""
+        first, second = (self._centres(units.place) for units in (query, key))
         return (first[:, :, None] - second[:, None]).square().sum(-1).sqrt()
 
-    def _centres(self, view: ViewMaps) -> Tensor:
-        flipped = torch.zeros_like(view.flipped) if self.ignore_flips else view.flipped
-        return cell_centers(view.boxes, flipped, view.grid)
+    def _centres(self, place) -> Tensor:
+        return place.centers(torch.zeros_like(place.flipped) if self.ignore_flips else None)

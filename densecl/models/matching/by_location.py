@@ -1,12 +1,12 @@
 """The positives of a cell are the cells of the other view that lie nearby in the original image."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from densecl.registry import MODELS
-from densecl.structures import cell_centers
+from densecl.structures import Match, Place, cell_centers
 
-from .maps import ViewMaps
+from .rule import Rule
 
 
 @torch.no_grad()
@@ -61,12 +61,14 @@ def _diagonal(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 @MODELS.register_module()
-class ByLocation(nn.Module):
-    """Match by distance in the original image scaled to 1 x 1; any number of positives, or none.
+class ByLocation(Rule):
+    """Match by distance in the original image scaled to 1 x 1; any number of answers, or none.
 
     Args:
         threshold: see :func:`match_by_location`; 0.7 in PixPro.
     """
+
+    needs = frozenset({'grid'})
 
     def __init__(self, threshold: float = 0.7) -> None:
         super().__init__()
@@ -74,9 +76,14 @@ class ByLocation(nn.Module):
             raise ValueError(f'ByLocation: threshold must be positive, got {threshold}')
         self.threshold = threshold
 
-    def forward(self, query: ViewMaps, key: ViewMaps) -> Tensor:
-        """Positive pairs, bool (B, Hq*Wq, Hk*Wk)."""
-        return match_by_location(
-            query.shares(), query.flipped, query.grid,
-            key.shares(), key.flipped, key.grid, self.threshold,
-        )  # fmt: skip
+    @torch.no_grad()
+    def forward(self, query, key, batch):
+        """See :class:`Rule`."""
+        return Match(mask=near_cells(query.place, key.place, self.threshold))
+
+
+def near_cells(query: Place, key: Place, threshold: float) -> Tensor:
+    """:func:`match_by_location` of two views, in the image scaled to 1 x 1."""
+    return match_by_location(
+        query.shares(), query.flipped, query.grid, key.shares(), key.flipped, key.grid, threshold
+    )

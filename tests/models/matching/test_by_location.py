@@ -6,7 +6,8 @@ import random
 import pytest
 import torch
 
-from densecl.models.matching import ByLocation, ViewMaps, match_by_location
+from densecl.models.matching import ByLocation, match_by_location
+from tests.models.matching.sets import cells_of, images
 
 
 def centers(box, flipped, grid):
@@ -126,17 +127,14 @@ def test_any_common_frame():
     assert torch.equal(a, b)
 
 
-def maps(boxes, flipped, frame, grid=(3, 3)):
-    cells = torch.zeros(len(boxes), 2, *grid)
-    return ViewMaps(cells, cells, boxes, flipped, frame)
-
-
 def test_rule_measures_in_shares_of_the_image():
     """On an image four times as wide as high a shift of one cell across is not one cell down."""
     boxes = torch.tensor([[0.0, 0, 40, 10]])
     shifted = torch.tensor([[10.0, 0, 50, 10]])
     off, frame = torch.zeros(1, dtype=torch.bool), torch.tensor([[400.0, 100.0]])
-    found = ByLocation(0.7)(maps(boxes, off, frame), maps(shifted, off, frame, (3, 6)))
+    query = cells_of((3, 3), 0, off, boxes, 1, frame)
+    key = cells_of((3, 6), 0, off, shifted, 1, frame)
+    found = ByLocation(0.7)(query, key, images(1)).mask
     expected = match_by_location(
         boxes / torch.tensor([400.0, 100, 400, 100]), off, (3, 3),
         shifted / torch.tensor([400.0, 100, 400, 100]), off, (3, 6), 0.7,
@@ -145,9 +143,6 @@ def test_rule_measures_in_shares_of_the_image():
     assert torch.equal(found, expected) and not torch.equal(found, in_pixels)
 
 
-def test_errors_say_what_is_missing():
+def test_bad_threshold():
     with pytest.raises(ValueError, match='threshold must be positive'):
         ByLocation(0)
-    box, off = torch.ones(1, 4), torch.zeros(1, dtype=torch.bool)
-    with pytest.raises(ValueError, match='frame is None'):
-        ByLocation()(maps(box, off, None), maps(box, off, None))
