@@ -27,9 +27,5 @@ view = dict(
         solarize_prob=0.0,
     ),
 )
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[dict(type='MultiView', views=[view], photometric_on='device')]
-    )
-)
+train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=[view])]))
 param_scheduler = [dict(type='MultiStepLR', milestones=[120, 160], gamma=0.1, by_epoch=True)]

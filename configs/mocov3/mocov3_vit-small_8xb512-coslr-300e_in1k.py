@@ -2,7 +2,8 @@
 
 _base_ = [
     '../_base_/models/vit-small_mocov3.py',
-    '../_base_/datasets/imagenet_mocov3.py',
+    '../_base_/views/mocov3.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/adamw_coslr_300e_mocov3-vit.py',
     '../_base_/pretrain_runtime.py',
 ]

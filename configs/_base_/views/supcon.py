@@ -1,10 +1,8 @@
-"""ImageNet-1k with labels, two views in the augmentation of SupCon's and SINCERE's code (main_supcon.py).
+"""Two views in the augmentation of SupCon's and SINCERE's code (main_supcon.py).
 
 That code trains on CIFAR at 32 px; the numbers are its own, the size is ImageNet's. The official order is
 crop, flip, jitter, grey; the flip comes last here, which changes nothing: it commutes with the others.
 """
-
-_base_ = 'imagenet_loader.py'
 
 view = dict(
     count=2,
@@ -15,8 +13,4 @@ view = dict(
         brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, jitter_prob=0.8, gray_prob=0.2
     ),
 )
-train_dataloader = dict(
-    dataset=dict(
-        source=dict(type='ImageNet'), pipeline=[dict(type='MultiView', views=[view])]
-    )
-)
+views = [view]

@@ -1,11 +1,9 @@
-"""ImageNet-1k, DINO's multi-crop: two unlike views of 224 px and eight of 96 px (DataAugmentationDINO).
+"""DINO's multi-crop: two unlike views of 224 px and eight of 96 px (DataAugmentationDINO).
 
 The crops are the code's defaults, for ViTs; ``resnet_views`` has those of the ResNet-50 recipe. The official
 order is crop, flip, jitter, grey, blur, solarise; the flip comes last here, which changes nothing: it
 commutes with the others.
 """
-
-_base_ = 'imagenet_loader.py'
 
 photometric = dict(
     brightness=0.4,
@@ -28,4 +26,3 @@ resnet_views = [
     dict(global_view2, scale=(0.14, 1.0)),
     dict(local_view, scale=(0.05, 0.14)),
 ]
-train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=views)]))
