@@ -7,9 +7,7 @@ behind a ResNet-18, and the views at 96 px.
 _base_ = ['pretrain_runtime.py', 'datasets/imagenet.py']
 
 epochs = 6
-train_dataloader = dict(
-    batch_size=64, num_workers=1, pin_memory=False, dataset=dict(data_root='data/photos')
-)
+train_dataloader = dict(batch_size=64, num_workers=1, pin_memory=False, dataset=dict(data_root='data/photos'))
 # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
 multi_view = dict(type='MultiView', photometric_on='worker')
 # C5 at stride 16, as FCN uses it: 6 x 6 cells of 96 px, where stride 32 leaves 3 x 3. Dilation keeps the
@@ -20,7 +18,5 @@ optim_wrapper = dict(
 )
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
 train_cfg = dict(type='PretrainLoop', max_epochs=epochs)
-default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20)
-)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20))
 auto_scale_lr = dict(base_batch_size=64, enable=False)

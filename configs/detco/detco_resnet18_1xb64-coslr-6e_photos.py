@@ -9,9 +9,7 @@ model = dict(
     backbone=dict(depth=18),
     heads=dict(
         detco=dict(
-            projector=dict(
-                channels=widths, hidden=widths, local_hidden=512, norm=True, last_norm=True
-            ),
+            projector=dict(channels=widths, hidden=widths, local_hidden=512, norm=True, last_norm=True),
             objective=dict(queue=1024),
         )
     ),

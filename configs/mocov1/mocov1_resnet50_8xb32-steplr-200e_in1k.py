@@ -3,11 +3,7 @@
 _base_ = '../mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'
 
 model = dict(
-    heads=dict(
-        image=dict(
-            projector=dict(type='MLP', channels=(2048, 128)), objective=dict(temperature=0.07)
-        )
-    )
+    heads=dict(image=dict(projector=dict(type='MLP', channels=(2048, 128)), objective=dict(temperature=0.07)))
 )
 view = dict(
     count=2,

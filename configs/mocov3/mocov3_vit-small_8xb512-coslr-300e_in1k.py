@@ -17,9 +17,7 @@ model = dict(
             projector=dict(
                 type='MLP', channels=(384, 4096, 4096, 256), norm=True, last_norm='plain', bias=False
             ),
-            predictor=dict(
-                type='MLP', channels=(256, 4096, 256), norm=True, last_norm='plain', bias=False
-            ),
+            predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, last_norm='plain', bias=False),
             objective=dict(type='InfoNCE', temperature=0.2, queue=0, batch='keys'),
             pairs=((0, 1), (1, 0)),
             loss_weight=0.8,  # 4 t

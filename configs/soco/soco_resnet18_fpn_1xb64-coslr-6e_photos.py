@@ -29,7 +29,7 @@ model = dict(
 views = [dict(v, size=size) for v, size in zip(_base_.views, (96, 96, 48), strict=True)]
 train_dataloader = dict(
     dataset=dict(
-        # Without tools/make_proposals.py, made while the first epoch runs:
+        # Without tools/make_proposals.py: this in place of the store, made while the first epoch runs
         # proposals=dict(type='Filtered', provider=dict(type='Cached', folder='data/cache', provider=dict(
         #     type='SelectiveSearch', strategy='single', scale=300, sigma=0.9, short_side=640))),
         proposals=dict(type='ProposalStore', path='data/proposals'),

@@ -9,9 +9,7 @@ model = dict(
     heads=dict(
         image=dict(
             type='ImageHead',
-            projector=dict(
-                type='MLP', channels=(2048, 4096, 256), norm=True, last_norm='plain', bias=False
-            ),
+            projector=dict(type='MLP', channels=(2048, 4096, 256), norm=True, last_norm='plain', bias=False),
             predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=False),
             objective=dict(type='InfoNCE', temperature=1.0, queue=0, batch='keys'),
             pairs=((0, 1), (1, 0)),

@@ -17,9 +17,7 @@ photometric = dict(
 crop = dict(size=224, scale=(0.4, 1.0), flip=0.5, interpolation='bicubic')
 global_view1 = dict(crop, photometric=dict(photometric, blur_prob=1.0, solarize_prob=0.0))
 global_view2 = dict(crop, photometric=dict(photometric, blur_prob=0.1, solarize_prob=0.2))
-local_view = dict(
-    crop, count=8, size=96, scale=(0.05, 0.4), photometric=dict(photometric, blur_prob=0.5)
-)
+local_view = dict(crop, count=8, size=96, scale=(0.05, 0.4), photometric=dict(photometric, blur_prob=0.5))
 views = [global_view1, global_view2, local_view]
 resnet_views = [
     dict(global_view1, scale=(0.14, 1.0)),

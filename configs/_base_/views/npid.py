@@ -10,8 +10,6 @@ view = dict(
     size=224,
     scale=(0.2, 1.0),
     flip=0.5,
-    photometric=dict(
-        brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4, jitter_prob=1.0, gray_prob=0.2
-    ),
+    photometric=dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4, jitter_prob=1.0, gray_prob=0.2),
 )
 views = [view]

@@ -5,9 +5,7 @@ itself. Left out: posterise, sharpen, solarise and autocontrast, all four of the
 between jitter and grey, of which this pipeline knows only the third.
 """
 
-photometric = dict(
-    brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2, jitter_prob=1.0, gray_prob=0.2
-)
+photometric = dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2, jitter_prob=1.0, gray_prob=0.2)
 view = dict(count=1, size=224, scale=(0.08, 1.0), flip=0.5, photometric=photometric)
 patches = dict(
     type='JigsawPatches',

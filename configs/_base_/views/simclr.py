@@ -25,6 +25,4 @@ view = dict(
 views = [view]
 # The official network gets pixels of 0..1, without mean and standard deviation:
 # model=dict(data_preprocessor=_base_.preprocessor)
-preprocessor = dict(
-    type='PretrainDataPreprocessor', mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0)
-)
+preprocessor = dict(type='PretrainDataPreprocessor', mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
