@@ -2,7 +2,8 @@
 
 _base_ = [
     '../_base_/models/resnet50.py',
-    '../_base_/datasets/imagenet_simclr.py',
+    '../_base_/views/simclr.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/lars_coslr_100e_simclr.py',
     '../_base_/pretrain_runtime.py',
 ]
@@ -35,6 +36,6 @@ train_dataloader = dict(
     batch_size=512,
     dataset=dict(
         proposals=dict(type='ProposalStore', path='data/masks'),
-        pipeline=[dict(type='MultiView', views=[_base_.view], proposals=masks)],
+        pipeline=[dict(type='MultiView', views=_base_.views, proposals=masks)],
     ),
 )

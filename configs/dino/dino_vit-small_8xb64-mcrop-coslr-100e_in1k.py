@@ -2,7 +2,8 @@
 
 _base_ = [
     '../_base_/models/vit-small.py',
-    '../_base_/datasets/imagenet_dino.py',
+    '../_base_/views/dino.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/adamw_coslr_100e_dino.py',
     '../_base_/pretrain_runtime.py',
 ]
@@ -33,5 +34,5 @@ model = dict(
         )
     ),
 )
-train_dataloader = dict(batch_size=64)
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))
 default_hooks = dict(clip=dict(type='ClipTensorsHook', max_norm=3.0))

@@ -1,11 +1,9 @@
-"""ImageNet-1k, BYOL's two unlike views; Barlow Twins and VICReg use the same.
+"""BYOL's two unlike views; Barlow Twins and VICReg use the same.
 
 The official order is crop, flip, jitter, grey, blur, solarise; the flip comes last here, which changes
 nothing: it commutes with the others. BYOL blurs with 23 px, the other two with Pillow; here the kernel
 reaches four sigma.
 """
-
-_base_ = 'imagenet_loader.py'
 
 photometric = dict(
     brightness=0.4,
@@ -22,4 +20,3 @@ crop = dict(size=224, scale=(0.08, 1.0), flip=0.5, interpolation='bicubic')
 view1 = dict(crop, photometric=dict(photometric, blur_prob=1.0, solarize_prob=0.0))
 view2 = dict(crop, photometric=dict(photometric, blur_prob=0.1, solarize_prob=0.2))
 views = [view1, view2]
-train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=views)]))

@@ -1,4 +1,4 @@
-"""ImageNet-1k, one folder a class: the loader that the view presets beside this file share."""
+"""ImageNet-1k, one folder a class; a method's config adds the pipeline with its views."""
 
 data_root = 'data/imagenet/train'
 train_dataloader = dict(
@@ -9,6 +9,6 @@ train_dataloader = dict(
     drop_last=True,
     collate_fn=dict(type='densecl.collate_views'),
     sampler=dict(type='PretrainSampler', shuffle=True),
-    # Any folder will do; a preset that needs labels asks for source=dict(type='ImageNet').
+    # Any folder will do; a method that needs labels asks for source=dict(type='ImageNet').
     dataset=dict(type='PretrainDataset', data_root=data_root, source=dict(type='Folder')),
 )

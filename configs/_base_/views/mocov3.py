@@ -1,9 +1,7 @@
-"""ImageNet-1k, MoCo v3's two unlike views (main_moco.py): crops from 0.2 for ResNets, from 0.08 for ViTs.
+"""MoCo v3's two unlike views (main_moco.py): crops from 0.2 for ResNets, from 0.08 for ViTs.
 
 The order is the official one: crop, jitter, grey, blur, solarise, flip.
 """
-
-_base_ = 'imagenet_loader.py'
 
 photometric = dict(
     brightness=0.4,
@@ -19,4 +17,3 @@ view1 = dict(crop, photometric=dict(photometric, blur_prob=1.0, solarize_prob=0.
 view2 = dict(crop, photometric=dict(photometric, blur_prob=0.1, solarize_prob=0.2))
 views = [view1, view2]
 vit_views = [dict(view1, scale=(0.08, 1.0)), dict(view2, scale=(0.08, 1.0))]
-train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=views)]))

@@ -1,11 +1,9 @@
-"""ImageNet-1k, two views in SimCLR's augmentation at strength 1 (data_util.py of the official code).
+"""Two views in SimCLR's augmentation at strength 1 (data_util.py of the official code).
 
 The official order is crop, flip, jitter, grey, blur; the flip comes last here, which changes nothing: it
 commutes with the others. Brightness is multiplied, as the code does by default ("v2"; the first paper added
 it). The official blur has 23 px at a view of 224, six sigma and more; here it reaches four.
 """
-
-_base_ = 'imagenet_loader.py'
 
 view = dict(
     count=2,
@@ -24,9 +22,7 @@ view = dict(
         blur_sigma=(0.1, 2.0),
     ),
 )
+views = [view]
 # The official network gets pixels of 0..1, without mean and standard deviation:
 # model=dict(data_preprocessor=_base_.preprocessor)
-preprocessor = dict(
-    type='PretrainDataPreprocessor', mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0)
-)
-train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=[view])]))
+preprocessor = dict(type='PretrainDataPreprocessor', mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))

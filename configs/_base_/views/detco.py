@@ -1,11 +1,11 @@
-"""ImageNet-1k, DetCo's views: two images at 224 px in MoCo v2's augmentation, and two puzzles of 9 patches.
+"""DetCo's views: two images at 224 px in MoCo v2's augmentation, and two puzzles of 9 patches.
 
 A puzzle is PIRL's, recoloured as the images are, each with parameters of its own: a crop of at least 60 % at
 255 px, 3x3 cells of 85 px, a patch of 64 px from each. The order is that which ``MultiLevelHead`` expects:
 query, key, patches of the query, patches of the key.
 """
 
-_base_ = 'imagenet_mocov2.py'
+_base_ = 'mocov2.py'
 
 patches = dict(
     type='JigsawPatches',
@@ -18,6 +18,4 @@ patches = dict(
     flip=0.5,
     photometric=_base_.view.photometric,
 )
-train_dataloader = dict(
-    dataset=dict(pipeline=[dict(type='MultiView', views=[_base_.view, patches])])
-)
+views = [_base_.view, patches]

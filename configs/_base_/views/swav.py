@@ -1,10 +1,8 @@
-"""ImageNet-1k, SwAV's multi-crop: two views of 224 px and six of 96 px (multicropdataset.py).
+"""SwAV's multi-crop: two views of 224 px and six of 96 px (multicropdataset.py).
 
 The official order is crop, flip, jitter, grey, blur; the flip comes last here, which changes nothing: it
 commutes with the others.
 """
-
-_base_ = 'imagenet_loader.py'
 
 photometric = dict(
     brightness=0.8,
@@ -25,4 +23,3 @@ two_views = [dict(global_view, scale=(0.08, 1.0))]  # of the official runs witho
 preprocessor = dict(
     type='PretrainDataPreprocessor', mean=(123.675, 116.28, 103.53), std=(58.14, 57.12, 57.375)
 )
-train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=views)]))
