@@ -187,7 +187,8 @@ def said_by(rule, query, key, views) -> torch.Tensor:
     """What a rule says of one image: index (N,) or bool (N, M)."""
     match = rule(query, key, Batch.of(views))
     if match.read is None:
-        return match.index[0] if match.mask is None and match.valid is None else match.answers(len(key.vectors[0]))[0]
+        plain = match.mask is None and match.valid is None
+        return match.index[0] if plain else match.answers(len(key.vectors[0]))[0]
     rows = [torch.arange(u.vectors.shape[1])[None] for u in (query, key)]
     chosen = match.read(*(replace(u, ids=r) for u, r in zip((query, key), rows, strict=True)))
     mask = torch.zeros(len(rows[0][0]), len(rows[1][0]), dtype=torch.bool)

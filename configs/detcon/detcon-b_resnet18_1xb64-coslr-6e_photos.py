@@ -16,12 +16,12 @@ model = dict(
         )
     ),
 )
-masks = dict(_base_.masks, grid=6)
+regions = dict(masks=dict(type='SelectMasks', count=16, grid=6))
 views = [{**v, 'size': 96} for v in _base_.views]
 train_dataloader = dict(
     dataset=dict(
         # The official 1000 and 1000 are for some 500 x 375 px; these are for a short side of 128 px.
         proposals=dict(type='Felzenszwalb', scale=150, min_size=150, short_side=128),
-        pipeline=[dict(_base_.multi_view, views=views, proposals=masks)],
+        pipeline=[dict(_base_.multi_view, views=views, regions=regions)],
     )
 )

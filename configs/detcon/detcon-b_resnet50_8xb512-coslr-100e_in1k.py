@@ -12,6 +12,6 @@ train_dataloader = dict(
     dataset=dict(
         # tools/make_proposals.py data/imagenet/train --provider Felzenszwalb --out data/masks
         proposals=dict(type='ProposalStore', path='data/masks'),
-        pipeline=[dict(type='MultiView', views=_base_.views, proposals=_base_.masks)],
+        pipeline=[dict(type='MultiView', views=_base_.views, regions=_base_.regions)],
     ),
 )

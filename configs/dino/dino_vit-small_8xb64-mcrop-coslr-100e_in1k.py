@@ -14,7 +14,7 @@ model = dict(
     momentum=dict(start=0.996, end=1.0),
     heads=dict(
         image=dict(
-            type='PrototypeHead',
+            units=dict(type='Prototypes', freeze=1),
             projector=dict(
                 type='PrototypeProjector',
                 channels=(384, 2048, 2048, 256),
@@ -30,7 +30,7 @@ model = dict(
                 teacher_temperature=0.04,
                 center_momentum=0.9,
             ),
-            freeze=1,
+            pairs='crops',
         )
     ),
 )

@@ -13,7 +13,6 @@ model = dict(
     momentum=dict(start=0.99, end=1.0),
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(
                 type='MLP', channels=(384, 4096, 4096, 256), norm=True, last_norm='plain', bias=False
             ),

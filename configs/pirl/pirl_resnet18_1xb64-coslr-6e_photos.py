@@ -7,8 +7,10 @@ model = dict(
     heads=dict(
         image=dict(
             # Six epochs have no time to move embeddings out of the narrow cone in which they start.
-            projector=dict(channels=(512, 128), last_norm=True),
-            patch_projector=dict(each=dict(channels=(512, 128)), together=dict(last_norm=True)),
+            projector=dict(
+                image=dict(channels=(512, 128), last_norm=True),
+                patches=dict(each=dict(channels=(512, 128)), together=dict(last_norm=True)),
+            ),
             # A softmax over so few images costs little, and has no Z that a short run outgrows.
             objective=dict(form='softmax', temperature=0.1),
         )

@@ -7,4 +7,6 @@ _base_ = [
     '../_base_/pretrain_runtime.py',
 ]
 
-train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))
+train_dataloader = dict(
+    dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views, regions=_base_.regions)])
+)

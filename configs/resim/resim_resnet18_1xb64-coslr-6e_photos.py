@@ -14,9 +14,13 @@ model = dict(
     neck=dict(in_channels=(128, 256, 512), out_channels=64, levels=(0, 1), norm=True),
     heads=dict(
         image=dict(projector=projector, objective=dict(queue=1024)),
-        p4=dict(window=24, stride=16),
-        p3=dict(window=16, stride=12),
     ),
 )
 views = [{**v, 'size': 96} for v in _base_.views]
-train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
+regions = dict(
+    p4=dict(type='SlidingWindows', window=24, stride=16),
+    p3=dict(type='SlidingWindows', window=16, stride=12),
+)
+train_dataloader = dict(
+    dataset=dict(pipeline=[dict(_base_.multi_view, views=views, regions=regions)])
+)

@@ -8,10 +8,13 @@ model = dict(
         regions=dict(
             projector=dict(channels=(512, 512, 128)),
             predictor=dict(channels=(128, 512, 128)),
-            min_size=16,  # a cell, as 32 px are at stride 32
-            aligned=True,
+            units=dict(aligned=True),
         )
     ),
 )
 views = [{**v, 'size': 96} for v in _base_.views]
-train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
+# 16 px are a cell, as 32 are at stride 32
+regions = dict(overlap=dict(type='OverlapBoxes', count=10, min_size=16, max_iou=0.5))
+train_dataloader = dict(
+    dataset=dict(pipeline=[dict(_base_.multi_view, views=views, regions=regions)])
+)

@@ -7,7 +7,10 @@ _base_ = [
     '../_base_/pretrain_runtime.py',
 ]
 
-train_dataloader = dict(batch_size=256, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))
+train_dataloader = dict(
+    batch_size=256,
+    dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views, regions=_base_.regions)]),
+)
 optim_wrapper = dict(
     optimizer=dict(variant='larc', exclude='1d', lr=14.4, weight_decay=1e-6)  # 0.45 * 8192 / 256
 )

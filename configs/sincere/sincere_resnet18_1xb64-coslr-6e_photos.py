@@ -2,4 +2,4 @@
 
 _base_ = ['../supcon/supcon_resnet18_1xb64-coslr-6e_photos.py']
 
-model = dict(heads=dict(image=dict(objective=dict(positives=dict(form='sincere')))))
+model = dict(heads=dict(image=dict(objective=dict(form='apart'))))

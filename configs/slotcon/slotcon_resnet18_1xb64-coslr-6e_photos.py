@@ -11,7 +11,7 @@ model = dict(
             projector=dict(channels=(512, 512, 512, 128), slots=slots, last_norm=True),
             predictor=dict(channels=(128, 512, 512, 128)),
             # With the official 0.07, a short run leaves every cell's target nearly uniform.
-            objective=dict(slots=slots, teacher_temperature=0.04),
+            objective=dict(cells=dict(prototypes=slots, teacher_temperature=0.04)),
         )
     ),
 )

@@ -11,8 +11,8 @@ model = dict(
     neck=dict(in_channels=[128, 256, 512], out_channels=64, num_outs=3),
     heads=dict(
         objects=dict(
-            levels=(0, 1, 2),
-            thresholds=(41, 82, 96),  # the shares of the view that part the official upper levels
+            # thresholds: the shares of the view that part the official upper levels
+            units=dict(levels=(0, 1, 2), thresholds=(41, 82, 96)),
             projector=dict(
                 in_channels=64,
                 conv_channels=64,
@@ -33,7 +33,7 @@ train_dataloader = dict(
         # proposals=dict(type='Filtered', provider=dict(type='Cached', folder='data/cache', provider=dict(
         #     type='SelectiveSearch', strategy='single', scale=300, sigma=0.9, short_side=640))),
         proposals=dict(type='ProposalStore', path='data/proposals'),
-        pipeline=[dict(_base_.multi_view, views=views, proposals=_base_.objects)],
+        pipeline=[dict(_base_.multi_view, views=views, regions=dict(objects=_base_.objects))],
     )
 )
 optim_wrapper = dict(optimizer=dict(lr=0.03))

@@ -11,6 +11,6 @@ train_dataloader = dict(
     batch_size=128,
     dataset=dict(
         proposals=dict(type='ProposalStore', path='data/proposals'),
-        pipeline=[dict(type='MultiView', views=_base_.views, proposals=_base_.objects)],
+        pipeline=[dict(type='MultiView', views=_base_.views, regions=dict(objects=_base_.objects))],
     ),
 )

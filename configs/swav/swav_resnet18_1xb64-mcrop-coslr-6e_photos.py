@@ -11,8 +11,7 @@ model = dict(
             # them. The last norm spreads the embeddings from the start.
             projector=dict(channels=(512, 512, 32), last_norm=True, prototypes=256),
             objective=dict(epsilon=0.02),  # sharper codes: at 0.05 those of 64 images soon are all alike
-            freeze=1,
-            freeze_unit='epoch',
+            units=dict(freeze=1, freeze_unit='epoch'),
         )
     ),
 )

@@ -9,10 +9,9 @@ model = dict(
     backbone=dict(zero_init_residual=True),
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(type='MLP', channels=(2048, 4096, 256), norm=True, bias=(True, False)),
             predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=(True, False)),
-            objective=dict(type='NegativeCosine', squared_distance=True),
+            objective=dict(type='Cosine', squared=True),
             pairs=((0, 1), (1, 0)),
             loss_weight=2.0,  # BYOL sums the two directions, a head takes their mean
         )

@@ -12,6 +12,7 @@ model = dict(
                 bias=False,
                 init='normal',
             ),
+            matching='SameRow',
             objective=dict(
                 _delete_=True,
                 type='Sum',

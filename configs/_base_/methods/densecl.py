@@ -8,15 +8,14 @@ model = dict(
     shuffle_bn=True,
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(type='MLP', channels=(2048, 2048, 128), init='normal'),
             objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),
             loss_weight=0.5,
         ),
         dense=dict(
-            type='DenseHead',
+            units='Cells',
             projector=dict(type='ConvMLP', channels=(2048, 2048, 128)),
-            matching=dict(type='MostSimilar', of='features'),
+            matching='MostSimilar',
             objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),
             loss_weight=0.5,
         ),

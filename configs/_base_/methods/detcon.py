@@ -9,13 +9,14 @@ model = dict(
     backbone=dict(zero_init_residual=True),
     heads=dict(
         masks=dict(
-            type='MaskHead',
+            units='Masks',
             projector=dict(type='MLP', channels=(2048, 4096, 256), norm=True, bias=(True, False)),
             predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=(True, False)),
-            objective=dict(type='MaskContrast', temperature=0.1),
+            matching=dict(type='SameId', share_repeats=True),
+            objective=dict(type='InfoNCE', temperature=0.1, queue=0, batch='units+own'),
             pairs=((0, 1), (1, 0)),
             loss_weight=2.0,  # the official loss sums the two directions, a head takes their mean
         )
     ),
 )
-masks = dict(type='SelectMasks', count=16, grid=7)
+regions = dict(masks=dict(type='SelectMasks', count=16, grid=7))

@@ -8,7 +8,7 @@ model = dict(
     momentum=dict(start=0.996, end=1.0),
     heads=dict(
         image=dict(
-            type='PrototypeHead',
+            units=dict(type='Prototypes', freeze=1),
             projector=dict(
                 type='PrototypeProjector',
                 channels=(2048, 2048, 2048, 256),
@@ -24,7 +24,7 @@ model = dict(
                 teacher_temperature=0.04,
                 center_momentum=0.9,
             ),
-            freeze=1,
+            pairs='crops',
         )
     ),
 )

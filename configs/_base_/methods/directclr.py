@@ -7,7 +7,6 @@ model = dict(
     backbone=dict(zero_init_residual=True),
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(type='FirstChannels', dimensions=360),
             objective=dict(type='InfoNCE', temperature=0.1, queue=0, batch='keys'),
             pairs=((0, 1), (1, 0)),

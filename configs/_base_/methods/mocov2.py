@@ -8,7 +8,6 @@ model = dict(
     shuffle_bn=True,
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(type='MLP', channels=(2048, 2048, 128)),
             objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),
         )

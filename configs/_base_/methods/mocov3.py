@@ -8,7 +8,6 @@ model = dict(
     backbone=dict(zero_init_residual=True),
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(type='MLP', channels=(2048, 4096, 256), norm=True, last_norm='plain', bias=False),
             predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=False),
             objective=dict(type='InfoNCE', temperature=1.0, queue=0, batch='keys'),

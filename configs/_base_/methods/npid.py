@@ -6,7 +6,6 @@ model = dict(
     type='SharedPretrainer',
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(type='MLP', channels=(2048, 128)),
             # One vector an image: DataSizeHook tells how many there are.
             objective=dict(type='NCE', dim=128, negatives=4096, temperature=0.07, momentum=0.5),

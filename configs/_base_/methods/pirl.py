@@ -7,14 +7,22 @@ model = dict(
     join_views=True,  # all patches in one pass
     heads=dict(
         image=dict(
-            type='PatchesHead',
-            projector=dict(type='MLP', channels=(2048, 128)),
-            patch_projector=dict(
-                type='PatchProjector',
-                patches=9,
-                each=dict(type='MLP', channels=(2048, 128)),
-                together=dict(type='MLP', channels=(1152, 128)),
+            units=dict(type='Patches', images=1, patches=9),
+            projector=dict(
+                type='ImagePatchProjectors',
+                image=dict(type='MLP', channels=(2048, 128)),
+                patches=dict(
+                    type='PatchProjector',
+                    patches=9,
+                    each=dict(type='MLP', channels=(2048, 128)),
+                    together=dict(type='MLP', channels=(1152, 128)),
+                ),
             ),
+            # Both meet the image's vector in the bank, which learns from the image alone.
+            pairs=[
+                dict(query=('local', 0), key=('global', 0), weight=0.5, name='patches'),
+                dict(query=('global', 0), key=('global', 0), weight=0.5, name='image'),
+            ],
             # One vector an image: DataSizeHook tells how many there are.
             objective=dict(
                 type='NCE',

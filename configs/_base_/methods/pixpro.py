@@ -10,11 +10,11 @@ model = dict(
     backbone=dict(zero_init_residual=True),
     heads=dict(
         pixel=dict(
-            type='PixelHead',
+            units=dict(type='Cells'),
             projector=dict(type='ConvMLP', channels=(2048, 4096, 256), norm=True, bias=True),
             predictor=dict(type='PixelPropagation', channels=256, power=2, layers=1),
             matching=dict(type='ByLocation', threshold=0.7),
-            objective=dict(type='PixelConsistency'),
+            objective=dict(type='Cosine', mean='images'),
             pairs=((0, 1), (1, 0)),
             loss_weight=4.0,  # the official loss sums -2 cos over the directions, a head takes their mean
         )

@@ -2,7 +2,7 @@
 
 _base_ = ['../models/resnet50.py', '../views/mocov2.py']
 
-window = dict(type='WindowHead', objective=dict(type='WindowInfoNCE', temperature=0.2))
+places = dict(type='InfoNCE', temperature=0.2, queue=0, batch='others', mean='counted')
 model = dict(
     type='MomentumPretrainer',
     momentum=0.999,
@@ -12,12 +12,14 @@ model = dict(
     neck=dict(type='PartialFPN', in_channels=(256, 512, 1024, 2048), out_channels=256, levels=(1, 2)),
     heads=dict(
         image=dict(
-            type='ImageHead',
-            level=-1,
             projector=dict(type='MLP', channels=(2048, 2048, 128)),
             objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),
         ),
-        p4=dict(window, level=1, window=48, stride=32),
-        p3=dict(window, level=0, window=32, stride=24),
+        p4=dict(units=dict(type='Windows', regions='p4', level=1), objective=places),
+        p3=dict(units=dict(type='Windows', regions='p3', level=0), objective=places),
     ),
+)
+regions = dict(
+    p4=dict(type='SlidingWindows', window=48, stride=32),
+    p3=dict(type='SlidingWindows', window=32, stride=24),
 )

@@ -8,23 +8,15 @@ model = dict(
     shuffle_bn=True,
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(type='MLP', channels=(2048, 2048, 128)),
             objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),
             loss_weight=0.5,
         ),
         sets=dict(
-            type='PixelHead',
+            units='Cells',
             projector=dict(type='ConvMLP', channels=(2048, 2048, 128)),
             matching=dict(type='SetSimilarity', attention=0.7, similarity=0.2, location=0.5),
-            objective=dict(
-                type='MultiPositive',
-                temperature=0.2,
-                queue=65536,
-                dim=128,
-                form='out',
-                per_image=True,
-            ),
+            objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128, mean='images'),
             loss_weight=0.5,
         ),
     ),

@@ -9,7 +9,6 @@ model = dict(
     backbone=dict(zero_init_residual=True),
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(
                 type='MLP',
                 channels=(2048, 2048, 2048, 128),

@@ -8,7 +8,6 @@ model = dict(
     backbone=dict(zero_init_residual=True),
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(
                 type='MLP',
                 channels=(2048, 2048, 2048, 2048),
@@ -17,7 +16,7 @@ model = dict(
                 bias=(False, False, True),  # the last one does nothing: batch norm takes it out
             ),
             predictor=dict(type='MLP', channels=(2048, 512, 2048), norm=True, bias=(False, True)),
-            objective=dict(type='NegativeCosine'),
+            objective='Cosine',
             pairs=((0, 1), (1, 0)),
             stop_gradient=True,
         )

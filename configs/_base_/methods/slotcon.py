@@ -10,7 +10,7 @@ model = dict(
     export_branch='target',  # what the authors evaluate
     heads=dict(
         slots=dict(
-            type='SlotHead',
+            units='Groups',
             projector=dict(
                 type='SlotProjector',
                 channels=(2048, 4096, 4096, 256),
@@ -29,16 +29,32 @@ model = dict(
                 activation='GELU',
                 init='trunc_normal',
             ),
+            matching=dict(cells='SharedGrid', slots=dict(type='SameId', overlap=True)),
             objective=dict(
-                type='SlotContrast',
-                slots=slots,
-                student_temperature=0.1,
-                teacher_temperature=0.07,
-                temperature=0.2,
-                group_weight=0.5,
-                center_momentum=0.9,
+                cells=dict(
+                    type='SelfDistillation',
+                    prototypes=slots,
+                    student_temperature=0.1,
+                    teacher_temperature=0.07,
+                    center_momentum=0.9,
+                    mean='counted',
+                ),
+                slots=dict(
+                    type='InfoNCE',
+                    temperature=0.2,
+                    queue=0,
+                    batch='units',
+                    times_temperature=True,
+                    mean='counted',
+                ),
             ),
-            loss_weight=2.0,  # the official code sums the two directions, a head takes their mean
+            # Half of each term, the contrast times 2 t, summed over both directions
+            pairs=[
+                dict(query=('cells', 0), key=('cells', 1), weight=0.5, name='grouping'),
+                dict(query=('cells', 1), key=('cells', 0), weight=0.5, name='grouping'),
+                dict(query=('slots', 0), key=('slots', 1), weight=1.0, name='contrast'),
+                dict(query=('slots', 1), key=('slots', 0), weight=1.0, name='contrast'),
+            ],
         )
     ),
 )

@@ -16,13 +16,12 @@ model = dict(
     ),
     heads=dict(
         objects=dict(
-            type='ObjectHead',
-            levels=(0, 1, 2, 3),
-            thresholds=(48, 96, 192, 224),
-            pool='assigned',  # 'all': the official code, four times the cost of the head
+            # every_level=True: the official code, four times the cost of the head
+            units=dict(type='Boxes', levels=(0, 1, 2, 3), thresholds=(48, 96, 192, 224), bins=7),
+            matching='SameId',
             projector=dict(type='BoxProjector', channels=(1024, 4096, 256), norm=True, bias=True),
             predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=True),
-            objective=dict(type='PixelConsistency'),
+            objective=dict(type='Cosine', mean='images'),
             pairs=((0, 1), (1, 0), (0, 2), (2, 0)),
             loss_weight=8.0,  # the official loss sums -2 cos over four pairs, a head takes their mean
         )
@@ -33,7 +32,7 @@ view1 = dict(_base_.view1, interpolation='bilinear', scale=None)
 view2 = dict(_base_.view2, interpolation='bilinear', scale=(0.5, 1.0))
 views = [view1, view2, dict(view2, size=112)]
 objects = dict(
-    type='SelectProposals',
+    type='SelectBoxes',
     count=4,
     jitter=0.1,
     jitter_prob=0.5,

@@ -7,15 +7,9 @@ model = dict(
     join_views=True,
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(type='MLP', channels=(2048, 2048, 128)),
-            objective=dict(
-                type='InfoNCE',
-                temperature=0.1,
-                queue=0,
-                batch='views',
-                positives=dict(type='SameLabel', form='out'),
-            ),
+            matching='SameLabel',
+            objective=dict(type='InfoNCE', temperature=0.1, queue=0, batch='views', form='out'),
             pairs=((0, 1), (1, 0)),
             loss_weight=0.1 / 0.07,  # the official code's factor, t over its base temperature
         )

@@ -8,7 +8,7 @@ model = dict(
     data_preprocessor=_base_.preprocessor,
     heads=dict(
         image=dict(
-            type='PrototypeHead',
+            units=dict(type='Prototypes', freeze=313, freeze_unit='step'),  # an epoch of 4,096 images a step
             projector=dict(
                 type='PrototypeProjector',
                 channels=(2048, 2048, 128),
@@ -17,8 +17,7 @@ model = dict(
                 prototypes=3000,
             ),
             objective=dict(type='SwappedPrediction', temperature=0.1, epsilon=0.05, iterations=3),
-            freeze=313,  # an epoch of 4,096 images a step
-            freeze_unit='step',
+            pairs='crops',
         )
     ),
 )

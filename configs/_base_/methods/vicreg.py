@@ -8,7 +8,6 @@ model = dict(
     backbone=dict(zero_init_residual=True),
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(
                 type='MLP',
                 channels=(2048, 8192, 8192, 8192),

@@ -9,7 +9,6 @@ model = dict(
     backbone=dict(zero_init_residual=True),
     heads=dict(
         image=dict(
-            type='ImageHead',
             projector=dict(
                 type='MLP',
                 channels=(2048, 8192, 8192, 8192),
@@ -21,12 +20,13 @@ model = dict(
             loss_weight=alpha,
         ),
         local=dict(
-            type='LocalHead',
+            units='Cells',
             projector=dict(
                 type='ConvMLP', channels=(2048, 512, 512, 512), norm=True, bias=(True, True, False)
             ),
             matching=[dict(type='NearestFeature', top=None), dict(type='NearestLocation', top=20)],
             objective=dict(type='PositionVICReg', invariance=25.0, variance=25.0, covariance=1.0),
+            pairs=((0, 1), (1, 0)),  # the rules add up, the two sides are averaged
             loss_weight=1 - alpha,
         ),
     ),

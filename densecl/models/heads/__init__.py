@@ -3,7 +3,7 @@
 from densecl.models.necks import PixelPropagation
 
 from .head import Head, Result
-from .pairs import Pair, detco_pairs
+from .pairs import Pair
 from .pixel_contrast import PixelContrastHead
 from .probe import LinearProbe
 from .units import assign_levels
@@ -16,5 +16,4 @@ __all__ = [
     'PixelPropagation',
     'Result',
     'assign_levels',
-    'detco_pairs',
 ]

@@ -14,7 +14,7 @@ from densecl.structures import Batch, Comparison, Match, Units, Views
 
 from .needs import check
 from .pairs import Pair, crop_pairs, parse_pairs
-from .units import Set, kind_of
+from .units import Set, kind_of, view_of
 
 if TYPE_CHECKING:
     from densecl.models.pretrainers import Branch
@@ -25,7 +25,7 @@ WATCHED = 128
 
 @dataclass
 class Result:
-    """What a head makes of a batch: its loss, diagnostics without gradient, key sets, and rows to be watched."""
+    """What a head makes of a batch: loss, diagnostics without gradient, key sets, rows to be watched."""
 
     loss: Tensor
     log: dict[str, Tensor]
@@ -38,20 +38,20 @@ class Head(nn.Module):
     """Compares units of views. Every method is a choice of these fields.
 
     Args:
-        objective: name or config of how a match is scored. Units of several kinds have one for each kind of key:
-            several made of one config, or a dict kind -> config.
+        objective: name or config of how a match is scored. Units of several kinds have one for each kind of
+            key, all made of one config, or of a dict kind -> config.
         units: name or config of what is compared.
-        matching: name or config of which unit of the key view answers; a list of rules, whose losses add up; or,
-            with several kinds of units, a dict kind of query -> any of these.
-        projector: module config; of a momentum pair the target branch keeps its own moving average of it. None
-            compares the features themselves.
+        matching: name or config of which unit of the key view answers; a list of rules, whose losses add
+            up; or, with several kinds of units, a dict kind of query -> any of these.
+        projector: module config; of a momentum pair the target branch keeps its own moving average of it.
+            None compares the features themselves.
         predictor: module config of what maps a query's projection to the prediction of its key (BYOL,
             SimSiam, MoCo v3), once a view; None compares the projections.
-        pairs: see :func:`~densecl.models.heads.pairs.parse_pairs`; both directions, ``((0, 1), (1, 0))``, make a
-            symmetric loss. ``'crops'``: every view is a query of views 0 and 1, but of itself.
+        pairs: see :func:`~densecl.models.heads.pairs.parse_pairs`; both directions, ``((0, 1), (1, 0))``,
+            make a symmetric loss. ``'crops'``: every view is a query of views 0 and 1, but of itself.
         stop_gradient: no gradient reaches the keys (SimSiam); those of a momentum target never get any.
-        support: further views, encoded by the target without gradient and each by itself, by which an objective
-            may judge how alike images are (``negatives=dict(type='SimilarImages')``).
+        support: further views, encoded by the target without gradient and each by itself, by which an
+            objective may judge how alike images are (``negatives=dict(type='SimilarImages')``).
         loss_weight: factor of this head's loss in the sum.
         warmup_steps: the head counts with weight 0 for so many optimiser steps.
 
@@ -119,16 +119,17 @@ class Head(nn.Module):
                 log.add(pair.name, value, found, match)
         for units in keys.values():
             log.add('', None, units.log)
-        return Result(total, log.means(), {p.key: keys[p.key] for p in pairs if keys}, watched(queries))
+        kept = {pair.key: keys[pair.key] for pair in pairs if pair.key in keys}
+        return Result(total, log.means(), kept, watched(queries))
 
     def read_both(
-        self, online: 'Branch', target: 'Branch', views: Views, pairs: list[Pair], target_projector: nn.Module
+        self, online: 'Branch', target: 'Branch', views: Views, pairs: list[Pair], projector: nn.Module
     ) -> tuple[dict[Set, Units], dict[Set, Units]]:
         """The query and the key sets; on a shared pair the keys are the queries' records."""
         asked, answering = self.query_sets(pairs), self.key_sets(pairs)
         if target is not online:
             queries = self.read(online, self.projector, views, asked, asked)
-            return queries, self.read(target, target_projector, views, answering)
+            return queries, self.read(target, projector, views, answering)
         queries = self.read(online, self.projector, views, asked | answering, asked)
         return queries, {s: queries[s].detach() if self.stop_gradient else queries[s] for s in answering}
 
@@ -147,7 +148,8 @@ class Head(nn.Module):
             x = {source: units.inputs(branch, views, source) for source in dict.fromkeys(sources.values())}
             z = units.project(projector, x, branch.joint)
             p = {source: units.predict(self.predictor, z[source]) for source in x if source in predicted}
-            return {s: units.record(s, x[f], z[f], p.get(f), views) for s, f in sources.items()}
+            found = {s: units.record(s, x[f], z[f], p.get(f), views) for s, f in sources.items()}
+        return {s: replace(record, view=view_of(s)) for s, record in found.items()}
 
     def read_support(self, target: 'Branch', views: Views, projector: nn.Module) -> Tensor | None:
         """(S, B, D) pooled vectors of the support views."""
@@ -155,8 +157,8 @@ class Head(nn.Module):
             return None
         if max(self.support) >= len(views):
             raise ValueError(
-                f'support {self.support} needs {max(self.support) + 1} views, the pipeline makes {len(views)}; '
-                'add views to its MultiView or change support'
+                f'support {self.support} needs {max(self.support) + 1} views, the pipeline makes '
+                f'{len(views)}; add views to its MultiView or change support'
             )
         units = self.read(target.without_gradient(), projector, views, set(self.support))
         return torch.stack([units[v].pooled for v in self.support])
@@ -198,7 +200,8 @@ class Head(nn.Module):
         most = max(needed['online'] | needed['target']) + 1
         if count < most:
             raise ValueError(
-                f'pairs need {most} views, the pipeline makes {count}; add views to its MultiView or change pairs'
+                f'pairs need {most} views, the pipeline makes {count}; add views to its MultiView or change '
+                'pairs'
             )
         return needed
 
@@ -248,7 +251,9 @@ class _Means:
     def __init__(self) -> None:
         self.values: dict[str, list[Tensor]] = {}
 
-    def add(self, name: str, value: Tensor | None, found: dict[str, Tensor], match: Match | None = None) -> None:
+    def add(
+        self, name: str, value: Tensor | None, found: dict[str, Tensor], match: Match | None = None
+    ) -> None:
         """Take in what one comparison says."""
         found = dict(found)
         if match is not None and (match.mask is not None or match.valid is not None):

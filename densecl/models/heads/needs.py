@@ -36,15 +36,14 @@ def check(units: UnitProducer, rules: Iterable[Rule], objective: Objective) -> N
                 f"matching={_name(rule)} does not promise; take matching='SameRow' or 'MostSimilar', or "
                 "objective='InfoNCE' or 'Cosine'"
             )
-    if objective.needs_keys or not isinstance(objective, Objective):
-        _give('objective', objective, objective.needs - {'one answer', 'own'}, units)
+    _give('objective', objective, objective.needs - {'one answer', 'own'}, units)
 
 
 def _give(field: str, part: nn.Module, needs: frozenset[str], units: UnitProducer) -> None:
     for missing in sorted(needs - units.gives):
         what, instead = _UNITS[missing]
         raise ValueError(
-            f'{field}={_name(part)} needs {what}, which units={_name(units)} are not or have not; take {instead}, or '
+            f'{field}={_name(part)} needs {what}, which units={_name(units)} do not give; take {instead}, or '
             f'another {field}'
         )
 

@@ -19,9 +19,9 @@ def parse_pairs(pairs: Sequence, kinds: tuple[str, ...]) -> list[Pair]:
     """The pairs of a config.
 
     Args:
-        pairs: ``(query, key)``, or ``dict(query=, key=, weight=, name=)``, where a set is the number of a view
-            or, with several kinds of units, ``(kind, view)``. Without weights the loss is the mean over pairs;
-            with weights it is their sum, and nothing is divided.
+        pairs: ``(query, key)``, or ``dict(query=, key=, weight=, name=)``, where a set is the number of a
+            view or, with several kinds of units, ``(kind, view)``. Without weights the loss is the mean over
+            pairs; with weights it is their sum, and nothing is divided.
         kinds: of the units.
 
     Raises:
@@ -32,12 +32,16 @@ def parse_pairs(pairs: Sequence, kinds: tuple[str, ...]) -> list[Pair]:
         given = dict(pair) if isinstance(pair, dict) else dict(zip(('query', 'key'), pair, strict=True))
         unknown = set(given) - {'query', 'key', 'weight', 'name'}
         if unknown or not {'query', 'key'} <= set(given):
-            raise ValueError(f'pairs: an entry is (query, key) or dict(query=, key=, weight=, name=), got {pair!r}')
+            raise ValueError(
+                f'pairs: an entry is (query, key) or dict(query=, key=, weight=, name=), got {pair!r}'
+            )
         sets = [_set(given[side], kinds) for side in ('query', 'key')]
         parsed.append(Pair(*sets, given.get('weight'), given.get('name', '')))
     weighted = {pair.weight is not None for pair in parsed}
     if len(weighted) != 1:
-        raise ValueError(f'pairs: give every pair a weight, or none of them, and at least one pair; got {pairs!r}')
+        raise ValueError(
+            f'pairs: give every pair a weight, or none of them, and at least one pair; got {pairs!r}'
+        )
     if weighted == {True}:
         return parsed
     return [pair._replace(weight=1 / len(parsed)) for pair in parsed]
@@ -51,34 +55,11 @@ def crop_pairs(count: int, answers: int = 2) -> list[Pair]:
     """
     if count < answers:
         raise ValueError(
-            f"pairs='crops' needs at least {answers} views, the pipeline makes {count}; add views to its MultiView"
+            f"pairs='crops' needs at least {answers} views, the pipeline makes {count}; add views to its "
+            'MultiView'
         )
     pairs = [(query, key) for query in range(count) for key in range(answers) if query != key]
     return parse_pairs(pairs, ())
-
-
-def detco_pairs(
-    levels: dict[str, float], terms: Sequence[str] = ('g2g', 'l2l', 'l2g'), query: int = 0, key: int = 1
-) -> list[dict]:
-    """The pairs of DetCo (Xie et al., 2021, eq. 1): every term on every level.
-
-    Args:
-        levels: name -> weight.
-        terms: ``'g2g'`` image with image, ``'l2l'`` patches with patches, ``'l2g'`` patches with the image.
-        query: view of the query.
-        key: view of the key.
-    """
-    parts = {'g': 'global', 'l': 'local'}
-    return [
-        dict(
-            query=(f'{parts[term[0]]}_{name}', query),
-            key=(f'{parts[term[2]]}_{name}', key),
-            weight=weight,
-            name=f'{term}_{name}',
-        )
-        for name, weight in levels.items()
-        for term in terms
-    ]
 
 
 def _set(given, kinds: tuple[str, ...]) -> Set:

@@ -101,7 +101,7 @@ class Pretrainer(BaseModel):
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck) if neck is not None else None
         self.heads = nn.ModuleDict({name: _build_head(name, cfg) for name, cfg in heads.items()})
-        #: ``<head>`` or ``<head>_<kind>`` -> some rows of the last batch's queries, and which of them are there.
+        #: ``<head>`` or ``<head>_<kind>`` -> some rows of the last batch's queries, and which are there.
         self.watched: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.join_views = join_views
         self.channels_last = channels_last

@@ -51,7 +51,7 @@ def test_cosine_not_dot_product_decides():
 def test_module_looks_at_what_it_is_told():
     a, b = cells_of((2, 2), 0), cells_of((3, 2), 1)
     for of, name in (('features', 'features'), ('projections', 'vectors')):
-        rows = [getattr(units, name).transpose(1, 2).unflatten(2, u.place.grid) for units, u in ((a, a), (b, b))]
+        rows = [getattr(units, name).transpose(1, 2).unflatten(2, units.place.grid) for units in (a, b)]
         got = MostSimilar(of)(a, b, images())
         assert torch.equal(got.index, match_by_similarity(*rows)) and got.valid is None
     with pytest.raises(ValueError, match='features'):

@@ -54,10 +54,10 @@ def regions_of(views: Views, name: str, view: int, selector: str) -> ViewRegions
 class Boxes(UnitProducer):
     """Boxes that ``MultiView`` chose: the objects of SoCo (``SelectBoxes``), SCRL's ``OverlapBoxes``.
 
-    With several ``levels`` a box is pooled from the pyramid level of its size (SoCo, Wei et al., 2021): an object
-    that is small in one view and large in the other is read from two levels, which makes them agree. Shapes do
-    not depend on the data: every level pools N boxes an image, those that lie on another level as empty
-    boxes, which cost nothing, and the results add up.
+    With several ``levels`` a box is pooled from the pyramid level of its size (SoCo, Wei et al., 2021): an
+    object that is small in one view and large in the other is read from two levels, which makes them agree.
+    Shapes do not depend on the data: every level pools N boxes an image, those that lie on another level as
+    empty boxes, which cost nothing, and the results add up.
 
     Args:
         regions: their name in ``MultiView(regions=...)``.

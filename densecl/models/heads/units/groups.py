@@ -13,9 +13,9 @@ from .base import UnitProducer, cells, level_of, place_of, pool, project, view_o
 class Groups(UnitProducer):
     """Cells, and the slots that compete for them (SlotCon, Wen et al., 2022).
 
-    Two kinds: ``'cells'``, whose vectors are the scores of the K slots, and ``'slots'``, the mean of each slot's
-    cells, of those slots that win a cell of the view. Their ids are the numbers of the slots. As no more slots than
-    cells can win one, shapes are fixed: H*W rows, or K where that is less.
+    Two kinds: ``'cells'``, whose vectors are the scores of the K slots, and ``'slots'``, the mean of each
+    slot's cells, of those slots that win a cell of the view. Their ids are the numbers of the slots. As no
+    more slots than cells can win one, shapes are fixed: H*W rows, or K where that is less.
 
     Args:
         level: of the backbone (or neck). The projector is a
@@ -46,7 +46,7 @@ class Groups(UnitProducer):
         """Nothing yet: see :meth:`predicts_late`."""
 
     def predicts_late(self, chosen):
-        """All K slots would bring some 2,000 vectors an image, nearly equal, into the predictor's batch norm."""
+        """All K slots would bring some 2,000 nearly equal vectors an image into the predictor's statistics."""
         return chosen[0] == 'slots'
 
     def record(self, chosen, inputs, projections, predictions, views):

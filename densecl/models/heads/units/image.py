@@ -8,14 +8,13 @@ from .base import UnitProducer, level_of, pool
 
 @MODELS.register_module()
 class Image(UnitProducer):
-    """One unit an image. With the right projector, predictor and objective that is SimCLR, MoCo v1 to v3, BYOL,
-    SimSiam, Barlow Twins, VICReg, SupCon and more.
+    """One unit an image: SimCLR, MoCo v1 to v3, BYOL, SimSiam, Barlow Twins, VICReg, SupCon and more.
 
     Args:
         level: of the backbone (or neck).
-        project: ``'pooled'``: pool the level, then project (B, C) -> (B, D); ``'cells'``: project (and predict)
-            each cell, (B, C, H, W) -> (B, D, H, W), and average afterwards (PixPro's instance branch), another
-            vector where a projector is nonlinear.
+        project: ``'pooled'``: pool the level, then project (B, C) -> (B, D); ``'cells'``: project (and
+            predict) each cell, (B, C, H, W) -> (B, D, H, W), and average afterwards (PixPro's instance
+            branch), another vector where a projector is nonlinear.
         detach: no gradient reaches the backbone (a probe).
     """
 

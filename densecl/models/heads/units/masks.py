@@ -14,8 +14,8 @@ from .pooling import pool_masks
 class Masks(UnitProducer):
     """The features of a mask are the mean of the level's cells that it has (DetCon, Hénaff et al., 2021).
 
-    ``MultiView(regions=dict(masks=dict(type='SelectMasks', ...)))`` draws the masks. Projector and predictor map
-    (N, C) to (N, D).
+    ``MultiView(regions=dict(masks=dict(type='SelectMasks', ...)))`` draws the masks. Projector and predictor
+    map (N, C) to (N, D).
 
     Args:
         regions: their name in ``MultiView(regions=...)``.
@@ -60,7 +60,7 @@ class Masks(UnitProducer):
         if tuple(masks.shape[2:]) != grid:
             (height, width), (h, w) = masks.shape[2:], grid
             raise ValueError(
-                f'Masks: the masks of view {view} have {height} x {width} cells, but the level has {h} x {w}; '
-                f'set SelectMasks(grid={h if h == w else (h, w)})'
+                f'Masks: the masks of view {view} have {height} x {width} cells, but the level has {h} x {w}'
+                f'; set SelectMasks(grid={h if h == w else (h, w)})'
             )
         return masks

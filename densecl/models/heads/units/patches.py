@@ -15,16 +15,17 @@ ORDERS = ('drawn', 'image')
 
 @MODELS.register_module()
 class Patches(UnitProducer):
-    """An image, and its jigsaw patches taken together (PIRL, Misra and van der Maaten, 2020; DetCo, Xie et al.,
-    2021).
+    """An image, and its jigsaw patches taken together (PIRL, Misra and van der Maaten, 2020; DetCo, Xie et
+    al., 2021).
 
-    Two kinds a level: ``'global'``, the pooled map of the image, and ``'local'``, the pooled maps of its patches,
-    concatenated. With named levels they are ``'global_c5'``, ``'local_c5'``. The projector is a
+    Two kinds a level: ``'global'``, the pooled map of the image, and ``'local'``, the pooled maps of its
+    patches, concatenated. With named levels they are ``'global_c5'``, ``'local_c5'``. The projector is a
     :class:`~densecl.models.necks.LevelProjectors` (DetCo) or
     :class:`~densecl.models.necks.ImagePatchProjectors` (PIRL).
 
     Views come in this order: the images first, ``images`` of them, then the patches of each image. The set
-    ``('local', 1)`` is the patches of view 1. ``join_views=True`` of the pretrainer encodes all patches in one pass.
+    ``('local', 1)`` is the patches of view 1. ``join_views=True`` of the pretrainer encodes all patches in
+    one pass.
 
     Args:
         images: number of views that are whole images: 2 in DetCo, 1 in PIRL.
@@ -55,7 +56,9 @@ class Patches(UnitProducer):
         """The image, or its patches."""
         (part, _), image = self._parts(chosen), chosen[1]
         if image >= self.images:
-            raise ValueError(f'Patches: the images are views 0 to {self.images - 1}, got {chosen}; set units.images')
+            raise ValueError(
+                f'Patches: the images are views 0 to {self.images - 1}, got {chosen}; set units.images'
+            )
         first = self.images + image * self.patches
         return [image] if part == 'global' else list(range(first, first + self.patches))
 
