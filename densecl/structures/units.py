@@ -169,7 +169,8 @@ class Match:
             if keys.shape[1] == 1:  # nothing to choose from: no copy, which of many prototypes would be large
                 return keys.expand(-1, self.index.shape[1], -1)
             return keys.gather(1, self.index[..., None].expand(-1, -1, keys.shape[-1]))
-        return self.mask.to(keys.dtype) @ keys
+        with torch.autocast(keys.device.type, enabled=False):
+            return self.mask.to(keys.dtype) @ keys
 
     def answers(self, keys: int) -> Tensor:
         """(B, N, M) bool, all pairs of a query that counts with an answer among M ``keys``."""
