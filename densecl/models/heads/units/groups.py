@@ -46,7 +46,7 @@ class Groups(UnitProducer):
         """Nothing yet: see :meth:`predicts_late`."""
 
     def predicts_late(self, chosen):
-        """All K slots would bring some 2,000 nearly equal vectors an image into the predictor's statistics."""
+        """All K slots would bring some 2,000 nearly equal vectors an image into its batch norm."""
         return chosen[0] == 'slots'
 
     def record(self, chosen, inputs, projections, predictions, views):
