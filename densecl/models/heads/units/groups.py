@@ -58,7 +58,7 @@ class Groups(UnitProducer):
         active = active_slots(scores)
         count = min(active.shape[1], maps[0, 0].numel())
         # Active ones first, each part in the order of its numbers.
-        number = active.byte().argsort(1, descending=True, stable=True)[:, :count]
+        number = active.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
         valid = active.gather(1, number)
         return Units(
             slots.gather(1, number[..., None].expand(-1, -1, slots.shape[2])),
