@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from densecl.models.losses import NCE, Samples
+from densecl.models.losses import NCE
 from densecl.schedule import Clock
+from densecl.structures import Batch, Comparison, Units
 
 IMAGES = torch.tensor([4, 0, 9])
 
@@ -35,11 +36,24 @@ def naive(query, bank, images, drawn, t, z=None, eps=1e-7):
     return total / len(images), z
 
 
+def score(objective, query, images=IMAGES):
+    """Of (B, C) rows, or of (B, N, C) units; no key is there."""
+    units = Units(query[:, None] if query.ndim == 2 else query)
+    batch = Batch(numbers=torch.arange(len(query)), indices=images)
+    return objective.score(Comparison(units, None, None, batch))
+
+
+def remember(objective, keys, images=IMAGES):
+    batch = Batch(numbers=torch.arange(len(keys)), indices=images)
+    objective.remember([Units(keys[:, None], pooled=keys)], batch)
+
+
 def step(objective, query, images=IMAGES):
-    samples = Samples(indices=images)
     drawn = objective.bank.draw(images, objective.negatives, objective.rounds.clone())
     bank = objective.bank.vectors.clone()
-    loss, diagnostics = objective(query, query, samples=samples)
+    loss, diagnostics = score(objective, query, images)
+    if objective.training:
+        remember(objective, query, images)
     return loss, diagnostics, bank, drawn
 
 
@@ -93,12 +107,12 @@ def test_the_bank_learns_after_scoring_and_in_training_only(form):
 
 def test_what_the_bank_learns_may_differ_from_the_query():
     objective = NCE(images=10, dim=6, form='softmax').double()
-    query, other = queries(6), queries()
-    rows = torch.tensor([0, 0, 1, 1, 2, 2])
+    query, other = torch.randn(3, 2, 6, dtype=torch.float64), queries()
     before = objective.bank.vectors.clone()
-    loss, _ = objective(query, other, samples=Samples(indices=IMAGES, rows=rows))
-    want = F.cross_entropy(F.normalize(query, dim=1) @ before.T / 0.07, IMAGES[rows])
-    torch.testing.assert_close(loss, want, rtol=0, atol=1e-10)
+    loss, _ = score(objective, query)
+    remember(objective, other)
+    logits = F.normalize(query, dim=-1).flatten(0, 1) @ before.T / 0.07
+    torch.testing.assert_close(loss, F.cross_entropy(logits, IMAGES.repeat_interleave(2)), rtol=0, atol=1e-10)
     after = F.normalize(before[IMAGES] + F.normalize(other.detach(), dim=1), dim=1)
     torch.testing.assert_close(objective.bank.vectors[IMAGES], after, rtol=0, atol=1e-12)
 
@@ -120,7 +134,7 @@ def test_sharp_temperatures_stay_finite_in_float32():
     aligned = objective.bank.vectors[IMAGES].clone().mul(3).requires_grad_()
     opposed = (-objective.bank.vectors[IMAGES]).requires_grad_()
     for query in (aligned, opposed):
-        loss, _ = objective.score(query, Samples(indices=IMAGES))
+        loss, _ = score(objective, query)
         (gradient,) = torch.autograd.grad(loss, query)
         assert math.isfinite(float(loss.detach())) and bool(gradient.isfinite().all())
 
@@ -131,7 +145,7 @@ def test_temperature_follows_its_schedule():
     ).double().eval()
     query = queries()
     objective.clock = Clock(step=5, total=10)
-    got, _ = objective(query, query, samples=Samples(indices=IMAGES))
+    got, _ = score(objective, query)
     want = F.cross_entropy(F.normalize(query, dim=1) @ objective.bank.vectors.T / 0.3, IMAGES)
     torch.testing.assert_close(got, want, rtol=0, atol=1e-10)
 
@@ -140,16 +154,16 @@ def test_size_of_the_data_set():
     objective = NCE(dim=6)
     query = queries().float()
     with pytest.raises(ValueError, match='objective.images.*DataSizeHook'):
-        objective(query, query, samples=Samples(indices=IMAGES))
+        score(objective, query)
     objective.set_images(9)
     with pytest.raises(ValueError, match=r'image 9 of the data set.*bank of 9: set model.heads.<head>'):
-        objective(query, query, samples=Samples(indices=IMAGES))
+        score(objective, query)
     objective.set_images(7)  # a part of the data set is fine
     assert len(objective.bank) == 9
     with pytest.raises(ValueError, match='9 vectors for a data set of 10 images: set images=10'):
         objective.set_images(10)
-    with pytest.raises(ValueError, match='samples.indices'):
-        objective(query, query)
+    with pytest.raises(ValueError, match='batch.indices'):
+        score(objective, query, None)
 
 
 @pytest.mark.parametrize(
@@ -163,3 +177,36 @@ def test_size_of_the_data_set():
 def test_refusals(kwargs, message):
     with pytest.raises(ValueError, match=message):
         NCE(images=3, dim=2, **kwargs)
+
+
+def test_what_is_scored_first_sets_the_constant_and_the_draws():
+    """PIRL scores patches, then the image: the order is part of the run."""
+    first, second = queries(), queries()
+    constants = []
+    for order in ((first, second), (second, first)):
+        objective = NCE(images=10, dim=6, negatives=5, temperature=0.3).double()
+        drawn = objective.bank.draw(IMAGES, 5, objective.rounds.clone())
+        bank = objective.bank.vectors.clone()
+        losses = [score(objective, query)[0] for query in order]
+        want, z = naive(order[0], bank, IMAGES, drawn, 0.3)
+        torch.testing.assert_close(losses[0], want, rtol=0, atol=1e-10)
+        assert float(objective.partition) == pytest.approx(z, rel=1e-12) and int(objective.rounds) == 2
+        assert torch.equal(objective.bank.vectors, bank)
+        constants.append(z)
+    assert constants[0] != pytest.approx(constants[1], rel=1e-3)
+
+
+@pytest.mark.parametrize('form', ['nce', 'softmax'])
+def test_half_precision_and_zero_vectors(form):
+    objective = NCE(images=10, dim=6, negatives=5, form=form)
+    query = torch.randn(3, 6).half()
+    query[1] = 0
+    query.requires_grad_()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss, _ = score(objective.eval(), query)
+    want, _ = score(objective, query.detach().float())
+    torch.testing.assert_close(loss, want, rtol=0, atol=0)
+    loss.backward()
+    assert query.grad.isfinite().all() and (query.grad[0] != 0).any()
+    remember(objective, query)
+    assert objective.bank.vectors.isfinite().all()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from densecl.models.losses import functional as L
+from densecl.models.losses.functional.statistics import cross_correlation
 
 
 def naive_barlow_twins(view1, view2, weight):
@@ -55,7 +56,7 @@ def test_cross_correlation_is_batch_norms(draw):
     view1, view2 = draw((7, 4), (7, 4))
     bn = torch.nn.BatchNorm1d(4, affine=False).double()
     torch.testing.assert_close(
-        L.cross_correlation(view1, view2), bn(view1).T @ bn(view2) / 7, rtol=0, atol=1e-12
+        cross_correlation(view1, view2), bn(view1).T @ bn(view2) / 7, rtol=0, atol=1e-12
     )
 
 
@@ -80,16 +81,6 @@ def test_vicreg_equals_the_definition(agree, draw, weights):
         view1 * scale,
         view2 * scale,
     )
-
-
-def test_vicreg_is_the_paper_up_to_its_factors(draw):
-    """Code: distance / D and half of the variance; the paper has neither."""
-    view1, view2 = draw((6, 4), (6, 4))
-    distance = (view1 - view2).square().sum(1).mean()
-    hinges = L.variance_hinge(view1) + L.variance_hinge(view2)
-    penalties = L.covariance_penalty(view1) + L.covariance_penalty(view2)
-    paper = 25 * distance + 25 * hinges + penalties
-    torch.testing.assert_close(L.vicreg(view1, view2, 25 * 4, 25 * 2, 1), paper)
 
 
 def test_vicreg_of_collapsed_features_is_the_full_hinge():

@@ -1,18 +1,9 @@
-"""SlotCon's pure functions against loops in float64."""
-
-import math
+"""Slots that compete for cells, against loops in float64."""
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from densecl.models.losses.functional import (
-    active_slots,
-    grouping_consistency,
-    grouping_targets,
-    slot_attention,
-    slot_contrast,
-)
+from densecl.models.necks.slots import active_slots, slot_attention
 
 DOUBLE = dict(dtype=torch.float64)
 
@@ -78,42 +69,3 @@ def test_active_slots_win_a_cell():
     for b, row in enumerate(active_slots(scores)):
         winners = {int(scores[b, :, i, j].argmax()) for i in range(3) for j in range(2)}
         assert set(row.nonzero().flatten().tolist()) == winners
-
-
-def test_grouping_equals_loops():
-    student, teacher = torch.randn(2, 2, 5, 3, 2, **DOUBLE).unbind()
-    center = torch.randn(1, 5, **DOUBLE)
-    targets = grouping_targets(teacher, center, 0.3)
-    got = grouping_consistency(student, targets, 0.5)
-    for b in range(2):
-        total = 0.0
-        for i in range(3):
-            for j in range(2):
-                wanted = [math.exp(float(teacher[b, k, i, j] - center[0, k]) / 0.3) for k in range(5)]
-                given = [math.exp(float(student[b, k, i, j]) / 0.5) for k in range(5)]
-                total -= sum(
-                    w / sum(wanted) * math.log(g / sum(given))
-                    for w, g in zip(wanted, given, strict=True)
-                )
-        assert got[b].item() == pytest.approx(total / 6, rel=1e-12)
-    inputs = [student.requires_grad_()]
-    assert torch.autograd.gradcheck(lambda s: grouping_consistency(s, targets, 0.5), inputs)
-    assert not grouping_targets(teacher.requires_grad_(), center, 0.3).requires_grad
-
-
-def test_contrast_is_cross_entropy_times_two_t():
-    predictions, keys = torch.randn(4, 5, **DOUBLE), torch.randn(9, 5, **DOUBLE)
-    positions = torch.tensor([3, 0, 8, 3])
-    logits = F.normalize(predictions, dim=1) @ F.normalize(keys, dim=1).T / 0.2
-    want = F.cross_entropy(logits, positions, reduction='none') * 0.4
-    torch.testing.assert_close(
-        slot_contrast(predictions, keys, positions, 0.2), want, rtol=1e-12, atol=1e-12
-    )
-    inputs = [predictions.requires_grad_()]
-    assert torch.autograd.gradcheck(lambda p: slot_contrast(p, keys, positions, 0.2), inputs)
-
-
-def test_contrast_of_nothing_is_empty():
-    empty = torch.zeros(0, 3, requires_grad=True)
-    terms = slot_contrast(empty, torch.randn(2, 3), torch.zeros(0, dtype=torch.int64), 0.2)
-    assert terms.shape == (0,)
