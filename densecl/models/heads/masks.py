@@ -36,7 +36,7 @@ class MaskHead(PretrainHead):
 
     The features of a mask are the mean of the level's cells that it has. With a momentum target and a
     predictor this is DetCon-B, with shared weights DetCon-S. The pipeline draws the masks:
-    ``MultiView(proposals=dict(type='SelectMasks', ...))``.
+    ``MultiView(regions=dict(masks=dict(type='SelectMasks', ...)))``.
 
     Args:
         own_view: the objective is one that tells masks of the query's view apart too, called as
@@ -84,7 +84,7 @@ class MaskHead(PretrainHead):
     ) -> dict[str, Tensor]:
         """The objective on one pair of views."""
         prediction = self.predict(queries[q].flatten(0, 1)).unflatten(0, queries[q].shape[:2])
-        query_ids, key_ids = views.proposals[q].ids, views.proposals[k].ids
+        query_ids, key_ids = views.regions['masks'][q].ids, views.regions['masks'][k].ids
         if self.own_view:
             loss, diagnostics = self.objective(prediction, keys[k], keys[q], query_ids, key_ids)
         else:
@@ -105,11 +105,12 @@ class MaskHead(PretrainHead):
 
 def _masks(views: Views, view: int, grid: torch.Size) -> Tensor:
     """(B, K, h, w) masks of a view, once they are known to fit the level's grid."""
-    found = None if views.proposals is None else views.proposals[view]
+    found = views.regions['masks'][view] if 'masks' in views.regions else None
     masks = None if found is None else found.masks
     if masks is None:
         raise ValueError(
-            f"MaskHead: view {view} has no masks; give MultiView proposals=dict(type='SelectMasks', ...) and "
+            f'MaskHead: view {view} has no masks; give MultiView '
+            "regions=dict(masks=dict(type='SelectMasks', ...)) and "
             "the data set a provider of masks, such as proposals=dict(type='Felzenszwalb')"
         )
     if masks.shape[2:] != grid:

@@ -10,7 +10,7 @@ from torchvision.ops import roi_align
 from densecl.models.losses import Samples
 from densecl.models.losses.functional import full_precision
 from densecl.registry import MODELS
-from densecl.structures import ViewProposals, Views
+from densecl.structures import ViewRegions, Views
 
 from .base import PretrainHead, project, scores_sets
 
@@ -105,7 +105,7 @@ class ObjectHead(PretrainHead):
             (``PixelConsistency``, ``MultiPositive``). ``'first'`` of them, for objectives on rows:
             ``objective(query (B*K, D), positive (B*K, D), new_keys (B, D), samples)`` (``InfoNCE``,
             ``NegativeCosine``, ...), an image's new key being the mean of its objects' projections. Every
-            object then has to be in both views, as those of ``SelectProposals`` are: one that is not is
+            object then has to be in both views, as those of ``SelectBoxes`` are: one that is not is
             compared with the first. The log's ``matched``, the share of queries with a positive, says so.
         **kwargs: see :class:`PretrainHead`. The projector maps (N, C, s, s) to (N, D), the predictor
             (N, D) to (N, D). SoCo *sums* twice ``PixelConsistency`` over its pairs and both directions where
@@ -205,11 +205,11 @@ def _size(views: Views, view: int) -> tuple[int, int]:
     return tuple(views.images[view].shape[-2:])
 
 
-def _proposals(views: Views, view: int) -> ViewProposals:
-    found = None if views.proposals is None else views.proposals[view]
+def _proposals(views: Views, view: int) -> ViewRegions:
+    found = views.regions['objects'][view] if 'objects' in views.regions else None
     if found is None:
         raise ValueError(
             f'ObjectHead: view {view} has no objects; give the data set a provider, '
-            "proposals=dict(type=...), and its MultiView proposals=dict(type='SelectProposals', count=4)"
+            "proposals=dict(type=...), and its MultiView regions=dict(objects=dict(type='SelectBoxes'))"
         )
     return found

@@ -5,7 +5,6 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from densecl.models.losses.functional import full_precision
-from densecl.models.matching import draw_regions, regions_in_view
 from densecl.registry import MODELS
 from densecl.structures import Views
 
@@ -78,17 +77,8 @@ class RegionHead(PretrainHead):
 
     def draw(self, views: Views) -> tuple[dict[int, Tensor], Tensor]:
         """Boxes of each view, view -> (B, R, 4) in its pixels, and (B,) bool, which images have any."""
-        a, b = self.compared
-        sizes = {v: tuple(views.images[v].shape[-2:]) for v in (a, b)}
-        regions, enough = draw_regions(
-            views.boxes[a], views.boxes[b], sizes[a], sizes[b], **self.options
-        )
-        placed = {}
-        for v, (height, width) in sizes.items():
-            boxes = regions_in_view(regions, views.boxes[v], views.flipped[v], sizes[v])
-            whole = boxes.new_tensor([0, 0, width, height])
-            placed[v] = torch.where(enough[:, None, None], boxes, whole)
-        return placed, enough
+        found = {v: views.regions['overlap'][v] for v in self.compared}
+        return {v: r.boxes for v, r in found.items()}, found[self.compared[0]].ids[:, 0] >= 0
 
     def units(self, branch, projector, views, wanted):
         """View -> (B*R, D) projections; see :meth:`PretrainHead.units`."""
@@ -103,6 +93,6 @@ class RegionHead(PretrainHead):
     def pair_loss(self, query, key, views):
         """The objective, and ``overlapping``, the share of images that have regions."""
         self.embeddings = query.detach()
-        counted = self._counted.repeat_interleave(self.options['count'])
+        counted = self._counted.repeat_interleave(len(query) // len(self._counted))
         loss, diagnostics = self.objective(self.predict(query), self.key_of(key), counted)
         return {'loss': loss, **diagnostics, 'overlapping': self._counted.float().mean()}

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densecl.models.losses.functional import full_precision
-from densecl.models.matching import pooled_boxes, share_area, sliding_windows, windows_in_view
+from densecl.models.matching import pooled_boxes, share_area
 from densecl.registry import MODELS
 from densecl.structures import Views
 
@@ -126,11 +126,8 @@ class WindowHead(PretrainHead):
             whole window (where not, its box there means nothing).
         """
         q, k = pair or self.pairs[0]
-        sizes = {v: tuple(views.images[v].shape[-2:]) for v in (q, k)}
-        windows = sliding_windows(sizes[q], self.window, self.stride).to(views.boxes[q].device)
-        sides = [(views.boxes[v], views.flipped[v], sizes[v]) for v in (q, k)]
-        placed, inside = windows_in_view(windows, *sides[0], *sides[1])
-        return {q: windows.expand(len(placed), -1, -1), k: placed}, inside
+        found = {v: views.regions[f'windows{self.window}'][v] for v in (q, k)}
+        return {v: r.boxes for v, r in found.items()}, found[k].ids >= 0
 
     def units(self, branch, projector, views, wanted):
         """View -> :class:`ViewMap`; see :meth:`PretrainHead.units`."""

@@ -5,9 +5,8 @@ from .both_ways import NearestFeature, NearestLocation, nearest_pairs
 from .location import ByLocation, match_by_location
 from .maps import ViewMaps
 from .overlap import overlap_boxes, sample_overlap
-from .regions import draw_regions, regions_in_view
 from .similarity import MostSimilar, match_by_similarity
-from .windows import pooled_boxes, share_area, sliding_windows, windows_in_view
+from .windows import pooled_boxes, share_area
 
 __all__ = [
     'ByLocation',
@@ -16,16 +15,12 @@ __all__ = [
     'NearestLocation',
     'SetSimilarity',
     'ViewMaps',
-    'draw_regions',
     'match_by_attention',
     'match_by_location',
     'match_by_similarity',
     'nearest_pairs',
     'overlap_boxes',
     'pooled_boxes',
-    'regions_in_view',
     'sample_overlap',
     'share_area',
-    'sliding_windows',
-    'windows_in_view',
 ]
