@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from densecl.datasets.transforms import WHOLE_IMAGE, SelectProposals
+from densecl.datasets.transforms import WHOLE_IMAGE, SelectBoxes
 from densecl.datasets.transforms.recipe import DrawnView
 from densecl.structures import Proposals
 
@@ -39,10 +39,10 @@ def test_redraws_until_enough_are_common(seen, draws):
         'rng': np.random.default_rng(0),
         'proposals': Proposals(boxes, (10, 100)),
     }
-    found = SelectProposals(count=4, cutout=None).choose(results, draw)
+    found = SelectBoxes(count=4, cutout=None).choose(results, draw)
     assert len(drawn) == draws and found.views is drawn[-1] and found.cutouts is None
     common = seen[draws - 1]
-    ids = set(found.proposals[0].ids.tolist())
+    ids = set(found.regions[0].ids.tolist())
     assert ids == {WHOLE_IMAGE} if common == 0 else ids <= set(range(common))
     if common:
         assert len(ids) == min(common, 4)
@@ -55,5 +55,5 @@ def test_fewer_proposals_than_wanted_need_no_redraw():
         'rng': np.random.default_rng(0),
         'proposals': Proposals([[0, 0, 5, 5]], (10, 100)),
     }
-    SelectProposals().choose(results, lambda: calls.append(0) or views_at((0, 0, 100, 10)))
+    SelectBoxes().choose(results, lambda: calls.append(0) or views_at((0, 0, 100, 10)))
     assert len(calls) == 1

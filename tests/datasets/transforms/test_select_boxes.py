@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from densecl.datasets.transforms import WHOLE_IMAGE, MultiView, ObjectViews, SelectProposals
+from densecl.datasets.transforms import WHOLE_IMAGE, MultiView, SelectBoxes
 from densecl.datasets.transforms.recipe import DrawnView
-from densecl.registry import TRANSFORMS
 from densecl.structures import Proposals, Views, view_to_image
 
 HEIGHT, WIDTH = 150, 210
@@ -25,7 +24,7 @@ def random_boxes(count: int, seed: int = 0) -> np.ndarray:
 
 
 def make(boxes, seed=0, recipes=VIEWS, ids=None, **options):
-    transform = MultiView(recipes, proposals={'type': 'SelectProposals', **options})
+    transform = MultiView(recipes, regions={'objects': {'type': 'SelectBoxes', **options}})
     image = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     proposals = Proposals(boxes, (HEIGHT, WIDTH), ids)
     return transform({'image': image, 'rng': np.random.default_rng(seed), 'proposals': proposals})
@@ -44,7 +43,7 @@ def choose(select, boxes, seed, views):
 def in_image(sample, v):
     """The boxes of a view, taken back to the image, (K, 4) float64."""
     size = sample.images[v].shape[:2]
-    ends = sample.proposals[v].boxes.double().view(1, -1, 2)
+    ends = sample.regions['objects'][v].boxes.double().view(1, -1, 2)
     crop, flip = sample.boxes[v : v + 1].double(), sample.flipped[v : v + 1]
     back = view_to_image(ends, crop, flip, size).view(-1, 2, 2)
     return torch.cat([back.amin(1), back.amax(1)], 1)
@@ -61,7 +60,7 @@ def same(a, b):
 
 
 def tensors(sample):
-    parts = [x for p in sample.proposals or [] for x in (p.boxes, p.ids)]
+    parts = [x for p in sample.regions['objects'] for x in (p.boxes, p.ids)]
     return [sample.boxes, sample.flipped, *parts, *(c for c in sample.cutouts or [] if c is not None)]
 
 
@@ -71,9 +70,9 @@ def test_a_box_is_the_part_of_its_object_that_the_view_shows():
     flips, pairs = 0, 0
     for seed in range(100):
         sample = make(boxes, seed, ids=ids)
-        reference = sample.proposals[0].ids
+        reference = sample.regions['objects'][0].ids
         assert reference.shape == (4,) and len(set(reference.tolist())) >= 2
-        for v, placed in enumerate(sample.proposals):
+        for v, placed in enumerate(sample.regions['objects']):
             assert placed.boxes.dtype == torch.float32 and placed.masks is None
             assert torch.equal(placed.ids, reference)
             if v == 0:  # jittered
@@ -91,10 +90,10 @@ def test_a_box_is_the_part_of_its_object_that_the_view_shows():
 def test_jitter_moves_and_stretches_by_shares_of_the_box(prob):
     # objects in the middle, so that the image's border cuts nothing
     boxes = 0.25 * np.array([WIDTH, HEIGHT] * 2) + random_boxes(6) * 0.5
-    select = SelectProposals(count=8, jitter=0.1, jitter_prob=prob)
+    select = SelectBoxes(count=8, jitter=0.1, jitter_prob=prob)
     moved, changes = 0, []
     for seed in range(150):
-        placed = choose(select, boxes, seed, views_at((0, 0, WIDTH, HEIGHT))).proposals[0]
+        placed = choose(select, boxes, seed, views_at((0, 0, WIDTH, HEIGHT))).regions[0]
         own = torch.from_numpy(boxes)[placed.ids]
         scale = torch.tensor([WIDTH / 20, HEIGHT / 20] * 2)  # the view has 20 x 20 pixels
         found, sides = placed.boxes * scale, own[:, 2:] - own[:, :2]
@@ -116,7 +115,7 @@ def test_jitter_of_a_box_at_the_border_of_a_crop_never_loses_it():
     views = [{'size': 32, 'scale': (0.1, 0.3), 'count': 2}]
     for seed in range(50):
         sample = make(random_boxes(30), seed, views, jitter=0.9, jitter_prob=1.0, jitter_views=(0, 1))
-        for placed in sample.proposals:
+        for placed in sample.regions['objects']:
             assert (placed.boxes[:, 2:] > placed.boxes[:, :2]).all() and (placed.ids >= 0).all()
             assert placed.boxes.min() >= 0 and placed.boxes.max() <= 32
 
@@ -127,8 +126,8 @@ def test_there_are_always_k_objects(count, available):
     boxes = random_boxes(available)
     for seed in range(8):
         sample = make(boxes, seed, count=count)
-        first = sample.proposals[0].ids.tolist()
-        for placed in sample.proposals:
+        first = sample.regions['objects'][0].ids.tolist()
+        for placed in sample.regions['objects']:
             assert placed.boxes.shape == (count, 4) and placed.ids.tolist() == first
             assert (placed.boxes[:, 2:] > placed.boxes[:, :2]).all()
         near = np.maximum(boxes[:, None, :2], sample.boxes[:, :2].numpy())
@@ -140,7 +139,7 @@ def test_there_are_always_k_objects(count, available):
 
 def test_without_objects_the_whole_image_is_the_object():
     sample = make(np.zeros((0, 4)), jitter_prob=0.0)
-    for v, placed in enumerate(sample.proposals):
+    for v, placed in enumerate(sample.regions['objects']):
         height, width = sample.images[v].shape[:2]
         assert placed.boxes.tolist() == [[0, 0, width, height]] * 4
         assert placed.ids.tolist() == [WHOLE_IMAGE] * 4
@@ -153,8 +152,9 @@ def test_the_first_draw_that_is_enough_gives_the_views_of_no_objects():
         plain = MultiView(VIEWS)({'image': image, 'rng': np.random.default_rng(seed)})
         results = {'image': image, 'rng': np.random.default_rng(seed)}
         whole = Proposals([[0, 0, WIDTH, HEIGHT]] * 4, (HEIGHT, WIDTH))
-        chosen = MultiView(VIEWS, proposals={'type': 'SelectProposals'})(results | {'proposals': whole})
-        assert plain.proposals is None and plain.cutouts is None
+        select = MultiView(VIEWS, regions={'objects': {'type': 'SelectBoxes'}})
+        chosen = select(results | {'proposals': whole})
+        assert plain.regions == {} and plain.cutouts is None
         assert torch.equal(plain.boxes, chosen.boxes) and torch.equal(plain.flipped, chosen.flipped)
         assert all(map(torch.equal, plain.images, chosen.images))
 
@@ -162,8 +162,8 @@ def test_the_first_draw_that_is_enough_gives_the_views_of_no_objects():
 def test_every_object_comes_equally_often():
     counts, view = torch.zeros(8), views_at((0, 0, 100, 100))
     for seed in range(600):
-        found = choose(SelectProposals(), np.array([[5, 5, 200, 145]] * 8), seed, view)
-        counts += torch.bincount(found.proposals[0].ids, minlength=8)
+        found = choose(SelectBoxes(), np.array([[5, 5, 200, 145]] * 8), seed, view)
+        counts += torch.bincount(found.regions[0].ids, minlength=8)
     assert counts.sum() == 2400 and (counts - 300).abs().max() < 4.5 * (600 / 4) ** 0.5
 
 
@@ -172,7 +172,7 @@ def test_objects_outside_a_view_that_does_not_count_are_marked():
     seen = {True: 0, False: 0}
     for seed in range(40):
         sample = make(random_boxes(20), seed, views, views=(0,))
-        first, second = sample.proposals
+        first, second = sample.regions['objects']
         assert (first.ids >= 0).all()
         area = (second.boxes[:, 2:] - second.boxes[:, :2]).prod(1)
         shown = area > 0
@@ -188,7 +188,7 @@ def test_cutouts_lie_in_their_boxes_and_have_their_share():
         sample = make(random_boxes(9), seed, cutout={'views': (1, 2), 'area': (0.1, 0.3)})
         assert sample.cutouts[0] is None and sample.cutouts[3] is None
         for v in (1, 2):
-            boxes, cut = sample.proposals[v].boxes, sample.cutouts[v]
+            boxes, cut = sample.regions['objects'][v].boxes, sample.cutouts[v]
             assert cut.shape == (4, 4) and cut.dtype == torch.float32
             sides, box = cut[:, 2:] - cut[:, :2], boxes[:, 2:] - boxes[:, :2]
             made = sides.prod(1) > 0
@@ -212,39 +212,24 @@ def test_everything_follows_from_the_generator():
 
 def test_an_image_at_another_size_has_the_same_view_boxes():
     plain = make(random_boxes(9), 3)
-    transform = MultiView(VIEWS, proposals={'type': 'SelectProposals'})
+    transform = MultiView(VIEWS, regions={'objects': {'type': 'SelectBoxes'}})
     image = np.random.default_rng(3).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     results = {'image': image, 'rng': np.random.default_rng(3), 'source_size': (300, 420)}
     reduced = transform(results | {'proposals': Proposals(random_boxes(9), (HEIGHT, WIDTH))})
     torch.testing.assert_close(reduced.boxes, plain.boxes * 2)
-    for a, b in zip(plain.proposals, reduced.proposals, strict=True):
+    for a, b in zip(plain.regions['objects'], reduced.regions['objects'], strict=True):
         assert torch.equal(a.boxes, b.boxes) and torch.equal(a.ids, b.ids)
 
 
 def test_a_batch_of_samples():
     views = Views.collate([make(random_boxes(n), n, cutout={}) for n in range(5)])
-    assert [tuple(p.boxes.shape) for p in views.proposals] == [(5, 4, 4)] * 4
+    assert [tuple(p.boxes.shape) for p in views.regions['objects']] == [(5, 4, 4)] * 4
     assert [None if c is None else tuple(c.shape) for c in views.cutouts] == [
         None,
         (5, 4, 4),
         (5, 4, 4),
         None,
     ]
-
-
-def test_another_way_to_choose_objects_takes_the_same_place():
-    @TRANSFORMS.register_module(name='NoObjects', force=True)
-    class NoObjects:
-        def choose(self, results, draw):
-            draw()
-            return ObjectViews(draw(), None)
-
-    image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    rng = np.random.default_rng(0)
-    sample = MultiView(VIEWS, proposals={'type': 'NoObjects'})({'image': image, 'rng': rng})
-    rng = np.random.default_rng(0)
-    second = [MultiView(VIEWS)({'image': image, 'rng': rng}) for _ in range(2)][1]
-    assert torch.equal(sample.boxes, second.boxes) and sample.proposals is None
 
 
 @pytest.mark.parametrize(
@@ -268,7 +253,7 @@ def test_bad_options_are_named(options, message):
 
 
 def test_missing_proposals_are_named():
-    transform = MultiView(VIEWS, proposals={'type': 'SelectProposals'})
+    transform = MultiView(VIEWS, regions={'objects': {'type': 'SelectBoxes'}})
     image = np.zeros((40, 40, 3), np.uint8)
     with pytest.raises(ValueError, match=r'got NoneType; name their provider in PretrainDataset'):
         transform({'image': image, 'rng': np.random.default_rng(0)})

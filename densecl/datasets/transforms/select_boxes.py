@@ -1,40 +1,23 @@
-"""``SelectProposals``: the objects that all views of an image show."""
+"""``SelectBoxes``: the objects that all views of an image show."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from densecl.registry import TRANSFORMS
-from densecl.structures import Proposals, ViewProposals, boxes_to_view
+from densecl.structures import ViewRegions, boxes_to_view
 
 from .cutout import Cutout
 from .recipe import DrawnView, build_from
-
-WHOLE_IMAGE = 2**31 - 1
-"""The id of the object that is the whole image, where there is no better one."""
-
-
-class ObjectViews(NamedTuple):
-    """The views of an image and the objects in them.
-
-    Attributes:
-        views: V views.
-        proposals: V entries, the objects as each view shows them.
-        cutouts: V entries: (C, 4) boxes in view pixels, or None; or None altogether.
-    """
-
-    views: list[DrawnView]
-    proposals: list[ViewProposals]
-    cutouts: list[Tensor | None] | None = None
+from .selector import WHOLE_IMAGE, ChosenViews, check_views, place, proposals_of
 
 
 @TRANSFORMS.register_module()
-class SelectProposals:
+class SelectBoxes:
     """Choose K objects of an image, the same in all its views (SoCo, Wei et al., 2021, section 3.1 and
-    the authors' code). A ``proposals`` of :class:`MultiView`.
+    the authors' code). A selector of :class:`MultiView` that may draw the views again.
 
     K random ones of the proposals that share an area with every view; with fewer than K, some come
     several times, their ids too. Where fewer than ``min_common`` are common, the views are drawn again
@@ -62,6 +45,8 @@ class SelectProposals:
         cutout: arguments of :class:`Cutout`, or None.
     """
 
+    redraws = True
+
     def __init__(
         self,
         count: int = 4,
@@ -75,12 +60,12 @@ class SelectProposals:
     ) -> None:
         for name, value in (('count', count), ('tries', tries)):
             if value < 1:
-                raise ValueError(f'SelectProposals: {name} must be at least 1, got {value}')
+                raise ValueError(f'SelectBoxes: {name} must be at least 1, got {value}')
         if views is not None and not views:
-            raise ValueError('SelectProposals: views must name at least one view, got none; None means all')
+            raise ValueError('SelectBoxes: views must name at least one view, got none; None means all')
         if not (0 <= jitter < 1 and 0 <= jitter_prob <= 1):
             raise ValueError(
-                'SelectProposals: jitter must be in [0, 1) and jitter_prob in [0, 1], '
+                'SelectBoxes: jitter must be in [0, 1) and jitter_prob in [0, 1], '
                 f'got {jitter} and {jitter_prob}'
             )
         self.count, self.views, self.tries = count, views, tries
@@ -88,9 +73,9 @@ class SelectProposals:
         self.jitter, self.jitter_prob, self.jitter_views = jitter, jitter_prob, jitter_views
         self.cutout = None if cutout is None else build_from(Cutout, cutout, 'cutout')
 
-    def choose(self, results: dict, draw: Callable[[], list[DrawnView]]) -> ObjectViews:
+    def choose(self, results: dict, draw: Callable[[], list[DrawnView]]) -> ChosenViews:
         """Draw the views and place the objects in them; see :class:`MultiView`."""
-        proposals, rng = proposals_of(results, 'SelectProposals'), results['rng']
+        proposals, rng = proposals_of(results, 'SelectBoxes'), results['rng']
         boxes = torch.from_numpy(proposals.boxes).double()
         views, common = self._draw_views(boxes, draw)
         if len(common):
@@ -102,7 +87,7 @@ class SelectProposals:
             boxes = torch.tensor([[0, 0, width, height]] * self.count, dtype=torch.float64)
             ids = torch.full((self.count,), WHOLE_IMAGE)
         placed = [self._placed(boxes, ids, v, view, rng) for v, view in enumerate(views)]
-        return ObjectViews(views, placed, self._cutouts(placed, rng))
+        return ChosenViews(views, placed, self._cutouts(placed, rng))
 
     def _draw_views(
         self, boxes: Tensor, draw: Callable[[], list[DrawnView]]
@@ -121,12 +106,12 @@ class SelectProposals:
 
     def _placed(
         self, boxes: Tensor, ids: Tensor, v: int, view: DrawnView, rng: np.random.Generator
-    ) -> ViewProposals:
+    ) -> ViewRegions:
         placed, seen = place(boxes, view)
         if v in self.jitter_views:
             jittered, inside = place(self._jittered(boxes, rng), view)
             placed = torch.where((seen & inside)[:, None], jittered, placed)
-        return ViewProposals(placed.float(), torch.where(seen, ids, -1))
+        return ViewRegions(placed.float(), torch.where(seen, ids, -1))
 
     def _jittered(self, boxes: Tensor, rng: np.random.Generator) -> Tensor:
         chosen = rng.random((len(boxes), 1)) < self.jitter_prob
@@ -137,7 +122,7 @@ class SelectProposals:
         return torch.cat([corner, corner + sides * (1 + stretch)], 1)
 
     def _cutouts(
-        self, placed: list[ViewProposals], rng: np.random.Generator
+        self, placed: list[ViewRegions], rng: np.random.Generator
     ) -> list[Tensor | None] | None:
         if self.cutout is None:
             return None
@@ -150,24 +135,10 @@ class SelectProposals:
         cut = () if self.cutout is None else self.cutout.views
         named = {'views': self.views or (), 'jitter_views': self.jitter_views, 'cutout.views': cut}
         for name, views in named.items():
-            if any(not 0 <= v < count for v in views):
-                raise ValueError(
-                    f'SelectProposals: {name}={tuple(views)}, but the views are 0 .. {count - 1}'
-                )
+            check_views(f'SelectBoxes: {name}', views, count)
 
     def __repr__(self) -> str:
-        return f'SelectProposals(count={self.count}, tries={self.tries}, cutout={self.cutout})'
-
-
-def proposals_of(results: dict, transform: str) -> Proposals:
-    """The proposals that the data set has put in ``results``."""
-    if isinstance(results.get('proposals'), Proposals):
-        return results['proposals']
-    raise ValueError(
-        f"{transform} needs results['proposals'] as Proposals, got "
-        f'{type(results.get("proposals")).__name__}; name their provider in '
-        "PretrainDataset(proposals=dict(type=...))"
-    )
+        return f'SelectBoxes(count={self.count}, tries={self.tries}, cutout={self.cutout})'
 
 
 def _seen_in_all(boxes: Tensor, views: list[DrawnView]) -> Tensor:
@@ -176,9 +147,3 @@ def _seen_in_all(boxes: Tensor, views: list[DrawnView]) -> Tensor:
     every = boxes.expand(len(views), -1, -1)
     upright = torch.zeros(len(views), dtype=torch.bool)
     return boxes_to_view(every, crops, upright, (1, 1))[1].all(0)  # whatever the size
-
-
-def place(boxes: Tensor, view: DrawnView) -> tuple[Tensor, Tensor]:
-    """Boxes (P, 4) of the decoded image in a view; see :func:`densecl.structures.boxes_to_view`."""
-    crop = torch.tensor(view.box, dtype=boxes.dtype)
-    return boxes_to_view(boxes, crop, view.flipped, view.image.shape[:2])
