@@ -101,6 +101,17 @@ class Pretrainer(BaseModel):
         #: The same as an int, so that reading it never waits for the device; shared with every part.
         self.clock = Clock()
         self._share_clock()
+        #: name -> (rows (n <= 128, C), (n,) bool which of them count, or None for all) of the last pass,
+        #: copied without gradient; the name is ``<head>``, or ``<head>_<kind>`` for each kind of units.
+        self.watched: dict[str, tuple[Tensor, Tensor | None]] = {}
+
+    def queues(self) -> dict[str, nn.Module]:
+        """The queues of the heads' objectives, by the names of ``watched``."""
+        found = {}
+        for name, head in self.heads.items():
+            found.update(_named(name, getattr(head, 'objective', None)))
+        found = {name: getattr(objective, 'queue', None) for name, objective in found.items()}
+        return {name: queue for name, queue in found.items() if queue is not None}
 
     def _share_clock(self) -> None:
         for module in self.modules():
@@ -158,6 +169,9 @@ class Pretrainer(BaseModel):
             result = head.loss(online, target, views, self.target_projector(name))
             logged[f'loss_{name}'] = head.weight(self.steps) * result.pop('loss')
             logged.update({f'{name}_{key}': value.detach() for key, value in result.items()})
+            for part, rows in _named(name, head.embeddings).items():
+                # A few rows a batch, spread over it: cells of one image are alike. The copy frees the others.
+                self.watched[part] = (rows[:: max(1, len(rows) // 128)][:128].clone(), None)
         return logged
 
     def forward(self, inputs: Views | Tensor, data_samples=None, mode: str = 'tensor'):
@@ -173,6 +187,13 @@ class Pretrainer(BaseModel):
         if mode == 'tensor':
             return self.encode(inputs.images[0] if isinstance(inputs, Views) else inputs)
         raise ValueError(f"mode must be 'loss' or 'tensor', got {mode!r}")
+
+
+def _named(name: str, value) -> dict:
+    """What a head has, by name: one thing, or one for each kind of its units."""
+    if isinstance(value, dict | nn.ModuleDict):
+        return {f'{name}_{kind}': one for kind, one in value.items()}
+    return {} if value is None else {name: value}
 
 
 def _encode(backbone: nn.Module, neck: nn.Module | None, images: Tensor) -> Levels:
