@@ -2,20 +2,16 @@
 
 from . import functional
 from .anchors import PrototypeAlignment
-from .clusters import Clusters
 from .combined import Sum
-from .consistency import MultiPositive, PixelConsistency
+from .consistency import PixelConsistency
+from .contrast import InfoNCE
 from .distillation import SelfDistillation
-from .false_negatives import FalseNegatives, SimilarImages
-from .info_nce import InfoNCE
 from .labelled import LabelCrossEntropy
 from .local import PositionVICReg, RegionConsistency
-from .masks import MaskContrast
-from .mixing import Mixing
+from .masses import Debiased, Hard, Mixing
 from .nce import NCE
-from .negatives import Debiased, Hard, Negatives
-from .per_sample import MovingAverage, PerSampleTemperature
-from .positives import Decoupled, Positives, Reweighted, SameLabel
+from .objective import Objective
+from .parts import Filter, Mass, Temperature
 from .redundancy import BarlowTwins, VICReg
 from .regression import NegativeCosine
 from .samples import Samples
@@ -24,44 +20,31 @@ from .swapped import SwappedPrediction
 from .temperatures import (
     AlignmentAdaptiveTemperature,
     LearnedTemperature,
-    Temperature,
     TemperatureFree,
     UncertaintyTemperature,
 )
-from .thresholds import GloFND
 from .triplet import Triplet
-from .windows import WindowInfoNCE
 
 __all__ = [
     'AlignmentAdaptiveTemperature',
     'BarlowTwins',
-    'Clusters',
     'Debiased',
-    'Decoupled',
-    'FalseNegatives',
-    'GloFND',
+    'Filter',
     'Hard',
     'InfoNCE',
     'LabelCrossEntropy',
     'LearnedTemperature',
-    'MaskContrast',
+    'Mass',
     'Mixing',
-    'MovingAverage',
-    'MultiPositive',
     'NCE',
     'NegativeCosine',
-    'Negatives',
-    'PerSampleTemperature',
+    'Objective',
     'PixelConsistency',
     'PositionVICReg',
-    'Positives',
     'PrototypeAlignment',
     'RegionConsistency',
-    'Reweighted',
-    'SameLabel',
     'Samples',
     'SelfDistillation',
-    'SimilarImages',
     'SlotContrast',
     'Slots',
     'Sum',
@@ -71,6 +54,5 @@ __all__ = [
     'Triplet',
     'UncertaintyTemperature',
     'VICReg',
-    'WindowInfoNCE',
     'functional',
 ]

@@ -12,8 +12,8 @@ from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
 
 from .functional import unit
+from .kernel import similarity_logsumexp
 from .samples import Samples
-from .tiled import similarity_logsumexp
 
 
 @MODELS.register_module()

@@ -13,20 +13,22 @@ from .assignment import (
     swapped_prediction,
 )
 from .contrastive import (
-    batch_pairs,
-    contrastive_terms,
-    cross_view,
+    debiased_nt_xent,
+    decoupled,
     direct_clr,
+    hard_nt_xent,
     info_nce,
-    info_nce_terms,
     moco_v3,
+    multi_positive_info_nce,
     nt_xent,
+    sincere,
+    sup_con,
     tiled_info_nce,
+    triplet_margin,
 )
-from .dense import multi_positive_info_nce, multi_positive_terms, pixel_consistency
+from .dense import pixel_consistency
 from .local import position_covariance, position_vicreg, region_distances
-from .masks import mask_contrast, mask_contrast_terms, mask_repeats
-from .metric import negative_cosine, triplet_margin
+from .metric import negative_cosine
 from .pixel_contrast import pixel_contrast
 from .precision import full_precision, no_autocast, unit
 from .prototypes import orthonormal_prototypes, prototype_alignment
@@ -37,12 +39,6 @@ from .redundancy import (
     variance_hinge,
     vicreg,
 )
-from .reweighted import (
-    debiased_log_mass,
-    debiased_nt_xent,
-    decoupled,
-    hard_nt_xent,
-)
 from .slots import (
     active_slots,
     grouping_consistency,
@@ -50,17 +46,12 @@ from .slots import (
     slot_attention,
     slot_contrast,
 )
-from .supervised import sincere, sup_con
 
 __all__ = [
     'active_slots',
     'barlow_twins',
-    'batch_pairs',
-    'contrastive_terms',
     'covariance_penalty',
     'cross_correlation',
-    'cross_view',
-    'debiased_log_mass',
     'debiased_nt_xent',
     'decoupled',
     'direct_clr',
@@ -69,13 +60,8 @@ __all__ = [
     'grouping_targets',
     'hard_nt_xent',
     'info_nce',
-    'info_nce_terms',
-    'mask_contrast',
-    'mask_contrast_terms',
-    'mask_repeats',
     'moco_v3',
     'multi_positive_info_nce',
-    'multi_positive_terms',
     'negative_cosine',
     'no_autocast',
     'nt_xent',

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..tiled import similarity_logsumexp
+from ..kernel import similarity_logsumexp
 from .precision import full_precision, no_autocast, unit
 
 
