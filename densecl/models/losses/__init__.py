@@ -1,63 +1,41 @@
-"""Objectives: ``functional`` holds the mathematics, the modules add choices and state."""
+"""Objectives: one argument, a comparison; one file a family. ``functional`` has them as plain functions."""
 
 from . import functional
 from .assignment import SelfDistillation, SwappedPrediction
 from .bank_nce import NCE
-from .clusters import Clusters
 from .combined import Sum
-from .consistency import MultiPositive
+from .contrast import InfoNCE
 from .cosine import Cosine
-from .false_negatives import FalseNegatives, SimilarImages
-from .info_nce import InfoNCE
 from .labels import LabelCrossEntropy, PrototypeAlignment
-from .masks import MaskContrast
-from .mixing import Mixing
-from .negatives import Debiased, Hard, Negatives
+from .masses import Debiased, Hard, Mixing
 from .objective import Objective
-from .per_sample import MovingAverage, PerSampleTemperature
-from .positives import Decoupled, Positives, Reweighted, SameLabel
-from .samples import Samples
+from .parts import Filter, Mass, Temperature
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
     AlignmentAdaptiveTemperature,
     LearnedTemperature,
-    Temperature,
     TemperatureFree,
     UncertaintyTemperature,
 )
-from .thresholds import GloFND
 from .triplet import Triplet
-from .windows import WindowInfoNCE
 
 __all__ = [
     'AlignmentAdaptiveTemperature',
     'BarlowTwins',
-    'Clusters',
     'Cosine',
     'Debiased',
-    'Decoupled',
-    'FalseNegatives',
-    'GloFND',
+    'Filter',
     'Hard',
     'InfoNCE',
     'LabelCrossEntropy',
     'LearnedTemperature',
-    'MaskContrast',
+    'Mass',
     'Mixing',
-    'MovingAverage',
-    'MultiPositive',
     'NCE',
-    'Negatives',
     'Objective',
-    'PerSampleTemperature',
     'PositionVICReg',
-    'Positives',
     'PrototypeAlignment',
-    'Reweighted',
-    'SameLabel',
-    'Samples',
     'SelfDistillation',
-    'SimilarImages',
     'Sum',
     'SwappedPrediction',
     'Temperature',
@@ -65,6 +43,5 @@ __all__ = [
     'Triplet',
     'UncertaintyTemperature',
     'VICReg',
-    'WindowInfoNCE',
     'functional',
 ]

@@ -15,7 +15,7 @@ from densecl.structures import Batch, Comparison, Units
 
 from .means import mean_of
 from .objective import Objective
-from .tiled import similarity_logsumexp
+from .kernel import similarity_logsumexp
 
 
 @MODELS.register_module()
