@@ -2,19 +2,18 @@
 
 from . import functional
 from .anchors import PrototypeAlignment
-from .clusters import Clusters
 from .combined import Sum
 from .consistency import MultiPositive, PixelConsistency
+from .contrast import InfoNCE
 from .distillation import SelfDistillation
-from .false_negatives import FalseNegatives, SimilarImages
-from .info_nce import InfoNCE
+from .filters import Clusters, GloFND, SimilarImages
 from .labelled import LabelCrossEntropy
 from .local import PositionVICReg, RegionConsistency
 from .masks import MaskContrast
 from .mixing import Mixing
 from .nce import NCE
 from .negatives import Debiased, Hard, Negatives
-from .per_sample import MovingAverage, PerSampleTemperature
+from .moving_average import MovingAverage, PerSampleTemperature
 from .positives import Decoupled, Positives, Reweighted, SameLabel
 from .redundancy import BarlowTwins, VICReg
 from .regression import NegativeCosine
@@ -28,7 +27,6 @@ from .temperatures import (
     TemperatureFree,
     UncertaintyTemperature,
 )
-from .thresholds import GloFND
 from .triplet import Triplet
 from .windows import WindowInfoNCE
 
@@ -38,7 +36,6 @@ __all__ = [
     'Clusters',
     'Debiased',
     'Decoupled',
-    'FalseNegatives',
     'GloFND',
     'Hard',
     'InfoNCE',

@@ -5,17 +5,18 @@ the plain form.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
 
 from .functional import debiased_log_mass
+from .parts import Mass
 from .samples import Samples
 from .similarities import Similarities
 
 
-class Negatives(nn.Module):
+class Negatives(Mass):
     """All negatives count alike."""
 
     def forward(self, similarities: Similarities, samples: Samples) -> Tensor:
@@ -44,7 +45,7 @@ class Debiased(Negatives):
             raise ValueError(f'{type(self).__name__}: prior must lie in [0, 1), got {prior}')
         self.prior = prior
 
-    def forward(self, similarities, samples):
+    def forward(self, similarities, samples=None):
         """See :class:`Negatives`."""
         return self.debias(similarities.logsumexp(), similarities)
 
@@ -76,7 +77,7 @@ class Hard(Debiased):
         self.concentration = Schedule.of(concentration, 'concentration')
         self.clock: Clock | None = None
 
-    def forward(self, similarities, samples):
+    def forward(self, similarities, samples=None):
         """See :class:`Negatives`."""
         beta = self.concentration(self.clock)
         plain = similarities.logsumexp(1 + beta)

@@ -2,21 +2,22 @@
 
 import torch
 
+from densecl.models.memory import PerImage
 from densecl.registry import MODELS
 from densecl.schedule import Clock
 
-from .false_negatives import FalseNegatives
-from .per_image import PerImage
+from ..parts import Filter
 
 
 @MODELS.register_module()
-class GloFND(FalseNegatives):
+class GloFND(Filter):
     """Candidates beyond the image's own, learned threshold (GloFND, Balmaseda et al., 2025).
 
     A given share of all of the image's negatives exceeds it: the threshold of image i, 1 at the start,
     descends along ``g_i = share - mean over its negatives of 1[s > threshold_i]`` with Adam and stays in
     [-1, 1]. As in the official code, Adam's bias correction counts epochs (from 1), not updates. Candidates
-    with ``s <= threshold_i`` stay negatives.
+    with ``s <= threshold_i`` stay negatives. The official recipe has ``dict(type='MovingAverage', ...)``
+    beside it.
 
     Args:
         images: number of images of the data set; ``DataSizeHook`` fills in None.
@@ -26,8 +27,7 @@ class GloFND(FalseNegatives):
         betas: Adam's.
         eps: Adam's.
         relative: divide the gradient by ``share``.
-        treatment: see :class:`FalseNegatives`.
-        weighting: see :class:`FalseNegatives`; the official recipe has ``dict(type='MovingAverage', ...)``.
+        treatment: see :class:`Filter`.
     """
 
     def __init__(
@@ -40,9 +40,8 @@ class GloFND(FalseNegatives):
         eps: float = 1e-8,
         relative: bool = False,
         treatment: str = 'elimination',
-        weighting: dict | None = None,
     ) -> None:
-        super().__init__(treatment, weighting)
+        super().__init__(treatment)
         if not 0 < share < 1 or lr <= 0:
             raise ValueError(f'GloFND: share must lie in (0, 1) and lr above 0, got {share} and {lr}')
         self.share, self.lr, self.start = share, lr, start
@@ -57,32 +56,36 @@ class GloFND(FalseNegatives):
             return 0
         return int(self.clock.step / self.clock.steps(1, 'epoch', 'GloFND') + 1e-9)
 
-    def rule(self, similarities, samples):
-        """See :class:`FalseNegatives`."""
+    def rule(self, scores):
+        """See :class:`Filter`."""
         if self.epoch < self.start:
             return None
-        thresholds = samples.of_queries(self.state.before(samples)['threshold'])[:, None]
+        thresholds = scores.of_rows(self.state.read(scores.comparison.batch, 'threshold'))[:, None]
         return lambda _, cosines: cosines > thresholds
 
     @torch.no_grad()
-    def observe(self, similarities, samples):
-        """One step of Adam on the thresholds of the batch's images."""
-        rule = self.rule(similarities, samples)
+    def observe(self, scores):
+        """Keep each row's share of candidates beyond the threshold."""
+        rule = self.rule(scores)
         if rule is None:
             return
-        candidates, query = similarities.candidates, similarities.query
-        count = candidates.count(query)
-        above = candidates.without(rule).count(query) / count
-        (share,) = self.state.learn(samples, count > 0, above)
+        candidates, comparison = scores.candidates, scores.comparison
+        count = candidates.count(scores.query)
+        above = candidates.without(rule).count(scores.query) / count
+        counted = comparison.match.found().flatten() & (count > 0)
+        self.state.collect(comparison.batch, counted, above)
+
+    def learn(self, keys, batch):
+        """One step of Adam on the thresholds of the step's images."""
+        closed = self.state.close()
+        if closed is None:
+            return
+        images, share = closed
         gradient = (self.share - share) / (self.share if self.relative else 1)
-        first, second = (
-            beta * self.state.number(name) + (1 - beta) * gradient**power
-            for name, beta, power in zip(
-                ('first_moment', 'second_moment'), self.betas, (1, 2), strict=True
-            )
-        )
-        steps = self.epoch + 1
-        scale = (second / (1 - self.betas[1] ** steps)).sqrt() + self.eps
-        step = self.lr * first / (1 - self.betas[0] ** steps) / scale
-        threshold = (self.state.number('threshold') - step).clamp(-1, 1)
-        self.state.write(threshold=threshold, first_moment=first, second_moment=second)
+        (b1, b2), steps = self.betas, self.epoch + 1
+        first = b1 * self.state.first_moment[images].double() + (1 - b1) * gradient
+        second = b2 * self.state.second_moment[images].double() + (1 - b2) * gradient**2
+        scale = (second / (1 - b2**steps)).sqrt() + self.eps
+        change = self.lr * first / (1 - b1**steps) / scale
+        threshold = (self.state.threshold[images].double() - change).clamp(-1, 1)
+        self.state.write(images, threshold=threshold, first_moment=first, second_moment=second)

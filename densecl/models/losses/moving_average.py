@@ -7,9 +7,9 @@ and iSogCLR (Qiu et al., 2023) descend along
 
 Let ``n u`` stand for the mass of the negatives in t times the decoupled loss ``log(mass) - s_positive / t``.
 The gradient of the true mass ``n g`` is ``sum_j exp(s_j / t) grad s_j / t``; over ``n u`` and times t it is
-the sum above. So ``log(n u)`` with gradient ``g / u`` times that of the log-sum-exp,
-``positives=dict(type='Decoupled')`` and ``times_temperature=True`` are the official surrogate; its value is
-another one (``log u`` is what the surrogate stands for), the gradient the same.
+the sum above. So ``log(n u)`` with gradient ``g / u`` times that of the log-sum-exp, ``decoupled=True`` and
+``times_temperature=True`` are the official surrogate; its value is another one (``log u`` is what the
+surrogate stands for), the gradient the same.
 """
 
 import math
@@ -17,11 +17,10 @@ import math
 import torch
 from torch import Tensor
 
+from densecl.models.memory import PerImage
 from densecl.registry import MODELS
 
-from .negatives import Negatives
-from .per_image import PerImage
-from .temperatures import Temperature
+from .parts import Mass, Temperature
 from .tiled import similarity_statistics
 
 
@@ -39,7 +38,7 @@ def _check_gamma(owner: str, gamma: float) -> None:
 
 
 @MODELS.register_module()
-class MovingAverage(Negatives):
+class MovingAverage(Mass):
     """The mass of the negatives is a moving average over epochs (SogCLR, Yuan et al., 2022, algorithm 1).
 
     ``u <- (1 - gamma) u + gamma g``, g being the mean of ``exp(s / t)`` over the negatives; u = g when an
@@ -58,21 +57,28 @@ class MovingAverage(Negatives):
         self.gamma = gamma
         self.state = PerImage(images, 'MovingAverage', log_mean=-math.inf)
 
-    def forward(self, similarities, samples):
-        """See :class:`Negatives`; learns as well, for here the sums are at hand."""
-        lse = similarities.logsumexp()
-        count = similarities.candidates.count(similarities.query)
-        before = samples.of_queries(self.state.before(samples)['log_mean']).to(lse.dtype)
+    def forward(self, scores):
+        """See :class:`Mass`; keeps each row's g, for here the sums are at hand."""
+        comparison, lse = scores.comparison, scores.logsumexp()
+        count = scores.candidates.count(scores.query)
+        before = scores.of_rows(self.state.read(comparison.batch, 'log_mean')).to(lse.dtype)
         lse = lse.masked_fill(count == 0, 0.0)  # -inf has no part in what follows
         log_count = count.clamp(min=1).log()
         new = lse.detach() - log_count
-        mean = average_logs(before, new, self.gamma)
         if self.training:
-            (fresh,) = self.state.learn(samples, count > 0, new.double().exp())
-            old = self.state.number('log_mean')
-            self.state.write(log_mean=average_logs(old, fresh.log(), self.gamma))
+            counted = comparison.match.found().flatten() & (count > 0)
+            self.state.collect(comparison.batch, counted, new.double().exp())
+        mean = average_logs(before, new, self.gamma)
         log_mass = mean + log_count + (new - mean).exp() * (lse - lse.detach())
         return log_mass.masked_fill(count == 0, -torch.inf)
+
+    def learn(self, batch):
+        """Move the averages of the step's images."""
+        closed = self.state.close()
+        if closed is not None:
+            images, mean = closed
+            before = self.state.log_mean[images].double()
+            self.state.write(images, log_mean=average_logs(before, mean.log(), self.gamma))
 
 
 @MODELS.register_module()
@@ -85,7 +91,7 @@ class PerSampleTemperature(Temperature):
     those that a choice of false negatives leaves out.
 
     The whole of iSogCLR is ``temperature=dict(type='PerSampleTemperature', ...)``,
-    ``negatives=dict(type='MovingAverage', gamma=0.8, ...)``, ``positives=dict(type='Decoupled')`` and
+    ``negatives=dict(type='MovingAverage', gamma=0.8, ...)``, ``decoupled=True`` and
     ``times_temperature=True``.
 
     Args:
@@ -122,32 +128,45 @@ class PerSampleTemperature(Temperature):
             images, 'PerSampleTemperature', temperature=start, velocity=0.0, log_mean=-math.inf
         )
 
-    def forward(self, cosine, samples, extra):
-        """(N,), without gradient."""
-        return samples.of_queries(self.state.before(samples)['temperature']).to(cosine.dtype)
+    def forward(self, cosine, comparison, extra):
+        """(R,), without gradient."""
+        of_images = self.state.read(comparison.batch, 'temperature').to(cosine.dtype)
+        return of_images.repeat_interleave(len(cosine) // len(of_images))
 
     @torch.no_grad()
-    def observe(self, similarities, samples):
-        """One step on the temperatures of the batch's images."""
-        candidates, t = similarities.candidates.gathered(), similarities.temperature[:, None]
-        count = candidates.count(similarities.query)
+    def observe(self, scores):
+        """Keep each row's mean of ``exp(s / t)`` and slope."""
+        candidates, t = scores.candidates.gathered(), scores.temperature[:, None]
+        count = candidates.count(scores.query)
         lse, _, expected = similarity_statistics(
-            similarities.query / t,
+            scores.query / t,
             candidates.keys,
             (lambda columns, logits: candidates.keep(columns, logits * t))
             if candidates.masked
             else None,
         )
         new = lse - count.log()
-        before = samples.of_queries(self.state.before(samples)['log_mean']).to(lse.dtype)
-        mean = average_logs(before, new, self.gamma)
+        batch = scores.comparison.batch
+        mean = average_logs(
+            scores.of_rows(self.state.read(batch, 'log_mean')).to(lse.dtype), new, self.gamma
+        )
         slope = mean + self.rho - expected * (new - mean).exp()
-        fresh, slope = self.state.learn(samples, count > 0, new.double().exp(), slope)
-        velocity = self.state.number('velocity') * (1 - self.beta)
+        counted = scores.comparison.match.found().flatten() & (count > 0)
+        self.state.collect(batch, counted, new.double().exp(), slope)
+
+    def learn(self, batch):
+        """One step on the temperatures of the step's images."""
+        closed = self.state.close()
+        if closed is None:
+            return
+        images, mean, slope = closed
+        velocity = self.state.velocity[images].double() * (1 - self.beta)
         velocity = velocity + self.beta * slope.clamp(-self.clip, self.clip)
-        temperature = self.state.number('temperature') - self.lr * velocity
+        temperature = self.state.temperature[images].double() - self.lr * velocity
+        before = self.state.log_mean[images].double()
         self.state.write(
+            images,
             temperature=temperature.clamp(*self.limits),
             velocity=velocity,
-            log_mean=average_logs(self.state.number('log_mean'), fresh.log(), self.gamma),
+            log_mean=average_logs(before, mean.log(), self.gamma),
         )
