@@ -20,6 +20,7 @@ _ROOMS = (
     'memory',
     'necks',
     'pretrainers',
+    'renamed',
 )
 
 MODELS = _child(root.MODELS, *(f'densecl.models.{room}' for room in _ROOMS))

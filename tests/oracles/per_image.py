@@ -1,4 +1,4 @@
-"""What is kept for each image, one number at a time: iSogCLR's surrogate, GloFND's thresholds, FNC's search."""
+"""State per image, one number at a time: iSogCLR's surrogate, GloFND's thresholds; and FNC's search."""
 
 import torch
 import torch.nn.functional as F

@@ -15,7 +15,6 @@ from .pixel_contrast import PixelContrastHead
 from .probe import LinearProbe
 from .prototypes import PrototypeHead
 from .regions import RegionHead
-from .slots import SlotHead
 from .windows import WindowHead
 
 __all__ = [
@@ -34,7 +33,6 @@ __all__ = [
     'PretrainHead',
     'PrototypeHead',
     'RegionHead',
-    'SlotHead',
     'WindowHead',
     'assign_levels',
 ]

@@ -1,25 +1,22 @@
 """Objectives: ``functional`` holds the mathematics, the modules add choices and state."""
 
 from . import functional
-from .anchors import PrototypeAlignment
+from .assignment import SelfDistillation, SwappedPrediction
+from .bank_nce import NCE
 from .combined import Sum
-from .consistency import MultiPositive, PixelConsistency
+from .consistency import MultiPositive
 from .contrast import InfoNCE
-from .distillation import SelfDistillation
+from .cosine import Cosine
 from .filters import Clusters, GloFND, SimilarImages
-from .labelled import LabelCrossEntropy
-from .local import PositionVICReg, RegionConsistency
+from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masks import MaskContrast
 from .mixing import Mixing
-from .nce import NCE
-from .negatives import Debiased, Hard, Negatives
 from .moving_average import MovingAverage, PerSampleTemperature
+from .negatives import Debiased, Hard, Negatives
+from .objective import Objective
 from .positives import Decoupled, Positives, Reweighted, SameLabel
-from .redundancy import BarlowTwins, VICReg
-from .regression import NegativeCosine
 from .samples import Samples
-from .slots import SlotContrast, Slots
-from .swapped import SwappedPrediction
+from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
     AlignmentAdaptiveTemperature,
     LearnedTemperature,
@@ -34,6 +31,7 @@ __all__ = [
     'AlignmentAdaptiveTemperature',
     'BarlowTwins',
     'Clusters',
+    'Cosine',
     'Debiased',
     'Decoupled',
     'GloFND',
@@ -46,21 +44,17 @@ __all__ = [
     'MovingAverage',
     'MultiPositive',
     'NCE',
-    'NegativeCosine',
     'Negatives',
+    'Objective',
     'PerSampleTemperature',
-    'PixelConsistency',
     'PositionVICReg',
     'Positives',
     'PrototypeAlignment',
-    'RegionConsistency',
     'Reweighted',
     'SameLabel',
     'Samples',
     'SelfDistillation',
     'SimilarImages',
-    'SlotContrast',
-    'Slots',
     'Sum',
     'SwappedPrediction',
     'Temperature',

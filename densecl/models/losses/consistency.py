@@ -7,40 +7,12 @@ from densecl.distributed import all_gather, all_reduce, world_size
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
 
-from .functional import full_precision, multi_positive_terms, pixel_consistency, unit
+from .functional import full_precision, multi_positive_terms, unit
 from .samples import Samples
 from .temperatures import AlignmentAdaptiveTemperature, LearnedTemperature, Temperature
 
 # Those whose value is the same for all queries.
 _TEMPERATURES = (Temperature, LearnedTemperature, AlignmentAdaptiveTemperature)
-
-
-@MODELS.register_module()
-class PixelConsistency(nn.Module):
-    """Minus the mean cosine of positive pairs, mean over images (PixPro, Xie et al., 2021, eq. 5).
-
-    It needs a momentum target and a predictor. PixPro *sums* twice this value over both directions where a
-    head takes the mean: ``loss_weight=4`` on the head. Over processes the mean over equal batches is that of
-    one process.
-    """
-
-    def forward(
-        self, query: Tensor, keys: Tensor, positives: Tensor, samples: Samples | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Score the cells of B images.
-
-        Args:
-            query: (B, N, C), predictions.
-            keys: (B, M, C).
-            positives: bool (B, N, M).
-            samples: the images; not used.
-
-        Returns:
-            The scalar loss, in [-1, 1], and ``pos_sim``, the mean cosine of the images with a positive pair.
-        """
-        loss = pixel_consistency(query.transpose(1, 2), keys.transpose(1, 2), positives)
-        share = positives.flatten(1).any(1).float().mean()
-        return loss, {'pos_sim': -loss.detach() / share.clamp(min=1e-6)}
 
 
 @MODELS.register_module()

@@ -21,7 +21,6 @@ from densecl.models.memory import PerImage
 from densecl.registry import MODELS
 
 from .parts import Mass, Temperature
-from .tiled import similarity_statistics
 
 
 def average_logs(before: Tensor, new: Tensor, gamma: float) -> Tensor:
@@ -58,7 +57,7 @@ class MovingAverage(Mass):
         self.state = PerImage(images, 'MovingAverage', log_mean=-math.inf)
 
     def forward(self, scores):
-        """See :class:`Mass`; keeps each row's g, for here the sums are at hand."""
+        """See :class:`.Mass`; keeps each row's g, for here the sums are at hand."""
         comparison, lse = scores.comparison, scores.logsumexp()
         count = scores.candidates.count(scores.query)
         before = scores.of_rows(self.state.read(comparison.batch, 'log_mean')).to(lse.dtype)
@@ -116,7 +115,7 @@ class PerSampleTemperature(Temperature):
         lr: float = 0.03,
         clip: float = 3.0,
     ) -> None:
-        super().__init__(start)
+        super().__init__()
         _check_gamma('PerSampleTemperature', gamma)
         if not 0 < limits[0] <= start <= limits[1]:
             raise ValueError(
@@ -136,21 +135,17 @@ class PerSampleTemperature(Temperature):
     @torch.no_grad()
     def observe(self, scores):
         """Keep each row's mean of ``exp(s / t)`` and slope."""
-        candidates, t = scores.candidates.gathered(), scores.temperature[:, None]
-        count = candidates.count(scores.query)
-        lse, _, expected = similarity_statistics(
-            scores.query / t,
-            candidates.keys,
-            (lambda columns, logits: candidates.keep(columns, logits * t))
-            if candidates.masked
-            else None,
-        )
+        batch, count = scores.comparison.batch, scores.candidates.count(scores.query)
+        lse = scores.logsumexp()
+
+        def expected(cosine: Tensor, lse: Tensor) -> Tensor:
+            logits = scores.logits(cosine)
+            return logits * (logits - lse[:, None]).exp()
+
         new = lse - count.log()
-        batch = scores.comparison.batch
-        mean = average_logs(
-            scores.of_rows(self.state.read(batch, 'log_mean')).to(lse.dtype), new, self.gamma
-        )
-        slope = mean + self.rho - expected * (new - mean).exp()
+        before = scores.of_rows(self.state.read(batch, 'log_mean')).to(lse.dtype)
+        mean = average_logs(before, new, self.gamma)
+        slope = mean + self.rho - scores.sum_of(expected, lse) * (new - mean).exp()
         counted = scores.comparison.match.found().flatten() & (count > 0)
         self.state.collect(batch, counted, new.double().exp(), slope)
 

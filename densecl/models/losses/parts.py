@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from densecl.schedule import Clock, Schedule
@@ -42,14 +41,17 @@ class Scores:
         return lse
 
     def logit_sum(self) -> Tensor:
+        return self.sum_of(self.logits)
+
+    def sum_of(self, function, *row_tensors: Tensor) -> Tensor:
         candidates = self.candidates.gathered()
 
-        def of_block(query: Tensor, keys: Tensor, columns: slice) -> Tensor:
+        def of_block(query: Tensor, keys: Tensor, columns: slice, *row_tensors) -> Tensor:
             cosine = query @ keys.T
             kept = candidates.keep(columns, cosine.detach())
-            return self.logits(cosine).masked_fill(~kept, 0).sum(1)
+            return function(cosine, *row_tensors).masked_fill(~kept, 0).sum(1)
 
-        return tiled_row_sum(of_block, self.query, candidates.keys)
+        return tiled_row_sum(of_block, self.query, candidates.keys, *row_tensors)
 
     def with_candidates(self, candidates: Candidates) -> 'Scores':
         return replace(self, candidates=candidates, hardest=None)
@@ -89,7 +91,7 @@ class Filter(nn.Module):
 class Temperature(nn.Module):
     extra_channels = 0
 
-    def __init__(self, value) -> None:
+    def __init__(self, value=1.0) -> None:
         super().__init__()
         self.schedule = Schedule.of(value, 'temperature')
         self.clock: Clock | None = None

@@ -17,7 +17,7 @@ class PerImage(nn.Module):
     Args:
         images: size of the data set; None: :meth:`set_images` says it.
         owner: what error messages call it.
-        **start: name -> what every image starts with, a number or a tensor (...); a buffer (images, ...) each.
+        **start: name -> what each image starts with, a number or a tensor (...); a buffer (images, ...) each.
     """
 
     def __init__(self, images: int | None, owner: str, **start: float | Tensor) -> None:

@@ -39,7 +39,7 @@ class Clusters(Filter):
         acceptance: share of the images that is labelled, a number or a schedule's config.
         temperature: of the confidence.
         iterations: of k-means.
-        treatment: see :class:`Filter`; the paper prefers elimination without labels.
+        treatment: see :class:`.Filter`; the paper prefers elimination without labels.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Clusters(Filter):
         self.clock: Clock | None = None
 
     def rule(self, scores):
-        """See :class:`Filter`."""
+        """See :class:`.Filter`."""
         mine = scores.of_rows(self.state.read(scores.comparison.batch, 'labels'))
         indices = scores.candidates.indices
         if indices is None:
@@ -97,8 +97,7 @@ class Clusters(Filter):
     def learn(self, keys, batch):
         """Keep the step's keys; cluster when it is time."""
         images = all_gather(self.state.indices(batch))
-        dim = self.state.features.shape[1]  # channels for a temperature stand in front
-        vectors = all_gather(unit_length(keys[-1].pooled[:, -dim:]))
+        vectors = all_gather(unit_length(keys[-1].pooled))
         self.state.write(images, features=vectors, seen=torch.ones_like(images, dtype=torch.bool))
         clock = self.clock or Clock()
         interval = clock.steps(self.every, self.unit, 'Clusters.every')

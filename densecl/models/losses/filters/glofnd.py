@@ -1,7 +1,5 @@
 """A learned similarity for every image above which candidates are false negatives."""
 
-import torch
-
 from densecl.models.memory import PerImage
 from densecl.registry import MODELS
 from densecl.schedule import Clock
@@ -27,7 +25,7 @@ class GloFND(Filter):
         betas: Adam's.
         eps: Adam's.
         relative: divide the gradient by ``share``.
-        treatment: see :class:`Filter`.
+        treatment: see :class:`.Filter`.
     """
 
     def __init__(
@@ -57,23 +55,17 @@ class GloFND(Filter):
         return int(self.clock.step / self.clock.steps(1, 'epoch', 'GloFND') + 1e-9)
 
     def rule(self, scores):
-        """See :class:`Filter`."""
+        """See :class:`.Filter`; in training keeps each row's share of candidates beyond the threshold."""
         if self.epoch < self.start:
             return None
-        thresholds = scores.of_rows(self.state.read(scores.comparison.batch, 'threshold'))[:, None]
+        batch = scores.comparison.batch
+        thresholds = scores.of_rows(self.state.read(batch, 'threshold'))[:, None]
+        if self.training:
+            below = scores.candidates.without(lambda _, cosines: cosines <= thresholds)
+            count = scores.candidates.count(scores.query)
+            counted = scores.comparison.match.found().flatten() & (count > 0)
+            self.state.collect(batch, counted, 1 - below.count(scores.query) / count)
         return lambda _, cosines: cosines > thresholds
-
-    @torch.no_grad()
-    def observe(self, scores):
-        """Keep each row's share of candidates beyond the threshold."""
-        rule = self.rule(scores)
-        if rule is None:
-            return
-        candidates, comparison = scores.candidates, scores.comparison
-        count = candidates.count(scores.query)
-        above = candidates.without(rule).count(scores.query) / count
-        counted = comparison.match.found().flatten() & (count > 0)
-        self.state.collect(comparison.batch, counted, above)
 
     def learn(self, keys, batch):
         """One step of Adam on the thresholds of the step's images."""

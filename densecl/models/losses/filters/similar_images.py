@@ -28,7 +28,7 @@ class SimilarImages(Filter):
     Args:
         top: how many candidates may be false negatives.
         threshold: least cosine, in [-1, 1].
-        treatment: see :class:`Filter`.
+        treatment: see :class:`.Filter`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SimilarImages(Filter):
 
     @torch.no_grad()
     def rule(self, scores):
-        """See :class:`Filter`."""
+        """See :class:`.Filter`."""
         found = self.search(own_views(scores), scores.candidates, scores.comparison.batch.numbers)
         found = scores.of_rows(found)
         return lambda columns, _: marked(found, columns)
@@ -69,11 +69,10 @@ class SimilarImages(Filter):
 
 def own_views(scores: Scores) -> list[Tensor]:
     """Unit vectors (B, C) of each view of the queries' images that is at hand."""
-    comparison, width = scores.comparison, scores.query.shape[1]
-    query = comparison.query
-    views = [comparison.key.pooled, query.pooled if query.pooled_predicted is None else query.pooled_predicted]
-    views += [] if comparison.support is None else comparison.support
-    return [unit(view.detach()[:, -width:]) for view in views]  # channels for a temperature stand in front
+    c = scores.comparison
+    query = c.query.pooled if c.query.pooled_predicted is None else c.query.pooled_predicted
+    views = [c.key.pooled, query, *([] if c.support is None else c.support)]
+    return [unit(view.detach()) for view in views]
 
 
 def marked(found: Tensor, columns: slice) -> Tensor:

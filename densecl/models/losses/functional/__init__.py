@@ -5,13 +5,7 @@ Each function normalises inside where its paper does, computes in float32 whatev
 from :func:`densecl.distributed.gather`. ``docs/objectives.md`` says how each compares with official code.
 """
 
-from .assignment import (
-    self_distillation,
-    sinkhorn,
-    soft_cross_entropy,
-    swapped_crops,
-    swapped_prediction,
-)
+from .assignment import self_distillation, sinkhorn, swapped_prediction
 from .contrastive import (
     batch_pairs,
     contrastive_terms,
@@ -23,50 +17,31 @@ from .contrastive import (
     nt_xent,
     tiled_info_nce,
 )
-from .dense import multi_positive_info_nce, multi_positive_terms, pixel_consistency
-from .local import position_covariance, position_vicreg, region_distances
+from .cosine import negative_cosine, pixel_consistency
+from .dense import multi_positive_info_nce, multi_positive_terms
 from .masks import mask_contrast, mask_contrast_terms, mask_repeats
-from .metric import negative_cosine, triplet_margin
+from .metric import triplet_margin
 from .pixel_contrast import pixel_contrast
 from .precision import full_precision, no_autocast, unit
-from .prototypes import orthonormal_prototypes, prototype_alignment
-from .redundancy import (
-    barlow_twins,
-    covariance_penalty,
-    cross_correlation,
-    variance_hinge,
-    vicreg,
-)
 from .reweighted import (
     debiased_log_mass,
     debiased_nt_xent,
     decoupled,
     hard_nt_xent,
 )
-from .slots import (
-    active_slots,
-    grouping_consistency,
-    grouping_targets,
-    slot_attention,
-    slot_contrast,
-)
+from .statistics import barlow_twins, vicreg
 from .supervised import sincere, sup_con
 
 __all__ = [
-    'active_slots',
     'barlow_twins',
     'batch_pairs',
     'contrastive_terms',
-    'covariance_penalty',
-    'cross_correlation',
     'cross_view',
     'debiased_log_mass',
     'debiased_nt_xent',
     'decoupled',
     'direct_clr',
     'full_precision',
-    'grouping_consistency',
-    'grouping_targets',
     'hard_nt_xent',
     'info_nce',
     'info_nce_terms',
@@ -79,25 +54,15 @@ __all__ = [
     'negative_cosine',
     'no_autocast',
     'nt_xent',
-    'orthonormal_prototypes',
     'pixel_consistency',
     'pixel_contrast',
-    'position_covariance',
-    'position_vicreg',
-    'prototype_alignment',
-    'region_distances',
     'self_distillation',
     'sincere',
     'sinkhorn',
-    'slot_attention',
-    'slot_contrast',
-    'soft_cross_entropy',
     'sup_con',
-    'swapped_crops',
     'swapped_prediction',
     'tiled_info_nce',
     'triplet_margin',
     'unit',
-    'variance_hinge',
     'vicreg',
 ]

@@ -4,20 +4,22 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from densecl.distributed import all_gather, all_reduce, world_size
 from densecl.models.memory import MemoryBank
+from densecl.numerics import unit
 from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
+from densecl.structures import Batch, Comparison, Units
 
-from .functional import unit
-from .samples import Samples
+from .means import mean_of
+from .objective import Objective
 from .tiled import similarity_logsumexp
 
 
 @MODELS.register_module()
-class NCE(nn.Module):
+class NCE(Objective):
     """Each image is a class of its own, whose weight is its vector in a memory bank (NPID, Wu et al., 2018).
 
     ``'nce'``: with P = exp(m.q / t) / Z and K draws from the n vectors, the image's own included,
@@ -26,12 +28,13 @@ class NCE(nn.Module):
     ``-log(exp(m.q / t) / sum_i exp(m_i.q / t))`` over all n (eq. 2). The proximal term of the paper (section
     3.4) is not in the released code, nor here.
 
-    The bank learns a batch after it was scored, in training only. Over processes: each scores its own
-    queries, and the bank of each learns the images of all; draws depend on the image, not on the process.
+    No key is scored: a head compares a view with itself, and the bank learns the pooled vectors after the
+    step's loss. Over processes: each scores its own queries, and the bank of each learns the images of all;
+    draws depend on the image, not on the process.
     A process holds (N, K, C) drawn vectors until the backward pass.
 
     Args:
-        images: n, the number of images of the data set; None: ``DataSizeHook`` or :meth:`set_images` says it.
+        images: n, the number of images of the data set; None: ``DataSizeHook`` says it.
         dim: width C of the embeddings.
         negatives: K, draws for each query; not used by ``'softmax'``.
         temperature: t > 0, or a schedule's config.
@@ -73,57 +76,27 @@ class NCE(nn.Module):
         self._frozen = False  # whether Z is known: asking the buffer would mean waiting for the device
         self.register_buffer('rounds', torch.zeros((), dtype=torch.int64))  # sets of draws so far
 
-    def set_images(self, images: int) -> None:
-        """Give the bank as many vectors as the data set has images; checks them where it has some already.
-
-        Raises:
-            ValueError: the data set has more images than the bank.
-        """
-        if not len(self.bank):
-            self.bank.resize(images)
-        elif images > len(self.bank):
-            raise ValueError(
-                f'the memory bank has {len(self.bank)} vectors for a data set of {images} images: set '
-                f'images={images}, or leave images out'
-            )
-
-    def forward(
-        self,
-        query: Tensor,
-        positive: Tensor,
-        new_keys: Tensor | None = None,
-        samples: Samples | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Score (N, C) queries against the bank, then let it learn.
-
-        Args:
-            query: (N, C).
-            positive: (B, C), what the bank learns of each image; it is not scored.
-            new_keys: (B, C), the same where given.
-            samples: whose ``indices`` say which images these are.
-
-        Returns:
-            The scalar loss, and ``pos_sim``, the mean cosine with the image's own vector.
-        """
-        result = self.score(query, samples)
-        if self.training:
-            self.remember(positive if new_keys is None else new_keys, samples)
-        return result
-
-    def score(self, query: Tensor, samples: Samples | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and diagnostics of (N, C) queries; the bank stays as it is."""
-        images = self._images(samples)
-        images = samples.of_queries(images)
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of the units against the bank, and ``pos_sim``, the mean cosine with the own vector."""
+        units = comparison.query.compared
+        images = self.bank.indices(comparison.batch)[:, None].expand(-1, units.shape[1]).flatten()
         t = self.temperature(self.clock)
-        with torch.autocast(query.device.type, enabled=False):
-            query = unit(query)
+        with torch.autocast(units.device.type, enabled=False):
+            query = unit(units).flatten(0, 1)
             cosine = (query * self.bank.vectors[images].to(query.dtype)).sum(-1)
             if self.form == 'softmax':
                 everything, _ = similarity_logsumexp(query / t, self.bank.vectors.to(query.dtype))
-                loss = (everything - cosine / t).mean()
+                terms = everything - cosine / t
             else:
-                loss = self._nce(query, cosine, images, t)
-        return loss, {'pos_sim': cosine.detach().mean()}
+                terms = self._nce(query, cosine, images, t)
+        return mean_of(terms.view(units.shape[:2]), None, 'rows'), {'pos_sim': cosine.detach().mean()}
+
+    @torch.no_grad()
+    def remember(self, keys: list[Units], batch: Batch) -> None:
+        """Let the bank learn the images' pooled keys, those of all processes."""
+        images = all_gather(self.bank.indices(batch))
+        for key in keys:
+            self.bank.update(images, all_gather(unit(key.pooled.detach())))
 
     def _nce(self, query: Tensor, cosine: Tensor, images: Tensor, t: float) -> Tensor:
         drawn = self.bank.draw(images, self.negatives, self.rounds)
@@ -136,7 +109,7 @@ class NCE(nn.Module):
         noise = self.negatives / len(self.bank)
         positive = -F.logsigmoid(log_p[:, 0] - math.log(noise + self.eps))
         negative = torch.log1p((log_p[:, 1:].exp() + self.eps) / noise).sum(1)
-        return (positive + negative).mean()
+        return positive + negative
 
     @torch.no_grad()
     def _log_partition(self, logits: Tensor) -> Tensor:
@@ -148,33 +121,3 @@ class NCE(nn.Module):
                 return (len(self.bank) * mean).log()
             self.partition.copy_(len(self.bank) * mean)
         return self.partition.to(logits.dtype).log()
-
-    @torch.no_grad()
-    def remember(self, features: Tensor, samples: Samples) -> None:
-        """Let the bank learn (B, C) embeddings of the samples' images, of all processes."""
-        images = self._images(samples)
-        self.bank.update(all_gather(images), all_gather(unit(features.detach())))
-
-    def _images(self, samples: Samples | None) -> Tensor:
-        """(B,) positions in the data set.
-
-        Raises:
-            ValueError: they are not known, or the bank has no vector for one of them.
-        """
-        if not len(self.bank):
-            raise ValueError(
-                'NCE: the number of images is not known: set model.heads.<head>.objective.images to that '
-                "of the data set, or add default_hooks=dict(data_size=dict(type='DataSizeHook'))"
-            )
-        if samples is None or samples.indices is None:
-            raise ValueError('NCE needs samples.indices, the positions of the images in the data set')
-        images = samples.indices
-        if images.device.type == 'cpu':  # a GPU reports it by itself; asking would mean waiting for it
-            low, high = int(images.min()), int(images.max())
-            if low < 0 or high >= len(self.bank):
-                raise ValueError(
-                    f'image {low if low < 0 else high} of the data set has no vector in the memory bank of '
-                    f'{len(self.bank)}: set model.heads.<head>.objective.images to the number of images '
-                    'of the data set'
-                )
-        return images
