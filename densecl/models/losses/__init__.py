@@ -6,8 +6,10 @@ from .bank_nce import NCE
 from .combined import Sum
 from .contrast import InfoNCE
 from .cosine import Cosine
+from .filters import Clusters, GloFND, SimilarImages
 from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Hard, Mixing
+from .moving_average import MovingAverage, PerSampleTemperature
 from .objective import Objective
 from .parts import Filter, Mass, Temperature
 from .statistics import BarlowTwins, PositionVICReg, VICReg
@@ -22,20 +24,25 @@ from .triplet import Triplet
 __all__ = [
     'AlignmentAdaptiveTemperature',
     'BarlowTwins',
+    'Clusters',
     'Cosine',
     'Debiased',
     'Filter',
+    'GloFND',
     'Hard',
     'InfoNCE',
     'LabelCrossEntropy',
     'LearnedTemperature',
     'Mass',
     'Mixing',
+    'MovingAverage',
     'NCE',
     'Objective',
+    'PerSampleTemperature',
     'PositionVICReg',
     'PrototypeAlignment',
     'SelfDistillation',
+    'SimilarImages',
     'Sum',
     'SwappedPrediction',
     'Temperature',

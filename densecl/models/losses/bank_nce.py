@@ -34,7 +34,7 @@ class NCE(Objective):
     A process holds (N, K, C) drawn vectors until the backward pass.
 
     Args:
-        images: n, the number of images of the data set; None: ``DataSizeHook`` or :meth:`set_images` says it.
+        images: n, the number of images of the data set; None: ``DataSizeHook`` says it.
         dim: width C of the embeddings.
         negatives: K, draws for each query; not used by ``'softmax'``.
         temperature: t > 0, or a schedule's config.
@@ -76,28 +76,10 @@ class NCE(Objective):
         self._frozen = False  # whether Z is known: asking the buffer would mean waiting for the device
         self.register_buffer('rounds', torch.zeros((), dtype=torch.int64))  # sets of draws so far
 
-    def set_images(self, images: int) -> None:
-        """Give the bank as many vectors as the data set has images; checks them where it has some already.
-
-        Raises:
-            ValueError: the data set has more images than the bank.
-        """
-        if not len(self.bank):
-            self.bank.resize(images)
-        elif images > len(self.bank):
-            raise ValueError(
-                f'the memory bank has {len(self.bank)} vectors for a data set of {images} images: set '
-                f'images={images}, or leave images out'
-            )
-
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of the query units against the bank, and ``pos_sim``, the mean cosine with the own vector.
-
-        Raises:
-            ValueError: the images' positions in the data set are not known, or not in the bank.
-        """
+        """The loss of the units against the bank, and ``pos_sim``, the mean cosine with the own vector."""
         units = comparison.query.compared
-        images = self._images(comparison.batch)[:, None].expand(-1, units.shape[1]).flatten()
+        images = self.bank.indices(comparison.batch)[:, None].expand(-1, units.shape[1]).flatten()
         t = self.temperature(self.clock)
         with torch.autocast(units.device.type, enabled=False):
             query = unit(units).flatten(0, 1)
@@ -112,7 +94,7 @@ class NCE(Objective):
     @torch.no_grad()
     def remember(self, keys: list[Units], batch: Batch) -> None:
         """Let the bank learn the images' pooled keys, those of all processes."""
-        images = all_gather(self._images(batch))
+        images = all_gather(self.bank.indices(batch))
         for key in keys:
             self.bank.update(images, all_gather(unit(key.pooled.detach())))
 
@@ -139,27 +121,3 @@ class NCE(Objective):
                 return (len(self.bank) * mean).log()
             self.partition.copy_(len(self.bank) * mean)
         return self.partition.to(logits.dtype).log()
-
-    def _images(self, batch: Batch) -> Tensor:
-        """(B,) positions in the data set.
-
-        Raises:
-            ValueError: they are not known, or the bank has no vector for one of them.
-        """
-        if not len(self.bank):
-            raise ValueError(
-                'NCE: the number of images is not known: set model.heads.<head>.objective.images to that '
-                "of the data set, or add default_hooks=dict(data_size=dict(type='DataSizeHook'))"
-            )
-        if batch.indices is None:
-            raise ValueError('NCE needs batch.indices, the positions of the images in the data set; got None')
-        images = batch.indices
-        if images.device.type == 'cpu':  # a GPU reports it by itself; asking would mean waiting for it
-            low, high = int(images.min()), int(images.max())
-            if low < 0 or high >= len(self.bank):
-                raise ValueError(
-                    f'image {low if low < 0 else high} of the data set has no vector in the memory bank of '
-                    f'{len(self.bank)}: set model.heads.<head>.objective.images to the number of images '
-                    'of the data set'
-                )
-        return images

@@ -3,9 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from oracles.comparisons import compare, part, set_clock, step
 
-from densecl.models.losses import InfoNCE, Samples
-from densecl.models.losses.clusters import Clusters, assign, k_means
+from densecl.models.losses import Clusters, InfoNCE
+from densecl.models.losses.filters.k_means import assign, k_means
 from densecl.schedule import Clock
 
 T = 0.3
@@ -47,15 +48,16 @@ def test_a_cluster_without_members_stays():
 @pytest.mark.parametrize('acceptance, labelled', [(0.0, 0), (0.5, 9), (1.0, 18)])
 def test_the_most_confident_are_accepted(acceptance, labelled):
     clusters = Clusters(images=20, dim=5, clusters=(3,)).double()
-    clusters.features[:18], clusters.seen[:18] = blobs(), True
+    features, labels = clusters.state.features, clusters.state.labels
+    features[:18], clusters.state.seen[:18] = blobs(), True
     clusters.cluster(4, acceptance)
-    assert int((clusters.labels >= 0).sum()) == labelled
-    assert (clusters.labels[:, 18:] == -1).all()
-    assert int(clusters.clustered) == 4
-    centroids = k_means(clusters.features[:18], 3, 20, seed=4)
-    nearest, confidence = assign(clusters.features[:18], centroids, 0.1)
-    accepted = clusters.labels[0, :18] >= 0
-    assert torch.equal(clusters.labels[0, :18][accepted], nearest[accepted])
+    assert int((labels >= 0).sum()) == labelled
+    assert (labels[18:] == -1).all()
+    assert clusters.clustered == 4
+    centroids = k_means(features[:18], 3, 20, seed=4)
+    nearest, confidence = assign(features[:18], centroids, 0.1)
+    accepted = labels[:18, 0] >= 0
+    assert torch.equal(labels[:18, 0][accepted], nearest[accepted])
     if 0 < labelled < 18:
         assert confidence[accepted].min() >= confidence[~accepted].max()
 
@@ -75,15 +77,12 @@ def test_labelled_alike_in_one_clustering_are_false_negatives(treatment, rows):
     labels = torch.full((2, 30), -1)
     labels[0, [0, 1, 20, 22]] = torch.tensor([1, 0, 1, 0])
     labels[1, [0, 2, 3, 21, 23]] = torch.tensor([0, 2, 2, 0, 1])
-    objective.negatives.labels.copy_(labels)
+    part(objective, Clusters).state.labels.copy_(labels.T)
     image_of = torch.arange(4) if rows == 'image' else torch.arange(4).repeat_interleave(2)
     query, positive, keys = (torch.randn(n, 5, dtype=torch.float64) for n in (len(image_of),) * 2 + (4,))
     keys = positive if rows == 'image' else keys
-    samples = Samples(indices=torch.arange(4))
-    if rows == 'dense':
-        samples.rows = image_of
     query.requires_grad_()
-    loss, _ = objective(query, positive, None if rows == 'image' else keys, samples)
+    loss, _ = objective.score(compare(query, positive, torch.arange(4), keys))
     # By hand: image 0 with its own older key (column 5), 20 and 21; image 1 with 22; 2 with 3.
     found = {0: [0, 1, 5], 1: [2], 2: [6 + 3], 3: [6 + 2]}
     pool = torch.cat([objective.queue.keys, F.normalize(keys, dim=1)])
@@ -104,15 +103,12 @@ def test_labelled_alike_in_one_clustering_are_false_negatives(treatment, rows):
 
 def train(objective, steps):
     """Steps of 10 images out of 30, 3 an epoch; seeded by their number."""
-    clock = Clock(total=12, epoch=3)
-    objective.negatives.clock = clock
+    clock = set_clock(objective, Clock(total=12, epoch=3))
     losses = []
-    for step in steps:
-        clock.step = step
-        generator = torch.Generator().manual_seed(step)
+    for clock.step in steps:
+        generator = torch.Generator().manual_seed(clock.step)
         query, key = torch.randn(2, 10, 5, dtype=torch.float64, generator=generator)
-        indices = torch.arange(30)[step % 3 :: 3]
-        losses.append(objective(query, key, samples=Samples(indices=indices))[0])
+        losses.append(step(objective, compare(query, key, torch.arange(30)[clock.step % 3 :: 3])))
     return torch.stack(losses)
 
 
@@ -120,39 +116,57 @@ def test_clusters_once_an_epoch_with_growing_acceptance_and_resumes_exactly():
     whole = build().train()
     start = {k: v.clone() for k, v in whole.state_dict().items()}
     first = train(whole, range(5))
-    assert int(whole.negatives.clustered) == 3
-    assert (whole.negatives.labels >= 0).sum(1).tolist() == [round(30 * 3 / 12)] * 2
+    clusters = part(whole, Clusters)
+    assert clusters.clustered == 3
+    assert (clusters.state.labels >= 0).sum(0).tolist() == [round(30 * 3 / 12)] * 2
     half = build().train()
     half.load_state_dict(start)
     torch.testing.assert_close(train(half, range(5)), first)
     resumed = build().train()
     resumed.load_state_dict(half.state_dict())
     assert torch.equal(train(resumed, range(5, 12)), train(whole, range(5, 12)))
-    assert int(whole.negatives.clustered) == 9
+    assert clusters.clustered == part(resumed, Clusters).clustered == 9
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
-    assert whole.negatives.seen.all()
+    assert clusters.state.seen.all()
+
+
+@pytest.mark.parametrize(
+    'every, unit, want', [(3, 'step', [3, 6, 9]), (0.25, 'run', [3, 6, 9]), (2.5, 'step', [3, 5, 8, 10])]
+)
+def test_when_it_clusters(monkeypatch, every, unit, want):
+    objective = build(every=every, unit=unit).train()
+    clusters, times = part(objective, Clusters), []
+
+    def cluster(step, acceptance):
+        times.append((step, round(acceptance, 6)))
+        clusters.clustered = step
+
+    monkeypatch.setattr(clusters, 'cluster', cluster)
+    train(objective, [s for s in range(12) for _ in range(2)])  # two batches make up a step
+    assert times == [(s, round(s / 12, 6)) for s in want]
 
 
 def test_the_last_key_of_an_image_is_kept_even_if_twice_in_a_batch():
     objective = build().train()
-    objective.negatives.clock = Clock(epoch=100)
-    key = torch.randn(4, 5, dtype=torch.float64)
-    objective(torch.randn(4, 5).double(), key, samples=Samples(indices=torch.tensor([7, 3, 7, 9])))
-    stored = objective.negatives.features[[3, 7, 9]]
-    torch.testing.assert_close(stored, F.normalize(key, dim=1)[[1, 2, 3]])
-    assert objective.negatives.seen.nonzero()[:, 0].tolist() == [3, 7, 9]
+    set_clock(objective, Clock(epoch=100))
+    first, last = torch.randn(2, 4, 5, dtype=torch.float64)
+    indices = torch.tensor([7, 3, 7, 9])
+    step(objective, compare(last, first, indices), compare(first, last, indices))
+    state = part(objective, Clusters).state
+    torch.testing.assert_close(state.features[[3, 7, 9]], F.normalize(last, dim=1)[[1, 2, 3]])
+    assert state.seen.nonzero()[:, 0].tolist() == [3, 7, 9]
 
 
 def test_errors():
     objective = build(every=1, unit='step').train()
-    objective.negatives.clock = Clock(step=5, total=10)
+    set_clock(objective, Clock(step=5, total=10))
     x = torch.randn(2, 5, dtype=torch.float64)
-    with pytest.raises(ValueError, match='samples.indices is None'):
-        objective(x, x)
+    with pytest.raises(ValueError, match='batch.indices is None'):
+        step(objective, compare(x, x))
     with pytest.raises(IndexError, match='met image 30: images must be'):
-        objective(x, x, samples=Samples(indices=torch.tensor([0, 30])))
+        step(objective, compare(x, x, torch.tensor([0, 30])))
     with pytest.raises(ValueError, match='2 images were seen by now, too few'):
-        objective(x, x, samples=Samples(indices=torch.tensor([0, 1])))
+        step(objective, compare(x, x, torch.tensor([0, 1])))
     with pytest.raises(ValueError, match='between 1 and images=30'):
         build(clusters=(31,))

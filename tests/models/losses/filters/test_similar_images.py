@@ -3,8 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from oracles.comparisons import compare
+from oracles.per_image import loss_of_one, similar_images
 
-from densecl.models.losses import InfoNCE, Samples, online_softmax
+from densecl.models.losses import InfoNCE, online_softmax
 
 T, TOP, THRESHOLD = 0.3, 3, 0.1
 
@@ -21,24 +23,6 @@ def leaf(*shape):
     return torch.randn(*shape, dtype=torch.float64).requires_grad_()
 
 
-def false_negatives(views, pool, images, image):
-    """Columns of the pool: the highest maxima over the image's views, above the threshold."""
-    scores = torch.stack([pool @ F.normalize(v, dim=0) for v in views]).amax(0)
-    scores[images == image] = -1e9
-    best = scores.argsort(descending=True)[:TOP]
-    return [int(c) for c in best if scores[c] > THRESHOLD]
-
-
-def loss_of(q, p, pool, negatives, found, treatment):
-    positive = q @ p / T
-    logits = pool @ q / T
-    if treatment == 'elimination':
-        kept = [c for c in negatives if c not in found]
-        return torch.cat([positive[None], logits[kept]]).logsumexp(0) - positive
-    everything = torch.cat([positive[None], logits[negatives]]).logsumexp(0)
-    return everything - (positive + logits[found].sum()) / (1 + len(found))
-
-
 @pytest.mark.parametrize('support', [0, 4])
 @pytest.mark.parametrize('treatment', ['elimination', 'attraction'])
 @pytest.mark.parametrize('rows', ['image', 'dense'])
@@ -47,10 +31,9 @@ def test_value_and_gradients(monkeypatch, rows, treatment, support):
     count = 5 if rows == 'image' else 15
     query, positive = leaf(count, 4), leaf(count, 4)
     image_of, keys, queries = torch.arange(5), positive, query
-    samples = Samples(support=torch.randn(support, 5, 4).double() if support else None)
+    support = torch.randn(support, 5, 4).double() if support else None
     if rows == 'dense':
         image_of, keys, queries = image_of.repeat_interleave(3), leaf(5, 4), leaf(5, 4)
-        samples.rows, samples.queries = image_of, queries
     objective = build(treatment, queue=8, dim=4, batch='views')
     pool = torch.cat([objective.queue.keys, F.normalize(keys, dim=1), F.normalize(queries, dim=1)])
     images = torch.cat([torch.full((8,), -1), torch.arange(5), torch.arange(5)])
@@ -58,15 +41,16 @@ def test_value_and_gradients(monkeypatch, rows, treatment, support):
     for i in range(count):
         image = int(image_of[i])
         views = [keys[image], queries[image]]
-        views += [] if samples.support is None else list(samples.support[:, image])
-        found = false_negatives([v.detach() for v in views], pool.detach(), images, image)
+        views += [] if support is None else list(support[:, image])
+        views = [v.detach() for v in views]
+        found = similar_images(views, pool.detach(), images, image, TOP, THRESHOLD)
         numbers.append(len(found))
         q, p = F.normalize(query[i], dim=0), F.normalize(positive[i], dim=0)
         negatives = [c for c in range(len(pool)) if images[c] != image]
-        expected.append(loss_of(q, p, pool, negatives, found, treatment))
+        expected.append(loss_of_one(q, p, pool, negatives, found, treatment, T))
     assert sum(numbers) > 0 and max(numbers) <= TOP
     expected = torch.stack(expected).mean()
-    loss, _ = objective(query, positive, keys if rows == 'dense' else None, samples)
+    loss, _ = objective.score(compare(query, positive, None, keys, queries, support))
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-9)
     leaves = list({id(x): x for x in (query, positive, keys, queries)}.values())
     for mine, theirs in zip(
@@ -81,8 +65,8 @@ def test_support_views_find_what_the_main_views_miss():
     query = positive = eye[[0, 1, 2]]
     support = eye[[1, 3, 3]][None]
     objective = build(queue=0, batch='keys')
-    without, _ = objective(query, positive, samples=Samples())
-    with_support, _ = objective(query, positive, samples=Samples(support=support))
+    without, _ = objective.score(compare(query, positive))
+    with_support, _ = objective.score(compare(query, positive, support=support))
     e = torch.tensor(1 / T, dtype=torch.float64).exp()
     torch.testing.assert_close(without, torch.log((e + 2) / e))
     torch.testing.assert_close(with_support, (2 * torch.log((e + 2) / e) + torch.log((e + 1) / e)) / 3)
@@ -91,18 +75,18 @@ def test_support_views_find_what_the_main_views_miss():
 def test_own_views_never_count_and_nothing_similar_changes_nothing():
     query = positive = torch.eye(4, dtype=torch.float64)
     for treatment in ('elimination', 'attraction'):
-        loss, _ = build(treatment, queue=0, batch='views')(query, positive)
-        plain, _ = InfoNCE(temperature=T, queue=0, batch='views')(query, positive)
+        loss, _ = build(treatment, queue=0, batch='views').score(compare(query, positive))
+        plain, _ = InfoNCE(temperature=T, queue=0, batch='views').score(compare(query, positive))
         torch.testing.assert_close(loss, plain)
 
 
-def test_weighting_of_the_remaining():
+def test_a_mass_of_those_that_are_left():
     query, positive = leaf(5, 4), leaf(5, 4)
     keys = F.normalize(positive, dim=1)
-    weighting = dict(type='densecl.Debiased', prior=0.1)
-    kind = dict(type='densecl.SimilarImages', top=1, threshold=-1.0, weighting=weighting)
-    objective = InfoNCE(temperature=T, queue=0, batch='keys', negatives=kind)
-    loss, _ = objective(query, positive)
+    mass = dict(type='densecl.Debiased', prior=0.1)
+    similar = dict(type='densecl.SimilarImages', top=1, threshold=-1.0)
+    objective = InfoNCE(temperature=T, queue=0, batch='keys', negatives=[similar, mass])
+    loss, _ = objective.score(compare(query, positive))
     expected = []
     for i, q in enumerate(F.normalize(query, dim=1)):
         own = torch.stack([keys @ q, keys @ keys[i]]).amax(0)
@@ -117,8 +101,5 @@ def test_weighting_of_the_remaining():
 def test_errors():
     with pytest.raises(ValueError, match="'elimination' or 'attraction', got 'love'"):
         build('love')
-    nested = dict(type='densecl.SimilarImages', weighting=dict(type='densecl.SimilarImages'))
-    with pytest.raises(ValueError, match='another choice of false negatives'):
-        InfoNCE(negatives=nested)
     with pytest.raises(ValueError, match='got 0 and 0.7'):
         InfoNCE(negatives=dict(type='densecl.SimilarImages', top=0))
