@@ -7,6 +7,7 @@ RENAMED = {
     'NegativeCosine': "write dict(type='Cosine'), with squared=True for squared_distance=True",
     'PixelConsistency': "write dict(type='Cosine', mean='images')",
     'RegionConsistency': "write dict(type='Cosine', squared=True, mean='counted')",
+    'SlotContrast': "write objective=dict(cells=dict(type='SelfDistillation', mean='counted'), slots=...)",
 }
 
 
