@@ -1,21 +1,31 @@
-"""Names that are gone: whoever builds one is told what to write instead."""
+"""Names that configs no longer have: building one says the new spelling."""
 
 from densecl.registry import MODELS
 
-#: Old name -> what to write now. One line a name.
+#: Old name -> what to write now.
 RENAMED = {
-    'NegativeCosine': "write dict(type='Cosine'), with squared=True for squared_distance=True",
-    'PixelConsistency': "write dict(type='Cosine', mean='images')",
-    'RegionConsistency': "write dict(type='Cosine', squared=True, mean='counted')",
+    'Decoupled': 'InfoNCE(decoupled=True, sigma=...) takes its place: leave positives= out',
+    'MaskContrast': "objective=dict(type='InfoNCE', queue=0, batch='units+own') takes its place",
+    'MultiPositive': (
+        "objective=dict(type='InfoNCE', queue=0, batch='image', form='in', mean='counted') takes its place "
+        "(PixContrast); with a queue: dict(type='InfoNCE', queue=65536, form='out', mean='images') (SetSim)"
+    ),
+    'NegativeCosine': "dict(type='Cosine') takes its place, with squared=True for squared_distance=True",
+    'PixelConsistency': "dict(type='Cosine', mean='images') takes its place",
+    'RegionConsistency': "dict(type='Cosine', squared=True, mean='counted') takes its place",
+    'Reweighted': 'InfoNCE(reweighted=True) takes its place: leave positives= out',
+    'WindowInfoNCE': "dict(type='InfoNCE', queue=0, batch='others', mean='counted') takes its place",
 }
 
 
-def _gone(name: str, advice: str):
-    def build(*args, **kwargs):
-        raise ValueError(f'{name} is gone: {advice}')
+def forget(name: str, instead: str) -> None:
+    """Register a name whose building raises one sentence."""
 
-    return build
+    def gone(*args, **kwargs):
+        raise ValueError(f'{name} is no longer a model: {instead}')
+
+    MODELS.register_module(name=name, module=gone)
 
 
-for _name, _advice in RENAMED.items():
-    MODELS.register_module(name=_name, module=_gone(_name, _advice))
+for _name, _instead in RENAMED.items():
+    forget(_name, _instead)

@@ -4,28 +4,23 @@ from . import functional
 from .assignment import SelfDistillation, SwappedPrediction
 from .bank_nce import NCE
 from .combined import Sum
-from .consistency import MultiPositive
 from .contrast import InfoNCE
 from .cosine import Cosine
 from .filters import Clusters, GloFND, SimilarImages
 from .labels import LabelCrossEntropy, PrototypeAlignment
-from .masks import MaskContrast
-from .mixing import Mixing
+from .masses import Debiased, Hard, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
-from .negatives import Debiased, Hard, Negatives
 from .objective import Objective
-from .positives import Decoupled, Positives, Reweighted, SameLabel
+from .parts import Filter, Mass, Temperature
 from .samples import Samples
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
     AlignmentAdaptiveTemperature,
     LearnedTemperature,
-    Temperature,
     TemperatureFree,
     UncertaintyTemperature,
 )
 from .triplet import Triplet
-from .windows import WindowInfoNCE
 
 __all__ = [
     'AlignmentAdaptiveTemperature',
@@ -33,25 +28,20 @@ __all__ = [
     'Clusters',
     'Cosine',
     'Debiased',
-    'Decoupled',
+    'Filter',
     'GloFND',
     'Hard',
     'InfoNCE',
     'LabelCrossEntropy',
     'LearnedTemperature',
-    'MaskContrast',
+    'Mass',
     'Mixing',
     'MovingAverage',
-    'MultiPositive',
     'NCE',
-    'Negatives',
     'Objective',
     'PerSampleTemperature',
     'PositionVICReg',
-    'Positives',
     'PrototypeAlignment',
-    'Reweighted',
-    'SameLabel',
     'Samples',
     'SelfDistillation',
     'SimilarImages',
@@ -62,6 +52,5 @@ __all__ = [
     'Triplet',
     'UncertaintyTemperature',
     'VICReg',
-    'WindowInfoNCE',
     'functional',
 ]

@@ -13,9 +13,9 @@ from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
 from densecl.structures import Batch, Comparison, Units
 
+from .kernel import similarity_logsumexp
 from .means import mean_of
 from .objective import Objective
-from .tiled import similarity_logsumexp
 
 
 @MODELS.register_module()

@@ -1,4 +1,4 @@
-"""Who the negatives of a batch of queries are, in this process and in all others."""
+"""What queries are contrasted with: keys of other images, of their own image, and the logits of both."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -6,87 +6,152 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from densecl.distributed import all_gather, gather, rank, world_size
+from densecl.distributed import gather, world_size
+from densecl.structures import Comparison
 
-from .functional import unit
-from .ring import ring_logsumexp, worth_a_ring
-from .samples import Samples
-from .tiled import similarity_logsumexp, tiled_logsumexp
+from .kernel import Keep, similarity_logsumexp, tiled_logsumexp, tiled_row_sum
 
-Keep = Callable[[slice, Tensor], Tensor]
+
+@dataclass
+class Pairs:
+    """Queries with units of their own image.
+
+    Attributes:
+        cosines: (R, M).
+        mask: (R, M) bool, which of them count.
+    """
+
+    cosines: Tensor
+    mask: Tensor
+
+    @classmethod
+    def between(cls, query: Tensor, keys: Tensor, mask: Tensor) -> 'Pairs':
+        """Of (B * N, D) and (B, M, D) unit vectors; ``mask`` is (B, N, M)."""
+        cosines = query.view(*mask.shape[:2], -1) @ keys.transpose(1, 2)
+        return cls(cosines.flatten(0, 1), mask.flatten(0, 1))
+
+    def count(self) -> Tensor:
+        """(R,), how many count, in the dtype of the cosines."""
+        return self.mask.sum(1).to(self.cosines.dtype)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """(R,) of (R, M) values."""
+        return torch.where(self.mask, values, 0.0).sum(1)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """(R,) of (R, M) values; 0 where none counts."""
+        return self.sum(values) / self.count().clamp(min=1)
+
+    def logsumexp(self, logits: Tensor) -> Tensor:
+        """(R,) of (R, M) logits; a very low number where none counts."""
+        # Not -inf: the gradient would be NaN, and 0 times NaN stays NaN.
+        return logits.masked_fill(~self.mask, torch.finfo(logits.dtype).min / 4).logsumexp(1)
 
 
 @dataclass
 class Candidates:
-    """K keys that N queries are contrasted with; a query never meets its own image.
+    """K keys that R queries are contrasted with; answers of a query's own image are none of them.
 
     Attributes:
         keys: (K, C) unit vectors; under ``ring`` those of this process only.
-        images: (K,) int64, the number of each key's image within the batch of all processes (-1: not of this
-            batch); None where no key is of this batch.
-        own: (N,) int64, the same number for the queries.
+        images: (K,) int64, the number of each key's image in the batch of all processes (-1: not of this
+            batch); None where no key is of this batch, or all are candidates of all queries.
+        own: (R,) int64, the same number for the queries.
+        place: (K,) int64, which unit of its image a key is (-1: of none). None: a query meets no key of
+            its own image.
+        left_out: with ``place``, those that a query does not meet of its own image: a bool (R, P), or one
+            each, int64 (R,).
+        rows: int64, the queries that count, where they are few; the others have no candidates.
         indices: (K,) int64, position of each key's image in the data set, -1 where not known; or None.
         labels: (K,) int64, class ids, -1 where not known; or None.
+        pairs: further candidates, of the query's own image.
         ring: the keys of other processes are sent around rather than gathered.
-        filters: further rules ``rule(columns, cosines (N, k)) -> bool (N, k)`` that say which of a slice of
+        filters: further rules ``rule(columns, cosines (R, k)) -> bool (R, k)`` that say which of a slice of
             the keys to keep; all must agree.
         passing: ``keys`` are the memory of a queue, overwritten before the backward pass. A log-sum-exp does
             not visit them again; what does takes them from :meth:`gathered`.
+        tile: keys in a tile; by default what is fast on the device.
     """
 
     keys: Tensor
     images: Tensor | None = None
     own: Tensor | None = None
+    place: Tensor | None = None
+    left_out: Tensor | None = None
+    rows: Tensor | None = None
     indices: Tensor | None = None
     labels: Tensor | None = None
+    pairs: Pairs | None = None
     ring: bool = False
     filters: list[Keep] = field(default_factory=list)
     passing: bool = False
+    tile: int | None = None
 
     def __len__(self) -> int:
         return len(self.keys) * (world_size() if self.ring else 1)
 
     def keep(self, columns: slice, cosines: Tensor) -> Tensor:
-        """Which pairs of a tile are negatives, bool (N, k)."""
+        """Which pairs of a tile are candidates, bool (R, k)."""
         kept = torch.ones_like(cosines, dtype=torch.bool)
         if self.images is not None:
-            kept &= self.own[:, None] != self.images[columns]
+            same = self.own[:, None] == self.images[columns]
+            if self.place is not None:
+                place, out = self.place[columns], self.left_out
+                same &= out[:, place] if out.dtype == torch.bool else out[:, None] == place
+            kept &= ~same
         for rule in self.filters:
             kept &= rule(columns, cosines)
         return kept
 
     @property
     def masked(self) -> bool:
-        """Whether any pair may be left out."""
+        """Whether any key may be left out."""
         return self.images is not None or bool(self.filters)
 
     def logsumexp(self, query: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Of ``scale * cosine`` over the negatives of each query: log-sum-exp and maximum.
+        """Of ``scale * cosine`` over the candidates of each query: log-sum-exp and maximum.
 
         Args:
-            query: (N, C) unit vectors.
-            scale: one over the temperature, a number or (N,).
+            query: (R, C) unit vectors.
+            scale: one over the temperature, a number or (R,).
 
         Returns:
-            Two (N,) tensors; -inf for a query without negatives.
+            Two (R,) tensors; -inf for a query without candidates.
         """
         column = scale[:, None] if isinstance(scale, Tensor) and scale.ndim else scale
-        reduce = ring_logsumexp if self.ring else similarity_logsumexp
-        if not self.masked:
-            return reduce(query * column, self.keys)
-        if not self.filters:  # nobody looks at the cosines
-            return reduce(query * column, self.keys, self.keep)
-        fixed = column.detach() if isinstance(column, Tensor) else column
-        return reduce(query * column, self.keys, lambda c, logits: self.keep(c, logits / fixed))
+        if self.rows is not None and not self.filters:
+            return self._of_few_rows(query, scale)
+        keep = self.keep if self.masked else None
+        if self.filters:  # they look at the cosines
+            fixed = column.detach() if isinstance(column, Tensor) else column
+            keep = lambda columns, logits: self.keep(columns, logits / fixed)  # noqa: E731
+        lse, top = similarity_logsumexp(query * column, self.keys, keep, self.tile, self.ring)
+        if self.pairs is None:
+            return lse, top
+        logits = self.pairs.cosines * column
+        own_top = logits.detach().masked_fill(~self.pairs.mask, -torch.inf).amax(1)
+        return self._with_pairs(lse, logits), top.maximum(own_top)
+
+    def _of_few_rows(self, query: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
+        few = replace(self, rows=None, own=self.own[self.rows], left_out=self.left_out[self.rows])
+        scale = scale[self.rows] if isinstance(scale, Tensor) and scale.ndim else scale
+        nothing = query.new_full((len(query),), -torch.inf)
+        lse, top = few.logsumexp(query[self.rows], scale)
+        return nothing.index_copy(0, self.rows, lse), nothing.index_copy(0, self.rows, top)
 
     def transformed_logsumexp(self, query: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
-        """Log-sum-exp of ``transform(cosine)`` over the negatives of each unit query, (N,)."""
+        """Log-sum-exp of ``transform(cosine)`` over the candidates of each unit query, (R,)."""
 
         def logits(query: Tensor, keys: Tensor, columns: slice) -> Tensor:
             cosine = query @ keys.T
             return transform(cosine).masked_fill(~self.keep(columns, cosine.detach()), -torch.inf)
 
-        return tiled_logsumexp(logits, query, self.gathered().keys)
+        lse = tiled_logsumexp(logits, query, self.gathered().keys, tile=self.tile)
+        return lse if self.pairs is None else self._with_pairs(lse, transform(self.pairs.cosines))
+
+    def _with_pairs(self, lse: Tensor, logits: Tensor) -> Tensor:
+        both = torch.logaddexp(lse, self.pairs.logsumexp(logits))
+        return both.masked_fill((lse == -torch.inf) & ~self.pairs.mask.any(1), -torch.inf)
 
     def gathered(self) -> 'Candidates':
         """The same candidates with all keys at hand, also in the backward pass."""
@@ -97,81 +162,112 @@ class Candidates:
         return replace(self, keys=gather(self.keys), ring=False)
 
     def without(self, rule: Keep) -> 'Candidates':
-        """The candidates that ``rule`` keeps, too."""
+        """The candidates that ``rule`` keeps, too; those of the query's own image are not asked for."""
         return replace(self, filters=[*self.filters, rule])
 
     def joined(self, batch: 'Candidates') -> 'Candidates':
         """These, of earlier batches, and those of the present one."""
         before = self.keys.new_full((len(self.keys),), -1, dtype=torch.int64)
 
-        def both(mine: Tensor | None, theirs: Tensor | None) -> Tensor | None:
-            return None if theirs is None else torch.cat([before if mine is None else mine, theirs])
+        def both(name: str) -> Tensor | None:
+            mine, theirs = getattr(self, name), getattr(batch, name)
+            if theirs is None and name != 'indices':
+                return None
+            mine = before if mine is None else mine
+            return torch.cat([mine, batch.keys.new_full((len(batch.keys),), -1, dtype=mine.dtype)
+                              if theirs is None else theirs])  # fmt: skip
 
-        return Candidates(
-            torch.cat([self.keys, batch.keys]),
-            both(self.images, batch.images),
-            batch.own,
-            both(self.indices, batch.indices),
-            both(self.labels, batch.labels),
-        )
+        columns = {name: both(name) for name in ('images', 'place', 'indices', 'labels')}
+        return replace(batch, keys=torch.cat([self.keys, batch.keys]), **columns)
 
     @torch.no_grad()
     def count(self, query: Tensor) -> Tensor:
-        """Number of negatives of each unit query, (N,)."""
-        if not self.masked:
-            return query.new_full((len(query),), len(self))
-        if not self.filters:
-            order = self.images.sort().values
-            same = torch.searchsorted(order, self.own, right=True) - torch.searchsorted(
-                order, self.own
-            )
-            return (len(self) - same).to(query.dtype)
-        keys = self.gathered().keys
+        """Number of candidates of each unit query, (R,)."""
         count = query.new_zeros(len(query))
-        for start in range(0, len(keys), 4096):
-            columns = slice(start, min(start + 4096, len(keys)))
-            count += self.keep(columns, query @ keys[columns].T).sum(1)
-        return count
+        if not self.masked:
+            count += len(self)
+        elif not self.filters and self.place is None:
+            order = self.images.sort().values
+            same = torch.searchsorted(order, self.own, right=True) - torch.searchsorted(order, self.own)
+            count += len(self) - same
+        else:
+            keys = self.gathered().keys
+            for start in range(0, len(keys), 4096):
+                columns = slice(start, min(start + 4096, len(keys)))
+                count += self.keep(columns, query @ keys[columns].T).sum(1)
+        return count if self.pairs is None else count + self.pairs.count()
 
 
-def batch_candidates(
-    query: Tensor, keys: Tensor, samples: Samples, both_views: bool, ring: bool | None = None
-) -> Candidates:
-    """The keys of the batch of all processes, and the queries too where ``both_views``.
+@dataclass
+class Scores:
+    """R = B * N queries with their answers and their candidates.
 
-    Numbers of images run over the processes here and nowhere else, so no objective can get them wrong;
-    gathered keys carry their gradient back to the process they came from.
-
-    Args:
-        query: (N, C) unit vectors.
-        keys: (B, C), one key an image.
-        samples: of this process.
-        both_views: NT-Xent's candidates, 2B an process, rather than the B keys.
-        ring: send keys around instead of gathering them; by default where they would be large.
+    Attributes:
+        query: (R, C) unit vectors; row r belongs to image r // N.
+        positive: (R,), the mean logit of the answers in the query's own image.
+        candidates: what they are contrasted with.
+        temperature: t, a number, a scalar or (R,); None is the temperature-free form, where a cosine s has
+            the logit ``2 artanh(s)`` in place of ``s / t``.
+        comparison: what is compared.
+        hardest: (R,) largest cosine with a candidate, -inf without any; known once :meth:`logsumexp` was
+            called with a temperature.
     """
-    count = len(keys)
-    first = rank() * count
-    images = first + torch.arange(count, device=keys.device)
-    pools = [unit(keys)]
-    if both_views:
-        pools.append(query if samples.queries is None else unit(samples.queries))
-        if len(pools[1]) != count:
-            raise ValueError(
-                f'{len(pools[1])} query vectors stand for {count} images: samples.queries needs one '
-                'row an image'
-            )
-    local = torch.cat(pools) if both_views else pools[0]
-    ring = worth_a_ring(local) if ring is None else ring
 
-    def of_all(values: Tensor | None) -> Tensor | None:
-        return None if values is None else all_gather(values.repeat(len(pools)))
+    query: Tensor
+    positive: Tensor
+    candidates: Candidates
+    temperature: Tensor | float | None
+    comparison: Comparison
+    hardest: Tensor | None = None
 
-    own = images if samples.rows is None else first + samples.rows
-    return Candidates(
-        local if ring else gather(local),
-        of_all(images),
-        own,
-        of_all(samples.indices),
-        of_all(samples.labels),
-        ring,
-    )
+    def logits(self, cosine: Tensor) -> Tensor:
+        """Logits of (R,) or (R, k) cosines."""
+        return logits_of(cosine, self.temperature)
+
+    def logsumexp(self, power: float = 1.0) -> Tensor:
+        """(R,) log-sum-exp of ``power`` times the candidates' logits, -inf without any."""
+        if self.temperature is None:
+            return self.candidates.transformed_logsumexp(self.query, lambda s: power * two_artanh(s))
+        scale = power / self.temperature
+        lse, top = self.candidates.logsumexp(self.query, scale)
+        self.hardest = top / (scale.detach() if isinstance(scale, Tensor) else scale)
+        return lse
+
+    def logit_sum(self) -> Tensor:
+        """(R,) sum of the candidates' logits."""
+        return self.sum_of(self.logits)
+
+    def sum_of(self, function: Callable[..., Tensor], *row_tensors: Tensor) -> Tensor:
+        """(R,) sum of ``function(cosines (R, k), *row_tensors)`` over the candidates, with gradient."""
+        candidates = self.candidates.gathered()
+
+        def of_block(query: Tensor, keys: Tensor, columns: slice, *row_tensors: Tensor) -> Tensor:
+            cosine = query @ keys.T
+            kept = candidates.keep(columns, cosine.detach())
+            return function(cosine, *row_tensors).masked_fill(~kept, 0).sum(1)
+
+        total = tiled_row_sum(of_block, self.query, candidates.keys, *row_tensors, tile=candidates.tile)
+        own = candidates.pairs
+        return total if own is None else total + own.sum(function(own.cosines, *row_tensors))
+
+    def with_candidates(self, candidates: Candidates) -> 'Scores':
+        """The same queries with other candidates."""
+        return replace(self, candidates=candidates, hardest=None)
+
+    def of_rows(self, values: Tensor) -> Tensor:
+        """(B, ...) values of images -> (R, ...) of their queries."""
+        return values.repeat_interleave(len(self.query) // len(values), 0)
+
+
+def logits_of(cosine: Tensor, temperature: Tensor | float | None) -> Tensor:
+    """Logits of (R,) or (R, k) cosines at a temperature of :class:`Scores`."""
+    if temperature is None:
+        return two_artanh(cosine)
+    per_row = isinstance(temperature, Tensor) and temperature.ndim == 1 and cosine.ndim == 2
+    return cosine / (temperature[:, None] if per_row else temperature)
+
+
+def two_artanh(cosine: Tensor, margin: float = 1e-6) -> Tensor:
+    """``log((1 + s) / (1 - s))``, finite because s is first kept ``margin`` away from -1 and 1."""
+    cosine = cosine.clamp(-1 + margin, 1 - margin)
+    return torch.log1p(cosine) - torch.log1p(-cosine)

@@ -1,85 +1,269 @@
-"""A stand-in for InfoNCE until the branch `contrast` is merged: its file wins."""
+"""The contrastive objective: answers against a set of candidates."""
+
+from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from densecl.distributed import all_gather, gather
+from densecl.distributed import all_gather, all_reduce, gather, world_size
 from densecl.models.memory import Queue
 from densecl.numerics import unit
 from densecl.registry import MODELS
+from densecl.schedule import Clock
+from densecl.structures import Batch, Comparison, Units
 
-from .candidates import Candidates
+from .candidates import Candidates, Pairs, Scores, logits_of
+from .forms import FORMS, Answers, split_by_role
+from .means import check_mean, mean_of, own_mean
 from .objective import Objective
-from .parts import Filter, Mass, Scores, Temperature
+from .parts import Filter, Mass, Temperature
+from .sources import SOURCES, batch_candidates, queued
+from .temperatures import TemperatureFree, temperature_schedule
+
+NEEDS = {'units+own': {'own', 'ids'}, 'others': {'others', 'one answer'}}
 
 
+@MODELS.register_module()
 class InfoNCE(Objective):
+    """``-log( e^(q.k+ / t) / (e^(q.k+ / t) + sum_k e^(q.k / t)) )``, mean over the queries, on unit vectors.
+
+    The contrastive losses differ in who the candidates k are, which of them are answers k+, and how both
+    enter. Some, in these arguments:
+
+    - MoCo, DenseCL (He et al., 2020; Wang et al., 2021): ``queue=65536``. SetSim (Wang et al., 2022) has
+      several answers and ``mean='images'``.
+    - MoCo v3, DirectCLR: ``queue=0, batch='keys'``. SimCLR, SupCon: ``queue=0, batch='views'``; SINCERE
+      ``form='apart'`` as well.
+    - DetCon (Hénaff et al., 2021): ``queue=0, batch='units+own'``.
+    - PixContrast (Xie et al., 2021): ``queue=0, batch='image', form='in', mean='counted'``.
+    - ReSim (Xiao et al., 2021): ``queue=0, batch='others', mean='counted'``.
+    - SlotCon (Wen et al., 2022): ``queue=0, batch='units', mean='counted', times_temperature=True``.
+    - DCL (Yeh et al., 2022): ``decoupled=True``; DCLW ``sigma=0.5`` too. MACL (Huang et al., 2023):
+      ``temperature=dict(type='AlignmentAdaptiveTemperature')`` and ``reweighted=True``.
+
+    Over processes: candidates of the batch come from all of them, each process scores its own queries, and
+    the mean of losses and gradients over equal batches is that of one process with the whole batch.
+    Similarities with other images are never in memory as a whole.
+
+    Args:
+        temperature: t > 0; a schedule, ``dict(start=0.5, end=0.1)``; or a module config such as
+            ``dict(type='LearnedTemperature')``.
+        queue: number of earlier pooled keys that are candidates, of whatever image; 0 for none.
+        dim: width C of the keys in the queue.
+        batch: candidates of the present batch, in addition to a queue. ``'keys'``: pooled keys of other
+            images; ``'views'``: these and pooled queries of other images; ``'units'``: all valid units of
+            the key side, also the other ones of the query's image; ``'units+own'``: these and the units of
+            the query's own view as the key side sees them, but for those of the query's id; ``'image'``: of
+            the query's image alone, all valid units that do not answer; ``'others'``: ``Units.others`` of all
+            images, of its own only those that share no area with the answer; None: none.
+        negatives: module config, or a list of them: choices of false negatives, such as
+            ``dict(type='SimilarImages')``, and at most one weighting, such as ``dict(type='Debiased')``.
+        form: how several answers enter. The denominator always has all answers and candidates, but for
+            ``'apart'``. ``'out'``: mean of the logarithms of the answers' shares (SupCon, Khosla et al.,
+            2020, eq. 2); ``'in'``: logarithm of the sum of their shares; ``'in-mean'``: of the mean of their
+            shares (SupCon, eq. 3), which adds the logarithm of their number; ``'apart'``: mean, where each
+            answer stands against the negatives alone (SINCERE, Feeney and Hughes, 2023).
+        decoupled: the answers leave the denominator (DCL, eq. 5); the loss may be negative. A query
+            without candidates adds 0.
+        sigma: with ``decoupled``: weights answers by ``2 - softmax(cosine / sigma) * R`` over the R queries
+            of all processes that count (DCLW, eq. 6); None weights all alike.
+        detach_weights: no gradient through these weights; the two public codes differ in it.
+        reweighted: each query's loss over 1 - P, P being its answer's share (MACL).
+        times_temperature: multiply each query's loss by its temperature, so that the size of the gradient
+            does not depend on it.
+        mean: ``'rows'``, ``'counted'`` or ``'images'``, see :func:`.mean_of`.
+        gathered: candidates come from the batches of all processes, not from this one's alone.
+        overlapping: with ``'others'``: places that overlap the answer are candidates too, as in the official
+            code of ReSim.
+    """
+
     def __init__(
-        self, temperature=0.2, queue=65536, dim=128, batch=None, negatives=(), decoupled=False,
-        times_temperature=False,
-    ):  # fmt: skip
+        self,
+        temperature: float | dict | Temperature = 0.2,
+        queue: int = 65536,
+        dim: int = 128,
+        batch: str | None = None,
+        negatives: dict | list[dict] | None = None,
+        form: str = 'out',
+        decoupled: bool = False,
+        sigma: float | None = None,
+        detach_weights: bool = False,
+        reweighted: bool = False,
+        times_temperature: bool = False,
+        mean: str = 'rows',
+        gathered: bool = True,
+        overlapping: bool = False,
+    ) -> None:
         super().__init__()
-        typed = isinstance(temperature, dict) and 'type' in temperature
-        self.temperature = MODELS.build(temperature) if typed else Temperature(temperature)
+        if batch is not None and batch not in SOURCES:
+            raise ValueError(f'InfoNCE: batch must be None or one of {", ".join(SOURCES)}; got {batch!r}')
+        if not queue and batch is None:
+            raise ValueError("InfoNCE: no candidates; set queue > 0 or batch, such as batch='views'")
+        if form not in FORMS:
+            raise ValueError(f'InfoNCE: form must be one of {", ".join(FORMS)}; got {form!r}')
+        if (decoupled and form == 'apart') or (sigma is not None and not decoupled):
+            raise ValueError("InfoNCE: sigma needs decoupled=True, and this a form other than 'apart'")
+        self.temperature = self.schedule = None
+        if isinstance(temperature, Temperature):
+            self.temperature = temperature
+        elif isinstance(temperature, dict) and 'type' in temperature:
+            self.temperature = MODELS.build(temperature)
+        else:
+            self.schedule = temperature_schedule(temperature, 'InfoNCE')
+        if times_temperature and isinstance(self.temperature, TemperatureFree):
+            raise ValueError('InfoNCE: times_temperature needs a temperature; TemperatureFree has none')
+        self.extra_channels = 0 if self.temperature is None else self.temperature.extra_channels
+        self.clock: Clock | None = None
         self.queue = Queue(queue, dim) if queue else None
-        self.batch, self.decoupled, self.times_temperature = batch, decoupled, times_temperature
-        parts = [MODELS.build(x) for x in ([negatives] if isinstance(negatives, dict) else negatives)]
-        self.filters = nn.ModuleList(x for x in parts if isinstance(x, Filter))
-        (self.mass,) = [x for x in parts if not isinstance(x, Filter)] or [Mass()]
+        self.batch, self.gathered, self.overlapping = batch, gathered, overlapping
+        self.needs = frozenset(NEEDS.get(batch, ()))
+        self.filters, self.mass = _built(negatives)
+        self.form, self.decoupled, self.sigma, self.detach_weights = form, decoupled, sigma, detach_weights
+        self.reweighted, self.times_temperature = reweighted, times_temperature
+        self.mean = check_mean(mean, 'InfoNCE')
 
-    def candidates(self, c, own):
-        pools = [unit(c.key.pooled)]
-        if self.batch == 'views':
-            q = c.query
-            pools.append(unit(q.pooled if q.pooled_predicted is None else q.pooled_predicted))
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one pair of views.
 
-        def of_all(x):
-            return all_gather(x.repeat(len(pools)))
+        Returns:
+            The scalar loss, and over this process's queries that count: ``pos_sim``, the mean cosine of their
+            answers, and ``top1``, the share of those whose answers (their mean cosine) beat all candidates
+            (near 1 early in training it means that batch statistics leak the answer).
+        """
+        with torch.autocast(comparison.query.vectors.device.type, enabled=False):
+            terms, counted, diagnostics = self.terms(comparison)
+            return mean_of(terms, counted, self.mean), diagnostics
 
-        queued = None
-        if self.queue is not None:
-            queued = Candidates(
-                self.queue.keys.to(pools[0].dtype), indices=self.queue.images.clone(), passing=True
-            )
+    def terms(
+        self, c: Comparison, candidates: Candidates | None = None
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """The (B, N) terms of :meth:`score`, which of them count (None: all), and its diagnostics.
+
+        ``candidates`` take the place of the objective's own.
+        """
+        c, extra = without_channels(c, self.extra_channels)
+        query, keys = unit(c.query.compared).flatten(0, 1), unit(c.key.vectors)
+        own = None if c.match.mask is None else Pairs.between(query, keys, c.match.answers(keys.shape[1]))
+        if own is None:
+            cosine = (query * c.match.sum_of(keys).flatten(0, 1)).sum(-1)
+        else:
+            cosine = own.mean(own.cosines)
+        if candidates is None:
+            candidates = self.candidates(c, query, keys)
+        t = self.schedule(self.clock) if self.temperature is None else self.temperature(cosine, c, extra)
+        answers = Answers(cosine, own, lambda cosines: logits_of(cosines, t))
+        scores = Scores(query, answers.positive, candidates, t, c)
+        if self.filters or c.match.across is not None:
+            scores, mates = self.without_false_negatives(scores)
+            if mates is not None:
+                answers.join(mates)
+        elif self.training and self.temperature is not None:
+            self.temperature.observe(scores)
+        mass = scores.logsumexp() if self.mass is None else self.mass(scores)
+        counted = None if own is None and c.match.valid is None else answers.count > 0
+        if c.match.valid is not None:
+            counted &= c.match.valid.flatten()
+        if self.decoupled:
+            weight = 1.0 if self.sigma is None else self.weights(cosine, counted)
+            terms = torch.where(mass == -torch.inf, 0.0, mass - weight * answers.value(self.form))
+        else:
+            terms = answers.terms(mass, self.form)
+        if self.reweighted:
+            terms = terms / (1e-8 - terms.detach().neg().expm1())  # 1 - P = 1 - exp(-loss)
+        if self.times_temperature:
+            terms = terms * t
+        if c.match.weight is not None:
+            terms = terms * c.match.weight.flatten()
+        found = watched(cosine.detach(), scores.hardest, counted)
+        shape = c.query.vectors.shape[:2]
+        return terms.view(shape), None if counted is None else counted.view(shape), found
+
+    def candidates(self, c: Comparison, query: Tensor, keys: Tensor) -> Candidates:
+        """Queue and batch as one set of keys, for (R, C) and (B, M, C) unit vectors."""
+        before = None if self.queue is None else queued(self.queue, query)
         if self.batch is None:
-            return queued
-        indices = None if c.batch.indices is None else of_all(c.batch.indices)
-        batch = Candidates(gather(torch.cat(pools)), of_all(c.batch.numbers), own, indices)
-        return batch if queued is None else queued.joined(batch)
+            return before
+        ring = None if before is None else False
+        batch = batch_candidates(c, query, keys, self.batch, self.gathered, self.overlapping, ring)
+        return batch if before is None else before.joined(batch)
 
-    def score(self, c):
-        query = unit(c.query.compared).flatten(0, 1)
-        n = len(query) // len(c.batch.numbers)
-        cosine = (query * c.match.sum_of(unit(c.key.vectors)).flatten(0, 1)).sum(1)
-        t = self.temperature(cosine, c, None)
-        everyone = self.candidates(c, c.batch.numbers.repeat_interleave(n))
-        scores = Scores(query, cosine / t, everyone, t, c)
-        rules = [(x.treatment, x.rule(scores)) for x in self.filters]
-        for treatment, rule in rules:
-            if rule is not None and treatment == 'elimination':
-                scores = scores.with_candidates(
-                    scores.candidates.without(lambda a, b, rule=rule: ~rule(a, b))
-                )
-        mass = self.mass(scores)
-        losses = mass if self.decoupled else torch.logaddexp(scores.positive, mass)
-        losses = torch.where(mass == -torch.inf, 0.0, losses - scores.positive)
-        for treatment, rule in rules:
-            if rule is not None and treatment == 'attraction':
-                found = scores.with_candidates(scores.candidates.without(rule))
-                count = found.candidates.count(query)
-                losses = losses + scores.positive
-                losses = losses - (scores.positive + found.logit_sum()) / (1 + count)
-        if self.training:
-            scores = scores.with_candidates(everyone)
-            for part in (self.temperature, *self.filters):
-                part.observe(scores)
-        return (losses * t if self.times_temperature else losses).mean(), {}
+    def without_false_negatives(self, scores: Scores) -> tuple[Scores, Scores | None]:
+        """See :func:`.split_by_role`."""
+        rules, across = {}, scores.comparison.match.across
+        if across is not None:
+            same = across(scores.candidates)
+            rules[lambda columns, _: same(columns)] = 'answer'
+        if self.training and self.temperature is not None:
+            self.temperature.observe(split_by_role(scores, rules, self.form)[0])
+        for part in self.filters:
+            rule = part.rule(split_by_role(scores, rules, self.form)[0])
+            if rule is not None:
+                rules[rule] = part.role
+        return split_by_role(scores, rules, self.form)
+
+    def weights(self, cosine: Tensor, counted: Tensor | None) -> Tensor:
+        """(R,) of mean 1 over all processes: easy answers count less."""
+        logits = (cosine.detach() if self.detach_weights else cosine) / self.sigma
+        if counted is None:
+            number = len(cosine) * world_size()
+        else:
+            logits = logits.masked_fill(~counted, torch.finfo(logits.dtype).min / 4)
+            number = all_reduce(counted.sum().to(cosine.dtype))
+        return 2 - number * (logits - gather(logits).logsumexp(0)).exp()
 
     @torch.no_grad()
-    def remember(self, keys, batch):
-        for units in keys if self.queue is not None else ():
-            self.queue.enqueue(all_gather(unit(units.pooled)), all_gather(batch.indices))
+    def remember(self, keys: list[Units], batch: Batch) -> None:
+        """Put the pooled keys of all processes in the queue, and let every part learn from the step."""
+        keys = [units_without(key, self.extra_channels) for key in keys]
+        if self.queue is not None:
+            indices = None if batch.indices is None else all_gather(batch.indices)
+            for key in keys:
+                self.queue.enqueue(all_gather(unit(key.pooled)), indices)
         for part in self.filters:
             part.learn(keys, batch)
-        self.mass.learn(batch)
-        self.temperature.learn(batch)
+        for part in (self.mass, self.temperature):
+            if part is not None:
+                part.learn(batch)
+
+
+def _built(negatives: dict | list[dict] | None) -> tuple[nn.ModuleList, Mass | None]:
+    """The filters and the mass of ``negatives=``."""
+    configs = [] if negatives is None else negatives if isinstance(negatives, list | tuple) else [negatives]
+    parts = [x if isinstance(x, nn.Module) else MODELS.build(x) for x in configs]
+    masses = [part for part in parts if isinstance(part, Mass)]
+    for part in parts:
+        if not isinstance(part, Mass | Filter) or len(masses) > 1:
+            names = ', '.join(type(part).__name__ for part in parts)
+            raise ValueError(
+                'InfoNCE: negatives takes choices of false negatives (SimilarImages, GloFND, Clusters) and '
+                f'at most one weighting (Debiased, Hard, Mixing, MovingAverage); got {names}'
+            )
+    return nn.ModuleList(part for part in parts if isinstance(part, Filter)), (masses or [None])[0]
+
+
+def without_channels(c: Comparison, extra: int) -> tuple[Comparison, Tensor | None]:
+    """The comparison without the first channels of its vectors; and those of the queries, (R, ``extra``)."""
+    if not extra:
+        return c, None
+    first = c.query.compared[..., :extra].flatten(0, 1)
+    units = {name: units_without(getattr(c, name), extra) for name in ('query', 'key', 'own')}
+    support = None if c.support is None else c.support[..., extra:]
+    return replace(c, **units, support=support), first
+
+
+def units_without(units: Units | None, extra: int) -> Units | None:
+    """The units without the first channels of their vectors."""
+    if not extra or units is None:
+        return units
+    names = ('vectors', 'predicted', 'pooled', 'pooled_predicted', 'others')
+    return replace(units, **{n: x[..., extra:] for n in names if (x := getattr(units, n)) is not None})
+
+
+@torch.no_grad()
+def watched(cosine: Tensor, hardest: Tensor | None, counted: Tensor | None) -> dict[str, Tensor]:
+    """``pos_sim`` and ``top1`` over the queries that count."""
+    counted = torch.ones_like(cosine, dtype=torch.bool) if counted is None else counted
+    found = {'pos_sim': own_mean(cosine, counted)}
+    if hardest is not None:
+        found['top1'] = own_mean((cosine > hardest).float(), counted)
+    return found

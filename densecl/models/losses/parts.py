@@ -1,74 +1,33 @@
-"""What an InfoNCE loss is made of, until the branch `contrast` is merged: its file wins."""
-
-from dataclasses import dataclass, replace
+"""What an InfoNCE loss may be given beside its formula: ``negatives=`` and ``temperature=``."""
 
 from torch import Tensor, nn
 
-from densecl.schedule import Clock, Schedule
-from densecl.structures import Comparison
+from densecl.structures import Batch, Comparison, Units
 
-from .candidates import Candidates, Keep
-from .similarities import two_artanh
-from .tiled_functions import tiled_row_sum
+from .candidates import Scores
+from .kernel import Keep
 
-
-@dataclass
-class Scores:
-    """R = B * N queries, each with its positive and its negatives."""
-
-    query: Tensor
-    positive: Tensor
-    candidates: Candidates
-    temperature: Tensor | float | None
-    comparison: Comparison
-    hardest: Tensor | None = None
-
-    def of_rows(self, values: Tensor) -> Tensor:
-        """(B, ...) -> (R, ...)."""
-        return values.repeat_interleave(len(self.query) // len(values), 0)
-
-    def logits(self, cosine: Tensor) -> Tensor:
-        t = self.temperature
-        if t is None:
-            return two_artanh(cosine)
-        per_row = isinstance(t, Tensor) and t.ndim == 1 and cosine.ndim == 2
-        return cosine / (t[:, None] if per_row else t)
-
-    def logsumexp(self, power: float = 1.0) -> Tensor:
-        scale = power / self.temperature
-        lse, top = self.candidates.logsumexp(self.query, scale)
-        self.hardest = top / (scale.detach() if isinstance(scale, Tensor) else scale)
-        return lse
-
-    def logit_sum(self) -> Tensor:
-        return self.sum_of(self.logits)
-
-    def sum_of(self, function, *row_tensors: Tensor) -> Tensor:
-        candidates = self.candidates.gathered()
-
-        def of_block(query: Tensor, keys: Tensor, columns: slice, *row_tensors) -> Tensor:
-            cosine = query @ keys.T
-            kept = candidates.keep(columns, cosine.detach())
-            return function(cosine, *row_tensors).masked_fill(~kept, 0).sum(1)
-
-        return tiled_row_sum(of_block, self.query, candidates.keys, *row_tensors)
-
-    def with_candidates(self, candidates: Candidates) -> 'Scores':
-        return replace(self, candidates=candidates, hardest=None)
+__all__ = ['Filter', 'Keep', 'Mass', 'Scores', 'Temperature']
 
 
 class Mass(nn.Module):
-    """All negatives count alike."""
+    """How negatives are weighted."""
 
     def forward(self, scores: Scores) -> Tensor:
-        return scores.logsumexp()
+        """(R,) log of the negatives' part of the denominator, -inf where there are none."""
+        raise NotImplementedError
 
-    def learn(self, batch) -> None:
-        pass
+    def learn(self, batch: Batch) -> None:
+        """Take in what this step's scores told; called once a step, in training only."""
 
 
 class Filter(nn.Module):
-    """Which candidates are false negatives."""
+    """Which candidates are false negatives.
+
+    Args:
+        treatment: ``'elimination'`` takes them out of the denominator; ``'attraction'`` leaves them there
+            and makes them answers too: ``-1/(1 + |F|) sum log softmax`` over the answer and F.
+    """
 
     def __init__(self, treatment: str = 'elimination') -> None:
         super().__init__()
@@ -78,29 +37,40 @@ class Filter(nn.Module):
             )
         self.treatment = treatment
 
+    @property
+    def role(self) -> str:
+        """What its candidates become: ``'ignored'``, or an ``'answer'``."""
+        return 'ignored' if self.treatment == 'elimination' else 'answer'
+
     def rule(self, scores: Scores) -> Keep | None:
+        """``rule(columns, cosines (R, k)) -> bool (R, k)``: which are false negatives; None: none yet."""
         raise NotImplementedError
 
-    def observe(self, scores: Scores) -> None:
-        pass
-
-    def learn(self, keys, batch) -> None:
-        pass
+    def learn(self, keys: list[Units], batch: Batch) -> None:
+        """Take in the step's key sets and scores; called once a step, in training only."""
 
 
 class Temperature(nn.Module):
+    """Which temperature each query has."""
+
+    #: Channels that vectors carry in front for the temperature's use.
     extra_channels = 0
 
-    def __init__(self, value=1.0) -> None:
-        super().__init__()
-        self.schedule = Schedule.of(value, 'temperature')
-        self.clock: Clock | None = None
+    def forward(self, cosine: Tensor, comparison: Comparison, extra: Tensor | None) -> Tensor | float | None:
+        """The temperature of each query.
 
-    def forward(self, cosine, comparison, extra):
-        return self.schedule(self.clock)
+        Args:
+            cosine: (R,), the mean with the answers in its own image.
+            comparison: what is compared.
+            extra: (R, ``extra_channels``) outputs of the projector, or None.
+
+        Returns:
+            A number, a scalar or (R,); None for the temperature-free form.
+        """
+        raise NotImplementedError
 
     def observe(self, scores: Scores) -> None:
-        pass
+        """Keep what the scores tell for :meth:`learn`; called in training only."""
 
-    def learn(self, batch) -> None:
-        pass
+    def learn(self, batch: Batch) -> None:
+        """Take in what this step's scores told; called once a step, in training only."""

@@ -1,51 +1,28 @@
-"""Which temperature: the ``temperature=`` choice of a contrastive objective."""
+"""Which temperature: modules for the ``temperature=`` of a contrastive objective."""
 
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from densecl.distributed import all_reduce, world_size
+from densecl.distributed import all_reduce
+from densecl.numerics import full_precision
 from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
 
-from .functional import full_precision
-from .samples import Samples
-from .similarities import Similarities
+from .parts import Temperature
 
 
-class Temperature(nn.Module):
-    """The same number throughout the run, or one on a :class:`~densecl.schedule.Schedule`.
+def temperature_schedule(value: float | dict, owner: str) -> Schedule:
+    """A number or a schedule's config, all of whose values are positive.
 
-    Args:
-        value: t > 0, or a schedule's config, ``dict(start=0.5, end=0.1)``.
+    Raises:
+        ValueError: they are not.
     """
-
-    #: Channels that the query carries in front of its vector for the temperature's use.
-    extra_channels = 0
-
-    def __init__(self, value: float | dict) -> None:
-        super().__init__()
-        self.schedule = Schedule.of(value, 'temperature')
-        self.clock: Clock | None = None
-        if min(self.schedule.values) <= 0:
-            raise ValueError(f'InfoNCE: temperature must be positive, got {value}')
-
-    def forward(self, cosine: Tensor, samples: Samples, extra: Tensor | None) -> Tensor | float | None:
-        """The temperature of each query.
-
-        Args:
-            cosine: (N,), with the positive.
-            samples: the images behind the queries.
-            extra: (N, ``extra_channels``) outputs of the projector, or None.
-
-        Returns:
-            A number, a scalar or (N,); None for the temperature-free form.
-        """
-        return self.schedule(self.clock)
-
-    def observe(self, similarities: Similarities, samples: Samples) -> None:
-        """Learn from the batch that was just scored; called in training only."""
+    schedule = Schedule.of(value, f'{owner}.temperature')
+    if min(schedule.values) <= 0:
+        raise ValueError(f'{owner}: temperature must be positive, got {value}')
+    return schedule
 
 
 @MODELS.register_module()
@@ -61,11 +38,14 @@ class LearnedTemperature(Temperature):
     """
 
     def __init__(self, start: float = 0.07, minimum: float = 0.01) -> None:
-        super().__init__(start)
+        super().__init__()
+        if not 0 < minimum <= start:
+            raise ValueError(f'LearnedTemperature: start and minimum must be 0 < minimum <= start, '
+                             f'got {start} and {minimum}')  # fmt: skip
         self.log_scale = nn.Parameter(torch.tensor(-math.log(start)))
         self.limit = -math.log(minimum)
 
-    def forward(self, cosine, samples, extra):
+    def forward(self, cosine, comparison, extra):
         """A scalar with gradient."""
         with torch.no_grad():  # as CLIP clips after the step: the gradient never dies at the limit
             self.log_scale.clamp_(max=self.limit)
@@ -74,24 +54,38 @@ class LearnedTemperature(Temperature):
 
 @MODELS.register_module()
 class AlignmentAdaptiveTemperature(Temperature):
-    """t (1 + alpha (A - A0)), A being the mean positive cosine of the batch (MACL, Huang et al., 2023).
+    """t (1 + alpha (A - A0)), A being the mean cosine of all answers of the batch (MACL, Huang et al., 2023).
 
-    MACL also divides each query's loss by 1 - P: ``positives=dict(type='Reweighted')``.
+    MACL also divides each query's loss by 1 - P: ``reweighted=True``.
 
     Args:
-        value: t where A = A0.
+        value: t where A = A0: a number or a schedule's config.
         alpha: how much the alignment counts.
         alignment: A0.
+
+    Raises:
+        ValueError: the temperature would not be positive for every A in [-1, 1].
     """
 
     def __init__(self, value: float | dict = 0.1, alpha: float = 0.5, alignment: float = 0.0) -> None:
-        super().__init__(value)
+        super().__init__()
+        least = 1 + min(alpha * (a - alignment) for a in (-1, 1))
+        if least <= 0:
+            raise ValueError(
+                f'AlignmentAdaptiveTemperature: with alpha={alpha} and alignment={alignment} the factor '
+                f'1 + alpha (A - alignment) falls to {least:g}, and with it the temperature; '
+                'bring alpha nearer to 0 so that it stays positive for A from -1 to 1'
+            )
+        self.schedule = temperature_schedule(value, type(self).__name__)
         self.alpha = alpha
         self.alignment = alignment
+        self.clock: Clock | None = None
 
-    def forward(self, cosine, samples, extra):
+    def forward(self, cosine, comparison, extra):
         """A scalar without gradient, the same on every rank."""
-        mean = all_reduce(cosine.detach().mean()) / world_size()
+        count = comparison.match.count().flatten().to(cosine.dtype)
+        total, count = all_reduce(torch.stack([(cosine.detach() * count).sum(), count.sum()]))
+        mean = (total / count.clamp(min=1)).clamp(-1, 1)
         return self.schedule(self.clock) * (1 + self.alpha * (mean - self.alignment))
 
 
@@ -100,19 +94,21 @@ class UncertaintyTemperature(Temperature):
     """t / sigmoid(u), u being one more output of the projector (TaU, Zhang et al., 2021).
 
     The projector's first output channel is u, the rest the vector: it has dim + 1 outputs. The authors'
-    SimCLR code also takes the positive out of the denominator: ``positives=dict(type='Decoupled')``.
+    SimCLR code also takes the positive out of the denominator: ``decoupled=True``.
 
     Args:
-        value: t, 0.07 in the official code.
+        value: t, 0.07 in the official code; a number or a schedule's config.
     """
 
     extra_channels = 1
 
     def __init__(self, value: float | dict = 0.07) -> None:
-        super().__init__(value)
+        super().__init__()
+        self.schedule = temperature_schedule(value, type(self).__name__)
+        self.clock: Clock | None = None
 
-    def forward(self, cosine, samples, extra):
-        """(N,), with gradient."""
+    def forward(self, cosine, comparison, extra):
+        """(R,), with gradient."""
         return self.schedule(self.clock) / full_precision(extra[:, 0]).sigmoid()
 
 
@@ -123,9 +119,6 @@ class TemperatureFree(Temperature):
     Cosines are kept 1e-6 away from -1 and 1, which bounds the logits by 14.5.
     """
 
-    def __init__(self) -> None:
-        super().__init__(1.0)
-
-    def forward(self, cosine, samples, extra):
+    def forward(self, cosine, comparison, extra):
         """None."""
         return None

@@ -6,7 +6,7 @@ from torch import Tensor
 from densecl.distributed import all_reduce, rank, world_size
 from densecl.numerics import unit
 
-from ..tiled import hardest_keys, similarity_logsumexp
+from ..kernel import hardest_keys, similarity_logsumexp
 
 
 def _own_share(count: int) -> slice:

@@ -7,8 +7,8 @@ from densecl.numerics import unit
 from densecl.registry import MODELS
 
 from ..candidates import Candidates
+from ..kernel import hardest_keys
 from ..parts import Filter, Scores
-from ..tiled import hardest_keys
 
 
 @MODELS.register_module()

@@ -7,50 +7,34 @@ from :func:`densecl.distributed.gather`. ``docs/objectives.md`` says how each co
 
 from .assignment import self_distillation, sinkhorn, swapped_prediction
 from .contrastive import (
-    batch_pairs,
-    contrastive_terms,
-    cross_view,
-    direct_clr,
-    info_nce,
-    info_nce_terms,
-    moco_v3,
-    nt_xent,
-    tiled_info_nce,
-)
-from .cosine import negative_cosine, pixel_consistency
-from .dense import multi_positive_info_nce, multi_positive_terms
-from .masks import mask_contrast, mask_contrast_terms, mask_repeats
-from .metric import triplet_margin
-from .pixel_contrast import pixel_contrast
-from .precision import full_precision, no_autocast, unit
-from .reweighted import (
-    debiased_log_mass,
     debiased_nt_xent,
     decoupled,
+    direct_clr,
     hard_nt_xent,
+    info_nce,
+    moco_v3,
+    multi_positive_info_nce,
+    nt_xent,
+    sincere,
+    sup_con,
+    tiled_info_nce,
+    triplet_margin,
 )
+from .cosine import negative_cosine, pixel_consistency
+from .pixel_contrast import pixel_contrast
+from .precision import full_precision, no_autocast, unit
 from .statistics import barlow_twins, vicreg
-from .supervised import sincere, sup_con
 
 __all__ = [
     'barlow_twins',
-    'batch_pairs',
-    'contrastive_terms',
-    'cross_view',
-    'debiased_log_mass',
     'debiased_nt_xent',
     'decoupled',
     'direct_clr',
     'full_precision',
     'hard_nt_xent',
     'info_nce',
-    'info_nce_terms',
-    'mask_contrast',
-    'mask_contrast_terms',
-    'mask_repeats',
     'moco_v3',
     'multi_positive_info_nce',
-    'multi_positive_terms',
     'negative_cosine',
     'no_autocast',
     'nt_xent',

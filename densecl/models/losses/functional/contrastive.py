@@ -1,32 +1,48 @@
-"""One positive against many negatives: InfoNCE, and NT-Xent, MoCo v3 and DirectCLR within a batch."""
+"""InfoNCE and its relatives on plain tensors: :class:`.InfoNCE` itself scores them."""
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..tiled import similarity_logsumexp
-from .precision import no_autocast, unit
+from densecl.numerics import full_precision, no_autocast, unit
+from densecl.structures import Batch, Comparison, Match, Units
+
+from ..candidates import Candidates
+from ..contrast import InfoNCE
+from ..masses import Debiased, Hard
+from ..parts import Mass, Temperature
+from ..triplet import triplet_terms
 
 
-def contrastive_terms(positive_logit: Tensor, log_negatives: Tensor) -> Tensor:
-    """``-log(e^p / (e^p + e^n)) = log(1 + e^(n - p))`` per row: what all of this family end in.
+class Given(Temperature):
+    """A temperature that is at hand, a number or a tensor."""
 
-    Args:
-        positive_logit: p, (N,).
-        log_negatives: n, (N,), the logarithm of the negatives' total mass; -inf where there is none.
+    def __init__(self, value: float | Tensor) -> None:
+        super().__init__()
+        self.value = value
 
-    Returns:
-        (N,), 0 without gradient where there are no negatives.
-    """
-    # Exact everywhere: softplus would switch to the identity above its threshold, 2e-9 off in float64.
-    return -F.logsigmoid(positive_logit - log_negatives)
+    def forward(self, cosine, comparison, extra):
+        """As it is."""
+        return self.value
 
 
-def info_nce(
-    query: Tensor, positive: Tensor, negatives: Tensor, temperature: float | Tensor
-) -> Tensor:
+def comparison(query: Tensor, key: Tensor, match: Match | None = None) -> Comparison:
+    """Of (B, N, C) with (B, M, C) vectors, or of an image a row: (N, C) each."""
+    if query.ndim == 2:
+        query, key = query[:, None], key[:, None]
+    if match is None:
+        match = Match(index=torch.zeros(query.shape[:2], dtype=torch.int64, device=query.device))
+    sides = (Units(full_precision(x), pooled=full_precision(x).mean(1)) for x in (query, key))
+    return Comparison(*sides, match, Batch(torch.arange(len(query), device=query.device)))
+
+
+def plain_objective(temperature: float | Tensor, **kwargs) -> InfoNCE:
+    """InfoNCE without a queue, of what this process is given alone."""
+    return InfoNCE(Given(temperature), queue=0, gathered=False, **{'batch': 'keys', **kwargs})
+
+
+def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: float | Tensor) -> Tensor:
     """InfoNCE with negatives shared by all queries (van den Oord et al., 2018; MoCo, He et al., 2020, eq. 1).
 
     ``-log( exp(q.k+ / t) / (exp(q.k+ / t) + sum_k exp(q.k / t)) )``, mean over the queries, on unit
@@ -41,11 +57,12 @@ def info_nce(
     Returns:
         Scalar; 0 where K is 0. Float32, or float64 for float64 inputs.
     """
-    return info_nce_terms(query, positive, unit(negatives), temperature)[0]
+    return tiled_info_nce(query, positive, negatives, temperature, None)
 
 
+@no_autocast
 def tiled_info_nce(
-    query: Tensor, positive: Tensor, negatives: Tensor, temperature: float | Tensor, tile: int
+    query: Tensor, positive: Tensor, negatives: Tensor, temperature: float | Tensor, tile: int | None
 ) -> Tensor:
     """:func:`info_nce` with ``tile`` negatives at a time: the same value, less memory for smaller tiles.
 
@@ -54,51 +71,17 @@ def tiled_info_nce(
         positive: (N, C), the key of each query.
         negatives: (K, C).
         temperature: t > 0.
-        tile: columns of the similarity matrix in memory at once.
+        tile: columns of the similarity matrix in memory at once; None: what is fast on the device.
 
     Returns:
         Scalar; 0 where K is 0. Float32, or float64 for float64 inputs.
     """
-    return info_nce_terms(query, positive, unit(negatives), temperature, tile)[0]
+    candidates = Candidates(unit(negatives), tile=tile)
+    return plain_objective(temperature).terms(comparison(query, positive), candidates)[0].mean()
 
 
-@no_autocast
-def info_nce_terms(
-    query: Tensor,
-    positive: Tensor,
-    negatives: Tensor,
-    temperature: float | Tensor,
-    tile: int | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`info_nce` for negatives that are unit vectors already, with what is worth watching.
-
-    ``tile`` is the number of negatives at a time; by default the device's own.
-
-    Returns:
-        The loss; the (N,) cosine of each positive pair; the (N,) bool whether the positive beats every
-        negative. The last two carry no gradient.
-    """
-    query, positive = unit(query), unit(positive)
-    cosine = (query * positive).sum(-1)
-    if len(negatives) == 0:
-        return query.sum() * 0, cosine.detach(), torch.ones_like(cosine, dtype=torch.bool)
-    lse, hardest = similarity_logsumexp(
-        query / temperature, negatives.to(query.dtype), tile=tile
-    )
-    logit = cosine / temperature
-    return contrastive_terms(logit, lse).mean(), cosine.detach(), logit.detach() > hardest
-
-
-def batch_pairs(view1: Tensor, view2: Tensor) -> tuple[Tensor, Tensor, Callable]:
-    """A batch of N image pairs as SimCLR sees it: 2N anchors, each with 2N - 2 negatives.
-
-    Args:
-        view1: (N, C).
-        view2: (N, C); row i shows the same image as row i of ``view1``.
-
-    Returns:
-        The (2N, C) unit vectors of both views; the (2N,) cosine of each one's positive pair; ``keep`` for
-        :func:`similarity_logsumexp`, which leaves out an anchor itself and its positive.
+def both_ways(view1: Tensor, view2: Tensor, temperature: float | Tensor, **kwargs) -> Tensor:
+    """Mean over both directions of InfoNCE between (N, C) views of the same images.
 
     Raises:
         ValueError: where the views differ in shape.
@@ -108,17 +91,11 @@ def batch_pairs(view1: Tensor, view2: Tensor) -> tuple[Tensor, Tensor, Callable]
             f'view1 and view2 must hold the same images, row by row: got shapes {tuple(view1.shape)} '
             f'and {tuple(view2.shape)}'
         )
-    n, unit1, unit2 = len(view1), unit(view1), unit(view2)
-    cosine = (unit1 * unit2).sum(-1)
-    rows = torch.arange(2 * n, device=view1.device)[:, None]
-
-    def other_images(columns: slice, _: Tensor) -> Tensor:
-        return (rows - rows[columns].T) % n != 0
-
-    return torch.cat([unit1, unit2]), torch.cat([cosine, cosine]), other_images
+    objective = plain_objective(temperature, **kwargs)
+    first, second = (objective.score(comparison(a, b))[0] for a, b in ((view1, view2), (view2, view1)))
+    return (first + second) / 2
 
 
-@no_autocast
 def nt_xent(view1: Tensor, view2: Tensor, temperature: float | Tensor) -> Tensor:
     """Normalised temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1).
 
@@ -127,36 +104,18 @@ def nt_xent(view1: Tensor, view2: Tensor, temperature: float | Tensor) -> Tensor
 
     Args:
         view1: (N, C).
-        view2: (N, C).
+        view2: (N, C); row i shows the same image as row i of ``view1``.
         temperature: t > 0; 0.1 for ImageNet, 0.5 for CIFAR.
 
     Returns:
         Scalar; 0 where N is 1.
+
+    Raises:
+        ValueError: where the views differ in shape; so do all functions of two views here.
     """
-    vectors, cosine, keep = batch_pairs(view1, view2)
-    lse, _ = similarity_logsumexp(vectors / temperature, vectors, keep)
-    return contrastive_terms(cosine / temperature, lse).mean()
+    return both_ways(view1, view2, temperature, batch='views')
 
 
-def cross_view(query: Tensor, keys: Tensor, temperature: float | Tensor) -> Tensor:
-    """InfoNCE of row i of ``query`` with row i of ``keys``; the other keys are the negatives.
-
-    Args:
-        query: (N, C), unit vectors.
-        keys: (N, C), unit vectors.
-        temperature: t > 0.
-
-    Returns:
-        Scalar, the mean over the queries.
-    """
-    rows = torch.arange(len(query), device=query.device)[:, None]
-    lse, _ = similarity_logsumexp(
-        query / temperature, keys, lambda columns, _: rows != rows[columns].T
-    )
-    return contrastive_terms((query * keys).sum(-1) / temperature, lse).mean()
-
-
-@no_autocast
 def moco_v3(
     query1: Tensor, query2: Tensor, key1: Tensor, key2: Tensor, temperature: float | Tensor
 ) -> Tensor:
@@ -175,12 +134,11 @@ def moco_v3(
     Returns:
         Scalar, the sum of both directions.
     """
-    first = cross_view(unit(query1), unit(key2), temperature)
-    second = cross_view(unit(query2), unit(key1), temperature)
-    return 2 * temperature * (first + second)
+    objective = plain_objective(temperature, times_temperature=True)
+    pairs = ((query1, key2), (query2, key1))
+    return 2 * sum(objective.score(comparison(query, key))[0] for query, key in pairs)
 
 
-@no_autocast
 def direct_clr(
     features1: Tensor, features2: Tensor, dimensions: int, temperature: float | Tensor
 ) -> Tensor:
@@ -206,6 +164,211 @@ def direct_clr(
             f'dimensions must be between 1 and the {features1.shape[1]} channels of the features, '
             f'got {dimensions}'
         )
-    unit1, unit2 = unit(features1[:, :dimensions]), unit(features2[:, :dimensions])
-    both = cross_view(unit1, unit2, temperature) + cross_view(unit2, unit1, temperature)
-    return both / 2
+    return both_ways(features1[:, :dimensions], features2[:, :dimensions], temperature)
+
+
+def decoupled(
+    view1: Tensor,
+    view2: Tensor,
+    temperature: float | Tensor,
+    sigma: float | None = None,
+    detach_weights: bool = False,
+) -> Tensor:
+    """Decoupled contrastive learning, DCL and DCLW (Yeh et al., 2022, eq. 6).
+
+    ``-w_i s_i+ / t + log sum_neg exp(s / t)``: the positive is not in the denominator, whose 2N - 2 terms
+    come from both views. ``w_i`` is 1, or with ``sigma`` (DCLW) ``2 - N softmax_i(s_i+ / sigma)``, whose mean
+    is 1. The loss may be negative.
+
+    There is no official code. Of the two public ones, one differentiates the weights, as here by default,
+    so that the gradient is that of the value; lightly detaches them (and adds two logarithms, one for the
+    negatives of each view, where the paper has one of both: its values differ).
+
+    Args:
+        view1: (N, C).
+        view2: (N, C).
+        temperature: t > 0.
+        sigma: DCLW's temperature of the weights, 0.5 in the paper; None is DCL.
+        detach_weights: no gradient through ``w``.
+
+    Returns:
+        Scalar, the mean of both directions; 0 where N is 1.
+    """
+    options = dict(batch='views', decoupled=True, sigma=sigma, detach_weights=detach_weights)
+    return both_ways(view1, view2, temperature, **options)
+
+
+def _weighted(view1: Tensor, view2: Tensor, temperature: float | Tensor, mass: Mass) -> Tensor:
+    return both_ways(view1, view2, temperature, batch='views', negatives=mass)
+
+
+def debiased_nt_xent(
+    view1: Tensor, view2: Tensor, temperature: float | Tensor, positive_prior: float
+) -> Tensor:
+    """Debiased contrastive loss with one positive (Chuang et al., 2020, eq. 8).
+
+    Args:
+        view1: (N, C).
+        view2: (N, C).
+        temperature: t > 0; 0.5.
+        positive_prior: probability that a negative is of the anchor's class, in [0, 1); 0.1. With 0 it is
+            NT-Xent.
+
+    Returns:
+        Scalar, the mean over the 2N anchors.
+    """
+    return _weighted(view1, view2, temperature, Debiased(positive_prior))
+
+
+def hard_nt_xent(
+    view1: Tensor,
+    view2: Tensor,
+    temperature: float | Tensor,
+    positive_prior: float,
+    concentration: float,
+) -> Tensor:
+    """Contrastive learning with hard negatives, HCL (Robinson et al., 2021).
+
+    :func:`debiased_nt_xent` whose negatives are weighted by ``exp(concentration * s / t)``: the exponent
+    has the temperature in it, and the gradient goes through the weights, as in the official code.
+
+    Args:
+        view1: (N, C).
+        view2: (N, C).
+        temperature: t > 0; 0.5.
+        positive_prior: probability that a negative is of the anchor's class, in [0, 1); 0.1.
+        concentration: beta >= 0; 1.0. With 0 it is the debiased loss.
+
+    Returns:
+        Scalar, the mean over the 2N anchors.
+    """
+    return _weighted(view1, view2, temperature, Hard(positive_prior, concentration))
+
+
+def sup_con(
+    features: Tensor, labels: Tensor, temperature: float | Tensor, form: str = 'out'
+) -> Tensor:
+    """Supervised contrastive loss (Khosla et al., 2020, eq. 2 ``'out'`` and eq. 3 ``'in'``).
+
+    The positives of an anchor are all others of its label; the denominator has everything but itself.
+    An anchor without positives adds 0 and counts in the mean. Not rescaled: the official code multiplies
+    by ``temperature / 0.07``. Labels are compared as they are: -1 is a class like any other.
+
+    Args:
+        features: (N, C), all views of the batch, stacked.
+        labels: (N,) integers.
+        temperature: t > 0; 0.1.
+        form: mean over the positives outside (``'out'``) or inside (``'in'``, never larger) of the log.
+
+    Returns:
+        Scalar, the mean over the N anchors.
+
+    Raises:
+        ValueError: for another ``form``.
+    """
+    if form not in ('out', 'in'):
+        raise ValueError(f"sup_con: form must be 'out' or 'in', got {form!r}")
+    form = 'in-mean' if form == 'in' else form  # eq. 3 has the mean inside of the logarithm
+    return by_label(features, labels, unit(features), labels, temperature, form)
+
+
+def sincere(features: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+    """SINCERE (Feeney and Hughes, 2023): SupCon whose other positives never enter the denominator.
+
+    Each positive pair stands against the anchor's negatives alone; mean over the anchor's positives, then
+    over anchors. An anchor without positives adds 0 and counts in the mean (the official code gives NaN).
+
+    Args:
+        features: (N, C), all views of the batch, stacked.
+        labels: (N,) integers.
+        temperature: t > 0; 0.07 in the official class, 0.1 in its recipes.
+
+    Returns:
+        Scalar.
+    """
+    return by_label(features, labels, unit(features), labels, temperature, 'apart')
+
+
+@no_autocast
+def by_label(
+    features: Tensor,
+    labels: Tensor,
+    keys: Tensor,
+    key_labels: Tensor,
+    temperature: float | Tensor,
+    form: str,
+) -> Tensor:
+    """InfoNCE of (N, C) anchors, the first N keys, whose answers are all other keys of their label."""
+
+    def across(candidates: Candidates) -> Callable[[slice], Tensor]:
+        return lambda columns: labels[:, None] == candidates.labels[columns]
+
+    none = torch.zeros(len(labels), 1, 1, dtype=torch.bool, device=labels.device)
+    c = comparison(features, features, Match(mask=none, across=across))
+    numbers = torch.full((len(keys),), -1, device=labels.device)
+    numbers[: len(labels)] = c.batch.numbers
+    candidates = Candidates(keys, numbers, own=c.batch.numbers, labels=key_labels)
+    terms, counted, _ = plain_objective(temperature, form=form).terms(c, candidates)
+    return torch.where(counted, terms, 0.0).mean()
+
+
+def multi_positive_info_nce(
+    query: Tensor,
+    keys: Tensor,
+    positives: Tensor,
+    temperature: float | Tensor,
+    negatives: Tensor | None = None,
+    form: str = 'in',
+    per_image: bool = False,
+) -> Tensor:
+    """InfoNCE of queries that have any number of positives, on unit vectors.
+
+    With ``sum+`` the sum of ``exp(cosine / t)`` over a query's positives and ``sum-`` over its negatives, a
+    query's term is ``-log(sum+ / (sum+ + sum-))``, the positives inside the logarithm (PixContrast, Xie et
+    al., 2021, eq. 2, whose denominator is all keys); or ``mean_p -log(e^p / (sum+ + sum-))`` over its
+    positives p, outside of it (SetSim, Wang et al., 2022), which is never smaller.
+
+    Args:
+        query: (N, C) or (B, N, C), normalised here.
+        keys: (M, C) or (B, M, C), likewise; the keys of a query's own image.
+        positives: bool (N, M) or (B, N, M).
+        temperature: t > 0.
+        negatives: (K, C), shared by all queries, normalised here; in their place, by default, the keys that
+            are not a query's positives. Given some, those other keys do not enter at all (SetSim).
+        form: where the sum over positives stands, ``'in'`` or ``'out'``.
+        per_image: take the mean image by image, then over images, one without a positive counting 0 (SetSim's
+            official code).
+
+    Returns:
+        Scalar, the mean over the queries that have a positive (of all images alike); 0 if there is none.
+    """
+    if query.ndim == 2:
+        query, keys, positives = query[None], keys[None], positives[None]
+    c = comparison(query, keys, Match(mask=positives))
+    candidates = None if negatives is None else Candidates(unit(negatives).to(c.query.vectors.dtype))
+    with torch.autocast(query.device.type, enabled=False):
+        terms, counted, _ = plain_objective(temperature, batch='image', form=form).terms(c, candidates)
+    terms = torch.where(counted, terms, 0.0)
+    if per_image:
+        return (terms.sum(-1) / counted.sum(-1).clamp(min=1)).mean()
+    return terms.sum() / counted.sum().clamp(min=1)
+
+
+@no_autocast
+def triplet_margin(
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, squared: bool = False
+) -> Tensor:
+    """Triplet loss ``max(0, d(a, p) - d(a, n) + margin)`` on unit vectors, mean over the triplets.
+
+    Args:
+        anchor: (N, C).
+        positive: (N, C).
+        negative: (N, C).
+        margin: least difference wanted between the two distances.
+        squared: squared Euclidean distances (FaceNet, Schroff et al., 2015, margin 0.2) instead of
+            Euclidean ones; the values differ.
+
+    Returns:
+        Scalar. The gradient of a distance of zero is taken as zero.
+    """
+    return triplet_terms(unit(anchor), unit(positive), unit(negative), margin, squared).mean()

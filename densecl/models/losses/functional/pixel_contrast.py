@@ -3,13 +3,11 @@
 import torch
 from torch import Tensor
 
-from ..tiled import full_precision, similarity_logsumexp
-from ..tiled_functions import tiled_row_sum
-from .contrastive import contrastive_terms
-from .precision import no_autocast, unit
+from densecl.numerics import full_precision, unit
+
+from .contrastive import by_label
 
 
-@no_autocast
 def pixel_contrast(
     embeddings: Tensor,
     labels: Tensor,
@@ -42,28 +40,13 @@ def pixel_contrast(
     _check('embeddings', embeddings, labels)
     if not len(labels):
         return full_precision(embeddings).sum()
-    vectors = columns = unit(embeddings)
-    column_labels = labels
+    columns, column_labels = unit(embeddings), labels
     if keys is not None:
         _check('keys', keys, key_labels)
-        columns = torch.cat([vectors, unit(keys).to(vectors.dtype)])
+        columns = torch.cat([columns, unit(keys).to(columns.dtype)])
         column_labels = torch.cat([labels, key_labels])
-    # The anchors are the first columns: only there can a column be the anchor itself.
-    places = torch.arange(len(columns), device=vectors.device)
-    rows, query = places[: len(vectors), None], vectors / temperature
-    lse, _ = similarity_logsumexp(
-        query, columns, lambda cols, _: labels[:, None] != column_labels[cols]
-    )
-
-    def positive_terms(query: Tensor, block: Tensor, cols: slice, lse: Tensor) -> Tensor:
-        positive = (labels[:, None] == column_labels[cols]) & (rows != places[cols])
-        terms = contrastive_terms(query @ block.T, lse[:, None])
-        return torch.where(positive, terms, 0.0).sum(1)
-
-    found = column_labels.sort().values
-    counts = torch.searchsorted(found, labels, right=True) - torch.searchsorted(found, labels)
-    total = tiled_row_sum(positive_terms, query, columns, lse)
-    return temperature / base_temperature * (total / (counts - 1).clamp(min=1)).mean()
+    loss = by_label(embeddings, labels, columns, column_labels, temperature, 'apart')
+    return temperature / base_temperature * loss
 
 
 def _check(name: str, vectors: Tensor, labels: Tensor | None) -> None:

@@ -6,6 +6,16 @@ import pytest
 import torch
 
 from densecl.models.losses import functional as L
+from densecl.models.losses.candidates import Candidates
+from densecl.models.losses.functional.contrastive import comparison, plain_objective
+from densecl.structures import Match
+
+
+def terms(query, keys, positives, temperature, negatives=None, form='in'):
+    c = comparison(query, keys, Match(mask=positives))
+    candidates = None if negatives is None else Candidates(L.unit(negatives))
+    return plain_objective(temperature, batch='image', form=form).terms(c, candidates)[0]
+
 
 set_info_nce = partial(L.multi_positive_info_nce, form='out', per_image=True)
 
@@ -72,8 +82,9 @@ def test_positives_outside_of_the_logarithm_cost_more(draw, queue):
     positives = torch.rand(2, 6, 6) < 0.5
     options = (0.3, negatives if queue else None)
     outside, inside = (
-        L.multi_positive_terms(query, keys, positives, *options, form=form) for form in ('out', 'in')
+        terms(query, keys, positives, *options, form=form) for form in ('out', 'in')
     )
+    assert positives.any(-1).all()
     assert (outside >= inside + positives.sum(-1).clamp(min=1).log() - 1e-12).all()
 
 
@@ -82,7 +93,7 @@ def test_own_cells_as_negatives_make_it_a_softmax_over_all_keys(draw):
     positives = torch.rand(2, 6, 6) < 0.5
     log_shares = (L.unit(query) @ L.unit(keys).transpose(1, 2) / 0.3).log_softmax(-1)
     want = -(log_shares * positives).sum(-1) / positives.sum(-1).clamp(min=1)
-    torch.testing.assert_close(L.multi_positive_terms(query, keys, positives, 0.3, form='out'), want)
+    torch.testing.assert_close(terms(query, keys, positives, 0.3, form='out'), want)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32])

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .online_softmax import full_precision, key_blocks
+from densecl.numerics import full_precision
+
+from .online_softmax import key_blocks
 
 TileFunction = Callable[..., Tensor]
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from densecl.numerics import full_precision  # noqa: F401
-
 Keep = Callable[[slice, Tensor], Tensor]
 
 # Entries of a tile: on a CPU a tile should stay in the cache, on a GPU it should be worth its launches.

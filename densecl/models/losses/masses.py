@@ -1,23 +1,112 @@
-"""Synthetic hard negatives."""
+"""How negatives are weighted: ``negatives=`` of an InfoNCE loss."""
+
+import math
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from densecl.numerics import unit as unit_length
 from densecl.registry import MODELS
-from densecl.schedule import Clock
+from densecl.schedule import Clock, Schedule
 
-from .functional import unit
-from .negatives import Negatives
-from .similarities import Similarities
-from .tiled import hardest_keys
+from .candidates import Candidates, Scores
+from .kernel import hardest_keys
+from .parts import Mass
 
 # Numbers in the mixed vectors that are in memory at once.
 CHUNK = 2**22
 
 
 @MODELS.register_module()
-class Mixing(Negatives):
+class Debiased(Mass):
+    """Some negatives are of the query's class: take their expected share away (Chuang et al., 2020, eq. 8).
+
+    Args:
+        prior: tau+, the probability that a random candidate is of the same class; 0 is the plain form.
+    """
+
+    def __init__(self, prior: float = 0.1) -> None:
+        super().__init__()
+        if not 0 <= prior < 1:
+            raise ValueError(f'{type(self).__name__}: prior must lie in [0, 1), got {prior}')
+        self.prior = prior
+
+    def forward(self, scores):
+        """See :class:`.Mass`."""
+        return self.debias(scores.logsumexp(), scores)
+
+    def debias(self, log_negatives: Tensor, scores: Scores) -> Tensor:
+        """(R,) log mass of negatives whose plain mass is given."""
+        if self.prior == 0:
+            return log_negatives
+        if scores.temperature is None:
+            raise ValueError(f'{type(self).__name__} needs a temperature: its floor is n exp(-1 / t)')
+        count = scores.candidates.count(scores.query)
+        return debiased_log_mass(log_negatives, scores.positive, count, scores.temperature, self.prior)
+
+
+def debiased_log_mass(
+    log_negatives: Tensor,
+    positive_logit: Tensor,
+    count: Tensor,
+    temperature: float | Tensor,
+    prior: float,
+) -> Tensor:
+    """The negatives' mass without the false negatives expected among them (Chuang et al., 2020, eq. 7).
+
+    ``log max( (neg - prior n pos) / (1 - prior), n exp(-1/t) )`` in the log domain; the lower bound is what
+    n opposite vectors would have.
+
+    Args:
+        log_negatives: (R,), ``log neg``: log-sum-exp over each query's negatives.
+        positive_logit: (R,), ``log pos``.
+        count: (R,), n, the number of negatives of each query.
+        temperature: t > 0, as in the logits: a number or (R,).
+        prior: probability that a negative is of the query's class, in (0, 1).
+
+    Returns:
+        (R,).
+    """
+    log_count = count.log()
+    gap = positive_logit + log_count + math.log(prior) - log_negatives
+    # log(a - b) = log a + log(1 - b/a) where b < a; elsewhere only the bound is left.
+    less = gap < 0
+    share = torch.where(less, gap, -1.0).expm1().neg().log()
+    mass = torch.where(less, log_negatives + share - math.log1p(-prior), -torch.inf)
+    return mass.clamp(min=log_count - 1 / temperature)
+
+
+@MODELS.register_module()
+class Hard(Debiased):
+    """Negatives weighted by ``exp(concentration * s / t)``, then debiased (HCL, Robinson et al., 2021).
+
+    The gradient flows through the weights, as in the official code.
+
+    Args:
+        prior: tau+, see :class:`Debiased`.
+        concentration: beta, a number or a schedule's config; 0 weights all alike.
+    """
+
+    def __init__(self, prior: float = 0.1, concentration: float | dict = 1.0) -> None:
+        super().__init__(prior)
+        self.concentration = Schedule.of(concentration, 'concentration')
+        self.clock: Clock | None = None
+
+    def forward(self, scores):
+        """See :class:`.Mass`."""
+        beta = self.concentration(self.clock)
+        plain = scores.logsumexp(1 + beta)
+        if beta:
+            count = scores.candidates.count(scores.query)
+            weights = scores.logsumexp(beta) - count.log()
+            # Without negatives both are -inf: nothing to weight.
+            plain = torch.where(count > 0, plain - weights, plain)
+        return self.debias(plain, scores)
+
+
+@MODELS.register_module()
+class Mixing(Mass):
     """Mixtures of each query's hardest negatives are negatives too (MoCHi, Kalantidis et al., 2020).
 
     Beside all candidates the denominator has ``pairs`` points ``unit(a n_i + (1 - a) n_j)``, a uniform on
@@ -62,20 +151,20 @@ class Mixing(Negatives):
         clock = self.clock or Clock()
         return not self.start or clock.step >= clock.steps(self.start, self.unit, 'Mixing.start')
 
-    def forward(self, similarities, samples):
-        """See :class:`.Negatives`."""
-        plain = similarities.logsumexp()
+    def forward(self, scores):
+        """See :class:`.Mass`."""
+        plain = scores.logsumexp()
         if not self.started:
             return plain
-        mixed = similarities.logits(self.cosines(similarities))
+        mixed = scores.logits(self.cosines(scores))
         mixed = mixed.masked_fill((plain == -torch.inf)[:, None], -torch.inf)
         return torch.cat([plain[:, None], mixed], 1).logsumexp(1)
 
-    def cosines(self, similarities: Similarities) -> Tensor:
+    def cosines(self, scores: Scores) -> Tensor:
         """(N, pairs + with_query) of each query with its own mixtures, with gradient for the query."""
-        query = similarities.query
+        query = scores.query
         with torch.no_grad():
-            candidates = similarities.candidates.gathered()
+            candidates = scores.candidates.gathered()
             keys = candidates.keys
             drawn, shares = self.draw(query, candidates)
         rows = max(1, CHUNK // (drawn.shape[1] * query.shape[1]))
@@ -83,8 +172,10 @@ class Mixing(Negatives):
         options = dict(use_reentrant=False, preserve_rng_state=False)
         return torch.cat([checkpoint(self.mix, *part, keys, **options) for part in parts])
 
-    def draw(self, query: Tensor, candidates) -> tuple[Tensor, Tensor]:
+    def draw(self, query: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Columns (N, 2 pairs + with_query) of negatives and shares (N, pairs + with_query) of the first."""
+        if candidates.pairs is not None:
+            raise ValueError("Mixing mixes keys of other images: batch must not be 'image' or 'others'")
         if self.hardest > len(candidates):
             raise ValueError(
                 f'Mixing: hardest={self.hardest}, but there are only {len(candidates)} candidates; lower '
@@ -109,5 +200,5 @@ class Mixing(Negatives):
             own = query[:, None].expand(-1, self.with_query, -1)
             shares = shares[..., None]
             first, second = torch.cat([first, own], 1), torch.cat([second, other], 1)
-            mixtures = unit(shares * first + (1 - shares) * second)
+            mixtures = unit_length(shares * first + (1 - shares) * second)
         return torch.einsum('nc,nmc->nm', query, mixtures)

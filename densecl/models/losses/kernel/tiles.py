@@ -3,35 +3,22 @@
 With 65,536 negatives and 49 cells an image, the logits of a dense contrastive loss are the largest tensor of
 the whole training step. Here they are visited tile by tile (:mod:`.online_softmax`), and where the keys need
 a gradient too, the backward pass visits every tile a second time. What is not a plain log-sum-exp is written
-as a function of one tile: :mod:`.tiled_functions`.
+as a function of one tile: :mod:`.tile_functions`.
 """
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .online_softmax import (
-    TILE,
-    Keep,
-    OnlineSoftmax,
-    full_precision,
-    key_gradient,
-    logit_tiles,
-)
-from .tiled_functions import tiled_logsumexp, tiled_row_sum
+from densecl.distributed import world_size
+from densecl.numerics import full_precision
 
-__all__ = [
-    'TILE',
-    'hardest_keys',
-    'similarity_logsumexp',
-    'similarity_statistics',
-    'tiled_logsumexp',
-    'tiled_row_sum',
-]
+from .online_softmax import Keep, OnlineSoftmax, key_gradient, logit_tiles
+from .ring import Passage, passing_blocks
 
 
 def similarity_logsumexp(
-    query: Tensor, keys: Tensor, keep: Keep | None = None, tile: int | None = None
+    query: Tensor, keys: Tensor, keep: Keep | None = None, tile: int | None = None, ring: bool = False
 ) -> tuple[Tensor, Tensor]:
     """``logsumexp_k(query_i . key_k)`` and ``max_k(query_i . key_k)``, tile by tile.
 
@@ -46,39 +33,40 @@ def similarity_logsumexp(
             without gradient, and returns a bool (N, k). It is asked again in the backward pass where the
             keys need a gradient. By default all pairs count.
         tile: keys in a tile; by default what is fast on the device.
+        ring: the keys of all ranks count, numbered in rank order; their blocks travel (:mod:`.ring`), in
+            the backward pass each together with its gradient. Every rank passes keys of the same shape, and
+            either all ranks' keys need a gradient or none do.
 
     Returns:
         Two (N,) tensors; the maximum carries no gradient. A row without any pair has -inf in both, and zero
         gradient.
     """
-    return similarity_statistics(query, keys, keep, tile, expected=False)[:2]
+    ring = ring and world_size() > 1
+    return _LogSumExp.apply(full_precision(query), full_precision(keys), keep, tile, False, ring)[:2]
 
 
 def similarity_statistics(
-    query: Tensor,
-    keys: Tensor,
-    keep: Keep | None = None,
-    tile: int | None = None,
-    expected: bool = True,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+    query: Tensor, keys: Tensor, keep: Keep | None = None, tile: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`similarity_logsumexp`, and the mean logit under each row's softmax, in the same pass.
 
     Returns:
         Three (N,) tensors: the log-sum-exp, with gradient; the maximum; and ``sum_k softmax_k logit_k``, 0
-        for a row without any pair (None without ``expected``). The last two carry no gradient.
+        for a row without any pair. The last two carry no gradient.
     """
-    return _LogSumExp.apply(full_precision(query), full_precision(keys), keep, tile, expected)
+    return _LogSumExp.apply(full_precision(query), full_precision(keys), keep, tile, True, False)
 
 
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, query: Tensor, keys: Tensor, keep, tile, expected):
+    def forward(ctx, query: Tensor, keys: Tensor, keep, tile, expected, ring):
         need_query, need_keys = ctx.needs_input_grad[:2]
         with torch.autocast(query.device.type, enabled=False):
             state = OnlineSoftmax(query, need_query or expected)
-            state.add(keys, keep, tile)
+            for first, block in passing_blocks(keys, ring):
+                state.add(block, keep, tile, first)
             lse, top = state.finish()
-        ctx.keep, ctx.tile = keep, tile
+        ctx.keep, ctx.tile, ctx.ring = keep, tile, ring
         ctx.save_for_backward(
             state.mean if need_query else None,
             *((query, keys, lse) if need_keys else (None, None, None)),
@@ -91,13 +79,16 @@ class _LogSumExp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor, *_):
         mean, query, keys, lse = ctx.saved_tensors
-        grad_query = grad_keys = None
-        if ctx.needs_input_grad[0]:
-            grad_query = mean * gradient[:, None]
+        grad_query = mean * gradient[:, None] if ctx.needs_input_grad[0] else None
+        grad_keys = None
         if ctx.needs_input_grad[1]:
+            grad_keys = torch.zeros_like(keys, memory_format=torch.contiguous_format)
             with torch.autocast(query.device.type, enabled=False):
-                grad_keys = key_gradient(query, keys, lse, gradient, ctx.keep, ctx.tile)
-        return grad_query, grad_keys, None, None, None
+                for first, block in passing_blocks(keys, ctx.ring):
+                    grad_keys += key_gradient(query, block, lse, gradient, ctx.keep, ctx.tile, first)
+                    if ctx.ring:  # it goes on to the rank where its block goes, and is home at the end
+                        grad_keys = Passage(grad_keys).wait()
+        return grad_query, grad_keys, None, None, None, None
 
 
 @torch.no_grad()

@@ -1,0 +1,111 @@
+"""How answers enter a contrastive loss."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .candidates import Pairs, Scores
+
+#: How several answers may enter, see :class:`.InfoNCE`.
+FORMS = ('out', 'in', 'in-mean', 'apart')
+
+
+def contrastive_terms(positive_logit: Tensor, log_negatives: Tensor) -> Tensor:
+    """``-log(e^p / (e^p + e^n)) = log(1 + e^(n - p))`` per row: what all of this family end in.
+
+    Args:
+        positive_logit: p, (R,).
+        log_negatives: n, (R,), the logarithm of the negatives' total mass; -inf where there is none.
+
+    Returns:
+        (R,), 0 without gradient where there are no negatives.
+    """
+    # Exact everywhere: softplus would switch to the identity above its threshold, 2e-9 off in float64.
+    return -F.logsigmoid(positive_logit - log_negatives)
+
+
+def split_by_role(scores: Scores, rules: dict[Callable, str], form: str) -> tuple[Scores, Scores | None]:
+    """The scores with the candidates of the denominator; and those with the candidates that answer too.
+
+    Args:
+        scores: with all candidates.
+        rules: ``rule(columns, cosines) -> bool (R, k)`` -> ``'ignored'`` or ``'answer'``.
+        form: of :class:`.InfoNCE`; under ``'apart'`` answers leave the denominator.
+    """
+    answering = [rule for rule, role in rules.items() if role == 'answer']
+    leaving = list(rules) if form == 'apart' else [rule for rule in rules if rule not in answering]
+    remaining = scores.candidates
+    for rule in leaving:
+        remaining = remaining.without(lambda columns, cosines, rule=rule: ~rule(columns, cosines))
+    if not answering:
+        return scores if not leaving else scores.with_candidates(remaining), None
+
+    def any_answers(columns: slice, cosines: Tensor) -> Tensor:
+        return torch.stack([rule(columns, cosines) for rule in answering]).any(0)
+
+    mates = replace(scores.candidates.gathered(), pairs=None).without(any_answers)
+    return scores.with_candidates(remaining), scores.with_candidates(mates)
+
+
+class Answers:
+    """All answers of R queries.
+
+    Args:
+        cosine: (R,), the mean of the answers in the query's own image.
+        own: these pairs, where there may be several; None: one each.
+        logits: (R,) or (R, M) cosines -> logits.
+    """
+
+    def __init__(self, cosine: Tensor, own: Pairs | None, logits: Callable[[Tensor], Tensor]) -> None:
+        self.own, self.logits, self.mates = own, logits, None
+        #: (R,) mean, and log-sum-exp, of the logits in the query's own image.
+        self.positive = self.attraction = logits(cosine) if own is None else own.mean(logits(own.cosines))
+        if own is not None:
+            self.attraction = own.logsumexp(logits(own.cosines))
+        #: (R,), how many there are.
+        self.count = torch.ones_like(cosine) if own is None else own.count()
+
+    def join(self, mates: Scores) -> None:
+        """Take in the candidates that answer too."""
+        self.mates = mates
+        self.own_count, self.count = self.count, self.count + mates.candidates.count(mates.query)
+
+    def value(self, form: str) -> Tensor:
+        """(R,): the mean of the logits, or the logarithm of the sum, or mean, of their exponentials."""
+        if self.own is None and self.mates is None:
+            return self.attraction
+        count = self.count.clamp(min=1)
+        if form == 'out':
+            if self.mates is None:
+                return self.positive
+            return (self.positive * self.own_count + self.mates.logit_sum()) / count
+        value = self.attraction
+        if self.mates is not None:
+            value = torch.logaddexp(value, self.mates.logsumexp())
+        return value - count.log() if form == 'in-mean' else value
+
+    def terms(self, log_mass: Tensor, form: str) -> Tensor:
+        """(R,) terms of InfoNCE."""
+        if form == 'apart':
+            return self.apart(log_mass)
+        value = self.value(form)
+        if value is self.attraction:
+            return contrastive_terms(value, log_mass)
+        return torch.logaddexp(self.attraction, log_mass) - value
+
+    def apart(self, log_mass: Tensor) -> Tensor:
+        """(R,), the mean over the answers, each against the negatives alone."""
+
+        def each(cosines: Tensor, log_mass: Tensor) -> Tensor:
+            return contrastive_terms(self.logits(cosines), log_mass[:, None])
+
+        if self.own is None:
+            total = contrastive_terms(self.attraction, log_mass)
+        else:
+            total = self.own.sum(each(self.own.cosines, log_mass))
+        if self.mates is not None:
+            total = total + self.mates.sum_of(each, log_mass)
+        return total / self.count.clamp(min=1)

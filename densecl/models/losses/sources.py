@@ -1,0 +1,145 @@
+"""Where candidates come from: the queue, and the batch of all processes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from densecl.distributed import all_gather, gather
+from densecl.models.memory import Queue
+from densecl.numerics import unit
+from densecl.structures import Comparison
+
+from .candidates import Candidates, Pairs
+from .kernel import worth_a_ring
+
+SOURCES = ('keys', 'views', 'units', 'units+own', 'image', 'others')
+
+
+def queued(queue: Queue, query: Tensor) -> Candidates:
+    """The keys of earlier batches; they are never asked for their image."""
+    # No copy of the keys, which are many: who visits them in the backward pass makes one.
+    return Candidates(queue.keys.to(query.dtype), indices=queue.images.clone(), passing=True)
+
+
+def batch_candidates(
+    c: Comparison,
+    query: Tensor,
+    keys: Tensor,
+    source: str,
+    gathered: bool = True,
+    overlapping: bool = False,
+    ring: bool | None = None,
+) -> Candidates:
+    """The candidates of the present batch, each column with the number of its image.
+
+    Keys of other processes carry their gradient back to the process they came from.
+
+    Args:
+        c: what is compared.
+        query: (R, C) unit vectors.
+        keys: (B, M, C) unit vectors of the key side's units.
+        source: one of ``SOURCES``, see :class:`.InfoNCE`.
+        gathered: of all processes.
+        overlapping: ``'others'`` that overlap the answer are candidates too.
+        ring: send keys around instead of gathering them; by default where they would be large.
+    """
+    if source == 'image':
+        return Candidates(query[:0], pairs=_of_own_image(c, query, keys))
+    parts, valid = _parts(c, keys, source)
+    local = torch.cat([x.flatten(0, 1) for x in parts])
+    ring = (worth_a_ring(local) if ring is None else ring) and gathered and valid is None
+    columns = _columns(c, parts)
+    if not gathered:
+        local, columns = (local, columns) if valid is None else (local[valid], columns[valid])
+    elif valid is None:
+        local, columns = local if ring else gather(local), all_gather(columns)
+    else:
+        local, columns = _few_of_all(local, columns, valid)
+    images, indices, labels, place = columns.unbind(1)
+    count = len(query) // len(c.batch.numbers)
+    found = Candidates(
+        local,
+        images,
+        c.batch.numbers.repeat_interleave(count),
+        indices=None if c.batch.indices is None else indices,
+        labels=None if c.batch.labels is None else labels,
+        ring=ring,
+    )
+    if source == 'others' and overlapping:
+        found.images = found.own = None
+    elif source == 'others':
+        found.pairs = _apart(c, query, parts[0])
+    elif source in ('units', 'units+own'):
+        found.place, found.left_out = place, _left_out(c, keys.shape[1], source)
+        if valid is not None:
+            found.rows = c.match.found().flatten().nonzero()[:, 0]
+    return found
+
+
+def _parts(c: Comparison, keys: Tensor, source: str) -> tuple[list[Tensor], Tensor | None]:
+    """Unit vectors (B, m, C) each, and (B * all m,) bool, which of them are there; None: all."""
+    if source in ('keys', 'views'):
+        pooled = [c.key.pooled]
+        if source == 'views':
+            mine = c.query.pooled if c.query.pooled_predicted is None else c.query.pooled_predicted
+            pooled.append(mine)
+        return [unit(x)[:, None] for x in pooled], None
+    if source == 'others':
+        return [unit(c.key.others)], None
+    parts, valid = [keys], [c.key.valid]
+    if source == 'units+own':
+        parts.append(unit(c.own.vectors))
+        valid.append(c.own.valid)
+    if all(x is None for x in valid):
+        return parts, None
+    there = [
+        torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if v is None else v
+        for x, v in zip(parts, valid, strict=True)
+    ]
+    return parts, torch.cat([x.flatten() for x in there])
+
+
+def _columns(c: Comparison, parts: list[Tensor]) -> Tensor:
+    """(K, 4) int64: number of the image, its position in the data set, its label, place in the image."""
+    unknown = torch.full_like(c.batch.numbers, -1)
+    images = [c.batch.numbers, *(unknown if x is None else x for x in (c.batch.indices, c.batch.labels))]
+    images = torch.stack(images, 1)
+    columns, first = [], 0
+    for x in parts:
+        batch, count = x.shape[:2]
+        place = torch.arange(first, first + count, device=x.device).repeat(batch)
+        columns.append(torch.cat([images.repeat_interleave(count, 0), place[:, None]], 1))
+        first += count
+    return torch.cat(columns)
+
+
+def _few_of_all(vectors: Tensor, columns: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that are there, of all processes; they alone travel, padded to the most a process has."""
+    vectors, columns = vectors[valid], columns[valid]
+    counts = all_gather(torch.tensor([len(vectors)], device=vectors.device))
+    padding = (0, 0, 0, int(counts.max()) - len(vectors))
+    filled = torch.arange(len(vectors) + padding[3], device=counts.device) < counts[:, None]
+    filled = filled.flatten()
+    return gather(F.pad(vectors, padding))[filled], all_gather(F.pad(columns, padding))[filled]
+
+
+def _of_own_image(c: Comparison, query: Tensor, keys: Tensor) -> Pairs:
+    """The other units of the query's own image."""
+    others = ~c.match.answers(keys.shape[1])
+    return Pairs.between(query, keys, others if c.key.valid is None else others & c.key.valid[:, None])
+
+
+def _left_out(c: Comparison, count: int, source: str) -> Tensor:
+    """Units of its own image that a query does not meet: its answers, and in its own view itself."""
+    if source == 'units':
+        return c.match.index.flatten() if c.match.mask is None else c.match.answers(count).flatten(0, 1)
+    itself = c.query.ids[:, :, None] == c.query.ids[:, None]
+    return torch.cat([c.match.answers(count), itself], 2).flatten(0, 1)
+
+
+def _apart(c: Comparison, query: Tensor, others: Tensor) -> Pairs:
+    """Places of the query's own image that share no area with its answer; to touch is to share none."""
+    x1, y1, x2, y2 = c.match.sum_of(c.key.place.boxes)[:, :, None].unbind(-1)
+    a1, b1, a2, b2 = c.key.others_boxes.unbind(-1)
+    shared = (x1 < a2) & (a1 < x2) & (y1 < b2) & (b1 < y2)
+    return Pairs.between(query, others, ~shared)
