@@ -124,6 +124,17 @@ class Units:
             self._made[name] = make()
         return self._made[name]
 
+    def take(self, chosen: Tensor) -> 'Units':
+        """The units of (B, G) int64 rows; what belongs to no row is left out."""
+
+        def rows(x: Tensor | None) -> Tensor | None:
+            if x is None:
+                return None
+            return x.gather(1, chosen if x.ndim == 2 else chosen[..., None].expand(-1, -1, x.shape[2]))
+
+        names = ('vectors', 'predicted', 'valid', 'ids', 'features', 'embeddings')
+        return replace(self, place=None, **{name: rows(getattr(self, name)) for name in names})
+
     def detach(self) -> 'Units':
         """The same without gradient."""
         names = ('vectors', 'pooled', 'embeddings', 'others')

@@ -1,4 +1,4 @@
-"""Objectives: ``functional`` holds the mathematics, the modules add choices and state."""
+"""Objectives: one argument, a comparison; one file a family. ``functional`` has them as plain functions."""
 
 from . import functional
 from .assignment import SelfDistillation, SwappedPrediction
@@ -12,7 +12,6 @@ from .masses import Debiased, Hard, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
 from .objective import Objective
 from .parts import Filter, Mass, Temperature
-from .samples import Samples
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
     AlignmentAdaptiveTemperature,
@@ -42,7 +41,6 @@ __all__ = [
     'PerSampleTemperature',
     'PositionVICReg',
     'PrototypeAlignment',
-    'Samples',
     'SelfDistillation',
     'SimilarImages',
     'Sum',

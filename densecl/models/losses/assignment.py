@@ -1,4 +1,4 @@
-"""Predicting another view's assignment to prototypes: SwAV's codes, DINO's and SlotCon's sharpened softmax."""
+"""Predicting another view's assignment to prototypes: SwAV's codes, DINO's sharpened softmax."""
 
 import math
 

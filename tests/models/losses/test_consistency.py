@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from densecl.models.losses import MultiPositive, PixelConsistency, Samples
-from densecl.models.losses.functional import multi_positive_info_nce, pixel_consistency
+from densecl.models.losses import MultiPositive, Samples
+from densecl.models.losses.functional import multi_positive_info_nce
 from densecl.schedule import Clock
 
 
@@ -20,17 +20,6 @@ def cells():
 def mean_cosine(query, keys, positives):
     cosine = torch.cosine_similarity(query[:, :, None], keys[:, None], dim=-1)
     return cosine[positives].mean()
-
-
-def test_consistency(cells):
-    query, keys, positives = cells
-    loss, diagnostics = PixelConsistency()(query, keys, positives)
-    flat = query.transpose(1, 2), keys.transpose(1, 2)
-    assert loss == pixel_consistency(*flat, positives)
-    of_matched = pixel_consistency(*(x[1:] for x in flat), positives[1:])
-    torch.testing.assert_close(diagnostics['pos_sim'], -of_matched, rtol=1e-6, atol=0)
-    loss, diagnostics = PixelConsistency()(query, keys, positives & False)
-    assert loss == 0 and diagnostics['pos_sim'] == 0
 
 
 def test_own_cells_as_negatives(cells):

@@ -1,8 +1,9 @@
 """The mathematics of the objectives: plain tensors in, a scalar out.
 
-Each function normalises inside where its paper does, computes in float32 whatever the autocast state
-(float64 stays float64), and knows nothing of queues or configs. Over several processes, give it tensors
-from :func:`densecl.distributed.gather`. ``docs/objectives.md`` says how each compares with official code.
+Each function is a thin call of the objective that trains, so that what is compared with official code is the training
+path. It normalises inside where its paper does, computes in float32 whatever the autocast state (float64 stays
+float64), and knows nothing of queues or configs. Over several processes, give it tensors from
+:func:`densecl.distributed.gather`. ``docs/objectives.md`` says how each compares with official code.
 """
 
 from .assignment import self_distillation, sinkhorn, swapped_prediction
@@ -22,7 +23,6 @@ from .contrastive import (
 )
 from .cosine import negative_cosine, pixel_consistency
 from .pixel_contrast import pixel_contrast
-from .precision import full_precision, no_autocast, unit
 from .statistics import barlow_twins, vicreg
 
 __all__ = [
@@ -30,13 +30,11 @@ __all__ = [
     'debiased_nt_xent',
     'decoupled',
     'direct_clr',
-    'full_precision',
     'hard_nt_xent',
     'info_nce',
     'moco_v3',
     'multi_positive_info_nce',
     'negative_cosine',
-    'no_autocast',
     'nt_xent',
     'pixel_consistency',
     'pixel_contrast',
@@ -47,6 +45,5 @@ __all__ = [
     'swapped_prediction',
     'tiled_info_nce',
     'triplet_margin',
-    'unit',
     'vicreg',
 ]
