@@ -6,10 +6,12 @@ each step, the mean over the ranks of loss, diagnostics and gradients, and this 
 
 import torch
 import torch.distributed as dist
+from oracles.comparisons import compare, set_clock
 from torch import Tensor
 
 from densecl.distributed import rank, world_size
-from densecl.models.losses import InfoNCE, Samples, Triplet, ring
+from densecl.models.losses import InfoNCE, Triplet
+from densecl.models.losses.kernel import ring
 from densecl.schedule import Clock
 
 BATCH, CELLS, INPUT, DIM, IMAGES = 8, 3, 6, 4, 12
@@ -44,27 +46,29 @@ CHOICES = {
     'clusters': dict(negatives=clusters()),
     'clusters_attracted': dict(negatives=clusters(treatment='attraction')),
     'glo_fnd': dict(negatives=glo_fnd()),
-    'glo_fnd_average': dict(negatives=glo_fnd(weighting=average()), times_temperature=True),
-    'average': dict(negatives=average(), positives=dict(type='densecl.Decoupled')),
+    'glo_fnd_attracted': dict(negatives=glo_fnd(treatment='attraction')),
+    'glo_fnd_average': dict(negatives=[glo_fnd(), average()], times_temperature=True),
+    'average': dict(negatives=average(), decoupled=True),
     'isogclr': dict(
         temperature=dict(type='densecl.PerSampleTemperature', images=IMAGES),
         negatives=average(gamma=0.8),
-        positives=dict(type='densecl.Decoupled'),
+        decoupled=True,
         times_temperature=True,
     ),
-    'decoupled_weighted': dict(positives=dict(type='densecl.Decoupled', sigma=0.5)),
+    'decoupled_weighted': dict(decoupled=True, sigma=0.5),
     'macl': dict(
         temperature=dict(type='densecl.AlignmentAdaptiveTemperature', value=0.2),
-        positives=dict(type='densecl.Reweighted'),
+        reweighted=True,
     ),
     'learned': dict(temperature=dict(type='densecl.LearnedTemperature', start=0.25)),
     'uncertain': dict(temperature=dict(type='densecl.UncertaintyTemperature', value=0.2)),
     'temperature_free': dict(temperature=dict(type='densecl.TemperatureFree')),
     'scheduled': dict(temperature=dict(start=0.5, end=0.1)),
-    'supcon_out': dict(positives=dict(type='densecl.SameLabel', form='out')),
-    'supcon_in': dict(positives=dict(type='densecl.SameLabel', form='in')),
-    'sincere': dict(positives=dict(type='densecl.SameLabel', form='sincere')),
+    'supcon_out': dict(form='out'),
+    'supcon_in': dict(form='in-mean'),
+    'sincere': dict(form='apart'),
 }
+LABELLED = {'supcon_out', 'supcon_in', 'sincere'}
 QUEUE = dict(queue=13, dim=DIM)
 # By kind of rows: one an image, or one a cell.
 CANDIDATES = {
@@ -73,24 +77,30 @@ CANDIDATES = {
 }
 TRIPLETS = {
     'batch-hard': dict(),
-    'batch-hard_labels': dict(labels=True, batch='views'),
+    'batch-hard_labels': dict(batch='views'),
     'semi-hard': dict(mining='semi-hard', squared=True, batch='views'),
-    'semi-hard_labels': dict(mining='semi-hard', labels=True),
+    'semi-hard_labels': dict(mining='semi-hard'),
 }
 
 
 def objectives(rows: str):
-    """Name, and a function that builds the objective."""
+    """Name, a function that builds the objective, and whether images of one class answer each other."""
     for where, kind in CANDIDATES[rows].items():
         # One of them around the ring.
         ring.RING_ABOVE_BYTES = 0 if where == 'keys' else 2**26
         for name, choice in CHOICES.items():
-            if 'SameLabel' not in str(choice) or where != 'queue':
-                yield f'{name}-{where}-{rows}', lambda a=choice, b=kind: InfoNCE(
-                    **{'temperature': 0.3, **a, **b}
-                )
+            if name not in LABELLED or where != 'queue':
+                build = lambda a=choice, b=kind: InfoNCE(**{'temperature': 0.3, **a, **b})  # noqa: E731
+                yield f'{name}-{where}-{rows}', build, name in LABELLED
     for name, choice in TRIPLETS.items():
-        yield f'triplet-{name}-{rows}', lambda a=choice: Triplet(**a)
+        build = lambda a=choice: Triplet(**a)  # noqa: E731
+        yield f'triplet-{name}-{rows}', build, name.endswith('labels')
+
+
+def same_label(comparison, rows: int) -> None:
+    """All images of one class answer each other."""
+    mine = comparison.batch.labels.repeat_interleave(rows)[:, None]
+    comparison.match.across = lambda candidates: lambda columns: mine == candidates.labels[columns]
 
 
 def own(x: Tensor) -> Tensor:
@@ -107,20 +117,22 @@ def draw(step: int, cells: int, width: int):
     return [own(v) for v in x], torch.stack([own(v) for v in support]), own(indices), own(indices % 3)
 
 
-def both_directions(objective, step: int, weights: list[Tensor], dense: bool):
-    """Loss and diagnostics of two calls, a direction each."""
-    views, support, indices, labels = draw(step, CELLS if dense else 1, weights[0].shape[1])
-    results = []
+def both_directions(objective, step: int, weights: list[Tensor], dense: bool, labelled: bool):
+    """Loss and diagnostics of two pairs, a direction each; then the objective remembers."""
+    cells = CELLS if dense else 1
+    views, support, indices, labels = draw(step, cells, weights[0].shape[1])
+    results, keys = [], []
     for query, key in (views, views[::-1]):
         query, key = query @ weights[0], key @ weights[1]
-        samples = Samples(indices=indices, labels=labels, support=support)
-        new_keys = None
-        if dense:
-            samples.rows = torch.arange(len(query)).repeat_interleave(CELLS)
-            samples.queries, new_keys = query.mean(1), key.mean(1)
-        skip_draws(objective, step, len(query) * query.shape[1])
-        args = (query.flatten(0, 1), key.flatten(0, 1), new_keys, samples)
-        results.append(objective(*args))
+        rows = query.flatten(0, 1), key.flatten(0, 1)
+        pooled = (key.mean(1), query.mean(1)) if dense else ()
+        comparison = compare(*rows, indices, *pooled, support=support, labels=labels)
+        if labelled:
+            same_label(comparison, cells)
+        skip_draws(objective, step, len(rows[0]))
+        results.append(objective.score(comparison))
+        keys.append(comparison.key.detach())
+    objective.remember(keys, comparison.batch)
     first, second = results
     return first[0] + second[0], {k: v + second[1][k] for k, v in first[1].items()}
 
@@ -131,13 +143,10 @@ def skip_draws(objective, step: int, rows: int) -> None:
     torch.rand(rank() * rows, 2 * 5 + 3 + 5 + 3, dtype=torch.float64)
 
 
-def run(build, dense: bool) -> dict:
+def run(build, dense: bool, labelled: bool) -> dict:
     torch.manual_seed(0)
     objective = build().double().train()
-    clock = Clock(total=3, epoch=1)
-    for module in objective.modules():
-        if hasattr(module, 'clock'):
-            module.clock = clock
+    clock = set_clock(objective, Clock(total=3, epoch=1))
     extra = getattr(getattr(objective, 'temperature', None), 'extra_channels', 0)
     generator = torch.Generator().manual_seed(9)
     weights = [
@@ -147,7 +156,7 @@ def run(build, dense: bool) -> dict:
     found = {}
     for step in range(3):
         clock.step = step
-        loss, diagnostics = both_directions(objective, step, weights, dense)
+        loss, diagnostics = both_directions(objective, step, weights, dense, labelled)
         wanted = weights + list(objective.parameters())
         gradients = torch.autograd.grad(loss, wanted)
         shares = torch.stack(list(diagnostics.values())).double()
@@ -163,6 +172,6 @@ def run(build, dense: bool) -> dict:
 def everything() -> dict:
     results = {}
     for rows in CANDIDATES:
-        for name, build in objectives(rows):
-            results[name] = run(build, rows == 'dense')
+        for name, build, labelled in objectives(rows):
+            results[name] = run(build, rows == 'dense', labelled)
     return results

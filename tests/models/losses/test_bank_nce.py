@@ -153,15 +153,15 @@ def test_temperature_follows_its_schedule():
 def test_size_of_the_data_set():
     objective = NCE(dim=6)
     query = queries().float()
-    with pytest.raises(ValueError, match='objective.images.*DataSizeHook'):
+    with pytest.raises(ValueError, match='MemoryBank: the number of images is not known.*DataSizeHook'):
         score(objective, query)
-    objective.set_images(9)
-    with pytest.raises(ValueError, match=r'image 9 of the data set.*bank of 9: set model.heads.<head>'):
+    objective.bank.set_images(9)
+    with pytest.raises(IndexError, match=r'MemoryBank\(images=9\) met image 9: images must be'):
         score(objective, query)
-    objective.set_images(7)  # a part of the data set is fine
+    objective.bank.set_images(7)  # a part of the data set is fine
     assert len(objective.bank) == 9
-    with pytest.raises(ValueError, match='9 vectors for a data set of 10 images: set images=10'):
-        objective.set_images(10)
+    with pytest.raises(ValueError, match='9 images, the data set has 10: set images=10'):
+        objective.bank.set_images(10)
     with pytest.raises(ValueError, match='batch.indices'):
         score(objective, query, None)
 

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from oracles.comparisons import compare
 from oracles.per_image import loss_of_one, similar_images
 
-from densecl.models.losses import InfoNCE, online_softmax
+from densecl.models.losses import InfoNCE
+from densecl.models.losses.kernel import online_softmax
 
 T, TOP, THRESHOLD = 0.3, 3, 0.1
 
