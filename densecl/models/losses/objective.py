@@ -19,8 +19,11 @@ class Objective(nn.Module):
     needs: ClassVar[frozenset[str]] = frozenset()
     #: Whether it compares with a key at all.
     needs_keys: ClassVar[bool] = True
-    #: The queue that is watched, where there is one.
-    queue: Queue | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: The queue that is watched, where there is one. (A class attribute would hide the module.)
+        self.queue: Queue | None = None
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar loss of one pair of views, and diagnostics without gradient."""
