@@ -99,3 +99,63 @@ def answers_alike(comparison):
 
     comparison.match.across = across
     return comparison
+
+
+def of_lists(answers, negatives, t, form):
+    """One query with lists of cosines with all answers and all negatives."""
+    near = torch.stack([(s / t).exp() for s in answers])
+    far = sum((s / t).exp() for s in negatives)
+    if form == 'in':
+        return -(near.sum() / (near.sum() + far)).log()
+    if form == 'in-mean':
+        return -(near.mean() / (near.sum() + far)).log()
+    if form == 'apart':
+        return -(near / (near + far)).log().mean()
+    return -(near / (near.sum() + far)).log().mean()
+
+
+def met(c, source, b, n, overlapping=False):
+    """Vectors of all answers and of all negatives of unit n of image b; ``c.match`` has a mask."""
+    images, units = c.key.vectors.shape[:2]
+    there = torch.ones(images, units, dtype=torch.bool) if c.key.valid is None else c.key.valid
+    answers = [c.key.vectors[b, m] for m in range(units) if c.match.answers(units)[b, n, m]]
+    negatives = []
+    for i in range(images):
+        for m in range(units):
+            mine = i == b
+            asked = mine if source == 'image' else source in ('units', 'units+own')
+            if asked and there[i, m] and not (mine and c.match.answers(units)[b, n, m]):
+                negatives.append(c.key.vectors[i, m])
+        if source == 'units+own':
+            for m in range(c.own.vectors.shape[1]):
+                if not (i == b and c.query.ids[i, m] == c.query.ids[b, n]):
+                    negatives.append(c.own.vectors[i, m])
+        if source == 'others':
+            x1, y1, x2, y2 = c.key.place.boxes[b, int(c.match.index[b, n])].tolist()
+            for p, (a1, b1, a2, b2) in enumerate(c.key.others_boxes.tolist()):
+                shared = max(x1, a1) < min(x2, a2) and max(y1, b1) < min(y2, b2)
+                if i != b or overlapping or not shared:
+                    negatives.append(c.key.others[i, p])
+    return answers, negatives
+
+
+def of_units(c, source, t, form, mean, queue=(), overlapping=False):
+    """The whole loss, written out, and how many queries count."""
+    images, units = c.query.vectors.shape[:2]
+    terms = [[] for _ in range(images)]
+    for b in range(images):
+        for n in range(units):
+            answers, negatives = met(c, source, b, n, overlapping)
+            if not answers:
+                continue
+            cosines = [
+                [torch.cosine_similarity(c.query.compared[b, n], x, dim=0) for x in vectors]
+                for vectors in (answers, [*negatives, *queue])
+            ]
+            weight = 1 if c.match.weight is None else c.match.weight[b, n]
+            terms[b].append(weight * of_lists(*cosines, t, form))
+    count = sum(len(x) for x in terms)
+    if mean == 'images':
+        return sum(sum(x) / max(len(x), 1) for x in terms) / images, count
+    total = sum(sum(x) for x in terms)
+    return total / (images * units if mean == 'rows' else max(count, 1)), count

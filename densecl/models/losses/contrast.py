@@ -173,7 +173,7 @@ class InfoNCE(Objective):
         if self.times_temperature:
             terms = terms * t
         if c.match.weight is not None:
-            terms = terms * c.match.weight.flatten()
+            terms = terms * c.match.weight.flatten().to(terms.dtype)
         found = watched(cosine.detach(), scores.hardest, counted)
         shape = c.query.vectors.shape[:2]
         return terms.view(shape), None if counted is None else counted.view(shape), found
