@@ -216,7 +216,7 @@ class Head(nn.Module):
     def queues(self) -> dict[str, Queue]:
         """The queues by the kind of their keys, ``''`` where there is only one kind."""
         parts = self.objective.items() if self.units.kinds else [('', self.objective)]
-        return {kind: part.queue for kind, part in parts if part.queue is not None}
+        return {kind: part.watched_queue for kind, part in parts if part.watched_queue is not None}
 
 
 def predict_matched(predictor: nn.Module, query: Units, match: Match) -> Units:

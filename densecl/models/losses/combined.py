@@ -39,9 +39,9 @@ class Sum(Objective):
         self.needs_keys = any(part.needs_keys for part in self.objectives)
 
     @property
-    def queue(self) -> Queue | None:
+    def watched_queue(self) -> Queue | None:
         """The first queue among the parts: the one that is watched."""
-        queues = (part.queue for part in self.objectives)
+        queues = (part.watched_queue for part in self.objectives)
         return next((queue for queue in queues if queue is not None), None)
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:

@@ -122,6 +122,11 @@ class InfoNCE(Objective):
         self.reweighted, self.times_temperature = reweighted, times_temperature
         self.mean = check_mean(mean, 'InfoNCE')
 
+    @property
+    def watched_queue(self) -> Queue | None:
+        """See :class:`.Objective`."""
+        return self.queue
+
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of one pair of views.
 
@@ -173,7 +178,7 @@ class InfoNCE(Objective):
         if self.times_temperature:
             terms = terms * t
         if c.match.weight is not None:
-            terms = terms * c.match.weight.flatten()
+            terms = terms * c.match.weight.flatten().to(terms.dtype)
         found = watched(cosine.detach(), scores.hardest, counted)
         shape = c.query.vectors.shape[:2]
         return terms.view(shape), None if counted is None else counted.view(shape), found

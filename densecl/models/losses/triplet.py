@@ -69,7 +69,7 @@ class Triplet(Objective):
             negative = negatives.keys[column]
             terms = triplet_terms(query, positive, negative, self.margin, self.squared)
             terms = torch.where(found, terms, 0.0)
-            weighted = terms if match.weight is None else terms * match.weight.flatten()
+            weighted = terms if match.weight is None else terms * match.weight.flatten().to(terms.dtype)
             loss = mean_of(weighted.view(c.query.vectors.shape[:2]), match.valid, 'rows')
         counted = torch.ones_like(found) if match.valid is None else match.valid.flatten()
         nearer = (query * positive).sum(1) > (query * negative).sum(1)

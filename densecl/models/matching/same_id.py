@@ -2,6 +2,7 @@
 
 import torch
 
+from densecl.numerics import full_precision
 from densecl.registry import MODELS
 from densecl.structures import Match
 
@@ -35,5 +36,5 @@ class SameId(Rule):
         weight = None
         if self.share_repeats:
             repeats = (query.ids[:, :, None] == query.ids[:, None]).sum(2)
-            weight = 1 / repeats
+            weight = repeats.to(full_precision(query.vectors).dtype).reciprocal()
         return Match(mask=mask, weight=weight)

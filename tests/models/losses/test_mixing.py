@@ -3,8 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from oracles.comparisons import compare
 
-from densecl.models.losses import InfoNCE, Samples, mixing
+from densecl.models.losses import InfoNCE, masses
 from densecl.schedule import Clock
 
 HARDEST, PAIRS, WITH_QUERY, T = 3, 4, 2, 0.3
@@ -51,7 +52,7 @@ def loops(query, positive, pool, draws):
 @pytest.mark.parametrize('chunk', [1, 2**22])
 @pytest.mark.parametrize('where', ['queue', 'keys'])
 def test_value_and_gradients(monkeypatch, where, chunk):
-    monkeypatch.setattr(mixing, 'CHUNK', chunk)
+    monkeypatch.setattr(masses, 'CHUNK', chunk)
     objective = build() if where == 'queue' else build(queue=0, batch='keys')
     query, positive = inputs = leaves()
     if where == 'queue':
@@ -60,7 +61,7 @@ def test_value_and_gradients(monkeypatch, where, chunk):
         keys = F.normalize(positive, dim=1)
         pool = [keys[[j for j in range(5) if j != i]] for i in range(5)]
     torch.manual_seed(3)
-    loss, diagnostics = objective(query, positive)
+    loss, diagnostics = objective.score(compare(query, positive))
     torch.manual_seed(3)
     draws = torch.rand(5, 3 * PAIRS + 2 * WITH_QUERY, dtype=torch.float64)
     expected = loops(query, positive, pool, draws)
@@ -77,11 +78,11 @@ def test_mixtures_raise_the_loss_once_they_start():
     objective = build(start=2, unit='epoch').eval()
     plain = InfoNCE(temperature=T, queue=9, dim=4).double().eval()
     plain.queue.load_state_dict(objective.queue.state_dict())
-    before = plain(query, positive)[0]
-    objective.negatives.clock = Clock(step=7, total=40, epoch=4)
-    assert objective(query, positive)[0] == before
-    objective.negatives.clock.step = 8
-    assert objective(query, positive)[0] > before
+    before = plain.score(compare(query, positive))[0]
+    objective.mass.clock = Clock(step=7, total=40, epoch=4)
+    assert objective.score(compare(query, positive))[0] == before
+    objective.mass.clock.step = 8
+    assert objective.score(compare(query, positive))[0] > before
 
 
 def test_fewer_negatives_than_hardest():
@@ -89,22 +90,22 @@ def test_fewer_negatives_than_hardest():
     objective = build(queue=0, batch='views', hardest=4)
     query, positive = leaves(6)
     keys, queries = leaves(2)
-    rows = torch.tensor([0, 0, 0, 1, 1, 1])
-    samples = Samples(rows=rows, queries=queries)
-    loss, _ = objective(query, positive, keys, samples)
+    loss, _ = objective.score(compare(query, positive, keys=keys, queries=queries))
     loss.backward()
     assert all(x.grad.isfinite().all() for x in (query, positive, keys, queries))
     alone = build(queue=0, batch='keys', hardest=1)  # an image alone has no negatives at all
-    loss, _ = alone(query[:1], positive[:1])
+    loss, _ = alone.score(compare(query[:1], positive[:1]))
     assert loss == 0
 
 
 def test_errors():
     with pytest.raises(ValueError, match='only 9 candidates'):
-        build(hardest=10)(*leaves())
+        build(hardest=10).score(compare(*leaves()))
     with pytest.raises(ValueError, match="unit must be 'epoch'"):
         build(unit='year')
     with pytest.raises(ValueError, match='at least 1, got hardest=0'):
         build(hardest=0)
+    with pytest.raises(ValueError, match="batch must not be 'image' or 'others'"):
+        build(queue=9, batch='image').score(compare(*leaves()))
     with pytest.raises(RuntimeError, match='Mixing.start'):
-        build(start=1)(*leaves())
+        build(start=1).score(compare(*leaves()))

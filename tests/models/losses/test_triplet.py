@@ -3,8 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from oracles.comparisons import compare
+from oracles.contrast import answers_alike
 
-from densecl.models.losses import Samples, Triplet
+from densecl.models.losses import Triplet
 from densecl.models.losses import functional as L
 
 LABELS = torch.tensor([0, 1, 0, -1, 0, 1, -1])
@@ -38,10 +40,8 @@ def test_value_and_gradients(rows, mining, labels, batch, squared):
     count = 7 if rows == 'image' else 14
     query, positive = leaf(count, 3), leaf(count, 3)
     image_of, keys, queries = torch.arange(7), positive, query
-    samples = Samples(labels=LABELS)
     if rows == 'dense':
         image_of, keys, queries = image_of.repeat_interleave(2), leaf(7, 3), leaf(7, 3)
-        samples.rows, samples.queries = image_of, queries
     pool = F.normalize(torch.cat([keys, queries] if batch == 'views' else [keys]), dim=1)
     images = torch.arange(len(pool)) % 7
     expected = []
@@ -53,8 +53,9 @@ def test_value_and_gradients(rows, mining, labels, batch, squared):
         triplet = mined(q, p, negatives, mates, mining)
         expected.append(L.triplet_margin(q[None], *(x[None] for x in triplet), 0.5, squared))
     expected = torch.stack(expected).mean()
-    objective = Triplet(margin=0.5, mining=mining, squared=squared, batch=batch, labels=labels)
-    loss, diagnostics = objective(query, positive, keys if rows == 'dense' else None, samples)
+    objective = Triplet(margin=0.5, mining=mining, squared=squared, batch=batch)
+    c = compare(query, positive, keys=keys, queries=queries, labels=LABELS)
+    loss, diagnostics = objective.score(answers_alike(c) if labels else c)
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-9)
     leaves = list({id(x): x for x in (query, positive, keys, queries)}.values())
     for mine, theirs in zip(
@@ -70,10 +71,9 @@ def test_value_and_gradients(rows, mining, labels, batch, squared):
 
 def test_queries_without_negatives_add_nothing():
     query, positive = leaf(3, 4), leaf(3, 4)
-    for objective in (Triplet(labels=True), Triplet(labels=True, mining='semi-hard')):
-        loss, diagnostics = objective(
-            query, positive, samples=Samples(labels=torch.zeros(3, dtype=torch.int64))
-        )
+    c = answers_alike(compare(query, positive, labels=torch.zeros(3, dtype=torch.int64)))
+    for objective in (Triplet(), Triplet(mining='semi-hard')):
+        loss, diagnostics = objective.score(c)
         assert loss == 0 and diagnostics['top1'] == 1
         gradients = torch.autograd.grad(loss, [query, positive])
         assert all((g == 0).all() for g in gradients)
@@ -84,5 +84,16 @@ def test_errors():
         Triplet(mining='soft')
     with pytest.raises(ValueError, match='margin must be positive, got 0'):
         Triplet(margin=0)
-    with pytest.raises(ValueError, match='needs labels'):
-        Triplet(labels=True)(torch.ones(2, 3), torch.ones(2, 3))
+    with pytest.raises(ValueError, match="'keys' or 'views', got 'units'"):
+        Triplet(batch='units')
+
+
+def test_queries_that_do_not_count_add_nothing_and_weights_multiply():
+    c = compare(leaf(6, 4), leaf(6, 4), keys=leaf(3, 4), queries=leaf(3, 4))
+    terms = []
+    for r in range(6):
+        c.match.valid = (torch.arange(6) == r).view(3, 2)
+        terms.append(Triplet(margin=3.0).score(c)[0])
+    c.match.valid, c.match.weight = None, torch.arange(6.0).double().view(3, 2)
+    want = sum(r * term for r, term in enumerate(terms))
+    torch.testing.assert_close(Triplet(margin=3.0).score(c)[0], want)

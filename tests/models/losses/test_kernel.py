@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from densecl.models.losses import online_softmax, tiled
+from densecl.models.losses import kernel
+from densecl.models.losses.kernel import online_softmax
 
 TILES = [None, 1, 3, 100]
 
@@ -51,7 +52,7 @@ def small_tiles(monkeypatch):
 @pytest.mark.parametrize('rule', [None, keep])
 def test_value_maximum_and_gradients_equal_the_dense_form(rule, tile):
     query, keys = inputs()
-    lse, top = tiled.similarity_logsumexp(query, keys, rule, tile)
+    lse, top = kernel.similarity_logsumexp(query, keys, rule, tile)
     logits = dense_logits(query, keys, rule)
     torch.testing.assert_close(lse, logits.logsumexp(1), **EXACT)
     torch.testing.assert_close(top, logits.amax(1), **EXACT)
@@ -62,7 +63,7 @@ def test_value_maximum_and_gradients_equal_the_dense_form(rule, tile):
 @pytest.mark.parametrize('rule', [None, keep])
 def test_tiles_of_rows_and_columns(small_tiles, rule):
     query, keys = inputs()
-    lse, _ = tiled.similarity_logsumexp(query, keys, rule)
+    lse, _ = kernel.similarity_logsumexp(query, keys, rule)
     logits = dense_logits(query, keys, rule)
     torch.testing.assert_close(lse, logits.logsumexp(1), **EXACT)
     assert_same_gradients(lse, logits.logsumexp(1), [query, keys], **EXACT)
@@ -73,7 +74,7 @@ def test_default_tiles_cover_a_matrix_larger_than_one():
     for rule in (None, keep):
         with torch.no_grad():
             assert len(list(online_softmax.logit_tiles(query, keys, rule, None))) > 1
-        lse, _ = tiled.similarity_logsumexp(query, keys, rule)
+        lse, _ = kernel.similarity_logsumexp(query, keys, rule)
         want = dense_logits(query, keys, rule).logsumexp(1)
         torch.testing.assert_close(lse, want, **EXACT)
         assert_same_gradients(lse, want, [query, keys], rtol=1e-11, atol=1e-12)
@@ -83,7 +84,7 @@ def test_default_tiles_cover_a_matrix_larger_than_one():
 def test_gradient_for_one_side_only(needs):
     query, keys = (x.detach().requires_grad_(need) for x, need in zip(inputs(), needs, strict=True))
     wanted = [x for x in (query, keys) if x.requires_grad]
-    lse, _ = tiled.similarity_logsumexp(query, keys, keep)
+    lse, _ = kernel.similarity_logsumexp(query, keys, keep)
     assert_same_gradients(lse, dense_logits(query, keys, keep).logsumexp(1), wanted, **EXACT)
 
 
@@ -95,14 +96,14 @@ def test_gradcheck():
 
     for rule in (None, not_itself):
         assert torch.autograd.gradcheck(
-            lambda q, k, rule=rule: tiled.similarity_logsumexp(q, k, rule, tile=2)[0], (query, keys)
+            lambda q, k, rule=rule: kernel.similarity_logsumexp(q, k, rule, tile=2)[0], (query, keys)
         )
 
 
 def test_a_row_without_pairs_is_silent_in_the_loss_too():
     query, keys = inputs()
     positive = torch.zeros(len(query), dtype=torch.float64, requires_grad=True)
-    lse, top = tiled.similarity_logsumexp(query, keys, keep)
+    lse, top = kernel.similarity_logsumexp(query, keys, keep)
     terms = F.softplus(lse - positive)
     assert lse[2] == top[2] == -torch.inf
     assert torch.isfinite(lse[[0, 1, 3]]).all()
@@ -116,7 +117,7 @@ def test_a_row_without_pairs_is_silent_in_the_loss_too():
 
 def test_no_keys_at_all():
     query, keys = inputs(k=0)
-    lse, top, expected = tiled.similarity_statistics(query, keys)
+    lse, top, expected = kernel.similarity_statistics(query, keys)
     F.softplus(lse).sum().backward()
     assert (lse == -torch.inf).all()
     assert (top == -torch.inf).all()
@@ -127,7 +128,7 @@ def test_no_keys_at_all():
 
 def test_huge_logits_neither_overflow_nor_underflow():
     query, keys = inputs(scale=1e4, dtype=torch.float32)
-    lse, _ = tiled.similarity_logsumexp(query, keys, tile=2)
+    lse, _ = kernel.similarity_logsumexp(query, keys, tile=2)
     want = dense_logits(query, keys, None).logsumexp(1)
     torch.testing.assert_close(lse.double(), want, rtol=1e-6, atol=0)
     lse.sum().backward()
@@ -137,7 +138,7 @@ def test_huge_logits_neither_overflow_nor_underflow():
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_is_exact_to_float32_rounding(dtype):
     query, keys = inputs(40, 60, dtype=dtype)
-    lse, _ = tiled.similarity_logsumexp(query, keys, tile=7)
+    lse, _ = kernel.similarity_logsumexp(query, keys, tile=7)
     assert lse.dtype == torch.float32
     double = [x.detach().double().requires_grad_() for x in (query, keys)]
     want = dense_logits(*double, None).logsumexp(1)
@@ -151,10 +152,10 @@ def test_half_precision_is_exact_to_float32_rounding(dtype):
 
 def test_autocast_does_not_reach_the_products():
     query, keys = inputs(dtype=torch.float32)
-    outside, _ = tiled.similarity_logsumexp(query, keys)
+    outside, _ = kernel.similarity_logsumexp(query, keys)
     want = torch.autograd.grad(outside.sum(), (query, keys))
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        inside, _ = tiled.similarity_logsumexp(query, keys)
+        inside, _ = kernel.similarity_logsumexp(query, keys)
         got = torch.autograd.grad(inside.sum(), (query, keys))
     for a, b in zip((inside, *got), (outside, *want), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
@@ -163,7 +164,7 @@ def test_autocast_does_not_reach_the_products():
 def test_keys_without_gradient_may_be_overwritten_before_backward():
     query, keys = inputs()
     keys = keys.detach()
-    lse, _ = tiled.similarity_logsumexp(query, keys, keep, tile=3)
+    lse, _ = kernel.similarity_logsumexp(query, keys, keep, tile=3)
     want = torch.autograd.grad(lse[[0, 1, 3]].sum(), query, retain_graph=True)[0]
     keys.zero_()
     got = torch.autograd.grad(lse[[0, 1, 3]].sum(), query)[0]
@@ -174,7 +175,7 @@ def test_keys_without_gradient_may_be_overwritten_before_backward():
 @pytest.mark.parametrize('rule', [None, keep])
 def test_expected_logit(rule, needs_gradient):
     query, keys = (x.detach().requires_grad_(needs_gradient) for x in inputs())
-    _, _, expected = tiled.similarity_statistics(query, keys, rule, tile=3)
+    _, _, expected = kernel.similarity_statistics(query, keys, rule, tile=3)
     logits = dense_logits(query, keys, rule).detach()
     want = (logits.softmax(1) * logits.clamp(min=-1e9)).sum(1).nan_to_num(0)
     torch.testing.assert_close(expected, want, **EXACT)
@@ -185,7 +186,7 @@ def test_expected_logit(rule, needs_gradient):
 @pytest.mark.parametrize('rule', [None, keep])
 def test_hardest_keys(rule, tile):
     query, keys = inputs()
-    values, indices = tiled.hardest_keys(query, keys, 4, rule, tile)
+    values, indices = kernel.hardest_keys(query, keys, 4, rule, tile)
     logits = dense_logits(query, keys, rule)
     torch.testing.assert_close(values, logits.topk(4, dim=1).values.detach(), **EXACT)
     counted = values.isfinite()
@@ -196,7 +197,7 @@ def test_hardest_keys(rule, tile):
 
 def test_more_hardest_keys_than_keys_are_refused():
     with pytest.raises(ValueError, match='k = 12, but there are only 11 keys'):
-        tiled.hardest_keys(*inputs(), 12)
+        kernel.hardest_keys(*inputs(), 12)
 
 
 @pytest.mark.parametrize('tile', TILES)
@@ -208,7 +209,7 @@ def test_row_sum_of_a_function_of_each_pair(tile):
         weight = torch.arange(columns.start, columns.stop, dtype=query.dtype)
         return (F.softplus(query @ block.T - margin[:, None]) * weight).sum(1)
 
-    got = tiled.tiled_row_sum(hinge, query, keys, margin, tile=tile)
+    got = kernel.tiled_row_sum(hinge, query, keys, margin, tile=tile)
     want = hinge(query, keys, slice(0, len(keys)), margin)
     torch.testing.assert_close(got, want, **EXACT)
     assert_same_gradients(got, want, [query, keys, margin], **EXACT)
@@ -224,7 +225,7 @@ def test_logsumexp_of_a_function_of_each_pair(tile):
         kept = keep(columns, logits.detach())
         return (scale[:, None] * logits.tanh() ** 3).masked_fill(~kept, -torch.inf)
 
-    got = tiled.tiled_logsumexp(cubes, query, keys, scale, tile=tile)
+    got = kernel.tiled_logsumexp(cubes, query, keys, scale, tile=tile)
     want = cubes(query, keys, slice(0, len(keys)), scale).logsumexp(1)
     assert got[2] == -torch.inf
     torch.testing.assert_close(got, want, **EXACT)
@@ -236,8 +237,8 @@ def test_logsumexp_of_a_function_of_each_pair(tile):
 
 def test_functions_of_tiles_without_keys():
     query, keys = inputs(k=0)
-    assert (tiled.tiled_row_sum(lambda q, b, _: (q @ b.T).sum(1), query, keys) == 0).all()
-    assert (tiled.tiled_logsumexp(lambda q, b, _: q @ b.T, query, keys) == -torch.inf).all()
+    assert (kernel.tiled_row_sum(lambda q, b, _: (q @ b.T).sum(1), query, keys) == 0).all()
+    assert (kernel.tiled_logsumexp(lambda q, b, _: q @ b.T, query, keys) == -torch.inf).all()
 
 
 def test_tiles_of_functions_are_computed_again_rather_than_kept():
@@ -249,8 +250,8 @@ def test_tiles_of_functions_are_computed_again_rather_than_kept():
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda x: x):
-        tiled.tiled_row_sum(lambda q, b, _: (q @ b.T).exp().sum(1), query, keys, tile=3)
-        tiled.tiled_logsumexp(lambda q, b, _: (q @ b.T).exp(), query, keys, tile=3)
-        tiled.similarity_logsumexp(query, keys, tile=3)
+        kernel.tiled_row_sum(lambda q, b, _: (q @ b.T).exp().sum(1), query, keys, tile=3)
+        kernel.tiled_logsumexp(lambda q, b, _: (q @ b.T).exp(), query, keys, tile=3)
+        kernel.similarity_logsumexp(query, keys, tile=3)
     assert shapes
     assert not {(7, 3), (7, 2), (7, 11)} & set(shapes)
