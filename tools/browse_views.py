@@ -6,11 +6,12 @@ python tools/browse_views.py CONFIG --matches work_dirs/.../epoch_8.pth
 python tools/browse_views.py configs/pixpro/pixpro_resnet18_1xb64-coslr-6e_photos.py --matches  # by location
 
 Matches are lines between cells, a picture for each rule of the head; numbered boxes where regions (SCRL) or
-windows (ReSim) are compared; one colour a slot where slots are (SlotCon). With ``--proposals`` the objects
-that the views carry (SoCo, DetCon) are drawn as boxes, an object with the same number in every view.
+windows (ReSim) are compared; one colour a slot where slots are (SlotCon). With ``--regions`` the regions
+that the views carry (SoCo, DetCon, SCRL, ReSim) are drawn as boxes, each with its number in every view.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from densecl.models.heads import DenseHead, RegionHead, SlotHead, WindowHead  # 
 from densecl.models.matching import match_by_similarity  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
-from densecl.structures import ViewProposals, Views  # noqa: E402
+from densecl.structures import ViewRegions, Views  # noqa: E402
 from densecl.transfer import backbone_features, load_backbone  # noqa: E402
 from densecl.transfer.mismatch import model_images  # noqa: E402
 
@@ -53,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         const='',
         help='draw what is matched as well; without a checkpoint by untrained weights',
     )
-    parser.add_argument('--proposals', action='store_true', help='draw the objects of the views as well')
+    parser.add_argument('--regions', action='store_true', help='draw the regions of the views as well')
     parser.add_argument('--head', help='whose matches (the first head that has any)')
     parser.add_argument(
         '--lines',
@@ -90,8 +91,9 @@ def main() -> None:
             originals.pop(), sample.boxes, sample.flipped, pictures, sample.source_size
         )
         vis.save_image(out / f'{name}.png', sheet)
-        if args.proposals:
-            vis.save_image(out / f'{name}_objects.png', objects(views, pictures))
+        if args.regions:
+            for region, sheet in regions_of(views, pictures):
+                vis.save_image(out / f'{name}_{region}.png', sheet)
         if args.matches is not None:
             sheet, found = matches(model, head, views, pictures, args.lines)
             vis.save_image(out / f'{name}_matches.png', sheet)
@@ -110,19 +112,20 @@ def seen_by(model, sample) -> tuple[Views, list[np.ndarray]]:
     return views, pictures
 
 
-def objects(views, pictures) -> np.ndarray:
-    """The views that carry objects, with these as numbered boxes."""
-    shown = [
-        (picture, ViewProposals(of_view.boxes[0], of_view.ids[0]))
-        for picture, of_view in zip(pictures, views.proposals or [], strict=False)
-        if of_view is not None
-    ]
-    if not shown:
+def regions_of(views, pictures) -> Iterator[tuple[str, np.ndarray]]:
+    """Name of the regions, and the views that carry them, with these as numbered boxes."""
+    if not views.regions:
         raise SystemExit(
-            '--proposals: the views of this config have no objects; MultiView makes them with '
-            "proposals=dict(type='SelectProposals'), from the data set's proposals=dict(type=...)"
+            '--regions: the views of this config have no regions; MultiView makes them with '
+            "regions=dict(name=dict(type='SelectBoxes')) or another selector"
         )
-    return vis.draw_objects(*map(list, zip(*shown, strict=True)))
+    for name, of_views in views.regions.items():
+        shown = [
+            (picture, ViewRegions(found.boxes[0], found.ids[0]))
+            for picture, found in zip(pictures, of_views, strict=True)
+            if found is not None
+        ]
+        yield name, vis.draw_objects(*map(list, zip(*shown, strict=True)))
 
 
 def matching_head(model, name: str | None) -> nn.Module | None:
@@ -219,7 +222,7 @@ def windows(head, views, pictures, lines: int) -> np.ndarray:
     drawn = shown[np.linspace(0, len(shown) - 1, min(lines, len(shown))).astype(int)]
     sheet = vis.draw_objects(
         [pictures[view] for view in placed],
-        [ViewProposals(boxes[0, drawn], drawn) for boxes in placed.values()],
+        [ViewRegions(boxes[0, drawn], drawn) for boxes in placed.values()],
     )
     return vis.titled(sheet, f'{len(shown)} of {inside.shape[1]} windows lie in both views')
 

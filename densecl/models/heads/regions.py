@@ -33,16 +33,12 @@ def pool_regions(level: Tensor, boxes: Tensor, size: tuple[int, int], aligned: b
 class RegionHead(PretrainHead):
     """The same random boxes of the image, seen by two views, are alike (SCRL, Roh et al., 2021).
 
-    Boxes are drawn once a batch, from torch's global generator, and serve both directions. An image whose
+    The boxes are those of the views' regions called ``overlap`` and serve both directions. An image whose
     views share too little is skipped: its rows, pooled over the whole views, keep the shapes fixed (nothing
     waits for the device, and processes need not agree) and have weight 0; they reach the other rows through
     batch statistics alone.
 
     Args:
-        regions: boxes of an image.
-        min_size: least side of a box in pixels of the view that magnifies least.
-        max_iou: boxes of an image overlap less than this.
-        tries: draws for a box; see :func:`~densecl.models.matching.draw_regions`.
         aligned: cell centres lie at half cells, as they do. The official code has False, which reads half a
             cell off to the lower right, and so reads a view and its mirror image at places a cell apart.
         **kwargs: see :class:`PretrainHead`. The pairs are those of two views, such as ``((0, 1), (1, 0))``;
@@ -53,10 +49,6 @@ class RegionHead(PretrainHead):
     def __init__(
         self,
         *,
-        regions: int = 10,
-        min_size: int = 32,
-        max_iou: float = 0.5,
-        tries: int = 50,
         aligned: bool = True,
         **kwargs,
     ) -> None:
@@ -64,13 +56,12 @@ class RegionHead(PretrainHead):
         self.compared = sorted({view for pair in self.pairs for view in pair})
         if len(self.compared) != 2:
             raise ValueError(f'RegionHead compares two views, got pairs {self.pairs}')
-        self.options = dict(count=regions, min_size=min_size, max_iou=max_iou, tries=tries)
         self.aligned = aligned
         self._boxes: dict[int, Tensor] = {}  # view -> (B, R, 4) of the present batch
         self._counted: Tensor | None = None  # (B,)
 
     def loss(self, online, target, views, target_projector):
-        """Draw the boxes, then see :meth:`PretrainHead.loss`."""
+        """Take the boxes, then see :meth:`PretrainHead.loss`."""
         self.needed(len(views))
         self._boxes, self._counted = self.draw(views)
         return super().loss(online, target, views, target_projector)
