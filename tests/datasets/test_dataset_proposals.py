@@ -22,7 +22,10 @@ PIPELINE = [
             {'size': 48, 'scale': (0.5, 1.0), 'photometric': {'gray_prob': 0.2}},
             {'size': 24, 'scale': (0.5, 1.0)},
         ],
-        'regions': {'objects': {'type': 'SelectBoxes', 'cutout': {}}},
+        'regions': {
+            'objects': {'type': 'SelectBoxes', 'cutout': {}},
+            'overlap': {'type': 'OverlapBoxes', 'count': 3, 'min_size': 4, 'views': (1, 2)},
+        },
     }
 ]
 
@@ -131,7 +134,8 @@ def batches(dataset, workers, epoch=0):
 
 
 def tensors(views):
-    placed = [x for p in views.regions['objects'] for x in (p.boxes, p.ids)]
+    found = [r for of_views in views.regions.values() for r in of_views if r is not None]
+    placed = [x for r in found for x in (r.boxes, r.ids)]
     return [*views.images, *views.boxes, *placed, *(c for c in views.cutouts if c is not None)]
 
 
@@ -145,7 +149,8 @@ def test_workers_change_nothing(folder):
         for a, b in zip(alone, again, strict=True):
             assert all(map(torch.equal, tensors(a), tensors(b)))
     other = batches(dataset, 0, epoch=1)
-    assert not torch.equal(alone[0].regions['objects'][0].boxes, other[0].regions['objects'][0].boxes)
+    for name in ('objects', 'overlap'):
+        assert not torch.equal(alone[0].regions[name][1].boxes, other[0].regions[name][1].boxes)
 
 
 def test_replacement_images_have_their_own_objects(folder):
