@@ -1,7 +1,7 @@
 """The mathematics of the objectives: plain tensors in, a scalar out.
 
-Each function is a thin call of the objective that trains, so that what is compared with official code is the training
-path. It normalises inside where its paper does, computes in float32 whatever the autocast state (float64 stays
+Each function is a thin call of what trains, so that a comparison with official code tests the training path.
+It normalises inside where its paper does, computes in float32 whatever the autocast state (float64 stays
 float64), and knows nothing of queues or configs. Over several processes, give it tensors from
 :func:`densecl.distributed.gather`. ``docs/objectives.md`` says how each compares with official code.
 """
