@@ -36,13 +36,10 @@ class Branch:
         self._encode = encode
         self._views = views
         self._together = sorted(set(together))
+        #: Whether views share passes.
+        self.joint = bool(self._together)
         self._levels: dict[int, Levels] = {}
         self.gradient = gradient and torch.is_grad_enabled()
-
-    @property
-    def joint(self) -> bool:
-        """Whether views share passes."""
-        return bool(self._together)
 
     def without_gradient(self) -> 'Branch':
         """The same views and encoder, nothing encoded yet, a pass for each view, and no gradient."""
@@ -179,7 +176,7 @@ class Pretrainer(BaseModel):
 
     def _weighted(self, name: str, head: Head, loss: Tensor, logged: dict[str, Tensor]) -> Tensor:
         """The weighted loss. At weight 0 it is only logged: 0 times NaN would be NaN."""
-        weight = head.weight(self.steps)
+        weight = head.weight(self.clock.step)
         if weight:
             return weight * loss
         logged[f'{name}_value'] = loss.detach()
@@ -211,7 +208,9 @@ class Pretrainer(BaseModel):
 
 def _encode(backbone: nn.Module, neck: nn.Module | None, images: Tensor) -> Levels:
     levels = backbone(images)
-    levels = _flat((levels,) if isinstance(levels, Tensor) else levels)
+    levels = (levels,) if isinstance(levels, Tensor) else tuple(levels)
+    if not all(isinstance(level, Tensor) and level.ndim == 4 for level in levels):
+        levels = _flat(levels)
     return levels if neck is None else tuple(neck(levels))
 
 
