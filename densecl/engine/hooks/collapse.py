@@ -26,9 +26,9 @@ class CollapseHook(Hook):
     since the oldest key of the queue was made. Where a head has several kinds of units, each is measured by
     itself, as ``<head>_<kind>_std`` and so on.
 
-    Read from the model: ``watched``, name -> (rows (n, C), (n,) bool which of them count, or None for all), of
-    the last training pass, and ``queues()``, name -> :class:`~densecl.models.memory.Queue`. Process 0 measures
-    its own rows. Where fewer than ``min_rank`` rows count, it waits for more.
+    Read from the model: ``watched``, name -> (rows (n, C), (n,) bool which of them count, or None for all),
+    of the last training pass, and ``queues()``, name -> :class:`~densecl.models.memory.Queue`. Process 0
+    measures its own rows. Where fewer than ``min_rank`` rows count, it waits for more.
 
     Args:
         interval: iterations of an epoch between two measurements, which are logged at the same iterations as

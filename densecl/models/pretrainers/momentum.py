@@ -21,7 +21,8 @@ from .batch_statistics import encode_shuffled, group_batch_norm, spans_processes
 class TargetBranch(nn.Module):
     """Copies of backbone, neck and projectors that no gradient reaches.
 
-    Dropout, of attention too, and drop-path are for the online branch alone (DINO, Caron et al., 2021, official code).
+    Dropout, of attention too, and drop-path are for the online branch alone (DINO, Caron et al., 2021,
+    official code).
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module | None, heads: nn.ModuleDict) -> None:
@@ -106,8 +107,8 @@ class MomentumPretrainer(Pretrainer):
     def _check_statistics(self) -> None:
         if self.bn_groups > 1 and spans_processes(self.backbone, self.neck):
             raise ValueError(
-                f'model.bn_groups={self.bn_groups} takes batch statistics over parts of a process, sync_bn (or '
-                'SyncBN in a norm_cfg) over all processes: leave out one of them'
+                f'model.bn_groups={self.bn_groups} takes batch statistics over parts of a process, sync_bn '
+                '(or SyncBN in a norm_cfg) over all processes: leave out one of them'
             )
 
     def init_weights(self) -> None:
