@@ -44,7 +44,7 @@ def switch_off_dropout(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, _DropoutNd | StochasticDepth | DropBlock2d):
             part.p = 0.0
-        for name, value in list(vars(part).items()):
+        for name, value in {**vars(type(part)), **vars(part)}.items():
             if 'drop' in name and isinstance(value, float):
                 setattr(part, name, 0.0)
 
