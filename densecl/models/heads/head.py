@@ -165,8 +165,8 @@ class Head(nn.Module):
                 x = {f: units.inputs(branch, views, f) for f in dict.fromkeys(source[s] for s in sets)}
             except IndexError as error:
                 raise ValueError(
-                    f'units={type(units).__name__} wants a level that the backbone does not return ({error}); '
-                    "set the backbone's out_indices, or units.level"
+                    f'units={type(units).__name__} wants a level that the backbone does not return '
+                    f"({error}); set the backbone's out_indices, or units.level"
                 ) from error
             z = units.project(projector, x, branch.joint)
             p = {f: units.predict(self.predictor, z[f]) for f in x if f in predicted}
