@@ -11,7 +11,9 @@ RENAMED = {
         "(PixContrast); with a queue: dict(type='InfoNCE', queue=65536, form='out', mean='images') (SetSim)"
     ),
     'Reweighted': 'InfoNCE(reweighted=True) takes its place: leave positives= out',
-    'WindowInfoNCE': "objective=dict(type='InfoNCE', queue=0, batch='others', mean='counted') takes its place",
+    'WindowInfoNCE': (
+        "objective=dict(type='InfoNCE', queue=0, batch='others', mean='counted') takes its place"
+    ),
 }
 
 
