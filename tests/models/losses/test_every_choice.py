@@ -5,8 +5,10 @@ from runpy import run_path
 
 import pytest
 import torch
+from oracles.comparisons import compare, set_clock
+from oracles.contrast import answers_alike
 
-from densecl.models.losses import InfoNCE, Samples
+from densecl.models.losses import InfoNCE
 from densecl.schedule import Clock
 
 SCRIPT = Path(__file__).parents[2] / 'distributed' / 'choices.py'
@@ -17,39 +19,31 @@ CHOICES, BATCH, DIM = script['CHOICES'], script['BATCH'], script['DIM']
 def build(name: str, **kwargs) -> InfoNCE:
     torch.manual_seed(0)
     objective = InfoNCE(**{'temperature': 0.3, 'dim': DIM, **CHOICES[name], **kwargs}).train()
-    clock = Clock(step=2, total=3, epoch=1)
-    for module in objective.modules():
-        if hasattr(module, 'clock'):
-            module.clock = clock
+    set_clock(objective, Clock(step=2, total=3, epoch=1))
     return objective
 
 
-def call(objective: InfoNCE, cells: int, dtype=torch.float32, remember: bool = True):
+def call(name: str, objective: InfoNCE, cells: int, dtype=torch.float32):
     """Leaves, and the loss of a batch of ``cells`` rows an image."""
     generator = torch.Generator().manual_seed(1)
-    width = DIM + objective.temperature.extra_channels
+    width = DIM + objective.extra_channels
 
     def leaf(count: int):
         return torch.randn(count, width, generator=generator).bfloat16().to(dtype).requires_grad_()
 
     leaves = [leaf(BATCH * cells), leaf(BATCH * cells), leaf(BATCH), leaf(BATCH)]
-    samples = Samples(
-        indices=torch.arange(BATCH),
-        labels=torch.arange(BATCH) % 3,
-        rows=torch.arange(BATCH).repeat_interleave(cells),
-        queries=leaves[3],
-        support=leaf(BATCH).detach()[None],
-    )
+    support, images = leaf(BATCH).detach()[None], torch.arange(BATCH)
+    c = compare(*leaves[:2], images, *leaves[2:], support=support, labels=images % 3)
     torch.manual_seed(2)
-    return leaves, (objective if remember else objective.score)(*leaves[:3], samples)[0]
+    return leaves, objective.score(answers_alike(c) if 'alike' in name else c)[0]
 
 
 @pytest.mark.parametrize('name', CHOICES)
 def test_half_precision_inputs_under_autocast(name):
     """Everything is computed in float32: the loss is that of the same numbers in float32."""
-    _, expected = call(build(name, queue=20, batch='views'), 3)
+    _, expected = call(name, build(name, queue=20, batch='views'), 3)
     with torch.autocast('cpu', torch.bfloat16):
-        leaves, loss = call(build(name, queue=20, batch='views'), 3, torch.bfloat16)
+        leaves, loss = call(name, build(name, queue=20, batch='views'), 3, torch.bfloat16)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected)
     loss.backward()
@@ -67,22 +61,17 @@ def test_nothing_of_the_matrix_s_size_is_kept(name):
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        _, loss = call(build(name, queue=queue, batch='views'), cells)
+        _, loss = call(name, build(name, queue=queue, batch='views'), cells)
     loss.backward()
     assert sum(sizes.values()) < 0.05 * BATCH * cells * queue
 
 
-def alone(name: str) -> bool:
-    """Whether a choice can do without candidates of the batch: those that look at labels cannot."""
-    return 'SameLabel' not in str(CHOICES[name])
-
-
-@pytest.mark.parametrize('name', list(filter(alone, CHOICES)))
+@pytest.mark.parametrize('name', [name for name in CHOICES if 'alike' not in name])
 def test_the_queue_may_be_overwritten_before_the_backward_pass(name):
     gradients = []
     for overwrite in (False, True):
         objective = build(name, queue=40, batch=None)
-        leaves, loss = call(objective.double(), 3, torch.float64, remember=False)
+        leaves, loss = call(name, objective.double(), 3, torch.float64)
         if overwrite:
             objective.queue.keys.normal_()
             objective.queue.images.fill_(0)
