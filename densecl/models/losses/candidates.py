@@ -121,7 +121,7 @@ class Candidates:
         column = scale[:, None] if isinstance(scale, Tensor) and scale.ndim else scale
         if self.rows is not None and not self.filters:
             return self._of_few_rows(query, scale)
-        keep = self.keep if self.masked else None
+        keep = None if self.images is None else self.keep
         if self.filters:  # they look at the cosines
             fixed = column.detach() if isinstance(column, Tensor) else column
             keep = lambda columns, logits: self.keep(columns, logits / fixed)  # noqa: E731
