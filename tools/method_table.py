@@ -49,7 +49,9 @@ METHODS = {
 }
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}
 #: Arguments that say nothing about the method.
-LEFT_OUT = set('type dim images prototypes freeze freeze_unit init eps levels thresholds'.split())
+LEFT_OUT = {
+    'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds',
+}  # fmt: skip
 DEFAULTS = {'units': 'Image', 'matching': 'SameRow'}
 
 

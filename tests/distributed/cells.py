@@ -3,7 +3,7 @@
 import torch
 
 from densecl.distributed import all_reduce, rank, world_size
-from densecl.models.losses import MultiPositive, Samples
+from densecl.models.losses import PixelConsistency, Samples
 
 IMAGES, CELLS, DIM = 4, 5, 6
 
@@ -11,8 +11,7 @@ IMAGES, CELLS, DIM = 4, 5, 6
 def objectives() -> dict[str, torch.nn.Module]:
     """Each objective by name, in float64."""
     made = dict(
-        pixcontrast=MultiPositive(temperature=0.3),
-        queue=MultiPositive(temperature=0.2, queue=7, dim=DIM),
+        pixpro=PixelConsistency(),
     )
     return {name: objective.double().train() for name, objective in made.items()}
 

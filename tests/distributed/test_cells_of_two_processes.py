@@ -10,7 +10,7 @@ SCRIPT = Path(__file__).with_name('cells.py')
 def test_losses_gradients_and_queue(over_processes):
     """However unevenly the positives are spread over the processes."""
     one, two = over_processes(SCRIPT, 0), over_processes(SCRIPT, 2)
-    assert len(one) == 2
+    assert len(one) == 1
     for mine in two:
         for name, expected in one.items():
             assert mine[name].keys() == expected.keys()
@@ -20,4 +20,3 @@ def test_losses_gradients_and_queue(over_processes):
                     msg=lambda m, n=f'{name}.{key}': f'{n}: {m}',
                 )  # fmt: skip
     assert all(float(found['gradient0'].norm()) > 1e-3 for found in one.values())
-    assert int(one['queue']['queue.enqueued']) == 8
