@@ -1,40 +1,41 @@
 """Writing a file of a proposal store, over any number of interruptions."""
 
+import fcntl
 import glob
+import json
+import mmap
 import os
-import struct
-import zlib
-from collections.abc import Callable, Iterator
+import time
+import warnings
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
-from densecl.files import atomic_write
 from densecl.structures import Proposals
 
-from .log import Log, as_json
-from .names import NameTable
-from .record import PRECISION, encode
-from .store_file import HEAD, MAGIC, VERSION, StoreFile, layout, padded
+from .shard import BROKEN, KEY, Shard, as_json, check_settings, whole_batches, write_shard
+from .table import PRECISION, Batch, Table, arrow, schema, to_batch, to_row
+
+BATCH = 256  # images that are written together, and at most so many seconds after the first of them
+SECONDS = 5
 
 
 class ProposalWriter:
     """Adds images to one file of a proposal store.
 
-    ``with ProposalStore.write('a.props') as writer: writer['photo.jpg'] = proposals``. Every record is
-    appended at once to a log, ``a.props.log``. At the end of the block the file is written whole under a
-    temporary name and renamed, and the log removed. A block that is left by an exception, or a process
-    that is killed, leaves the log: the next writer of the same path goes on from there.
+    ``with ProposalStore.write('a.arrow') as writer: writer['photo.jpg'] = proposals``. Images are appended
+    by batches to an Arrow stream, ``a.arrow.part``. At the end of the block the file is written whole under
+    a temporary name and renamed, and the stream removed. A block that is left by an exception, or a process
+    that is killed (it loses its last batch), leaves the stream: the next writer of the path goes on from it.
 
     Args:
         path: of the file.
         settings: what the proposals are made with; json. The same for all images of a store.
-        precision: of the boxes in pixels, see :func:`densecl.proposals.record.encode`.
+        precision: of the boxes in pixels, see :func:`densecl.proposals.table.to_row`.
         append: add to a finished file; otherwise it is an error that there is one.
 
     Raises:
         FileExistsError: the file is finished already and ``append`` is false.
-        ValueError: the file, or the log left behind, was made with other settings.
+        ValueError: the file, or the stream left behind, was made with other settings.
         BlockingIOError: another process is writing this file.
     """
 
@@ -49,14 +50,18 @@ class ProposalWriter:
         self.settings = {'provider': None, **(settings or {}), 'precision': precision}
         if self.path.exists() and not append:
             raise FileExistsError(f'{path} exists; append=True adds to it')
-        self._log = Log(log_path(self.path), self.settings)
+        self._part = self.path.with_name(self.path.name + '.part')
+        self._header = schema(metadata={KEY: as_json(dict(settings=self.settings))}).serialize().to_pybytes()
+        self._file = _open_locked(self._part)
+        self._maps, self._rows, self._since = [], [], 0.0
+        self._names, self._end, self._old = set(), 0, Table(())
         try:
-            self._old = StoreFile(self.path) if self.path.exists() else None
-            if self._old is not None and as_json(self._old.settings) != as_json(self.settings):
-                raise ValueError(
-                    f'{path} holds proposals made with other settings.\n  there: '
-                    f'{as_json(self._old.settings)}\n  now:   {as_json(self.settings)}'
-                )
+            self._resume()
+            if self.path.exists():
+                self._old = Shard(self.path)
+                check_settings(self.path, self._old.settings, self.settings)
+            # a process killed before it removed its stream leaves images in both
+            self._names = {name for name in self._names if self._old.find(name) is None}
         except BaseException:
             self._leave()
             raise
@@ -65,112 +70,116 @@ class ProposalWriter:
         return self
 
     def __exit__(self, kind, *_) -> None:
-        if kind is None:
-            self.finish()
-        else:
+        try:
+            self._flush()
+            if kind is None:
+                self._finish()
+        finally:
             self._leave()
 
     def __contains__(self, image_id: str) -> bool:
-        known = self._old is not None and self._old.names.find(image_id) is not None
-        return known or os.fsencode(image_id) in self._log.entries
+        return os.fsencode(image_id) in self._names or image_id in self._old
 
     def __len__(self) -> int:
-        return len(self._names())
+        return len(self._names) + len(self._old)
 
     def __setitem__(self, image_id: str, proposals: Proposals) -> None:
-        self.add_record(image_id, encode(proposals, self.precision))
-
-    def add_record(self, image_id: str, record: bytes) -> None:
-        """Add what :func:`densecl.proposals.record.encode` made of an image's proposals.
-
-        Raises:
-            ValueError: the image is there already.
-        """
+        """Add the proposals of an image; ValueError: it is there already."""
         if image_id in self:
             raise ValueError(f'{self.path} has proposals of {image_id!r} already')
-        self._log.append(os.fsencode(image_id), record)
+        row = to_row(image_id, proposals, self.precision)
+        self._since = self._since if self._rows else time.monotonic()
+        self._rows.append(row)
+        self._names.add(row['image_id'])
+        if len(self._rows) == BATCH or time.monotonic() - self._since > SECONDS:
+            self._flush()
 
-    def finish(self) -> None:
-        """Put everything into the file and close; the log goes."""
+    def _resume(self) -> None:
+        """Take up what an earlier writer left, up to a batch that it did not finish."""
+        held = self._held()
+        if not self._header.startswith(held[: len(self._header) + 1].to_pybytes()):  # or else just begun
+            self._read(held)
+        os.ftruncate(self._file, self._end)
+        if not self._end:
+            self._append(self._header)
+
+    def _read(self, held) -> None:
+        try:
+            source = arrow().BufferReader(held)
+            stream = arrow().ipc.open_stream(source)
+            settings = json.loads(stream.schema.metadata[KEY])['settings']
+        except BROKEN as error:
+            raise ValueError(
+                f'{self._part} is not an unfinished store, or damaged at its start; remove it, or write '
+                'elsewhere'
+            ) from error
+        lost = 0
+        for batch in map(Batch, whole_batches(stream)):
+            if lost or None in map(batch.read, range(len(batch))):
+                lost += len(batch)
+            else:
+                self._names.update(batch)
+                self._end = source.tell()
+        if self._names:  # or else any settings will do
+            check_settings(self._part, settings, self.settings)
+        if self._end < held.size:
+            warnings.warn(
+                f'{self._part}: the last {held.size - self._end} bytes are damaged, or were not finished, '
+                f'and are dropped: up to {lost or BATCH} images are to be made again',
+                stacklevel=4,
+            )
+
+    def _held(self):
+        """What is in the stream."""
+        size = os.fstat(self._file).st_size
+        if not size:
+            return arrow().py_buffer(b'')
+        self._maps.append(mmap.mmap(self._file, size, access=mmap.ACCESS_READ))  # to close it ends the lock
+        return arrow().py_buffer(self._maps[-1])
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._append(to_batch(self._rows).serialize())
+            self._rows = []
+
+    def _append(self, data) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.pwrite(self._file, left, self._end + len(data) - len(left)) :]
+        os.fsync(self._file)
+        self._end += len(data)  # not before all of it is there: the next one overwrites a failed one
+
+    def _finish(self) -> None:
+        """Write everything into the file; there is nothing left to go on from."""
         # of processes that were killed while they wrote the file; no other one has the lock now
         for stale in self.path.parent.glob(f'.{glob.escape(self.path.name)}.{"?" * 8}.tmp'):
             stale.unlink()
-        if self._log.entries or self._old is None:
-            write_store_file(self.path, self.settings, self._names(), self._read)
-        self._log.path.unlink()
-        self._log.close()
+        if self._names or not self.path.exists():
+            stream = whole_batches(arrow().ipc.open_stream(self._held()))
+            write_shard(self.path, self.settings, chain((b.record for b in self._old.batches), stream))
+        self._names.clear()
 
     def _leave(self) -> None:
-        if not self._log.entries:  # nothing to go on from
-            self._log.path.unlink()
-        self._log.close()
-
-    def _names(self) -> list[bytes]:
-        # a process killed before it removed its log leaves images in both
-        old = () if self._old is None else self._old.names
-        return list({os.fsencode(name) for name in old} | self._log.entries.keys())
-
-    def _read(self, name: bytes) -> bytes:
-        if name in self._log.entries:
-            return self._log.read(name)
-        return self._old.record(self._old.names.find(os.fsdecode(name)))
+        """Let another process go on, if there is something to go on from."""
+        if self._end and not self._names:
+            self._part.unlink()
+        os.close(self._file)
 
 
-def log_path(path: Path) -> Path:
-    """Where the images of a file are gathered until it is finished."""
-    return path.with_name(path.name + '.log')
-
-
-def write_store_file(
-    path: str | Path, settings: dict, names: list[bytes], read: Callable[[bytes], bytes]
-) -> None:
-    """Write a store file, which appears only when it is complete.
-
-    Args:
-        path: of the file.
-        settings: what the proposals were made with; json.
-        names: the image ids, all different, in any order: the file is the same.
-        read: gives the record of a name; called for one after the other.
-    """
-    names = sorted(names)
-    table = NameTable.of(names)
-    header = dict(
-        settings=settings,
-        count=len(names),
-        first=os.fsdecode(names[0]) if names else None,
-        last=os.fsdecode(names[-1]) if names else None,
-        name_bytes=len(table.buffer),
-        index_crc='0' * 8,
-    )
-    with atomic_write(path) as temporary, open(temporary, 'wb') as file:
-        room = padded(HEAD.size + len(as_json(header).encode()))
-        sections = layout(room, len(names), len(table.buffer))
-        file.seek(sections['records'][0])
-        ends, crcs = _write_records(file, (read(name) for name in names), len(names))
-        size = file.tell()
-        index = dict(
-            hashes=table.hashes, positions=table.positions, name_ends=table.ends,
-            names=table.buffer, record_ends=ends, crcs=crcs,
-        )  # fmt: skip
-        block = np.zeros(sections['records'][0] - room, np.uint8)
-        for name, values in index.items():
-            block[sections[name][0] - room : sections[name][1] - room].view(sections[name][2])[:] = values
-        header['index_crc'] = f'{zlib.crc32(block):08x}'
-        file.seek(0)
-        file.write(_packed_header(header, size, room))
-        file.write(block)
-
-
-def _write_records(file, records: Iterator[bytes], count: int) -> tuple[np.ndarray, np.ndarray]:
-    ends, crcs, end = np.zeros(count, '<u8'), np.zeros(count, '<u4'), 0
-    for position, record in enumerate(records):
-        file.write(record)
-        end += len(record)
-        ends[position], crcs[position] = end, zlib.crc32(record)
-    return ends, crcs
-
-
-def _packed_header(header: dict, size: int, room: int) -> bytes:
-    text = as_json(header).encode()
-    crc = zlib.crc32(struct.pack('<QQ', len(text), size) + text)
-    return (HEAD.pack(MAGIC, VERSION, crc, len(text), size) + text).ljust(room, b'\0')
+def _open_locked(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            # A lock that forked workers do not inherit; it goes when the process closes this file, by
+            # whatever way it was opened, or ends.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            os.close(file)
+            raise BlockingIOError(
+                f'another process is writing {path}; wait for it or choose another shard'
+            ) from None
+        # whoever had it may have finished and removed it meanwhile
+        if path.exists() and os.path.samestat(os.fstat(file), os.stat(path)):
+            return file
+        os.close(file)
