@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -137,14 +138,10 @@ def _each(maker: Maker, positions: Iterator[int], jobs: int) -> Iterator[Made]:
 
 def _in_flight(pool: ProcessPoolExecutor, positions: Iterator[int], limit: int) -> Iterator[Made]:
     """Results in the order in which they come, never more than ``limit`` tasks at a time."""
-    pending = set()
-    for position in positions:
-        pending.add(pool.submit(_make, position))
-        if len(pending) >= limit:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (task.result() for task in done)
+    pending = {pool.submit(_make, position) for position in islice(positions, limit)}
     while pending:
         done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        pending |= {pool.submit(_make, position) for position in islice(positions, len(done))}
         yield from (task.result() for task in done)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from densecl.files import atomic_write
 from densecl.structures import Proposals
 
@@ -74,15 +72,15 @@ class Shard(Table):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        data = np.memmap(self.path, np.uint8, 'r') if os.path.getsize(path) else np.zeros(0, np.uint8)
-        if data[:8].tobytes() == b'DCLPROPS':
+        pa = arrow()
+        data = pa.memory_map(os.fsencode(path)).read_buffer() if os.path.getsize(path) else pa.py_buffer(b'')
+        if data[:8].to_pybytes() == b'DCLPROPS':
             raise ValueError(
                 f'{path} was written by an older densecl; make it anew with tools/make_proposals.py, or let '
                 'the older one write it --to-coco, then take it --from-coco here'
             )
-        pa = arrow()
         try:
-            stream = pa.ipc.open_stream(pa.py_buffer(data[8:]))  # the file is a stream in a frame
+            stream = pa.ipc.open_stream(data[8:])  # the file is a stream in a frame
             header = json.loads(stream.schema.metadata[KEY])
             self.settings, self._images = header['settings'], header['images']
             firsts, last = header['firsts'], header['last']
@@ -94,7 +92,7 @@ class Shard(Table):
             ) from error
         super().__init__(whole_batches(stream))
         try:
-            framed = pa.ipc.open_file(pa.py_buffer(data)).schema.equals(stream.schema, check_metadata=True)
+            framed = pa.ipc.open_file(data).schema.equals(stream.schema, check_metadata=True)
         except BROKEN:
             framed = False
         if len(self) != self._images or not framed:

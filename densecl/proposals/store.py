@@ -109,20 +109,16 @@ class ProposalStore:
         return np.diff(np.maximum.accumulate(np.concatenate(codes)), prepend=-1) > 0
 
     def _missing(self, image_id: str) -> str:
+        folder, some = self.path if self.path.is_dir() else self.path.parent, next(iter(self), None)
         text = f'image {image_id!r} is not in the proposal store {self.path} ({len(self)} images'
-        some = next(iter(self), None)
         text += f', e.g. {some!r}).' if some is not None else ').'
-        unfinished = sorted(file.name for file in _folder(self.path).glob(f'*{SUFFIX}.part'))
+        unfinished = sorted(file.name for file in folder.glob(f'*{SUFFIX}.part'))
         if unfinished:
             return f'{text} {", ".join(unfinished)} in it is unfinished: run tools/make_proposals.py again'
         return (
-            f'{text} Run tools/make_proposals.py over this data source with --out {_folder(self.path)}, '
-            'which adds what is missing; ids start below data_root, which must be the same folder'
+            f'{text} Run tools/make_proposals.py over this data source with --out {folder}, which adds what '
+            'is missing; ids start below data_root, which must be the same folder'
         )
-
-
-def _folder(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
 
 
 def _find(path: Path) -> list[Path]:

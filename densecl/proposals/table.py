@@ -5,11 +5,10 @@ COCO run-length codes of the image's size) and crc32, a checksum of the row. Nul
 """
 
 import os
-import struct
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import islice, pairwise
+from itertools import islice
 from types import ModuleType
 
 import numpy as np
@@ -21,8 +20,6 @@ PRECISION = 1 / 8
 
 ROWS = 1024
 """Images in a record batch."""
-
-_HEAD = struct.Struct('<4i')
 
 
 def arrow() -> ModuleType:
@@ -88,7 +85,7 @@ def to_batch(rows: list[dict]):
     pa = arrow()
     record = pa.RecordBatch.from_pylist(rows, schema())
     batch = Batch(record)
-    crcs = pa.array([batch.checksum(row) for row in range(len(rows))], pa.uint32())
+    crcs = pa.array([batch.row(row)[2] for row in range(len(rows))], pa.uint32())
     return record.set_column(record.num_columns - 1, 'crc32', crcs)
 
 
@@ -111,16 +108,12 @@ class Batch:
 
     def __init__(self, record) -> None:
         self.record = record
-        self._widths, self._heights = _ints(record['width']), _ints(record['height'])
-        self._crcs = _ints(record['crc32'], 'I')
-        self._names = _ints(record['image_id']), memoryview(_values(record['image_id'], np.uint8))
-        self._boxes = _ints(record['boxes']), _values(record['boxes'], np.float32).reshape(-1, 4)
-        self._ids = _ints(record['ids']), _values(record['ids'], np.int64)
-        self._scores = _ints(record['scores']), _values(record['scores'], np.float32)
-        self._masks, self._codes = _ints(record['masks']), _ints(record['masks'].values)
-        self._code = memoryview(_values(record['masks'], np.uint8))
-        given = [record[name].is_valid().to_numpy(False) for name in ('ids', 'scores', 'masks')]
-        self._given = np.packbits(given, axis=0, bitorder='little').tobytes()  # a null is not an empty list
+        (_, ends, names), (_, starts, *_, boxes) = (record[name].buffers() for name in ('image_id', 'boxes'))
+        self._names = memoryview(ends).cast('i'), memoryview(names or b'')
+        self._boxes = memoryview(starts).cast('i'), np.frombuffer(boxes or b'', np.float32).reshape(-1, 4)
+        *self._others, self._crcs = (
+            record[name] for name in ('width', 'height', 'ids', 'scores', 'masks', 'crc32')
+        )
 
     def __reduce__(self) -> tuple:
         return Batch, (self.record,)
@@ -136,44 +129,21 @@ class Batch:
         ends, names = self._names
         return names[ends[row] : ends[row + 1]].tobytes()
 
+    def row(self, row: int) -> tuple[np.ndarray, list, int]:
+        """Boxes, what is in the other columns, and the CRC-32 of all that."""
+        starts, boxes = self._boxes
+        boxes, others = boxes[starts[row] : starts[row + 1]], [column[row].as_py() for column in self._others]
+        return boxes, others, zlib.crc32(repr(others).encode(), zlib.crc32(boxes, zlib.crc32(self.name(row))))
+
     def read(self, row: int) -> Proposals | None:
         """The proposals of a row; None if it is not what was written."""
-        parts = boxes, ids, scores, masks = self._parts(row)
-        if self.checksum(row, parts) != self._crcs[row]:
+        boxes, (width, height, ids, scores, masks), crc = self.row(row)
+        if crc != self._crcs[row].as_py():
             return None
-        size = self._heights[row], self._widths[row]
-        masks = None if masks is None else [dict(size=list(size), counts=code) for code in masks]
-        return Proposals(boxes, size, ids, scores, masks)
-
-    def checksum(self, row: int, parts: tuple | None = None) -> int:
-        """The CRC-32 that a row should have."""
-        boxes, ids, scores, masks = parts or self._parts(row)
-        head = _HEAD.pack(self._widths[row], self._heights[row], self._given[row], len(boxes))
-        given = [values for values in (boxes, ids, scores, *(masks or ())) if values is not None]
-        return zlib.crc32(b'\0'.join((head, self.name(row), *given)))  # no run-length code has a zero
-
-    def _parts(self, row: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, list | None]:
-        given, masks = self._given[row], None
-        if given & 4:
-            ends = self._codes[self._masks[row] : self._masks[row + 1] + 1]
-            masks = [self._code[start:stop].tobytes() for start, stop in pairwise(ends)]
-        ids = _cut(self._ids, row) if given & 1 else None
-        return _cut(self._boxes, row), ids, _cut(self._scores, row) if given & 2 else None, masks
-
-
-def _ints(column, kind: str = 'i') -> memoryview:
-    """Whole numbers, or where the lists of a column begin and end."""
-    return memoryview(column.buffers()[1] or b'').cast(kind)
-
-
-def _values(column, dtype: type) -> np.ndarray:
-    """What the lists of a column hold, one after the other."""
-    return np.frombuffer(column.buffers()[-1] or b'', dtype)
-
-
-def _cut(lists: tuple[memoryview, np.ndarray], row: int) -> np.ndarray:
-    ends, values = lists
-    return values[ends[row] : ends[row + 1]].copy()
+        if masks is not None:
+            masks = [dict(size=[height, width], counts=counts) for counts in masks]
+        scores = None if scores is None else np.float32(scores)
+        return Proposals(boxes.copy(), (height, width), ids, scores, masks)
 
 
 class Table:

@@ -1,7 +1,8 @@
-"""The unfinished file, cut, damaged or left by killed processes, and the cache of several workers."""
+"""The unfinished file, damaged or left by killed processes, and the cache of several workers."""
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from densecl.proposals import Cached, ProposalStore, RandomBoxes, writer
+from densecl.proposals import Cached, DamagedStoreError, ProposalStore, RandomBoxes, writer
 from densecl.proposals.shard import Shard
 from densecl.structures import Proposals
 
@@ -24,14 +25,13 @@ def box(number):
 
 
 def left_behind(path, count=6):
-    """What a writer of batches of two leaves when it is stopped, and where each batch ends."""
-    ends = []
+    """The batches of two that a writer leaves when it is stopped."""
     with pytest.raises(KeyboardInterrupt), ProposalStore.write(path, SETTINGS) as writing:
         for number in range(count):
             writing[f'name{number}'] = box(number)
-            ends.append(os.path.getsize(f'{path}.part'))
         raise KeyboardInterrupt
-    return Path(f'{path}.part').read_bytes(), ends[1::2]
+    assert not path.exists()
+    return sorted(Path(f'{path}.part').glob('*.arrow'))
 
 
 @pytest.fixture(autouse=True)
@@ -39,67 +39,61 @@ def twos(monkeypatch):
     monkeypatch.setattr(writer, 'BATCH', 2)
 
 
-@pytest.mark.filterwarnings('ignore:.*images are to be made again')
-def test_cut_anywhere_the_whole_batches_stay(tmp_path):
-    data, ends = left_behind(tmp_path / 'a')
-    assert len(ends) == 3 and ends[-1] == len(data)
-    near = [end + step for end in ends for step in (-1, 0, 1)]
-    for length in {*range(0, len(data) + 1, 7), *near}:
-        (tmp_path / 'b.part').write_bytes(data[:length])
-        whole = 2 * sum(length >= end for end in ends)
-        with ProposalStore.write(tmp_path / 'b', SETTINGS) as writing:
-            assert len(writing) == whole
-            assert [f'name{i}' in writing for i in range(6)] == [i < whole for i in range(6)]
-            writing['new'] = box(9)
-        store = ProposalStore.open(tmp_path / 'b')
-        assert list(store) == [*(f'name{i}' for i in range(whole)), 'new']
-        assert [store[name].boxes[0, 0] for name in store] == [*range(whole), 9]
-        assert not (tmp_path / 'b.part').exists()
-        (tmp_path / 'b').unlink()
+def test_what_was_left_is_gone_on_from(tmp_path):
+    parts = left_behind(tmp_path / 'a', count=5)
+    assert [list(Shard(part)) for part in parts] == [['name0', 'name1'], ['name2', 'name3'], ['name4']]
+    with ProposalStore.write(tmp_path / 'a', SETTINGS) as writing:
+        assert len(writing) == 5 and 'name4' in writing and 'name5' not in writing
+        with pytest.raises(ValueError, match="proposals of 'name3' already"):
+            writing['name3'] = box(3)
+        writing['new'] = box(9)
+    store = ProposalStore.open(tmp_path / 'a')
+    assert [store[name].boxes[0, 0] for name in store] == [0, 1, 2, 3, 4, 9] and list(store)[5] == 'new'
+    assert [path.name for path in tmp_path.iterdir()] == ['a']
 
 
-def test_what_was_cut_off_is_said(tmp_path):
-    data, ends = left_behind(tmp_path / 'a')
-    (tmp_path / 'a.part').write_bytes(data[:-3])
-    lost = ends[2] - ends[1] - 3
-    message = rf'a\.part: the last {lost} bytes are damaged, or were not finished, .* up to 2 images are'
-    with pytest.warns(UserWarning, match=message), ProposalStore.write(tmp_path / 'a', SETTINGS) as writing:
-        assert len(writing) == 4
+def test_a_batch_that_is_cut_or_changed_is_named_with_its_images(tmp_path):
+    part = left_behind(tmp_path / 'a')[1]
+    data = part.read_bytes()
+    changed = data.replace(b'name2name3', b'name2nbme3')
+    cases = {
+        data[:-9]: 'cut short or changed; lost are 0 of its 2 images',
+        data[: len(data) // 2]: "cut short or changed; lost are 2 of its 2 images, from 'name2' to 'name3'",
+        changed: "damaged; lost are 1 of its 2 images, from 'nbme3' to 'nbme3'",
+    }
+    for content, message in cases.items():
+        part.write_bytes(content)
+        with pytest.raises(DamagedStoreError, match=f'{part.name} is {message}.*remove it and make it anew'):
+            ProposalStore.write(tmp_path / 'a', SETTINGS)
+        assert part.read_bytes() == content
+    part.unlink()  # as the message says
+    with ProposalStore.write(tmp_path / 'a', SETTINGS) as writing:
+        assert len(writing) == 4 and 'name2' not in writing and 'name4' in writing
+        writing['name2'], writing['name3'] = box(2), box(3)
+    assert list(ProposalStore.open(tmp_path / 'a')) == [f'name{i}' for i in range(6)]
 
 
-def test_damage_ends_the_intact_part(tmp_path):
-    data, ends = left_behind(tmp_path / 'a')
-    changed = bytearray(data)
-    changed[data.index(b'name2name3')] ^= 1  # in the second batch's ids: its framing is whole
-    (tmp_path / 'a.part').write_bytes(changed)
-    with pytest.warns(UserWarning, match='up to 4 images are to be made again'):
-        writing = ProposalStore.write(tmp_path / 'a', SETTINGS)
-    with writing:
-        assert len(writing) == 2 and 'name1' in writing and 'name4' not in writing
-    assert list(ProposalStore.open(tmp_path / 'a')) == ['name0', 'name1']
+def test_what_a_killed_process_was_writing_is_no_batch(tmp_path):
+    part = left_behind(tmp_path / 'a')[0]
+    for name in (f'.{part.name}.abcd1234.tmp', '.whole.abcd1234.tmp', 'whole'):
+        (part.parent / name).write_bytes(part.read_bytes()[:100])
+    with ProposalStore.write(tmp_path / 'a', SETTINGS) as writing:
+        assert len(writing) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ['a']
+    assert len(ProposalStore.open(tmp_path / 'a')) == 6
 
 
-def test_other_settings_and_other_files(tmp_path):
-    data, ends = left_behind(tmp_path / 'a')
+def test_other_settings(tmp_path):
+    parts = left_behind(tmp_path / 'a')
     other = dict(provider=dict(type='GridBoxes', rows=3))
-    with pytest.raises(ValueError, match='a.part holds proposals made with other settings'):
+    with pytest.raises(ValueError, match=f'{parts[0].name} holds proposals made with other settings'):
         ProposalStore.write(tmp_path / 'a', other)
-    assert (tmp_path / 'a.part').read_bytes() == data
-    (tmp_path / 'c.part').write_bytes(data[: ends[0] - 1])  # nothing whole in it
-    with pytest.warns(UserWarning), ProposalStore.write(tmp_path / 'c', other) as writing:
+    assert sorted(Path(f'{tmp_path}/a.part').glob('*.arrow')) == parts
+    for part in parts:
+        part.unlink()
+    with ProposalStore.write(tmp_path / 'a', other) as writing:  # nothing is left in it
         writing['x'] = box(1)
-    assert ProposalStore.open(tmp_path / 'c').settings['provider']['rows'] == 3
-    damaged = bytearray(data)
-    damaged[data.index(b'provider')] ^= 1  # in the settings: no reason to throw everything away
-    (tmp_path / 'a.part').write_bytes(damaged)
-    with pytest.raises(ValueError, match='other settings'):
-        ProposalStore.write(tmp_path / 'a', SETTINGS)
-    damaged[5] ^= 255  # in the length of the start
-    for content in (bytes(damaged), b'something else entirely', b'DCLPLOG1' + bytes(400)):
-        (tmp_path / 'b.part').write_bytes(content)
-        with pytest.raises(ValueError, match=r'b\.part is not an unfinished store, or damaged at its start'):
-            ProposalStore.write(tmp_path / 'b', SETTINGS)
-        assert (tmp_path / 'b.part').read_bytes() == content
+    assert ProposalStore.open(tmp_path / 'a').settings['provider']['rows'] == 3
 
 
 def test_a_killed_process_loses_its_last_batch_only(tmp_path):
@@ -125,25 +119,27 @@ with ProposalStore.write({str(tmp_path / 'a')!r}, {SETTINGS!r}) as writing:
 
 def test_a_slow_provider_loses_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, 'BATCH', 1000)
-    clock = iter([0, 1, 2, 4, 6, 20, 21])
+    clock = iter([0, 1, 9, 29.5, 30.5])
     with ProposalStore.write(tmp_path / 'a', SETTINGS) as writing:
         monkeypatch.setattr(time, 'monotonic', lambda: next(clock))
-        sizes = []
+        counts = []
         for number in range(4):
             writing[f'name{number}'] = box(number)
-            sizes.append(os.path.getsize(tmp_path / 'a.part'))
-    assert sizes[0] == sizes[1] == sizes[2] < sizes[3]  # the first image came at 0, the last at 6
+            counts.append(len(list((tmp_path / 'a.part').glob('*.arrow'))))
+    assert counts == [0, 0, 0, 1]  # the first image came at 0, the last at 30.5
 
 
-def test_killed_before_the_stream_was_removed(tmp_path):
-    data, _ = left_behind(tmp_path / 'a')
+def test_killed_before_the_batches_were_removed(tmp_path):
+    left_behind(tmp_path / 'a')
+    shutil.copytree(tmp_path / 'a.part', tmp_path / 'kept')
     with ProposalStore.write(tmp_path / 'a', SETTINGS):
         pass
-    (tmp_path / 'a.part').write_bytes(data)
+    shutil.copytree(tmp_path / 'kept', tmp_path / 'a.part')
     with ProposalStore.write(tmp_path / 'a', SETTINGS, append=True) as writing:
         assert len(writing) == 6
         writing['name6'] = box(6)
     assert list(ProposalStore.open(tmp_path / 'a')) == [f'name{i}' for i in range(7)]
+    assert not (tmp_path / 'a.part').exists()
 
 
 def test_one_writer_at_a_time(tmp_path):
