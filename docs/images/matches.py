@@ -24,7 +24,7 @@ from densecl.registry import DATASETS  # noqa: E402
 from densecl.sample import sample_root  # noqa: E402
 from densecl.visualization.canvas import resized  # noqa: E402
 
-GRID, HEIGHT = (7, 7), 170
+GRID, HEIGHT = (7, 7), 156
 #: (photo of the bundled sample, epoch whose views are drawn)
 CHOSEN = ((6, 5), (73, 8))
 
