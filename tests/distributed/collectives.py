@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.distributed import all_gather, all_reduce, gather, rank, world_size
-from densecl.models.losses import ring
-from densecl.models.losses.tiled import similarity_logsumexp
+from densecl.models.losses.kernel import ring, similarity_logsumexp
 
 ROWS = 12
 
@@ -48,9 +47,11 @@ def contrast(z: Tensor, kind: str, mask: bool) -> Tensor:
     if kind == 'gather':
         lse, top = similarity_logsumexp(query, gather(keys), rule)
     elif kind == 'ring':
-        lse, top = ring.ring_logsumexp(query, keys, rule, tile=2)
+        lse, top = similarity_logsumexp(query, keys, rule, tile=2, ring=True)
     else:
-        lse, top = ring.all_ranks_logsumexp(query, keys, rule)
+        sent = ring.worth_a_ring(keys)
+        assert sent == (kind == 'chosen_ring')
+        lse, top = similarity_logsumexp(query, keys if sent else gather(keys), rule, ring=sent)
     assert not top.requires_grad
     return F.softplus(lse - (query * keys).sum(1)).mean()
 
