@@ -168,7 +168,7 @@ class Pretrainer(BaseModel):
             weight = head.weight(self.clock.step)
             if weight:
                 logged[f'loss_{name}'] = weight * result.loss
-            else:  # it is only logged, for 0 times NaN would be NaN; data-parallel training waits for gradients
+            else:  # only logged, for 0 times NaN would be NaN; data-parallel training waits for gradients
                 logged[f'{name}_value'] = result.loss.detach()
                 logged[f'loss_{name}'] = sum(p.sum() * 0.0 for p in self.parameters() if p.requires_grad)
             logged.update({f'{name}_{key}': value for key, value in result.log.items()})
