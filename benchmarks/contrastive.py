@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from densecl.models.losses.tiled import similarity_logsumexp
+from densecl.models.losses.kernel import similarity_logsumexp
 
 CHANNELS, TEMPERATURE = 128, 0.2
 # Rows, keys, in-batch

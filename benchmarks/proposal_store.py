@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument('--store', help='an existing store instead')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(args.store or make(Path(folder) / 'a.props', args.images, args.boxes))
+        path = Path(args.store or make(Path(folder) / 'a.arrow', args.images, args.boxes))
         start = time.perf_counter()
         store = ProposalStore.open(path)
         opening = time.perf_counter() - start

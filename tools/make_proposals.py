@@ -32,7 +32,7 @@ from densecl.proposals import (
     write_soco,
 )
 from densecl.proposals.making import Maker, fill, open_positions, shard_file
-from densecl.proposals.report import as_text, describe, progress
+from densecl.proposals.summary import as_text, describe, progress
 from densecl.registry import DATASETS, PROPOSALS
 from densecl.visualization import save_image
 from densecl.visualization.proposals import contact_sheet

@@ -49,13 +49,17 @@ METHODS = {
 }
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}
 #: Arguments that say nothing about the method.
-LEFT_OUT = {'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds'}
+LEFT_OUT = {
+    'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds',
+}  # fmt: skip
 DEFAULTS = {'units': 'Image', 'matching': 'SameRow'}
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--check', action='store_true', help='change nothing, say whether the file is stale')
     return parser.parse_args()
 
@@ -114,7 +118,7 @@ def said(config) -> str:
         return '; '.join(f'{kind}: {said(part)}' for kind, part in config.items())
     if config['type'] == 'Sum':
         return said(config['objectives'])
-    arguments = [f'{key}={value!r}' for key, value in config.items() if key not in LEFT_OUT and value is not None]
+    arguments = [f'{k}={v!r}' for k, v in config.items() if k not in LEFT_OUT and v is not None]
     return f'{config["type"]}({", ".join(arguments)})' if arguments else config['type']
 
 

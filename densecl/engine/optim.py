@@ -38,7 +38,7 @@ class _GradNorm:
         if params:
             self.clip_func(params, **self.clip_grad_kwargs)
 
-    def _clipped(self) -> list[torch.nn.Parameter]:
+    def _with_gradient(self) -> list[torch.nn.Parameter]:
         params = [p for group in self.optimizer.param_groups for p in group['params']]
         return [p for p in params if p.grad is not None]
 

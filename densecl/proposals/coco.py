@@ -12,7 +12,7 @@ from densecl.structures import Proposals
 
 from .coco_reader import read_coco
 from .errors import MissingProposalsError
-from .table import ProposalTable
+from .table import Table
 
 
 @PROPOSALS.register_module()
@@ -50,7 +50,7 @@ class CocoBoxes:
             raise ValueError(f"CocoBoxes: by must be 'path' or 'name', got {by!r}")
         self.ann_file, self.by = ann_file, by
         found = read_coco(_files(ann_file), images, masks, min_score, crowd)
-        self._table = ProposalTable(_renamed(found, self._key, ann_file))
+        self._table = Table.of(_renamed(found, self._key, ann_file))
 
     def __len__(self) -> int:
         return len(self._table)

@@ -1,6 +1,7 @@
 """Rules that choose among candidate boxes; each is one condition, and they compose."""
 
 import numpy as np
+import torch
 
 from densecl.registry import PROPOSALS
 from densecl.structures import Proposals
@@ -109,13 +110,12 @@ class DropDuplicates:
 
     def __call__(self, proposals: Proposals) -> np.ndarray:
         """Bool (P,)."""
-        boxes = proposals.boxes.astype(np.float64)
-        keep = np.ones(len(boxes), bool)
+        from torchvision.ops import nms
+
         order = _best_first(proposals)
-        for place, current in enumerate(order):
-            if keep[current]:
-                later = order[place + 1 :]
-                keep[later[_iou(boxes[current], boxes[later]) > self.iou]] = False
+        boxes = torch.from_numpy(proposals.boxes[order].astype(np.float64))
+        keep = np.zeros(len(order), bool)
+        keep[order[nms(boxes, torch.arange(len(order), 0, -1).double(), self.iou).numpy()]] = True
         return keep
 
 
@@ -154,11 +154,3 @@ def _best_first(proposals: Proposals) -> np.ndarray:
     if proposals.scores is None:
         return np.arange(len(proposals))
     return np.argsort(-np.asarray(proposals.scores, np.float64), kind='stable')
-
-
-def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box (4,) with many (P, 4); 0 where both are empty."""
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    shared = np.clip(sides, 0, None).prod(1)
-    union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(1) - shared
-    return shared / np.where(union > 0, union, 1)

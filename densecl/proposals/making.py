@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -15,36 +16,34 @@ import cv2
 from densecl.datasets.decode import UnreadableImageError, decode_image
 from densecl.datasets.propose import propose
 from densecl.datasets.sources import Source
+from densecl.structures import Proposals
 
-from .log import as_json
-from .record import PRECISION, encode
-from .store import SUFFIX, ProposalStore
+from .shard import Shard, check_settings
+from .store import SUFFIX
 from .writer import ProposalWriter
 
 
 @dataclass
 class Made:
-    """The record of an image, or why there is none."""
+    """The proposals of an image, or why there are none."""
 
     image_id: str
-    record: bytes | None = None
+    proposals: Proposals | None = None
     error: str | None = None
 
 
 @dataclass
 class Maker:
-    """Makes the record of one image of a source; fork or pickle it into workers.
+    """Makes the proposals of one image of a source; fork or pickle it into workers.
 
     Attributes:
         source: of the images.
         provider: of proposals.
-        precision: see :func:`densecl.proposals.record.encode`.
         high_depth: see :func:`densecl.datasets.decode.decode_image`.
     """
 
     source: Source
     provider: Callable
-    precision: float = PRECISION
     high_depth: str = 'range'
 
     def __call__(self, position: int) -> Made:
@@ -55,8 +54,7 @@ class Maker:
             image = decode_image(data, name, self.high_depth)
         except UnreadableImageError as error:
             return Made(image_id, error=str(error))
-        proposals = propose(self.provider, image, image_id, name)
-        return Made(image_id, encode(proposals, self.precision))
+        return Made(image_id, propose(self.provider, image, image_id, name))
 
 
 def shard_file(folder: str | Path, shard: tuple[int, int] = (0, 1)) -> Path:
@@ -71,7 +69,7 @@ def shard_file(folder: str | Path, shard: tuple[int, int] = (0, 1)) -> Path:
     ending = f'-of-{count:05d}{SUFFIX}'
     for file in Path(folder).glob(f'*-of-*{SUFFIX}*'):
         # hidden ones are what a killed process was writing
-        if not file.name.startswith('.') and not file.name.removesuffix('.log').endswith(ending):
+        if not file.name.startswith('.') and not file.name.removesuffix('.part').endswith(ending):
             raise ValueError(
                 f'{folder} holds {file.name}, which is of another division than {number}/{count}; '
                 'go on with that one or choose another folder'
@@ -89,13 +87,9 @@ def open_positions(source: Source, writer: ProposalWriter, shard: tuple[int, int
     """
     number, count = shard
     start, stop = (len(source) * i // count for i in (number, number + 1))
-    others = [ProposalStore(f) for f in writer.path.parent.glob(f'*{SUFFIX}') if f != writer.path]
+    others = [Shard(f) for f in writer.path.parent.glob(f'*{SUFFIX}') if f != writer.path]
     for other in others:
-        if as_json(other.settings) != as_json(writer.settings):
-            raise ValueError(
-                f'{other.path} was made with other settings; keep them in different folders.\n'
-                f'  there: {as_json(other.settings)}\n  now:   {as_json(writer.settings)}'
-            )
+        check_settings(other.path, other.settings, writer.settings)
     held = [writer, *others]
     return [i for i in range(start, stop) if not any(source.image_id(i) in part for part in held)]
 
@@ -103,11 +97,11 @@ def open_positions(source: Source, writer: ProposalWriter, shard: tuple[int, int
 def fill(
     writer: ProposalWriter, maker: Maker, positions: Iterable[int], jobs: int = 1
 ) -> Iterator[Made]:
-    """Make the records of images and add them as they come; yields what was made.
+    """Make the proposals of images and add them as they come; yields what was made.
 
     Args:
         writer: where they go. What it has at any time, it keeps.
-        maker: of the records.
+        maker: of the proposals.
         positions: of the images.
         jobs: worker processes; 1 works in this process.
 
@@ -116,8 +110,8 @@ def fill(
     """
     for made in _each(maker, iter(positions), jobs):
         # a list may name an image twice
-        if made.record is not None and made.image_id not in writer:
-            writer.add_record(made.image_id, made.record)
+        if made.proposals is not None and made.image_id not in writer:
+            writer[made.image_id] = made.proposals
         yield made
 
 
@@ -144,14 +138,10 @@ def _each(maker: Maker, positions: Iterator[int], jobs: int) -> Iterator[Made]:
 
 def _in_flight(pool: ProcessPoolExecutor, positions: Iterator[int], limit: int) -> Iterator[Made]:
     """Results in the order in which they come, never more than ``limit`` tasks at a time."""
-    pending = set()
-    for position in positions:
-        pending.add(pool.submit(_make, position))
-        if len(pending) >= limit:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (task.result() for task in done)
+    pending = {pool.submit(_make, position) for position in islice(positions, limit)}
     while pending:
         done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        pending |= {pool.submit(_make, position) for position in islice(positions, len(done))}
         yield from (task.result() for task in done)
 
 

@@ -17,7 +17,7 @@ from densecl.registry import PROPOSALS
 from densecl.structures import Proposals
 
 from .errors import MissingProposalsError
-from .table import ProposalTable
+from .table import Table
 
 
 @PROPOSALS.register_module()
@@ -42,7 +42,7 @@ class SocoJson:
 
     def __init__(self, ann_file: str | Path) -> None:
         self.ann_file = Path(ann_file).expanduser()
-        self._table = ProposalTable(_read(self.ann_file))
+        self._table = Table.of(_read(self.ann_file))
 
     def __len__(self) -> int:
         return len(self._table)

@@ -1,7 +1,9 @@
 """Proposals of many images on disk, found by image id."""
 
+import os
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain, compress
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +12,16 @@ from densecl.registry import PROPOSALS
 from densecl.structures import Proposals
 
 from .errors import MissingProposalsError
-from .log import as_json
-from .record import PRECISION, decode
-from .store_file import StoreFile
+from .shard import Shard, check_settings
+from .table import PRECISION, arrow
 from .writer import ProposalWriter
 
-SUFFIX = '.props'
+SUFFIX = '.arrow'
 
 
 @PROPOSALS.register_module()
 class ProposalStore:
-    """The proposals in a file, or in all files ``*.props`` of a folder, by image id.
+    """The proposals in a file, or in all files ``*.arrow`` of a folder, by image id.
 
     A mapping that is never loaded whole: files are mapped into memory, which all processes share, and
     may be forked and pickled. As a provider it ignores the image that it is given; its boxes are in
@@ -42,14 +43,10 @@ class ProposalStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
-        self.files = [StoreFile(file) for file in _find(self.path)]
+        self.files = [Shard(file) for file in _find(self.path)]
         self.settings = self.files[0].settings
         for file in self.files:
-            if as_json(file.settings) != as_json(self.settings):
-                raise ValueError(
-                    f'{file.path} and {self.files[0].path} were made with different settings:\n'
-                    f'{as_json(file.settings)}\n{as_json(self.settings)}\nKeep them in different folders'
-                )
+            check_settings(file.path, file.settings, self.settings)
 
     @classmethod
     def open(cls, path: str | Path) -> 'ProposalStore':
@@ -67,28 +64,29 @@ class ProposalStore:
         return ProposalWriter(path, settings, precision, append)
 
     def __len__(self) -> int:
-        return sum(len(file) for file in self.files) - sum(map(len, self._repeats))
+        return int(np.sum(self._first))
 
     def __contains__(self, image_id: str) -> bool:
-        return self._find(image_id) is not None
+        return any(image_id in file for file in self.files)
 
     def __iter__(self) -> Iterator[str]:
         """All image ids, each once, file by file in the order of their bytes."""
-        for file, repeats in zip(self.files, self._repeats, strict=True):
-            yield from (name for i, name in enumerate(file.names) if i not in repeats)
+        return compress(chain(*self.files), self._first)
 
     def __getitem__(self, image_id: str) -> Proposals:
         """The proposals of an image.
 
         Raises:
             MissingProposalsError: it is not in the store (a KeyError).
-            DamagedStoreError: its record was changed since it was written.
+            DamagedStoreError: they were changed since they were written.
         """
-        found = self._find(image_id)
-        if found is None:
-            raise MissingProposalsError(self._missing(image_id))
-        file, position = found
-        return decode(file.record(position))
+        name = os.fsencode(image_id)
+        for file in self.files:
+            found = file.find(name)
+            if found is not None:
+                return file.read(*found)
+        self.verify()  # a damaged name is not found
+        raise MissingProposalsError(self._missing(image_id))
 
     def __call__(self, image: np.ndarray, image_id: str) -> Proposals:
         """The same; the image is not looked at."""
@@ -100,47 +98,33 @@ class ProposalStore:
             file.verify()
 
     @cached_property
-    def _repeats(self) -> list[set[int]]:
-        """Of each file, the positions of images that a file before it has."""
-        hashes = np.sort(np.concatenate([file.names.hashes for file in self.files]))
-        common = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
-        seen, repeats = set(), []
-        for file in self.files:
-            # names are looked at only where their hashes are equal
-            positions = file.names.positions[np.isin(file.names.hashes, common)].tolist()
-            names = {file.names[i]: i for i in positions}
-            repeats.append({i for name, i in names.items() if name in seen})
-            seen |= names.keys()
-        return repeats
-
-    def _find(self, image_id: str) -> tuple[StoreFile, int] | None:
-        for file in self.files:
-            position = file.names.find(image_id)
-            if position is not None:
-                return file, position
-        return None
+    def _first(self) -> np.ndarray:
+        """Of each image of each file, whether no file before it has it: bool."""
+        if len(self.files) == 1:
+            return np.ones(len(self.files[0]), bool)
+        pa = arrow()
+        records = (batch.record for file in self.files for batch in file.batches)
+        names = pa.chunked_array([record['image_id'].cast(pa.binary()) for record in records], pa.binary())
+        codes = [part.indices for part in names.dictionary_encode().chunks]  # new names get rising numbers
+        return np.diff(np.maximum.accumulate(np.concatenate(codes)), prepend=-1) > 0
 
     def _missing(self, image_id: str) -> str:
+        folder, some = self.path if self.path.is_dir() else self.path.parent, next(iter(self), None)
         text = f'image {image_id!r} is not in the proposal store {self.path} ({len(self)} images'
-        some = next(iter(self), None)
         text += f', e.g. {some!r}).' if some is not None else ').'
-        logs = sorted(file.name for file in _folder(self.path).glob(f'*{SUFFIX}.log'))
-        if logs:
-            return f'{text} {", ".join(logs)} in it is unfinished: run tools/make_proposals.py again'
+        unfinished = sorted(file.name for file in folder.glob(f'*{SUFFIX}.part'))
+        if unfinished:
+            return f'{text} {", ".join(unfinished)} in it is unfinished: run tools/make_proposals.py again'
         return (
-            f'{text} Run tools/make_proposals.py over this data source with --out {_folder(self.path)}, '
-            'which adds what is missing; ids start below data_root, which must be the same folder'
+            f'{text} Run tools/make_proposals.py over this data source with --out {folder}, which adds what '
+            'is missing; ids start below data_root, which must be the same folder'
         )
-
-
-def _folder(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
 
 
 def _find(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    files = sorted(path.glob(f'*{SUFFIX}')) if path.is_dir() else []
+    files = sorted(path.glob(f'*{SUFFIX}')) or sorted(path.glob('*.props'))  # whose format is an older one
     if not files:
         raise FileNotFoundError(
             f'ProposalStore: there is no file {path} and no *{SUFFIX} in such a folder; '

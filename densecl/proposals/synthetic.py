@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import torch
 
 from densecl.registry import PROPOSALS
 from densecl.structures import Proposals
@@ -89,21 +90,14 @@ class RandomBoxes:
 
     def _draw(self, rng, height: int, width: int, earlier: np.ndarray) -> np.ndarray | None:
         """The first of ``tries`` boxes that fits into the image and keeps off the earlier ones."""
+        from torchvision.ops import box_iou
+
         area = rng.uniform(*self.area, self.tries) * height * width
         aspect = np.exp(rng.uniform(*np.log(self.aspect), self.tries))
         sides = np.stack([np.sqrt(area * aspect), np.sqrt(area / aspect)], axis=1)  # w, h
         room = np.array([width, height]) - sides
         corner = rng.uniform(size=(self.tries, 2)) * room
         boxes = np.concatenate([corner, corner + sides], axis=1)
-        good = (room >= 0).all(1) & (_worst_iou(boxes, earlier) <= self.max_iou)
+        overlap = box_iou(torch.from_numpy(boxes), torch.from_numpy(earlier)).numpy()
+        good = (room >= 0).all(1) & (overlap <= self.max_iou).all(1)
         return boxes[good.argmax()] if good.any() else None
-
-
-def _worst_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The largest overlap of each of (P, 4) with any of (Q, 4), 0 where there is none."""
-    corners = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - corners
-    shared = np.clip(sides, 0, None).prod(2)
-    areas, other_areas = ((b[:, 2:] - b[:, :2]).prod(1) for b in (boxes, others))
-    iou = shared / (areas[:, None] + other_areas[None] - shared)
-    return iou.max(1, initial=0)

@@ -33,7 +33,7 @@ class Batch:
 
     @classmethod
     def of(cls, views: Views) -> 'Batch':
-        """The images of a batch of views."""
+        """The images of a batch of views, numbered over all processes, each of which has as many."""
         return cls.numbered(views.indices, views.labels)
 
     @classmethod

@@ -213,11 +213,11 @@ def test_masks_keep_the_size_of_their_encoding(folder):
 
 
 def test_a_store_serves_the_images_by_their_ids(folder, tmp_path):
-    with ProposalStore.write(tmp_path / 'red.props') as writer:
+    with ProposalStore.write(tmp_path / 'red.arrow') as writer:
         for i in range(10):
             image = np.asarray(Image.open(folder / 'some' / f'{i:02d}.jpg'))
             writer[f'some/{i:02d}.jpg'] = Marked()(image, f'some/{i:02d}.jpg')
-    store = {'type': 'ProposalStore', 'path': str(tmp_path / 'red.props')}
+    store = {'type': 'ProposalStore', 'path': str(tmp_path / 'red.arrow')}
     stored, direct = (
         PretrainDataset(folder, pipeline=PIPELINE, proposals=p, decode_min_side=20)
         for p in (store, Marked())

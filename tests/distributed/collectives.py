@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.distributed import all_gather, all_reduce, gather, rank, world_size
-from densecl.models.losses.kernel import ring, similarity_logsumexp
+from densecl.models.losses.kernel import similarity_logsumexp
 
 ROWS = 12
 
@@ -46,12 +46,8 @@ def contrast(z: Tensor, kind: str, mask: bool) -> Tensor:
     rule = keep(rank() * len(z), len(z)) if mask else None
     if kind == 'gather':
         lse, top = similarity_logsumexp(query, gather(keys), rule)
-    elif kind == 'ring':
-        lse, top = similarity_logsumexp(query, keys, rule, tile=2, ring=True)
     else:
-        sent = ring.worth_a_ring(keys)
-        assert sent == (kind == 'chosen_ring')
-        lse, top = similarity_logsumexp(query, keys if sent else gather(keys), rule, ring=sent)
+        lse, top = similarity_logsumexp(query, keys, rule, tile=2, ring=True)
     assert not top.requires_grad
     return F.softplus(lse - (query * keys).sum(1)).mean()
 
@@ -67,8 +63,7 @@ def losses(z: Tensor) -> dict[str, Tensor]:
     """Each loss by name."""
     found = {'whole': whole_batch_loss(z)}
     for mask in (False, True):
-        for kind in ('gather', 'ring', 'chosen_gather', 'chosen_ring'):
-            ring.RING_ABOVE_BYTES = 0 if kind == 'chosen_ring' else 2**20
+        for kind in ('gather', 'ring'):
             found[f'{kind}{"_masked" if mask else ""}'] = contrast(z, kind, mask)
     return found
 

@@ -46,7 +46,6 @@ def objectives() -> dict[str, torch.nn.Module]:
         any_images=Cosine(mean='images'),
         any_pixcontrast=InfoNCE(0.3, queue=0, batch='image', form='in', mean='counted'),
         any_queue=InfoNCE(0.2, queue=7, dim=DIM, mean='counted'),
-        any_units=InfoNCE(0.2, queue=0, batch='units', mean='images'),
         cosine=Cosine(squared=True),
         barlow=BarlowTwins(redundancy_weight=0.1),
         vicreg=VICReg(),

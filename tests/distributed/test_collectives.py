@@ -1,5 +1,6 @@
 """gather, all_reduce and the ring: several gloo processes have the value and gradient of one."""
 
+import math
 import runpy
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_ranks_with_their_rows_equal_one_process_with_all(over_processes, proces
     expected = dense_form()
     for mine in over_processes(SCRIPT, processes):
         assert torch.equal(mine.pop('rows'), expected['rows'])
-        assert len(mine) == 9
+        assert len(mine) == 5
         for name, got in mine.items():
             form = 'whole' if name == 'whole' else 'masked' if name.endswith('masked') else 'plain'
             for a, b in zip(got, expected[form], strict=True):
@@ -52,6 +53,7 @@ def test_one_process_passes_tensors_through():
     x = torch.ones(2, 3, requires_grad=True)
     assert gather(x) is x
     assert all_reduce(x) is x
-    alone = similarity_logsumexp(x, 2 * x)
-    for got, want in zip(similarity_logsumexp(x, 2 * x, ring=True), alone, strict=True):
-        assert torch.equal(got, want)
+    for ring in (False, True):
+        lse, top = similarity_logsumexp(x, 2 * x, ring=ring)
+        torch.testing.assert_close(lse, torch.full((2,), 6 + math.log(2)))
+        assert top.tolist() == [6, 6]

@@ -91,7 +91,7 @@ def toy_runner(tmp_path):
 
     def make(optimizer, **options):
         wrapper = dict(optimizer=optimizer)
-        for key in ('constructor', 'paramwise_cfg', 'accumulative_counts'):
+        for key in ('constructor', 'paramwise_cfg', 'accumulative_counts', 'clip_grad', 'type'):
             if key in options:
                 wrapper[key] = options.pop(key)
         record = Record()
@@ -104,7 +104,10 @@ def toy_runner(tmp_path):
             optim_wrapper=wrapper,
             custom_hooks=[record],
             default_scope='densecl',
-            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False)),
+            default_hooks=dict(
+                checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False),
+                **options.pop('default_hooks', {}),
+            ),
             log_level='WARNING',
             **options,
         )

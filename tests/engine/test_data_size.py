@@ -5,7 +5,6 @@ import torch
 from mmengine.runner import Runner
 
 HEAD = dict(
-    type='ImageHead',
     projector=dict(type='MLP', channels=(576, 16)),
     objective=dict(type='NCE', dim=16, negatives=8),
     pairs=((0, 0),),

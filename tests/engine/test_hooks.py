@@ -1,12 +1,15 @@
 """Hooks in real runs."""
 
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 
 from densecl.compat import load_checkpoint
 from densecl.engine import launch
 from densecl.engine.hooks import CollapseHook
+from densecl.evaluation.collapse import embedding_statistics
 
 
 def test_target_moves_once_per_optimiser_step_under_accumulation(tiny_config):
@@ -89,6 +92,25 @@ def test_epochs_shorter_than_the_interval_are_watched_too(tiny_config, monkeypat
     )
     launch.build_runner(cfg).train()
     assert [step for name, step in steps if name == 'dense'] == measured
+
+
+def test_only_rows_that_count_are_measured():
+    rows = torch.randn(40, 8)
+    counted = torch.arange(40) % 4 == 0
+    rows[~counted] = float('nan')
+    none = torch.zeros(40, dtype=torch.bool)
+    watched = dict(slots=(rows, counted), windows=(rows, none))
+    runner = SimpleNamespace(
+        model=SimpleNamespace(heads={}, watched=watched, queues=dict),
+        train_dataloader=range(4),
+        message_hub=MessageHub('counted'),
+    )
+    hook = CollapseHook(interval=2, min_std=0, min_rank=0, patience=1, action='stop')
+    for batch_idx in range(2):
+        hook.after_train_iter(runner, batch_idx)
+    want = embedding_statistics(torch.cat([rows[::4]] * 2))
+    found = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
+    assert found == {f'train/slots_{key}': value for key, value in want.items()}
 
 
 def test_collapse_hook_refuses_an_unknown_action():

@@ -44,6 +44,16 @@ def test_sync_bn_becomes_bn_everywhere():
     assert cfg.model.heads[1].norm_cfg.type == 'GN'
 
 
+def test_sync_bn_and_bn_groups_are_refused_together(tiny_config):
+    cfg = tiny_config(**{'model.bn_groups': 2})
+    cfg.sync_bn = 'torch'
+    cfg.launcher = 'slurm'
+    with pytest.raises(ValueError, match=r"sync_bn='torch' .* model\.bn_groups=2 .*: set sync_bn=None"):
+        launch.build_runner(cfg)
+    cfg.launcher = 'none'  # where nothing is converted, groups are welcome
+    assert launch.build_runner(cfg).model.bn_groups == 2
+
+
 def test_auto_scale_lr_needs_a_base_batch_size():
     with pytest.raises(ValueError, match='base_batch_size'):
         launch.use_auto_scale_lr(Config(dict()))

@@ -23,6 +23,11 @@ def test_losses_and_all_diagnostics():
     )
 
 
+def test_the_gradient_norm_has_its_place_behind_the_losses():
+    shown = line({'image_std': 0.5, 'grad_norm': 1.25}, 1)
+    assert '(image 1.0000 dense 2.0000) | grad_norm 1.25 | image_std 0.5' in shown
+
+
 def test_what_does_not_fit_is_counted():
     figures = {f'std_{level}': 0.5 for level in range(5)}
     assert line(figures, 2).endswith('| std_0 0.5 std_1 0.5 (and 3 in scalars.json)')

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from densecl.datasets.sources import Folder
-from densecl.proposals import Filtered, ProposalStore, RandomBoxes, SelectiveSearch
+from densecl.proposals import Filtered, ProposalStore, RandomBoxes, SelectiveSearch, writer
 from densecl.proposals.making import Maker, fill, open_positions
-from densecl.proposals.store_file import StoreFile
+from densecl.proposals.shard import Shard
 from densecl.sample import sample_root
 
 ROOT = Path(__file__).parents[2]
@@ -64,21 +64,23 @@ def check(folder, source, provider):
         assert found.size == image.shape[:2]
 
 
-def test_killed_and_gone_on_with_equals_uninterrupted(run, tmp_path):
+def test_killed_and_gone_on_with_equals_uninterrupted(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(writer, 'BATCH', 16)
     run(PHOTOS, '--out', tmp_path / 'whole', '--jobs', 1, *RANDOM)
     process = FORK.Process(target=run, args=(PHOTOS, '--out', tmp_path / 'cut', '--jobs', 2, *RANDOM))
     process.start()
-    log, deadline = tmp_path / 'cut/00000-of-00001.props.log', time.monotonic() + 60
-    while not (log.exists() and log.stat().st_size > 3000) and time.monotonic() < deadline:
+    part, deadline = tmp_path / 'cut/00000-of-00001.arrow.part', time.monotonic() + 60
+    while not list(part.glob('*.arrow')) and time.monotonic() < deadline:
         time.sleep(0.001)
     process.kill()
     process.join()
-    size = log.stat().st_size
-    assert not (tmp_path / 'cut/00000-of-00001.props').exists() and size > 3000
-    with log.open('ab') as file:
-        file.write(b'half a reco')  # what a full disk or a power cut leaves
+    assert not (tmp_path / 'cut/00000-of-00001.arrow').exists()
+    (part / '.1.arrow.abcd1234.tmp').write_bytes(b'half a batch')
+    capsys.readouterr()
     run(PHOTOS, '--out', tmp_path / 'cut', '--jobs', 2, *RANDOM)
-    names = ['00000-of-00001.json', '00000-of-00001.props']
+    held = int(re.search(r'(\d+) images held', capsys.readouterr().out)[1])
+    assert 0 < held < 250 and held % 16 == 0
+    names = ['00000-of-00001.arrow', '00000-of-00001.json']
     assert sorted(p.name for p in (tmp_path / 'cut').iterdir()) == names
     for name in names:
         assert (tmp_path / 'cut' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
@@ -86,45 +88,49 @@ def test_killed_and_gone_on_with_equals_uninterrupted(run, tmp_path):
 
 
 def test_killed_while_the_file_was_renamed(run, few, tmp_path):
+    rename = os.replace
+
+    def kill_at_the_last(source, target):
+        if str(target).endswith('00001.arrow'):
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(source, target)
+
     def killed():
-        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        os.replace = kill_at_the_last
         run(few, '--out', tmp_path / 'a', '--jobs', 1, *RANDOM)
 
     process = FORK.Process(target=killed)
     process.start()
     process.join()
-    left = {p.name for p in (tmp_path / 'a').iterdir()}
-    assert process.exitcode == -signal.SIGKILL and '00000-of-00001.props' not in left
-    assert sum(name.startswith('.00000-of-00001.props.') for name in left) == 1
-    other = tmp_path / 'a/.00000-of-00002.props.abcd1234.tmp'
-    other.touch()
+    assert process.exitcode == -signal.SIGKILL
+    assert [p.name for p in (tmp_path / 'a').iterdir()] == ['00000-of-00001.arrow.part']
     run(few, '--out', tmp_path / 'a', '--jobs', 1, *RANDOM)
-    names = [other.name, '00000-of-00001.json', '00000-of-00001.props']
+    names = ['00000-of-00001.arrow', '00000-of-00001.json']
     assert sorted(p.name for p in (tmp_path / 'a').iterdir()) == names
     check(tmp_path / 'a', Folder(few), RandomBoxes(count=5))
 
 
 def test_what_is_held_is_not_made_again(tmp_path):
-    source, path = Folder(PHOTOS), tmp_path / 'a.props'
+    source, path = Folder(PHOTOS), tmp_path / 'a.arrow'
     maker = Maker(source, RandomBoxes())
-    with pytest.raises(KeyboardInterrupt), ProposalStore.write(path) as writer:
-        for count, _ in enumerate(fill(writer, maker, range(len(source)), jobs=2), 1):
+    with pytest.raises(KeyboardInterrupt), ProposalStore.write(path) as writing:
+        for count, _ in enumerate(fill(writing, maker, range(len(source)), jobs=2), 1):
             if count == 100:
                 raise KeyboardInterrupt
-    with ProposalStore.write(path) as writer:
-        left = open_positions(source, writer, (0, 1))
-        assert len(left) == len(source) - 100 == len(source) - len(writer)
-        made = [made.image_id for made in fill(writer, maker, left, jobs=2)]
+    with ProposalStore.write(path) as writing:
+        left = open_positions(source, writing, (0, 1))
+        assert len(left) == len(source) - 100 == len(source) - len(writing)
+        made = [made.image_id for made in fill(writing, maker, left, jobs=2)]
     assert sorted(made) == sorted(source.image_id(i) for i in left)
-    assert len(StoreFile(path)) == len(source)
+    assert len(Shard(path)) == len(source)
 
 
 def test_shards_together_are_the_whole(run, tmp_path, capsys):
     for number in (2, 0, 1):
         run(PHOTOS, '--out', tmp_path / 's', '--shard', f'{number}/3', '--jobs', 2, *RANDOM)
-    files = sorted((tmp_path / 's').glob('*.props'))
-    assert [f.name for f in files] == [f'0000{i}-of-00003.props' for i in range(3)]
-    assert [len(StoreFile(f)) for f in files] == [83, 83, 84]
+    files = sorted((tmp_path / 's').glob('*.arrow'))
+    assert [f.name for f in files] == [f'0000{i}-of-00003.arrow' for i in range(3)]
+    assert [len(Shard(f)) for f in files] == [83, 83, 84]
     check(tmp_path / 's', Folder(PHOTOS), RandomBoxes(count=5))
     capsys.readouterr()
     run(PHOTOS, '--out', tmp_path / 's', '--shard', '1/3', *RANDOM)
@@ -136,9 +142,9 @@ def test_shards_together_are_the_whole(run, tmp_path, capsys):
 def test_shards_of_other_settings_are_refused_at_once(run, few, tmp_path):
     run(few, '--out', tmp_path / 's', '--shard', '0/2', *RANDOM)
     other = ['--provider', 'RandomBoxes', '--provider-options', 'count=6', '--sheet', '0']
-    with pytest.raises(ValueError, match='00000-of-00002.props was made with other settings'):
+    with pytest.raises(ValueError, match='00000-of-00002.arrow holds proposals made with other settings'):
         run(few, '--out', tmp_path / 's', '--shard', '1/2', *other)
-    assert sorted(p.suffix for p in (tmp_path / 's').iterdir()) == ['.json', '.props']
+    assert sorted(p.suffix for p in (tmp_path / 's').iterdir()) == ['.arrow', '.json']
 
 
 @pytest.mark.parametrize(
@@ -190,7 +196,7 @@ def test_no_sheet_of_a_source_that_cannot_be_read(run, few, tmp_path):
     (tmp_path / 'bad').mkdir()
     (tmp_path / 'bad/x.jpg').write_bytes(b'no image')
     run(tmp_path / 'bad', '--out', tmp_path / 'a', *grid)
-    assert sorted(p.suffix for p in (tmp_path / 'a').iterdir()) == ['.json', '.props']
+    assert sorted(p.suffix for p in (tmp_path / 'a').iterdir()) == ['.arrow', '.json']
 
 
 def test_by_default_socos_search_and_filter(run, few, tmp_path, capsys):
@@ -272,6 +278,6 @@ class Deadly(RandomBoxes):
 def test_a_worker_that_dies_is_reported(few, tmp_path):
     source = Folder(few)
     killed = pytest.raises(RuntimeError, match='a worker process was killed.*run the same command again')
-    with killed, ProposalStore.write(tmp_path / 'a') as writer:
-        list(fill(writer, Maker(source, Deadly()), range(len(source)), jobs=2))
-    assert not (tmp_path / 'a').exists() and (tmp_path / 'a.log').exists()
+    with killed, ProposalStore.write(tmp_path / 'a') as writing:
+        list(fill(writing, Maker(source, Deadly()), range(len(source)), jobs=2))
+    assert not (tmp_path / 'a').exists() and (tmp_path / 'a.part').exists()

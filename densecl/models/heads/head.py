@@ -1,26 +1,47 @@
 """The one head: units, the rule that matches them, the objective that scores the match."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from densecl.models.losses.objective import Objective
+from densecl.models.matching import Rule
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.structures import Batch, Comparison, Match, Units, Views
 
 from .needs import check
 from .pairs import Pair, crop_pairs, parse_pairs
-from .units import Set, kind_of, view_of
+from .units import Set, kind_of
 
 if TYPE_CHECKING:
     from densecl.models.pretrainers import Branch
 
 #: Rows of a set that are watched for collapse.
 WATCHED = 128
+
+
+class Scored(NamedTuple):
+    """A pair of sets with all that scores it; ``late``: the predictor sees its matched units alone."""
+
+    pair: Pair
+    rules: list[Rule]
+    objective: Objective
+    late: bool
+
+
+class Plan(NamedTuple):
+    """What a head does with a batch of so many views: its pairs, the sets to read as queries and as keys, and
+    which of these are remembered, in order of first use.
+    """
+
+    scored: list[Scored]
+    queries: list[Set]
+    keys: list[Set]
+    remembered: list[Set]
 
 
 @dataclass
@@ -82,9 +103,12 @@ class Head(nn.Module):
         built = _of_kinds(objective, [kind_of(p.key) for p in self.pairs], _build)
         self.objective = nn.ModuleDict(built) if self.units.kinds else built[None]
         self.stop_gradient, self.support = stop_gradient, tuple(support)
+        self._plans: dict[int, Plan] = {}
+        self._source: dict[Set, Set] = {}
         self.loss_weight, self.warmup_steps = loss_weight, warmup_steps
         for pair in self.pairs:
-            check(self.units, self.rules[kind_of(pair.query)], self.objective_of(pair.key))
+            objective = self.objective[pair.key[0]] if self.units.kinds else self.objective
+            check(self.units, self.rules[kind_of(pair.query)], objective)
 
     def loss(
         self, online: 'Branch', target: 'Branch', views: Views, batch: Batch, target_projector: nn.Module
@@ -98,112 +122,117 @@ class Head(nn.Module):
             batch: the images.
             target_projector: what projects the target's features.
         """
-        pairs = self.pairs_of(len(views))
-        if self.training:
-            self.units.begin(self.projector)
-        queries, keys = self.read_both(online, target, views, pairs, target_projector)
-        support = self.read_support(target, views, target_projector)
-        total, log = 0.0, _Means()
-        for pair in pairs:
-            for rule in self.rules[kind_of(pair.query)]:
+        plan = self.plan(len(views))
+        if target is online:
+            both = sorted({*plan.queries, *plan.keys})
+            queries = self.read(online, self.projector, views, both, plan.queries)
+            keys = {s: queries[s].detach() if self.stop_gradient else queries[s] for s in plan.keys}
+        else:
+            queries = self.read(online, self.projector, views, plan.queries, plan.queries)
+            keys = self.read(target, target_projector, views, plan.keys)
+        support = self.read_support(target, views, target_projector) if self.support else None
+        total, said = 0.0, []
+        for pair, rules, objective, late in plan.scored:
+            for rule in rules:
                 query, key = queries[pair.query], keys.get(pair.key)
                 match = rule(query, query if key is None else key, batch)
                 if match.read is not None:
                     query, key = match.read(query, key)
-                if self.predictor is not None and self.units.predicts_late(pair.query):
+                if late:
                     query = predict_matched(self.predictor, query, match)
                 own = keys.get(pair.query)
-                comparison = Comparison(query, key, match, batch, own, support, target_projector)
-                value, found = self.objective_of(pair.key).score(comparison)
+                value, found = objective.score(
+                    Comparison(query, key, match, batch, own, support, target_projector)
+                )
                 total = total + pair.weight * value
-                log.add(pair.name, value, found, match)
-        for units in keys.values():
-            log.add('', None, units.log)
-        kept = {pair.key: keys[pair.key] for pair in pairs if pair.key in keys}
-        return Result(total, log.means(), kept, watched(queries))
-
-    def read_both(
-        self, online: 'Branch', target: 'Branch', views: Views, pairs: list[Pair], projector: nn.Module
-    ) -> tuple[dict[Set, Units], dict[Set, Units]]:
-        """The query and the key sets; on a shared pair the keys are the queries' records."""
-        asked, answering = self.query_sets(pairs), self.key_sets(pairs)
-        if target is not online:
-            queries = self.read(online, self.projector, views, asked, asked)
-            return queries, self.read(target, projector, views, answering)
-        queries = self.read(online, self.projector, views, asked | answering, asked)
-        return queries, {s: queries[s].detach() if self.stop_gradient else queries[s] for s in answering}
+                said.append((pair.name, value, found, match))
+        kept = {s: keys[s] for s in plan.remembered}
+        return Result(total, diagnostics(said, keys), kept, watched(queries))
 
     def read(
         self,
         branch: 'Branch',
         projector: nn.Module,
         views: Views,
-        sets: set[Set],
-        predicted: Iterable[Set] = (),
+        sets: Sequence[Set],
+        predicted: Sequence[Set] = (),
     ) -> dict[Set, Units]:
         """Sets of units as a branch sees them: read, project and predict once, then record."""
-        units, sources = self.units, {s: self.units.source(s) for s in sorted(sets)}
-        predicted = {units.source(s) for s in predicted} if self.predictor is not None else ()
+        units, source = self.units, self._source
+        predicted = {source[s] for s in predicted} if self.predictor is not None else ()
         with torch.set_grad_enabled(branch.gradient):
-            x = {source: units.inputs(branch, views, source) for source in dict.fromkeys(sources.values())}
+            try:
+                x = {f: units.inputs(branch, views, f) for f in dict.fromkeys(source[s] for s in sets)}
+            except IndexError as error:
+                raise ValueError(
+                    f'units={type(units).__name__} wants a level that the backbone does not return '
+                    f"({error}); set the backbone's out_indices, or units.level"
+                ) from error
             z = units.project(projector, x, branch.joint)
-            p = {source: units.predict(self.predictor, z[source]) for source in x if source in predicted}
-            found = {s: units.record(s, x[f], z[f], p.get(f), views) for s, f in sources.items()}
-        return {s: replace(record, view=view_of(s)) for s, record in found.items()}
+            p = {f: units.predict(self.predictor, z[f]) for f in x if f in predicted}
+            found = {}
+            for s in sets:
+                f = source[s]
+                found[s] = units.record(s, x[f], z[f], p.get(f), views)
+                found[s].view = s[1] if isinstance(s, tuple) else s
+        return found
 
     def read_support(self, target: 'Branch', views: Views, projector: nn.Module) -> Tensor | None:
         """(S, B, D) pooled vectors of the support views."""
-        if not self.support:
-            return None
         if max(self.support) >= len(views):
             raise ValueError(
                 f'support {self.support} needs {max(self.support) + 1} views, the pipeline makes '
                 f'{len(views)}; add views to its MultiView or change support'
             )
-        units = self.read(target.without_gradient(), projector, views, set(self.support))
+        units = self.read(target.without_gradient(), projector, views, self.support)
         return torch.stack([units[v].pooled for v in self.support])
 
     @torch.no_grad()
     def remember(self, keys: dict[Set, Units], batch: Batch) -> None:
         """Let the objectives take in the step's keys, once all heads have scored."""
-        for kind in dict.fromkeys(kind_of(s) for s in keys):
-            sets = [units for s, units in keys.items() if kind_of(s) == kind]
-            self.objective_of(next(s for s in keys if kind_of(s) == kind)).remember(sets, batch)
+        by_objective: dict[Objective, list[Units]] = {}
+        for s, units in keys.items():
+            objective = self.objective[s[0]] if isinstance(s, tuple) else self.objective
+            by_objective.setdefault(objective, []).append(units)
+        for objective, sets in by_objective.items():
+            objective.remember(sets, batch)
 
-    def objective_of(self, key: Set) -> Objective:
-        """The objective of a key set."""
-        return self.objective[key[0]] if self.units.kinds else self.objective
-
-    def pairs_of(self, count: int) -> list[Pair]:
-        """The pairs of a batch of ``count`` views."""
-        return crop_pairs(count) if self.crops else self.pairs
-
-    def query_sets(self, pairs: list[Pair]) -> set[Set]:
-        """The sets that are read as queries."""
-        return {pair.query for pair in pairs}
-
-    def key_sets(self, pairs: list[Pair]) -> set[Set]:
-        """The sets that are read as keys: also the query's own, where the objective asks for it."""
-        needing = [pair for pair in pairs if self.objective_of(pair.key).needs_keys]
-        own = {pair.query for pair in needing if 'own' in self.objective_of(pair.key).needs}
-        return {pair.key for pair in needing} | own
-
-    def needed(self, count: int) -> dict[str, set[int]]:
-        """Views that the head reads of the ``'online'`` and of the ``'target'`` branch, out of ``count``.
+    def plan(self, count: int) -> Plan:
+        """What is to be done with a batch of ``count`` views.
 
         Raises:
-            ValueError: there are fewer views.
+            ValueError: there are fewer views than the pairs name.
         """
-        pairs = self.pairs_of(count)
-        sides = {'online': self.query_sets(pairs), 'target': self.key_sets(pairs)}
-        needed = {side: {v for s in sets for v in self.units.views_of(s)} for side, sets in sides.items()}
-        most = max(needed['online'] | needed['target']) + 1
-        if count < most:
-            raise ValueError(
-                f'pairs need {most} views, the pipeline makes {count}; add views to its MultiView or change '
-                'pairs'
-            )
-        return needed
+        if count not in self._plans:
+            self._plans[count] = self._planned(crop_pairs(count) if self.crops else self.pairs)
+            most = max(v for views in self.needed(count).values() for v in views) + 1
+            if count < most:
+                del self._plans[count]
+                raise ValueError(
+                    f'pairs need {most} views, the pipeline makes {count}; add views to its MultiView or '
+                    'change pairs'
+                )
+        return self._plans[count]
+
+    def _planned(self, pairs: list[Pair]) -> Plan:
+        scored, remembered = [], {}  # a dict keeps the order
+        queries, keys = {pair.query for pair in pairs}, set()
+        for pair in pairs:
+            objective = self.objective[pair.key[0]] if self.units.kinds else self.objective
+            late = self.predictor is not None and self.units.predicts_late(pair.query)
+            scored.append(Scored(pair, list(self.rules[kind_of(pair.query)]), objective, late))
+            if objective.needs_keys:
+                keys |= {pair.key, pair.query} if 'own' in objective.needs else {pair.key}
+                remembered[pair.key] = None
+        for chosen in (*queries, *keys, *self.support):
+            self._source[chosen] = self.units.source(chosen)
+        return Plan(scored, sorted(queries), sorted(keys), list(remembered))
+
+    def needed(self, count: int) -> dict[str, set[int]]:
+        """Views that the head reads of the ``'online'`` and of the ``'target'`` branch, out of ``count``."""
+        plan = self.plan(count)
+        sides = {'online': plan.queries, 'target': plan.keys}
+        return {side: {v for s in sets for v in self.units.views_of(s)} for side, sets in sides.items()}
 
     def weight(self, step: int) -> float:
         """The factor of this head's loss after ``step`` optimiser steps."""
@@ -241,31 +270,25 @@ def watched(queries: dict[Set, Units]) -> dict[str, tuple[Tensor, Tensor | None]
         rows = (units.vectors if units.embeddings is None else units.embeddings).flatten(0, 1)
         every = max(1, len(rows) // WATCHED)
         valid = None if units.valid is None else units.valid.flatten()[::every][:WATCHED].clone()
-        found.setdefault(kind_of(chosen) or '', (rows[::every][:WATCHED].clone(), valid))
+        kind = chosen[0] if isinstance(chosen, tuple) else ''
+        found.setdefault(kind, (rows[::every][:WATCHED].clone(), valid))
     return found
 
 
-class _Means:
-    """Diagnostics: means over unnamed pairs; those of a named pair under its name."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, list[Tensor]] = {}
-
-    def add(
-        self, name: str, value: Tensor | None, found: dict[str, Tensor], match: Match | None = None
-    ) -> None:
-        """Take in what one comparison says."""
-        found = dict(found)
-        if match is not None and (match.mask is not None or match.valid is not None):
-            found['matched'] = match.found().float().mean()
+def diagnostics(said: list[tuple], keys: dict[Set, Units]) -> dict[str, Tensor]:
+    """What comparisons and key sets have to say: means over unnamed pairs; of a named pair under its name."""
+    values: dict[str, list[Tensor]] = {}
+    for name, value, found, match in said:
+        if match.mask is not None or match.valid is not None:
+            found = {**found, 'matched': match.found().float().mean()}
         if name:
             found = {name: value.detach(), **{f'{what}_{name}': x for what, x in found.items()}}
         for what, x in found.items():
-            self.values.setdefault(what, []).append(x.detach())
-
-    def means(self) -> dict[str, Tensor]:
-        """Name -> scalar."""
-        return {what: sum(values) / len(values) for what, values in self.values.items()}
+            values.setdefault(what, []).append(x)
+    for units in keys.values():
+        for what, x in units.log.items():
+            values.setdefault(what, []).append(x)
+    return {what: sum(each) / len(each) for what, each in values.items()}
 
 
 def _build(config: str | dict) -> nn.Module:

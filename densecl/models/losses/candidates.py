@@ -1,5 +1,6 @@
 """What queries are contrasted with: keys of other images, of their own image, and the logits of both."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -121,7 +122,7 @@ class Candidates:
         column = scale[:, None] if isinstance(scale, Tensor) and scale.ndim else scale
         if self.rows is not None and not self.filters:
             return self._of_few_rows(query, scale)
-        keep = self.keep if self.masked else None
+        keep = None if self.images is None else self.keep
         if self.filters:  # they look at the cosines
             fixed = column.detach() if isinstance(column, Tensor) else column
             keep = lambda columns, logits: self.keep(columns, logits / fixed)  # noqa: E731
@@ -167,15 +168,13 @@ class Candidates:
 
     def joined(self, batch: 'Candidates') -> 'Candidates':
         """These, of earlier batches, and those of the present one."""
-        before = self.keys.new_full((len(self.keys),), -1, dtype=torch.int64)
 
         def both(name: str) -> Tensor | None:
-            mine, theirs = getattr(self, name), getattr(batch, name)
-            if theirs is None and name != 'indices':
+            sides = [(getattr(x, name), len(x.keys)) for x in (self, batch)]
+            if all(column is None for column, _ in sides):
                 return None
-            mine = before if mine is None else mine
-            return torch.cat([mine, batch.keys.new_full((len(batch.keys),), -1, dtype=mine.dtype)
-                              if theirs is None else theirs])  # fmt: skip
+            unknown = functools.partial(torch.full, fill_value=-1, device=self.keys.device)
+            return torch.cat([unknown((count,)) if x is None else x for x, count in sides])
 
         columns = {name: both(name) for name in ('images', 'place', 'indices', 'labels')}
         return replace(batch, keys=torch.cat([self.keys, batch.keys]), **columns)

@@ -13,11 +13,11 @@ from densecl.schedule import Clock
 from densecl.structures import Batch, Comparison, Units
 
 from .candidates import Candidates, Pairs, Scores, logits_of
-from .forms import FORMS, Answers, split_by_role
+from .forms import FORMS, Answers, contrastive_terms, split_by_role
 from .means import check_mean, mean_of, own_mean
 from .objective import Objective
 from .parts import Filter, Mass, Temperature
-from .sources import SOURCES, batch_candidates, queued
+from .sources import SOURCES, batch_candidates
 from .temperatures import TemperatureFree, temperature_schedule
 
 NEEDS = {'units+own': {'own', 'ids'}, 'others': {'others', 'one answer'}}
@@ -146,7 +146,7 @@ class InfoNCE(Objective):
 
         ``candidates`` take the place of the objective's own.
         """
-        c, extra = without_channels(c, self.extra_channels)
+        c, extra = without_channels(c, self.extra_channels) if self.extra_channels else (c, None)
         query, keys = unit(c.query.compared).flatten(0, 1), unit(c.key.vectors)
         own = None if c.match.mask is None else Pairs.between(query, keys, c.match.answers(keys.shape[1]))
         if own is None:
@@ -156,41 +156,47 @@ class InfoNCE(Objective):
         if candidates is None:
             candidates = self.candidates(c, query, keys)
         t = self.schedule(self.clock) if self.temperature is None else self.temperature(cosine, c, extra)
-        answers = Answers(cosine, own, lambda cosines: logits_of(cosines, t))
-        scores = Scores(query, answers.positive, candidates, t, c)
-        if self.filters or c.match.across is not None:
+        positive = logits_of(cosine, t) if own is None else own.mean(logits_of(own.cosines, t))
+        scores = Scores(query, positive, candidates, t, c)
+        counted, answers = c.match.valid, None  # no record: one answer each, in the query's own image
+        if own is not None or self.filters or c.match.across is not None:
             scores, mates = self.without_false_negatives(scores)
-            if mates is not None:
-                answers.join(mates)
+            answers = Answers(scores, own, mates)
         elif self.training and self.temperature is not None:
             self.temperature.observe(scores)
+        if own is not None:
+            found = (answers.count > 0).view(c.query.vectors.shape[:2])
+            counted = found if counted is None else counted & found
         mass = scores.logsumexp() if self.mass is None else self.mass(scores)
-        counted = None if own is None and c.match.valid is None else answers.count > 0
-        if c.match.valid is not None:
-            counted &= c.match.valid.flatten()
         if self.decoupled:
+            value = scores.positive if answers is None else answers.value(self.form)
             weight = 1.0 if self.sigma is None else self.weights(cosine, counted)
-            terms = torch.where(mass == -torch.inf, 0.0, mass - weight * answers.value(self.form))
+            terms = torch.where(mass == -torch.inf, 0.0, mass - weight * value)
+        elif answers is None:
+            terms = contrastive_terms(scores.positive, mass)
         else:
             terms = answers.terms(mass, self.form)
         if self.reweighted:
             terms = terms / (1e-8 - terms.detach().neg().expm1())  # 1 - P = 1 - exp(-loss)
         if self.times_temperature:
             terms = terms * t
+        terms = terms.view(c.query.vectors.shape[:2])
         if c.match.weight is not None:
-            terms = terms * c.match.weight.flatten().to(terms.dtype)
-        found = watched(cosine.detach(), scores.hardest, counted)
-        shape = c.query.vectors.shape[:2]
-        return terms.view(shape), None if counted is None else counted.view(shape), found
+            terms = terms * c.match.weight.to(terms.dtype)
+        return terms, counted, watched(cosine.view_as(terms), scores.hardest, counted)
 
     def candidates(self, c: Comparison, query: Tensor, keys: Tensor) -> Candidates:
         """Queue and batch as one set of keys, for (R, C) and (B, M, C) unit vectors."""
-        before = None if self.queue is None else queued(self.queue, query)
+        if self.queue is None:
+            return batch_candidates(c, query, keys, self.batch, self.gathered, self.overlapping)
+        # No copy of the keys, which are many: who visits them in the backward pass makes one. Queued keys are
+        # never asked for their image, as in MoCo.
+        before = self.queue.keys.to(query.dtype)
+        before = Candidates(before, indices=self.queue.images.clone(), passing=True)
         if self.batch is None:
             return before
-        ring = None if before is None else False
-        batch = batch_candidates(c, query, keys, self.batch, self.gathered, self.overlapping, ring)
-        return batch if before is None else before.joined(batch)
+        options = dict(gathered=self.gathered, overlapping=self.overlapping, ring=False)
+        return before.joined(batch_candidates(c, query, keys, self.batch, **options))
 
     def without_false_negatives(self, scores: Scores) -> tuple[Scores, Scores | None]:
         """See :func:`.split_by_role`."""
@@ -209,17 +215,17 @@ class InfoNCE(Objective):
     def weights(self, cosine: Tensor, counted: Tensor | None) -> Tensor:
         """(R,) of mean 1 over all processes: easy answers count less."""
         logits = (cosine.detach() if self.detach_weights else cosine) / self.sigma
-        if counted is None:
-            number = len(cosine) * world_size()
-        else:
-            logits = logits.masked_fill(~counted, torch.finfo(logits.dtype).min / 4)
+        number = len(cosine) * world_size()
+        if counted is not None:
+            logits = logits.masked_fill(~counted.flatten(), torch.finfo(logits.dtype).min / 4)
             number = all_reduce(counted.sum().to(cosine.dtype))
         return 2 - number * (logits - gather(logits).logsumexp(0)).exp()
 
     @torch.no_grad()
     def remember(self, keys: list[Units], batch: Batch) -> None:
         """Put the pooled keys of all processes in the queue, and let every part learn from the step."""
-        keys = [units_without(key, self.extra_channels) for key in keys]
+        if self.extra_channels:
+            keys = [units_without(key, self.extra_channels) for key in keys]
         if self.queue is not None:
             indices = None if batch.indices is None else all_gather(batch.indices)
             for key in keys:
@@ -246,10 +252,8 @@ def _built(negatives: dict | list[dict] | None) -> tuple[nn.ModuleList, Mass | N
     return nn.ModuleList(part for part in parts if isinstance(part, Filter)), (masses or [None])[0]
 
 
-def without_channels(c: Comparison, extra: int) -> tuple[Comparison, Tensor | None]:
+def without_channels(c: Comparison, extra: int) -> tuple[Comparison, Tensor]:
     """The comparison without the first channels of its vectors; and those of the queries, (R, ``extra``)."""
-    if not extra:
-        return c, None
     first = c.query.compared[..., :extra].flatten(0, 1)
     units = {name: units_without(getattr(c, name), extra) for name in ('query', 'key', 'own')}
     support = None if c.support is None else c.support[..., extra:]
@@ -266,9 +270,10 @@ def units_without(units: Units | None, extra: int) -> Units | None:
 
 @torch.no_grad()
 def watched(cosine: Tensor, hardest: Tensor | None, counted: Tensor | None) -> dict[str, Tensor]:
-    """``pos_sim`` and ``top1`` over the queries that count."""
-    counted = torch.ones_like(cosine, dtype=torch.bool) if counted is None else counted
-    found = {'pos_sim': own_mean(cosine, counted)}
+    """``pos_sim`` and ``top1`` of (B, N) cosines over the queries that count."""
+    found = {'pos_sim': cosine}
     if hardest is not None:
-        found['top1'] = own_mean((cosine > hardest).float(), counted)
-    return found
+        found['top1'] = (cosine > hardest.view_as(cosine)).float()
+    if counted is None:
+        return {name: values.mean() for name, values in found.items()}
+    return {name: own_mean(values, counted) for name, values in found.items()}

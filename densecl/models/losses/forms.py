@@ -51,41 +51,37 @@ def split_by_role(scores: Scores, rules: dict[Callable, str], form: str) -> tupl
 
 
 class Answers:
-    """All answers of R queries.
+    """The answers of R queries, which may be several each.
 
     Args:
-        cosine: (R,), the mean of the answers in the query's own image.
-        own: these pairs, where there may be several; None: one each.
-        logits: (R,) or (R, M) cosines -> logits.
+        scores: of the queries.
+        own: pairs with the answers in the query's own image; None: one each, whose logit is
+            ``scores.positive``.
+        mates: the scores with the candidates that answer too, or None.
     """
 
-    def __init__(self, cosine: Tensor, own: Pairs | None, logits: Callable[[Tensor], Tensor]) -> None:
-        self.own, self.logits, self.mates = own, logits, None
-        #: (R,) mean, and log-sum-exp, of the logits in the query's own image.
-        self.positive = self.attraction = logits(cosine) if own is None else own.mean(logits(own.cosines))
-        if own is not None:
-            self.attraction = own.logsumexp(logits(own.cosines))
-        #: (R,), how many there are.
-        self.count = torch.ones_like(cosine) if own is None else own.count()
-
-    def join(self, mates: Scores) -> None:
-        """Take in the candidates that answer too."""
-        self.mates = mates
-        self.own_count, self.count = self.count, self.count + mates.candidates.count(mates.query)
+    def __init__(self, scores: Scores, own: Pairs | None, mates: Scores | None) -> None:
+        self.positive, self.logits = scores.positive, scores.logits
+        self.own, self.mates = own, mates
+        #: (R,), log-sum-exp of the logits in the own image; a very low number where there is none.
+        self.attraction = scores.positive if own is None else own.logsumexp(scores.logits(own.cosines))
+        self.own_count = torch.ones_like(self.positive) if own is None else own.count()
+        #: (R,), how many answers there are.
+        self.count = self.own_count if mates is None else self.own_count + mates.candidates.count(mates.query)
 
     def value(self, form: str) -> Tensor:
         """(R,): the mean of the logits, or the logarithm of the sum, or mean, of their exponentials."""
         if self.own is None and self.mates is None:
             return self.attraction
-        count = self.count.clamp(min=1)
+        if form == 'out' and self.mates is None:
+            return self.positive
         if form == 'out':
-            if self.mates is None:
-                return self.positive
-            return (self.positive * self.own_count + self.mates.logit_sum()) / count
+            total = self.positive * self.own_count + self.mates.logit_sum()
+            return total / self.count.clamp(min=1)
         value = self.attraction
         if self.mates is not None:
             value = torch.logaddexp(value, self.mates.logsumexp())
-        return value - count.log() if form == 'in-mean' else value
+        return value - self.count.clamp(min=1).log() if form == 'in-mean' else value
 
     def terms(self, log_mass: Tensor, form: str) -> Tensor:
         """(R,) terms of InfoNCE."""

@@ -1,11 +1,10 @@
-"""Where candidates come from: the queue, and the batch of all processes."""
+"""The candidates that are in the batch of all processes."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.distributed import all_gather, gather
-from densecl.models.memory import Queue
 from densecl.numerics import unit
 from densecl.structures import Comparison
 
@@ -13,12 +12,6 @@ from .candidates import Candidates, Pairs
 from .kernel import worth_a_ring
 
 SOURCES = ('keys', 'views', 'units', 'units+own', 'image', 'others')
-
-
-def queued(queue: Queue, query: Tensor) -> Candidates:
-    """The keys of earlier batches; they are never asked for their image."""
-    # No copy of the keys, which are many: who visits them in the backward pass makes one.
-    return Candidates(queue.keys.to(query.dtype), indices=queue.images.clone(), passing=True)
 
 
 def batch_candidates(

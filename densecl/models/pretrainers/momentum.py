@@ -44,7 +44,7 @@ def switch_off_dropout(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, _DropoutNd | StochasticDepth | DropBlock2d):
             part.p = 0.0
-        for name, value in list(vars(part).items()):
+        for name, value in {**vars(type(part)), **vars(part)}.items():
             if 'drop' in name and isinstance(value, float):
                 setattr(part, name, 0.0)
 
@@ -143,7 +143,15 @@ class MomentumPretrainer(Pretrainer):
         super().after_optimizer_step()
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:
-        """Online and target branch; see :class:`Pretrainer`."""
+        """Online and target branch; see :class:`Pretrainer`. Warns once where nobody moves the target."""
+        self._still += self.training
+        if self._still == 1000:
+            warnings.warn(
+                'the target has not moved in 1000 training passes: add '
+                "custom_hooks=[dict(type='MomentumUpdateHook')] or call "
+                'model.after_optimizer_step() after each optimiser step',
+                stacklevel=3,
+            )
         online, target = (
             self._asked(views, side) if self.join_views else () for side in ('online', 'target')
         )
@@ -160,23 +168,8 @@ class MomentumPretrainer(Pretrainer):
         if alone or not (self.shuffle_bn and self.training):
             return _encode(self.target.backbone, self.target.neck, images)
         return encode_shuffled(
-            lambda x: _encode(self.target.backbone, self.target.neck, x), images, seed=self.steps
+            lambda x: _encode(self.target.backbone, self.target.neck, x), images, seed=self.clock.step
         )
-
-    def loss(self, views: Views) -> dict[str, Tensor]:
-        """See :class:`Pretrainer`; warns once where nobody seems to move the target."""
-        self._warn_if_still()
-        return super().loss(views)
-
-    def _warn_if_still(self) -> None:
-        self._still += self.training
-        if self._still == 1000:
-            warnings.warn(
-                'the target has not moved in 1000 training passes: add '
-                "custom_hooks=[dict(type='MomentumUpdateHook')] or call "
-                'model.after_optimizer_step() after each optimiser step',
-                stacklevel=3,
-            )
 
 
 def _check_momentum(schedule: Schedule) -> None:

@@ -4,10 +4,14 @@ import math
 
 import pytest
 import torch
+from mmengine.model import convert_sync_batchnorm
 from torch import nn
+from torchvision.models import SwinTransformer
 
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.models.pretrainers.batch_statistics import encode_shuffled, group_batch_norm
+from densecl.models.pretrainers.momentum import TargetBranch
+from densecl.registry import MODELS
 from densecl.structures import Views
 
 
@@ -180,3 +184,49 @@ def test_groups_reach_both_branches():
     model = make(bn_groups=2)
     for branch in (model.backbone, model.target.backbone):
         assert all(m.groups == 2 for m in branch.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+@pytest.mark.parametrize('convert', [convert_sync_batchnorm, nn.SyncBatchNorm.convert_sync_batchnorm])
+def test_groups_refuse_to_be_converted(convert):
+    model = convert(make(bn_groups=2))
+    with pytest.raises(ValueError, match=r'model\.bn_groups=2 .* sync_bn .* leave out one'):
+        model.train()
+    convert(make()).train()
+
+
+VIT = dict(type='mmseg.VisionTransformer', img_size=32, embed_dims=16, num_layers=2, num_heads=2)
+NOISY = dict(
+    mmseg_attention=lambda: MODELS.build(dict(VIT, attn_drop_rate=0.5)),
+    mmseg=lambda: MODELS.build(dict(VIT, attn_drop_rate=0.5, drop_rate=0.5, drop_path_rate=0.5)),
+    timm=lambda: MODELS.build(
+        dict(
+            type='TimmViT',
+            arch='vit_tiny_patch16_224',
+            depth=2,
+            img_size=32,
+            drop_path=0.5,
+            pos_drop_rate=0.5,
+            proj_drop_rate=0.5,
+            attn_drop_rate=0.5,
+        )
+    ),
+    torchvision=lambda: SwinTransformer([4, 4], 16, [2], [2], [4, 4], 2.0, 0.5, 0.5, 0.5),
+    maps=lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.Dropout2d()),
+    alpha=lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.AlphaDropout()),
+)
+
+
+@pytest.mark.parametrize('kind', NOISY)
+def test_the_target_drops_nothing(kind):
+    backbone = NOISY[kind]()
+    target = TargetBranch(backbone, None, nn.ModuleDict()).backbone
+    images = torch.randn(2, 3, 32, 32)
+
+    def repeats(module):
+        module.train()
+        with torch.no_grad():
+            first, second = module(images), module(images)
+        return torch.equal(*(out[0] if isinstance(out, tuple) else out for out in (first, second)))
+
+    assert not repeats(backbone)
+    assert repeats(target)

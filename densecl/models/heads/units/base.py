@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from densecl.registry import MODELS
 from densecl.structures import Place, Units, Views
 
 if TYPE_CHECKING:
@@ -45,13 +44,6 @@ class UnitProducer(nn.Module):
         """What is projected for a set; two sets of one source share the pass."""
         return chosen
 
-    def build(self, projector: dict) -> nn.Module:
-        """The projector of a config."""
-        return MODELS.build(projector)
-
-    def begin(self, projector: nn.Module) -> None:
-        """Called before a training step reads anything."""
-
     def frozen(self, projector: nn.Module) -> Sequence[nn.Parameter]:
         """Parameters that the coming optimiser step must leave alone."""
         return ()
@@ -64,7 +56,16 @@ class UnitProducer(nn.Module):
         self, projector: nn.Module, inputs: dict[Set, Tensor], joint: bool
     ) -> dict[Set, Tensor]:
         """Project; inputs of one shape go together where ``joint``, with common batch statistics."""
-        return project(projector, inputs, joint)
+        if not joint:
+            return {key: projector(x) for key, x in inputs.items()}
+        by_shape: dict[torch.Size, list[Set]] = {}
+        for key, x in inputs.items():
+            by_shape.setdefault(x.shape, []).append(key)
+        outputs = {}
+        for group in by_shape.values():
+            parts = projector(torch.cat([inputs[key] for key in group])).chunk(len(group))
+            outputs.update(zip(group, parts, strict=True))
+        return {key: outputs[key] for key in inputs}
 
     def predict(self, predictor: nn.Module, projections: Tensor) -> Tensor:
         """The predictor on what :meth:`project` returned."""
@@ -91,20 +92,6 @@ def kind_of(chosen: Set) -> str | None:
     return None if isinstance(chosen, int) else chosen[0]
 
 
-def project(module: nn.Module, inputs: dict[Set, Tensor], joint: bool) -> dict[Set, Tensor]:
-    """Apply a module to every input; those of one shape in one batch where ``joint``."""
-    if not joint:
-        return {key: module(x) for key, x in inputs.items()}
-    by_shape: dict[torch.Size, list[Set]] = {}
-    for key, x in inputs.items():
-        by_shape.setdefault(x.shape, []).append(key)
-    outputs = {}
-    for group in by_shape.values():
-        parts = module(torch.cat([inputs[key] for key in group])).chunk(len(group))
-        outputs.update(zip(group, parts, strict=True))
-    return {key: outputs[key] for key in inputs}
-
-
 def pool(maps: Tensor) -> Tensor:
     """Global average pooling, (B, C, H, W) -> (B, C)."""
     return maps.mean((2, 3))
@@ -115,28 +102,9 @@ def cells(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def size_of(views: Views, view: int) -> tuple[int, int]:
-    """Height and width of a view in pixels."""
-    return tuple(views.images[view].shape[-2:])
-
-
 def place_of(
     views: Views, view: int, grid: tuple[int, int] | None = None, boxes: Tensor | None = None
 ) -> Place:
     """Where the units of a view lie."""
-    frame = views.source_sizes.flip(1)
-    return Place(views.boxes[view], views.flipped[view], frame, size_of(views, view), grid, boxes)
-
-
-def level_of(levels: Sequence[Tensor], number: int, owner: str) -> Tensor:
-    """A level of a branch.
-
-    Raises:
-        ValueError: the backbone returns fewer.
-    """
-    if not -len(levels) <= number < len(levels):
-        raise ValueError(
-            f'{owner}: level {number} is wanted, the backbone returns {len(levels)} level(s); set the '
-            "backbone's out_indices, or units.level"
-        )
-    return levels[number]
+    size = tuple(views.images[view].shape[-2:])
+    return Place(views.boxes[view], views.flipped[view], views.source_sizes.flip(1), size, grid, boxes)

@@ -8,7 +8,7 @@ from torch import Tensor
 from densecl.registry import MODELS
 from densecl.structures import Units, ViewRegions, Views
 
-from .base import UnitProducer, level_of, place_of, project, size_of
+from .base import UnitProducer, place_of
 from .pooling import pool_boxes
 
 
@@ -97,8 +97,9 @@ class Boxes(UnitProducer):
 
     def inputs(self, branch, views, source):
         """(B*N, C, bins, bins) of the assigned levels, or of each level with all behind one another."""
-        boxes, size = regions_of(views, self.regions, source, 'SelectBoxes').boxes, size_of(views, source)
-        maps = [level_of(branch[source], number, 'Boxes') for number in self.levels]
+        boxes = regions_of(views, self.regions, source, 'SelectBoxes').boxes
+        size = tuple(views.images[source].shape[-2:])
+        maps = [branch[source][number] for number in self.levels]
         if not self.every_level:
             assigned = assign_levels(boxes, self.thresholds)[..., None]
             several = len(maps) > 1
@@ -112,9 +113,9 @@ class Boxes(UnitProducer):
     def project(self, projector, inputs, joint):
         """A pass for each level where every level is pooled."""
         if not self.every_level:
-            return project(projector, inputs, joint)
+            return super().project(projector, inputs, joint)
         parts = {(source, i): x for source, of_source in inputs.items() for i, x in enumerate(of_source)}
-        done = project(projector, parts, joint)
+        done = super().project(projector, parts, joint)
         return {
             source: torch.stack([done[source, i] for i in range(len(self.levels))]) for source in inputs
         }

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from densecl.registry import MODELS
 from densecl.structures import Units
 
-from .base import UnitProducer, cells, level_of, place_of, pool
+from .base import UnitProducer, cells, place_of, pool
 
 
 @MODELS.register_module()
@@ -28,7 +28,7 @@ class Cells(UnitProducer):
 
     def inputs(self, branch, views, source):
         """The level."""
-        level = level_of(branch[source], self.level, 'Cells')
+        level = branch[source][self.level]
         return level if self.grid is None else F.adaptive_avg_pool2d(level, self.grid)
 
     def record(self, chosen, inputs, projections, predictions, views):

@@ -6,7 +6,7 @@ from torch import Tensor
 from densecl.registry import MODELS
 from densecl.structures import Units
 
-from .base import UnitProducer, cells, level_of, place_of, pool, project, view_of
+from .base import UnitProducer, cells, place_of, pool, view_of
 
 
 @MODELS.register_module()
@@ -35,11 +35,11 @@ class Groups(UnitProducer):
 
     def inputs(self, branch, views, source):
         """The level."""
-        return level_of(branch[source], self.level, 'Groups')
+        return branch[source][self.level]
 
     def project(self, projector, inputs, joint):
         """View -> maps, slots, scores."""
-        maps = project(projector, inputs, joint)
+        maps = super().project(projector, inputs, joint)
         return {view: (x, *projector.group(x)) for view, x in maps.items()}
 
     def predict(self, predictor, projections):

@@ -3,7 +3,7 @@
 from densecl.registry import MODELS
 from densecl.structures import Units
 
-from .base import UnitProducer, level_of, pool
+from .base import UnitProducer, pool
 
 
 @MODELS.register_module()
@@ -29,7 +29,7 @@ class Image(UnitProducer):
 
     def inputs(self, branch, views, source):
         """The pooled level, or the level."""
-        level = level_of(branch[source], self.level, 'Image')
+        level = branch[source][self.level]
         level = level if self.by_cell else pool(level)
         return level.detach() if self.detached else level
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from densecl.registry import MODELS
 from densecl.structures import Units, Views
 
-from .base import UnitProducer, level_of, place_of
+from .base import UnitProducer, place_of
 from .boxes import regions_of
 from .pooling import pool_masks
 
@@ -30,7 +30,7 @@ class Masks(UnitProducer):
 
     def inputs(self, branch, views, source):
         """(B*N, C)."""
-        level = level_of(branch[source], self.level, 'Masks')
+        level = branch[source][self.level]
         return pool_masks(level, self._masks(views, source, tuple(level.shape[2:]))).flatten(0, 1)
 
     def record(self, chosen, inputs, projections, predictions, views):

@@ -8,7 +8,7 @@ from densecl.models.necks.patches import in_reading_order
 from densecl.registry import MODELS
 from densecl.structures import Units
 
-from .base import UnitProducer, level_of, pool
+from .base import UnitProducer, pool
 
 ORDERS = ('drawn', 'image')
 
@@ -70,7 +70,7 @@ class Patches(UnitProducer):
         """(B, C), or (B, P, C)."""
         part, name = self._parts(source)
         numbers = self.views_of(source)
-        pooled = [pool(level_of(branch[v], self.levels[name], 'Patches')) for v in numbers]
+        pooled = [pool(branch[v][self.levels[name]]) for v in numbers]
         if part == 'global':
             return pooled[0]
         stacked = torch.stack(pooled, 1)

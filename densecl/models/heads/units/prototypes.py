@@ -9,7 +9,6 @@ from densecl.registry import MODELS
 from densecl.schedule import Clock
 from densecl.structures import Units
 
-from .base import project
 from .image import Image
 
 
@@ -36,10 +35,6 @@ class Prototypes(Image):
         self.freeze, self.freeze_unit = freeze, freeze_unit
         self.clock: Clock | None = None
 
-    def begin(self, projector: nn.Module) -> None:
-        """Give the prototypes length 1, before any pass: autograd minds a change between two."""
-        projector.prototypes.normalize_()
-
     def frozen(self, projector: nn.Module) -> Sequence[nn.Parameter]:
         """Those of the prototypes, at the start of the run."""
         clock = self.clock or Clock()
@@ -48,8 +43,13 @@ class Prototypes(Image):
         return tuple(projector.prototypes.parameters())
 
     def project(self, projector, inputs, joint):
-        """Set -> embeddings and scores; the prototypes are met in one product."""
-        embeddings = project(projector.embed, inputs, joint)
+        """Set -> embeddings and scores; the prototypes are met in one product.
+
+        They get length 1 before any pass: autograd minds a change between two.
+        """
+        if self.training and torch.is_grad_enabled():
+            projector.prototypes.normalize_()
+        embeddings = super().project(projector.embed, inputs, joint)
         scores = projector.prototypes(torch.cat(list(embeddings.values()))).chunk(len(embeddings))
         return {
             source: (embeddings[source], score) for source, score in zip(inputs, scores, strict=True)

@@ -7,7 +7,7 @@ from densecl.numerics import full_precision
 from densecl.registry import MODELS
 from densecl.structures import Units
 
-from .base import UnitProducer, cells, level_of, place_of, pool, size_of
+from .base import UnitProducer, cells, place_of, pool
 from .boxes import regions_of
 from .pooling import pool_boxes_exactly
 
@@ -36,11 +36,13 @@ class Windows(UnitProducer):
 
     def inputs(self, branch, views, source):
         """The level."""
-        return level_of(branch[source], self.level, 'Windows')
+        return branch[source][self.level]
 
     def record(self, chosen, inputs, projections, predictions, views):
         """A row a window; those that the view does not wholly show are not there."""
-        found, size = regions_of(views, self.regions, chosen, 'SlidingWindows'), size_of(views, chosen)
+        found = regions_of(views, self.regions, chosen, 'SlidingWindows')
+        place = place_of(views, chosen, boxes=found.boxes)
+        size = place.size
         maps = full_precision(projections)
         grid = tuple(maps.shape[2:])
         pooling = tuple(min(self.places, side) for side in grid)
@@ -52,7 +54,7 @@ class Windows(UnitProducer):
             pooled_predicted=None if predictions is None else pool(predictions),
             valid=found.ids >= 0,
             ids=found.ids,
-            place=place_of(views, chosen, boxes=found.boxes),
+            place=place,
             others=cells(F.avg_pool2d(maps, pooling, stride=1)),
             others_boxes=pooled_boxes(grid, pooling, size, maps.device),
         )

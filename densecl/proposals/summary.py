@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 import numpy as np
 
@@ -96,14 +97,8 @@ def progress(items: Iterable, total: int, done: int = 0, every: float = 0.5) -> 
 
 def _print_line(count: int, done: int, total: int, seconds: float, terminal: bool) -> None:
     rate = count / max(seconds, 1e-9)
-    left = (total - done - count) / rate if rate else 0
+    left = timedelta(seconds=round((total - done - count) / rate if rate else 0))
     share = (done + count) / max(total, 1)
     bar = '#' * int(24 * share)
-    line = f'[{bar:24}] {done + count}/{total} {100 * share:3.0f} %  {rate:.3g} images/s  {_clock(left)} left'
+    line = f'[{bar:24}] {done + count}/{total} {100 * share:3.0f} %  {rate:.3g} images/s  {left} left'
     print(f'\r{line:79}' if terminal else line, end='' if terminal else '\n', file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours}:{minutes:02d}:{seconds:02d}'
