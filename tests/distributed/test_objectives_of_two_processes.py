@@ -9,7 +9,7 @@ SCRIPT = Path(__file__).with_name('objectives.py')
 
 def test_losses_gradients_and_memories(over_processes):
     one, two = over_processes(SCRIPT, 0), over_processes(SCRIPT, 2)
-    assert len(one) == 18
+    assert len(one) == 16
     for mine in two:
         for name, expected in one.items():
             assert mine[name].keys() == expected.keys()
@@ -19,7 +19,6 @@ def test_losses_gradients_and_memories(over_processes):
                     msg=lambda m, n=f'{name}.{key}': f'{n}: {m}',
                 )  # fmt: skip
     assert all(float(found['gradient0'].norm()) > 1e-3 for found in one.values())
-    assert int(one['any_queue']['queue.enqueued']) == 16
     assert int(one['swav']['queues.0.enqueued']) == 48 and one['dino']['center'].norm() > 1e-3
     for name in ('nce', 'softmax'):  # bit by bit on both processes
         for key in ('bank.vectors', 'partition', 'rounds'):
