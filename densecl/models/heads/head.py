@@ -15,7 +15,7 @@ from densecl.structures import Batch, Comparison, Match, Units, Views
 
 from .needs import check
 from .pairs import Pair, crop_pairs, parse_pairs
-from .units import Set, kind_of, view_of
+from .units import Set, kind_of
 
 if TYPE_CHECKING:
     from densecl.models.pretrainers import Branch
@@ -174,7 +174,7 @@ class Head(nn.Module):
             for s in sets:
                 f = source[s]
                 found[s] = units.record(s, x[f], z[f], p.get(f), views)
-                found[s].view = view_of(s)
+                found[s].view = s[1] if isinstance(s, tuple) else s
         return found
 
     def read_support(self, target: 'Branch', views: Views, projector: nn.Module) -> Tensor | None:
@@ -192,7 +192,7 @@ class Head(nn.Module):
         """Let the objectives take in the step's keys, once all heads have scored."""
         by_objective: dict[Objective, list[Units]] = {}
         for s, units in keys.items():
-            objective = self.objective[s[0]] if self.units.kinds else self.objective
+            objective = self.objective[s[0]] if isinstance(s, tuple) else self.objective
             by_objective.setdefault(objective, []).append(units)
         for objective, sets in by_objective.items():
             objective.remember(sets, batch)
@@ -270,7 +270,8 @@ def watched(queries: dict[Set, Units]) -> dict[str, tuple[Tensor, Tensor | None]
         rows = (units.vectors if units.embeddings is None else units.embeddings).flatten(0, 1)
         every = max(1, len(rows) // WATCHED)
         valid = None if units.valid is None else units.valid.flatten()[::every][:WATCHED].clone()
-        found.setdefault(kind_of(chosen) or '', (rows[::every][:WATCHED].clone(), valid))
+        kind = chosen[0] if isinstance(chosen, tuple) else ''
+        found.setdefault(kind, (rows[::every][:WATCHED].clone(), valid))
     return found
 
 

@@ -224,7 +224,8 @@ class InfoNCE(Objective):
     @torch.no_grad()
     def remember(self, keys: list[Units], batch: Batch) -> None:
         """Put the pooled keys of all processes in the queue, and let every part learn from the step."""
-        keys = [units_without(key, self.extra_channels) for key in keys]
+        if self.extra_channels:
+            keys = [units_without(key, self.extra_channels) for key in keys]
         if self.queue is not None:
             indices = None if batch.indices is None else all_gather(batch.indices)
             for key in keys:

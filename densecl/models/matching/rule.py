@@ -20,13 +20,6 @@ class Rule(nn.Module):
         raise NotImplementedError
 
 
-def both_valid(query: Units, key: Units) -> Tensor | None:
-    """(B, N) bool, rows that are there on both sides, which have the same number; None: all."""
-    if query.valid is None or key.valid is None:
-        return key.valid if query.valid is None else query.valid
-    return query.valid & key.valid
-
-
 def among_valid(mask: Tensor, query: Units, key: Units) -> Tensor:
     """A (B, N, M) mask without the units that are not there."""
     if query.valid is not None:

@@ -5,7 +5,7 @@ import torch
 from densecl.registry import MODELS
 from densecl.structures import Match
 
-from .rule import Rule, both_valid
+from .rule import Rule
 
 
 @MODELS.register_module()
@@ -24,4 +24,7 @@ class SameRow(Rule):
                 'take matching=MostSimilar, ByLocation or SameId'
             )
         index = torch.arange(count, device=query.vectors.device).expand(images, -1)
-        return Match(index, valid=both_valid(query, key))
+        valid = query.valid if key.valid is None else key.valid
+        if query.valid is not None and key.valid is not None:
+            valid = query.valid & key.valid
+        return Match(index, valid=valid)

@@ -165,7 +165,12 @@ class Pretrainer(BaseModel):
         self.watched = {}
         for name, head in self.heads.items():
             result = head.loss(online, target, views, batch, self.target_projector(name))
-            logged[f'loss_{name}'] = self._weighted(name, head, result.loss, logged)
+            weight = head.weight(self.clock.step)
+            if weight:
+                logged[f'loss_{name}'] = weight * result.loss
+            else:  # only logged, for 0 times NaN would be NaN; data-parallel training waits for gradients
+                logged[f'{name}_value'] = result.loss.detach()
+                logged[f'loss_{name}'] = sum(p.sum() * 0.0 for p in self.parameters() if p.requires_grad)
             logged.update({f'{name}_{key}': value for key, value in result.log.items()})
             self.watched.update({'_'.join(filter(None, (name, k))): x for k, x in result.watched.items()})
             keys[name] = result.keys
@@ -173,15 +178,6 @@ class Pretrainer(BaseModel):
             for name, head in self.heads.items():
                 head.remember(keys[name], batch)
         return logged
-
-    def _weighted(self, name: str, head: Head, loss: Tensor, logged: dict[str, Tensor]) -> Tensor:
-        """The weighted loss. At weight 0 it is only logged: 0 times NaN would be NaN."""
-        weight = head.weight(self.clock.step)
-        if weight:
-            return weight * loss
-        logged[f'{name}_value'] = loss.detach()
-        # Every parameter still gets a gradient, which data-parallel training waits for.
-        return sum(p.sum() * 0.0 for p in self.parameters() if p.requires_grad)
 
     def queues(self) -> dict[str, Queue]:
         """The queues of all heads, by the names of :attr:`watched`."""
