@@ -25,7 +25,7 @@ from torch import Tensor  # noqa: E402
 from densecl import visualization as vis  # noqa: E402
 from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.engine.launch import read_config  # noqa: E402
-from densecl.models.heads import SlotHead  # noqa: E402
+from densecl.models.heads.units import Groups  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.transfer.mismatch import model_images  # noqa: E402
 
@@ -84,10 +84,10 @@ def main() -> None:
 def scores_of(model, image: np.ndarray, size: int) -> Tensor:
     """(K, h, w) cosines of slots and cells of a uint8 (H, W, 3) image, by the target branch."""
     name, head = next(
-        ((n, h) for n, h in model.heads.items() if isinstance(h, SlotHead)), (None, None)
+        ((n, h) for n, h in model.heads.items() if isinstance(h.units, Groups)), (None, None)
     )
     if head is None:
-        raise ValueError(f'none of the heads {list(model.heads)} is a SlotHead; no slots to draw')
+        raise ValueError(f"none of the heads {list(model.heads)} has units='Groups'; no slots to draw")
     norm = model_images(model)
     pixels = torch.tensor(image).permute(2, 0, 1)[None].float()  # (1, 3, H, W)
     shape = [round(side * size / min(image.shape[:2])) for side in image.shape[:2]]
@@ -95,7 +95,7 @@ def scores_of(model, image: np.ndarray, size: int) -> Tensor:
     mean, std = (torch.tensor(norm[key]).view(3, 1, 1) for key in ('mean', 'std'))
     levels = getattr(model, 'encode_target', model.encode)((pixels - mean) / std)
     projector = model.target_projector(name)
-    return projector.group(projector(levels[head.level]))[1][0]
+    return projector.group(projector(levels[head.units.level]))[1][0]
 
 
 if __name__ == '__main__':

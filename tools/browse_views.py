@@ -5,12 +5,13 @@ python tools/browse_views.py configs/quickstart/densecl_resnet18_sample.py
 python tools/browse_views.py CONFIG --matches work_dirs/.../epoch_8.pth
 python tools/browse_views.py configs/pixpro/pixpro_resnet18_1xb64-coslr-6e_photos.py --matches  # by location
 
-Matches are lines between cells, a picture for each rule of the head; numbered boxes where regions (SCRL) or
-windows (ReSim) are compared; one colour a slot where slots are (SlotCon). With ``--proposals`` the objects
-that the views carry (SoCo, DetCon) are drawn as boxes, an object with the same number in every view.
+Matches are lines between cells, a picture for each rule of the head; numbered boxes where boxes are compared
+(SCRL, ReSim, SoCo); one colour a slot where slots are (SlotCon). With ``--regions`` all that the views carry
+are drawn as boxes, a region with the same number in every view.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,11 @@ from densecl import visualization as vis  # noqa: E402
 from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.datasets import SampleKey  # noqa: E402
 from densecl.engine.launch import read_config  # noqa: E402
-from densecl.models.heads import DenseHead, RegionHead, SlotHead, WindowHead  # noqa: E402
+from densecl.models.heads.units import kind_of  # noqa: E402
 from densecl.models.matching import match_by_similarity  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
-from densecl.structures import ViewProposals, Views  # noqa: E402
+from densecl.structures import Batch, ViewRegions, Views  # noqa: E402
 from densecl.transfer import backbone_features, load_backbone  # noqa: E402
 from densecl.transfer.mismatch import model_images  # noqa: E402
 
@@ -53,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         const='',
         help='draw what is matched as well; without a checkpoint by untrained weights',
     )
-    parser.add_argument('--proposals', action='store_true', help='draw the objects of the views as well')
+    parser.add_argument('--regions', action='store_true', help='draw the regions of the views as well')
     parser.add_argument('--head', help='whose matches (the first head that has any)')
     parser.add_argument(
         '--lines',
@@ -90,8 +91,8 @@ def main() -> None:
             originals.pop(), sample.boxes, sample.flipped, pictures, sample.source_size
         )
         vis.save_image(out / f'{name}.png', sheet)
-        if args.proposals:
-            vis.save_image(out / f'{name}_objects.png', objects(views, pictures))
+        if args.regions:
+            vis.save_image(out / f'{name}_regions.png', regions(views, pictures))
         if args.matches is not None:
             sheet, found = matches(model, head, views, pictures, args.lines)
             vis.save_image(out / f'{name}_matches.png', sheet)
@@ -110,25 +111,27 @@ def seen_by(model, sample) -> tuple[Views, list[np.ndarray]]:
     return views, pictures
 
 
-def objects(views, pictures) -> np.ndarray:
-    """The views that carry objects, with these as numbered boxes."""
-    shown = [
-        (picture, ViewProposals(of_view.boxes[0], of_view.ids[0]))
-        for picture, of_view in zip(pictures, views.proposals or [], strict=False)
-        if of_view is not None
-    ]
-    if not shown:
+def regions(views, pictures) -> np.ndarray:
+    """The views with their regions as numbered boxes, a row a name."""
+    rows = []
+    for name, of_views in (views.regions or {}).items():
+        shown = [
+            (picture, ViewRegions(of_view.boxes[0], of_view.ids[0]))
+            for picture, of_view in zip(pictures, of_views, strict=True)
+            if of_view is not None
+        ]
+        rows.append(vis.titled(vis.draw_objects(*map(list, zip(*shown, strict=True))), name))
+    if not rows:
         raise SystemExit(
-            '--proposals: the views of this config have no objects; MultiView makes them with '
-            "proposals=dict(type='SelectProposals'), from the data set's proposals=dict(type=...)"
+            '--regions: the views of this config have none; MultiView makes them with '
+            "regions=dict(objects=dict(type='SelectBoxes')), from the data set's proposals=dict(type=...)"
         )
-    return vis.draw_objects(*map(list, zip(*shown, strict=True)))
+    return vis.stacked(rows)
 
 
 def matching_head(model, name: str | None) -> nn.Module | None:
-    """The head of this name, or the first one that matches anything; None where no head does."""
-    kinds = DenseHead | RegionHead | SlotHead | WindowHead
-    heads = {key: head for key, head in model.heads.items() if isinstance(head, kinds)}
+    """The head of this name, or the first one that compares more than whole images; None where none does."""
+    heads = {key: head for key, head in model.heads.items() if 'place' in head.units.gives}
     if name is None:
         return next(iter(heads.values()), None)
     if name not in heads:
@@ -153,81 +156,94 @@ def load(model, head, checkpoint: str) -> None:
 
 @torch.no_grad()
 def matches(model, head, views, pictures, lines: int):
-    """A picture of what is matched in the first two views, and rule -> distance in the original image."""
-    boxes = torch.cat([box[:1] for box in views.boxes[:2]])
-    flipped = torch.cat([flip[:1] for flip in views.flipped[:2]])
-    if isinstance(head, RegionHead):
-        return regions(head, views, pictures), {}
-    if isinstance(head, WindowHead):
-        return windows(head, views, pictures, lines), {}
-    if isinstance(head, SlotHead):
-        return slots(model, head, views, pictures, boxes, flipped)
-    tiles, distances = [], {}
-    for rule, (match, grids, cells) in matched_cells(model, head, views).items():
-        cells = cells[:lines].tolist()
-        distances[rule] = vis.match_distance(match, boxes, flipped, *grids)
-        found = vis.draw_matches(*pictures[:2], match, *grids, cells)
-        true = vis.draw_true_locations(*pictures[:2], boxes, flipped, grids[0], cells)
-        text = '{}: {:.0f} px apart in the image, chance {:.0f} px'.format(rule, *distances[rule])
-        if match.dtype == torch.bool:
-            text += f'; {int(match.any(1).sum())} of {len(match)} have a match'
-        tiles += [vis.titled(found, text), vis.titled(true, 'where these cells truly lie')]
-    return vis.stacked(tiles), distances
+    """A picture of what is matched in the first two views, and rule -> distance in the original image.
 
-
-def matched_cells(model, head, views) -> dict[str, tuple]:
-    """For each rule of ``head`` what it says of the first two views: index (Nq,) or bool (Nq, Nk); the two
-    grids; the cells of the query to draw, best first. Without a head: the most similar backbone features.
-
-    Both views go through the online branch, in eval mode.
+    Both views go through the online branch, in eval mode. Without a head: the most similar backbone features.
     """
     if head is None:
         query, key = (backbone_features(model, image)[-1] for image in views.images[:2])
         grids = tuple(query.shape[2:]), tuple(key.shape[2:])
         match = match_by_similarity(query, key)[0]
-        return {'most similar features': (match, grids, best_cells(match, query, key))}
-    query, key = head.units(Branch(model.encode, views), head.projector, views, [0, 1]).values()
-    several = isinstance(head.matching, nn.ModuleList)
-    found, grids = {}, (query.grid, key.grid)
-    for number, rule in enumerate(head.matching if several else [head.matching]):
-        name = f'{number} {type(rule).__name__}' if several else type(rule).__name__
-        match = rule(query, key)[0]
-        found[name] = match, grids, best_cells(match, query.features, key.features)
-    return found
+        rows = [x[0].flatten(1).T for x in (query, key)]
+        cells = best_cells(match, *rows)
+        return cell_matches(views, pictures, {'most similar features': (match, grids, cells)}, lines)
+    pair = head.pairs_of(len(views))[0]
+    sets = head.read(Branch(model.encode, views), head.projector, views, {pair.query, pair.key})
+    query, key = sets[pair.query], sets[pair.key]
+    if query.place.boxes is None and 'scores' in head.units.gives:
+        return slots(query, key, views, pictures)
+    rules = head.rules[kind_of(pair.query)]
+    names = [type(rule).__name__ for rule in rules]
+    names = [f'{i} {name}' for i, name in enumerate(names)] if len(names) > 1 else names
+    found = {name: said_by(rule, query, key, views) for name, rule in zip(names, rules, strict=True)}
+    if query.place.boxes is not None:
+        return vis.stacked([matched_boxes(n, m, query, key, pictures, lines) for n, m in found.items()]), {}
+    grids = query.place.grid, key.place.grid
+    drawn = {n: (m, grids, best_cells(m, query.features[0], key.features[0])) for n, m in found.items()}
+    return cell_matches(views, pictures, drawn, lines)
+
+
+def said_by(rule, query, key, views) -> torch.Tensor:
+    """What a rule says of one image: index (N,) or bool (N, M)."""
+    match = rule(query, key, Batch.of(views))
+    if match.read is None:
+        plain = match.mask is None and match.valid is None
+        return match.index[0] if plain else match.answers(len(key.vectors[0]))[0]
+    rows = [torch.arange(u.vectors.shape[1])[None] for u in (query, key)]
+    chosen = match.read(*(replace(u, ids=r) for u, r in zip((query, key), rows, strict=True)))
+    mask = torch.zeros(len(rows[0][0]), len(rows[1][0]), dtype=torch.bool)
+    mask[chosen[0].ids[0], chosen[1].ids[0]] = True
+    return mask
+
+
+def cell_matches(views, pictures, found: dict[str, tuple], lines: int):
+    """Lines between matched cells, above lines to where these cells truly lie; and the distances.
+
+    ``found`` has for each rule its answer, the two grids, and the cells of the query to draw, best first.
+    """
+    boxes = torch.cat([box[:1] for box in views.boxes[:2]])
+    flipped = torch.cat([flip[:1] for flip in views.flipped[:2]])
+    tiles, distances = [], {}
+    for rule, (match, grids, cells) in found.items():
+        cells = cells[:lines].tolist()
+        distances[rule] = vis.match_distance(match, boxes, flipped, *grids)
+        drawn = vis.draw_matches(*pictures[:2], match, *grids, cells)
+        true = vis.draw_true_locations(*pictures[:2], boxes, flipped, grids[0], cells)
+        text = '{}: {:.0f} px apart in the image, chance {:.0f} px'.format(rule, *distances[rule])
+        if match.dtype == torch.bool:
+            text += f'; {int(match.any(1).sum())} of {len(match)} have a match'
+        tiles += [vis.titled(drawn, text), vis.titled(true, 'where these cells truly lie')]
+    return vis.stacked(tiles), distances
+
+
+def matched_boxes(rule: str, match, query, key, pictures, lines: int) -> np.ndarray:
+    """Some boxes that have an answer, evenly spread, where they lie in each view."""
+    match = match if match.dtype == torch.bool else nn.functional.one_hot(match, len(key.vectors[0])).bool()
+    found = match.any(1).nonzero()[:, 0]
+    drawn = found[np.linspace(0, len(found) - 1, min(lines, len(found))).astype(int)]
+    answers = match[drawn].int().argmax(1)
+    boxes = [query.place.boxes[0, drawn], key.place.boxes[0, answers]]
+    sheet = vis.draw_objects(pictures[:2], [ViewRegions(b, torch.arange(len(drawn))) for b in boxes])
+    return vis.titled(sheet, f'{rule}: {len(found)} of {len(match)} boxes have an answer')
 
 
 def best_cells(match, query, key):
-    """Cells that have a match, the most similar first; of many matches a cell in a random, fixed order."""
+    """Cells that have a match, the most similar first; of many matches a cell in a random, fixed order.
+
+    ``query`` and ``key`` are the (N, C) and (M, C) features of the cells.
+    """
     if match.dtype == torch.bool:
         cells = match.any(1).nonzero()[:, 0]
         return cells[torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))]
-    query, key = (nn.functional.normalize(m[0].flatten(1), dim=0) for m in (query, key))
-    return (query * key[:, match]).sum(0).argsort(descending=True)
+    query, key = (nn.functional.normalize(rows, dim=1) for rows in (query, key))
+    return (query * key[match]).sum(1).argsort(descending=True)
 
 
-def regions(head, views, pictures) -> np.ndarray:
-    """The regions that the head draws; all of a view where the two share too little."""
-    placed, enough = head.draw(views)
-    sheet = vis.draw_regions([pictures[v] for v in placed], [boxes[0] for boxes in placed.values()])
-    return vis.titled(sheet, 'regions' if enough[0] else 'too little overlap for regions: skipped')
-
-
-def windows(head, views, pictures, lines: int) -> np.ndarray:
-    """Some windows that both views show, evenly spread, where they lie in each."""
-    placed, inside = head.draw(views)
-    shown = inside[0].nonzero()[:, 0]
-    drawn = shown[np.linspace(0, len(shown) - 1, min(lines, len(shown))).astype(int)]
-    sheet = vis.draw_objects(
-        [pictures[view] for view in placed],
-        [ViewProposals(boxes[0, drawn], drawn) for boxes in placed.values()],
-    )
-    return vis.titled(sheet, f'{len(shown)} of {inside.shape[1]} windows lie in both views')
-
-
-def slots(model, head, views, pictures, boxes, flipped):
+def slots(query, key, views, pictures):
     """Both views beside themselves painted by the slot of each cell, and how far its cells lie apart."""
-    groups = head.units(Branch(model.encode, views), head.projector, views, [0, 1]).values()
-    scores = [group.scores[0] for group in groups]  # (K, h, w) each
+    boxes = torch.cat([box[:1] for box in views.boxes[:2]])
+    flipped = torch.cat([flip[:1] for flip in views.flipped[:2]])
+    scores = [u.vectors[0].T.unflatten(1, u.place.grid) for u in (query, key)]  # (K, h, w) each
     won = [score.argmax(0).flatten() for score in scores]
     areas = torch.cat(won).bincount()
     palette = vis.palette_of({slot: int(n) for slot, n in enumerate(areas) if n})

@@ -1,26 +1,10 @@
 """BYOL, 100 epochs of ImageNet; see the README beside this file for the source of each number."""
 
 _base_ = [
-    '../_base_/models/resnet50.py',
-    '../_base_/datasets/imagenet_byol.py',
+    '../_base_/methods/byol.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/lars_coslr_100e_byol.py',
     '../_base_/pretrain_runtime.py',
 ]
 
-sync_bn = 'torch'
-model = dict(
-    type='MomentumPretrainer',
-    momentum=dict(start=0.99, end=1.0),
-    backbone=dict(zero_init_residual=True),
-    heads=dict(
-        image=dict(
-            type='ImageHead',
-            projector=dict(type='MLP', channels=(2048, 4096, 256), norm=True, bias=(True, False)),
-            predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=(True, False)),
-            objective=dict(type='NegativeCosine', squared_distance=True),
-            pairs=((0, 1), (1, 0)),
-            loss_weight=2.0,  # BYOL sums the two directions, a head takes their mean
-        )
-    ),
-)
-train_dataloader = dict(batch_size=512)
+train_dataloader = dict(batch_size=512, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))

@@ -1,41 +1,17 @@
 """CLOP on some thousand photos of your own, on a small machine: ResNet-18 at 96 px."""
 
-_base_ = ['clop_resnet50_8xb128-coslr-100e_in1k.py']
+_base_ = ['../_base_/methods/clop.py', '../_base_/small_machine.py']
 
-epochs = 6
-# One folder a class below data/photos; its name is the label.
+objectives = [
+    dict(type='InfoNCE', temperature=0.2, queue=0, batch='views'),
+    dict(type='PrototypeAlignment', classes=100, dim=128),  # at least your classes
+]
 model = dict(
     backbone=dict(depth=18),
-    heads=dict(
-        image=dict(
-            projector=dict(channels=(512, 512, 128)),
-            objective=dict(
-                objectives=[
-                    dict(type='InfoNCE', temperature=0.2, queue=0, batch='views'),
-                    dict(type='PrototypeAlignment', classes=100, dim=128),  # at least your classes
-                ]
-            ),
-        )
-    ),
+    heads=dict(image=dict(projector=dict(channels=(512, 512, 128)), objective=dict(objectives=objectives))),
 )
+views = [{**v, 'size': 96} for v in _base_.views]
+# One folder a class below data/photos; its name is the label.
 train_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    pin_memory=False,
-    dataset=dict(
-        data_root='data/photos',
-        # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
-        pipeline=[dict(type='MultiView', views=[{**_base_.view, 'size': 96}], photometric_on='worker')],
-    ),
+    dataset=dict(source=dict(type='ImageNet'), pipeline=[dict(_base_.multi_view, views=views)])
 )
-optim_wrapper = dict(
-    _delete_=True,
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.06, momentum=0.9, weight_decay=1e-4),
-)
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
-train_cfg = dict(max_epochs=epochs)
-default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20)
-)
-auto_scale_lr = dict(_delete_=True, base_batch_size=64, enable=False)

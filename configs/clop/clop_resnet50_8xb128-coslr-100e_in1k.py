@@ -1,27 +1,17 @@
 """CLOP on NT-Xent, 100 epochs of ImageNet with labels; see the README beside this file."""
 
-_base_ = ['../supcon/supcon_resnet50_8xb128-coslr-100e_in1k.py']
+_base_ = [
+    '../_base_/methods/clop.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/sgd_coslr_1000e_supcon.py',
+    '../_base_/pretrain_runtime.py',
+]
 
-model = dict(
-    heads=dict(
-        image=dict(
-            projector=dict(
-                channels=(2048, 2048, 2048, 1024),
-                norm=True,
-                last_norm='scale',
-                bias=False,
-                init='normal',
-            ),
-            objective=dict(
-                _delete_=True,
-                type='Sum',
-                objectives=[
-                    dict(type='InfoNCE', temperature=0.1, queue=0, batch='views'),
-                    dict(type='PrototypeAlignment', classes=1000, dim=1024),
-                ],
-                weights=[1.0, 1.0],
-            ),
-            loss_weight=1.0,
-        )
-    )
+train_dataloader = dict(
+    batch_size=128,
+    dataset=dict(
+        source=dict(type='ImageNet'),
+        pipeline=[dict(type='MultiView', views=_base_.views)],
+    ),
 )
+train_cfg = dict(max_epochs=100)

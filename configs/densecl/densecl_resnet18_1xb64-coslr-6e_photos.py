@@ -1,13 +1,11 @@
 """DenseCL on some thousand photos of your own, on a small machine: ResNet-18 at 96 px."""
 
-_base_ = ['densecl_resnet50_8xb32-coslr-200e_in1k.py']
+_base_ = ['../_base_/methods/densecl.py', '../_base_/small_machine.py']
 
-epochs = 6
 projector = dict(channels=(512, 512, 128), norm=True, last_norm=True)
 model = dict(
-    # A short run needs a target that follows faster, and a queue that is a part of the data. It has no time
-    # either for what the official projectors, without batch norm, do first: move all embeddings, which
-    # start in one narrow cone, off their common direction. MoCo v3's norms do that at once.
+    # A short run needs a target that follows faster, a queue that is a part of the data, and norms in the
+    # projectors: without them it takes long to leave the narrow cone in which all embeddings start.
     momentum=0.99,
     bn_groups=4,  # with shuffle_bn: the backbone's statistics are those of four devices, 16 images each
     backbone=dict(depth=18),
@@ -16,20 +14,5 @@ model = dict(
         dense=dict(projector=projector, objective=dict(queue=1024)),
     ),
 )
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    pin_memory=False,
-    dataset=dict(
-        data_root='data/photos',
-        # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
-        pipeline=[dict(type='MultiView', views=[{**_base_.view, 'size': 96}], photometric_on='worker')],
-    ),
-)
-optim_wrapper = dict(optimizer=dict(lr=0.06))
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
-train_cfg = dict(max_epochs=epochs)
-default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20)
-)
-auto_scale_lr = dict(base_batch_size=64)
+views = [{**v, 'size': 96} for v in _base_.views]
+train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))

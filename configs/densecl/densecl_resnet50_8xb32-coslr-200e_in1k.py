@@ -1,29 +1,10 @@
 """DenseCL, 200 epochs of ImageNet; see the README beside this file for the source of each number."""
 
 _base_ = [
-    '../_base_/models/resnet50.py',
-    '../_base_/datasets/imagenet_mocov2.py',
+    '../_base_/methods/densecl.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/sgd_coslr_200e.py',
     '../_base_/pretrain_runtime.py',
 ]
 
-model = dict(
-    type='MomentumPretrainer',
-    momentum=0.999,
-    shuffle_bn=True,
-    heads=dict(
-        image=dict(
-            type='ImageHead',
-            projector=dict(type='MLP', channels=(2048, 2048, 128), init='normal'),
-            objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),
-            loss_weight=0.5,
-        ),
-        dense=dict(
-            type='DenseHead',
-            projector=dict(type='ConvMLP', channels=(2048, 2048, 128)),
-            matching=dict(type='MostSimilar', of='features'),
-            objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),
-            loss_weight=0.5,
-        ),
-    ),
-)
+train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))

@@ -1,34 +1,17 @@
 """DetCon-B, 100 epochs of ImageNet; see the README beside this file for the source of each number."""
 
 _base_ = [
-    '../_base_/models/resnet50.py',
-    '../_base_/datasets/imagenet_byol.py',
+    '../_base_/methods/detcon.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/lars_coslr_100e_detcon.py',
     '../_base_/pretrain_runtime.py',
 ]
 
-sync_bn = 'torch'
-model = dict(
-    type='MomentumPretrainer',
-    momentum=dict(start=0.996, end=1.0),
-    backbone=dict(zero_init_residual=True),
-    heads=dict(
-        masks=dict(
-            type='MaskHead',
-            projector=dict(type='MLP', channels=(2048, 4096, 256), norm=True, bias=(True, False)),
-            predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=(True, False)),
-            objective=dict(type='MaskContrast', temperature=0.1),
-            pairs=((0, 1), (1, 0)),
-            loss_weight=2.0,  # the official loss sums the two directions, a head takes their mean
-        )
-    ),
-)
-masks = dict(type='SelectMasks', count=16, grid=7)
 train_dataloader = dict(
     batch_size=512,
     dataset=dict(
         # tools/make_proposals.py data/imagenet/train --provider Felzenszwalb --out data/masks
         proposals=dict(type='ProposalStore', path='data/masks'),
-        pipeline=[dict(type='MultiView', views=_base_.views, proposals=masks)],
+        pipeline=[dict(type='MultiView', views=_base_.views, regions=_base_.regions)],
     ),
 )

@@ -1,38 +1,12 @@
 """DINO with a ResNet-50, 100 epochs of ImageNet: SGD, constant weight decay, crops as in SwAV."""
 
 _base_ = [
-    '../_base_/models/resnet50.py',
-    '../_base_/datasets/imagenet_dino.py',
+    '../_base_/methods/dino.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/adamw_coslr_100e_dino.py',
     '../_base_/pretrain_runtime.py',
 ]
 
-model = dict(
-    type='MomentumPretrainer',
-    join_views=True,
-    momentum=dict(start=0.996, end=1.0),
-    heads=dict(
-        image=dict(
-            type='PrototypeHead',
-            projector=dict(
-                type='PrototypeProjector',
-                channels=(2048, 2048, 2048, 256),
-                activation='GELU',
-                init='trunc_normal',
-                prototypes=65536,
-                weight_norm=True,
-            ),
-            objective=dict(
-                type='SelfDistillation',
-                prototypes=65536,
-                student_temperature=0.1,
-                teacher_temperature=0.04,
-                center_momentum=0.9,
-            ),
-            freeze=1,
-        )
-    ),
-)
 train_dataloader = dict(
     batch_size=64, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.resnet_views)])
 )
@@ -48,4 +22,3 @@ param_scheduler = [
     )
 ]
 default_hooks = dict(clip=dict(type='ClipTensorsHook', max_norm=3.0))
-sync_bn = 'torch'

@@ -2,7 +2,8 @@
 
 _base_ = [
     '../_base_/models/vit-small.py',
-    '../_base_/datasets/imagenet_dino.py',
+    '../_base_/views/dino.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/adamw_coslr_100e_dino.py',
     '../_base_/pretrain_runtime.py',
 ]
@@ -13,7 +14,7 @@ model = dict(
     momentum=dict(start=0.996, end=1.0),
     heads=dict(
         image=dict(
-            type='PrototypeHead',
+            units=dict(type='Prototypes', freeze=1),
             projector=dict(
                 type='PrototypeProjector',
                 channels=(384, 2048, 2048, 256),
@@ -29,9 +30,9 @@ model = dict(
                 teacher_temperature=0.04,
                 center_momentum=0.9,
             ),
-            freeze=1,
+            pairs='crops',
         )
     ),
 )
-train_dataloader = dict(batch_size=64)
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))
 default_hooks = dict(clip=dict(type='ClipTensorsHook', max_norm=3.0))

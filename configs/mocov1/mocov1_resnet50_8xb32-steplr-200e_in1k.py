@@ -3,11 +3,7 @@
 _base_ = '../mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'
 
 model = dict(
-    heads=dict(
-        image=dict(
-            projector=dict(type='MLP', channels=(2048, 128)), objective=dict(temperature=0.07)
-        )
-    )
+    heads=dict(image=dict(projector=dict(type='MLP', channels=(2048, 128)), objective=dict(temperature=0.07)))
 )
 view = dict(
     count=2,
@@ -27,9 +23,5 @@ view = dict(
         solarize_prob=0.0,
     ),
 )
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[dict(type='MultiView', views=[view], photometric_on='device')]
-    )
-)
+train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=[view])]))
 param_scheduler = [dict(type='MultiStepLR', milestones=[120, 160], gamma=0.1, by_epoch=True)]

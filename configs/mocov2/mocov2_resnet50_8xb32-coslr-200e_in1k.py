@@ -1,21 +1,10 @@
 """MoCo v2, 200 epochs of ImageNet; see the README beside this file for the source of each number."""
 
 _base_ = [
-    '../_base_/models/resnet50.py',
-    '../_base_/datasets/imagenet_mocov2.py',
+    '../_base_/methods/mocov2.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/sgd_coslr_200e.py',
     '../_base_/pretrain_runtime.py',
 ]
 
-model = dict(
-    type='MomentumPretrainer',
-    momentum=0.999,
-    shuffle_bn=True,
-    heads=dict(
-        image=dict(
-            type='ImageHead',
-            projector=dict(type='MLP', channels=(2048, 2048, 128)),
-            objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),
-        )
-    ),
-)
+train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))

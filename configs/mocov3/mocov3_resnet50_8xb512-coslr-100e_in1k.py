@@ -1,28 +1,10 @@
 """MoCo v3 with a ResNet-50, 100 epochs of ImageNet; see the README beside this file."""
 
 _base_ = [
-    '../_base_/models/resnet50.py',
-    '../_base_/datasets/imagenet_mocov3.py',
+    '../_base_/methods/mocov3.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/lars_coslr_100e_mocov3.py',
     '../_base_/pretrain_runtime.py',
 ]
 
-model = dict(
-    type='MomentumPretrainer',
-    momentum=dict(start=0.99, end=1.0),
-    backbone=dict(zero_init_residual=True),
-    heads=dict(
-        image=dict(
-            type='ImageHead',
-            projector=dict(
-                type='MLP', channels=(2048, 4096, 256), norm=True, last_norm='plain', bias=False
-            ),
-            predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=False),
-            objective=dict(type='InfoNCE', temperature=1.0, queue=0, batch='keys'),
-            pairs=((0, 1), (1, 0)),
-            loss_weight=4.0,  # 4 t: the official sum of both directions, times 2 t
-        )
-    ),
-)
-train_dataloader = dict(batch_size=512)
-sync_bn = 'torch'
+train_dataloader = dict(batch_size=512, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))

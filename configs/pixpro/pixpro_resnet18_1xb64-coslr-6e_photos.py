@@ -1,12 +1,10 @@
 """PixPro on some thousand photos of your own, on a small machine: ResNet-18 at 96 px, 6 x 6 cells."""
 
-_base_ = ['pixpro_resnet50_8xb128-coslr-100e_in1k.py']
+_base_ = ['../_base_/methods/pixpro.py', '../_base_/small_machine.py']
 
-epochs = 6
 model = dict(
     momentum=dict(start=0.97, end=1.0),  # a short run needs a target that follows faster
-    # C5 at stride 16, as FCN uses it: 6 x 6 cells. Of 3 x 3, each lies near a third of the other view.
-    backbone=dict(depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+    backbone=_base_.stride16,  # of 3 x 3 cells, each lies near a third of the other view
     heads=dict(
         pixel=dict(
             # Batch norm at the end: without it all cells move into one narrow cone within tens of steps.
@@ -15,30 +13,5 @@ model = dict(
         )
     ),
 )
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    pin_memory=False,
-    dataset=dict(
-        data_root='data/photos',
-        # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
-        pipeline=[
-            dict(
-                type='MultiView',
-                views=[{**v, 'size': 96} for v in _base_.views],
-                photometric_on='worker',
-            )
-        ],
-    ),
-)
-optim_wrapper = dict(
-    _delete_=True,
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.06, momentum=0.9, weight_decay=1e-4),
-)
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
-train_cfg = dict(max_epochs=epochs)
-default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20)
-)
-auto_scale_lr = dict(_delete_=True, base_batch_size=64, enable=False)
+views = [{**v, 'size': 96} for v in _base_.views]
+train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))

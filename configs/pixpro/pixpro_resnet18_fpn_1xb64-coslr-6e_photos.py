@@ -18,8 +18,8 @@ model = dict(
     ),
     heads=dict(
         _delete_=True,
-        p3=dict(level, level=0),  # 12 x 12 cells
-        p4=dict(level, level=1),
-        p5=dict(level, level=2),
+        p3=dict(level, units=dict(type='Cells', level=0)),  # 12 x 12 cells
+        p4=dict(level, units=dict(type='Cells', level=1)),
+        p5=dict(level, units=dict(type='Cells', level=2)),
     ),
 )

@@ -13,9 +13,10 @@ model = dict(
     neck=dict(type='mmdet.FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=4),
     heads=dict(
         _delete_=True,
-        p2=dict(level, level=0, grid=28),  # 56 x 56 cells would be 10 million pairs an image
-        p3=dict(level, level=1),
-        p4=dict(level, level=2),
-        p5=dict(level, level=3),
+        # 56 x 56 cells would be 10 million pairs an image
+        p2=dict(level, units=dict(type='Cells', level=0, grid=28)),
+        p3=dict(level, units=dict(type='Cells', level=1)),
+        p4=dict(level, units=dict(type='Cells', level=2)),
+        p5=dict(level, units=dict(type='Cells', level=3)),
     ),
 )

@@ -1,44 +1,20 @@
 """SCRL on some thousand photos of your own, on a small machine: ResNet-18 at 96 px, 6 x 6 cells."""
 
-_base_ = ['scrl_resnet50_32xb256-coslr-200e_in1k.py']
+_base_ = ['../_base_/methods/scrl.py', '../_base_/small_machine.py']
 
-epochs = 6
 model = dict(
-    # C5 at stride 16, as FCN uses it: 6 x 6 cells, where stride 32 leaves 3 x 3.
-    backbone=dict(depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+    backbone=_base_.stride16,
     heads=dict(
         regions=dict(
             projector=dict(channels=(512, 512, 128)),
             predictor=dict(channels=(128, 512, 128)),
-            min_size=16,  # a cell, as 32 px are at stride 32
-            aligned=True,
+            units=dict(aligned=True),
         )
     ),
 )
+views = [{**v, 'size': 96} for v in _base_.views]
+# 16 px are a cell, as 32 are at stride 32
+regions = dict(overlap=dict(type='OverlapBoxes', count=10, min_size=16, max_iou=0.5))
 train_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    pin_memory=False,
-    dataset=dict(
-        data_root='data/photos',
-        # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
-        pipeline=[
-            dict(
-                type='MultiView',
-                views=[{**v, 'size': 96} for v in _base_.views],
-                photometric_on='worker',
-            )
-        ],
-    ),
+    dataset=dict(pipeline=[dict(_base_.multi_view, views=views, regions=regions)])
 )
-optim_wrapper = dict(
-    _delete_=True,
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.06, momentum=0.9, weight_decay=1e-4),
-)
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
-train_cfg = dict(max_epochs=epochs)
-default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20)
-)
-auto_scale_lr = dict(_delete_=True, base_batch_size=64, enable=False)

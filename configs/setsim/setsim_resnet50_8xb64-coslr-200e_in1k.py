@@ -1,39 +1,12 @@
 """SetSim, 200 epochs of ImageNet; see the README beside this file for the source of each number."""
 
 _base_ = [
-    '../_base_/models/resnet50.py',
-    '../_base_/datasets/imagenet_mocov2.py',
+    '../_base_/methods/setsim.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/sgd_coslr_200e.py',
     '../_base_/pretrain_runtime.py',
 ]
 
-model = dict(
-    type='MomentumPretrainer',
-    momentum=0.999,
-    shuffle_bn=True,
-    heads=dict(
-        image=dict(
-            type='ImageHead',
-            projector=dict(type='MLP', channels=(2048, 2048, 128)),
-            objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),
-            loss_weight=0.5,
-        ),
-        sets=dict(
-            type='PixelHead',
-            projector=dict(type='ConvMLP', channels=(2048, 2048, 128)),
-            matching=dict(type='SetSimilarity', attention=0.7, similarity=0.2, location=0.5),
-            objective=dict(
-                type='MultiPositive',
-                temperature=0.2,
-                queue=65536,
-                dim=128,
-                form='out',
-                per_image=True,
-            ),
-            loss_weight=0.5,
-        ),
-    ),
-)
-train_dataloader = dict(batch_size=64)
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))
 optim_wrapper = dict(optimizer=dict(lr=0.06))
 auto_scale_lr = dict(base_batch_size=512)

@@ -5,6 +5,7 @@ _base_ = [
 ]
 
 slots = 256
-model = dict(heads=dict(slots=dict(projector=dict(slots=slots), objective=dict(slots=slots))))
+objective = dict(cells=dict(prototypes=slots))
+model = dict(heads=dict(slots=dict(projector=dict(slots=slots), objective=objective)))
 train_dataloader = dict(dataset=dict(data_root='data/coco/train2017'))
 train_cfg = dict(max_epochs=800)

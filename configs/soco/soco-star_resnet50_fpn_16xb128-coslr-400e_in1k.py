@@ -19,6 +19,6 @@ views = [
 ]
 objects = dict(_base_.objects, cutout=None)
 train_dataloader = dict(
-    dataset=dict(pipeline=[dict(type='MultiView', views=views, proposals=objects)])
+    dataset=dict(pipeline=[dict(type='MultiView', views=views, regions=dict(objects=objects))])
 )
 train_cfg = dict(max_epochs=400)

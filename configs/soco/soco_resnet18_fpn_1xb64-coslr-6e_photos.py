@@ -3,17 +3,16 @@
 Backbone, pyramid and box head are those of configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py.
 """
 
-_base_ = ['soco_resnet50_fpn_16xb128-coslr-100e_in1k.py']
+_base_ = ['../_base_/methods/soco.py', '../_base_/small_machine.py']
 
-epochs = 6
 model = dict(
     momentum=dict(start=0.97, end=1.0),  # a short run needs a target that follows faster
     backbone=dict(depth=18, out_indices=(1, 2, 3)),
     neck=dict(in_channels=[128, 256, 512], out_channels=64, num_outs=3),
     heads=dict(
         objects=dict(
-            levels=(0, 1, 2),
-            thresholds=(41, 82, 96),  # the shares of the view that part the official upper levels
+            # thresholds: the shares of the view that part the official upper levels
+            units=dict(levels=(0, 1, 2), thresholds=(41, 82, 96)),
             projector=dict(
                 in_channels=64,
                 conv_channels=64,
@@ -27,36 +26,14 @@ model = dict(
         )
     ),
 )
-view1, view2 = dict(_base_.view1, size=96), dict(_base_.view2, size=96)
+views = [dict(v, size=size) for v, size in zip(_base_.views, (96, 96, 48), strict=True)]
 train_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    pin_memory=False,
     dataset=dict(
-        data_root='data/photos',
-        # Without tools/make_proposals.py, made while the first epoch runs:
-        # proposals=dict(_delete_=True, type='Filtered', provider=dict(
-        #     type='Cached', folder='data/cache', provider=dict(
-        #         type='SelectiveSearch', strategy='single', scale=300, sigma=0.9, short_side=640))),
-        # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
-        pipeline=[
-            dict(
-                type='MultiView',
-                views=[view1, view2, dict(view2, size=48)],
-                proposals=_base_.objects,
-                photometric_on='worker',
-            )
-        ],
-    ),
+        # Without tools/make_proposals.py: this in place of the store, made while the first epoch runs
+        # proposals=dict(type='Filtered', provider=dict(type='Cached', folder='data/cache', provider=dict(
+        #     type='SelectiveSearch', strategy='single', scale=300, sigma=0.9, short_side=640))),
+        proposals=dict(type='ProposalStore', path='data/proposals'),
+        pipeline=[dict(_base_.multi_view, views=views, regions=dict(objects=_base_.objects))],
+    )
 )
-optim_wrapper = dict(
-    _delete_=True,
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.03, momentum=0.9, weight_decay=1e-4),
-)
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
-train_cfg = dict(max_epochs=epochs)
-default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20)
-)
-auto_scale_lr = dict(_delete_=True, base_batch_size=64, enable=False)
+optim_wrapper = dict(optimizer=dict(lr=0.03))

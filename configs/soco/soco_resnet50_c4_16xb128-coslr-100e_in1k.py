@@ -11,9 +11,7 @@ model = dict(
     neck=None,
     heads=dict(
         objects=dict(
-            levels=(0,),
-            thresholds=(224,),
-            pool_size=14,
+            units=dict(levels=(0,), thresholds=(224,), bins=14),
             projector=dict(
                 _delete_=True,
                 type='StageProjector',
@@ -32,5 +30,5 @@ views = [_base_.view1, dict(_base_.view2, scale=(0.6, 1.0))]
 # The official scripts pass a jitter of 0.1 that the C4 data set never applies.
 objects = dict(_base_.objects, jitter=0.0, cutout=dict(_base_.objects['cutout'], views=(1,)))
 train_dataloader = dict(
-    dataset=dict(pipeline=[dict(type='MultiView', views=views, proposals=objects)])
+    dataset=dict(pipeline=[dict(type='MultiView', views=views, regions=dict(objects=objects))])
 )

@@ -6,7 +6,7 @@ model = dict(
     heads=dict(
         image=dict(
             objective=dict(queue=3840, dim=128, queue_start=15),
-            freeze=5005,  # an epoch of 256 images a step
+            units=dict(freeze=5005),  # an epoch of 256 images a step
         )
     )
 )

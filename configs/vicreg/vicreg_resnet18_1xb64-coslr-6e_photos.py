@@ -1,36 +1,11 @@
 """VICReg on some thousand photos of your own, on a small machine: ResNet-18 at 96 px."""
 
-_base_ = ['vicreg_resnet50_8xb256-coslr-1000e_in1k.py']
+_base_ = ['../_base_/methods/vicreg.py', '../_base_/small_machine.py']
 
-epochs = 6
 model = dict(
     backbone=dict(depth=18),
     heads=dict(image=dict(projector=dict(channels=(512, 1024, 1024, 1024)))),
 )
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    pin_memory=False,
-    dataset=dict(
-        data_root='data/photos',
-        # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
-        pipeline=[
-            dict(
-                type='MultiView',
-                views=[{**v, 'size': 96} for v in _base_.views],
-                photometric_on='worker',
-            )
-        ],
-    ),
-)
-optim_wrapper = dict(
-    _delete_=True,
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
-)
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
-train_cfg = dict(max_epochs=epochs)
-default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20)
-)
-auto_scale_lr = dict(_delete_=True, base_batch_size=64, enable=False)
+views = [{**v, 'size': 96} for v in _base_.views]
+train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4))

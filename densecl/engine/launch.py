@@ -154,6 +154,20 @@ def use_gloo_without_gpu(cfg: Config) -> None:
         )
 
 
+def check_batch_statistics(cfg: Config) -> None:
+    """Refuse ``sync_bn`` together with ``model.bn_groups``.
+
+    Raises:
+        ValueError: the config has both; the conversion to SyncBN would drop the groups.
+    """
+    groups = (cfg.get('model') or {}).get('bn_groups', 1)
+    if cfg.get('sync_bn') and groups > 1:
+        raise ValueError(
+            f'sync_bn={cfg.sync_bn!r} takes batch statistics over all processes, model.bn_groups={groups} '
+            'over parts of a process: set sync_bn=None or model.bn_groups=1'
+        )
+
+
 def leave_group() -> None:
     """End the process group, where there is one, as long as all processes are there."""
     if dist.is_initialized():
@@ -168,6 +182,7 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.launcher == 'none':
         use_plain_batch_norm(cfg._cfg_dict)
         cfg.pop('sync_bn', None)
+    check_batch_statistics(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return LRScalingRunner.from_cfg(cfg)

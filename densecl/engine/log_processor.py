@@ -8,12 +8,14 @@ from densecl.distributed import world_size
 from densecl.registry import LOG_PROCESSORS
 
 #: Values with a place of their own in the line.
-_PLACED = {'epoch', 'iter', 'time', 'data_time', 'loss', 'lr', 'base_lr', 'memory'}
+_PLACED = {'epoch', 'iter', 'time', 'data_time', 'images_per_s', 'data_wait', 'loss', 'grad_norm'}
+_PLACED |= {'lr', 'base_lr', 'memory'}
 
 
 @LOG_PROCESSORS.register_module()
 class PretrainLogProcessor(LogProcessor):
-    """Progress, ETA, images/s, share of time spent waiting for data, losses, and the diagnostics.
+    """Progress, ETA, images/s, share of time spent waiting for data, losses, the norm of the
+    gradients before clipping, and the diagnostics.
 
     ``images_per_s`` and ``data_wait`` (0..1) also reach TensorBoard, wandb and the json log.
 
@@ -24,6 +26,8 @@ class PretrainLogProcessor(LogProcessor):
     """
 
     def __init__(self, printed: int = 24, **kwargs) -> None:
+        # mmengine's mean over window_size values would reach back over as many intervals for grad_norm.
+        kwargs.setdefault('mean_pattern', '.*(loss|time).*')
         super().__init__(**kwargs)
         self.printed = printed
 
@@ -54,8 +58,9 @@ def _line(runner, tag: dict, batch_idx: int, printed: int) -> str:
     terms = ' '.join(f'{k.removeprefix("loss_")} {tag[k]:.4f}' for k in losses)
     if 'loss' in tag:
         parts.append(f'loss {tag["loss"]:.4f}' + (f' ({terms})' if len(losses) > 1 else ''))
+    if 'grad_norm' in tag:
+        parts.append(f'grad_norm {_short(tag["grad_norm"])}')
     rest = [k for k in tag if k not in _PLACED and k not in losses]
-    rest = [k for k in rest if k not in ('images_per_s', 'data_wait')]
     if rest:
         shown = ' '.join(f'{k} {_short(tag[k])}' for k in rest[:printed])
         more = len(rest) - printed

@@ -46,7 +46,7 @@ class RandomBoxes:
     """Random boxes, always the same for the same image id and seed.
 
     SCRL (Roh et al., CVPR 2021) shows that random boxes do for object-level learning; it draws them anew
-    for every pair of views (``densecl.models.matching.draw_regions``), these stay with the image.
+    for every pair of views (``densecl.datasets.transforms.OverlapBoxes``), these stay with the image.
 
     Args:
         count: boxes an image; fewer where ``tries`` draws a box do not suffice.

@@ -2,7 +2,8 @@
 
 from .boxes import boxes_to_view
 from .geometry import cell_centers, image_to_view, view_to_image
-from .proposals import Proposals, ViewProposals
+from .proposals import Proposals
+from .regions import ViewRegions
 from .units import Batch, Comparison, Match, Place, Units
 from .views import PhotometricParams, PretrainDataSample, Views
 
@@ -15,7 +16,7 @@ __all__ = [
     'PhotometricParams',
     'PretrainDataSample',
     'Proposals',
-    'ViewProposals',
+    'ViewRegions',
     'Views',
     'boxes_to_view',
     'cell_centers',

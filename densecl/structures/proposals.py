@@ -1,10 +1,8 @@
-"""Objects that may be in an image: as a provider names them, and as the views of a batch see them."""
+"""Objects that may be in an image, as a provider names them."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 
 @dataclass
@@ -49,25 +47,3 @@ class Proposals:
             scores=None if self.scores is None else self.scores[positions],
             masks=None if self.masks is None else [self.masks[i] for i in positions],
         )
-
-
-@dataclass
-class ViewProposals:
-    """K objects of an image as one view shows them; of a batch, every tensor has B in front.
-
-    Attributes:
-        boxes: (K, 4) float32, x1, y1, x2, y2 in pixels of the view, cut to it.
-        ids: (K,) int64: the same number is the same object in every view; -1 is no object.
-        masks: (K, h, w) float32 in [0, 1], the share of each cell of a grid over the view that the object
-            covers, or None.
-    """
-
-    boxes: Tensor
-    ids: Tensor
-    masks: Tensor | None = None
-
-    @classmethod
-    def stack(cls, proposals: list['ViewProposals']) -> 'ViewProposals':
-        """Stack those of B images; every tensor gains a leading B."""
-        parts = ([getattr(p, f.name) for p in proposals] for f in fields(cls))
-        return cls(*(None if part[0] is None else torch.stack(part) for part in parts))

@@ -94,6 +94,7 @@ class Units:
             groups: the projected cells.
         others: (B, P, D), further vectors of the key side that are candidates and nothing else (ReSim).
         others_boxes: (P, 4), where they lie, in pixels of the view.
+        view: the number of the view.
         log: name -> scalar without gradient, what is worth watching.
     """
 
@@ -108,6 +109,7 @@ class Units:
     embeddings: Tensor | None = None
     others: Tensor | None = None
     others_boxes: Tensor | None = None
+    view: int = 0
     log: dict[str, Tensor] = field(default_factory=dict)
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -121,6 +123,17 @@ class Units:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+    def take(self, chosen: Tensor) -> 'Units':
+        """The units of (B, G) int64 rows; what belongs to no row is left out."""
+
+        def rows(x: Tensor | None) -> Tensor | None:
+            if x is None:
+                return None
+            return x.gather(1, chosen if x.ndim == 2 else chosen[..., None].expand(-1, -1, x.shape[2]))
+
+        names = ('vectors', 'predicted', 'valid', 'ids', 'features', 'embeddings')
+        return replace(self, place=None, **{name: rows(getattr(self, name)) for name in names})
 
     def detach(self) -> 'Units':
         """The same without gradient."""
@@ -164,8 +177,11 @@ class Match:
     def sum_of(self, keys: Tensor) -> Tensor:
         """(B, M, D) -> (B, N, D), the sum of each query's answers; of one that does not count, anything."""
         if self.mask is None:
+            if keys.shape[1] == 1:  # nothing to choose from: no copy, which of many prototypes would be large
+                return keys.expand(-1, self.index.shape[1], -1)
             return keys.gather(1, self.index[..., None].expand(-1, -1, keys.shape[-1]))
-        return self.mask.to(keys.dtype) @ keys
+        with torch.autocast(keys.device.type, enabled=False):
+            return self.mask.to(keys.dtype) @ keys
 
     def answers(self, keys: int) -> Tensor:
         """(B, N, M) bool, all pairs of a query that counts with an answer among M ``keys``."""
@@ -197,3 +213,28 @@ class Comparison:
     support: Tensor | None = None
     projector: Any = None
 
+    @classmethod
+    def of_sets(
+        cls, query: Tensor, key: Tensor, answers: Tensor | None = None, batch: Batch | None = None
+    ) -> 'Comparison':
+        """Plain tensors as records.
+
+        Args:
+            query: (B, N, D).
+            key: (B, M, D).
+            answers: int64 (B, N), the key row that answers each query row, or bool (B, N, M), any number of
+                them; None: row i answers row i.
+            batch: the images; None: without positions and labels.
+        """
+        if answers is None:
+            answers = torch.arange(query.shape[1], device=query.device).expand(len(query), -1)
+        match = Match(mask=answers) if answers.dtype == torch.bool else Match(index=answers)
+        if batch is None:
+            batch = Batch(torch.arange(len(query), device=query.device) + rank() * len(query))
+        query, key = (Units(x, pooled=x.mean(1)) for x in (query, key))
+        return cls(query, key, match, batch)
+
+    @classmethod
+    def of_rows(cls, query: Tensor, key: Tensor, batch: Batch | None = None) -> 'Comparison':
+        """Two (B, D) views of B images, row i of which show one image, as records of one unit an image."""
+        return cls.of_sets(query[:, None], key[:, None], batch=batch)

@@ -1,12 +1,12 @@
 """One pretraining image (:class:`PretrainDataSample`) and one batch of them (:class:`Views`)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
 
-from .proposals import ViewProposals
+from .regions import ViewRegions
 
 
 @dataclass
@@ -53,7 +53,7 @@ class PretrainDataSample:
         path: where the image came from, for messages and pictures.
         photometric: V entries: parameters still to be applied, or None.
         label: class id, or None.
-        proposals: V entries, K objects as each view shows them, or None.
+        regions: name -> V entries, the regions of this name as each view shows them, or None.
         cutouts: V entries: (C, 4) float32, x1, y1, x2, y2 in view pixels, to be blotted out once the view
             is normalised (without area: none), or None; or None altogether.
     """
@@ -66,7 +66,7 @@ class PretrainDataSample:
     path: str
     photometric: list[PhotometricParams | None]
     label: int | None = None
-    proposals: list[ViewProposals] | None = None
+    regions: dict[str, list[ViewRegions | None]] = field(default_factory=dict)
     cutouts: list[Tensor | None] | None = None
 
 
@@ -84,7 +84,7 @@ class Views:
         paths: B strings.
         photometric: V entries: batched parameters still to be applied, or None.
         labels: (B,) int64, or None.
-        proposals: V entries, the objects in each view, with B in front, or None.
+        regions: name -> V entries, the regions of this name in each view, with B in front, or None.
         cutouts: V entries: (B, C, 4) in view pixels, what the data preprocessor still sets to 0, or None.
     """
 
@@ -96,7 +96,7 @@ class Views:
     paths: list[str]
     photometric: list[PhotometricParams | None]
     labels: Tensor | None = None
-    proposals: list[ViewProposals] | None = None
+    regions: dict[str, list[ViewRegions | None]] = field(default_factory=dict)
     cutouts: list[Tensor | None] | None = None
 
     def __len__(self) -> int:
@@ -123,7 +123,10 @@ class Views:
             paths=[s.path for s in samples],
             photometric=[None if p[0] is None else PhotometricParams.stack(p) for p in params],
             labels=_labels([s.label for s in samples]),
-            proposals=_stacked([s.proposals for s in samples], ViewProposals.stack),
+            regions={
+                name: _stacked([s.regions[name] for s in samples], ViewRegions.stack)
+                for name in samples[0].regions
+            },
             cutouts=_stacked([s.cutouts for s in samples], torch.stack),
         )
 
@@ -142,8 +145,10 @@ class Views:
         def changed(value):
             if isinstance(value, Tensor):
                 return change(value)
-            if isinstance(value, ViewProposals):
-                return ViewProposals(*(changed(getattr(value, f.name)) for f in fields(value)))
+            if isinstance(value, ViewRegions):
+                return ViewRegions(*(changed(getattr(value, f.name)) for f in fields(value)))
+            if isinstance(value, dict):
+                return {name: changed(item) for name, item in value.items()}
             return [changed(item) for item in value] if isinstance(value, list) else value
 
         kept = ('photometric', 'paths')

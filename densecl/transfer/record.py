@@ -93,5 +93,20 @@ def _method_record(model: dict) -> dict[str, Any] | None:
     return {
         'pretrainer': model.get('type'),
         'momentum': model.get('momentum'),
-        'heads': {name: (head or {}).get('type') for name, head in heads.items()},
+        'heads': {name: _choices(head or {}) for name, head in heads.items()},
     }
+
+
+def _choices(head: dict) -> dict[str, Any]:
+    """The names of a head's units, matching and objective."""
+    fields = {'units': 'Image', 'matching': 'SameRow', 'objective': None}
+    return {field: _names(head.get(field, default)) for field, default in fields.items()}
+
+
+def _names(config) -> Any:
+    """The type of a part, of each of several, or of those by kind."""
+    if isinstance(config, list | tuple):
+        return [_names(part) for part in config]
+    if isinstance(config, dict) and 'type' not in config:
+        return {kind: _names(part) for kind, part in config.items()}
+    return config['type'] if isinstance(config, dict) else config

@@ -3,33 +3,33 @@
 import cv2
 import numpy as np
 
-from densecl.structures import ViewProposals
+from densecl.structures import ViewRegions
 
 from .canvas import as_color, caption, colors, resized, side_by_side
 
 
 def draw_objects(
-    views: list[np.ndarray], proposals: list[ViewProposals], height: int = 288
+    views: list[np.ndarray], regions: list[ViewRegions], height: int = 288
 ) -> np.ndarray:
     """Views side by side, each with its boxes; an object has one number and one colour everywhere.
 
     Args:
         views: uint8 (H, W, 3) each.
-        proposals: the objects in each view, of one image; the number is the id, and those with the id -1
-            are left out.
+        regions: those of each view, of one image; the number is the id, and those with the id -1 are left
+            out.
         height: of the picture.
     """
-    ids = dict.fromkeys(number for p in proposals for number in p.ids.tolist() if number >= 0)
+    ids = dict.fromkeys(number for r in regions for number in r.ids.tolist() if number >= 0)
     palette = dict(zip(ids, colors(len(ids)), strict=True))
     tiles = [
         _with_boxes(view, placed, palette, height)
-        for view, placed in zip(views, proposals, strict=True)
+        for view, placed in zip(views, regions, strict=True)
     ]
     return side_by_side(tiles, gap=12)
 
 
 def _with_boxes(
-    view: np.ndarray, placed: ViewProposals, palette: dict[int, np.ndarray], height: int
+    view: np.ndarray, placed: ViewRegions, palette: dict[int, np.ndarray], height: int
 ) -> np.ndarray:
     tile = resized(view, height).copy()
     scaled = placed.boxes.cpu().numpy() * (height / view.shape[0])

@@ -22,7 +22,10 @@ PIPELINE = [
             {'size': 48, 'scale': (0.5, 1.0), 'photometric': {'gray_prob': 0.2}},
             {'size': 24, 'scale': (0.5, 1.0)},
         ],
-        'proposals': {'type': 'SelectProposals', 'cutout': {}},
+        'regions': {
+            'objects': {'type': 'SelectBoxes', 'cutout': {}},
+            'overlap': {'type': 'OverlapBoxes', 'count': 3, 'min_size': 4, 'views': (1, 2)},
+        },
     }
 ]
 
@@ -92,7 +95,7 @@ def test_the_object_is_red_in_every_view(folder):
     for key in (SampleKey(e, i) for e in range(4) for i in range(10)):
         sample = dataset[key]
         for v in (1, 2):
-            placed = sample.proposals[v]
+            placed = sample.regions['objects'][v]
             if placed.ids[0] != key.index:  # no part of it is in one of the views
                 continue
             image = sample.images[v].float().amax(-1)
@@ -113,9 +116,9 @@ def test_boxes_of_a_reduced_decode_lie_at_the_same_place_of_the_original(folder)
     for index in range(10):
         sample = dataset[index]
         size = sample.images[1].shape[:2]
-        ends = sample.proposals[1].boxes[:1].view(1, 2, 2)
+        ends = sample.regions['objects'][1].boxes[:1].view(1, 2, 2)
         back = view_to_image(ends, sample.boxes[1:2], sample.flipped[1:2], size)[0]
-        if sample.proposals[1].ids[0] == index:
+        if sample.regions['objects'][1].ids[0] == index:
             found = torch.cat([back.amin(0), back.amax(0)])
             crop = sample.boxes[1]
             truth = torch.tensor(red(sample)).float()
@@ -131,7 +134,8 @@ def batches(dataset, workers, epoch=0):
 
 
 def tensors(views):
-    placed = [x for p in views.proposals for x in (p.boxes, p.ids)]
+    found = [r for of_views in views.regions.values() for r in of_views if r is not None]
+    placed = [x for r in found for x in (r.boxes, r.ids)]
     return [*views.images, *views.boxes, *placed, *(c for c in views.cutouts if c is not None)]
 
 
@@ -139,13 +143,14 @@ def test_workers_change_nothing(folder):
     provider = {'type': 'RandomBoxes'}
     dataset = PretrainDataset(folder, pipeline=PIPELINE, proposals=provider)
     alone = batches(dataset, 0)
-    assert alone[0].proposals[0].boxes.shape == (5, 4, 4)
+    assert alone[0].regions['objects'][0].boxes.shape == (5, 4, 4)
     copied = pickle.loads(pickle.dumps(dataset))  # what a spawned worker gets
     for again in (batches(dataset, 2), batches(copied, 0)):
         for a, b in zip(alone, again, strict=True):
             assert all(map(torch.equal, tensors(a), tensors(b)))
     other = batches(dataset, 0, epoch=1)
-    assert not torch.equal(alone[0].proposals[0].boxes, other[0].proposals[0].boxes)
+    for name in ('objects', 'overlap'):
+        assert not torch.equal(alone[0].regions[name][1].boxes, other[0].regions[name][1].boxes)
 
 
 def test_replacement_images_have_their_own_objects(folder):
@@ -155,7 +160,7 @@ def test_replacement_images_have_their_own_objects(folder):
     dataset = PretrainDataset(folder, pipeline=PIPELINE, proposals=provider, on_error='skip')
     sample = dataset[SampleKey(1, 7)]
     assert sample.index != 7 and provider.asked[-1][1] == f'some/{sample.index:02d}.jpg'
-    assert len(provider.asked) == 1 and sample.proposals[0].ids[0] in (sample.index, 2**31 - 1)
+    assert len(provider.asked) == 1 and sample.regions['objects'][0].ids[0] in (sample.index, 2**31 - 1)
 
 
 class Failing:
@@ -196,7 +201,7 @@ def test_every_registered_provider_can_be_named(folder):
     for name in ('GridBoxes', 'RandomBoxes'):
         assert name in PROPOSALS
         sample = PretrainDataset(folder, pipeline=PIPELINE, proposals={'type': name})[0]
-        assert all(p.boxes.shape == (4, 4) for p in sample.proposals)
+        assert all(p.boxes.shape == (4, 4) for p in sample.regions['objects'])
 
 
 def test_masks_keep_the_size_of_their_encoding(folder):

@@ -13,7 +13,7 @@ from densecl.registry import DATASETS, MODELS, TRANSFORMS
 from densecl.sample import sample_root
 from densecl.visualization import draw_views
 
-PRESETS = Path(__file__).parents[2] / 'configs/_base_/datasets'
+BASES = Path(__file__).parents[2] / 'configs/_base_'
 SIMCLR, BYOL, MOCO = (0.8, 0.8, 0.8, 0.2), (0.4, 0.4, 0.2, 0.1), (0.4, 0.4, 0.4, 0.1)
 # size, scale, interpolation, jitter and its probability, grey, blur, solarise; one line a view
 BY, MC = (BYOL, 0.8, 0.2), (SIMCLR, 0.8, 0.2)
@@ -35,11 +35,11 @@ EXPECTED = {
 
 
 def load(name: str) -> Config:
-    return Config.fromfile(PRESETS / f'imagenet_{name}.py')
+    return Config.fromfile(BASES / f'views/{name}.py')
 
 
 def multi_view(name: str):
-    return TRANSFORMS.build(load(name).train_dataloader.dataset.pipeline[0])
+    return TRANSFORMS.build(dict(type='MultiView', views=load(name).views))
 
 
 def described(recipe) -> tuple:
@@ -98,10 +98,13 @@ def test_preprocessors_of_simclr_and_swav():
 @pytest.mark.parametrize('name', [*EXPECTED, 'pirl'])
 def test_views_of_real_photos(name):
     """Through dataset, collation and preprocessor: as many views as the recipe says, all finite."""
-    cfg = load(name).train_dataloader
-    cfg.dataset.data_root = str(sample_root() / 'photos')
+    cfg = Config.fromfile(BASES / 'datasets/imagenet.py').train_dataloader.dataset
+    cfg.update(data_root=str(sample_root() / 'photos'))
+    cfg.pipeline = [dict(type='MultiView', views=load(name).views)]
+    if name == 'supcon':
+        cfg.source = dict(type='ImageNet')
     with DefaultScope.overwrite_default_scope('densecl'):
-        dataset = DATASETS.build(cfg.dataset)
+        dataset = DATASETS.build(cfg)
         processor = MODELS.build(dict(type='PretrainDataPreprocessor'))
     batch = collate_views([dataset[SampleKey(0, i)] for i in (0, 300)])
     views = processor(batch, True)['inputs']

@@ -1,4 +1,8 @@
-"""Run by test_objectives_of_two_processes.py: two steps of each objective."""
+"""Run by test_objectives_of_two_processes.py: two steps of each objective.
+
+What counts is spread unevenly: three labels of the first half, one of the second; no answer at all in the
+second half of the first step.
+"""
 
 import torch
 
@@ -6,32 +10,50 @@ from densecl.distributed import all_reduce, rank, world_size
 from densecl.models.losses import (
     NCE,
     BarlowTwins,
+    Cosine,
     LabelCrossEntropy,
-    NegativeCosine,
+    PositionVICReg,
     PrototypeAlignment,
-    Samples,
+    SelfDistillation,
     Sum,
+    SwappedPrediction,
     VICReg,
 )
+from densecl.structures import Batch, Comparison, Match, Units
 
-ROWS, DIM = 8, 6
-LABELS = torch.tensor([1, -1, 2, 0, -1, -1, -1, 2])  # three of the first half, one of the second
+ROWS, UNITS, DIM = 8, 3, 6
+LABELS = torch.tensor([1, -1, 2, 0, -1, -1, -1, 2])
 IMAGES = [[3, 12, 5, 0, 9, 5, 7, 1], [3, 2, 9, 4, 9, 11, 12, 6]]  # 5 and 9 come twice
 
 
+class Projector:
+    """Scores of embeddings, as a projector with prototypes gives them."""
+
+    weight = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+    @classmethod
+    def prototypes(cls, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(x, dim=-1) @ cls.weight.T / 3
+
+
 def objectives() -> dict[str, torch.nn.Module]:
-    """Each objective by name, in float64."""
-    contrast = dict(type='densecl.InfoNCE', queue=0, batch='views')
-    anchors = dict(type='densecl.PrototypeAlignment', classes=3, dim=DIM)
+    """Each objective by name, in float64; those called ``any_...`` take any number of answers."""
+    cosine, anchors = dict(type='densecl.Cosine'), dict(type='densecl.PrototypeAlignment', classes=3, dim=DIM)
     made = dict(
-        cosine=NegativeCosine(),
-        distance=NegativeCosine(squared_distance=True),
+        any_cosine=Cosine(),
+        any_counted=Cosine(squared=True, mean='counted'),
+        any_images=Cosine(mean='images'),
+        cosine=Cosine(squared=True),
         barlow=BarlowTwins(redundancy_weight=0.1),
         vicreg=VICReg(),
         vicreg_paper=VICReg(form='paper'),
+        positions=PositionVICReg(),
         anchors=PrototypeAlignment(classes=3, dim=DIM),
-        clop=Sum(objectives=[contrast, anchors], weights=[1.0, 2.0]),
+        sum=Sum(objectives=[cosine, anchors], weights=[1.0, 2.0]),
         labels=LabelCrossEntropy(),
+        swav=SwappedPrediction(queue=11, dim=DIM, queue_start=0, assign=1),
+        dino=SelfDistillation(DIM),
+        grouping=SelfDistillation(DIM, mean='counted'),
         nce=NCE(images=13, dim=DIM, negatives=7, temperature=0.2),
         softmax=NCE(images=13, dim=DIM, temperature=0.2, form='softmax'),
     )
@@ -41,22 +63,52 @@ def objectives() -> dict[str, torch.nn.Module]:
 def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The global batch of two views, the same in every process."""
     generator = torch.Generator().manual_seed(step)
-    return torch.randn(2, ROWS, DIM, generator=generator, dtype=torch.float64).unbind()
+    return torch.randn(2, ROWS, UNITS, DIM, generator=generator, dtype=torch.float64).unbind()
 
 
-def run(objective: torch.nn.Module, own: slice) -> dict[str, torch.Tensor]:
-    """Losses and gradients of two steps on this process's rows, and the state after them."""
+def match(step: int, several: bool) -> Match:
+    """The global batch's answers."""
+    generator = torch.Generator().manual_seed(step)
+    if several:
+        mask = torch.rand(ROWS, UNITS, UNITS, generator=generator) < 0.4
+        if step == 0:
+            mask[ROWS // 2 :] = False
+        return Match(mask=mask)
+    index = torch.rand(ROWS, UNITS, generator=generator).argsort(1)
+    return Match(index=index)
+
+
+def compare(name: str, step: int, weight: torch.Tensor, own: slice) -> Comparison:
+    """What this process sees of a step; scores of prototypes where an objective asks for them."""
+    a, b = (x[own] @ weight for x in batch(step))
+    found = match(step, name.startswith('any'))
+    for field in ('index', 'mask'):
+        value = getattr(found, field)
+        setattr(found, field, None if value is None else value[own])
+    if name == 'grouping':
+        found.valid = (LABELS >= 0)[own, None].expand(-1, UNITS)
+    images = Batch(torch.arange(ROWS)[own], torch.tensor(IMAGES[step])[own], LABELS[own])
+    embeddings = torch.nn.functional.normalize(b.detach(), dim=-1)
+    if name in ('swav', 'dino', 'grouping'):
+        a, b = Projector.prototypes(a), Projector.prototypes(b)
+    key = Units(b, pooled=b.mean(1), embeddings=embeddings)
+    return Comparison(Units(a), key, found, images, projector=Projector)
+
+
+def run(name: str, objective: torch.nn.Module, own: slice) -> dict[str, torch.Tensor]:
+    """Losses and gradients of two steps on this process's images, and the state after them."""
     generator = torch.Generator().manual_seed(9)
     weight = torch.randn(DIM, DIM, generator=generator, dtype=torch.float64).requires_grad_()
     found = {}
-    for step, images in enumerate(IMAGES):
-        a, b = (x[own] @ weight for x in batch(step))
-        samples = Samples(indices=torch.tensor(images)[own], labels=LABELS[own])
-        loss, diagnostics = objective(a, b, samples=samples)
+    for step in range(len(IMAGES)):
+        comparison = compare(name, step, weight, own)
+        loss, diagnostics = objective.score(comparison)
         assert not any(value.requires_grad for value in diagnostics.values())
         (gradient,) = torch.autograd.grad(loss, weight)
-        for name, value in (('loss', loss.detach()), ('gradient', gradient)):
-            found[f'{name}{step}'] = all_reduce(value) / world_size()
+        with torch.no_grad():
+            objective.remember([comparison.key.detach()], comparison.batch)
+        for part, value in (('loss', loss.detach()), ('gradient', gradient)):
+            found[f'{part}{step}'] = all_reduce(value) / world_size()
     return {**found, **objective.state_dict()}
 
 
@@ -64,4 +116,4 @@ def everything() -> dict[str, dict[str, torch.Tensor]]:
     """What :func:`run` finds, for each objective."""
     size = ROWS // world_size()
     own = slice(rank() * size, (rank() + 1) * size)
-    return {name: run(objective, own) for name, objective in objectives().items()}
+    return {name: run(name, objective, own) for name, objective in objectives().items()}

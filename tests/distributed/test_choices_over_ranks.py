@@ -17,7 +17,7 @@ def results(over_processes) -> tuple[dict, list[dict]]:
 
 def test_loss_gradients_and_state(results):
     one, two = results
-    assert len(one) == 4 * 14 - 4 + 2 * 4
+    assert len(one) == 4 * 22 - 3 + 2 * 4
     wrong = []
     for name, expected in one.items():
         for mine in two:
@@ -40,5 +40,5 @@ def test_choices_matter(results):
         for name, found in one.items()
         if name.endswith('-both-dense')
     }
-    assert len(losses) == 14
-    assert len({round(value, 6) for value in losses.values()}) == 14, losses
+    assert len(losses) == 22
+    assert len({round(value, 6) for value in losses.values()}) == 22, losses

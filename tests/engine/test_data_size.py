@@ -61,6 +61,6 @@ def test_a_resumed_run_ends_alike(npid_config):
 def test_a_bank_that_is_too_small_is_refused_before_training(npid_config):
     cfg = npid_config()
     cfg.model.heads.image.objective.images = 4
-    message = r'model\.heads\.image\.objective\.images: .* 4 vectors for a data set of 10 images'
+    message = r'model\.heads\.image\.objective\.bank: .* 4 images, the data set has 10: set images=10'
     with pytest.raises(ValueError, match=message):
         Runner.from_cfg(cfg).train()

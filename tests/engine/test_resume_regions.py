@@ -13,11 +13,11 @@ def test_resumed_run_draws_the_same_regions(tiny_config, tmp_path):
         projector=mlp,
         predictor=dict(mlp, channels=(32, 64, 32)),
         objective=dict(type='RegionConsistency'),
-        regions=3,
-        min_size=16,
         pairs=((0, 1), (1, 0)),
     )
+    boxes = dict(type='OverlapBoxes', count=3, min_size=16)
     cfg = tiny_config(**{'model.heads': dict(regions=head, _delete_=True)})
+    cfg.train_dataloader.dataset.pipeline[0].regions = dict(overlap=boxes)
     cfg.default_hooks.checkpoint.interval = 5
     launch.build_runner(cfg).train()
     run = tmp_path / 'run'

@@ -4,24 +4,29 @@ from .centre import CentreCrop
 from .crop import resize_crop, sample_crop
 from .jigsaw import JigsawPatches
 from .multi_view import MultiView
-from .objects import WHOLE_IMAGE, ObjectViews, SelectProposals
+from .overlap_boxes import OverlapBoxes
 from .photometric import Photometric
 from .photometric_uint8 import apply_photometric_uint8
 from .randaugment import RandAugmentView
 from .recipe import DrawnView, ViewRecipe
+from .select_boxes import SelectBoxes
 from .select_masks import SelectMasks
+from .selector import WHOLE_IMAGE, ChosenViews
+from .sliding_windows import SlidingWindows
 
 __all__ = [
     'WHOLE_IMAGE',
     'CentreCrop',
+    'ChosenViews',
     'DrawnView',
     'JigsawPatches',
     'MultiView',
-    'ObjectViews',
+    'OverlapBoxes',
     'Photometric',
     'RandAugmentView',
+    'SelectBoxes',
     'SelectMasks',
-    'SelectProposals',
+    'SlidingWindows',
     'ViewRecipe',
     'apply_photometric_uint8',
     'resize_crop',

@@ -14,7 +14,7 @@ class MultiView:
     """Make the views of an image: random resized crop, flip and photometric augmentation.
 
     All random numbers come from ``results['rng']``, in an order that depends on the recipes alone (with
-    ``min_overlap`` and ``proposals`` also on the crops drawn).
+    ``min_overlap`` and ``regions`` also on the crops drawn).
 
     Args:
         views: recipes, see :class:`ViewRecipe`; one for all views, one each for asymmetric pairs,
@@ -24,12 +24,12 @@ class MultiView:
             preprocessor; ``worker`` applies the same parameters here.
         min_overlap: the second view is drawn anew, at most nine times, until at least this share of its
             crop lies in the first one's; 0.01 in SlotCon's code. The last draw is kept whatever it is.
-        proposals: config of what chooses the objects of the sample, ``dict(type='SelectProposals')`` for
-            example, or None. Whatever it is, it has one method, ``choose(results, draw) -> ObjectViews``:
-            ``draw()`` draws all views anew, as often as it is called; ``results['proposals']`` are the
-            objects, in pixels of ``results['image']`` as the views' boxes are; what is random comes from
-            ``results['rng']``; the answer is the views to keep, and for each of them its
-            :class:`densecl.structures.ViewProposals` (and cutouts), in view pixels.
+        regions: name -> config of a selector, ``dict(objects=dict(type='SelectBoxes'))`` for example. A
+            selector has one method, ``choose(results, views)``: for each of the V :class:`DrawnView` its
+            :class:`densecl.structures.ViewRegions` in view pixels, or None. What is random comes from
+            ``results['rng']``; the views have been drawn before. Of one selector ``redraws`` may be True:
+            it is called first, as ``choose(results, draw)``, where each ``draw()`` draws all views anew,
+            and returns :class:`ChosenViews`: the views to keep, their regions, and cutouts.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class MultiView:
         views: list[dict],
         photometric_on: str = 'device',
         min_overlap: float = 0.0,
-        proposals: dict | None = None,
+        regions: dict[str, dict] | None = None,
     ) -> None:
         if photometric_on not in ('device', 'worker'):
             raise ValueError(f"photometric_on must be 'device' or 'worker', got {photometric_on!r}")
@@ -53,7 +53,8 @@ class MultiView:
             raise ValueError('min_overlap needs two views whose recipes have no type')
         if min_overlap and any(_crop_of(recipe) is not None for recipe in self.recipes):
             raise ValueError('min_overlap draws a view anew; it does not go together with crop_of')
-        self.objects = TRANSFORMS.build(proposals) if isinstance(proposals, dict) else proposals
+        self.selectors = {name: _selector(config, name) for name, config in (regions or {}).items()}
+        self.redrawing = _redrawing(self.selectors)
 
     def __call__(self, results: dict) -> PretrainDataSample:
         """Turn a decoded image into a sample.
@@ -61,19 +62,27 @@ class MultiView:
         Args:
             results: ``image`` (uint8 (H, W, 3) RGB array) and ``rng`` (numpy ``Generator``) are
                 needed; ``index``, ``path``, ``label`` and ``source_size`` (height and width of the
-                original, where the decoder has reduced it) are used where present; with
-                ``proposals`` also :class:`densecl.structures.Proposals` of the image.
+                original, where the decoder has reduced it) are used where present; some
+                selectors need ``proposals``, :class:`densecl.structures.Proposals` of the image.
 
         Returns:
             The sample; its boxes are in pixels of the original.
         """
         image, rng = checked_image(results, 'MultiView'), results['rng']
-        if self.objects is None:
-            return make_sample(results, self._draw(image, rng), self.photometric_on)
-        found = self.objects.choose(results, lambda: self._draw(image, rng))
-        return make_sample(
-            results, found.views, self.photometric_on, found.proposals, found.cutouts
-        )
+        regions, cutouts = {}, None
+
+        def draw() -> list[DrawnView]:
+            return self._draw(image, rng)
+
+        if self.redrawing is None:
+            views = draw()
+        else:
+            selector = self.selectors[self.redrawing]
+            views, regions[self.redrawing], cutouts = selector.choose(results, draw)
+        for name, selector in self.selectors.items():
+            if name != self.redrawing:
+                regions[name] = selector.choose(results, views)
+        return make_sample(results, views, self.photometric_on, regions, cutouts)
 
     def _draw(self, image, rng) -> list[DrawnView]:
         drawn: list[DrawnView] = []
@@ -101,11 +110,33 @@ class MultiView:
 
     def __repr__(self) -> str:
         overlap = f', min_overlap={self.min_overlap}' if self.min_overlap else ''
-        objects = f', proposals={self.objects}' if self.objects else ''
+        regions = f', regions={self.selectors}' if self.selectors else ''
         return (
             f'MultiView(recipes={self.recipes}, photometric_on={self.photometric_on!r}'
-            f'{overlap}{objects})'
+            f'{overlap}{regions})'
         )
+
+
+def _selector(config: dict, name: str):
+    """Anything with ``choose(results, views) -> list[ViewRegions | None]``, or that redraws."""
+    selector = TRANSFORMS.build(config) if isinstance(config, dict) else config
+    if not hasattr(selector, 'choose'):
+        raise ValueError(
+            'MultiView: regions must be name -> config of a selector, such as '
+            f"regions=dict(objects=dict(type='SelectBoxes')), got {name}={config!r}"
+        )
+    return selector
+
+
+def _redrawing(selectors: dict) -> str | None:
+    """The name of the selector that may draw the views again."""
+    names = [name for name, selector in selectors.items() if getattr(selector, 'redraws', False)]
+    if len(names) > 1:
+        raise ValueError(
+            f'MultiView: regions {", ".join(names)} may each draw the views again, which one selector alone '
+            'can do; keep one of them'
+        )
+    return names[0] if names else None
 
 
 def _crop_of(recipe) -> int | None:

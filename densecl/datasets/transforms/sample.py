@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densecl.structures import PretrainDataSample, ViewProposals
+from densecl.structures import PretrainDataSample, ViewRegions
 
 from .photometric_uint8 import apply_photometric_uint8
 from .recipe import DrawnView
@@ -14,7 +14,7 @@ def make_sample(
     results: dict,
     drawn: list[DrawnView],
     photometric_on: str = 'device',
-    proposals: list[ViewProposals] | None = None,
+    regions: dict[str, list[ViewRegions | None]] | None = None,
     cutouts: list[Tensor | None] | None = None,
 ) -> PretrainDataSample:
     """Put views in a sample.
@@ -24,7 +24,7 @@ def make_sample(
             are used where present.
         drawn: the V views.
         photometric_on: ``device`` leaves the parameters in the sample, ``worker`` applies them.
-        proposals: V entries, the objects in the views, or None.
+        regions: name -> V entries, the regions of this name in the views.
         cutouts: V entries, boxes to blot out or None, or None.
     """
     if photometric_on == 'worker':
@@ -40,7 +40,7 @@ def make_sample(
         path=results.get('path', ''),
         photometric=[view.photometric for view in drawn],
         label=results.get('label'),
-        proposals=proposals,
+        regions=regions or {},
         cutouts=cutouts,
     )
 

@@ -1,16 +1,14 @@
 """``SelectMasks``: masks of objects on the grid of a feature map, drawn for each view."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
 from densecl.registry import TRANSFORMS
-from densecl.structures import Proposals, ViewProposals
+from densecl.structures import Proposals, ViewRegions
 
 from .label_map import label_map
-from .objects import WHOLE_IMAGE, ObjectViews, place, proposals_of
 from .recipe import DrawnView
+from .selector import WHOLE_IMAGE, place, proposals_of, whole_view
 
 
 def cell_shares(
@@ -58,7 +56,7 @@ def _nearest(start: float, end: float, pixels: int, limit: int) -> np.ndarray:
 @TRANSFORMS.register_module()
 class SelectMasks:
     """Draw K masks of each view on a grid (DetCon, Hénaff et al., 2021, section 3, and the official code).
-    A ``proposals`` of :class:`MultiView`.
+    A selector of :class:`MultiView`.
 
     A cell belongs to the mask with the largest share of it. Of the masks that have a cell, K are drawn
     uniformly with replacement, in each view by itself: their ids say which are the same. What no mask
@@ -84,10 +82,9 @@ class SelectMasks:
             )
         self.count, self.hard = count, hard
 
-    def choose(self, results: dict, draw: Callable[[], list[DrawnView]]) -> ObjectViews:
-        """Draw the views, then the masks of each; see :class:`MultiView`."""
+    def choose(self, results: dict, views: list[DrawnView]) -> list[ViewRegions]:
+        """Draw the masks of each view; see :class:`MultiView`."""
         proposals, rng = proposals_of(results, 'SelectMasks'), results['rng']
-        views = draw()
         if len(proposals) and proposals.masks is None:
             raise ValueError(
                 f'SelectMasks needs masks, and the proposals of {results.get("path", "the image")!r} are '
@@ -97,11 +94,11 @@ class SelectMasks:
         if len(proposals):
             labels = label_map(proposals.masks)
             labels[labels < 0] = len(proposals)  # what no mask covers
-        return ObjectViews(views, [self._of_view(proposals, labels, v, rng) for v in views])
+        return [self._of_view(proposals, labels, view, rng) for view in views]
 
     def _of_view(
         self, proposals: Proposals, labels: np.ndarray | None, view: DrawnView, rng: np.random.Generator
-    ) -> ViewProposals:
+    ) -> ViewRegions:
         drawn = rng.random(self.count)  # as many for every view, whatever it shows
         shares = self._shares(proposals, labels, view)
         present = np.flatnonzero(shares.any((1, 2)))
@@ -110,7 +107,7 @@ class SelectMasks:
         rows = present[(drawn * len(present)).astype(np.int64)]
         boxes = torch.from_numpy(proposals.boxes[rows]).double()
         ids, masks = torch.from_numpy(proposals.ids[rows]), torch.from_numpy(shares[rows])
-        return ViewProposals(place(boxes, view)[0].float(), ids, masks)
+        return ViewRegions(place(boxes, view)[0].float(), ids, masks)
 
     def _shares(
         self, proposals: Proposals, labels: np.ndarray | None, view: DrawnView
@@ -133,10 +130,9 @@ class SelectMasks:
             shares = np.equal(shares.argmax(0), np.arange(count)[:, None, None]).astype(np.float32)
         return shares[:-1]
 
-    def _whole(self, view: DrawnView) -> ViewProposals:
-        height, width = view.image.shape[:2]
-        return ViewProposals(
-            torch.tensor([[0.0, 0.0, width, height]] * self.count),
+    def _whole(self, view: DrawnView) -> ViewRegions:
+        return ViewRegions(
+            whole_view(view, self.count),
             torch.full((self.count,), WHOLE_IMAGE),
             torch.ones(self.count, *self.grid),
         )

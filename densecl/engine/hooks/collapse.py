@@ -2,11 +2,12 @@
 
 from collections import deque
 
-from mmengine.dist import master_only
+import torch
+import torch.distributed as dist
 from mmengine.hooks import Hook
-from torch import Tensor, nn
-from torch import cat as concatenate
+from torch import Tensor
 
+from densecl.distributed import rank, world_size
 from densecl.evaluation.collapse import embedding_statistics
 from densecl.registry import HOOKS
 
@@ -22,8 +23,12 @@ class CollapseHook(Hook):
     ``<head>_std``: standard deviation of the unit embeddings over samples, mean over channels, times
     sqrt(C): 1 when they fill the sphere evenly, 0 when all are the same. ``<head>_rank``: effective rank, at
     most C. ``<head>_neg_sim``: mean cosine of different samples. ``<head>_queue_age``: optimiser steps
-    since the oldest key of the queue was made. A head whose ``embeddings`` are a dict is measured part by
-    part, ``<head>_<part>_std``, each with the queue of the objective of its name.
+    since the oldest key of the queue was made. Where a head has several kinds of units, each is measured by
+    itself, as ``<head>_<kind>_std`` and so on.
+
+    Read from the model: ``watched``, name -> (rows (n, C), (n,) bool which of them count, or None for all),
+    of the last training pass, and ``queues()``, name -> :class:`~densecl.models.memory.Queue`. Process 0
+    measures its own rows. Where fewer than ``min_rank`` rows count, it waits for more.
 
     Args:
         interval: iterations of an epoch between two measurements, which are logged at the same iterations as
@@ -32,7 +37,7 @@ class CollapseHook(Hook):
         min_std: collapse below this.
         min_rank: collapse below this effective rank.
         patience: consecutive measurements before anything is said.
-        action: ``'warn'`` or ``'stop'``, which raises.
+        action: ``'warn'``, or ``'stop'``, which raises a RuntimeError in every process.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -54,94 +59,82 @@ class CollapseHook(Hook):
         self.min_rank = min_rank
         self.patience = patience
         self.action = action
-        self._recent: dict[str, deque[Tensor]] = {}
+        self._recent: dict[str, deque[tuple[Tensor, Tensor | None]]] = {}
         self._bad: dict[str, int] = {}
         self._since = 0
 
     def before_train(self, runner) -> None:
         """Compare queue and data set."""
+        model = unwrap(runner.model)
         images = len(runner.train_dataloader.dataset)
-        for name, head in unwrap(runner.model).heads.items():
-            queue = max(_queues(name, head).values(), key=len, default=())
-            if len(queue) > images:
+        for head in model.heads:
+            lengths = [len(q) for n, q in model.queues().items() if n == head or n.startswith(f'{head}_')]
+            if max(lengths, default=0) > images:
                 runner.logger.warning(
-                    f'head {name}: the queue holds {len(queue)} keys, but there are only {images} '
+                    f'head {head}: the queue holds {max(lengths)} keys, but there are only {images} '
                     f'images: each image is its own negative several times over. Suggestion: '
-                    f'model.heads.{name}.objective.queue={_suggest(images)}'
+                    f'model.heads.{head}.objective.queue={_suggest(images)}'
                 )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Remember the batch's embeddings; measure where the interval ends."""
+        for name, watched in unwrap(runner.model).watched.items():
+            recent = self._recent.setdefault(name, deque())
+            recent.append(watched)
+            while sum(len(rows) for rows, _ in recent) > self.samples + 128:
+                recent.popleft()
         self._since += 1
         due = self._since >= self.interval and self.end_of_epoch(runner.train_dataloader, batch_idx)
-        measure = due or self.every_n_inner_iters(batch_idx, self.interval)
-        if measure:
+        if due or self.every_n_inner_iters(batch_idx, self.interval):
             self._since = 0
-        for head_name, head in unwrap(runner.model).heads.items():
-            for name, rows in _embeddings(head_name, head).items():
-                recent = self._recent.setdefault(name, deque())
-                # A few rows a batch, spread over it: cells of one image are alike.
-                # A copy, which does not keep the others in memory.
-                recent.append(rows[:: max(1, len(rows) // 128)][:128].clone())
-                while sum(len(r) for r in recent) > self.samples + 128:
-                    recent.popleft()
-                if measure:
-                    queue = _queues(head_name, head).get(name)
-                    self._measure(runner, name, queue, concatenate(list(recent)))
+            self._act(runner, self._measure_all(runner) if rank() == 0 else [])
 
-    @master_only
-    def _measure(self, runner, name: str, queue, embeddings: Tensor) -> None:
-        if not bool(embeddings.isfinite().all()):
-            self._complain(runner, name, f'head {name}: embeddings are NaN or infinite. {_DIVERGED}')
-            self._recent[name].clear()
+    def _act(self, runner, complaints: list[str]) -> None:
+        """Warn in process 0, or stop in all processes together."""
+        if self.action == 'warn':
+            for message in complaints:
+                runner.logger.warning(message)
             return
+        message = complaints[:1] or [None]
+        if world_size() > 1:
+            dist.broadcast_object_list(message)
+        if message[0] is not None:
+            raise RuntimeError(message[0])
+
+    def _measure_all(self, runner) -> list[str]:
+        """Log the figures of every name; what there is to complain about."""
+        found = []
+        for name, recent in self._recent.items():
+            rows = torch.cat([rows if counted is None else rows[counted] for rows, counted in recent])
+            if len(rows) >= max(2, self.min_rank):  # the rank of fewer rows is always below
+                fault = self._measure(runner, name, rows)
+                self._bad[name] = self._bad.get(name, 0) + 1 if fault else 0
+                if fault and self._bad[name] % self.patience == 0:
+                    found.append(fault)
+        return found
+
+    def _measure(self, runner, name: str, embeddings: Tensor) -> str | None:
+        """Log the figures of (N, C) embeddings; what is wrong with them."""
+        if not bool(embeddings.isfinite().all()):
+            self._recent[name].clear()
+            return f'head {name}: embeddings are NaN or infinite. {_DIVERGED}'
         values = embedding_statistics(embeddings)
+        model = unwrap(runner.model)
+        queue = model.queues().get(name)
         if queue is not None:
             made = max(int(queue.enqueued), 1)
-            values['queue_age'] = round(min(len(queue), made) * unwrap(runner.model).steps / made)
+            values['queue_age'] = round(min(len(queue), made) * model.steps / made)
         for key, value in values.items():
             runner.message_hub.update_scalar(f'train/{name}_{key}', value)
         if values['std'] >= self.min_std and values['rank'] >= self.min_rank:
-            self._bad[name] = 0
-            return
-        self._complain(
-            runner,
-            name,
-            (
-                f'head {name} is collapsing: its embeddings are almost the same for every image '
-                f'(std {values["std"]:.3f} of 1, effective rank {values["rank"]:.1f} of '
-                f'{embeddings.shape[1]}). Usual causes: learning rate too high, temperature or '
-                'momentum far off, augmentation that destroys the image, or batch statistics '
-                'shared by query and key (model.shuffle_bn, model.bn_groups)'
-            ),
+            return None
+        return (
+            f'head {name} is collapsing: its embeddings are almost the same for every image '
+            f'(std {values["std"]:.3f} of 1, effective rank {values["rank"]:.1f} of '
+            f'{embeddings.shape[1]}). Usual causes: learning rate too high, temperature or '
+            'momentum far off, augmentation that destroys the image, or batch statistics '
+            'shared by query and key (model.shuffle_bn, model.bn_groups)'
         )
-
-    def _complain(self, runner, name: str, message: str) -> None:
-        """Count; every ``patience`` times in a row, warn or stop."""
-        self._bad[name] = self._bad.get(name, 0) + 1
-        if self._bad[name] % self.patience:
-            return
-        if self.action == 'stop':
-            raise RuntimeError(message)
-        runner.logger.warning(message)
-
-
-def _embeddings(name: str, head) -> dict[str, Tensor]:
-    """What is measured, by its name in the log: all of a head, or its parts."""
-    if head.embeddings is None:
-        return {}
-    if isinstance(head.embeddings, dict):
-        return {f'{name}_{part}': rows for part, rows in head.embeddings.items()}
-    return {name: head.embeddings}
-
-
-def _queues(name: str, head) -> dict[str, nn.Module]:
-    """The queues of a head, by the same names."""
-    parts = {name: head.objective}
-    if isinstance(head.objective, nn.ModuleDict):
-        parts = {f'{name}_{part}': objective for part, objective in head.objective.items()}
-    found = {part: getattr(objective, 'queue', None) for part, objective in parts.items()}
-    return {part: queue for part, queue in found.items() if queue is not None}
 
 
 def _suggest(images: int) -> int:

@@ -26,4 +26,4 @@ class DataSizeHook(Hook):
                 try:
                     module.set_images(images)
                 except ValueError as error:
-                    raise ValueError(f'model.{name}.images: {error}') from error
+                    raise ValueError(f'model.{name}: {error}') from error

@@ -3,6 +3,7 @@
 import torch
 from mmengine.hooks import RuntimeInfoHook
 
+from densecl.distributed import all_reduce, world_size
 from densecl.registry import HOOKS
 
 
@@ -10,7 +11,10 @@ from densecl.registry import HOOKS
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's hook without its wait for the device in every step and for every value.
 
-    The values of ``interval`` iterations are kept as tensors and copied to the host together.
+    The values of ``interval`` iterations are kept as tensors, averaged over the processes and copied to the
+    host together: one collective operation and one wait an interval. So the log describes the whole batch; if
+    one process has a NaN or an infinity, the log has it, too. Every process must log the same values in the
+    same order. ``grad_norm`` is measured by the optimizer wrapper once an interval, in its last step.
 
     Args:
         interval: iterations between two copies; the log interval or a divisor of it.
@@ -20,24 +24,38 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         self.interval = interval
         self._pending: list[dict] = []
 
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """As mmengine's; and ask for the norm of the gradients where the interval ends."""
+        super().before_train_iter(runner, batch_idx, data_batch)
+        wrapper = runner.optim_wrapper
+        wrapper.measure = getattr(wrapper, 'measure', None) or self._ends(runner, batch_idx)
+
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Keep the outputs; copy those kept where the interval ends."""
-        if outputs:
-            self._pending.append(
-                {k: v.detach() if torch.is_tensor(v) else v for k, v in outputs.items()}
-            )
-        last = batch_idx + 1 == len(runner.train_dataloader)
-        if last or self.every_n_inner_iters(batch_idx, self.interval):
+        """Keep the outputs; average and copy those kept where the interval ends."""
+        values = {k: v.detach() if torch.is_tensor(v) else v for k, v in (outputs or {}).items()}
+        norm = getattr(runner.optim_wrapper, 'grad_norm', None)
+        if norm is not None:
+            values['grad_norm'] = norm
+            runner.optim_wrapper.grad_norm = None
+        self._pending.append(values)
+        if self._ends(runner, batch_idx):
             self.flush(runner)
 
+    def _ends(self, runner, batch_idx: int) -> bool:
+        last = self.end_of_epoch(runner.train_dataloader, batch_idx)
+        return last or self.every_n_inner_iters(batch_idx, self.interval)
+
     def flush(self, runner) -> None:
-        """Copy what is kept into the message hub, in order."""
-        tensors = [v for out in self._pending for v in out.values() if torch.is_tensor(v)]
-        values = iter(torch.stack([t.double() for t in tensors]).tolist() if tensors else ())
+        """Bring what is kept into the message hub, in order; every process must call this."""
+        values = [v for out in self._pending for v in out.values()]
+        device = next((v.device for v in values if torch.is_tensor(v)), 'cpu')
+        values = [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
+        if values:
+            values = (all_reduce(torch.stack(values)) / world_size()).tolist()
+        averaged = iter(values)
         for outputs in self._pending:
-            for key, value in outputs.items():
-                value = next(values) if torch.is_tensor(value) else value
-                runner.message_hub.update_scalar(f'train/{key}', value)
+            for key in outputs:
+                runner.message_hub.update_scalar(f'train/{key}', next(averaged))
         self._pending.clear()
 
 

@@ -2,11 +2,11 @@
 
 import re
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+from densecl.engine.hooks.momentum import unwrap
 from densecl.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
@@ -54,8 +54,7 @@ class ParamGroupsConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """The optimizer wrapper on the model's parameters."""
-        model = model.module if is_model_wrapper(model) else model
-        groups = self.groups(model)
+        groups = self.groups(unwrap(model))
         optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=groups))
         known = set(optimizer.defaults) | {f'{name}_fixed' for name in optimizer.defaults}
         for group in optimizer.param_groups:

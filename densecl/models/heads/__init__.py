@@ -1,40 +1,19 @@
-"""Units of comparison: one file a unit. A head takes encoded views and returns a loss."""
+"""The head of every method, and the auxiliary head for segmentors."""
 
 from densecl.models.necks import PixelPropagation
 
-from .base import PretrainHead
-from .dense import DenseHead
-from .image import ImageHead
-from .local import LocalHead
-from .masks import MaskHead
-from .multilevel import MultiLevelHead
-from .objects import ObjectHead, assign_levels
-from .patches import PatchesHead
-from .pixel import PixelHead, PooledHead
+from .head import Head, Result
+from .pairs import Pair
 from .pixel_contrast import PixelContrastHead
 from .probe import LinearProbe
-from .prototypes import PrototypeHead
-from .regions import RegionHead
-from .slots import SlotHead
-from .windows import WindowHead
+from .units import assign_levels
 
 __all__ = [
-    'DenseHead',
-    'ImageHead',
+    'Head',
     'LinearProbe',
-    'LocalHead',
-    'MaskHead',
-    'MultiLevelHead',
-    'ObjectHead',
-    'PatchesHead',
+    'Pair',
     'PixelContrastHead',
-    'PixelHead',
     'PixelPropagation',
-    'PooledHead',
-    'PretrainHead',
-    'PrototypeHead',
-    'RegionHead',
-    'SlotHead',
-    'WindowHead',
+    'Result',
     'assign_levels',
 ]

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densecl.distributed import all_gather, all_reduce, world_size
-from densecl.models.losses.functional import full_precision, pixel_contrast, unit
+from densecl.models.losses.functional import pixel_contrast
 from densecl.models.memory.regions import RegionMemory, region_means
+from densecl.numerics import full_precision, unit
 from densecl.registry import MODELS
 
 from .pixel_anchors import gather_rows, sample_anchors

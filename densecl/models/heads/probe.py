@@ -1,14 +1,19 @@
 """A classifier that watches how good the features are."""
 
-from densecl.models.losses import Samples
 from densecl.registry import MODELS
 
-from .base import PretrainHead
-from .image import pool
+from .head import Head
 
 
 @MODELS.register_module()
-class LinearProbe(PretrainHead):
+def LinearProbe(  # noqa: N802
+    channels: int,
+    classes: int,
+    view: int = 0,
+    objective: str | dict = 'densecl.LabelCrossEntropy',
+    level: int = -1,
+    loss_weight: float = 1.0,
+) -> Head:
     """Linear classifier on pooled features, trained along with them and without touching them.
 
     No gradient reaches the backbone: the method learns nothing of the labels, the log gains an accuracy
@@ -21,35 +26,15 @@ class LinearProbe(PretrainHead):
         channels: width of the level.
         classes: number of classes.
         view: which view it sees.
-        objective: module config, called with (B, classes) logits.
-        level: see :class:`PretrainHead`; so is the last.
+        objective: name or config.
+        level: of the backbone (or neck).
+        loss_weight: see :class:`Head`.
     """
-
-    def __init__(
-        self,
-        channels: int,
-        classes: int,
-        view: int = 0,
-        objective: dict | None = None,
-        level: int = -1,
-        loss_weight: float = 1.0,
-    ) -> None:
-        super().__init__(
-            projector=dict(type='densecl.MLP', channels=(channels, classes)),
-            objective=objective or dict(type='densecl.LabelCrossEntropy'),
-            level=level,
-            pairs=((view, view),),
-            loss_weight=loss_weight,
-        )
-        self.view = view
-
-    def needed(self, count: int) -> dict[str, set[int]]:
-        """One view of the online branch."""
-        return {'online': super().needed(count)['online'], 'target': set()}
-
-    def loss(self, online, target, views, target_projector):
-        """Cross-entropy and ``accuracy``; see :class:`PretrainHead`."""
-        logits = self.projector(pool(online[self.view][self.level]).detach())
-        samples = Samples(indices=views.indices, labels=views.labels)
-        loss, diagnostics = self.objective(logits, None, samples=samples)
-        return {'loss': loss, **diagnostics}
+    return Head(
+        objective,
+        units=dict(type='densecl.Image', level=level, detach=True),
+        matching='densecl.SameRow',
+        projector=dict(type='densecl.MLP', channels=(channels, classes)),
+        pairs=((view, view),),
+        loss_weight=loss_weight,
+    )

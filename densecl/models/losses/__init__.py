@@ -1,22 +1,18 @@
-"""Objectives: ``functional`` holds the mathematics, the modules add choices and state."""
+"""Objectives: one argument, a comparison; one file a family. ``functional`` has them as plain functions."""
 
 from . import functional
-from .anchors import PrototypeAlignment
+from .assignment import SelfDistillation, SwappedPrediction
+from .bank_nce import NCE
 from .combined import Sum
-from .consistency import PixelConsistency
 from .contrast import InfoNCE
-from .distillation import SelfDistillation
-from .labelled import LabelCrossEntropy
-from .local import PositionVICReg, RegionConsistency
+from .cosine import Cosine
+from .filters import Clusters, GloFND, SimilarImages
+from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Hard, Mixing
-from .nce import NCE
+from .moving_average import MovingAverage, PerSampleTemperature
 from .objective import Objective
 from .parts import Filter, Mass, Temperature
-from .redundancy import BarlowTwins, VICReg
-from .regression import NegativeCosine
-from .samples import Samples
-from .slots import SlotContrast, Slots
-from .swapped import SwappedPrediction
+from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
     AlignmentAdaptiveTemperature,
     LearnedTemperature,
@@ -28,25 +24,25 @@ from .triplet import Triplet
 __all__ = [
     'AlignmentAdaptiveTemperature',
     'BarlowTwins',
+    'Clusters',
+    'Cosine',
     'Debiased',
     'Filter',
+    'GloFND',
     'Hard',
     'InfoNCE',
     'LabelCrossEntropy',
     'LearnedTemperature',
     'Mass',
     'Mixing',
+    'MovingAverage',
     'NCE',
-    'NegativeCosine',
     'Objective',
-    'PixelConsistency',
+    'PerSampleTemperature',
     'PositionVICReg',
     'PrototypeAlignment',
-    'RegionConsistency',
-    'Samples',
     'SelfDistillation',
-    'SlotContrast',
-    'Slots',
+    'SimilarImages',
     'Sum',
     'SwappedPrediction',
     'Temperature',

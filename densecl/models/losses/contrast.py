@@ -122,6 +122,11 @@ class InfoNCE(Objective):
         self.reweighted, self.times_temperature = reweighted, times_temperature
         self.mean = check_mean(mean, 'InfoNCE')
 
+    @property
+    def watched_queue(self) -> Queue | None:
+        """See :class:`.Objective`."""
+        return self.queue
+
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of one pair of views.
 

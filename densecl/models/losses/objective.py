@@ -20,10 +20,10 @@ class Objective(nn.Module):
     #: Whether it compares with a key at all.
     needs_keys: ClassVar[bool] = True
 
-    def __init__(self) -> None:
-        super().__init__()
-        #: The queue that is watched, where there is one. (A class attribute would hide the module.)
-        self.queue: Queue | None = None
+    @property
+    def watched_queue(self) -> Queue | None:
+        """The queue whose age is logged, where there is one."""
+        return None
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar loss of one pair of views, and diagnostics without gradient."""

@@ -2,16 +2,18 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from .per_image import PerImage
 
 
-class MemoryBank(nn.Module):
+class MemoryBank(PerImage):
     """A moving average of each image's embedding (NPID, Wu et al., 2018, section 3.2, official code).
 
     Where several processes train, each must be told of the images of all: then the banks stay equal.
 
     Args:
-        images: number n of images; None: not known yet, :meth:`resize` says it.
+        images: number n of images; None: not known yet, :meth:`set_images` says it.
         dim: width C of a vector.
         momentum: share of an image's vector that is kept when it is seen again.
         init: ``'uniform'`` between -sqrt(3 / C) and sqrt(3 / C), vectors of length about 1 (official code,
@@ -27,32 +29,27 @@ class MemoryBank(nn.Module):
         init: str = 'uniform',
         seed: int = 0,
     ) -> None:
-        super().__init__()
         if init not in ('uniform', 'unit'):
             raise ValueError(f"MemoryBank: init must be 'uniform' or 'unit', got {init!r}")
         if not 0 <= momentum < 1:
             raise ValueError(f'MemoryBank: momentum must lie in [0, 1), got {momentum}')
+        super().__init__(None, 'MemoryBank', vectors=torch.zeros(dim))
         self.momentum = momentum
         self.init = init
         self.seed = seed
-        self.register_buffer('vectors', torch.empty(0, dim))
         if images is not None:
-            self.resize(images)
+            self.set_images(images)
 
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def resize(self, images: int) -> None:
-        """Start anew with ``images`` vectors, the same in every process."""
-        if images < 1:
-            raise ValueError(f'MemoryBank: images must be at least 1, got {images}')
+    def initial(self, images):
+        """See :class:`PerImage`: random vectors, the same in every process."""
         generator = torch.Generator().manual_seed(self.seed)
         shape, bound = (images, self.vectors.shape[1]), (3 / self.vectors.shape[1]) ** 0.5
         if self.init == 'uniform':
-            vectors = (2 * torch.rand(shape, generator=generator) - 1) * bound
-        else:
-            vectors = F.normalize(torch.randn(shape, generator=generator), dim=1)
-        self.vectors = vectors.to(self.vectors)
+            return {'vectors': (2 * torch.rand(shape, generator=generator) - 1) * bound}
+        return {'vectors': F.normalize(torch.randn(shape, generator=generator), dim=1)}
 
     @torch.no_grad()
     def update(self, images: Tensor, features: Tensor) -> None:
@@ -60,11 +57,8 @@ class MemoryBank(nn.Module):
 
         Of several features of one image the last counts, on every device alike.
         """
-        rows = torch.arange(len(images), device=images.device)
-        last = rows.new_full((len(self),), -1).scatter_reduce_(0, images, rows, 'amax')[images]
-        before = self.vectors[images]
-        after = self.momentum * before + (1 - self.momentum) * features[last].to(before.dtype)
-        self.vectors[images] = F.normalize(after, dim=1)
+        after = self.momentum * self.vectors[images] + (1 - self.momentum) * features.to(self.vectors)
+        self.write(images, vectors=F.normalize(after, dim=1))
 
     def draw(self, images: Tensor, count: int, number: Tensor) -> Tensor:
         """``count`` uniform draws for each image with replacement, the image itself not excluded.
@@ -83,12 +77,6 @@ class MemoryBank(nn.Module):
         stream = _mix(_mix(number + self.seed * 1_000_003) + (images + 1) * _GAMMA)
         steps = torch.arange(1, count + 1, device=images.device) * _GAMMA
         return (_mix(stream[:, None] + steps) & _POSITIVE) % len(self)
-
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        saved = state_dict.get(f'{prefix}vectors')
-        if saved is not None and not len(self):  # the checkpoint knows how many images there are
-            self.vectors = self.vectors.new_empty(len(saved), self.vectors.shape[1])
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 # SplitMix64 (Steele, Lea and Flood, 2014): a counter in, 64 random bits out, in int64 that wraps around.

@@ -1,7 +1,7 @@
 """Projectors and predictors."""
 
 from .box_projector import BoxProjector, StageProjector
-from .levels import LevelProjectors
+from .levels import ImagePatchProjectors, LevelProjectors
 from .mlp import MLP, ConvMLP
 from .partial_fpn import PartialFPN
 from .patches import PatchProjector
@@ -13,6 +13,7 @@ from .slots import SlotProjector
 __all__ = [
     'BoxProjector',
     'ConvMLP',
+    'ImagePatchProjectors',
     'LayerNorm2d',
     'LevelProjectors',
     'MLP',

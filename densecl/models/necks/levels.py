@@ -66,6 +66,19 @@ class LevelProjectors(nn.ModuleDict):
         self.patches = patches
 
 
+@MODELS.register_module()
+class ImagePatchProjectors(nn.ModuleDict):
+    """A projector of images and one of their patches (PIRL, Misra and van der Maaten, 2020).
+
+    Args:
+        image: module config, (B, C) -> (B, D).
+        patches: module config, (B, P, C) -> (B, D), such as :class:`PatchProjector`.
+    """
+
+    def __init__(self, image: dict, patches: dict) -> None:
+        super().__init__({'global': MODELS.build(image), 'local': MODELS.build(patches)})
+
+
 def _each(given: int | Sequence[int] | None, default: Sequence[int], name: str) -> Sequence[int]:
     """One number a level."""
     if given is None:

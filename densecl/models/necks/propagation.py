@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from densecl.models.losses.functional import no_autocast, unit
+from densecl.numerics import no_autocast, unit
 from densecl.registry import MODELS
 
 from .mlp import ConvMLP

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from densecl.models.losses.functional import full_precision, no_autocast, unit
+from densecl.numerics import full_precision, no_autocast, unit
 from densecl.registry import MODELS
 
 from .mlp import MLP

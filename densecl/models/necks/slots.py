@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from densecl.models.losses.functional import slot_attention
+from densecl.numerics import full_precision, no_autocast, unit
 from densecl.registry import MODELS
 
 from .mlp import ConvMLP
@@ -52,6 +52,41 @@ class SlotProjector(nn.Module):
 
         Returns:
             (B, K, D), the mean of each slot's cells, and (B, K, H, W), cosines of slots and cells; both at
-            least float32. See :func:`~densecl.models.losses.functional.slot_attention`.
+            least float32. See :func:`~densecl.models.necks.slots.slot_attention`.
         """
         return slot_attention(maps, self.slots, self.temperature)
+
+
+@no_autocast
+def slot_attention(
+    maps: Tensor, slots: Tensor, temperature: float | Tensor, epsilon: float = 1e-6
+) -> tuple[Tensor, Tensor]:
+    """Slots compete for cells, then take the mean of what they got (SlotCon, Wen et al., 2022, eq. 1 and 5).
+
+    The competition is between the unit vectors of cells and slots; the mean is of the cells' vectors as they
+    are.
+
+    Args:
+        maps: (B, C, H, W), projected cells.
+        slots: (K, C), the learned prototypes.
+        temperature: > 0, of the softmax over the slots; 0.07.
+        epsilon: added to each cell's share, so that a slot without any cell has a mean too.
+
+    Returns:
+        vectors: (B, K, C), the mean of each slot's cells.
+        scores: (B, K, H, W), cosines of slots and cells.
+    """
+    cells = full_precision(maps).flatten(2)  # (B, C, H*W)
+    scores = torch.einsum('kc,bcn->bkn', unit(slots), unit(cells, dim=1))
+    shares = (scores / temperature).softmax(1) + epsilon
+    shares = shares / shares.sum(2, keepdim=True)
+    vectors = torch.einsum('bkn,bcn->bkc', shares, cells)
+    return vectors, scores.unflatten(2, maps.shape[2:])
+
+
+@torch.no_grad()
+def active_slots(scores: Tensor) -> Tensor:
+    """Which slots have the best score in at least one cell, (B, K, H, W) -> bool (B, K)."""
+    best = scores.flatten(2).argmax(1)  # (B, H*W)
+    active = torch.zeros(scores.shape[:2], dtype=torch.bool, device=scores.device)
+    return active.scatter_(1, best, True)

@@ -6,9 +6,11 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from densecl.models.heads import Head
+from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.schedule import Clock
-from densecl.structures import Views
+from densecl.structures import Batch, Views
 
 Levels = tuple[Tensor, ...]
 
@@ -21,24 +23,30 @@ class Branch:
         views: the batch.
         together: views that will be asked for and may share a pass: those of one size are encoded (and,
             by heads, projected) as one batch, with common batch statistics. Others go alone.
+        gradient: whether what it encodes has a gradient (where gradients are on at all), whoever asks first.
     """
 
     def __init__(
-        self, encode: Callable[[Tensor], Levels], views: Views, together: Iterable[int] = ()
+        self,
+        encode: Callable[[Tensor], Levels],
+        views: Views,
+        together: Iterable[int] = (),
+        gradient: bool = True,
     ) -> None:
         self._encode = encode
         self._views = views
         self._together = sorted(set(together))
         self._levels: dict[int, Levels] = {}
+        self.gradient = gradient and torch.is_grad_enabled()
 
     @property
     def joint(self) -> bool:
         """Whether views share passes."""
         return bool(self._together)
 
-    def apart(self) -> 'Branch':
-        """The same views and encoder, nothing encoded yet, and a pass for each."""
-        return Branch(self._encode, self._views)
+    def without_gradient(self) -> 'Branch':
+        """The same views and encoder, nothing encoded yet, a pass for each view, and no gradient."""
+        return Branch(self._encode, self._views, gradient=False)
 
     def __getitem__(self, view: int) -> Levels:
         if view not in self._levels:
@@ -46,9 +54,10 @@ class Branch:
             size = images[view].shape
             group = [v for v in self._together if images[v].shape == size]
             group = group if view in group else [view]
-            levels = self._encode(
-                images[view] if len(group) == 1 else torch.cat([images[v] for v in group])
-            )
+            with torch.set_grad_enabled(self.gradient):
+                levels = self._encode(
+                    images[view] if len(group) == 1 else torch.cat([images[v] for v in group])
+                )
             parts = zip(*(level.chunk(len(group)) for level in levels), strict=True)
             self._levels.update(zip(group, parts, strict=True))
         return self._levels[view]
@@ -61,8 +70,8 @@ class Pretrainer(BaseModel):
         backbone: module config; the module returns a tensor, tuple or list of levels, each (B, C, H, W).
             A level may also be a pair of a map and a (B, C) class token, as mmseg's transformers return
             them: the token becomes a further (B, C, 1, 1) level.
-        heads: name -> module config of a :class:`~densecl.models.heads.PretrainHead`. Names appear in the
-            log (``loss_<name>``) and in checkpoints (``heads.<name>``).
+        heads: name -> config of a :class:`~densecl.models.heads.Head`. Names appear in the log
+            (``loss_<name>``) and in checkpoints (``heads.<name>``).
         neck: module config of what maps the backbone's levels to those that the heads read.
         join_views: encode and project views of one size in one pass, with common batch statistics, as
             SimCLR, SwAV, DINO and SupCon do; otherwise a pass a view, as BYOL, SimSiam and MoCo do.
@@ -91,7 +100,9 @@ class Pretrainer(BaseModel):
                 raise ValueError(f"model.heads: {name!r} must not contain 'loss'; choose another name")
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck) if neck is not None else None
-        self.heads = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in heads.items()})
+        self.heads = nn.ModuleDict({name: _build_head(name, cfg) for name, cfg in heads.items()})
+        #: ``<head>`` or ``<head>_<kind>`` -> some rows of the last batch's queries, and which are there.
+        self.watched: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.join_views = join_views
         self.channels_last = channels_last
         if channels_last:  # before DistributedDataParallel lays out its buckets
@@ -153,12 +164,35 @@ class Pretrainer(BaseModel):
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_<head>`` (weighted) for every head, and its diagnostics as ``<head>_<what>``."""
         online, target = self.branches(views)
-        logged: dict[str, Tensor] = {}
+        batch, logged, keys = Batch.of(views), {}, {}
+        self.watched = {}
         for name, head in self.heads.items():
-            result = head.loss(online, target, views, self.target_projector(name))
-            logged[f'loss_{name}'] = head.weight(self.steps) * result.pop('loss')
-            logged.update({f'{name}_{key}': value.detach() for key, value in result.items()})
+            result = head.loss(online, target, views, batch, self.target_projector(name))
+            logged[f'loss_{name}'] = self._weighted(name, head, result.loss, logged)
+            logged.update({f'{name}_{key}': value for key, value in result.log.items()})
+            self.watched.update({'_'.join(filter(None, (name, k))): x for k, x in result.watched.items()})
+            keys[name] = result.keys
+        if self.training:
+            for name, head in self.heads.items():
+                head.remember(keys[name], batch)
         return logged
+
+    def _weighted(self, name: str, head: Head, loss: Tensor, logged: dict[str, Tensor]) -> Tensor:
+        """The weighted loss. At weight 0 it is only logged: 0 times NaN would be NaN."""
+        weight = head.weight(self.steps)
+        if weight:
+            return weight * loss
+        logged[f'{name}_value'] = loss.detach()
+        # Every parameter still gets a gradient, which data-parallel training waits for.
+        return sum(p.sum() * 0.0 for p in self.parameters() if p.requires_grad)
+
+    def queues(self) -> dict[str, Queue]:
+        """The queues of all heads, by the names of :attr:`watched`."""
+        return {
+            '_'.join(filter(None, (name, kind))): queue
+            for name, head in self.heads.items()
+            for kind, queue in head.queues().items()
+        }
 
     def forward(self, inputs: Views | Tensor, data_samples=None, mode: str = 'tensor'):
         """Run one of two modes.
@@ -190,3 +224,10 @@ def _flat(levels) -> Levels:
         else:
             flat.extend(_flat(level))
     return tuple(flat)
+
+
+def _build_head(name: str, config: dict) -> Head:
+    try:
+        return MODELS.build({'type': 'Head', **config})
+    except ValueError as error:
+        raise ValueError(f'model.heads.{name}: {error}') from error

@@ -67,3 +67,9 @@ def group_batch_norm(module: nn.Module, groups: int) -> nn.Module:
         layer.__class__ = GroupedBatchNorm2d
         layer.groups = groups
     return module
+
+
+def spans_processes(*modules: nn.Module | None) -> bool:
+    """Whether one of the modules has batch norm over all processes, torch's or mmcv's."""
+    layers = (layer for module in modules if module is not None for layer in module.modules())
+    return any('SyncBatchNorm' in type(layer).__name__ for layer in layers)

@@ -5,7 +5,9 @@ import warnings
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torchvision.ops import DropBlock2d, StochasticDepth
 
 from densecl.distributed import world_size
 from densecl.registry import MODELS
@@ -13,13 +15,13 @@ from densecl.schedule import Schedule
 from densecl.structures import Views
 
 from .base import Branch, Levels, Pretrainer, _encode
-from .batch_statistics import encode_shuffled, group_batch_norm
+from .batch_statistics import encode_shuffled, group_batch_norm, spans_processes
 
 
 class TargetBranch(nn.Module):
     """Copies of backbone, neck and projectors that no gradient reaches.
 
-    Dropout and drop-path are for the online branch alone (DINO, Caron et al., 2021, official code).
+    Dropout, of attention too, and drop-path are for the online branch alone (official code of DINO).
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module | None, heads: nn.ModuleDict) -> None:
@@ -30,11 +32,21 @@ class TargetBranch(nn.Module):
             {name: copy.deepcopy(head.projector) for name, head in heads.items()}
         )
         self.requires_grad_(False)
-        for module in self.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
-            elif hasattr(module, 'drop_prob'):
-                module.drop_prob = 0.0
+        switch_off_dropout(self)
+
+
+def switch_off_dropout(module: nn.Module) -> None:
+    """Set every probability of dropping something to 0.
+
+    Beside that of torch's dropout modules it is a float with "drop" in its name: ``dropout`` of torch's
+    attention, ``drop_prob`` of drop-path and DropBlock, ``attn_drop_p``, ``attention_dropout``.
+    """
+    for part in module.modules():
+        if isinstance(part, _DropoutNd | StochasticDepth | DropBlock2d):
+            part.p = 0.0
+        for name, value in list(vars(part).items()):
+            if 'drop' in name and isinstance(value, float):
+                setattr(part, name, 0.0)
 
 
 @MODELS.register_module()
@@ -53,7 +65,7 @@ class MomentumPretrainer(Pretrainer):
             that a query and its key never share the backbone's batch statistics (MoCo, section 3.3).
             Projectors see the keys back in order; those of MoCo and DenseCL have no batch norm.
         bn_groups: batch statistics over each of so many equal parts of a process's batch: on one device,
-            what as many devices would compute. Backbone and neck only.
+            what as many devices would compute. Backbone and neck only; not together with ``sync_bn``.
         export_branch: ``'online'`` or ``'target'``, the encoder that the method evaluates (SlotCon: the
             target). Nothing here reads it: exporting and ``--pretrained`` find it in the checkpoint's config.
         **kwargs: see :class:`Pretrainer`.
@@ -75,6 +87,7 @@ class MomentumPretrainer(Pretrainer):
             raise ValueError(f"export_branch must be 'online' or 'target', got {export_branch!r}")
         self.shuffle_bn = shuffle_bn
         self.bn_groups = bn_groups
+        self._check_statistics()
         if bn_groups > 1:
             group_batch_norm(self.backbone, bn_groups)
             if self.neck is not None and any(isinstance(m, nn.BatchNorm2d) for m in self.neck.modules()):
@@ -84,6 +97,18 @@ class MomentumPretrainer(Pretrainer):
             self.to(memory_format=torch.channels_last)
         self._share_clock()
         self._still = 0  # training passes since the target last moved
+
+    def train(self, mode: bool = True) -> 'MomentumPretrainer':
+        """As torch's; refuses batch norm that was made to span processes since the model was built."""
+        self._check_statistics()
+        return super().train(mode)
+
+    def _check_statistics(self) -> None:
+        if self.bn_groups > 1 and spans_processes(self.backbone, self.neck):
+            raise ValueError(
+                f'model.bn_groups={self.bn_groups} takes batch statistics over parts of a process, sync_bn '
+                '(or SyncBN in a norm_cfg) over all processes: leave out one of them'
+            )
 
     def init_weights(self) -> None:
         """Initialise the online branch, then copy it."""
@@ -122,7 +147,7 @@ class MomentumPretrainer(Pretrainer):
         online, target = (
             self._asked(views, side) if self.join_views else () for side in ('online', 'target')
         )
-        return Branch(self.encode, views, online), Branch(self.encode_target, views, target)
+        return Branch(self.encode, views, online), Branch(self.encode_target, views, target, gradient=False)
 
     def target_projector(self, name: str) -> nn.Module:
         """The momentum copy of head ``name``'s projector."""

@@ -95,11 +95,10 @@ def test_hard_masks_are_the_largest_shares_of_the_masks_present():
     labels = segments()
     ids = np.array([10, 3, 77, 5, 6, 8, 2])
     results = results_of(proposals_of(labels, ids))
-    sample = MultiView(views=[dict(CROP, count=2)], proposals=dict(type='SelectMasks', count=40, grid=6))(
-        results
-    )
+    select = dict(type='SelectMasks', count=40, grid=6)
+    sample = MultiView(views=[dict(CROP, count=2)], regions=dict(masks=select))(results)
     for v in (0, 1):
-        box, found = sample.boxes[v].tolist(), sample.proposals[v]
+        box, found = sample.boxes[v].tolist(), sample.regions['masks'][v]
         best = cell_shares(labels, box, bool(sample.flipped[v]), (48, 48), (6, 6), 7).argmax(0)
         assert set(found.ids.tolist()) == set(ids[np.unique(best)].tolist())
         for number, mask in zip(found.ids.tolist(), found.masks, strict=True):
@@ -111,7 +110,7 @@ def test_soft_masks_have_their_shares():
     labels = segments()
     results = results_of(proposals_of(labels))
     drawn = [DrawnView(np.zeros((48, 48, 3), np.uint8), (0, 0, 80, 60), False, None)]
-    (found,) = SelectMasks(count=60, grid=4, hard=False).choose(results, lambda: drawn).proposals
+    (found,) = SelectMasks(count=60, grid=4, hard=False).choose(results, drawn)
     shares = torch.from_numpy(cell_shares(labels, (0, 0, 80, 60), False, (48, 48), (4, 4), 7))
     assert set(found.ids.tolist()) == set(range(7))
     torch.testing.assert_close(found.masks, shares[found.ids])
@@ -122,7 +121,7 @@ def test_boxes_lie_in_the_view():
     """The whole image as the view: boxes are scaled, and mirrored with it."""
     proposals = proposals_of(segments())
     drawn = [DrawnView(np.zeros((120, 160, 3), np.uint8), (0, 0, 80, 60), f, None) for f in (False, True)]
-    plain, mirrored = SelectMasks(grid=6).choose(results_of(proposals), lambda: drawn).proposals
+    plain, mirrored = SelectMasks(grid=6).choose(results_of(proposals), drawn)
     want = torch.from_numpy(proposals.boxes) * 2
     torch.testing.assert_close(plain.boxes, want[plain.ids])
     want = torch.stack([160 - want[:, 2], want[:, 1], 160 - want[:, 0], want[:, 3]], 1)
@@ -135,7 +134,7 @@ def test_masks_are_drawn_uniformly_with_replacement():
     labels[:, 60:] = 1
     drawn = [DrawnView(np.zeros((48, 48, 3), np.uint8), (0, 0, 80, 60), False, None)] * 2
     results = results_of(proposals_of(labels))
-    first, second = SelectMasks(count=4000, grid=4).choose(results, lambda: drawn).proposals
+    first, second = SelectMasks(count=4000, grid=4).choose(results, drawn)
     assert first.ids.float().mean().item() == pytest.approx(0.5, abs=0.03)
     assert (first.ids == second.ids).float().mean().item() == pytest.approx(0.5, abs=0.03)
 
@@ -147,8 +146,8 @@ def test_masks_may_be_of_the_original_size():
     half.boxes, half.size = half.boxes / 2, (60, 80)
     views = [DrawnView(np.zeros((48, 48, 3), np.uint8), box, True, None) for box in [(20, 10, 70, 50)]]
     twice = [view._replace(box=tuple(2 * x for x in view.box)) for view in views]
-    (a,) = SelectMasks(grid=6).choose(results_of(half), lambda: views).proposals
-    (b,) = SelectMasks(grid=6).choose(results_of(whole, (120, 160)), lambda: twice).proposals
+    (a,) = SelectMasks(grid=6).choose(results_of(half), views)
+    (b,) = SelectMasks(grid=6).choose(results_of(whole, (120, 160)), twice)
     assert torch.equal(a.ids, b.ids) and torch.equal(a.masks, b.masks)
     torch.testing.assert_close(a.boxes, b.boxes)
 
@@ -157,9 +156,9 @@ def test_masks_may_be_of_the_original_size():
 def test_without_masks_the_whole_image_is_one(hard):
     results = results_of(Proposals(np.zeros((0, 4)), (60, 80), masks=[]))
     sample = MultiView(
-        views=[dict(CROP, count=2)], proposals=dict(type='SelectMasks', count=3, grid=6, hard=hard)
+        views=[dict(CROP, count=2)], regions=dict(masks=dict(type='SelectMasks', count=3, grid=6, hard=hard))
     )(results)
-    for found in sample.proposals:
+    for found in sample.regions['masks']:
         assert found.ids.tolist() == [WHOLE_IMAGE] * 3 and (found.masks == 1).all()
         assert found.boxes.tolist() == [[0, 0, 48, 48]] * 3
 
@@ -170,29 +169,30 @@ def test_what_no_mask_covers_is_never_drawn():
     proposals = Proposals([[0, 0, 40, 30]], (60, 80), masks=encoded([mask]))
     boxes = [(0, 0, 80, 60), (40, 30, 80, 60)]
     drawn = [DrawnView(np.zeros((48, 48, 3), np.uint8), box, False, None) for box in boxes]
-    some, none = SelectMasks(count=5, grid=4).choose(results_of(proposals), lambda: drawn).proposals
+    some, none = SelectMasks(count=5, grid=4).choose(results_of(proposals), drawn)
     assert some.ids.tolist() == [0] * 5 and some.masks.sum((1, 2)).tolist() == [4] * 5
     assert none.ids.tolist() == [WHOLE_IMAGE] * 5 and (none.masks == 1).all()
 
 
 def test_the_same_generator_gives_the_same_masks():
-    transform = MultiView(views=[dict(CROP, count=2)], proposals=dict(type='SelectMasks', grid=6))
+    transform = MultiView(views=[dict(CROP, count=2)], regions=dict(masks=dict(type='SelectMasks', grid=6)))
     proposals = proposals_of(segments())
-    first, again, other = (transform(results_of(proposals, seed=s)) for s in (3, 3, 4))
-    assert all(torch.equal(a.masks, b.masks) for a, b in zip(first.proposals, again.proposals, strict=True))
-    assert not torch.equal(first.proposals[0].ids, other.proposals[0].ids)
+    first, again, other = (transform(results_of(proposals, seed=s)).regions['masks'] for s in (3, 3, 4))
+    assert all(torch.equal(a.masks, b.masks) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0].ids, other[0].ids)
 
 
 def test_errors_say_what_to_do():
     with pytest.raises(ValueError, match='boxes alone; take a provider of masks'):
-        MultiView(views=[CROP], proposals=dict(type='SelectMasks'))(
+        MultiView(views=[CROP], regions=dict(masks=dict(type='SelectMasks')))(
             results_of(Proposals([[0, 0, 9, 9]], (60, 80)))
         )
     with pytest.raises(ValueError, match="needs results\\['proposals'\\]"):
-        MultiView(views=[CROP], proposals=dict(type='SelectMasks'))(results_of(None))
+        MultiView(views=[CROP], regions=dict(masks=dict(type='SelectMasks')))(results_of(None))
     for grid in ((49, 2), (2, 49)):
         for proposals in (proposals_of(segments()), Proposals([], (60, 80), masks=[])):
             with pytest.raises(ValueError, match=r'grid=\(.*\) is finer than a view of 48 x 48 pixels'):
-                MultiView(views=[CROP], proposals=dict(type='SelectMasks', grid=grid))(results_of(proposals))
+                select = dict(type='SelectMasks', grid=grid)
+                MultiView(views=[CROP], regions=dict(masks=select))(results_of(proposals))
     with pytest.raises(ValueError, match='count must be at least 1'):
         SelectMasks(count=0)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from densecl.models.heads.masks import pool_masks
 from torch import nn
 
-from densecl.models.heads.masks import pool_masks
 from densecl.models.losses.functional import mask_contrast
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from densecl.models.heads.objects import pool_boxes
 from torch import nn
 from torchvision.ops import roi_align
 
 from densecl.models.heads import ObjectHead, assign_levels
-from densecl.models.heads.objects import pool_boxes
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
 from densecl.structures import ViewProposals, Views

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from densecl.models.heads.regions import pool_regions
 
 from densecl.models.heads import RegionHead
-from densecl.models.heads.regions import pool_regions
 from densecl.models.losses.functional import region_distances
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.structures import Views, cell_centers

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from densecl.models.heads.windows import pool_windows
 from torchvision.ops import roi_align
 
 from densecl.models.heads import WindowHead
-from densecl.models.heads.windows import pool_windows
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.structures import Views, cell_centers
 

@@ -5,15 +5,14 @@ from runpy import run_path
 
 import pytest
 import torch
-from oracles.comparisons import compare, set_clock
-from oracles.contrast import answers_alike
+from oracles.comparisons import compare, set_clock, step
 
 from densecl.models.losses import InfoNCE
 from densecl.schedule import Clock
 
 SCRIPT = Path(__file__).parents[2] / 'distributed' / 'choices.py'
 script = run_path(str(SCRIPT))
-CHOICES, BATCH, DIM = script['CHOICES'], script['BATCH'], script['DIM']
+CHOICES, LABELLED, BATCH, DIM = (script[name] for name in ('CHOICES', 'LABELLED', 'BATCH', 'DIM'))
 
 
 def build(name: str, **kwargs) -> InfoNCE:
@@ -23,7 +22,7 @@ def build(name: str, **kwargs) -> InfoNCE:
     return objective
 
 
-def call(name: str, objective: InfoNCE, cells: int, dtype=torch.float32):
+def call(objective: InfoNCE, name: str, cells: int, dtype=torch.float32, remember: bool = True):
     """Leaves, and the loss of a batch of ``cells`` rows an image."""
     generator = torch.Generator().manual_seed(1)
     width = DIM + objective.extra_channels
@@ -32,18 +31,20 @@ def call(name: str, objective: InfoNCE, cells: int, dtype=torch.float32):
         return torch.randn(count, width, generator=generator).bfloat16().to(dtype).requires_grad_()
 
     leaves = [leaf(BATCH * cells), leaf(BATCH * cells), leaf(BATCH), leaf(BATCH)]
-    support, images = leaf(BATCH).detach()[None], torch.arange(BATCH)
-    c = compare(*leaves[:2], images, *leaves[2:], support=support, labels=images % 3)
+    support, indices = leaf(BATCH).detach()[None], torch.arange(BATCH)
+    comparison = compare(*leaves[:2], indices, *leaves[2:], support=support, labels=indices % 3)
+    if name in LABELLED:
+        script['same_label'](comparison, cells)
     torch.manual_seed(2)
-    return leaves, objective.score(answers_alike(c) if 'alike' in name else c)[0]
+    return leaves, step(objective, comparison) if remember else objective.score(comparison)[0]
 
 
 @pytest.mark.parametrize('name', CHOICES)
 def test_half_precision_inputs_under_autocast(name):
     """Everything is computed in float32: the loss is that of the same numbers in float32."""
-    _, expected = call(name, build(name, queue=20, batch='views'), 3)
+    _, expected = call(build(name, queue=20, batch='views'), name, 3)
     with torch.autocast('cpu', torch.bfloat16):
-        leaves, loss = call(name, build(name, queue=20, batch='views'), 3, torch.bfloat16)
+        leaves, loss = call(build(name, queue=20, batch='views'), name, 3, torch.bfloat16)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected)
     loss.backward()
@@ -61,17 +62,17 @@ def test_nothing_of_the_matrix_s_size_is_kept(name):
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        _, loss = call(name, build(name, queue=queue, batch='views'), cells)
+        _, loss = call(build(name, queue=queue, batch='views'), name, cells)
     loss.backward()
     assert sum(sizes.values()) < 0.05 * BATCH * cells * queue
 
 
-@pytest.mark.parametrize('name', [name for name in CHOICES if 'alike' not in name])
+@pytest.mark.parametrize('name', [name for name in CHOICES if name not in LABELLED])
 def test_the_queue_may_be_overwritten_before_the_backward_pass(name):
     gradients = []
     for overwrite in (False, True):
         objective = build(name, queue=40, batch=None)
-        leaves, loss = call(name, objective.double(), 3, torch.float64)
+        leaves, loss = call(objective.double(), name, 3, torch.float64, remember=False)
         if overwrite:
             objective.queue.keys.normal_()
             objective.queue.images.fill_(0)

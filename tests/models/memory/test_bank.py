@@ -79,7 +79,7 @@ def test_a_reference_draw():
 def test_size_may_come_later():
     bank = MemoryBank(None, 6).double()
     assert len(bank) == 0
-    bank.resize(12)
+    bank.set_images(12)
     assert bank.vectors.dtype == torch.float64
     torch.testing.assert_close(bank.vectors.float(), MemoryBank(12, 6).vectors)
     fresh = MemoryBank(None, 6)

@@ -6,21 +6,23 @@ import torch
 from torch import Tensor
 
 from densecl.distributed import all_gather
+from densecl.numerics import full_precision, no_autocast
 
-from .precision import full_precision, no_autocast
+
+def log_shares(scores: Tensor, temperature: float | Tensor) -> Tensor:
+    """The student's prediction: ``log softmax(scores / temperature)``."""
+    return (full_precision(scores) / temperature).log_softmax(-1)
 
 
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """``-sum_k targets_k log softmax(logits)_k``, mean over the rows.
+@torch.no_grad()
+def sharpened(scores: Tensor, center: Tensor, temperature: float | Tensor) -> Tensor:
+    """The teacher's target: ``softmax((scores - center) / temperature)``, without gradient."""
+    return ((full_precision(scores) - center) / temperature).softmax(-1)
 
-    Args:
-        logits: (B, K), already divided by the temperature.
-        targets: (B, K), non-negative.
 
-    Returns:
-        Scalar.
-    """
-    return -(targets * logits.log_softmax(-1)).sum(-1).mean()
+def cross_entropy(log_prediction: Tensor, target: Tensor) -> Tensor:
+    """``-sum_k target_k * prediction_k`` of the last dimension, (..., K) -> (...)."""
+    return -(target * log_prediction).sum(-1)
 
 
 @torch.no_grad()
@@ -73,8 +75,8 @@ def swapped_prediction(
     Returns:
         Scalar, the mean of both predictions (the paper's eq. 1 sums, the official code averages).
     """
-    first = soft_cross_entropy(full_precision(scores1) / temperature, full_precision(codes2))
-    second = soft_cross_entropy(full_precision(scores2) / temperature, full_precision(codes1))
+    first = cross_entropy(log_shares(scores1, temperature), full_precision(codes2)).mean()
+    second = cross_entropy(log_shares(scores2, temperature), full_precision(codes1)).mean()
     return (first + second) / 2
 
 
@@ -101,39 +103,17 @@ def self_distillation(
     Raises:
         ValueError: where there is no such pair.
     """
-    centred = [full_precision(logits.detach()) - center for logits in teacher]
-    targets = [(logits / teacher_temperature).softmax(-1) for logits in centred]
-    return swapped_crops(student, targets, student_temperature)
-
-
-@no_autocast
-def swapped_crops(
-    scores: Sequence[Tensor], codes: Sequence[Tensor], temperature: float | Tensor
-) -> Tensor:
-    """Every crop predicts the codes of the other ones (SwAV, Caron et al., 2020, eq. 6).
-
-    With two crops that is :func:`swapped_prediction`.
-
-    Args:
-        scores: V of (B, K), cosines of each crop with the prototypes, or other logits.
-        codes: A <= V of (B, K), the codes of the first A crops.
-        temperature: t > 0.
-
-    Returns:
-        Scalar, the mean over the A (V - 1) pairs of a code and another crop.
-
-    Raises:
-        ValueError: where there is no such pair.
-    """
-    if not codes or len(scores) < 2:
+    predictions = [log_shares(scores, student_temperature) for scores in student]
+    targets = [sharpened(scores, center, teacher_temperature) for scores in teacher]
+    terms = [
+        cross_entropy(prediction, target).mean()
+        for i, target in enumerate(targets)
+        for v, prediction in enumerate(predictions)
+        if v != i
+    ]
+    if not terms:
         raise ValueError(
             'no crop has another one to predict: got '
-            f'{len(scores)} student and {len(codes)} teacher crops'
+            f'{len(student)} student and {len(teacher)} teacher crops'
         )
-    total = 0.0
-    for crop, logits in enumerate(scores):
-        others = [code for i, code in enumerate(codes) if i != crop]
-        if others:
-            # The cross entropy is linear in its target: one log-softmax serves all codes.
-            total = total + soft_cross_entropy(full_precision(logits) / temperature, sum(others))
-    return total / (len(codes) * (len(scores) - 1))
+    return torch.stack(terms).mean()

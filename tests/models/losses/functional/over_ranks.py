@@ -9,9 +9,10 @@ from torch import Tensor
 
 from densecl.distributed import all_reduce, gather, rank, world_size
 from densecl.models.losses import functional as L
+from densecl.models.losses.labels import orthonormal_prototypes
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, -1])
-ANCHORS = L.orthonormal_prototypes(3, 5, torch.Generator().manual_seed(0)).double()
+ANCHORS = orthonormal_prototypes(3, 5, torch.Generator().manual_seed(0)).double()
 
 # Losses that need the whole batch: of two gathered views.
 WHOLE = {
@@ -27,7 +28,6 @@ WHOLE = {
     'hard': lambda a, b: L.hard_nt_xent(a, b, 0.2, 0.1, 1.0),
     'barlow_twins': lambda a, b: L.barlow_twins(a, b, 0.1),
     'vicreg': lambda a, b: L.vicreg(a, b, 25, 25, 1),
-    'prototype_alignment': lambda a, b: L.prototype_alignment(a, LABELS, ANCHORS),
 }
 # Means over rows that do not know of each other: of each rank's own views.
 ROWS = {

@@ -28,7 +28,6 @@ LOSSES = {
     'hard': lambda a, b, t: L.hard_nt_xent(a, b, t, 0.1, 1.0),
     'barlow_twins': L.barlow_twins,
     'vicreg': lambda a, b, t: L.vicreg(a, b, 25, 25, t),
-    'prototype_alignment': lambda a, b, t: L.prototype_alignment(a, LABELS - 1, b),
 }
 
 

@@ -1,0 +1,15 @@
+"""NPID: model and views; configs/npid/README.md has the source of each number."""
+
+_base_ = ['../models/resnet50.py', '../views/npid.py']
+
+model = dict(
+    type='SharedPretrainer',
+    heads=dict(
+        image=dict(
+            projector=dict(type='MLP', channels=(2048, 128)),
+            # One vector an image: DataSizeHook tells how many there are.
+            objective=dict(type='NCE', dim=128, negatives=4096, temperature=0.07, momentum=0.5),
+            pairs=((0, 0),),
+        )
+    ),
+)

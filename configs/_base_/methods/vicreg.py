@@ -1,0 +1,20 @@
+"""VICReg: model and views; configs/vicreg/README.md has the source of each number."""
+
+_base_ = ['../models/resnet50.py', '../views/byol.py']
+
+sync_bn = 'torch'
+model = dict(
+    type='SharedPretrainer',
+    backbone=dict(zero_init_residual=True),
+    heads=dict(
+        image=dict(
+            projector=dict(
+                type='MLP',
+                channels=(2048, 8192, 8192, 8192),
+                norm=True,
+                bias=(True, True, False),
+            ),
+            objective=dict(type='VICReg', invariance=25.0, variance=25.0, covariance=1.0),
+        )
+    ),
+)

@@ -1,0 +1,22 @@
+"""Some thousand photos of your own on a small machine: 6 epochs of SGD, 64 images a step, one worker.
+
+A method's small recipe builds on its method and on this file, and says what is left: the sizes of the heads
+behind a ResNet-18, and the views at 96 px.
+"""
+
+_base_ = ['pretrain_runtime.py', 'datasets/imagenet.py']
+
+epochs = 6
+train_dataloader = dict(batch_size=64, num_workers=1, pin_memory=False, dataset=dict(data_root='data/photos'))
+# Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
+multi_view = dict(type='MultiView', photometric_on='worker')
+# C5 at stride 16, as FCN uses it: 6 x 6 cells of 96 px, where stride 32 leaves 3 x 3. Dilation keeps the
+# weights those of the usual network.
+stride16 = dict(depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.06, momentum=0.9, weight_decay=1e-4)
+)
+param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
+train_cfg = dict(type='PretrainLoop', max_epochs=epochs)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20))
+auto_scale_lr = dict(base_batch_size=64, enable=False)

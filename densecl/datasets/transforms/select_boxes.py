@@ -1,0 +1,149 @@
+"""``SelectBoxes``: the objects that all views of an image show."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densecl.registry import TRANSFORMS
+from densecl.structures import ViewRegions, boxes_to_view
+
+from .cutout import Cutout
+from .recipe import DrawnView, build_from
+from .selector import WHOLE_IMAGE, ChosenViews, check_views, place, proposals_of
+
+
+@TRANSFORMS.register_module()
+class SelectBoxes:
+    """Choose K objects of an image, the same in all its views (SoCo, Wei et al., 2021, section 3.1 and
+    the authors' code). A selector of :class:`MultiView` that may draw the views again.
+
+    K random ones of the proposals that share an area with every view; with fewer than K, some come
+    several times, their ids too. Where fewer than ``min_common`` are common, the views are drawn again
+    and that number is halved. Where even the last draw has none, the whole image is the object, K
+    times, with the id :data:`WHOLE_IMAGE`. Row k is the same object in every view.
+
+    Deviations from the authors' code. It draws K boxes for each pair of views, and so pools 2 K from the
+    first view; here one draw serves all views. Its boxes end on pixels, inclusive. Where no box is
+    common it takes the extents of two crops, that may not even touch, for one object with the id of
+    another. It jitters once and then repeats boxes; here each repeated box has its own jitter. Its
+    cutout is centred in the box and may reach out of it, and for C4 its box is not mirrored with the
+    view.
+
+    Args:
+        count: K.
+        views: the views that must share an area with an object, all by default. In the others an
+            object that is not seen has a box without area and the id -1.
+        min_common: objects that ask for no other draw; K // 2 by default.
+        tries: draws of the views, at most.
+        jitter: a jittered box is shifted along x and y, and stretched along x and y, by an even share of
+            its own size in [-jitter, jitter]; then cut to the view. Where that leaves nothing, the box
+            stays as it was.
+        jitter_prob: probability for each box.
+        jitter_views: the views whose boxes are jittered; the others have the proposals' own.
+        cutout: arguments of :class:`Cutout`, or None.
+    """
+
+    redraws = True
+
+    def __init__(
+        self,
+        count: int = 4,
+        views: tuple[int, ...] | None = None,
+        min_common: int | None = None,
+        tries: int = 5,
+        jitter: float = 0.1,
+        jitter_prob: float = 0.5,
+        jitter_views: tuple[int, ...] = (0,),
+        cutout: dict | None = None,
+    ) -> None:
+        for name, value in (('count', count), ('tries', tries)):
+            if value < 1:
+                raise ValueError(f'SelectBoxes: {name} must be at least 1, got {value}')
+        if views is not None and not views:
+            raise ValueError('SelectBoxes: views must name at least one view, got none; None means all')
+        if not (0 <= jitter < 1 and 0 <= jitter_prob <= 1):
+            raise ValueError(
+                'SelectBoxes: jitter must be in [0, 1) and jitter_prob in [0, 1], '
+                f'got {jitter} and {jitter_prob}'
+            )
+        self.count, self.views, self.tries = count, views, tries
+        self.min_common = max(count // 2, 1) if min_common is None else min_common
+        self.jitter, self.jitter_prob, self.jitter_views = jitter, jitter_prob, jitter_views
+        self.cutout = None if cutout is None else build_from(Cutout, cutout, 'cutout')
+
+    def choose(self, results: dict, draw: Callable[[], list[DrawnView]]) -> ChosenViews:
+        """Draw the views and place the objects in them; see :class:`MultiView`."""
+        proposals, rng = proposals_of(results, 'SelectBoxes'), results['rng']
+        boxes = torch.from_numpy(proposals.boxes).double()
+        views, common = self._draw_views(boxes, draw)
+        if len(common):
+            rows = rng.permutation(common)[: self.count]
+            rows = np.append(rows, rng.choice(common, self.count - len(rows)))
+            boxes, ids = boxes[rows], torch.from_numpy(proposals.ids[rows])
+        else:
+            height, width = results['image'].shape[:2]
+            boxes = torch.tensor([[0, 0, width, height]] * self.count, dtype=torch.float64)
+            ids = torch.full((self.count,), WHOLE_IMAGE)
+        placed = [self._placed(boxes, ids, v, view, rng) for v, view in enumerate(views)]
+        return ChosenViews(views, placed, self._cutouts(placed, rng))
+
+    def _draw_views(
+        self, boxes: Tensor, draw: Callable[[], list[DrawnView]]
+    ) -> tuple[list[DrawnView], np.ndarray]:
+        """Views, and the positions of the boxes that share an area with all that count."""
+        least = min(self.min_common, len(boxes))  # no draw can have more
+        for _ in range(self.tries):
+            views = draw()
+            self._check_views(len(views))
+            asked = views if self.views is None else [views[v] for v in self.views]
+            common = _seen_in_all(boxes, asked).nonzero()[:, 0].numpy()
+            if len(common) >= least:
+                break
+            least = max(least // 2, 1)
+        return views, common
+
+    def _placed(
+        self, boxes: Tensor, ids: Tensor, v: int, view: DrawnView, rng: np.random.Generator
+    ) -> ViewRegions:
+        placed, seen = place(boxes, view)
+        if v in self.jitter_views:
+            jittered, inside = place(self._jittered(boxes, rng), view)
+            placed = torch.where((seen & inside)[:, None], jittered, placed)
+        return ViewRegions(placed.float(), torch.where(seen, ids, -1))
+
+    def _jittered(self, boxes: Tensor, rng: np.random.Generator) -> Tensor:
+        chosen = rng.random((len(boxes), 1)) < self.jitter_prob
+        change = rng.uniform(-self.jitter, self.jitter, (len(boxes), 4)) * chosen
+        shift, stretch = torch.from_numpy(change).chunk(2, 1)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        corner = boxes[:, :2] + shift * sides
+        return torch.cat([corner, corner + sides * (1 + stretch)], 1)
+
+    def _cutouts(
+        self, placed: list[ViewRegions], rng: np.random.Generator
+    ) -> list[Tensor | None] | None:
+        if self.cutout is None:
+            return None
+        return [
+            self.cutout.draw(p.boxes.double(), rng).float() if v in self.cutout.views else None
+            for v, p in enumerate(placed)
+        ]
+
+    def _check_views(self, count: int) -> None:
+        cut = () if self.cutout is None else self.cutout.views
+        named = {'views': self.views or (), 'jitter_views': self.jitter_views, 'cutout.views': cut}
+        for name, views in named.items():
+            check_views(f'SelectBoxes: {name}', views, count)
+
+    def __repr__(self) -> str:
+        return f'SelectBoxes(count={self.count}, tries={self.tries}, cutout={self.cutout})'
+
+
+def _seen_in_all(boxes: Tensor, views: list[DrawnView]) -> Tensor:
+    """(P,) bool: whether each of the boxes (P, 4) shares an area with every view."""
+    crops = torch.tensor([view.box for view in views], dtype=boxes.dtype)
+    every = boxes.expand(len(views), -1, -1)
+    upright = torch.zeros(len(views), dtype=torch.bool)
+    return boxes_to_view(every, crops, upright, (1, 1))[1].all(0)  # whatever the size

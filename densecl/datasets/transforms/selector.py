@@ -1,0 +1,57 @@
+"""What selectors of regions share: where boxes lie in a view, and what they are given."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from densecl.structures import Proposals, ViewRegions, boxes_to_view
+
+from .recipe import DrawnView
+
+WHOLE_IMAGE = 2**31 - 1
+"""The id of the object that is the whole image, where there is no better one."""
+
+
+class ChosenViews(NamedTuple):
+    """What a selector that draws the views gives.
+
+    Attributes:
+        views: V views.
+        regions: V entries, the regions as each view shows them.
+        cutouts: V entries: (C, 4) boxes in view pixels, or None; or None altogether.
+    """
+
+    views: list[DrawnView]
+    regions: list[ViewRegions | None]
+    cutouts: list[Tensor | None] | None = None
+
+
+def proposals_of(results: dict, transform: str) -> Proposals:
+    """The proposals that the data set has put in ``results``."""
+    if isinstance(results.get('proposals'), Proposals):
+        return results['proposals']
+    raise ValueError(
+        f"{transform} needs results['proposals'] as Proposals, got "
+        f'{type(results.get("proposals")).__name__}; name their provider in '
+        "PretrainDataset(proposals=dict(type=...))"
+    )
+
+
+def check_views(option: str, named: Iterable[int], count: int) -> None:
+    """Raise a ValueError if ``option`` names a view that is not among the ``count`` there are."""
+    if any(not 0 <= v < count for v in named):
+        raise ValueError(f'{option}={tuple(named)}, but the views are 0 .. {count - 1}')
+
+
+def place(boxes: Tensor, view: DrawnView) -> tuple[Tensor, Tensor]:
+    """Boxes (P, 4) of the decoded image in a view; see :func:`densecl.structures.boxes_to_view`."""
+    crop = torch.tensor(view.box, dtype=boxes.dtype)
+    return boxes_to_view(boxes, crop, view.flipped, view.image.shape[:2])
+
+
+def whole_view(view: DrawnView, count: int) -> Tensor:
+    """(count, 4) float32, all of a view each time."""
+    height, width = view.image.shape[:2]
+    return torch.tensor([[0.0, 0.0, width, height]]).repeat(count, 1)

@@ -1,0 +1,286 @@
+"""The one head: units, the rule that matches them, the objective that scores the match."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from densecl.models.losses.objective import Objective
+from densecl.models.memory import Queue
+from densecl.registry import MODELS
+from densecl.structures import Batch, Comparison, Match, Units, Views
+
+from .needs import check
+from .pairs import Pair, crop_pairs, parse_pairs
+from .units import Set, kind_of, view_of
+
+if TYPE_CHECKING:
+    from densecl.models.pretrainers import Branch
+
+#: Rows of a set that are watched for collapse.
+WATCHED = 128
+
+
+@dataclass
+class Result:
+    """What a head makes of a batch: loss, diagnostics without gradient, key sets, rows to be watched."""
+
+    loss: Tensor
+    log: dict[str, Tensor]
+    keys: dict[Set, Units]
+    watched: dict[str, tuple[Tensor, Tensor | None]]
+
+
+@MODELS.register_module()
+class Head(nn.Module):
+    """Compares units of views. Every method is a choice of these fields.
+
+    Args:
+        objective: name or config of how a match is scored. Units of several kinds have one for each kind of
+            key, all made of one config, or of a dict kind -> config.
+        units: name or config of what is compared.
+        matching: name or config of which unit of the key view answers; a list of rules, whose losses add
+            up; or, with several kinds of units, a dict kind of query -> any of these.
+        projector: module config; of a momentum pair the target branch keeps its own moving average of it.
+            None compares the features themselves.
+        predictor: module config of what maps a query's projection to the prediction of its key (BYOL,
+            SimSiam, MoCo v3), once a view; None compares the projections.
+        pairs: see :func:`~densecl.models.heads.pairs.parse_pairs`; both directions, ``((0, 1), (1, 0))``,
+            make a symmetric loss. ``'crops'``: every view is a query of views 0 and 1, but of itself.
+        stop_gradient: no gradient reaches the keys (SimSiam); those of a momentum target never get any.
+        support: further views, encoded by the target without gradient and each by itself, by which an
+            objective may judge how alike images are (``negatives=dict(type='SimilarImages')``).
+        loss_weight: factor of this head's loss in the sum.
+        warmup_steps: the head counts with weight 0 for so many optimiser steps.
+
+    Raises:
+        ValueError: the choices do not fit together; one sentence says what would.
+    """
+
+    def __init__(
+        self,
+        objective: str | dict,
+        units: str | dict = 'Image',
+        matching: str | dict | Sequence = 'SameRow',
+        projector: dict | None = None,
+        predictor: dict | None = None,
+        pairs: str | Sequence = ((0, 1),),
+        stop_gradient: bool = False,
+        support: Sequence[int] = (),
+        loss_weight: float = 1.0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        self.units = _build(units)
+        self.projector = nn.Identity() if projector is None else MODELS.build(projector)
+        self.predictor = None if predictor is None else MODELS.build(predictor)
+        self.crops = pairs == 'crops'
+        self.pairs = crop_pairs(2) if self.crops else parse_pairs(pairs, self.units.kinds)
+        self.rules = _of_kinds(matching, [kind_of(p.query) for p in self.pairs], _build_rules)
+        built = _of_kinds(objective, [kind_of(p.key) for p in self.pairs], _build)
+        self.objective = nn.ModuleDict(built) if self.units.kinds else built[None]
+        self.stop_gradient, self.support = stop_gradient, tuple(support)
+        self.loss_weight, self.warmup_steps = loss_weight, warmup_steps
+        for pair in self.pairs:
+            check(self.units, self.rules[kind_of(pair.query)], self.objective_of(pair.key))
+
+    def loss(
+        self, online: 'Branch', target: 'Branch', views: Views, batch: Batch, target_projector: nn.Module
+    ) -> Result:
+        """Score all pairs.
+
+        Args:
+            online: encoded views, ``online[v]`` being a tuple of (B, C, H, W) levels.
+            target: the same views as the other branch sees them; the same object where both share weights.
+            views: geometry of the views.
+            batch: the images.
+            target_projector: what projects the target's features.
+        """
+        pairs = self.pairs_of(len(views))
+        if self.training:
+            self.units.begin(self.projector)
+        queries, keys = self.read_both(online, target, views, pairs, target_projector)
+        support = self.read_support(target, views, target_projector)
+        total, log = 0.0, _Means()
+        for pair in pairs:
+            for rule in self.rules[kind_of(pair.query)]:
+                query, key = queries[pair.query], keys.get(pair.key)
+                match = rule(query, query if key is None else key, batch)
+                if match.read is not None:
+                    query, key = match.read(query, key)
+                if self.predictor is not None and self.units.predicts_late(pair.query):
+                    query = predict_matched(self.predictor, query, match)
+                own = keys.get(pair.query)
+                comparison = Comparison(query, key, match, batch, own, support, target_projector)
+                value, found = self.objective_of(pair.key).score(comparison)
+                total = total + pair.weight * value
+                log.add(pair.name, value, found, match)
+        for units in keys.values():
+            log.add('', None, units.log)
+        kept = {pair.key: keys[pair.key] for pair in pairs if pair.key in keys}
+        return Result(total, log.means(), kept, watched(queries))
+
+    def read_both(
+        self, online: 'Branch', target: 'Branch', views: Views, pairs: list[Pair], projector: nn.Module
+    ) -> tuple[dict[Set, Units], dict[Set, Units]]:
+        """The query and the key sets; on a shared pair the keys are the queries' records."""
+        asked, answering = self.query_sets(pairs), self.key_sets(pairs)
+        if target is not online:
+            queries = self.read(online, self.projector, views, asked, asked)
+            return queries, self.read(target, projector, views, answering)
+        queries = self.read(online, self.projector, views, asked | answering, asked)
+        return queries, {s: queries[s].detach() if self.stop_gradient else queries[s] for s in answering}
+
+    def read(
+        self,
+        branch: 'Branch',
+        projector: nn.Module,
+        views: Views,
+        sets: set[Set],
+        predicted: Iterable[Set] = (),
+    ) -> dict[Set, Units]:
+        """Sets of units as a branch sees them: read, project and predict once, then record."""
+        units, sources = self.units, {s: self.units.source(s) for s in sorted(sets)}
+        predicted = {units.source(s) for s in predicted} if self.predictor is not None else ()
+        with torch.set_grad_enabled(branch.gradient):
+            x = {source: units.inputs(branch, views, source) for source in dict.fromkeys(sources.values())}
+            z = units.project(projector, x, branch.joint)
+            p = {source: units.predict(self.predictor, z[source]) for source in x if source in predicted}
+            found = {s: units.record(s, x[f], z[f], p.get(f), views) for s, f in sources.items()}
+        return {s: replace(record, view=view_of(s)) for s, record in found.items()}
+
+    def read_support(self, target: 'Branch', views: Views, projector: nn.Module) -> Tensor | None:
+        """(S, B, D) pooled vectors of the support views."""
+        if not self.support:
+            return None
+        if max(self.support) >= len(views):
+            raise ValueError(
+                f'support {self.support} needs {max(self.support) + 1} views, the pipeline makes '
+                f'{len(views)}; add views to its MultiView or change support'
+            )
+        units = self.read(target.without_gradient(), projector, views, set(self.support))
+        return torch.stack([units[v].pooled for v in self.support])
+
+    @torch.no_grad()
+    def remember(self, keys: dict[Set, Units], batch: Batch) -> None:
+        """Let the objectives take in the step's keys, once all heads have scored."""
+        for kind in dict.fromkeys(kind_of(s) for s in keys):
+            sets = [units for s, units in keys.items() if kind_of(s) == kind]
+            self.objective_of(next(s for s in keys if kind_of(s) == kind)).remember(sets, batch)
+
+    def objective_of(self, key: Set) -> Objective:
+        """The objective of a key set."""
+        return self.objective[key[0]] if self.units.kinds else self.objective
+
+    def pairs_of(self, count: int) -> list[Pair]:
+        """The pairs of a batch of ``count`` views."""
+        return crop_pairs(count) if self.crops else self.pairs
+
+    def query_sets(self, pairs: list[Pair]) -> set[Set]:
+        """The sets that are read as queries."""
+        return {pair.query for pair in pairs}
+
+    def key_sets(self, pairs: list[Pair]) -> set[Set]:
+        """The sets that are read as keys: also the query's own, where the objective asks for it."""
+        needing = [pair for pair in pairs if self.objective_of(pair.key).needs_keys]
+        own = {pair.query for pair in needing if 'own' in self.objective_of(pair.key).needs}
+        return {pair.key for pair in needing} | own
+
+    def needed(self, count: int) -> dict[str, set[int]]:
+        """Views that the head reads of the ``'online'`` and of the ``'target'`` branch, out of ``count``.
+
+        Raises:
+            ValueError: there are fewer views.
+        """
+        pairs = self.pairs_of(count)
+        sides = {'online': self.query_sets(pairs), 'target': self.key_sets(pairs)}
+        needed = {side: {v for s in sets for v in self.units.views_of(s)} for side, sets in sides.items()}
+        most = max(needed['online'] | needed['target']) + 1
+        if count < most:
+            raise ValueError(
+                f'pairs need {most} views, the pipeline makes {count}; add views to its MultiView or change '
+                'pairs'
+            )
+        return needed
+
+    def weight(self, step: int) -> float:
+        """The factor of this head's loss after ``step`` optimiser steps."""
+        return 0.0 if step < self.warmup_steps else self.loss_weight
+
+    def frozen_parameters(self) -> Sequence[nn.Parameter]:
+        """Parameters that the coming optimiser step must leave alone."""
+        return self.units.frozen(self.projector)
+
+    def queues(self) -> dict[str, Queue]:
+        """The queues by the kind of their keys, ``''`` where there is only one kind."""
+        parts = self.objective.items() if self.units.kinds else [('', self.objective)]
+        return {kind: part.watched_queue for kind, part in parts if part.watched_queue is not None}
+
+
+def predict_matched(predictor: nn.Module, query: Units, match: Match) -> Units:
+    """Predict the rows that have an answer, at least two for the sake of batch norm; the others are 0.
+
+    Choosing rows waits for the device.
+    """
+    rows = match.found().flatten()
+    first = torch.arange(len(rows), device=rows.device) < 2
+    chosen = torch.where(rows.sum() < 2, rows | first, rows).nonzero().squeeze(1)
+    vectors = query.vectors.flatten(0, 1)
+    predictions = predictor(vectors[chosen])
+    predicted = predictions.new_zeros(len(vectors), predictions.shape[1]).index_copy(0, chosen, predictions)
+    return replace(query, predicted=predicted.view(*query.vectors.shape[:2], -1))
+
+
+@torch.no_grad()
+def watched(queries: dict[Set, Units]) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Kind -> some rows of the queries, spread over the batch, and which of them are there; copies."""
+    found = {}
+    for chosen, units in queries.items():
+        rows = (units.vectors if units.embeddings is None else units.embeddings).flatten(0, 1)
+        every = max(1, len(rows) // WATCHED)
+        valid = None if units.valid is None else units.valid.flatten()[::every][:WATCHED].clone()
+        found.setdefault(kind_of(chosen) or '', (rows[::every][:WATCHED].clone(), valid))
+    return found
+
+
+class _Means:
+    """Diagnostics: means over unnamed pairs; those of a named pair under its name."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Tensor]] = {}
+
+    def add(
+        self, name: str, value: Tensor | None, found: dict[str, Tensor], match: Match | None = None
+    ) -> None:
+        """Take in what one comparison says."""
+        found = dict(found)
+        if match is not None and (match.mask is not None or match.valid is not None):
+            found['matched'] = match.found().float().mean()
+        if name:
+            found = {name: value.detach(), **{f'{what}_{name}': x for what, x in found.items()}}
+        for what, x in found.items():
+            self.values.setdefault(what, []).append(x.detach())
+
+    def means(self) -> dict[str, Tensor]:
+        """Name -> scalar."""
+        return {what: sum(values) / len(values) for what, values in self.values.items()}
+
+
+def _build(config: str | dict) -> nn.Module:
+    return MODELS.build(dict(type=config) if isinstance(config, str) else config)
+
+
+def _build_rules(config: str | dict | Sequence) -> nn.ModuleList:
+    several = isinstance(config, list | tuple)
+    return nn.ModuleList(_build(rule) for rule in (config if several else [config]))
+
+
+def _of_kinds(config, kinds: list[str | None], build) -> dict:
+    """Kind -> what is built of its config, in the order in which the pairs name the kinds."""
+    each = isinstance(config, dict) and 'type' not in config
+    missing = [kind for kind in kinds if each and kind not in config]
+    if missing:
+        raise ValueError(f'heads: no entry for units of kind {missing[0]!r} in {dict(config)!r}')
+    return {kind: build(config[kind] if each else config) for kind in dict.fromkeys(kinds)}

@@ -1,0 +1,142 @@
+"""What every kind of unit is: how it is read from a branch, projected, and put on record."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from densecl.registry import MODELS
+from densecl.structures import Place, Units, Views
+
+if TYPE_CHECKING:
+    from densecl.models.pretrainers import Branch
+
+#: A set of units: the number of a view, or a kind of unit and the number of a view.
+Set = int | tuple[str, int]
+
+
+class UnitProducer(nn.Module):
+    """One kind of unit; it has no weights, those are the projector's and the predictor's.
+
+    Most units are read view by view. A producer with several ``kinds`` has a set for each kind and view.
+
+    Args:
+        level: which level of the backbone (or neck) is read.
+    """
+
+    #: What its records hold, and rules and objectives may ask for.
+    gives: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, level: int = -1) -> None:
+        super().__init__()
+        self.level = level
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the kinds; none where there is only one."""
+        return ()
+
+    def views_of(self, chosen: Set) -> list[int]:
+        """The views that a set is read from."""
+        return [view_of(chosen)]
+
+    def source(self, chosen: Set) -> Set:
+        """What is projected for a set; two sets of one source share the pass."""
+        return chosen
+
+    def build(self, projector: dict) -> nn.Module:
+        """The projector of a config."""
+        return MODELS.build(projector)
+
+    def begin(self, projector: nn.Module) -> None:
+        """Called before a training step reads anything."""
+
+    def frozen(self, projector: nn.Module) -> Sequence[nn.Parameter]:
+        """Parameters that the coming optimiser step must leave alone."""
+        return ()
+
+    def inputs(self, branch: 'Branch', views: Views, source: Set) -> Tensor:
+        """What the projector reads, (B, ...) or (B * N, ...)."""
+        raise NotImplementedError
+
+    def project(
+        self, projector: nn.Module, inputs: dict[Set, Tensor], joint: bool
+    ) -> dict[Set, Tensor]:
+        """Project; inputs of one shape go together where ``joint``, with common batch statistics."""
+        return project(projector, inputs, joint)
+
+    def predict(self, predictor: nn.Module, projections: Tensor) -> Tensor:
+        """The predictor on what :meth:`project` returned."""
+        return predictor(projections)
+
+    def predicts_late(self, chosen: Set) -> bool:
+        """Whether the predictor sees the units that have an answer alone, once these are known (SlotCon)."""
+        return False
+
+    def record(
+        self, chosen: Set, inputs: Tensor, projections: Tensor, predictions: Tensor | None, views: Views
+    ) -> Units:
+        """The units of a set."""
+        raise NotImplementedError
+
+
+def view_of(chosen: Set) -> int:
+    """The number of a set's view."""
+    return chosen if isinstance(chosen, int) else chosen[1]
+
+
+def kind_of(chosen: Set) -> str | None:
+    """The kind of a set, None where there is only one."""
+    return None if isinstance(chosen, int) else chosen[0]
+
+
+def project(module: nn.Module, inputs: dict[Set, Tensor], joint: bool) -> dict[Set, Tensor]:
+    """Apply a module to every input; those of one shape in one batch where ``joint``."""
+    if not joint:
+        return {key: module(x) for key, x in inputs.items()}
+    by_shape: dict[torch.Size, list[Set]] = {}
+    for key, x in inputs.items():
+        by_shape.setdefault(x.shape, []).append(key)
+    outputs = {}
+    for group in by_shape.values():
+        parts = module(torch.cat([inputs[key] for key in group])).chunk(len(group))
+        outputs.update(zip(group, parts, strict=True))
+    return {key: outputs[key] for key in inputs}
+
+
+def pool(maps: Tensor) -> Tensor:
+    """Global average pooling, (B, C, H, W) -> (B, C)."""
+    return maps.mean((2, 3))
+
+
+def cells(maps: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, H*W, C), row by row."""
+    return maps.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def size_of(views: Views, view: int) -> tuple[int, int]:
+    """Height and width of a view in pixels."""
+    return tuple(views.images[view].shape[-2:])
+
+
+def place_of(
+    views: Views, view: int, grid: tuple[int, int] | None = None, boxes: Tensor | None = None
+) -> Place:
+    """Where the units of a view lie."""
+    frame = views.source_sizes.flip(1)
+    return Place(views.boxes[view], views.flipped[view], frame, size_of(views, view), grid, boxes)
+
+
+def level_of(levels: Sequence[Tensor], number: int, owner: str) -> Tensor:
+    """A level of a branch.
+
+    Raises:
+        ValueError: the backbone returns fewer.
+    """
+    if not -len(levels) <= number < len(levels):
+        raise ValueError(
+            f'{owner}: level {number} is wanted, the backbone returns {len(levels)} level(s); set the '
+            "backbone's out_indices, or units.level"
+        )
+    return levels[number]

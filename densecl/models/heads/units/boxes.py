@@ -1,0 +1,151 @@
+"""Boxes of the image as the units: objects, or random regions of the overlap."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from densecl.registry import MODELS
+from densecl.structures import Units, ViewRegions, Views
+
+from .base import UnitProducer, level_of, place_of, project, size_of
+from .pooling import pool_boxes
+
+
+def assign_levels(boxes: Tensor, thresholds: Sequence[float] = (48, 96, 192, 224)) -> Tensor:
+    """The pyramid level of each box by its size: the first whose threshold is at least ``sqrt(w h)``.
+
+    SoCo (Wei et al., 2021, section 3.2). What is larger than the last threshold belongs to the last level; in
+    the official code it belongs to none and drops out of the loss. There corners are cut to whole pixels and
+    both ends counted (w = x2 - x1 + 1); here sides are those of the box, so that one within a pixel of a
+    threshold may lie on the neighbouring level.
+
+    Args:
+        boxes: (..., 4), x1, y1, x2, y2 in pixels of the view.
+        thresholds: rising, one a level.
+
+    Returns:
+        (...) int64, 0 for the finest level.
+    """
+    sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
+    area = sides[..., 0] * sides[..., 1]
+    level = torch.zeros_like(area, dtype=torch.int64)
+    for threshold in thresholds[:-1]:  # as areas: exact where a root is not
+        level += area > threshold**2
+    return level
+
+
+def regions_of(views: Views, name: str, view: int, selector: str) -> ViewRegions:
+    """The regions of a view.
+
+    Raises:
+        ValueError: the pipeline makes none.
+    """
+    found = (views.regions or {}).get(name)
+    if found is None or found[view] is None:
+        raise ValueError(
+            f'view {view} has no regions {name!r}; give MultiView '
+            f'regions=dict({name}=dict(type={selector!r}, ...)); it has {sorted(views.regions or {})}'
+        )
+    return found[view]
+
+
+@MODELS.register_module()
+class Boxes(UnitProducer):
+    """Boxes that ``MultiView`` chose: the objects of SoCo (``SelectBoxes``), SCRL's ``OverlapBoxes``.
+
+    With several ``levels`` a box is pooled from the pyramid level of its size (SoCo, Wei et al., 2021): an
+    object that is small in one view and large in the other is read from two levels, which makes them agree.
+    Shapes do not depend on the data: every level pools N boxes an image, those that lie on another level as
+    empty boxes, which cost nothing, and the results add up.
+
+    Args:
+        regions: their name in ``MultiView(regions=...)``.
+        level: of the backbone (or neck).
+        levels: several levels, fine to coarse, in place of ``level``.
+        thresholds: see :func:`assign_levels`; one a level, in pixels of the view.
+        bins: side of a pooled box; the projector maps (N, C, bins, bins) to (N, D), or (N, C) where it is 1.
+        aligned: see :func:`~densecl.models.heads.units.pooling.pool_boxes`; SCRL's official code has False.
+        every_level: the official code of SoCo: every box from every level, a pass a level, of which only the
+            assigned ones enter the loss. The others are seen by batch statistics alone, at ``len(levels)``
+            times the cost.
+    """
+
+    gives = frozenset({'boxes', 'ids', 'place', 'features'})
+
+    def __init__(
+        self,
+        regions: str = 'objects',
+        level: int = -1,
+        levels: Sequence[int] | None = None,
+        thresholds: Sequence[float] = (48, 96, 192, 224),
+        bins: int = 7,
+        aligned: bool = True,
+        every_level: bool = False,
+    ) -> None:
+        super().__init__(level)
+        several = levels is not None
+        if several and (len(levels) != len(thresholds) or list(thresholds) != sorted(thresholds)):
+            raise ValueError(
+                'Boxes: thresholds must rise and be one a level, got '
+                f'{tuple(thresholds)} for levels {tuple(levels)}'
+            )
+        self.regions, self.bins, self.aligned = regions, bins, aligned
+        self.levels = tuple(levels) if several else (level,)
+        self.thresholds = tuple(thresholds) if several else (float('inf'),)
+        self.every_level = every_level
+
+    def inputs(self, branch, views, source):
+        """(B*N, C, bins, bins) of the assigned levels, or of each level with all behind one another."""
+        boxes, size = regions_of(views, self.regions, source, 'SelectBoxes').boxes, size_of(views, source)
+        maps = [level_of(branch[source], number, 'Boxes') for number in self.levels]
+        if not self.every_level:
+            assigned = assign_levels(boxes, self.thresholds)[..., None]
+            several = len(maps) > 1
+            shown = [torch.where(assigned == i, boxes, 0.0) if several else boxes for i in range(len(maps))]
+        else:
+            shown = [boxes] * len(maps)
+        parts = [pool_boxes(x, b, size, self.bins, self.aligned) for x, b in zip(maps, shown, strict=True)]
+        parts = [x.flatten(1) for x in parts] if self.bins == 1 else parts
+        return torch.stack(parts) if self.every_level else sum(parts[1:], parts[0])
+
+    def project(self, projector, inputs, joint):
+        """A pass for each level where every level is pooled."""
+        if not self.every_level:
+            return project(projector, inputs, joint)
+        parts = {(source, i): x for source, of_source in inputs.items() for i, x in enumerate(of_source)}
+        done = project(projector, parts, joint)
+        return {
+            source: torch.stack([done[source, i] for i in range(len(self.levels))]) for source in inputs
+        }
+
+    def predict(self, predictor, projections):
+        """Likewise."""
+        if not self.every_level:
+            return predictor(projections)
+        return torch.stack([predictor(x) for x in projections])
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        """A row a box; those of id -1 are not there."""
+        found = regions_of(views, self.regions, chosen, 'SelectBoxes')
+        level = assign_levels(found.boxes, self.thresholds)
+        features = inputs.detach() if self.bins == 1 else inputs.detach().mean((-2, -1))
+
+        def rows(x: Tensor) -> Tensor:
+            if not self.every_level:
+                return x.unflatten(0, level.shape)
+            x = x.unflatten(1, level.shape)  # (L, B, N, D)
+            return x.gather(0, level[None, ..., None].expand(1, -1, -1, x.shape[-1])).squeeze(0)
+
+        vectors = rows(projections)
+        predicted = None if predictions is None else rows(predictions)
+        return Units(
+            vectors,
+            predicted,
+            pooled=vectors.mean(1),
+            pooled_predicted=None if predicted is None else predicted.mean(1),
+            valid=found.ids >= 0,
+            ids=found.ids,
+            place=place_of(views, chosen, boxes=found.boxes),
+            features=rows(features),
+        )

@@ -1,0 +1,43 @@
+"""The cells of a feature map (tokens of a transformer) as the units."""
+
+import torch.nn.functional as F
+
+from densecl.registry import MODELS
+from densecl.structures import Units
+
+from .base import UnitProducer, cells, level_of, place_of, pool
+
+
+@MODELS.register_module()
+class Cells(UnitProducer):
+    """Every cell of a level, row by row; projector and predictor map (B, C, H, W) to (B, D, H, W).
+
+    What stands for the image is the mean of the projections (DenseCL, Wang et al., 2021, section 3.2).
+
+    Args:
+        level: of the backbone (or neck).
+        grid: side of the square grid to which the level is average-pooled before anything else; None
+            keeps the level's own grid, as the released configs of DenseCL do.
+    """
+
+    gives = frozenset({'grid', 'place', 'features'})
+
+    def __init__(self, level: int = -1, grid: int | None = None) -> None:
+        super().__init__(level)
+        self.grid = grid
+
+    def inputs(self, branch, views, source):
+        """The level."""
+        level = level_of(branch[source], self.level, 'Cells')
+        return level if self.grid is None else F.adaptive_avg_pool2d(level, self.grid)
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        """A row a cell."""
+        return Units(
+            cells(projections),
+            None if predictions is None else cells(predictions),
+            pooled=pool(projections),
+            pooled_predicted=None if predictions is None else pool(predictions),
+            place=place_of(views, chosen, grid=tuple(projections.shape[2:])),
+            features=cells(inputs.detach()),
+        )

@@ -1,0 +1,78 @@
+"""Learned groups of cells as the units."""
+
+import torch
+from torch import Tensor
+
+from densecl.registry import MODELS
+from densecl.structures import Units
+
+from .base import UnitProducer, cells, level_of, place_of, pool, project, view_of
+
+
+@MODELS.register_module()
+class Groups(UnitProducer):
+    """Cells, and the slots that compete for them (SlotCon, Wen et al., 2022).
+
+    Two kinds: ``'cells'``, whose vectors are the scores of the K slots, and ``'slots'``, the mean of each
+    slot's cells, of those slots that win a cell of the view. Their ids are the numbers of the slots. As no
+    more slots than cells can win one, shapes are fixed: H*W rows, or K where that is less.
+
+    Args:
+        level: of the backbone (or neck). The projector is a
+            :class:`~densecl.models.necks.SlotProjector`, the predictor maps slots (N, C) to (N, C).
+    """
+
+    gives = frozenset({'grid', 'place', 'scores', 'ids'})
+
+    @property
+    def kinds(self):
+        """See :class:`UnitProducer`."""
+        return 'cells', 'slots'
+
+    def source(self, chosen):
+        """Both kinds of a view share the projection."""
+        return view_of(chosen)
+
+    def inputs(self, branch, views, source):
+        """The level."""
+        return level_of(branch[source], self.level, 'Groups')
+
+    def project(self, projector, inputs, joint):
+        """View -> maps, slots, scores."""
+        maps = project(projector, inputs, joint)
+        return {view: (x, *projector.group(x)) for view, x in maps.items()}
+
+    def predict(self, predictor, projections):
+        """Nothing yet: see :meth:`predicts_late`."""
+
+    def predicts_late(self, chosen):
+        """All K slots would bring some 2,000 nearly equal vectors an image into its batch norm."""
+        return chosen[0] == 'slots'
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        """A row a cell, or a row a slot that won."""
+        (kind, view), (maps, slots, scores) = chosen, projections
+        place = place_of(views, view, grid=tuple(maps.shape[2:]))
+        if kind == 'cells':
+            return Units(cells(scores), pooled=pool(maps), place=place, embeddings=cells(maps))
+        active = active_slots(scores)
+        count = min(active.shape[1], maps[0, 0].numel())
+        # Active ones first, each part in the order of its numbers.
+        number = active.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
+        valid = active.gather(1, number)
+        return Units(
+            slots.gather(1, number[..., None].expand(-1, -1, slots.shape[2])),
+            pooled=pool(maps),
+            valid=valid,
+            ids=torch.where(valid, number, -1),
+            place=place,
+            log={'occupancy': active.any(0).float().mean(), 'active': active.float().sum(1).mean()},
+        )
+
+
+@torch.no_grad()
+def active_slots(scores: Tensor) -> Tensor:
+    """Which slots have the best score in at least one cell, (B, K, H, W) -> bool (B, K)."""
+    best = scores.flatten(2).argmax(1)  # (B, H*W)
+    active = torch.zeros(scores.shape[:2], dtype=torch.bool, device=scores.device)
+    return active.scatter_(1, best, True)

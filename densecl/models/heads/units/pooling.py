@@ -1,0 +1,104 @@
+"""How a region of a feature map becomes one vector: three ways, whose numbers differ."""
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from densecl.numerics import full_precision
+
+from .base import cells
+
+
+def pool_boxes(
+    level: Tensor, boxes: Tensor, size: tuple[int, int], bins: int, aligned: bool = True
+) -> Tensor:
+    """RoIAlign with as many samples as a bin has cells; an empty box gives zeros, at no cost.
+
+    Args:
+        level: (B, C, H, W).
+        boxes: (B, N, 4), x1, y1, x2, y2 in pixels of the view.
+        size: height and width of the view in pixels.
+        bins: side of the result.
+        aligned: cell centres lie at half cells, as they do; False reads half a cell off to the lower right.
+
+    Returns:
+        (B*N, C, bins, bins), in float32 or better.
+    """
+    level = full_precision(level)
+    (height, width), (batch, count) = level.shape[2:], boxes.shape[:2]
+    boxes = boxes.to(level.dtype)
+    x, y = boxes[..., 0::2] * (width / size[1]), boxes[..., 1::2] * (height / size[0])
+    corners = torch.stack([x, y], -1).flatten(0, 1).flatten(1)  # (B*N, 4)
+    image = torch.arange(batch, dtype=level.dtype, device=level.device).repeat_interleave(count)
+    with torch.autocast(level.device.type, enabled=False):
+        return roi_align(level, torch.cat([image[:, None], corners], 1), bins, aligned=aligned)
+
+
+def pool_boxes_exactly(level: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """The mean of a bilinearly interpolated map over boxes, as an exact integral.
+
+    That is PrRoIPool (Jiang et al., 2018) with one bin and cell centres at half cells (the official operator
+    has them at whole cells), and what RoIAlign comes to with ever more samples. The integral over a box is a
+    weighted sum of cells: a matrix product does.
+
+    Args:
+        level: (B, C, H, W).
+        boxes: (B, N, 4), x1, y1, x2, y2 in pixels of the view, with an area, inside it.
+        size: height and width of the view in pixels.
+
+    Returns:
+        (B, N, C), in float32 or better.
+    """
+    level = full_precision(level)
+    height, width = level.shape[2:]
+    x1, y1, x2, y2 = boxes.double().unbind(-1)
+    rows = interval_weights(y1 * (height / size[0]), y2 * (height / size[0]), height)
+    columns = interval_weights(x1 * (width / size[1]), x2 * (width / size[1]), width)
+    weights = (rows[..., :, None] * columns[..., None, :]).flatten(2).to(level.dtype)
+    with torch.autocast(level.device.type, enabled=False):
+        return weights @ cells(level)
+
+
+def interval_weights(near: Tensor, far: Tensor, count: int) -> Tensor:
+    """How much each of ``count`` cells adds to the mean of its linear interpolation over an interval.
+
+    The values lie at the cells' centres, 0.5, 1.5, ...; beyond the outermost they are continued unchanged.
+
+    Args:
+        near: (...,), where the interval begins, in cells, in [0, count].
+        far: (...,), where it ends, further on.
+
+    Returns:
+        (..., count), of sum 1.
+    """
+    centers = torch.arange(-1, count + 1, dtype=near.dtype, device=near.device) + 0.5
+
+    def area(edge: Tensor) -> Tensor:
+        """What the triangle around each centre has to the left of ``edge``."""
+        u = (edge[..., None] - centers).clamp(-1, 1)
+        return 0.5 + u - u * u.abs() / 2
+
+    weights = (area(far) - area(near)) / (far - near)[..., None]
+    inner = weights[..., 1:-1].clone()
+    inner[..., 0] += weights[..., 0]
+    inner[..., -1] += weights[..., -1]
+    return inner
+
+
+def pool_masks(level: Tensor, masks: Tensor) -> Tensor:
+    """The mean of a feature map over masks.
+
+    Args:
+        level: (B, C, h, w).
+        masks: (B, N, h, w), how much of each cell belongs to a mask, in [0, 1]. A mask without any cell has
+            the mean 0.
+
+    Returns:
+        (B, N, C), in float32 or better.
+    """
+    maps = full_precision(level).flatten(2)  # (B, C, h*w)
+    shares = masks.to(maps.dtype).flatten(2)  # (B, N, h*w)
+    with torch.autocast(level.device.type, enabled=False):
+        sums = shares @ maps.transpose(1, 2)
+    # A mask has a cell at least; where shares are soft, any part of one.
+    return sums / shares.sum(2, keepdim=True).clamp(min=1e-6)

@@ -1,0 +1,228 @@
+"""Predicting another view's assignment to prototypes: SwAV's codes, DINO's sharpened softmax."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from densecl.distributed import all_gather, rank, world_size
+from densecl.models.memory import Queue
+from densecl.numerics import full_precision
+from densecl.registry import MODELS
+from densecl.schedule import Clock, Schedule
+from densecl.structures import Batch, Comparison, Units
+
+from .functional.assignment import cross_entropy, log_shares, sharpened, sinkhorn
+from .means import check_mean, mean_of, own_mean
+from .objective import Objective
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Entropy of the last dimension as a share of ln K, (..., K) -> (...), in [0, 1]."""
+    return torch.special.entr(probabilities).sum(-1) / math.log(probabilities.shape[-1])
+
+
+def positive_schedule(value: float | dict, name: str) -> Schedule:
+    """A schedule none of whose values is 0 or below.
+
+    Raises:
+        ValueError: one of them is.
+    """
+    schedule = Schedule.of(value, name)
+    if min(schedule.values) <= 0:
+        raise ValueError(f'{name} must be > 0, got {value!r}')
+    return schedule
+
+
+@MODELS.register_module()
+class SwappedPrediction(Objective):
+    """SwAV (Caron et al., 2020): Sinkhorn codes of a key view, predicted from every other view.
+
+    The codes share the prototypes out evenly over the batch of all processes. Where that batch is small,
+    a queue of earlier embeddings joins it, with scores of the present prototypes (section 3.1); the
+    oldest are overwritten after use. All processes hold the same queue, and each brings a part of it to
+    the common Sinkhorn step, so that one process and several compute the same.
+
+    Args:
+        temperature: t > 0 of the prediction, or a schedule.
+        epsilon: smoothness of the codes; the official advice for a loss stuck at ln K is to lower it to 0.03.
+        iterations: of Sinkhorn's algorithm.
+        queue: embeddings to keep for each assigning view; 0 for none.
+        dim: width C of an embedding in the queue.
+        queue_start: epoch in which the queue begins to fill. It serves as soon as it is full.
+        assign: number of assigning views, the first ones, for each of which there is a queue.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    needs = frozenset({'scores', 'embeddings', 'one answer'})
+
+    def __init__(
+        self,
+        temperature: float | dict = 0.1,
+        epsilon: float = 0.05,
+        iterations: int = 3,
+        queue: int = 0,
+        dim: int = 128,
+        queue_start: float = 15,
+        assign: int = 2,
+    ) -> None:
+        super().__init__()
+        self.temperature = positive_schedule(temperature, 'SwappedPrediction: temperature')
+        if not (epsilon > 0 and iterations >= 1 and queue >= 0):
+            raise ValueError(
+                'SwappedPrediction: epsilon must be > 0, iterations >= 1 and queue >= 0, '
+                f'got {epsilon}, {iterations} and {queue}'
+            )
+        self.epsilon = epsilon
+        self.iterations = iterations
+        self.queues = nn.ModuleList(Queue(queue, dim) for _ in range(assign if queue else 0))
+        self.queue_start = queue_start
+        self.clock: Clock | None = None
+        self._full = False
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._full = False  # look again
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over the units, ln K where all is guessing.
+
+        Diagnostics of the key view, as shares of ln K: ``code_entropy``, the mean over its units, and
+        ``usage_entropy``, of its mean prediction. A code entropy of 1 is collapse: all images are alike, and
+        evenly sharing out leaves nothing to predict.
+        """
+        query, key = comparison.query, comparison.key
+        temperature = self.temperature(self.clock)
+        prediction = query.once(
+            f'prediction {id(self)}', lambda: log_shares(query.compared, temperature)
+        )
+        codes, diagnostics = key.once(
+            f'codes {id(self)}', lambda: self.codes(key, comparison.projector, temperature)
+        )
+        terms = cross_entropy(prediction, comparison.match.sum_of(codes))
+        return mean_of(terms, comparison.match.found(), 'rows'), diagnostics
+
+    @torch.no_grad()
+    def codes(
+        self, key: Units, projector: nn.Module, temperature: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, N, K) codes of a key view, and how they are spread."""
+        rows = full_precision(key.vectors).flatten(0, 1)
+        everything = rows
+        if self.queues and self._ready():
+            earlier = projector.prototypes(self._queue_of(key).keys[rank() :: world_size()])
+            everything = torch.cat([full_precision(earlier), rows])
+        codes = sinkhorn(everything, self.epsilon, self.iterations, across_ranks=True)[-len(rows) :]
+        usage = (rows / temperature).softmax(-1).mean(0)
+        diagnostics = {'code_entropy': entropy(codes).mean(), 'usage_entropy': entropy(usage)}
+        return codes.view(key.vectors.shape), diagnostics
+
+    @torch.no_grad()
+    def remember(self, keys: list[Units], batch: Batch) -> None:
+        """Queue the embeddings of each key view, once the queue has started."""
+        if self.queues and self._started():
+            for key in keys:
+                self._queue_of(key).enqueue(all_gather(key.embeddings.detach().flatten(0, 1)))
+
+    def _queue_of(self, key: Units) -> Queue:
+        if key.view >= len(self.queues):
+            raise ValueError(
+                f'SwappedPrediction: view {key.view} assigns, but assign={len(self.queues)} makes queues '
+                f'for the first {len(self.queues)} views; set assign={key.view + 1} or change pairs'
+            )
+        return self.queues[key.view]
+
+    def _started(self) -> bool:
+        clock = self.clock or Clock()
+        return not self.queue_start or clock.step >= clock.steps(
+            self.queue_start, 'epoch', 'SwappedPrediction.queue_start'
+        )
+
+    def _ready(self) -> bool:
+        """Whether the queues are full; waits for the device only while they fill."""
+        if not self._full and self._started():
+            self._full = bool(self.queues[0].filled >= 1)
+        return self._full
+
+
+@MODELS.register_module()
+class SelfDistillation(Objective):
+    """Cross entropy of a centred, sharpened teacher and a student (DINO, Caron et al., 2021, eq. 1 to 4).
+
+    The centre is the moving average of the teacher's scores over key views and the batch of all processes.
+    It moves after it was used, as in the official code, and is the same in every process. With ``'counted'``
+    it is the grouping of SlotCon (Wen et al., 2022, eq. 3), on a grid that both views show.
+
+    Args:
+        prototypes: number of prototypes K.
+        student_temperature: > 0, or a schedule.
+        teacher_temperature: > 0, or a schedule such as ``dict(start=0.04, end=0.07, shape='linear',
+            duration=30, unit='epoch', by_epoch=True)``; above 0.07 most runs of DINO are unstable.
+        center_momentum: share of the centre that is kept; 1 turns centring off.
+        mean: ``'rows'``, over all units; ``'counted'``, over the units of all processes that count.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    needs = frozenset({'scores', 'one answer'})
+
+    def __init__(
+        self,
+        prototypes: int,
+        student_temperature: float | dict = 0.1,
+        teacher_temperature: float | dict = 0.04,
+        center_momentum: float = 0.9,
+        mean: str = 'rows',
+    ) -> None:
+        super().__init__()
+        name = 'SelfDistillation: {}_temperature'.format
+        self.student_temperature = positive_schedule(student_temperature, name('student'))
+        self.teacher_temperature = positive_schedule(teacher_temperature, name('teacher'))
+        if not 0 <= center_momentum <= 1:
+            raise ValueError(f'SelfDistillation: center_momentum must be in [0, 1], got {center_momentum}')
+        self.center_momentum = center_momentum
+        self.mean = check_mean(mean, 'SelfDistillation', ('rows', 'counted'))
+        self.register_buffer('center', torch.zeros(1, prototypes))
+        self.clock: Clock | None = None
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and diagnostics of the targets of what counts.
+
+        ``teacher_entropy``, mean over the units, and ``usage_entropy``, of the mean of their distributions,
+        both as shares of ln K, and ``center_norm``. Where the two entropies meet, all units get the same
+        distribution: the uniform one near 1, a single prototype near 0.
+        """
+        query, key, match = comparison.query, comparison.key, comparison.match
+        prediction = query.once(
+            f'prediction {id(self)}',
+            lambda: log_shares(query.compared, self.student_temperature(self.clock)),
+        )
+        targets, spread = key.once(f'targets {id(self)}', lambda: self.targets(key))
+        answers, found = match.sum_of(targets), match.found()
+        loss = mean_of(cross_entropy(prediction, answers), found, self.mean)
+        usage = torch.where(found[..., None], answers, 0.0).sum((0, 1)) / found.sum().clamp(min=1)
+        return loss, {
+            'teacher_entropy': own_mean(match.sum_of(spread).squeeze(-1), found),
+            'usage_entropy': entropy(usage),
+            'center_norm': self.center.norm(),
+        }
+
+    def targets(self, key: Units) -> tuple[Tensor, Tensor]:
+        """(B, N, K) targets of a key view, and (B, N, 1) their entropies."""
+        if key.vectors.shape[-1] != self.center.shape[-1]:
+            raise ValueError(
+                f'SelfDistillation: prototypes={self.center.shape[-1]}, but the projector has '
+                f'{key.vectors.shape[-1]}; give both the same number'
+            )
+        targets = sharpened(key.vectors, self.center, self.teacher_temperature(self.clock))
+        return targets, entropy(targets)[..., None]
+
+    @torch.no_grad()
+    def remember(self, keys: list[Units], batch: Batch) -> None:
+        """Move the centre by the mean of all key views."""
+        means = [full_precision(key.vectors).flatten(0, 1).mean(0) for key in keys]
+        mean = all_gather(torch.stack(means).mean(0, keepdim=True)).mean(0, keepdim=True)
+        self.center.lerp_(mean.to(self.center.dtype), 1 - self.center_momentum)

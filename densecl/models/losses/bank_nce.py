@@ -1,0 +1,123 @@
+"""Instance discrimination against a memory of all images."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from densecl.distributed import all_gather, all_reduce, world_size
+from densecl.models.memory import MemoryBank
+from densecl.numerics import unit
+from densecl.registry import MODELS
+from densecl.schedule import Clock, Schedule
+from densecl.structures import Batch, Comparison, Units
+
+from .kernel import similarity_logsumexp
+from .means import mean_of
+from .objective import Objective
+
+
+@MODELS.register_module()
+class NCE(Objective):
+    """Each image is a class of its own, whose weight is its vector in a memory bank (NPID, Wu et al., 2018).
+
+    ``'nce'``: with P = exp(m.q / t) / Z and K draws from the n vectors, the image's own included,
+    ``-log(P+ / (P+ + K/n + eps)) - sum_k log((K/n) / (P_k + K/n + eps))`` (section 3.3). Z is n times the
+    mean exponential of the first batch and stays. ``'softmax'``:
+    ``-log(exp(m.q / t) / sum_i exp(m_i.q / t))`` over all n (eq. 2). The proximal term of the paper (section
+    3.4) is not in the released code, nor here.
+
+    No key is scored: a head compares a view with itself, and the bank learns the pooled vectors after the
+    step's loss. Over processes: each scores its own queries, and the bank of each learns the images of all;
+    draws depend on the image, not on the process.
+    A process holds (N, K, C) drawn vectors until the backward pass.
+
+    Args:
+        images: n, the number of images of the data set; None: ``DataSizeHook`` says it.
+        dim: width C of the embeddings.
+        negatives: K, draws for each query; not used by ``'softmax'``.
+        temperature: t > 0, or a schedule's config.
+        momentum: of the bank, see :class:`MemoryBank`.
+        form: ``'nce'`` or ``'softmax'`` (the official code's K = 0).
+        eps: in the denominators of ``'nce'``; 1e-7, and float32's epsilon in VISSL.
+        init: of the bank, ``'uniform'`` or ``'unit'``.
+        seed: of the bank and of the draws.
+    """
+
+    def __init__(
+        self,
+        images: int | None = None,
+        dim: int = 128,
+        negatives: int = 4096,
+        temperature: float | dict = 0.07,
+        momentum: float = 0.5,
+        form: str = 'nce',
+        eps: float = 1e-7,
+        init: str = 'uniform',
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if form not in ('nce', 'softmax'):
+            raise ValueError(f"NCE: form must be 'nce' or 'softmax', got {form!r}")
+        if form == 'nce' and negatives < 1:
+            raise ValueError(
+                f"NCE: negatives must be at least 1, got {negatives}; form='softmax' needs none"
+            )
+        self.temperature = Schedule.of(temperature, 'temperature')
+        if min(self.temperature.values) <= 0:
+            raise ValueError(f'NCE: temperature must be positive, got {temperature}')
+        self.clock: Clock | None = None
+        self.bank = MemoryBank(images, dim, momentum, init, seed)
+        self.negatives = negatives
+        self.form = form
+        self.eps = eps
+        self.register_buffer('partition', torch.zeros(()))  # Z, 0: not known yet
+        self._frozen = False  # whether Z is known: asking the buffer would mean waiting for the device
+        self.register_buffer('rounds', torch.zeros((), dtype=torch.int64))  # sets of draws so far
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of the units against the bank, and ``pos_sim``, the mean cosine with the own vector."""
+        units = comparison.query.compared
+        images = self.bank.indices(comparison.batch)[:, None].expand(-1, units.shape[1]).flatten()
+        t = self.temperature(self.clock)
+        with torch.autocast(units.device.type, enabled=False):
+            query = unit(units).flatten(0, 1)
+            cosine = (query * self.bank.vectors[images].to(query.dtype)).sum(-1)
+            if self.form == 'softmax':
+                everything, _ = similarity_logsumexp(query / t, self.bank.vectors.to(query.dtype))
+                terms = everything - cosine / t
+            else:
+                terms = self._nce(query, cosine, images, t)
+        return mean_of(terms.view(units.shape[:2]), None, 'rows'), {'pos_sim': cosine.detach().mean()}
+
+    @torch.no_grad()
+    def remember(self, keys: list[Units], batch: Batch) -> None:
+        """Let the bank learn the images' pooled keys, those of all processes."""
+        images = all_gather(self.bank.indices(batch))
+        for key in keys:
+            self.bank.update(images, all_gather(unit(key.pooled.detach())))
+
+    def _nce(self, query: Tensor, cosine: Tensor, images: Tensor, t: float) -> Tensor:
+        drawn = self.bank.draw(images, self.negatives, self.rounds)
+        if self.training:
+            self.rounds += 1
+        vectors = self.bank.vectors[drawn].to(query.dtype)  # (N, K, C)
+        others = torch.einsum('nc,nkc->nk', query, vectors)
+        logits = torch.cat([cosine[:, None], others], 1) / t
+        log_p = logits - self._log_partition(logits.detach())
+        noise = self.negatives / len(self.bank)
+        positive = -F.logsigmoid(log_p[:, 0] - math.log(noise + self.eps))
+        negative = torch.log1p((log_p[:, 1:].exp() + self.eps) / noise).sum(1)
+        return positive + negative
+
+    @torch.no_grad()
+    def _log_partition(self, logits: Tensor) -> Tensor:
+        """log Z, of these (N, 1 + K) logits where it is not known yet."""
+        self._frozen = self._frozen or bool(self.partition > 0)
+        if not self._frozen:
+            mean = all_reduce(logits.exp().mean()) / world_size()
+            if not self.training:
+                return (len(self.bank) * mean).log()
+            self.partition.copy_(len(self.bank) * mean)
+        return self.partition.to(logits.dtype).log()

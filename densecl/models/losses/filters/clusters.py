@@ -1,0 +1,128 @@
+"""False negatives by clustering what the momentum encoder thought of every image."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from densecl.distributed import all_gather
+from densecl.models.memory import PerImage
+from densecl.numerics import unit as unit_length
+from densecl.registry import MODELS
+from densecl.schedule import Clock, Schedule
+
+from ..parts import Filter
+from .k_means import assign, k_means
+
+
+@MODELS.register_module()
+class Clusters(Filter):
+    """Candidates of the query's cluster, incrementally (IFND, Chen et al., 2022).
+
+    The last key of every image is kept, of several sets a step that of the last. At intervals all keys seen
+    so far are clustered by k-means on cosines, once for each of ``clusters``; an image's confidence is the
+    softmax, over the centroids, of cosine / ``temperature`` at its own. The most confident share of the
+    images, which grows over the run, is labelled. A candidate is a false negative where both it and the
+    query's image are labelled alike in at least one of the clusterings; the present views of the query's own
+    image never are.
+
+    The paper's interval, numbers of clusters, temperature of the confidence and way to join clusterings
+    could not be verified: there is no official code to compare with.
+
+    Args:
+        dim: width C of the keys.
+        clusters: numbers of clusters k.
+        images: number of images of the data set; ``DataSizeHook`` fills in None.
+        every: interval between clusterings.
+        unit: of ``every``: ``'epoch'``, ``'step'`` or ``'run'`` (a share of the run).
+        acceptance: share of the images that is labelled, a number or a schedule's config.
+        temperature: of the confidence.
+        iterations: of k-means.
+        treatment: see :class:`.Filter`; the paper prefers elimination without labels.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        clusters: Sequence[int],
+        images: int | None = None,
+        every: float = 1,
+        unit: str = 'epoch',
+        acceptance: float | dict | None = None,
+        temperature: float = 0.1,
+        iterations: int = 20,
+        treatment: str = 'elimination',
+    ) -> None:
+        super().__init__(treatment)
+        self.clusters = tuple(clusters)
+        if not self.clusters or min(self.clusters) < 1 or max(self.clusters) > (images or math.inf):
+            raise ValueError(
+                f'Clusters: clusters must be numbers between 1 and images={images}, got {clusters}'
+            )
+        if every <= 0 or temperature <= 0 or iterations < 1:
+            raise ValueError(
+                'Clusters: every and temperature must be above 0 and iterations at least 1, got '
+                f'{every}, {temperature} and {iterations}'
+            )
+        self.every, self.unit = every, unit
+        growing = dict(start=0.0, end=1.0, shape='linear') if acceptance is None else acceptance
+        self.acceptance = Schedule.of(growing, 'Clusters.acceptance')
+        self.temperature, self.iterations = temperature, iterations
+        self.state = PerImage(
+            images,
+            'Clusters',
+            features=torch.zeros(dim),
+            seen=torch.tensor(False),
+            labels=torch.full((len(self.clusters),), -1),
+        )
+        self.clustered: int | None = None  # at which step; several batches may make up one
+        self.clock: Clock | None = None
+
+    def rule(self, scores):
+        """See :class:`.Filter`."""
+        mine = scores.of_rows(self.state.read(scores.comparison.batch, 'labels'))
+        indices = scores.candidates.indices
+        if indices is None:
+            raise ValueError('Clusters: the candidates have no positions in the data set')
+        theirs = self.state.labels[indices.clamp(min=0)].masked_fill(indices[:, None] < 0, -1)
+        pairs = [(a[:, None], b.contiguous()) for a, b in zip(mine.T, theirs.T, strict=True)]
+
+        def alike(columns: slice, _: Tensor) -> Tensor:
+            return torch.stack([(a == b[columns]) & (a >= 0) for a, b in pairs]).any(0)
+
+        return alike
+
+    @torch.no_grad()
+    def learn(self, keys, batch):
+        """Keep the step's keys; cluster when it is time."""
+        images = all_gather(self.state.indices(batch))
+        vectors = all_gather(unit_length(keys[-1].pooled))
+        self.state.write(images, features=vectors, seen=torch.ones_like(images, dtype=torch.bool))
+        clock = self.clock or Clock()
+        interval = clock.steps(self.every, self.unit, 'Clusters.every')
+        before, now = (int(max(s, 0) / interval + 1e-9) for s in (clock.step - 1, clock.step))
+        if now > before and clock.step != self.clustered:
+            self.cluster(clock.step, self.acceptance(clock))
+
+    def cluster(self, step: int, acceptance: float) -> None:
+        """Label the images anew; this waits for the device.
+
+        Args:
+            step: optimiser steps so far; also the seed.
+            acceptance: share of the images seen that gets a label.
+        """
+        seen = self.state.seen.nonzero()[:, 0]
+        if len(seen) < max(self.clusters):
+            raise ValueError(
+                f'Clusters: {len(seen)} images were seen by now, too few for clusters={self.clusters}; '
+                'cluster less often (every) or into fewer'
+            )
+        features = self.state.features[seen]
+        for level, count in enumerate(self.clusters):
+            centroids = k_means(features, count, self.iterations, seed=step)
+            labels, confidence = assign(features, centroids, self.temperature)
+            accepted = confidence.argsort(descending=True)[: round(acceptance * len(seen))]
+            self.state.labels[:, level] = -1
+            self.state.labels[seen[accepted], level] = labels[accepted]
+        self.clustered = step

@@ -1,0 +1,83 @@
+"""A learned similarity for every image above which candidates are false negatives."""
+
+from densecl.models.memory import PerImage
+from densecl.registry import MODELS
+from densecl.schedule import Clock
+
+from ..parts import Filter
+
+
+@MODELS.register_module()
+class GloFND(Filter):
+    """Candidates beyond the image's own, learned threshold (GloFND, Balmaseda et al., 2025).
+
+    A given share of all of the image's negatives exceeds it: the threshold of image i, 1 at the start,
+    descends along ``g_i = share - mean over its negatives of 1[s > threshold_i]`` with Adam and stays in
+    [-1, 1]. As in the official code, Adam's bias correction counts epochs (from 1), not updates. Candidates
+    with ``s <= threshold_i`` stay negatives. The official recipe has ``dict(type='MovingAverage', ...)``
+    beside it.
+
+    Args:
+        images: number of images of the data set; ``DataSizeHook`` fills in None.
+        share: alpha, of the negatives that are false.
+        lr: of the thresholds; 0.05 in the official recipe.
+        start: epoch (from 0) before which nothing is learned or eliminated: 70 of 200 in the recipe.
+        betas: Adam's.
+        eps: Adam's.
+        relative: divide the gradient by ``share``.
+        treatment: see :class:`.Filter`.
+    """
+
+    def __init__(
+        self,
+        images: int | None = None,
+        share: float = 0.01,
+        lr: float = 0.05,
+        start: float = 70,
+        betas: tuple[float, float] = (0.9, 0.98),
+        eps: float = 1e-8,
+        relative: bool = False,
+        treatment: str = 'elimination',
+    ) -> None:
+        super().__init__(treatment)
+        if not 0 < share < 1 or lr <= 0:
+            raise ValueError(f'GloFND: share must lie in (0, 1) and lr above 0, got {share} and {lr}')
+        self.share, self.lr, self.start = share, lr, start
+        self.betas, self.eps, self.relative = tuple(betas), eps, relative
+        self.state = PerImage(images, 'GloFND', threshold=1.0, first_moment=0.0, second_moment=0.0)
+        self.clock: Clock | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs so far; 0 without a clock."""
+        if self.clock is None:
+            return 0
+        return int(self.clock.step / self.clock.steps(1, 'epoch', 'GloFND') + 1e-9)
+
+    def rule(self, scores):
+        """See :class:`.Filter`; in training keeps each row's share of candidates beyond the threshold."""
+        if self.epoch < self.start:
+            return None
+        batch = scores.comparison.batch
+        thresholds = scores.of_rows(self.state.read(batch, 'threshold'))[:, None]
+        if self.training:
+            below = scores.candidates.without(lambda _, cosines: cosines <= thresholds)
+            count = scores.candidates.count(scores.query)
+            counted = scores.comparison.match.found().flatten() & (count > 0)
+            self.state.collect(batch, counted, 1 - below.count(scores.query) / count)
+        return lambda _, cosines: cosines > thresholds
+
+    def learn(self, keys, batch):
+        """One step of Adam on the thresholds of the step's images."""
+        closed = self.state.close()
+        if closed is None:
+            return
+        images, share = closed
+        gradient = (self.share - share) / (self.share if self.relative else 1)
+        (b1, b2), steps = self.betas, self.epoch + 1
+        first = b1 * self.state.first_moment[images].double() + (1 - b1) * gradient
+        second = b2 * self.state.second_moment[images].double() + (1 - b2) * gradient**2
+        scale = (second / (1 - b2**steps)).sqrt() + self.eps
+        change = self.lr * first / (1 - b1**steps) / scale
+        threshold = (self.state.threshold[images].double() - change).clamp(-1, 1)
+        self.state.write(images, threshold=threshold, first_moment=first, second_moment=second)

@@ -1,0 +1,124 @@
+"""Objectives that need class labels, in a mean over the labelled units of all processes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from densecl.numerics import full_precision, unit
+from densecl.registry import MODELS
+from densecl.structures import Batch, Comparison
+
+from .means import mean_of, own_mean
+from .objective import Objective
+
+
+def labels_of(batch: Batch, objective: str) -> Tensor:
+    """(B,) labels of the images, -1 where there is none.
+
+    Raises:
+        ValueError: the batch has no labels at all.
+    """
+    if batch.labels is None:
+        raise ValueError(
+            f'{objective} needs labels, and the images have none: take a source that has them, such as '
+            "train_dataloader.dataset.source=dict(type='ImageNet') for one folder a class"
+        )
+    return batch.labels
+
+
+def classes_of(comparison: Comparison, classes: int, objective: str) -> Tensor:
+    """(B, N) labels of the query units, -1 where there is none.
+
+    Raises:
+        ValueError: there are no labels, or one has no class; on a GPU the indexing itself says the latter,
+            without a wait for it.
+    """
+    labels = labels_of(comparison.batch, objective)
+    if labels.device.type == 'cpu' and len(labels) and int(labels.max()) >= classes:
+        raise ValueError(
+            f'{objective}: label {int(labels.max())} does not fit classes={classes}; set classes to the '
+            'number of class folders'
+        )
+    return labels[:, None].expand(-1, comparison.query.compared.shape[1])
+
+
+@MODELS.register_module()
+class LabelCrossEntropy(Objective):
+    """Cross-entropy of class logits, mean over the labelled units of all processes."""
+
+    needs_keys = False
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and ``accuracy``, the share of labelled units whose class has the largest logit.
+
+        Raises:
+            ValueError: there are no labels, or one has no class.
+        """
+        logits = full_precision(comparison.query.compared)
+        labels = classes_of(comparison, logits.shape[-1], 'LabelCrossEntropy')
+        terms = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=-1, reduction='none')
+        hits = (logits.detach().argmax(-1) == labels).to(terms.dtype)
+        labelled = labels >= 0
+        return mean_of(terms, labelled, 'counted'), {'accuracy': own_mean(hits, labelled)}
+
+
+def orthonormal_prototypes(classes: int, dim: int, generator: torch.Generator) -> Tensor:
+    """Random orthonormal anchors: right singular vectors of a normal matrix (CLOP, Li et al., 2024).
+
+    Args:
+        classes: number of anchors.
+        dim: their width, at least ``classes``.
+        generator: of the random matrix; every process must draw the same one.
+
+    Returns:
+        (classes, dim) float32 on the generator's device, rows orthonormal.
+
+    Raises:
+        ValueError: where there are more classes than dimensions.
+    """
+    if classes > dim:
+        raise ValueError(
+            f'{classes} orthonormal prototypes need at least {classes} dimensions, got {dim}: '
+            'make the projector wider'
+        )
+    shape = (classes, dim)
+    matrix = torch.randn(shape, dtype=torch.float64, generator=generator, device=generator.device)
+    return torch.linalg.svd(matrix, full_matrices=False).Vh.float()
+
+
+@MODELS.register_module()
+class PrototypeAlignment(Objective):
+    """``1 - (cos(z, a_y) + cos(z', a_y)) / 2``: both views drawn to their class's anchor (CLOP, Li et al.,
+    2024).
+
+    The anchors are orthonormal and frozen. They are made from a seed, so all processes have the same, and
+    travel with the checkpoint. Added to a contrastive objective by :class:`Sum`. Mean over the labelled
+    units of all processes, exact however the labels are spread.
+
+    Args:
+        classes: number of anchors, at most ``dim``.
+        dim: width C of the embeddings.
+        seed: of the anchors.
+    """
+
+    needs = frozenset({'one answer'})
+
+    def __init__(self, classes: int, dim: int = 128, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.register_buffer('anchors', orthonormal_prototypes(classes, dim, generator))
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, in [0, 2], and ``anchor_sim``, the mean cosine with the class's anchor.
+
+        Raises:
+            ValueError: there are no labels, or one has no class.
+        """
+        match = comparison.match
+        labels = classes_of(comparison, len(self.anchors), 'PrototypeAlignment')
+        query = unit(comparison.query.compared)
+        anchors = unit(self.anchors.to(query.dtype))[labels.clamp(min=0)]
+        answers = match.sum_of(unit(comparison.key.vectors))
+        cosine = ((query + answers) * anchors).sum(-1) / 2
+        counted = (labels >= 0) & match.found()
+        return mean_of(1 - cosine, counted, 'counted'), {'anchor_sim': own_mean(cosine.detach(), counted)}

@@ -1,0 +1,34 @@
+"""What every matching rule is: two sets of units in, one :class:`~densecl.structures.Match` out."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from densecl.structures import Batch, Match, Units
+
+
+class Rule(nn.Module):
+    """Says which units of the key view answer those of the query view."""
+
+    #: Properties that units must have (``UnitProducer.gives``).
+    needs: ClassVar[frozenset[str]] = frozenset()
+    #: Whether every unit has exactly one answer, which objectives on rows ask for.
+    one_answer: ClassVar[bool] = False
+
+    def forward(self, query: Units, key: Units, batch: Batch) -> Match:
+        """Match B images' units; see :class:`~densecl.structures.Match`. Nothing here has a gradient."""
+        raise NotImplementedError
+
+
+def both_valid(query: Units, key: Units) -> Tensor | None:
+    """(B, N) bool, rows that are there on both sides, which have the same number; None: all."""
+    if query.valid is None or key.valid is None:
+        return key.valid if query.valid is None else query.valid
+    return query.valid & key.valid
+
+
+def among_valid(mask: Tensor, query: Units, key: Units) -> Tensor:
+    """A (B, N, M) mask without the units that are not there."""
+    if query.valid is not None:
+        mask = mask & query.valid[:, :, None]
+    return mask if key.valid is None else mask & key.valid[:, None]

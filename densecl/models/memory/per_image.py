@@ -1,0 +1,143 @@
+"""What is kept for every image of the data set, the same in all processes."""
+
+import torch
+from torch import Tensor, nn
+
+from densecl.distributed import all_gather, all_reduce
+from densecl.structures import Batch
+
+
+class PerImage(nn.Module):
+    """A number or a vector for every image, under a name.
+
+    A step may score several pairs of views of its images. All of them :meth:`read` what was there before
+    the step and :meth:`collect` statistics; once a step :meth:`close` says what these come to, and
+    :meth:`write` stores what follows from it. Nothing here waits for the device.
+
+    Args:
+        images: size of the data set; None: :meth:`set_images` says it.
+        owner: what error messages call it.
+        **start: name -> what each image starts with, a number or a tensor (...); a buffer (images, ...) each.
+    """
+
+    def __init__(self, images: int | None, owner: str, **start: float | Tensor) -> None:
+        super().__init__()
+        self.images, self.owner = None, owner
+        self._start = {name: torch.as_tensor(value) for name, value in start.items()}
+        self._collected: list[tuple[Tensor, Tensor]] = []
+        for name, value in self._start.items():
+            self.register_buffer(name, value.new_empty(0, *value.shape))
+        if images is not None:
+            self.set_images(images)
+
+    def initial(self, images: int) -> dict[str, Tensor]:
+        """What so many images start with: a tensor (images, ...) a name."""
+        return {name: x.expand(images, *x.shape).clone() for name, x in self._start.items()}
+
+    def set_images(self, images: int) -> None:
+        """Start with so many images where there are none yet; ``DataSizeHook`` calls it.
+
+        Raises:
+            ValueError: the number is not positive, or there are fewer already.
+        """
+        if images < 1:
+            raise ValueError(f'{self.owner}: images must be at least 1, got {images}')
+        if self.images is not None and self.images < images:
+            raise ValueError(
+                f'{self.owner} keeps state for {self.images} images, the data set has {images}: set '
+                f'images={images}, or leave images out'
+            )
+        if self.images is None:
+            self.images = images
+            for name, value in self.initial(images).items():
+                setattr(self, name, value.to(getattr(self, name)))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        saved = state_dict.get(prefix + next(iter(self._start)))
+        if saved is not None and self.images is None:  # the checkpoint knows how many there are
+            self.set_images(len(saved))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def indices(self, batch: Batch) -> Tensor:
+        """(B,) positions of the batch's images in the data set.
+
+        Raises:
+            ValueError: where they are missing, or the number of images is not known.
+            IndexError: where one is outside the data set; a GPU reports that by itself.
+        """
+        if self.images is None:
+            raise ValueError(
+                f'{self.owner}: the number of images is not known: pass images=len(dataset) or call '
+                'set_images; in a run DataSizeHook does (default_hooks.data_size of '
+                'configs/_base_/pretrain_runtime.py)'
+            )
+        if batch.indices is None:
+            raise ValueError(
+                f'{self.owner} keeps state for each image, but batch.indices is None: pass the positions '
+                'of the images in the data set (Batch.of takes them from Views.indices)'
+            )
+        if batch.indices.device.type == 'cpu':  # asking a GPU would mean waiting for it
+            for image in batch.indices.tolist():
+                if not 0 <= image < self.images:
+                    raise IndexError(
+                        f'{self.owner}(images={self.images}) met image {image}: images must be the number '
+                        'of images of the data set, len(dataset)'
+                    )
+        return batch.indices
+
+    def read(self, batch: Batch, name: str) -> Tensor:
+        """(B, ...) of the batch's images."""
+        return getattr(self, name)[self.indices(batch)]
+
+    @torch.no_grad()
+    def collect(self, batch: Batch, counted: Tensor, *statistics: Tensor) -> None:
+        """Add to the step's statistics.
+
+        Args:
+            batch: the B images.
+            counted: (B * N,) bool, the rows that count.
+            statistics: (B * N,) each.
+        """
+        indices = self.indices(batch)
+        rows = torch.stack([torch.ones_like(statistics[0]), *statistics], 1).double()
+        rows = torch.where(counted[:, None], rows, 0.0)
+        self._collected.append((indices, rows.view(len(indices), -1, rows.shape[1]).sum(1)))
+
+    @torch.no_grad()
+    def close(self) -> tuple[Tensor, ...] | None:
+        """Means of the statistics that all processes collected since the last call.
+
+        Returns:
+            (G,) positions of images, in which one may come several times, and for each statistic its mean
+            over the rows of each of these images, (G,) float64, NaN for an image without any; the same in all
+            processes. None where nothing was collected.
+        """
+        if not self._collected:
+            return None
+        indices, rows = (torch.cat(x) for x in zip(*self._collected, strict=True))
+        self._collected = []
+        images = all_gather(indices).sort().values
+        # Equal images stand together: the first place of each takes the sum. (unique() would wait.)
+        total = rows.new_zeros(len(images), rows.shape[1])
+        total = total.index_add(0, torch.searchsorted(images, indices), rows)
+        total = all_reduce(total)[torch.searchsorted(images, images)]
+        return images, *(total[:, 1:] / total[:, :1]).unbind(1)
+
+    @torch.no_grad()
+    def write(self, images: Tensor, **rows: Tensor) -> None:
+        """Store (G, ...) rows of (G,) images, those of all processes.
+
+        Of several rows of one image the last counts, on every device alike; what is NaN stays as it was.
+        """
+        last = last_of_equals(images)
+        for name, new in rows.items():
+            stored = getattr(self, name)
+            new = new[last].to(stored.dtype)
+            stored[images] = torch.where(new.isnan(), stored[images], new)
+
+
+def last_of_equals(values: Tensor) -> Tensor:
+    """For each of (G,) integers the place of the last one that equals it, (G,) int64."""
+    values = values.contiguous()
+    order = values.argsort(stable=True)
+    return order[torch.searchsorted(values[order], values, right=True) - 1]

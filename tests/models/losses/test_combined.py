@@ -1,0 +1,53 @@
+"""Sums of objectives."""
+
+import pytest
+import torch
+
+from densecl.models.losses import Cosine, Sum
+from densecl.models.memory import Queue
+from densecl.structures import Batch, Comparison, Units
+
+ANCHORS = dict(type='densecl.PrototypeAlignment', classes=3, dim=6)
+COSINE = dict(type='densecl.Cosine')
+BANK = dict(type='densecl.NCE', images=9, dim=6, form='softmax')
+
+
+def comparison(rows=5):
+    batch = Batch(torch.arange(rows), indices=torch.arange(rows), labels=torch.tensor([0, 2, -1, 1, 2]))
+    return Comparison.of_rows(*torch.randn(2, rows, 6, dtype=torch.float64).unbind(), batch=batch)
+
+
+def test_the_sum_and_what_it_logs():
+    objective = Sum(objectives=[COSINE, BANK, ANCHORS], weights=[1.0, 0.25, 0.5]).double()
+    given = comparison()
+    loss, found = objective.score(given)
+    values = [part.score(given)[0] for part in objective.objectives]
+    torch.testing.assert_close(loss, values[0] + 0.25 * values[1] + 0.5 * values[2], rtol=0, atol=1e-12)
+    assert set(found) == {'Cosine', 'NCE', 'PrototypeAlignment', 'pos_sim', 'anchor_sim'}
+    torch.testing.assert_close(found['PrototypeAlignment'], values[2].detach())
+    torch.testing.assert_close(found['pos_sim'], Cosine().score(given)[1]['pos_sim'])  # the first keeps it
+
+
+def test_parts_remember():
+    objective = Sum(objectives=[COSINE, BANK]).double()
+    bank, keys = objective.objectives[1].bank.vectors, torch.randn(5, 6, dtype=torch.float64)
+    before = bank.clone()
+    objective.remember([Units(keys[:, None], pooled=keys)], comparison().batch)
+    assert not torch.isclose(bank[:5], before[:5]).all(1).any() and torch.equal(bank[5:], before[5:])
+
+
+def test_what_the_parts_need():
+    assert Sum(objectives=[COSINE, ANCHORS]).needs == {'one answer'}
+    classes = dict(type='densecl.LabelCrossEntropy')
+    assert not Sum(objectives=[classes]).needs_keys and Sum(objectives=[classes, COSINE]).needs_keys
+    assert Sum(objectives=[COSINE]).queue is None
+
+
+def test_the_sum_shows_its_queue():
+    parts = [COSINE, ANCHORS]
+    objective = Sum(objectives=parts)
+    assert objective.weights == [1.0, 1.0]
+    objective.objectives[1].queue = Queue(8, 6)
+    assert objective.queue is objective.objectives[1].queue
+    with pytest.raises(ValueError, match='got 1 weights for 2 objectives'):
+        Sum(objectives=parts, weights=[1.0])

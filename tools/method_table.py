@@ -1,0 +1,122 @@
+#!/usr/bin/env python
+"""Write the table of docs/methods.md: every method as the choices that its config makes.
+
+python tools/method_table.py           # rewrite the table
+python tools/method_table.py --check   # exit with 1 where the file is stale
+
+A row is read from the config of the method's paper (below); nothing in it is written by hand but the order.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / 'docs' / 'methods.md'
+START, END = '<!-- made by tools/method_table.py -->', '<!-- end of the table -->'
+#: Name -> config, below configs/.
+METHODS = {
+    'NPID': 'npid/npid_resnet50_8xb32-steplr-200e_in1k.py',
+    'PIRL': 'pirl/pirl_resnet50_32xb32-coslr-800e_in1k.py',
+    'MoCo v1': 'mocov1/mocov1_resnet50_8xb32-steplr-200e_in1k.py',
+    'MoCo v2': 'mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py',
+    'MoCo v3': 'mocov3/mocov3_resnet50_8xb512-coslr-100e_in1k.py',
+    'SimCLR': 'simclr/simclr_resnet50_8xb512-coslr-100e_in1k.py',
+    'DirectCLR': 'directclr/directclr_resnet50_8xb512-coslr-100e_in1k.py',
+    'SupCon': 'supcon/supcon_resnet50_8xb128-coslr-100e_in1k.py',
+    'SINCERE': 'sincere/sincere_resnet50_8xb64-coslr-100e_in1k.py',
+    'CLOP': 'clop/clop_resnet50_8xb128-coslr-100e_in1k.py',
+    'BYOL': 'byol/byol_resnet50_8xb512-coslr-100e_in1k.py',
+    'SimSiam': 'simsiam/simsiam_resnet50_8xb64-coslr-100e_in1k.py',
+    'Barlow Twins': 'barlow_twins/barlow_twins_resnet50_8xb256-coslr-1000e_in1k.py',
+    'VICReg': 'vicreg/vicreg_resnet50_8xb256-coslr-1000e_in1k.py',
+    'SwAV': 'swav/swav_resnet50_64xb64-mcrop-coslr-800e_in1k.py',
+    'DINO': 'dino/dino_vit-small_8xb64-mcrop-coslr-100e_in1k.py',
+    'DenseCL': 'densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py',
+    'PixPro': 'pixpro/pixpro-instance_resnet50_8xb128-coslr-100e_in1k.py',
+    'PixContrast': 'pixcontrast/pixcontrast_resnet50_8xb128-coslr-100e_in1k.py',
+    'SetSim': 'setsim/setsim_resnet50_8xb64-coslr-200e_in1k.py',
+    'VICRegL': 'vicregl/vicregl_resnet50_8xb64-coslr-100e_in1k.py',
+    'SlotCon': 'slotcon/slotcon_resnet50_8xb64-coslr-200e_in1k.py',
+    'SCRL': 'scrl/scrl_resnet50_32xb256-coslr-200e_in1k.py',
+    'SoCo': 'soco/soco_resnet50_fpn_16xb128-coslr-100e_in1k.py',
+    'ReSim': 'resim/resim-fpn_resnet50_8xb32-coslr-200e_in1k.py',
+    'DetCon-B': 'detcon/detcon-b_resnet50_8xb512-coslr-100e_in1k.py',
+    'DetCon-S': 'detcon/detcon-s_resnet50_8xb512-coslr-100e_in1k.py',
+    'DetCo': 'detco/detco_resnet50_8xb32-coslr-200e_in1k.py',
+}
+TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}
+#: Arguments that say nothing about the method.
+LEFT_OUT = {'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds'}
+DEFAULTS = {'units': 'Image', 'matching': 'SameRow'}
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--check', action='store_true', help='change nothing, say whether the file is stale')
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Write the page, or compare."""
+    text = PAGE.read_text(encoding='utf-8')
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    new = f'{before}{START}\n{table()}\n{END}{after}'
+    if parse_args().check:
+        return int(new != text)
+    PAGE.write_text(new, encoding='utf-8')
+    return 0
+
+
+def table() -> str:
+    """The table in Markdown."""
+    lines = ['| method | target | head | units | matching | objective |', '|---|---|---|---|---|---|']
+    for name, path in METHODS.items():
+        lines += rows(name, path)
+    return '\n'.join(lines)
+
+
+def rows(name: str, path: str) -> list[str]:
+    """The rows of a method, one a head; heads that say the same share one."""
+    model = Config.fromfile(ROOT / 'configs' / path).model
+    method = f'[{name}](../configs/{path.split("/")[0]}/README.md)'
+    by_choice: dict[tuple[str, ...], list[str]] = {}
+    for head_name, head in model.heads.items():
+        choice = [target(model.type, head)]
+        choice += [said(head.get(field, DEFAULTS.get(field))) for field in ('units', 'matching', 'objective')]
+        by_choice.setdefault(tuple(choice), []).append(head_name)
+    found = []
+    for choice, heads in by_choice.items():
+        found.append(f'| {method} | {choice[0]} | {", ".join(heads)} | {" | ".join(choice[1:])} |')
+        method = ''
+    return found
+
+
+def target(pretrainer: str, head: dict) -> str:
+    """Who gives the answer, and what stands between."""
+    parts = [TARGETS[pretrainer]]
+    parts += ['predictor'] if head.get('predictor') else []
+    parts += ['stop-gradient'] if head.get('stop_gradient') else []
+    return ', '.join(parts)
+
+
+def said(config) -> str:
+    """A field of a head, as one would write it."""
+    if isinstance(config, str):
+        return config
+    if isinstance(config, list | tuple):
+        return ' + '.join(said(part) for part in config)
+    if 'type' not in config:
+        return '; '.join(f'{kind}: {said(part)}' for kind, part in config.items())
+    if config['type'] == 'Sum':
+        return said(config['objectives'])
+    arguments = [f'{key}={value!r}' for key, value in config.items() if key not in LEFT_OUT and value is not None]
+    return f'{config["type"]}({", ".join(arguments)})' if arguments else config['type']
+
+
+if __name__ == '__main__':
+    sys.exit(main())
