@@ -84,7 +84,8 @@ class Head(nn.Module):
         self.stop_gradient, self.support = stop_gradient, tuple(support)
         self.loss_weight, self.warmup_steps = loss_weight, warmup_steps
         for pair in self.pairs:
-            check(self.units, self.rules[kind_of(pair.query)], self.objective_of(pair.key))
+            kinds = dict.fromkeys(kind_of(s) for s in (pair.query, pair.key))
+            check(self.units, kinds, self.rules[kind_of(pair.query)], self.objective_of(pair.key))
 
     def loss(
         self, online: 'Branch', target: 'Branch', views: Views, batch: Batch, target_projector: nn.Module
@@ -107,9 +108,10 @@ class Head(nn.Module):
         for pair in pairs:
             for rule in self.rules[kind_of(pair.query)]:
                 query, key = queries[pair.query], keys.get(pair.key)
-                match = rule(query, query if key is None else key, batch)
+                other = query if key is None else key
+                match = rule(query, other, batch)
                 if match.read is not None:
-                    query, key = match.read(query, key)
+                    query, key = match.read(query, other)
                 if self.predictor is not None and self.units.predicts_late(pair.query):
                     query = predict_matched(self.predictor, query, match)
                 own = keys.get(pair.query)
@@ -142,6 +144,8 @@ class Head(nn.Module):
         predicted: Iterable[Set] = (),
     ) -> dict[Set, Units]:
         """Sets of units as a branch sees them: read, project and predict once, then record."""
+        if not sets:  # the objective needs no keys
+            return {}
         units, sources = self.units, {s: self.units.source(s) for s in sorted(sets)}
         predicted = {units.source(s) for s in predicted} if self.predictor is not None else ()
         with torch.set_grad_enabled(branch.gradient):
