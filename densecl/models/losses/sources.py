@@ -126,7 +126,7 @@ def _left_out(c: Comparison, count: int, source: str) -> Tensor:
     """Units of its own image that a query does not meet: its answers, and in its own view itself."""
     if source == 'units':
         return c.match.index.flatten() if c.match.mask is None else c.match.answers(count).flatten(0, 1)
-    itself = c.query.ids[:, :, None] == c.query.ids[:, None]
+    itself = c.query.ids[:, :, None] == c.own.ids[:, None]
     return torch.cat([c.match.answers(count), itself], 2).flatten(0, 1)
 
 
