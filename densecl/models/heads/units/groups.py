@@ -1,8 +1,8 @@
 """Learned groups of cells as the units."""
 
 import torch
-from torch import Tensor
 
+from densecl.models.necks.slots import active_slots
 from densecl.registry import MODELS
 from densecl.structures import Units
 
@@ -68,11 +68,3 @@ class Groups(UnitProducer):
             place=place,
             log={'occupancy': active.any(0).float().mean(), 'active': active.float().sum(1).mean()},
         )
-
-
-@torch.no_grad()
-def active_slots(scores: Tensor) -> Tensor:
-    """Which slots have the best score in at least one cell, (B, K, H, W) -> bool (B, K)."""
-    best = scores.flatten(2).argmax(1)  # (B, H*W)
-    active = torch.zeros(scores.shape[:2], dtype=torch.bool, device=scores.device)
-    return active.scatter_(1, best, True)

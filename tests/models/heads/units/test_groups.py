@@ -22,11 +22,11 @@ CONTRAST = dict(
 
 
 def make_head(predictor=True, slots=SLOTS, **grouping):
-    """SlotCon: half of each term, the contrast times 2 t, both directions."""
+    """SlotCon: half of each term, the contrast times 2 t, summed over both directions."""
     options = dict(prototypes=SLOTS, teacher_temperature=0.07, mean='counted')
     pairs = [
         dict(query=(kind, q), key=(kind, k), weight=weight, name=name)
-        for kind, weight, name in (('cells', 0.25, 'grouping'), ('slots', 0.5, 'contrast'))
+        for kind, weight, name in (('cells', 0.5, 'grouping'), ('slots', 1.0, 'contrast'))
         for q, k in ((0, 1), (1, 0))
     ]
     return build(
@@ -50,7 +50,7 @@ def make_views(images=5):
 
 def run(head, views, target=None):
     """A step on the images as they are, the target with a projector of its own: the result."""
-    online, other = (Branch(lambda x: (x,), views) for _ in range(2))
+    online, other = (Branch(lambda x: (x,), views, gradient=gradient) for gradient in (True, False))
     batch = Batch.of(views)
     result = head.loss(online, other, views, batch, target or head.projector)
     if head.training:
@@ -76,7 +76,7 @@ def aligned(scores, views, view):
 
 
 def reference(head, views, teacher, center):
-    """Both terms of the published loss, mean of both directions, image by image."""
+    """The published loss, and the mean over directions of both its terms; image by image."""
     grouped = []
     for projector in (head.projector, teacher):
         grouped.append([])
@@ -105,7 +105,7 @@ def reference(head, views, teacher, center):
         logits = F.normalize(predictions, dim=1) @ F.normalize(torch.stack(keys), dim=1).T / 0.2
         labels = torch.tensor([names.index(query) for query in queries])
         contrasts.append(F.cross_entropy(logits, labels) * 0.4)
-    return (sum(groups) / 2 + sum(contrasts) / 2) / 2, sum(groups) / 2, sum(contrasts) / 2
+    return 0.5 * sum(groups) + 0.5 * sum(contrasts), sum(groups) / 2, sum(contrasts) / 2
 
 
 @pytest.mark.parametrize('images', [2, 5])
@@ -119,7 +119,7 @@ def test_slotcon_s_loss_and_gradient_equal_the_published_ones(images):
     close = dict(rtol=1e-6, atol=1e-8)  # boxes are float32
     torch.testing.assert_close(result.loss, want, **close)
     torch.testing.assert_close(result.log['grouping'], grouping.detach(), **close)
-    torch.testing.assert_close(result.log['contrast'], contrast.detach() / 0.4, **close)
+    torch.testing.assert_close(result.log['contrast'], contrast.detach() / 2, **close)
     parameters = list(head.parameters())
     got = torch.autograd.grad(result.loss, parameters)
     for mine, theirs in zip(got, torch.autograd.grad(want, parameters), strict=True):

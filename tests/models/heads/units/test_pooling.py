@@ -73,7 +73,7 @@ WAYS = {
 
 @pytest.mark.parametrize('way', WAYS)
 def test_the_same_place_is_read_in_both_views(way):
-    """Whatever the flips, where cell centres lie at half cells; the official reading of SCRL does not. On maps
+    """Whatever the flips, where cell centres lie at half cells; SCRL's official reading does not. On maps
     whose cells hold their own place in the image: what a perfect network would see."""
     size, grid = (160, 192), (20, 24)
     crops = [torch.tensor([box]).repeat(60, 1).double() for box in ([0.0, 0, 96, 80], [16, 8, 112, 104])]

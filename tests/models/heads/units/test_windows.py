@@ -59,11 +59,12 @@ def slide(options, boxes, flipped):
 
 def written_out(query, key, regions, overlapping, t=0.3):
     """Every window, place and image in turn."""
-    rows, cell = [], SIDE / key.shape[2]
+    rows, cell, size = [], SIDE / key.shape[2], (SIDE, SIDE)
     places = [[key[c, :, i : i + 3, j : j + 3].mean((1, 2)) for i in range(key.shape[2] - 2)
                for j in range(key.shape[3] - 2)] for c in range(len(key))]  # fmt: skip
     for b, w in (regions[1].ids >= 0).nonzero().tolist():
-        mine, theirs = (mean_over(m[b], regions[v].boxes[b, w], (SIDE,) * 2) for v, m in enumerate((query, key)))
+        mine = mean_over(query[b], regions[0].boxes[b, w], size)
+        theirs = mean_over(key[b], regions[1].boxes[b, w], size)
         x1, y1, x2, y2 = regions[1].boxes[b, w].tolist()
         logits = [F.cosine_similarity(mine, theirs, 0) / t]
         for c in range(len(key)):
