@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from densecl.models.losses.functional import self_distillation, sinkhorn
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.schedule import Clock
-from tests.models.heads.made import score, views_of
 from tests.models.heads.made import build as build_head
+from tests.models.heads.made import score, views_of
 
 SIZES = (64, 64, 32, 32, 32)
 BACKBONE = dict(type='densecl.TorchvisionResNet', arch='resnet18')
