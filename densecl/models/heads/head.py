@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 #: Rows of a set that are watched for collapse.
 WATCHED = 128
+# Beginnings of names in older files, of PIRL's and SlotCon's heads, and where these entries are now.
+_MOVED = (
+    ('patch_projector.', 'projector.local.'),
+    ('projector.', 'projector.global.'),
+    ('objective.', 'objective.global.'),
+    ('objective.', 'objective.cells.'),
+)
 
 
 class Scored(NamedTuple):
@@ -110,6 +117,16 @@ class Head(nn.Module):
             objective = self.objective[pair.key[0]] if self.units.kinds else self.objective
             kinds = dict.fromkeys(kind_of(s) for s in (pair.query, pair.key))
             check(self.units, kinds, self.rules[kind_of(pair.query)], objective)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
+        mine = {f'{prefix}{name}' for name in self.state_dict()}
+        for name in [n for n in state_dict if n.startswith(prefix) and n not in mine]:
+            for old, new in _MOVED:
+                moved = name.replace(prefix + old, prefix + new, 1)
+                if moved in mine:
+                    state_dict[moved] = state_dict.pop(name)
+                    break
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def loss(
         self, online: 'Branch', target: 'Branch', views: Views, batch: Batch, target_projector: nn.Module

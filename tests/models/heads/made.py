@@ -46,6 +46,24 @@ def make_views(batch=3, count=2, side=SIDE, labels=None, seed=0):
     )
 
 
+def views_of(images, boxes=None, flipped=None, regions=None, indices=None):
+    """Views of these images: by default upright crops of one place, of the images 0, 1, ...
+
+    ``regions`` is name -> one :class:`ViewRegions` (or None) a view.
+    """
+    batch = len(images[0])
+    return Views(
+        images=list(images),
+        boxes=boxes or [torch.tensor([[0.0, 0, 100, 100]] * batch)] * len(images),
+        flipped=flipped or [torch.zeros(batch, dtype=torch.bool)] * len(images),
+        source_sizes=torch.full((batch, 2), 300.0),
+        indices=torch.arange(batch) if indices is None else indices,
+        paths=[''] * batch,
+        photometric=[None] * len(images),
+        regions=regions or {},
+    )
+
+
 def regions(batch, name, generator, count=4):
     """Boxes of positive area; an id twice, and one that is not there."""
     near = torch.rand(batch, count, 2, generator=generator) * SIDE / 2
