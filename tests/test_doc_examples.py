@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from oracles.comparisons import compare
 
-from densecl.models.losses import Samples
 from densecl.models.pretrainers.base import Branch
 from densecl.registry import MODELS, TRANSFORMS
 from densecl.schedule import Clock
-from densecl.structures import Views
+from densecl.structures import Batch, Views
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ('README.md', 'docs/objectives.md')
-CHOICE = re.compile(r'`((objective|negatives|temperature|positives) ?= ?dict\([^`]*\))`')
+CHOICE = re.compile(r'`((objective|negatives|temperature) ?= ?dict\([^`]*\))`')
 IMAGES = 8
 
 
@@ -64,18 +64,17 @@ def started(module):
 
 def score(objective):
     """Loss of a batch of ``IMAGES`` rows, and its gradient."""
-    width = 128 + objective.temperature.extra_channels
-    query, key = torch.randn(2, IMAGES, width).requires_grad_()
-    samples = Samples(indices=torch.arange(IMAGES), labels=torch.arange(IMAGES) % 3)
-    loss, _ = objective(query, key, samples=samples)
+    query, key = torch.randn(2, IMAGES, 128 + objective.extra_channels).requires_grad_()
+    indices = torch.arange(IMAGES)
+    loss, _ = objective.score(compare(query, key, indices, labels=indices % 3))
     return torch.autograd.grad(loss, query)[0]
 
 
 def test_there_are_examples():
     count = {name: sum(n == name for n, _ in EXAMPLES.values()) for name in ('objective', 'model', 'heads')}
-    assert count['objective'] >= 11 and count['model'] >= 2 and count['heads'] >= 3
+    assert count['objective'] >= 16 and count['model'] >= 2 and count['heads'] >= 3
     choices = [name for name, _ in EXAMPLES.values()]
-    assert [choices.count(name) for name in ('negatives', 'temperature', 'positives')] == [7, 6, 5]
+    assert [choices.count(name) for name in ('negatives', 'temperature')] == [7, 6]
 
 
 @of('objective')
@@ -84,7 +83,7 @@ def test_objectives(example):
     assert gradient.isfinite().all() and gradient.any()
 
 
-@of('negatives', 'temperature', 'positives')
+@of('negatives', 'temperature')
 def test_choices(example):
     name, config = example
     queue = 2048 if config.get('type') == 'Mixing' else 0
@@ -109,8 +108,8 @@ def test_heads(example):
     )
     branch = Branch(lambda images: (torch.randn(len(images), 2048, 2, 2),), views)
     for config in example[1].values():
-        head = started(MODELS.build(config))
-        loss = head.loss(branch, branch, views, head.projector)['loss']
+        head = started(MODELS.build(dict(config, type='Head')))
+        loss = head.loss(branch, branch, views, Batch.of(views), head.projector).loss
         loss.backward()
         assert loss.isfinite()
 

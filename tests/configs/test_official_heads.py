@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from densecl.registry import MODELS
+from densecl.structures import Comparison
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 RELU = 'ReLU'
@@ -33,7 +34,7 @@ def head_of(config: str) -> nn.Module:
     init_default_scope(cfg.default_scope)
     banked = cfg.model.heads.image.objective.type == 'NCE'  # the older methods: neither of both
     assert cfg.model.backbone.zero_init_residual == ('sync_bn' in cfg) == (not banked)
-    return MODELS.build(cfg.model.heads.image)
+    return MODELS.build(dict(cfg.model.heads.image, type='Head'))
 
 
 BYOL_TAIL = [(4096, True), RELU, (4096, 256, False)]
@@ -53,7 +54,7 @@ OFFICIAL = {
         projector=[(2048, 8192, True), *WIDE, (8192, 8192, True), *WIDE, (8192, 8192, False)]
     ),
     'npid/npid_resnet50_8xb32-steplr-200e_in1k.py': dict(projector=[(2048, 128, True)]),
-    'pirl/pirl_resnet50_32xb32-coslr-800e_in1k.py': dict(projector=[(2048, 128, True)]),
+    'pirl/pirl_resnet50_32xb32-coslr-800e_in1k.py': dict(projector=[(2048, 128, True)]),  # of images
 }
 
 
@@ -62,7 +63,8 @@ def test_layers(config):
     with torch.device('meta'):
         head = head_of(config)
     expected = OFFICIAL[config]
-    assert layers(head.projector) == expected['projector']
+    projector = head.projector['global'] if head.units.kinds else head.projector
+    assert layers(projector) == expected['projector']
     if 'predictor' in expected:
         assert layers(head.predictor) == expected['predictor']
     else:
@@ -73,10 +75,10 @@ def test_byol_sums_both_directions():
     """Official value: per sample |q1 - z2|^2 + |q2 - z1|^2, mean over the batch."""
     cfg = Config.fromfile(CONFIGS / 'byol/byol_resnet18_1xb64-coslr-6e_photos.py')
     init_default_scope(cfg.default_scope)
-    head = MODELS.build(cfg.model.heads.image)
+    head = MODELS.build(dict(cfg.model.heads.image, type='Head'))
     q, z = torch.randn(2, 2, 5, 128, dtype=torch.float64).unbind()
-    results = [head.objective(q[a], z[b])[0] for a, b in head.pairs]
-    got = head.weight(0) * sum(results) / len(results)
+    results = [p.weight * head.objective.score(Comparison.of_rows(q[p.query], z[p.key]))[0] for p in head.pairs]
+    got = head.weight(0) * sum(results)
     q, z = F.normalize(q, dim=-1), F.normalize(z, dim=-1)
     want = ((q[0] - z[1]).square().sum(1) + (q[1] - z[0]).square().sum(1)).mean()
     torch.testing.assert_close(got, want, rtol=0, atol=1e-12)

@@ -74,8 +74,9 @@ def test_config_takes_a_step(path, photos, tmp_path):
     if 'proposals' in dataset:  # whoever names them: boxes and masks on the spot, no store
         dataset.proposals = dict(type='Felzenszwalb')
     for transform in dataset.pipeline:
-        if 'grid' in transform.get('proposals', {}):
-            transform.proposals.grid = 2  # of C5, at the sizes below
+        for selector in transform.get('regions', {}).values():
+            if 'grid' in selector:
+                selector.grid = 2  # of C5, at the sizes below
         for view in transform.views:
             if 'size' in view:
                 view.size = 64 if view.size > 100 else 32

@@ -51,14 +51,15 @@ def test_names_and_shapes_are_the_detectors(name, fresh, tmp_path):
 
 @pytest.mark.parametrize('name, side, cells', [(OFFICIAL, 224, (28, 14, 7)), (SMALL, 96, (12, 6, 3))])
 def test_levels_and_windows(name, side, cells):
-    _, model = build(name)
+    cfg, model = build(name)
     with torch.no_grad():
         levels = model.encode(torch.zeros(1, 3, side, side))
     assert tuple(level.shape[-1] for level in levels) == cells
-    assert (model.heads.p3.level, model.heads.p4.level, model.heads.image.level) == (0, 1, -1)
+    assert [model.heads[name].units.level for name in ('p3', 'p4', 'image')] == [0, 1, -1]
     weights = [head.weight(0) for head in model.heads.values()]
     assert weights == [1, 1, 1]
-    p4, p3 = model.heads.p4, model.heads.p3
+    regions = cfg.train_dataloader.dataset.pipeline[0].regions
+    p4, p3 = (regions[model.heads[name].units.regions] for name in ('p4', 'p3'))
     assert (p4.window, p4.stride, p3.window, p3.stride) == (
         (48, 32, 32, 24) if name == OFFICIAL else (24, 16, 16, 12)
     )

@@ -33,12 +33,14 @@ def test_layers_are_those_of_the_official_code(ending, slots):
     cfg = Config.fromfile(FOLDER / f'slotcon_resnet50_8xb64-coslr-{ending}.py')
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):
-        head = MODELS.build(cfg.model.heads.slots)
+        head = MODELS.build(dict(cfg.model.heads.slots, type='Head'))
     assert described(head.projector.mlp, nn.Conv2d) == LAYERS
     assert described(head.predictor, nn.Linear) == LAYERS
     assert head.projector.slots.shape == (slots, 256)
-    assert head.objective.center.shape == (1, slots)
-    assert head.weight(0) / len(head.pairs) == 1  # the sum of two directions, each 0.5 and 0.5
+    assert head.objective['cells'].center.shape == (1, slots)
+    # the sum of two directions, each 0.5 and 0.5; the contrast, in which InfoNCE has t, times 2 t
+    weights = [(pair.name, pair.weight * head.weight(0)) for pair in head.pairs]
+    assert weights == [('grouping', 0.5)] * 2 + [('contrast', 1.0)] * 2
     assert (cfg.model.export_branch, cfg.sync_bn) == ('target', 'torch')
     assert cfg.train_cfg.max_epochs == (200 if slots == 2048 else 800)
 
@@ -76,7 +78,7 @@ def make_config(tmp_path):
                 **options,
             }
         )
-        cfg.model.heads.slots.objective.teacher_temperature = dict(start=0.04, end=0.07)
+        cfg.model.heads.slots.objective.cells.teacher_temperature = dict(start=0.04, end=0.07)
         return cfg
 
     return make
@@ -93,13 +95,13 @@ def test_a_resumed_run_keeps_centre_momentum_and_temperature(make_config, tmp_pa
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), name
     early = load_checkpoint(tmp_path / 'whole/iter_4.pth')['state_dict']
-    center = 'heads.slots.objective.center'
+    center = 'heads.slots.objective.cells.center'
     assert early[center].norm() > 0 and not torch.equal(early[center], states[0][center])
     for runner in (whole, resumed):
-        head = runner.model.heads['slots']
-        assert head.objective.clock is runner.model.clock and runner.model.steps == 6
+        objective = runner.model.heads['slots'].objective['cells']
+        assert objective.clock is runner.model.clock and runner.model.steps == 6
         assert runner.model.momentum == pytest.approx(1.0)
-        assert head.objective.teacher_temperature(head.objective.clock) == pytest.approx(0.07)
+        assert objective.teacher_temperature(objective.clock) == pytest.approx(0.07)
 
 
 def test_slots_stay_in_use_on_real_photos(make_config):
@@ -111,8 +113,8 @@ def test_slots_stay_in_use_on_real_photos(make_config):
     logged = {k: v.current() for k, v in runner.message_hub.log_scalars.items()}
     occupancy, active = logged['train/slots_occupancy'], logged['train/slots_active']
     assert occupancy * 64 > 6 and occupancy * 64 >= active > 1
-    assert 0 < logged['train/slots_cell_entropy'] <= logged['train/slots_usage_entropy'] <= 1
-    assert 0 < logged['train/slots_common'] <= active
-    assert logged['train/slots_no_overlap'] <= 1
-    terms = logged['train/slots_grouping'] + logged['train/slots_contrast']
+    entropies = [logged[f'train/slots_{name}_entropy_grouping'] for name in ('teacher', 'usage')]
+    assert 0 < entropies[0] <= entropies[1] <= 1
+    assert 0 < logged['train/slots_matched_contrast'] <= 1 and 0 < logged['train/slots_matched_grouping'] <= 1
+    terms = logged['train/slots_grouping'] + 2 * logged['train/slots_contrast']
     assert logged['train/loss_slots'] == pytest.approx(terms, rel=1e-4)

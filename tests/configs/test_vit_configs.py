@@ -32,7 +32,7 @@ def load(name):
 def pretrained_vit(name):
     """(backbone of a pretraining config, what its checkpoint would hold)."""
     cfg = load(f'_base_/models/{name}.py')
-    cfg.model.heads = dict(image=dict(type='ImageHead'))  # the record of a pretrainer
+    cfg.model.heads = dict(image=dict(objective='Cosine'))  # the record of a pretrainer
     vit = MODELS.build(cfg.model.backbone)
     tensors = {f'backbone.{k}': v for k, v in vit.state_dict().items()}
     return vit, dict(state_dict=tensors, meta=dict(cfg=cfg.pretty_text))

@@ -52,13 +52,20 @@ def everything() -> dict:
     """Losses of all steps and the logged terms (mean over ranks), last gradients, the state at the end."""
     torch.manual_seed(0)
     head = dict(
-        type='densecl.MultiLevelHead',
-        levels=(0, 1),
-        weights=(0.4, 1.0),
+        units=dict(type='densecl.Patches', images=2, patches=PATCHES, levels=dict(c2=0, c3=1)),
         projector=dict(
-            type='densecl.LevelProjectors', channels=(6, 7), out_channels=5, patches=PATCHES
+            type='densecl.LevelProjectors',
+            names=('c2', 'c3'),
+            channels=(6, 7),
+            out_channels=5,
+            patches=PATCHES,
         ),
         objective=dict(type='densecl.InfoNCE', queue=11, dim=5),
+        pairs=[
+            dict(query=(f'{q}_{c}', 0), key=(f'{k}_{c}', 1), weight=weight, name=f'{q[0]}2{k[0]}_{c}')
+            for c, weight in (('c2', 0.4), ('c3', 1.0))
+            for q, k in (('global', 'global'), ('local', 'local'), ('local', 'global'))
+        ],
     )
     model = MomentumPretrainer(
         backbone=dict(type='densecl.TwoLevels'), heads=dict(it=head), momentum=0.9, join_views=True

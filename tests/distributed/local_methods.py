@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from densecl.distributed import rank, world_size
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
-from densecl.structures import Views
+from densecl.structures import ViewRegions, Views
 
 BATCH, STEPS = 6, 3
 
@@ -34,8 +34,11 @@ def whole(step: int) -> Views:
     """The global batch. In step 1 the crops of images 3 to 5, the second process's, do not overlap."""
     generator = torch.Generator().manual_seed(step)
     corner = torch.rand(2, BATCH, 2, generator=generator) * 20
+    near = torch.rand(2, BATCH, 3, 2, dtype=torch.float64, generator=generator) * 16
+    ids = torch.arange(3).repeat(BATCH, 1)
     if step == 1:
         corner[1, 3:] += 200
+        ids[3:] = -1
     return Views(
         images=list(torch.randn(2, BATCH, 3, 32, 32, dtype=torch.float64, generator=generator)),
         boxes=[torch.cat([c, c + 50 + 10 * v], 1) for v, c in enumerate(corner)],
@@ -44,6 +47,7 @@ def whole(step: int) -> Views:
         indices=torch.arange(BATCH),
         paths=[''] * BATCH,
         photometric=[None] * 2,
+        regions=dict(overlap=[ViewRegions(torch.cat([x, x + 14], -1), ids) for x in near]),
     )
 
 
@@ -59,6 +63,7 @@ def part(views: Views) -> Views:
         source_sizes=views.source_sizes[own],
         indices=views.indices[own],
         paths=views.paths[own],
+        regions=dict(overlap=[ViewRegions(x.boxes[own], x.ids[own]) for x in views.regions['overlap']]),
     )
 
 
@@ -67,48 +72,33 @@ def heads() -> dict[str, dict]:
     maps, vectors = (dict(type=f'densecl.{kind}', channels=(12, 9, 5)) for kind in ('ConvMLP', 'MLP'))
     return dict(
         vicregl=dict(
-            type='densecl.LocalHead',
+            units='densecl.Cells',
             projector=maps,
             matching=[dict(type='densecl.NearestFeature'), dict(type='densecl.NearestLocation', top=7)],
-            objective=dict(type='densecl.PositionVICReg'),
+            objective='densecl.PositionVICReg',
+            pairs=((0, 1), (1, 0)),
         ),
         setsim=dict(
-            type='densecl.PixelHead',
+            units='densecl.Cells',
             projector=maps,
             matching=dict(type='densecl.SetSimilarity', attention=0.5),
-            objective=dict(
-                type='densecl.MultiPositive', queue=11, dim=5, form='out', per_image=True
-            ),
+            objective=dict(type='densecl.InfoNCE', queue=11, dim=5, mean='images'),
         ),
         scrl=dict(
-            type='densecl.RegionHead',
+            units=dict(type='densecl.Boxes', regions='overlap', bins=1),
             projector=vectors,
             predictor=dict(type='densecl.MLP', channels=(5, 9, 5)),
-            objective=dict(type='densecl.RegionConsistency'),
-            regions=3,
-            min_size=8,
+            objective=dict(type='densecl.Cosine', squared=True, mean='counted'),
             pairs=((0, 1), (1, 0)),
         ),
     )
 
 
 def build(method: str):
-    """The model; the boxes that it draws are the process's share of the whole batch's."""
     torch.manual_seed(0)
     parts = dict(backbone=dict(type='densecl.Cellwise'), heads=dict(it=heads()[method]))
     model = SharedPretrainer(**parts) if method == 'vicregl' else MomentumPretrainer(**parts, momentum=0.9)
     model.init_weights()
-    head = model.heads['it']
-    if method == 'scrl':
-        draw, size = head.draw, BATCH // world_size()
-        own = slice(rank() * size, (rank() + 1) * size)
-
-        def share(views):
-            torch.manual_seed(model.steps)
-            placed, counted = draw(whole(model.steps))
-            return {v: boxes[own] for v, boxes in placed.items()}, counted[own]
-
-        head.draw = share
     return model.double().train()
 
 
@@ -125,7 +115,7 @@ def train(method: str) -> dict:
         total = found['loss_it'].detach().clone()
         dist.all_reduce(total)
         losses.append(total / world_size())
-        shares.append(found.get('it_overlapping', torch.ones(())))
+        shares.append(found.get('it_matched', torch.ones(())))
         optimizer.step()
         model.after_optimizer_step()
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}

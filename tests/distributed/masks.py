@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from densecl.distributed import rank, world_size
-from densecl.models.losses import ring
+from densecl.models.losses.kernel import ring
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
-from densecl.structures import ViewProposals, Views
+from densecl.structures import ViewRegions, Views
 
 BATCH, MASKS, GRID, STEPS = 6, 5, 4, 3
 
@@ -53,16 +53,20 @@ def views(step: int) -> Views:
         indices=torch.arange(n),
         paths=[''] * n,
         photometric=[None] * 2,
-        proposals=[ViewProposals(torch.zeros(n, MASKS, 4), ids[v, mine], masks[v, mine]) for v in (0, 1)],
+        regions=dict(
+            masks=[ViewRegions(torch.zeros(n, MASKS, 4), ids[v, mine], masks[v, mine]) for v in (0, 1)]
+        ),
     )
 
 
 def build(method: str):
     torch.manual_seed(0)
     head = dict(
-        type='densecl.MaskHead',
+        units='densecl.Masks',
+        matching=dict(type='densecl.SameId', share_repeats=True),
         projector=dict(type='densecl.MLP', channels=(12, 9, 5)),
-        objective=dict(type='densecl.MaskContrast'),
+        objective=dict(type='densecl.InfoNCE', temperature=0.1, queue=0, batch='units+own'),
+        pairs=((0, 1), (1, 0)),
         loss_weight=2.0,
     )
     if method == 'b':

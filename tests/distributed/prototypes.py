@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from densecl.distributed import rank, world_size
-from densecl.models.heads import PrototypeHead
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
 from densecl.structures import Views
@@ -56,7 +55,12 @@ def build(method: str):
     if method == 'dino':
         objective = dict(type='densecl.SelfDistillation', prototypes=8)
         projector.update(weight_norm=True, learn_length=True, activation='GELU')
-    head = dict(type='densecl.PrototypeHead', projector=projector, objective=objective)
+    head = dict(
+        units='densecl.Prototypes',
+        projector=projector,
+        objective=objective,
+        pairs='crops',
+    )
     pretrainer, more = SharedPretrainer, {}
     if method == 'dino':
         pretrainer, more = MomentumPretrainer, dict(momentum=0.9)
@@ -64,7 +68,6 @@ def build(method: str):
         backbone=dict(type='densecl.Pointwise'), heads=dict(image=head), join_views=True, **more
     )
     model.init_weights()
-    assert isinstance(model.heads['image'], PrototypeHead)
     return model.double().train()
 
 

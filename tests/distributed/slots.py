@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from densecl.distributed import rank, world_size
-from densecl.models.heads import SlotHead
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.registry import MODELS
 from densecl.structures import Views
@@ -57,16 +56,24 @@ def views(step: int) -> Views:
 def build() -> MomentumPretrainer:
     torch.manual_seed(0)
     head = dict(
-        type='densecl.SlotHead',
+        units='densecl.Groups',
+        matching=dict(cells='densecl.SharedGrid', slots=dict(type='densecl.SameId', overlap=True)),
         projector=dict(type='densecl.SlotProjector', channels=(12, 9, 5), slots=8, activation='GELU'),
         predictor=dict(type='densecl.MLP', channels=(5, 7, 5)),
-        objective=dict(type='densecl.SlotContrast', slots=8),
+        objective=dict(
+            cells=dict(type='densecl.SelfDistillation', prototypes=8, mean='counted'),
+            slots=dict(type='densecl.InfoNCE', queue=0, batch='units', times_temperature=True, mean='counted'),
+        ),
+        pairs=[
+            dict(query=(kind, q), key=(kind, 1 - q), weight=weight, name=name)
+            for kind, weight, name in (('cells', 0.5, 'grouping'), ('slots', 1.0, 'contrast'))
+            for q in (0, 1)
+        ],
     )
     model = MomentumPretrainer(
         backbone=dict(type='densecl.Pixelwise'), heads=dict(slots=head), momentum=0.9
     )
     model.init_weights()
-    assert isinstance(model.heads['slots'], SlotHead)
     return model.double().train()
 
 

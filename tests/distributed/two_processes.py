@@ -16,14 +16,14 @@ def build() -> MomentumPretrainer:
         backbone=dict(type='densecl.TorchvisionResNet', arch='resnet18'),
         heads=dict(
             image=dict(
-                type='densecl.ImageHead',
+                units='densecl.Image',
                 projector=dict(type='densecl.MLP', channels=(512, 8)),
                 objective=objective,
             ),
             dense=dict(
-                type='densecl.DenseHead',
+                units='densecl.Cells',
                 projector=dict(type='densecl.ConvMLP', channels=(512, 8)),
-                matching=dict(type='densecl.MostSimilar'),
+                matching='densecl.MostSimilar',
                 objective=objective,
             ),
         ),

@@ -8,13 +8,16 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from densecl.datasets.transforms.recipe import DrawnView
+from densecl.datasets.transforms.sliding_windows import SlidingWindows
 from densecl.distributed import rank, world_size
-from densecl.models.losses import ring
+from densecl.models.losses.kernel import ring
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.registry import MODELS
-from densecl.structures import Views
+from densecl.structures import ViewRegions, Views
 
-BATCH, STEPS = 4, 3
+BATCH, STEPS, SIDE = 4, 3, 64
+WINDOWS = dict(p4=SlidingWindows(window=24, stride=16), p3=SlidingWindows(window=16, stride=12))
 
 
 @MODELS.register_module()
@@ -41,33 +44,51 @@ def share(step: int) -> Views:
     corner = torch.rand(2, BATCH, 2, generator=generator) * 20
     if step == 1:
         corner[1, 2:] += 200
-    images = torch.randn(2, BATCH, 3, 64, 64, dtype=torch.float64, generator=generator)
+    images = torch.randn(2, BATCH, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)
     flipped = torch.rand(2, BATCH, generator=generator) < 0.5
+    boxes = [torch.cat([c, c + 50 + 10 * v], 1) for v, c in enumerate(corner)]
     size = BATCH // world_size()
     own = slice(rank() * size, (rank() + 1) * size)
     return Views(
         images=[x[own] for x in images],
-        boxes=[torch.cat([c, c + 50 + 10 * v], 1)[own] for v, c in enumerate(corner)],
+        boxes=[x[own] for x in boxes],
         flipped=[x[own] for x in flipped],
         source_sizes=torch.full((size, 2), 300.0),
         indices=torch.arange(BATCH)[own],
         paths=[''] * size,
         photometric=[None] * 2,
+        regions={name: windows(selector, boxes, flipped, own) for name, selector in WINDOWS.items()},
     )
+
+
+def windows(selector: SlidingWindows, boxes, flipped, own: slice) -> list[ViewRegions]:
+    """What the data worker finds in both views of this process's images."""
+    found = []
+    for image in range(BATCH)[own]:
+        drawn = [
+            DrawnView(torch.zeros(SIDE, SIDE, 3), tuple(b[image].tolist()), bool(f[image]), None)
+            for b, f in zip(boxes, flipped, strict=True)
+        ]
+        found.append(selector.choose({}, drawn))
+    return [ViewRegions.stack(list(view)) for view in zip(*found, strict=True)]
 
 
 def build(gathered: bool) -> MomentumPretrainer:
     torch.manual_seed(0)
-    window = dict(
-        type='densecl.WindowHead',
-        objective=dict(type='densecl.WindowInfoNCE', temperature=0.3, gathered=gathered),
-    )
+    def head_of(name: str, level: int, overlapping: bool) -> dict:
+        """A head of ReSim."""
+        how = dict(temperature=0.3, queue=0, batch='others', mean='counted')
+        return dict(
+            units=dict(type='densecl.Windows', regions=name, level=level),
+            objective=dict(type='densecl.InfoNCE', gathered=gathered, overlapping=overlapping, **how),
+        )
+
     model = MomentumPretrainer(
         backbone=dict(type='densecl.Stages'),
         neck=dict(type='densecl.PartialFPN', in_channels=(6, 7, 8), out_channels=5, levels=(0, 1)),
         heads=dict(
-            p4=dict(window, level=1, window=24, stride=16),
-            p3=dict(window, level=0, window=16, stride=12, overlapping=True),
+            p4=head_of('p4', level=1, overlapping=False),
+            p3=head_of('p3', level=0, overlapping=True),
         ),
         momentum=0.9,
     )
@@ -89,7 +110,7 @@ def train(gathered: bool) -> dict:
         total = loss.detach().clone()
         dist.all_reduce(total)
         losses.append(total / world_size())
-        inside.append(found['p4_inside'])
+        inside.append(found['p4_matched'])
         optimizer.step()
         model.after_optimizer_step()
     return dict(

@@ -15,13 +15,15 @@ def config(tiny_config, **collapse):
     cfg.model.backbone.nodes = ['features.3', 'features.12']
     cfg.model.heads = dict(
         multi=dict(
-            type='MultiLevelHead',
-            levels=(0, 1),
-            names=LEVELS,
-            weights=(0.5, 1.0),
-            terms=('global',),
-            projector=dict(type='LevelProjectors', channels=(24, 576), norm=True, last_norm=True),
+            units=dict(type='Patches', levels=dict(c2=0, c5=1)),
+            projector=dict(
+                type='LevelProjectors', names=LEVELS, channels=(24, 576), norm=True, last_norm=True
+            ),
             objective=dict(type='InfoNCE', queue=7, dim=128),
+            pairs=[
+                dict(query=(f'global_{c}', 0), key=(f'global_{c}', 1), weight=weight, name=f'g2g_{c}')
+                for c, weight in zip(LEVELS, (0.5, 1.0), strict=True)
+            ],
         )
     )
     cfg.default_hooks.collapse.update(interval=1, **collapse)
@@ -33,8 +35,8 @@ def test_every_level_is_logged_with_its_own_queue(tiny_config, tmp_path):
     launch.build_runner(config(tiny_config, min_rank=1.0, patience=100)).train()
     logs = load_checkpoint(tmp_path / 'run/iter_10.pth')['message_hub']['log_scalars']
     for level in LEVELS:
-        for what in ('g2g', 'pos_sim', 'top1'):
-            assert len(logs[f'train/multi_{what}_{level}']._log_history) == 10
+        for what in ('', 'pos_sim_', 'top1_'):
+            assert len(logs[f'train/multi_{what}g2g_{level}']._log_history) == 10
         for what in ('std', 'rank', 'neg_sim', 'queue_age'):
             assert f'train/multi_global_{level}_{what}' in logs
         # 7 keys, two a step: the oldest was made 3.5 steps ago

@@ -9,10 +9,10 @@ from densecl.engine import launch
 def test_resumed_run_draws_the_same_regions(tiny_config, tmp_path):
     mlp = dict(type='MLP', channels=(576, 64, 32), norm=True)
     head = dict(
-        type='RegionHead',
+        units=dict(type='Boxes', regions='overlap', bins=1),
         projector=mlp,
         predictor=dict(mlp, channels=(32, 64, 32)),
-        objective=dict(type='RegionConsistency'),
+        objective=dict(type='Cosine', squared=True, mean='counted'),
         pairs=((0, 1), (1, 0)),
     )
     boxes = dict(type='OverlapBoxes', count=3, min_size=16)

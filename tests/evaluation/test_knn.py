@@ -124,7 +124,6 @@ def test_maps_are_averaged_and_class_tokens_taken():
 
 def tiny_config() -> Config:
     head = dict(
-        type='ImageHead',
         projector=dict(type='MLP', channels=(512, 8)),
         objective=dict(type='InfoNCE', queue=16, dim=8, temperature=0.2),
     )

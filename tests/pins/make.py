@@ -22,10 +22,10 @@ densecl.compat.install()
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
+from densecl.datasets.transforms.recipe import DrawnView  # noqa: E402
+from densecl.datasets.transforms.sliding_windows import SlidingWindows  # noqa: E402
 from densecl.engine.launch import use_plain_batch_norm  # noqa: E402
 from densecl.registry import MODELS  # noqa: E402
-from densecl.datasets.transforms.recipe import DrawnView
-from densecl.datasets.transforms.sliding_windows import sliding_windows, windows_in_view
 from densecl.structures import ViewRegions, Views, boxes_to_view  # noqa: E402
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -42,7 +42,8 @@ LARGE = (
 )
 PATHS = sorted(CONFIGS.glob('*/*_resnet18_*_photos.py')) + [CONFIGS / f'{name}.py' for name in LARGE]
 RESNET50 = [256, 512, 1024, 2048]  # widths of its levels; ResNet-18, which takes its place, has a quarter
-# Beginnings of names in a state dict, old -> new. Weights are drawn, and numbers are stored, by old names.
+# Beginnings of names in a state dict, old -> new; the first that fits counts. Weights are drawn, and numbers
+# stored, by old names.
 RENAMES = {
     'heads.image.patch_projector': 'heads.image.projector.local',
     'heads.image.projector': 'heads.image.projector.global',
@@ -113,10 +114,11 @@ def value_of(name: str, like: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def build(cfg: Config, scale: float) -> nn.Module:
+def build(cfg: Config) -> nn.Module:
     """The narrowed model with weights from their names."""
     use_plain_batch_norm(cfg._cfg_dict)
-    narrow(cfg.model, scale)
+    sizes = [view.get('size', 0) for view in cfg.train_dataloader.dataset.pipeline[0].views]
+    narrow(cfg.model, SIDE / max(sizes))
     init_default_scope('densecl')
     model = MODELS.build(cfg.model).train()
     for module in model.modules():
@@ -133,33 +135,27 @@ def build(cfg: Config, scale: float) -> nn.Module:
 # --- the views ---------------------------------------------------------------------------------------------
 
 
-def layout(cfg: Config) -> list[tuple[int, int]]:
-    """Side in pixels, and cells a side (1: no puzzle), of each view or puzzle that the pipeline makes."""
-    views = cfg.train_dataloader.dataset.pipeline[0].views
-    sides = [v.get('patch', 64) if 'Jigsaw' in v.get('type', '') else v.size for v in views]
-    found = []
-    for view, side in zip(views, sides, strict=True):
-        side = max(round(SIDE * side / max(sides) / 16) * 16, 32)
-        puzzle = view.get('grid', 3) if 'Jigsaw' in view.get('type', '') else 1
-        found += [(side, puzzle)] * view.get('count', 1)
-    return found
+def view_sides(cfg: Config) -> list[int]:
+    """The side in pixels of each view that the pipeline makes; the largest is ``SIDE``."""
+    sides = []
+    for view in cfg.train_dataloader.dataset.pipeline[0].views:
+        puzzle = 'Jigsaw' in view.get('type', '')
+        count = view.get('count', 1) * (view.get('grid', 3) ** 2 if puzzle else 1)
+        sides += [view.get('patch', 64) if puzzle else view.size] * count
+    return [max(round(SIDE * side / max(sides) / 16) * 16, 32) for side in sides]
 
 
 def crops(view: int, draw: torch.Generator) -> Tensor:
-    """(B, 4) whole pixels of an image of 100 x 80; even and odd views of the last image do not overlap."""
-    near = torch.randint(0, 15, (BATCH, 2), generator=draw)
-    sides = torch.tensor([55, 45]) + torch.randint(0, 20, (BATCH, 2), generator=draw)
-    boxes = torch.cat([near, near + sides], 1)
-    boxes[-1, 0], boxes[-1, 2] = (3, 44 + view) if view % 2 == 0 else (57, 97 - view)
-    return boxes.double()
+    """(B, 4) in pixels of an image of 100 x 80; even and odd views of the last image do not overlap.
 
-
-def patches(crop: Tensor, grid: int, draw: torch.Generator) -> list[Tensor]:
-    """The cells of (B, 4) crops, each image's in an order of its own: grid * grid tensors (B, 4)."""
-    order = torch.stack([torch.randperm(grid**2, generator=draw) for _ in crop])  # (B, P)
-    cell = (crop[:, None, 2:] - crop[:, None, :2]) / grid
-    near = crop[:, None, :2] + torch.stack([order % grid, order // grid], -1) * cell
-    return list(torch.cat([near, near + cell], -1).unbind(1))
+    Whole pixels would make ties, which rounding decides: cells at the same distance, for one.
+    """
+    near = torch.randint(0, 15 * 64, (BATCH, 2), generator=draw)
+    sides = torch.randint(0, 20 * 64, (BATCH, 2), generator=draw) + 64 * torch.tensor([55, 45])
+    boxes = torch.cat([near, near + sides], 1).double() / 64
+    boxes[-1, 0] += 50 * (view % 2)
+    boxes[-1, 2] -= 25 * (1 - view % 2)
+    return boxes
 
 
 def objects(view: int, side: int, draw: torch.Generator) -> ViewRegions:
@@ -186,24 +182,21 @@ def masks(grid: int, draw: torch.Generator) -> ViewRegions:
 def make_views(name: str, cfg: Config, step: int) -> Views:
     """The batch of a step, as the data preprocessor would leave it."""
     draw = torch.Generator().manual_seed(step)
-    sides, boxes = [], []
-    for side, puzzle in layout(cfg):
-        crop = crops(len(boxes), draw)
-        boxes += [crop] if puzzle == 1 else patches(crop, puzzle, draw)
-        sides += [side] * puzzle**2
+    sides = view_sides(cfg)
     images = [torch.randn(BATCH, 3, s, s, generator=draw, dtype=torch.float64) for s in sides]
-    flipped = [torch.rand(BATCH, generator=draw) < 0.5 for _ in sides]
     found = {}
     if name.startswith('soco'):
         found['objects'] = [objects(v, s, draw) for v, s in enumerate(sides)]
     elif name.startswith('detcon'):
         strides = cfg.model.backbone.get('strides', (1, 2, 2, 2))
         found['masks'] = [masks(s // int(4 * torch.tensor(strides).prod()), draw) for s in sides]
-    elif name.startswith('scrl'):
+    boxes = [crops(v, draw) for v in range(len(sides))]
+    flipped = [torch.rand(BATCH, generator=draw) < 0.5 for _ in sides]
+    if name.startswith('scrl'):
         found['overlap'] = overlap(boxes, flipped, sides)
     elif name.startswith('resim'):
         for key, config in cfg.train_dataloader.dataset.pipeline[0].regions.items():
-            found[key] = windows(config.window, config.stride, boxes, flipped, sides)
+            found[key] = windows(SlidingWindows(config.window, config.stride), boxes, flipped, sides)
     return Views(
         images=images,
         boxes=boxes,
@@ -213,7 +206,7 @@ def make_views(name: str, cfg: Config, step: int) -> Views:
         paths=[f'{i}.jpg' for i in INDICES[step].tolist()],
         photometric=[None] * len(sides),
         labels=LABELS[step],
-        regions=found or None,
+        regions=found,
     )
 
 
@@ -240,17 +233,17 @@ def overlap(boxes: list[Tensor], flipped: list[Tensor], sides: list[int]) -> lis
 
 
 def windows(
-    window: int, stride: int, boxes: list[Tensor], flipped: list[Tensor], sides: list[int]
+    selector: SlidingWindows, boxes: list[Tensor], flipped: list[Tensor], sides: list[int]
 ) -> list[ViewRegions]:
-    """ReSim's windows of view 0, in both views."""
-    drawn = [
-        [DrawnView(torch.zeros(side, side, 3), tuple(box.tolist()), bool(flip), None) for box, flip in zip(b, f)]
-        for b, f, side in zip(boxes, flipped, sides, strict=True)
-    ]
-    there = sliding_windows((sides[0], sides[0]), window, stride)
-    first = [ViewRegions(there, torch.arange(len(there))) for _ in drawn[0]]
-    second = [windows_in_view(there, view, other) for view, other in zip(*drawn, strict=True)]
-    return [ViewRegions.stack(first), ViewRegions.stack(second)]
+    """ReSim's windows, as the data worker finds them."""
+    found = []
+    for image in range(BATCH):
+        drawn = [
+            DrawnView(torch.zeros(side, side, 3), tuple(box[image].tolist()), bool(flip[image]), None)
+            for box, flip, side in zip(boxes, flipped, sides, strict=True)
+        ]
+        found.append(selector.choose({}, drawn))
+    return [ViewRegions.stack(list(view)) for view in zip(*found, strict=True)]
 
 
 # --- the numbers -------------------------------------------------------------------------------------------
@@ -289,9 +282,9 @@ def gradients(model: nn.Module, names: list[str] | None) -> dict[str, list[float
 def state(model: nn.Module) -> dict[str, list[float]]:
     """What the two steps left behind: sum and root of the sum of squares of weights, statistics, memories.
 
-    Weights are summed by branch, the entries of batch norms by the part of the model that they belong to. Each
-    other buffer (queue, centre, bank, numbers per image) stands alone and has a third number, a sum weighted by
-    position: order counts.
+    Weights are summed by branch, the entries of batch norms by the part of the model they belong to. Each
+    other buffer (queue, centre, bank, numbers per image) stands alone and has a third number, a sum weighted
+    by position: order counts.
     """
     weights = {n for n, _ in model.named_parameters()}
     groups: dict[str, list[Tensor]] = {}
@@ -305,12 +298,13 @@ def state(model: nn.Module) -> dict[str, list[float]]:
         else:
             key = old
         groups.setdefault(key, []).append(entry.detach().double().flatten())
-    return {key: _sums(torch.cat(groups[key]), ' ' not in key) for key in sorted(groups) if key != 'step'}
-
-
-def _sums(x: Tensor, ordered: bool) -> list[float]:
-    sums = numbers(x.sum(), x.norm())
-    return sums + numbers(x @ torch.linspace(0, 1, len(x), dtype=x.dtype)) if ordered else sums
+    found = {}
+    for key, entries in sorted(groups.items()):
+        x = torch.cat(entries)
+        found[key] = numbers(x.sum(), x.norm())
+        if ' ' not in key:
+            found[key] += numbers(x @ torch.linspace(0, 1, len(x), dtype=x.dtype))
+    return found
 
 
 def run_step(model: nn.Module, views: Views, names: list[str] | None) -> dict[str, list[float]]:
@@ -338,8 +332,7 @@ def record(path: Path, names: list[str] | None = None) -> dict[str, list[float]]
         names: old names of the weights whose gradients are asked for; by default :func:`chosen` says.
     """
     cfg = Config.fromfile(path)
-    sizes = [v.size for v in cfg.train_dataloader.dataset.pipeline[0].views if 'size' in v]
-    model = build(cfg, SIDE / max(sizes))
+    model = build(cfg)
     first, second = (
         run_step(model, make_views(path.stem, cfg, step), names) for step in range(2)
     )

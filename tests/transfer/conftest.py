@@ -35,7 +35,6 @@ def pretrainer_config(depth: int = 18, **backbone) -> dict:
         backbone=dict(type='mmdet.ResNet', depth=depth, norm_eval=False) | backbone,
         heads=dict(
             image=dict(
-                type='ImageHead',
                 projector=dict(type='MLP', channels=(width, 32, 16)),
                 objective=dict(type='InfoNCE', temperature=0.2, queue=32, dim=16),
             )

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from densecl.models.heads.objects import pool_boxes
 from mmdet.registry import MODELS as DET
 from mmdet.utils import register_all_modules as register_mmdet
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from densecl.models.heads.units.pooling import pool_boxes
 from densecl.registry import MODELS
 from densecl.transfer import check_export, export_backbone, load_backbone, read_weights, save_export
 

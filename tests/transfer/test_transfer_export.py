@@ -88,7 +88,11 @@ def test_record(pretrained):
         iter=30,
         config_name='mocov2_small',
         dialect='mmdet',
-        method=dict(pretrainer='MomentumPretrainer', momentum=0.99, heads=dict(image='ImageHead')),
+        method=dict(
+            pretrainer='MomentumPretrainer',
+            momentum=0.99,
+            heads=dict(image=dict(units='Image', matching='SameRow', objective='InfoNCE')),
+        ),
     )
     assert {key: meta[key] for key in expected} == expected
     assert "type='MomentumPretrainer'" in meta['config']

@@ -56,7 +56,6 @@ def pretrained(tmp_path_factory):
                 backbone=dict(TIMM_VIT, drop_path=0.1),
                 heads=dict(
                     image=dict(
-                        type='ImageHead',
                         projector=dict(type='MLP', channels=(192, 16)),
                         objective=dict(type='InfoNCE', temperature=0.2, queue=32, dim=16),
                     )
