@@ -88,7 +88,8 @@ def scoped(config):
 @pytest.mark.parametrize('what', REFUSED)
 def test_sentences(what):
     config, sentence = REFUSED[what]
-    config = {k: scoped(v) if k in ('units', 'matching', 'objective', 'projector') else v for k, v in config.items()}
+    parts = ('units', 'matching', 'objective', 'projector')
+    config = {k: scoped(v) if k in parts else v for k, v in config.items()}
     with pytest.raises(ValueError) as caught:
         build(**config)
     assert str(caught.value) == sentence
@@ -98,7 +99,8 @@ def test_each_property_has_a_sentence():
     """What parts may ask for is all in the table; the sentence for boxes has no rule that needs it yet."""
     parts = [part for part in MODELS.module_dict.values() if isinstance(part, type)]
     parts = [part for part in parts if issubclass(part, Rule | Objective)]
-    asked = frozenset().union(*(part.needs for part in parts)) | {'features', 'grid', 'others', 'pooled', 'several'}
+    by_argument = {'features', 'grid', 'others', 'pooled', 'several'}
+    asked = by_argument.union(*(part.needs for part in parts))
     assert asked - {'one answer', 'own'} <= set(_UNITS)
     assert set(REFUSED) | {'boxes'} == set(_UNITS) | {'one answer', 'across'}
 
@@ -126,6 +128,6 @@ def test_every_rule_and_every_part_of_a_sum_is_asked():
 
 
 def test_a_kind_without_an_entry_is_named():
-    config = dict(GROUPS, units=scoped('Groups'), projector=scoped(GROUPS['projector']), pairs=of_kind('slots'))
+    config = dict(units=scoped('Groups'), projector=scoped(GROUPS['projector']), pairs=of_kind('slots'))
     with pytest.raises(ValueError, match="heads: no entry for units of kind 'slots' in {'cells': 'Cosine'}"):
         build(**config, objective=dict(cells='Cosine'))

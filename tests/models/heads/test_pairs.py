@@ -26,7 +26,11 @@ def test_sets_with_kinds():
 @pytest.mark.parametrize(
     ('pairs', 'kinds', 'message'),
     [
-        ([dict(query=0)], (), r"an entry is \(query, key\) or dict\(query=, key=, weight=, name=\), got .*'query': 0"),
+        (
+            [dict(query=0)],
+            (),
+            r"an entry is \(query, key\) or dict\(query=, key=, weight=, name=\), got .*'query': 0",
+        ),
         ([dict(query=0, key=1, wieght=2)], (), "an entry is .*, got .*'wieght': 2"),
         ([], (), r'at least one pair; got \[\]'),
         ([(0, 1), dict(query=1, key=0, weight=1.0)], (), 'give every pair a weight, or none of them'),

@@ -13,11 +13,13 @@ SIMILAR = dict(type='densecl.MostSimilar', of='features')
 
 
 def cells(objective=DENSECL, matching=SIMILAR, grid=None, **kwargs):
-    return build(dict(type='densecl.Cells', grid=grid), objective, matching, **dict(dict(projector=CONV), **kwargs))
+    units = dict(type='densecl.Cells', grid=grid)
+    return build(units, objective, matching, projector=CONV, **kwargs)
 
 
 def draw(height, width, batch=3):
-    return [torch.randn(batch, CHANNELS, height, width, dtype=torch.float64).requires_grad_() for _ in range(2)]
+    shape = batch, CHANNELS, height, width
+    return [torch.randn(shape, dtype=torch.float64).requires_grad_() for _ in range(2)]
 
 
 def test_densecl():
@@ -44,7 +46,8 @@ def test_densecl():
     wanted = [*head.projector.parameters(), a]
     for x, y in zip(*(torch.autograd.grad(loss, wanted) for loss in (result.loss, want)), strict=True):
         torch.testing.assert_close(x, y, rtol=0, atol=1e-9)
-    assert torch.autograd.grad(score(head, levels, make_views(), target).loss, b, allow_unused=True)[0] is None
+    loss = score(head, levels, make_views(), target).loss
+    assert torch.autograd.grad(loss, b, allow_unused=True)[0] is None
     # one key an image: pooled first, normalised after
     pooled = F.normalize(k.mean((2, 3)), dim=1)
     torch.testing.assert_close(head.objective.queue.keys, torch.cat([pooled, before[3:]]))

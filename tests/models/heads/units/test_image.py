@@ -35,8 +35,9 @@ def test_moco():
 def test_pixpro_s_instance_branch_projects_first_and_pools_afterwards():
     predictor = dict(type='densecl.ConvMLP', channels=(DIM, 7, DIM), norm=True, bias=True)
     both = ((0, 1), (1, 0))
-    head = image(units=dict(project='cells'), projector=CONV, predictor=predictor, pairs=both, loss_weight=4.0)
-    target = image(units=dict(project='cells'), projector=CONV).projector
+    cells = dict(project='cells')
+    head = image(units=cells, projector=CONV, predictor=predictor, pairs=both, loss_weight=4.0)
+    target = image(units=cells, projector=CONV).projector
     a, b = levels = maps()
     result = score(head, levels, make_views(), target)
     expected = 0
@@ -47,14 +48,15 @@ def test_pixpro_s_instance_branch_projects_first_and_pools_afterwards():
     rows, valid = result.watched['']
     assert rows.shape == (3, DIM) and valid is None
     # With a nonlinear projector this is another vector than that of the pooled map.
-    assert not torch.allclose(head.projector(a).mean((2, 3)), head.projector(a.mean((2, 3), keepdim=True))[..., 0, 0])
+    other = head.projector(a.mean((2, 3), keepdim=True))[..., 0, 0]
+    assert not torch.allclose(head.projector(a).mean((2, 3)), other)
 
 
 @pytest.mark.parametrize('project', ['pooled', 'cells'])
 def test_the_record(project):
-    predictor = MLP if project == 'pooled' else CONV
-    predictor = dict(predictor, channels=(DIM, DIM))
-    head = image(units=dict(project=project), projector=MLP if project == 'pooled' else CONV, predictor=predictor)
+    projector = MLP if project == 'pooled' else CONV
+    predictor = dict(projector, channels=(DIM, DIM))
+    head = image(units=dict(project=project), projector=projector, predictor=predictor)
     levels, views = maps(), make_views()
     units = head.read(Fixed(*levels), head.projector, views, {1}, {1})[1]
     pooled = levels[1].mean((2, 3))
@@ -89,5 +91,6 @@ def test_errors():
     with pytest.raises(ValueError, match="Image: project must be 'pooled' or 'cells', got 'both'"):
         image(units=dict(project='both'))
     head = image(units=dict(level=1))
-    with pytest.raises(ValueError, match=r'Image: level 1 is wanted, the backbone returns 1 level\(s\); set the'):
+    message = r'Image: level 1 is wanted, the backbone returns 1 level\(s\); set the'
+    with pytest.raises(ValueError, match=message):
         score(head, maps(), make_views())
