@@ -64,7 +64,7 @@ def started(module):
 
 def score(objective):
     """Loss of a batch of ``IMAGES`` rows, and its gradient."""
-    query, key = torch.randn(2, IMAGES, 128 + objective.extra_channels).requires_grad_()
+    query, key = torch.randn(2, IMAGES, 128 + getattr(objective, 'extra_channels', 0)).requires_grad_()
     indices = torch.arange(IMAGES)
     loss, _ = objective.score(compare(query, key, indices, labels=indices % 3))
     return torch.autograd.grad(loss, query)[0]
