@@ -34,7 +34,7 @@ extras = {
     'logging': ['tensorboard'],
     'timm': ['timm'],
     'safetensors': ['safetensors'],
-    'proposals': ['numba>=0.61', 'pyarrow>=16', 'pycocotools'],
+    'proposals': ['numba>=0.61', 'pyarrow>=19', 'pycocotools'],
 }
 extras['all'] = sorted({req for name, reqs in extras.items() if name != 'tests' for req in reqs})
 

@@ -36,28 +36,32 @@ def build(arch: str, queue: int, method: str) -> torch.nn.Module:
     """MoCo v2, DenseCL or DetCo."""
     width = 512 if arch in ('resnet18', 'resnet34') else 2048
     objective = dict(type='InfoNCE', temperature=0.2, queue=queue, dim=128)
+    levels = dict(c2=0, c3=1, c4=2, c5=3)
     detco = dict(
-        type='MultiLevelHead',
-        levels=(0, 1, 2, 3),
+        units=dict(type='Patches', patches=PATCHES, levels=levels),
         projector=dict(
-            type='LevelProjectors', channels=tuple(width // 2**i for i in (3, 2, 1, 0)), patches=PATCHES
+            type='LevelProjectors',
+            names=list(levels),
+            channels=tuple(width // 2**i for i in (3, 2, 1, 0)),
+            patches=PATCHES,
         ),
         objective=objective,
+        pairs=[
+            dict(query=(f'{q}_{c}', 0), key=(f'{k}_{c}', 1), weight=weight)
+            for c, weight in zip(levels, (0.1, 0.4, 0.7, 1.0), strict=True)
+            for q, k in (('global', 'global'), ('local', 'local'), ('local', 'global'))
+        ],
     )
     heads = dict(
-        image=dict(
-            type='ImageHead',
-            projector=dict(type='MLP', channels=(width, width, 128)),
-            objective=objective,
-        )
+        image=dict(projector=dict(type='MLP', channels=(width, width, 128)), objective=objective)
     )
     if method == 'DetCo':
         heads = dict(detco=detco)
     if method == 'DenseCL':
         heads['dense'] = dict(
-            type='DenseHead',
+            units='Cells',
             projector=dict(type='ConvMLP', channels=(width, width, 128)),
-            matching=dict(type='MostSimilar'),
+            matching='MostSimilar',
             objective=objective,
         )
     model = densecl.registry.MODELS.build(

@@ -70,9 +70,11 @@ def main() -> int:
     before, rest = text.split(START)
     after = rest.split(END)[1]
     new = f'{before}{START}\n{table()}\n{END}{after}'
-    if parse_args().check:
-        return int(new != text)
-    PAGE.write_text(new, encoding='utf-8')
+    if not parse_args().check:
+        PAGE.write_text(new, encoding='utf-8')
+    elif new != text:
+        print(f'{PAGE}: the table is not what the configs say; run python tools/method_table.py')
+        return 1
     return 0
 
 

@@ -21,6 +21,4 @@ regions = dict(
     p4=dict(type='SlidingWindows', window=24, stride=16),
     p3=dict(type='SlidingWindows', window=16, stride=12),
 )
-train_dataloader = dict(
-    dataset=dict(pipeline=[dict(_base_.multi_view, views=views, regions=regions)])
-)
+train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views, regions=regions)]))

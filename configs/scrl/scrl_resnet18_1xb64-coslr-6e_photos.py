@@ -15,6 +15,4 @@ model = dict(
 views = [{**v, 'size': 96} for v in _base_.views]
 # 16 px are a cell, as 32 are at stride 32
 regions = dict(overlap=dict(type='OverlapBoxes', count=10, min_size=16, max_iou=0.5))
-train_dataloader = dict(
-    dataset=dict(pipeline=[dict(_base_.multi_view, views=views, regions=regions)])
-)
+train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views, regions=regions)]))

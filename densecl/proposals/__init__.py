@@ -6,7 +6,11 @@ in pixels of ``Proposals.size``: of the image it is given, or, if it merely look
 says the same whenever it is asked, and survives being forked and pickled. One that looks up boxes without
 the original's size says so by an attribute ``needs_full_size = True``, and is only given images at full size.
 
-numba is not needed before selective search or graph segmentation is first called.
+A store keeps what a provider named, and is a provider itself. Who chooses among the proposals for the views
+of a sample is a selector, in ``densecl.datasets.transforms``.
+
+numba is not needed before selective search or graph segmentation is first called, nor pyarrow before
+proposals are stored.
 """
 
 from .cached import Cached

@@ -111,9 +111,11 @@ class Batch:
         (_, ends, names), (_, starts, *_, boxes) = (record[name].buffers() for name in ('image_id', 'boxes'))
         self._names = memoryview(ends).cast('i'), memoryview(names or b'')
         self._boxes = memoryview(starts).cast('i'), np.frombuffer(boxes or b'', np.float32).reshape(-1, 4)
-        *self._others, self._crcs = (
-            record[name] for name in ('width', 'height', 'ids', 'scores', 'masks', 'crc32')
+        self._widths, self._heights, self._crcs = (
+            np.frombuffer(record[name].buffers()[1], np.uint32).data for name in ('width', 'height', 'crc32')
         )
+        lists = (record[name] for name in ('ids', 'scores', 'masks'))
+        self._lists = [None if column.null_count == len(column) else column for column in lists]
 
     def __reduce__(self) -> tuple:
         return Batch, (self.record,)
@@ -130,20 +132,22 @@ class Batch:
         return names[ends[row] : ends[row + 1]].tobytes()
 
     def row(self, row: int) -> tuple[np.ndarray, list, int]:
-        """Boxes, what is in the other columns, and the CRC-32 of all that."""
+        """Boxes, the other columns but the last, and the CRC-32 of all, which should be the last."""
         starts, boxes = self._boxes
-        boxes, others = boxes[starts[row] : starts[row + 1]], [column[row].as_py() for column in self._others]
+        boxes = boxes[starts[row] : starts[row + 1]].copy()
+        others = [None if column is None else column[row].as_py() for column in self._lists]
+        others += self._widths[row], self._heights[row]
         return boxes, others, zlib.crc32(repr(others).encode(), zlib.crc32(boxes, zlib.crc32(self.name(row))))
 
     def read(self, row: int) -> Proposals | None:
         """The proposals of a row; None if it is not what was written."""
-        boxes, (width, height, ids, scores, masks), crc = self.row(row)
-        if crc != self._crcs[row].as_py():
+        boxes, (ids, scores, masks, width, height), crc = self.row(row)
+        if crc != self._crcs[row]:
             return None
         if masks is not None:
             masks = [dict(size=[height, width], counts=counts) for counts in masks]
         scores = None if scores is None else np.float32(scores)
-        return Proposals(boxes.copy(), (height, width), ids, scores, masks)
+        return Proposals(boxes, (height, width), ids, scores, masks)
 
 
 class Table:

@@ -133,7 +133,9 @@ class Units:
             return x.gather(1, chosen if x.ndim == 2 else chosen[..., None].expand(-1, -1, x.shape[2]))
 
         names = ('vectors', 'predicted', 'valid', 'ids', 'features', 'embeddings')
-        return replace(self, place=None, **{name: rows(getattr(self, name)) for name in names})
+        boxes = None if self.place is None else rows(self.place.boxes)
+        place = None if boxes is None else replace(self.place, boxes=boxes)
+        return replace(self, place=place, **{name: rows(getattr(self, name)) for name in names})
 
     def detach(self) -> 'Units':
         """The same without gradient."""

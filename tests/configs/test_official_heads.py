@@ -77,8 +77,11 @@ def test_byol_sums_both_directions():
     init_default_scope(cfg.default_scope)
     head = MODELS.build(dict(cfg.model.heads.image, type='Head'))
     q, z = torch.randn(2, 2, 5, 128, dtype=torch.float64).unbind()
-    results = [p.weight * head.objective.score(Comparison.of_rows(q[p.query], z[p.key]))[0] for p in head.pairs]
-    got = head.weight(0) * sum(results)
+    terms = [
+        pair.weight * head.objective.score(Comparison.of_rows(q[pair.query], z[pair.key]))[0]
+        for pair in head.pairs
+    ]
+    got = head.weight(0) * sum(terms)
     q, z = F.normalize(q, dim=-1), F.normalize(z, dim=-1)
     want = ((q[0] - z[1]).square().sum(1) + (q[1] - z[0]).square().sum(1)).mean()
     torch.testing.assert_close(got, want, rtol=0, atol=1e-12)

@@ -62,7 +62,9 @@ def build() -> MomentumPretrainer:
         predictor=dict(type='densecl.MLP', channels=(5, 7, 5)),
         objective=dict(
             cells=dict(type='densecl.SelfDistillation', prototypes=8, mean='counted'),
-            slots=dict(type='densecl.InfoNCE', queue=0, batch='units', times_temperature=True, mean='counted'),
+            slots=dict(
+                type='densecl.InfoNCE', queue=0, batch='units', times_temperature=True, mean='counted'
+            ),
         ),
         pairs=[
             dict(query=(kind, q), key=(kind, 1 - q), weight=weight, name=name)

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 #: Rows of a set that are watched for collapse.
 WATCHED = 128
+# Beginnings of names in older files, of PIRL's and SlotCon's heads, and where these entries are now.
+_MOVED = (
+    ('patch_projector.', 'projector.local.'),
+    ('projector.', 'projector.global.'),
+    ('objective.', 'objective.global.'),
+    ('objective.', 'objective.cells.'),
+)
 
 
 class Scored(NamedTuple):
@@ -108,7 +115,18 @@ class Head(nn.Module):
         self.loss_weight, self.warmup_steps = loss_weight, warmup_steps
         for pair in self.pairs:
             objective = self.objective[pair.key[0]] if self.units.kinds else self.objective
-            check(self.units, self.rules[kind_of(pair.query)], objective)
+            kinds = dict.fromkeys(kind_of(s) for s in (pair.query, pair.key))
+            check(self.units, kinds, self.rules[kind_of(pair.query)], objective)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
+        mine = {f'{prefix}{name}' for name in self.state_dict()}
+        for name in [n for n in state_dict if n.startswith(prefix) and n not in mine]:
+            for old, new in _MOVED:
+                moved = name.replace(prefix + old, prefix + new, 1)
+                if moved in mine:
+                    state_dict[moved] = state_dict.pop(name)
+                    break
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def loss(
         self, online: 'Branch', target: 'Branch', views: Views, batch: Batch, target_projector: nn.Module
@@ -135,9 +153,10 @@ class Head(nn.Module):
         for pair, rules, objective, late in plan.scored:
             for rule in rules:
                 query, key = queries[pair.query], keys.get(pair.key)
-                match = rule(query, query if key is None else key, batch)
+                other = query if key is None else key
+                match = rule(query, other, batch)
                 if match.read is not None:
-                    query, key = match.read(query, key)
+                    query, key = match.read(query, other)
                 if late:
                     query = predict_matched(self.predictor, query, match)
                 own = keys.get(pair.query)
@@ -158,6 +177,8 @@ class Head(nn.Module):
         predicted: Sequence[Set] = (),
     ) -> dict[Set, Units]:
         """Sets of units as a branch sees them: read, project and predict once, then record."""
+        if not sets:  # the objective needs no keys
+            return {}
         units, source = self.units, self._source
         predicted = {source[s] for s in predicted} if self.predictor is not None else ()
         with torch.set_grad_enabled(branch.gradient):

@@ -19,33 +19,57 @@ _UNITS = {
     'scores': ('scores of prototypes', "units='Prototypes'"),
     'embeddings': ('embeddings in front of prototypes', "units='Prototypes'"),
     'others': ('places of the map as further candidates', "units='Windows'"),
+    'pooled': ('units as wide as the pooled vectors of other images', "units='Image' or 'Cells'"),
+    'several': ('several units an image', "units='Cells' or 'Boxes'"),
 }
 
 
-def check(units: UnitProducer, rules: Iterable[Rule], objective: Objective) -> None:
+def check(
+    units: UnitProducer, kinds: Iterable[str | None], rules: Iterable[Rule], objective: Objective
+) -> None:
     """Compare what rules and objective need with what is given.
+
+    Args:
+        units: what is compared.
+        kinds: those of the query and of the key.
+        rules: of the query's kind.
+        objective: of the key's kind.
 
     Raises:
         ValueError: something is missing; the sentence names the field, and what would do.
     """
     for rule in rules:
-        _give('matching', rule, rule.needs, units)
+        _give('matching', rule, rule.needs, units, kinds)
         if 'one answer' in objective.needs and not rule.one_answer:
             raise ValueError(
                 f'objective={_name(objective)} compares row with row: it needs one answer a unit, which '
                 f"matching={_name(rule)} does not promise; take matching='SameRow' or 'MostSimilar', or "
                 "objective='InfoNCE' or 'Cosine'"
             )
-    _give('objective', objective, objective.needs - {'one answer', 'own'}, units)
+        if rule.across and not objective.across:
+            raise ValueError(
+                f'matching={_name(rule)} names answers among candidates of other images: it needs an '
+                f'objective that meets these, which objective={_name(objective)} as given does not; take '
+                "objective=dict(type='InfoNCE', queue=0, batch='views'), or matching='SameRow'"
+            )
+    _give('objective', objective, objective.needs - {'one answer', 'own'}, units, kinds)
 
 
-def _give(field: str, part: nn.Module, needs: frozenset[str], units: UnitProducer) -> None:
-    for missing in sorted(needs - units.gives):
-        what, instead = _UNITS[missing]
-        raise ValueError(
-            f'{field}={_name(part)} needs {what}, which units={_name(units)} do not give; take {instead}, or '
-            f'another {field}'
-        )
+def _give(
+    field: str,
+    part: nn.Module,
+    needs: frozenset[str],
+    units: UnitProducer,
+    kinds: Iterable[str | None],
+) -> None:
+    for kind in kinds:
+        for missing in sorted(needs - units.gives_of(kind)):
+            what, instead = _UNITS[missing]
+            owner = f'units={_name(units)}' + (f' of kind {kind!r}' if kind else '')
+            raise ValueError(
+                f'{field}={_name(part)} needs {what}, which {owner} do not give; take {instead}, or another '
+                f'{field}'
+            )
 
 
 def _name(part: nn.Module) -> str:

@@ -29,7 +29,7 @@ def parse_pairs(pairs: Sequence, kinds: tuple[str, ...]) -> list[Pair]:
     """
     parsed = []
     for pair in pairs:
-        given = dict(pair) if isinstance(pair, dict) else dict(zip(('query', 'key'), pair, strict=True))
+        given = _given(pair)
         unknown = set(given) - {'query', 'key', 'weight', 'name'}
         if unknown or not {'query', 'key'} <= set(given):
             raise ValueError(
@@ -60,6 +60,13 @@ def crop_pairs(count: int, answers: int = 2) -> list[Pair]:
         )
     pairs = [(query, key) for query in range(count) for key in range(answers) if query != key]
     return parse_pairs(pairs, ())
+
+
+def _given(pair) -> dict:
+    """The fields of an entry; none where it has no form of an entry."""
+    if isinstance(pair, dict):
+        return dict(pair)
+    return dict(query=pair[0], key=pair[1]) if isinstance(pair, Sequence) and len(pair) == 2 else {}
 
 
 def _set(given, kinds: tuple[str, ...]) -> Set:

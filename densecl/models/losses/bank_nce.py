@@ -45,6 +45,8 @@ class NCE(Objective):
         seed: of the bank and of the draws.
     """
 
+    needs = frozenset({'pooled'})
+
     def __init__(
         self,
         images: int | None = None,

@@ -62,7 +62,6 @@ class Candidates:
             its own image.
         left_out: with ``place``, those that a query does not meet of its own image: a bool (R, P), or one
             each, int64 (R,).
-        rows: int64, the queries that count, where they are few; the others have no candidates.
         indices: (K,) int64, position of each key's image in the data set, -1 where not known; or None.
         labels: (K,) int64, class ids, -1 where not known; or None.
         pairs: further candidates, of the query's own image.
@@ -79,7 +78,6 @@ class Candidates:
     own: Tensor | None = None
     place: Tensor | None = None
     left_out: Tensor | None = None
-    rows: Tensor | None = None
     indices: Tensor | None = None
     labels: Tensor | None = None
     pairs: Pairs | None = None
@@ -120,8 +118,6 @@ class Candidates:
             Two (R,) tensors; -inf for a query without candidates.
         """
         column = scale[:, None] if isinstance(scale, Tensor) and scale.ndim else scale
-        if self.rows is not None and not self.filters:
-            return self._of_few_rows(query, scale)
         keep = None if self.images is None else self.keep
         if self.filters:  # they look at the cosines
             fixed = column.detach() if isinstance(column, Tensor) else column
@@ -132,13 +128,6 @@ class Candidates:
         logits = self.pairs.cosines * column
         own_top = logits.detach().masked_fill(~self.pairs.mask, -torch.inf).amax(1)
         return self._with_pairs(lse, logits), top.maximum(own_top)
-
-    def _of_few_rows(self, query: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
-        few = replace(self, rows=None, own=self.own[self.rows], left_out=self.left_out[self.rows])
-        scale = scale[self.rows] if isinstance(scale, Tensor) and scale.ndim else scale
-        nothing = query.new_full((len(query),), -torch.inf)
-        lse, top = few.logsumexp(query[self.rows], scale)
-        return nothing.index_copy(0, self.rows, lse), nothing.index_copy(0, self.rows, top)
 
     def transformed_logsumexp(self, query: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
         """Log-sum-exp of ``transform(cosine)`` over the candidates of each unit query, (R,)."""

@@ -36,6 +36,7 @@ class Sum(Objective):
         self.objectives = nn.ModuleList(MODELS.build(cfg) for cfg in objectives)
         self.weights = weights
         self.needs = frozenset().union(*(part.needs for part in self.objectives))
+        self.across = any(part.across for part in self.objectives)
         self.needs_keys = any(part.needs_keys for part in self.objectives)
 
     @property

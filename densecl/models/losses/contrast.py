@@ -20,7 +20,13 @@ from .parts import Filter, Mass, Temperature
 from .sources import SOURCES, batch_candidates
 from .temperatures import TemperatureFree, temperature_schedule
 
-NEEDS = {'units+own': {'own', 'ids'}, 'others': {'others', 'one answer'}}
+NEEDS = {
+    'keys': {'pooled'},
+    'views': {'pooled'},
+    'units+own': {'own', 'ids'},
+    'image': {'several'},
+    'others': {'others', 'one answer'},
+}
 
 
 @MODELS.register_module()
@@ -116,7 +122,8 @@ class InfoNCE(Objective):
         self.clock: Clock | None = None
         self.queue = Queue(queue, dim) if queue else None
         self.batch, self.gathered, self.overlapping = batch, gathered, overlapping
-        self.needs = frozenset(NEEDS.get(batch, ()))
+        self.needs = frozenset(NEEDS.get(batch, ())) | ({'pooled'} if queue else set())
+        self.across = batch not in (None, 'image')
         self.filters, self.mass = _built(negatives)
         self.form, self.decoupled, self.sigma, self.detach_weights = form, decoupled, sigma, detach_weights
         self.reweighted, self.times_temperature = reweighted, times_temperature

@@ -17,6 +17,8 @@ class Objective(nn.Module):
     #: Properties that units must have (``UnitProducer.gives``), and what else is asked for: ``'one answer'``
     #: of the matching rule, ``'own'`` of the head.
     needs: ClassVar[frozenset[str]] = frozenset()
+    #: Whether it meets candidates of other images, which a rule may name as answers (``Match.across``).
+    across: ClassVar[bool] = False
     #: Whether it compares with a key at all.
     needs_keys: ClassVar[bool] = True
 

@@ -1,7 +1,6 @@
 """The candidates that are in the batch of all processes."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.distributed import all_gather, gather
@@ -40,15 +39,11 @@ def batch_candidates(
         return Candidates(query[:0], pairs=_of_own_image(c, query, keys))
     parts, valid = _parts(c, keys, source)
     local = torch.cat([x.flatten(0, 1) for x in parts])
-    ring = (worth_a_ring(local) if ring is None else ring) and gathered and valid is None
-    columns = _columns(c, parts)
-    if not gathered:
-        local, columns = (local, columns) if valid is None else (local[valid], columns[valid])
-    elif valid is None:
+    ring = (worth_a_ring(local) if ring is None else ring) and gathered
+    columns = _columns(c, parts, valid)
+    if gathered:
         local, columns = local if ring else gather(local), all_gather(columns)
-    else:
-        local, columns = _few_of_all(local, columns, valid)
-    images, indices, labels, place = columns.unbind(1)
+    images, indices, labels, place, there = columns.unbind(1)
     count = len(query) // len(c.batch.numbers)
     found = Candidates(
         local,
@@ -64,9 +59,7 @@ def batch_candidates(
         found.pairs = _apart(c, query, parts[0])
     elif source in ('units', 'units+own'):
         found.place, found.left_out = place, _left_out(c, keys.shape[1], source)
-        if valid is not None:
-            found.rows = c.match.found().flatten().nonzero()[:, 0]
-    return found
+    return found if valid is None else found.without(lambda columns, _: there[columns] > 0)
 
 
 def _parts(c: Comparison, keys: Tensor, source: str) -> tuple[list[Tensor], Tensor | None]:
@@ -92,8 +85,10 @@ def _parts(c: Comparison, keys: Tensor, source: str) -> tuple[list[Tensor], Tens
     return parts, torch.cat([x.flatten() for x in there])
 
 
-def _columns(c: Comparison, parts: list[Tensor]) -> Tensor:
-    """(K, 4) int64: number of the image, its position in the data set, its label, place in the image."""
+def _columns(c: Comparison, parts: list[Tensor], valid: Tensor | None) -> Tensor:
+    """(K, 5) int64: number of the image, its position in the data set, its label, place in the image, and
+    whether the unit is there.
+    """
     unknown = torch.full_like(c.batch.numbers, -1)
     images = [c.batch.numbers, *(unknown if x is None else x for x in (c.batch.indices, c.batch.labels))]
     images = torch.stack(images, 1)
@@ -103,17 +98,9 @@ def _columns(c: Comparison, parts: list[Tensor]) -> Tensor:
         place = torch.arange(first, first + count, device=x.device).repeat(batch)
         columns.append(torch.cat([images.repeat_interleave(count, 0), place[:, None]], 1))
         first += count
-    return torch.cat(columns)
-
-
-def _few_of_all(vectors: Tensor, columns: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows that are there, of all processes; they alone travel, padded to the most a process has."""
-    vectors, columns = vectors[valid], columns[valid]
-    counts = all_gather(torch.tensor([len(vectors)], device=vectors.device))
-    padding = (0, 0, 0, int(counts.max()) - len(vectors))
-    filled = torch.arange(len(vectors) + padding[3], device=counts.device) < counts[:, None]
-    filled = filled.flatten()
-    return gather(F.pad(vectors, padding))[filled], all_gather(F.pad(columns, padding))[filled]
+    found = torch.cat(columns)
+    there = torch.ones_like(found[:, 0]) if valid is None else valid.long()
+    return torch.cat([found, there[:, None]], 1)
 
 
 def _of_own_image(c: Comparison, query: Tensor, keys: Tensor) -> Pairs:
@@ -126,7 +113,7 @@ def _left_out(c: Comparison, count: int, source: str) -> Tensor:
     """Units of its own image that a query does not meet: its answers, and in its own view itself."""
     if source == 'units':
         return c.match.index.flatten() if c.match.mask is None else c.match.answers(count).flatten(0, 1)
-    itself = c.query.ids[:, :, None] == c.query.ids[:, None]
+    itself = c.query.ids[:, :, None] == c.own.ids[:, None]
     return torch.cat([c.match.answers(count), itself], 2).flatten(0, 1)
 
 

@@ -34,7 +34,8 @@ class Triplet(Objective):
         batch: where to mine: ``'keys'``, the key view, or ``'views'``, both views.
     """
 
-    needs = frozenset({'one answer'})
+    needs = frozenset({'one answer', 'pooled'})
+    across = True
 
     def __init__(
         self, margin: float = 0.2, mining: str = 'batch-hard', squared: bool = False, batch: str = 'keys'

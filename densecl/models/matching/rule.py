@@ -14,6 +14,8 @@ class Rule(nn.Module):
     needs: ClassVar[frozenset[str]] = frozenset()
     #: Whether every unit has exactly one answer, which objectives on rows ask for.
     one_answer: ClassVar[bool] = False
+    #: Whether candidates of other images may answer too (``Match.across``).
+    across: ClassVar[bool] = False
 
     def forward(self, query: Units, key: Units, batch: Batch) -> Match:
         """Match B images' units; see :class:`~densecl.structures.Match`. Nothing here has a gradient."""

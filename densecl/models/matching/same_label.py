@@ -15,6 +15,8 @@ class SameLabel(SameRow):
     ``dict(type='InfoNCE', queue=0, batch='views')``.
     """
 
+    across = True
+
     @torch.no_grad()
     def forward(self, query, key, batch):
         """See :class:`Rule`.

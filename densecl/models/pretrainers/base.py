@@ -55,8 +55,8 @@ class Branch:
                 levels = self._encode(
                     images[view] if len(group) == 1 else torch.cat([images[v] for v in group])
                 )
-            parts = zip(*(level.chunk(len(group)) for level in levels), strict=True)
-            self._levels.update(zip(group, parts, strict=True))
+                parts = zip(*(level.chunk(len(group)) for level in levels), strict=True)
+                self._levels.update(zip(group, parts, strict=True))
         return self._levels[view]
 
 

@@ -25,8 +25,8 @@ class Fixed:
 
 def build(units='Image', objective='Cosine', matching='SameRow', **kwargs):
     """A head of the densecl scope, in float64."""
-    head = MODELS.build(dict(type='densecl.Head', units=units, objective=objective, matching=matching, **kwargs))
-    return head.double()
+    parts = dict(units=units, objective=objective, matching=matching)
+    return MODELS.build(dict(type='densecl.Head', **parts, **kwargs)).double()
 
 
 def make_views(batch=3, count=2, side=SIDE, labels=None, seed=0):
@@ -42,7 +42,28 @@ def make_views(batch=3, count=2, side=SIDE, labels=None, seed=0):
         paths=[''] * batch,
         photometric=[None] * count,
         labels=labels,
-        regions={name: [regions(batch, name, generator) for _ in range(count)] for name in ('objects', 'windows', 'masks')},
+        regions={
+            name: [regions(batch, name, generator) for _ in range(count)]
+            for name in ('objects', 'windows', 'masks')
+        },
+    )
+
+
+def views_of(images, boxes=None, flipped=None, regions=None, indices=None):
+    """Views of these images: by default upright crops of one place, of the images 0, 1, ...
+
+    ``regions`` is name -> one :class:`ViewRegions` (or None) a view.
+    """
+    batch = len(images[0])
+    return Views(
+        images=list(images),
+        boxes=boxes or [torch.tensor([[0.0, 0, 100, 100]] * batch)] * len(images),
+        flipped=flipped or [torch.zeros(batch, dtype=torch.bool)] * len(images),
+        source_sizes=torch.full((batch, 2), 300.0),
+        indices=torch.arange(batch) if indices is None else indices,
+        paths=[''] * batch,
+        photometric=[None] * len(images),
+        regions=regions or {},
     )
 
 
@@ -63,11 +84,13 @@ def maps(count=2, batch=3, channels=CHANNELS, seed=1):
     """One level for each of ``count`` views, float64, with gradient."""
     generator = torch.Generator().manual_seed(seed)
     shape = batch, channels, GRID, GRID
-    return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(count)]
+    return [
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(count)
+    ]
 
 
 def score(head, levels, views, target=None, labels=None):
-    """The result of a head on given levels; ``target`` is a projector for a branch of its own, or None: shared."""
+    """The result of a head on given levels; ``target`` projects a momentum branch, None: shared."""
     online = Fixed(*levels)
     batch = Batch.of(views)
     if target is None:

@@ -1,4 +1,4 @@
-"""Every kind of unit with every rule and every objective: a step, or a sentence when the head is built."""
+"""Every kind of unit with every rule and every objective: a step, or one sentence when the head is built."""
 
 import copy
 import itertools
@@ -7,48 +7,51 @@ import pytest
 import torch
 
 from densecl.registry import MODELS
-from tests.models.heads.made import CHANNELS, DIM, build, make_views, maps, step
+from tests.models.heads.made import CHANNELS, DIM, GRID, build, make_views, maps, step
 
+WIDTH = 7  # of prototypes and slots
 MLP = dict(type='densecl.MLP', channels=(CHANNELS, 8, DIM))
 CONV = dict(type='densecl.ConvMLP', channels=(CHANNELS, 8, DIM))
-PROTOTYPES = dict(type='densecl.PrototypeProjector', channels=(CHANNELS, DIM), prototypes=7)
-SLOTS = dict(type='densecl.SlotProjector', channels=(CHANNELS, DIM), slots=7)
+PROTOTYPES = dict(type='densecl.PrototypeProjector', channels=(CHANNELS, DIM), prototypes=WIDTH)
+SLOTS = dict(type='densecl.SlotProjector', channels=(CHANNELS, DIM), slots=WIDTH)
+TOGETHER = dict(type='densecl.MLP', channels=(2 * CHANNELS, DIM))
 BOTH = dict(
     type='densecl.ImagePatchProjectors',
     image=MLP,
-    patches=dict(type='densecl.PatchProjector', patches=2, together=dict(MLP, channels=(2 * CHANNELS, DIM))),
+    patches=dict(type='densecl.PatchProjector', patches=2, together=TOGETHER),
 )
+PATCHES = dict(type='Patches', patches=2)
 
 #: name -> units, projector, kind of the sets, number of views
 UNITS = {
-    'Image': ('Image', MLP, None, 2),
-    'Cells': ('Cells', CONV, None, 2),
-    'Boxes': (dict(type='densecl.Boxes', bins=1), MLP, None, 2),
-    'Windows': ('Windows', CONV, None, 2),
-    'Masks': ('Masks', MLP, None, 2),
-    'Prototypes': ('Prototypes', PROTOTYPES, None, 2),
-    'cells of Groups': ('Groups', SLOTS, 'cells', 2),
-    'slots of Groups': ('Groups', SLOTS, 'slots', 2),
-    'images of Patches': (dict(type='densecl.Patches', patches=2), BOTH, 'global', 6),
-    'patches of Patches': (dict(type='densecl.Patches', patches=2), BOTH, 'local', 6),
+    'Image': (dict(type='Image'), MLP, None, 2),
+    'Cells': (dict(type='Cells'), CONV, None, 2),
+    'Boxes': (dict(type='Boxes', bins=1), MLP, None, 2),
+    'Windows': (dict(type='Windows'), CONV, None, 2),
+    'Masks': (dict(type='Masks'), MLP, None, 2),
+    'Prototypes': (dict(type='Prototypes'), PROTOTYPES, None, 2),
+    'cells of Groups': (dict(type='Groups'), SLOTS, 'cells', 2),
+    'slots of Groups': (dict(type='Groups'), SLOTS, 'slots', 2),
+    'images of Patches': (PATCHES, BOTH, 'global', 6),
+    'patches of Patches': (PATCHES, BOTH, 'local', 6),
 }
 RULES = {
-    'SameRow': 'SameRow',
-    'SameLabel': 'SameLabel',
-    'SameId': 'SameId',
-    'MostSimilar': 'MostSimilar',
+    'SameRow': dict(type='SameRow'),
+    'SameLabel': dict(type='SameLabel'),
+    'SameId': dict(type='SameId', share_repeats=True),
+    'MostSimilar': dict(type='MostSimilar'),
     'MostSimilar projections': dict(type='MostSimilar', of='projections'),
-    'ByLocation': 'ByLocation',
+    'ByLocation': dict(type='ByLocation'),
     'NearestFeature': dict(type='NearestFeature', top=2),
     'NearestLocation': dict(type='NearestLocation', top=2),
-    'SetSimilarity': 'SetSimilarity',
-    'SharedGrid': 'SharedGrid',
+    'SetSimilarity': dict(type='SetSimilarity'),
+    'SharedGrid': dict(type='SharedGrid'),
     'AnyOf': dict(type='AnyOf', rules=['densecl.MostSimilar', 'densecl.ByLocation']),
 }
 OBJECTIVES = {
-    'InfoNCE queue': dict(type='InfoNCE', queue=9, dim='width'),
+    'InfoNCE queue': dict(type='InfoNCE', queue=9, dim=DIM),
     'InfoNCE keys': dict(type='InfoNCE', queue=0, batch='keys'),
-    'InfoNCE views': dict(type='InfoNCE', queue=9, dim='width', batch='views'),
+    'InfoNCE views': dict(type='InfoNCE', queue=9, dim=DIM, batch='views'),
     'InfoNCE units': dict(type='InfoNCE', queue=0, batch='units', mean='counted'),
     'InfoNCE units+own': dict(type='InfoNCE', queue=0, batch='units+own'),
     'InfoNCE image': dict(type='InfoNCE', queue=0, batch='image', form='in', mean='counted'),
@@ -60,65 +63,108 @@ OBJECTIVES = {
     'VICReg': dict(type='VICReg'),
     'PositionVICReg': dict(type='PositionVICReg'),
     'SwappedPrediction': dict(type='SwappedPrediction', queue=9, dim=DIM, queue_start=0),
-    'SelfDistillation': dict(type='SelfDistillation', prototypes=7),
-    'NCE': dict(type='NCE', images=8, dim='pooled', negatives=4),
-    'PrototypeAlignment': dict(type='PrototypeAlignment', classes=3, dim='width'),
+    'SelfDistillation': dict(type='SelfDistillation', prototypes=WIDTH),
+    'NCE': dict(type='NCE', images=8, dim=DIM, negatives=4),
+    'PrototypeAlignment': dict(type='PrototypeAlignment', classes=3),
     'LabelCrossEntropy': dict(type='LabelCrossEntropy'),
 }
+LABELS = torch.tensor([0, 1, 0])
+
+
+def scoped(config, **kwargs):
+    return dict(config, type=f'densecl.{config["type"]}', **kwargs)
+
+
+def parts(units, rule, objective):
+    """Configs of units, rule and objective; the kind of the sets."""
+    config, _, kind, _ = UNITS[units]
+    width = {}
+    if objective == 'PrototypeAlignment':  # its anchors are as wide as what is compared
+        width['dim'] = WIDTH if units in ('Prototypes', 'cells of Groups') else DIM
+    return scoped(config), scoped(RULES[rule]), scoped(OBJECTIVES[objective], **width), kind
 
 
 def head_of(units, rule, objective):
     """The head, both directions."""
-    made, projector, kind, _ = UNITS[units]
-    scores = units in ('Prototypes', 'cells of Groups')
-    width = {'width': 7 if scores else DIM, 'pooled': DIM}
-    if units == 'Prototypes':
-        width['width'] = 7
-    config = {k: width.get(v, v) if isinstance(v, str) else v for k, v in OBJECTIVES[objective].items()}
-    if config['type'] == 'InfoNCE' and config.get('queue'):
-        config['dim'] = DIM
+    config, matching, scoring, kind = parts(units, rule, objective)
     sets = [(kind, v) if kind else v for v in (0, 1)]
-    named = {k: dict(v, type=f'densecl.{v["type"]}') if isinstance(v, dict) else f'densecl.{v}' for k, v in RULES.items()}
-    config['type'] = f'densecl.{config["type"]}'
-    made = made if isinstance(made, dict) else f'densecl.{made}'
-    return build(made, config, named[rule], projector=projector, pairs=(tuple(sets), tuple(sets[::-1])))
+    return build(config, scoring, matching, projector=UNITS[units][1], pairs=(tuple(sets), tuple(sets[::-1])))
 
 
-@pytest.mark.parametrize(('units', 'rule'), itertools.product(UNITS, RULES))
+def what_is_missing(units, rule, objective):
+    """What the head must refuse, from the statements of its parts alone; None where all is there."""
+    *configs, kind = parts(units, rule, objective)
+    units, rule, objective = (MODELS.build(config) for config in configs)
+    given = units.gives_of(kind)
+    if not rule.needs <= given:
+        return 'matching='
+    if 'one answer' in objective.needs and not rule.one_answer:
+        return 'needs one answer a unit'
+    if rule.across and not objective.across:
+        return 'names answers among candidates of other images'
+    return None if objective.needs - {'one answer', 'own'} <= given else 'objective='
+
+
+def two_steps(head, levels, views, target):
+    """The results of two steps; the second meets what the first left behind."""
+    results = [step(head, levels, views, target) for _ in range(2)]
+    assert all(result.loss.isfinite() for result in results)
+    return results
+
+
+@pytest.mark.parametrize(('units', 'rule'), list(itertools.product(UNITS, RULES)))
 def test_a_step_or_a_sentence(units, rule):
-    ran = 0
     for objective in OBJECTIVES:
-        try:
-            head = head_of(units, rule, objective)
-        except ValueError as error:
-            text = str(error)
-            assert 'needs' in text and 'take' in text and '\n' not in text, text
-            assert 'matching=' in text or 'objective=' in text
+        torch.manual_seed(0)
+        missing = what_is_missing(units, rule, objective)
+        if missing:
+            with pytest.raises(ValueError, match=missing) as caught:
+                head_of(units, rule, objective)
+            assert '; take ' in str(caught.value) and '\n' not in str(caught.value)
             continue
+        shared = head_of(units, rule, objective).train()
+        momentum, target = copy.deepcopy(shared), copy.deepcopy(shared.projector)
         count = UNITS[units][3]
-        views = make_views(count=count, labels=torch.tensor([0, 1, 0]))
-        for target in (None, copy.deepcopy(head.projector)):
-            levels = maps(count)
-            for _ in range(2):
-                result = step(head.train(), levels, views, target)
-                assert result.loss.isfinite(), (objective, result.loss)
+        views, levels = make_views(count=count, labels=LABELS), maps(count)
+        torch.manual_seed(1)
+        one = two_steps(shared, levels, views, None)
+        torch.manual_seed(1)
+        two = two_steps(momentum, levels, views, target)
+        # The target is a copy: the first values are the same, but for the length of its prototypes (float32).
+        torch.testing.assert_close(one[0].loss, two[0].loss, rtol=1e-7, atol=1e-9)
+        for result in (one[1], two[1]):
             gradients = torch.autograd.grad(result.loss, levels, allow_unused=True)
             assert all(g is None or g.isfinite().all() for g in gradients), objective
-        ran += 1
-    assert ran or (units, rule) not in REFUSED or REFUSED[units, rule]
-    possible = MODELS.build(dict(type=_type(units))).gives if units else ()
-    needs = MODELS.build(_rule(rule)).needs
-    assert bool(ran) == (needs <= possible), 'a rule whose needs are met runs with some objective'
+            assert any(g is not None and g.any() for g in gradients), objective
 
 
-REFUSED: dict = {}
+def test_most_combinations_run():
+    """So that the matrix above cannot pass by refusing."""
+    outcomes = [what_is_missing(*names) for names in itertools.product(UNITS, RULES, OBJECTIVES)]
+    assert len(outcomes) == 1980 and outcomes.count(None) == 698
 
 
-def _type(units):
-    made = UNITS[units][0]
-    return made['type'] if isinstance(made, dict) else f'densecl.{made}'
+BARE = [name for name in UNITS if name in ('Image', 'Cells', 'Boxes', 'Windows', 'Masks')]
+KEPT = ('InfoNCE queue', 'InfoNCE units', 'InfoNCE units+own', 'InfoNCE others')
+KEPT += ('Triplet', 'Cosine', 'VICReg')
 
 
-def _rule(rule):
-    config = RULES[rule]
-    return dict(config, type=f'densecl.{config["type"]}') if isinstance(config, dict) else dict(type=f'densecl.{config}')
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(('units', 'objective'), list(itertools.product(BARE, KEPT)))
+def test_half_precision_with_zero_vectors(units, objective, dtype):
+    """The features themselves are compared; all of one image are zero, and of one view of another."""
+    if what_is_missing(units, 'SameRow', objective):
+        return
+    config, matching, scoring, _ = parts(units, 'SameRow', objective)
+    if 'dim' in scoring:
+        scoring['dim'] = CHANNELS
+    head = build(config, scoring, matching, pairs=((0, 1), (1, 0))).float()
+    levels = [torch.randn(3, CHANNELS, GRID, GRID).to(dtype) for _ in range(2)]
+    levels[0][0] = levels[1][0] = levels[0][1] = 0
+    levels = [level.requires_grad_() for level in levels]
+    views = make_views(labels=LABELS)
+    with torch.autocast('cpu', torch.bfloat16):
+        result = two_steps(head, levels, views, None)[1]
+    assert result.loss.dtype == torch.float32
+    for level in torch.autograd.grad(result.loss, levels):
+        assert level.isfinite().all() and level.abs().max() < 100

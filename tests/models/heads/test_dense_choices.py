@@ -1,7 +1,7 @@
 """DenseCL's pixel term takes every choice of the contrastive objective."""
 
-import importlib.util
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 import torch
@@ -10,33 +10,29 @@ from densecl.models.losses import InfoNCE
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.structures import Views
 
-SCRIPT = Path(__file__).parents[2] / 'distributed' / 'choices.py'
-spec = importlib.util.spec_from_file_location('choices', SCRIPT)
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
+script = run_path(str(Path(__file__).parents[2] / 'distributed' / 'choices.py'))
+CHOICES, LABELLED, DIM = (script[name] for name in ('CHOICES', 'LABELLED', 'DIM'))
 
 
-def build(choice: dict) -> MomentumPretrainer:
+def build(name: str) -> MomentumPretrainer:
     torch.manual_seed(0)
-    extra = InfoNCE(**choice).temperature.extra_channels
-    objective = dict(type='densecl.InfoNCE', queue=13, dim=script.DIM, batch='views', **choice)
-    return MomentumPretrainer(
-        backbone=dict(type='densecl.TorchvisionResNet', arch='resnet18'),
-        heads=dict(
-            dense=dict(
-                type='densecl.DenseHead',
-                projector=dict(type='densecl.ConvMLP', channels=(512, script.DIM + extra)),
-                matching=dict(type='densecl.MostSimilar', of='features'),
-                objective=objective,
-                pairs=((0, 1), (1, 0)),
-            )
-        ),
+    choice = CHOICES[name]
+    extra = InfoNCE(**choice).extra_channels
+    rule = dict(type='SameLabel') if name in LABELLED else dict(type='MostSimilar', of='features')
+    head = dict(
+        units='Cells',
+        projector=dict(type='ConvMLP', channels=(512, DIM + extra)),
+        matching=rule,
+        objective=dict(type='InfoNCE', queue=13, dim=DIM, batch='views', **choice),
+        pairs=((0, 1), (1, 0)),
     )
+    backbone = dict(type='TorchvisionResNet', arch='resnet18')
+    return MomentumPretrainer(backbone=backbone, heads=dict(dense=head))
 
 
-@pytest.mark.parametrize('name', script.CHOICES)
+@pytest.mark.parametrize('name', CHOICES)
 def test_two_steps(name):
-    model = build(script.CHOICES[name]).train()
+    model = build(name).train()
     model.clock.total, model.clock.epoch = 2, 1
     views = Views(
         images=list(torch.randn(2, 4, 3, 64, 64)),
@@ -56,3 +52,5 @@ def test_two_steps(name):
         assert all(p.grad.isfinite().all() for p in model.backbone.parameters())
         assert any((p.grad != 0).any() for p in model.heads.dense.projector.parameters())
         model.after_optimizer_step()
+    queue = model.queues()['dense']
+    assert queue.enqueued == 16  # both key views of two steps

@@ -11,30 +11,30 @@ from densecl.structures import Views
 LEVELS = {'c3': (0, 24, 0.4), 'c4': (1, 48, 1.0)}  # name -> level, channels, weight
 
 
-def image_head(channels: int) -> dict:
+def image_head(level: int, channels: int) -> dict:
     return dict(
-        type='densecl.ImageHead',
-        projector=dict(type='densecl.MLP', channels=(channels, 16, 8)),
-        objective=dict(type='densecl.InfoNCE', queue=12, dim=8),
+        units=dict(type='Image', level=level),
+        projector=dict(type='MLP', channels=(channels, 16, 8)),
+        objective=dict(type='InfoNCE', queue=12, dim=8),
     )
 
 
-def dense_head(channels: int) -> dict:
+def dense_head(level: int, channels: int) -> dict:
     return dict(
-        type='densecl.DenseHead',
-        projector=dict(type='densecl.ConvMLP', channels=(channels, 16, 8)),
-        matching=dict(type='densecl.MostSimilar', of='features'),
-        objective=dict(type='densecl.InfoNCE', queue=12, dim=8),
+        units=dict(type='Cells', level=level),
+        projector=dict(type='ConvMLP', channels=(channels, 16, 8)),
+        matching='MostSimilar',
+        objective=dict(type='InfoNCE', queue=12, dim=8),
     )
 
 
-def pixel_head(channels: int) -> dict:
+def pixel_head(level: int, channels: int) -> dict:
     return dict(
-        type='densecl.PixelHead',
-        projector=dict(type='densecl.ConvMLP', channels=(channels, 16, 8), norm=True),
-        predictor=dict(type='densecl.PixelPropagation', channels=8),
-        matching=dict(type='densecl.ByLocation', threshold=0.7),
-        objective=dict(type='densecl.PixelConsistency'),
+        units=dict(type='Cells', level=level),
+        projector=dict(type='ConvMLP', channels=(channels, 16, 8), norm=True),
+        predictor=dict(type='PixelPropagation', channels=8),
+        matching='ByLocation',
+        objective=dict(type='Cosine', mean='images'),
         pairs=((0, 1), (1, 0)),
     )
 
@@ -57,7 +57,7 @@ def build(heads: dict) -> MomentumPretrainer:
     torch.manual_seed(0)
     model = MomentumPretrainer(
         backbone=dict(
-            type='densecl.TorchvisionFeatures',
+            type='TorchvisionFeatures',
             arch='mobilenet_v3_small',
             nodes=['features.3', 'features.8'],
         ),
@@ -73,14 +73,14 @@ def test_loss_and_gradients_are_the_weighted_sum(head):
     views.images = [image.double() for image in views.images]
     both = build(
         {
-            name: dict(head(channels), level=level, loss_weight=weight)
+            name: dict(head(level, channels), loss_weight=weight)
             for name, (level, channels, weight) in LEVELS.items()
         }
     )
     both.init_target()
     alone = {}
     for name, (level, channels, _) in LEVELS.items():
-        alone[name] = build({name: dict(head(channels), level=level)})
+        alone[name] = build({name: head(level, channels)})
         state = {k: v for k, v in both.state_dict().items() if 'heads.' not in k or f'heads.{name}.' in k}
         alone[name].load_state_dict(copy.deepcopy(state))
     together = both.loss(views)

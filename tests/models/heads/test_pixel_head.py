@@ -4,25 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from densecl.models.heads import PixelHead, PooledHead
-from densecl.models.matching import ViewMaps
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.structures import Views
+from tests.models.heads.made import CHANNELS, DIM, build, score
 
-CHANNELS, DIM = 6, 5
 PROJECTOR = dict(type='densecl.ConvMLP', channels=(CHANNELS, 7, DIM), norm=True, bias=True)
-
-
-class Fixed:
-    """A branch whose levels are given."""
-
-    joint = False
-
-    def __init__(self, *levels):
-        self.levels = [(level,) for level in levels]
-
-    def __getitem__(self, view):
-        return self.levels[view]
+PIXCONTRAST = dict(
+    type='densecl.InfoNCE', queue=0, batch='image', form='in', mean='counted', temperature=0.3
+)
 
 
 def views(batch=8, seed=0, size=32):
@@ -44,14 +33,15 @@ def views(batch=8, seed=0, size=32):
 
 def pixpro_head(**kwargs):
     settings = dict(
+        units='densecl.Cells',
         projector=PROJECTOR,
         predictor=dict(type='densecl.PixelPropagation', channels=DIM),
         matching=dict(type='densecl.ByLocation', threshold=0.7),
-        objective=dict(type='densecl.PixelConsistency'),
+        objective=dict(type='densecl.Cosine', mean='images'),
         pairs=((0, 1), (1, 0)),
         loss_weight=4.0,
     )
-    return PixelHead(**{**settings, **kwargs}).double()
+    return build(**{**settings, **kwargs})
 
 
 def corners(batch, view):
@@ -97,31 +87,32 @@ def propagated(head, x):
 def test_pixpro_equals_the_official_loss():
     head, target, batch = pixpro_head(), pixpro_head().projector, views()
     a, b = torch.randn(2, 8, CHANNELS, 4, 4, dtype=torch.float64)
-    result = head.loss(Fixed(a, b), Fixed(a, b), batch, target)
+    result = score(head, [a, b], batch, target)
     q1, q2, k1, k2 = head.projector(a), head.projector(b), target(a), target(b)
     mask = official_mask(corners(batch, 0), corners(batch, 1), 4)
     expected = official_direction(propagated(head, q1), k2.detach(), mask)
     expected = expected + official_direction(propagated(head, q2), k1.detach(), mask.transpose(1, 2))
     # 1e-6 beside at least one pair
-    torch.testing.assert_close(head.weight(0) * result['loss'], expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(head.weight(0) * result.loss, expected, rtol=1e-6, atol=1e-9)
     mine, theirs = (
         torch.autograd.grad(loss, list(head.parameters()), retain_graph=True)
-        for loss in (4 * result['loss'], expected)
+        for loss in (4 * result.loss, expected)
     )
     for x, y in zip(mine, theirs, strict=True):
         torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-9)
     some = mask.flatten(1).any(1)
     assert not some[0] and some.sum() >= 4 and batch.flipped[0].any() and not batch.flipped[0].all()
-    assert result['matched'] == some.float().mean()
+    cells = torch.stack([mask.any(2), mask.any(1)]).float().mean()  # of both directions
+    assert result.log['matched'] == cells and 0.05 < cells < 0.95
 
 
 def test_pixcontrast_equals_the_loop():
     head = pixpro_head(
-        predictor=None, objective=dict(type='densecl.MultiPositive', temperature=0.3), pairs=((0, 1),)
+        predictor=None, objective=PIXCONTRAST, pairs=((0, 1),)
     )
     target, batch = pixpro_head().projector, views()
     a, b = torch.randn(2, 8, CHANNELS, 3, 3, dtype=torch.float64)
-    result = head.loss(Fixed(a, b), Fixed(a, b), batch, target)
+    result = score(head, [a, b], batch, target)
     mask = official_mask(corners(batch, 0), corners(batch, 1), 3)
     q, k = (F.normalize(x, dim=1).flatten(2) for x in (head.projector(a), target(b)))
     terms = []
@@ -130,59 +121,26 @@ def test_pixcontrast_equals_the_loop():
             weights = (q[image, :, i] @ k[image] / 0.3).exp()
             if mask[image, i].any():
                 terms.append(-(weights[mask[image, i]].sum() / weights.sum()).log())
-    torch.testing.assert_close(result['loss'], torch.stack(terms).mean(), rtol=1e-10, atol=0)
-
-
-def test_instance_branch_projects_first_and_pools_afterwards():
-    head = PooledHead(
-        projector=PROJECTOR,
-        predictor=dict(type='densecl.ConvMLP', channels=(DIM, 7, DIM), norm=True, bias=True),
-        objective=dict(type='densecl.NegativeCosine'),
-        pairs=((0, 1), (1, 0)),
-        loss_weight=4.0,
-    ).double()
-    target = pixpro_head().projector
-    a, b = torch.randn(2, 3, CHANNELS, 4, 4, dtype=torch.float64)
-    found = 4 * head.loss(Fixed(a, b), Fixed(a, b), views(3), target)['loss']
-    expected = 0
-    for x, y in ((a, b), (b, a)):
-        p = head.predictor(head.projector(x)).mean((2, 3))
-        expected = expected - 2 * F.cosine_similarity(p, target(y).mean((2, 3))).mean()
-    torch.testing.assert_close(found, expected)
-    assert head.embeddings.shape == (3, DIM)
+    assert 10 < len(terms) < 72
+    torch.testing.assert_close(result.loss, torch.stack(terms).mean(), rtol=1e-10, atol=0)
 
 
 def test_a_rule_of_one_match_serves_as_well():
-    head = pixpro_head(matching=dict(type='densecl.MostSimilar'), predictor=None, pairs=((0, 1),))
+    head = pixpro_head(matching='densecl.MostSimilar', predictor=None, pairs=((0, 1),))
     a = torch.randn(8, CHANNELS, 2, 3, dtype=torch.float64)
     order = torch.tensor([2, 0, 3, 1, 5, 4])
     b = a.flatten(2)[:, :, order].view_as(a)
-    result = head.loss(Fixed(a, b), Fixed(a, b), views(), head.projector)
-    assert float(result['loss'].detach()) == pytest.approx(-1) and result['matched'] == 1
-
-
-def test_rules_get_boxes_flips_and_the_images_size():
-    batch = views()
-    seen = []
-    head = pixpro_head()
-    rule = head.matching.forward
-    head.matching.forward = lambda q, k: seen.append((q, k)) or rule(q, k)
-    a, b = torch.randn(2, 8, CHANNELS, 2, 2, dtype=torch.float64)
-    head.loss(Fixed(a, b), Fixed(a, b), batch, head.projector)
-    for (query, key), order in zip(seen, ((0, 1), (1, 0)), strict=True):
-        for maps, view in zip((query, key), order, strict=True):
-            assert isinstance(maps, ViewMaps) and maps.grid == (2, 2)
-            assert maps.boxes is batch.boxes[view] and maps.flipped is batch.flipped[view]
-            assert maps.frame.tolist() == [[300, 200]] * 8
+    result = score(head, [a, b], views(), head.projector)
+    assert float(result.loss.detach()) == pytest.approx(-1)
 
 
 def test_no_image_matched_is_no_loss_and_no_gradient():
     head, batch = pixpro_head(), views()
     batch.boxes[1] = batch.boxes[0] + 1000
     a, b = torch.randn(2, 8, CHANNELS, 2, 2, dtype=torch.float64)
-    result = head.loss(Fixed(a, b), Fixed(a, b), batch, head.projector)
-    assert result['loss'] == 0 and result['matched'] == 0
-    result['loss'].backward()
+    result = score(head, [a, b], batch, head.projector)
+    assert result.loss == 0 and result.log['matched'] == 0
+    result.loss.backward()
     assert all(p.grad is None or p.grad.abs().max() == 0 for p in head.parameters())
 
 
@@ -191,21 +149,20 @@ def test_trains_beside_an_image_term_and_on_any_level():
     torch.manual_seed(0)
 
     def pixels(level, width):
-        projector = dict(type='densecl.ConvMLP', channels=(width, 16, 8), norm=True, bias=True)
+        projector = dict(type='ConvMLP', channels=(width, 16, 8), norm=True, bias=True)
         return dict(
-            type='densecl.PixelHead', projector=projector, level=level, pairs=((0, 1), (1, 0)),
-            predictor=dict(type='densecl.PixelPropagation', channels=8),
-            matching=dict(type='densecl.ByLocation'),
-            objective=dict(type='densecl.PixelConsistency'),
+            units=dict(type='Cells', level=level), projector=projector, pairs=((0, 1), (1, 0)),
+            predictor=dict(type='PixelPropagation', channels=8),
+            matching='ByLocation',
+            objective=dict(type='Cosine', mean='images'),
         )  # fmt: skip
 
     model = MomentumPretrainer(
         backbone=dict(type='mmdet.ResNet', depth=18, norm_eval=False, out_indices=(2, 3)),
         heads=dict(
             image=dict(
-                type='densecl.ImageHead',
-                projector=dict(type='densecl.MLP', channels=(512, 8)),
-                objective=dict(type='densecl.InfoNCE', queue=16, dim=8),
+                projector=dict(type='MLP', channels=(512, 8)),
+                objective=dict(type='InfoNCE', queue=16, dim=8),
             ),
             c4=pixels(0, 256),
             c5=pixels(1, 512),
@@ -215,4 +172,4 @@ def test_trains_beside_an_image_term_and_on_any_level():
     (losses['loss_c4'] + losses['loss_c5']).backward(retain_graph=True)
     assert all(p.grad.abs().max() > 0 for n, p in model.backbone.named_parameters())
     losses['loss_image'].backward()
-    assert model.heads['c4'].embeddings.shape == (8 * 16, 8)
+    assert model.watched['c4'][0].shape == (128, 8) and model.watched['c5'][0].shape == (32, 8)

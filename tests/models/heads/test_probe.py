@@ -25,14 +25,13 @@ def make_views(labels):
 
 def build(**kwargs):
     return MomentumPretrainer(
-        backbone=dict(type='densecl.TorchvisionResNet', arch='resnet18'),
+        backbone=dict(type='TorchvisionResNet', arch='resnet18'),
         heads=dict(
             image=dict(
-                type='densecl.ImageHead',
-                projector=dict(type='densecl.MLP', channels=(512, 8)),
-                objective=dict(type='densecl.NegativeCosine'),
+                projector=dict(type='MLP', channels=(512, 8)),
+                objective='Cosine',
             ),
-            probe=dict(type='densecl.LinearProbe', channels=512, classes=3, **kwargs),
+            probe=dict(type='LinearProbe', channels=512, classes=3, **kwargs),
         ),
     )
 

@@ -1,71 +1,57 @@
-"""Support views of the image head reach its objective, projected by the target without gradient."""
+"""Support views reach the objective, projected by the target without gradient, each by itself."""
+
+import copy
 
 import pytest
 import torch
 
-from densecl.models.heads import ImageHead
-from densecl.models.losses import Samples
-from densecl.structures import Views
+from densecl.structures import Batch, Comparison
+from tests.models.heads.made import CHANNELS, DIM, Fixed, build, make_views, maps, score
+
+NEGATIVES = dict(type='densecl.SimilarImages', top=2, threshold=0.0)
+OBJECTIVE = dict(type='densecl.InfoNCE', queue=0, batch='views', negatives=NEGATIVES)
 
 
-class Fixed:
-    """A branch whose levels are given."""
-
-    joint = False
-
-    def __init__(self, levels):
-        self.levels = levels
-
-    def __getitem__(self, view):
-        return (self.levels[view],)
-
-    def apart(self):
-        return self
-
-
-def batch(count, size=5):
-    return Views(
-        images=[torch.zeros(size, 3, 8, 8)] * count,
-        boxes=[torch.zeros(size, 4)] * count,
-        flipped=[torch.zeros(size, dtype=torch.bool)] * count,
-        source_sizes=torch.ones(size, 2),
-        indices=torch.arange(size),
-        paths=[''] * size,
-        photometric=[None] * count,
-    )
-
-
-def build(**kwargs):
-    negatives = dict(type='densecl.SimilarImages', top=2, threshold=0.0)
-    return ImageHead(
-        projector=dict(type='densecl.MLP', channels=(6, 4)),
-        objective=dict(type='densecl.InfoNCE', queue=0, batch='views', negatives=negatives),
-        **kwargs,
-    ).double()
+def head_of(**kwargs):
+    projector = dict(type='densecl.MLP', channels=(CHANNELS, DIM))
+    return build('densecl.Image', OBJECTIVE, 'densecl.SameRow', projector=projector, **kwargs)
 
 
 def test_loss_is_the_objective_with_the_support_s_projections():
-    head, target = build(support=(2, 3)), build()
-    online, momentum = (
-        Fixed([torch.randn(5, 6, 2, 2, dtype=torch.float64).requires_grad_() for _ in range(4)])
-        for _ in 'ot'
-    )
-    loss = head.loss(online, momentum, batch(4), target.projector)['loss']
-    pooled = [level.mean((2, 3)) for level in momentum.levels]
-    support = torch.stack([target.projector(pooled[v]) for v in (2, 3)])
-    query = head.projector(online.levels[0].mean((2, 3)))
-    key = target.projector(pooled[1]).detach()
-    expected, _ = head.objective(query, key, samples=Samples(support=support))
-    without, _ = head.objective(query, key)
+    head, target = head_of(support=(2, 3)), head_of().projector
+    online, momentum = maps(4, batch=5), maps(4, batch=5, seed=7)
+    views = make_views(count=4, batch=5)
+    branches = Fixed(*online), Fixed(*momentum, gradient=False)
+    loss = head.loss(*branches, views, Batch.of(views), target).loss
+    pooled = [level.detach().mean((2, 3)) for level in momentum]
+    support = torch.stack([target(pooled[v]) for v in (2, 3)]).detach()
+    query, key = head.projector(online[0].mean((2, 3))), target(pooled[1]).detach()
+    comparison = Comparison.of_rows(query, key, Batch.of(views))
+    without, _ = head.objective.score(comparison)
+    comparison.support = support
+    expected, _ = head.objective.score(comparison)
     torch.testing.assert_close(loss, expected)
     assert loss != without
     loss.backward()
-    assert online.levels[0].grad is not None
-    assert all(level.grad is None for level in momentum.levels)
+    assert online[0].grad.abs().max() > 0
+    assert all(level.grad is None for level in (*online[1:], *momentum))
+
+
+def test_a_shared_branch_gives_support_no_gradient():
+    """A view that is compared, too, gets all of its gradient and no more."""
+    head, views = head_of(support=(0, 1, 2)), make_views(count=3)
+    levels = maps(3)
+    frozen = copy.deepcopy(head.objective)
+    grads = torch.autograd.grad(score(head, levels, views).loss, levels, allow_unused=True)
+    z = [head.projector(x.mean((2, 3))) for x in levels]
+    comparison = Comparison.of_rows(z[0], z[1], Batch.of(views))
+    comparison.support = torch.stack(z).detach()
+    want = torch.autograd.grad(frozen.score(comparison)[0], levels, allow_unused=True)
+    assert grads[2] is None and want[2] is None
+    for x, y in zip(grads[:2], want[:2], strict=True):
+        torch.testing.assert_close(x, y)
 
 
 def test_too_few_views():
-    levels = Fixed([torch.zeros(5, 6, 2, 2).double()] * 3)
-    head = build(support=(3,))
     with pytest.raises(ValueError, match=r'support \(3,\) needs 4 views, the pipeline makes 3'):
-        head.loss(levels, levels, batch(3), head.projector)
+        score(head_of(support=(3,)), maps(3), make_views(count=3))

@@ -265,5 +265,5 @@ def test_errors(kwargs, message):
     'name', ['Decoupled', 'MaskContrast', 'MultiPositive', 'Reweighted', 'WindowInfoNCE']
 )
 def test_old_names_tell_the_new_spelling(name):
-    with pytest.raises(ValueError, match=f'^{name} is no longer a model: .*InfoNCE.* takes its place'):
+    with pytest.raises(ValueError, match=f'^{name} is gone, write .*InfoNCE'):
         MODELS.build(dict(type=f'densecl.{name}', temperature=0.1))

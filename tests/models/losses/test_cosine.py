@@ -123,7 +123,7 @@ def test_gradients_are_left_to_the_head():
     ],
 )
 def test_old_names_say_the_new_spelling(old, new):
-    with pytest.raises(ValueError, match=f"{old} is gone: write dict\\(type='Cosine'.*{new}"):
+    with pytest.raises(ValueError, match=f"{old} is gone, write dict\\(type='Cosine'.*{new}"):
         MODELS.build(dict(type=f'densecl.{old}'))
 
 

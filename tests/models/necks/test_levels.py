@@ -1,5 +1,6 @@
 """Projectors of all levels and kinds in one module."""
 
+import pytest
 import torch
 
 from densecl.models.necks import LevelProjectors
@@ -32,3 +33,10 @@ def test_only_what_is_asked_for_and_options_of_the_perceptrons():
     assert list(local) == ['local']
     assert [type(layer).__name__ for layer in local['local']['0'].together][1] == 'BatchNorm1d'
     assert local['local']['0'](torch.randn(4, 2, 8)).shape == (4, 3)
+
+
+def test_one_number_for_each_level():
+    with pytest.raises(ValueError, match=r"channels \(3, 4\) must have .* the levels \('a', 'b', 'c'\)"):
+        LevelProjectors((3, 4), names=('a', 'b', 'c'))
+    with pytest.raises(ValueError, match=r'hidden \(4, 4\) must be .* one for each of the 3 levels'):
+        LevelProjectors((3, 4, 5), hidden=(4, 4))

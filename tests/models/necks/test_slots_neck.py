@@ -27,10 +27,12 @@ def test_the_target_has_its_own_moving_average_of_the_slots():
         backbone=dict(type='mmdet.ResNet', depth=18, base_channels=8, out_indices=(3,)),
         heads=dict(
             slots=dict(
-                type='densecl.SlotHead',
+                units='Groups',
+                matching='SameId',
+                pairs=[[('slots', 0), ('slots', 1)]],
                 projector=dict(type='densecl.SlotProjector', channels=(64, 16, 8), slots=6),
                 predictor=dict(type='densecl.MLP', channels=(8, 8)),
-                objective=dict(type='densecl.SlotContrast', slots=6),
+                objective=dict(type='densecl.InfoNCE', queue=0, batch='units'),
             )
         ),
         momentum=0.9,

@@ -18,21 +18,20 @@ from densecl.structures import Views
 def make(queue=32, **kwargs):
     heads = dict(
         image=dict(
-            type='densecl.ImageHead',
-            projector=dict(type='densecl.MLP', channels=(512, 8)),
-            objective=dict(type='densecl.InfoNCE', queue=queue, dim=8),
+            projector=dict(type='MLP', channels=(512, 8)),
+            objective=dict(type='InfoNCE', queue=queue, dim=8),
             loss_weight=0.5,
         ),
         dense=dict(
-            type='densecl.DenseHead',
-            projector=dict(type='densecl.ConvMLP', channels=(512, 8)),
-            matching=dict(type='densecl.MostSimilar'),
-            objective=dict(type='densecl.InfoNCE', queue=queue, dim=8),
+            units='Cells',
+            projector=dict(type='ConvMLP', channels=(512, 8)),
+            matching='MostSimilar',
+            objective=dict(type='InfoNCE', queue=queue, dim=8),
             loss_weight=0.25,
         ),
     )
     model = MomentumPretrainer(
-        backbone=dict(type='densecl.TorchvisionResNet', arch='resnet18'), heads=heads, **kwargs
+        backbone=dict(type='TorchvisionResNet', arch='resnet18'), heads=heads, **kwargs
     )
     model.init_weights()
     return model

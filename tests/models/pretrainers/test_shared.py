@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from mmcv.cnn.bricks.drop import DropPath
 from torch import nn
 
 from densecl.models.losses import functional as L
 from densecl.models.pretrainers import Branch, MomentumPretrainer, SharedPretrainer
+from densecl.models.pretrainers.momentum import TargetBranch
 from densecl.registry import MODELS
 from densecl.structures import Views
 
@@ -42,8 +44,8 @@ def batch(sizes=(8, 8), count=4) -> Views:
 
 
 def head(objective, **kwargs):
-    projector = kwargs.pop('projector', dict(type='densecl.MLP', channels=(6, 5)))
-    return dict(type='densecl.ImageHead', projector=projector, objective=objective, **kwargs)
+    projector = kwargs.pop('projector', dict(type='MLP', channels=(6, 5)))
+    return dict(projector=projector, objective=objective, **kwargs)
 
 
 def build(heads, cls=SharedPretrainer, **kwargs):
@@ -51,7 +53,7 @@ def build(heads, cls=SharedPretrainer, **kwargs):
     return cls(backbone=dict(type='CountingConv'), heads=heads, **kwargs).double()
 
 
-IN_BATCH = dict(type='densecl.InfoNCE', queue=0, batch='views', temperature=0.3)
+IN_BATCH = dict(type='InfoNCE', queue=0, batch='views', temperature=0.3)
 BOTH = ((0, 1), (1, 0))
 
 
@@ -98,8 +100,8 @@ def test_simclr_equals_nt_xent_with_its_gradient():
 
 def test_moco_v3_is_its_symmetric_form():
     views = batch()
-    objective = dict(type='densecl.InfoNCE', queue=0, batch='keys', temperature=0.3)
-    predictor = dict(type='densecl.MLP', channels=(5, 7, 5))
+    objective = dict(type='InfoNCE', queue=0, batch='keys', temperature=0.3)
+    predictor = dict(type='MLP', channels=(5, 7, 5))
     model = build(
         dict(a=head(objective, pairs=BOTH, predictor=predictor, loss_weight=4 * 0.3)),
         cls=MomentumPretrainer,
@@ -114,8 +116,8 @@ def test_moco_v3_is_its_symmetric_form():
 
 def test_stop_gradient_cuts_the_key_and_only_the_key():
     views = batch()
-    cosine = dict(type='densecl.NegativeCosine')
-    predictor = dict(type='densecl.MLP', channels=(5, 5))
+    cosine = 'Cosine'
+    predictor = dict(type='MLP', channels=(5, 5))
     model = build(dict(a=head(cosine, pairs=BOTH, predictor=predictor, stop_gradient=True)))
     loss = model.loss(views)['loss_a']
     a = model.heads['a']
@@ -131,7 +133,7 @@ def test_stop_gradient_cuts_the_key_and_only_the_key():
 
 def test_a_projection_is_computed_once_for_both_directions():
     model = build(
-        dict(a=head(IN_BATCH, pairs=BOTH, projector=dict(type='densecl.MLP', channels=(6, 5, 5), norm=True)))
+        dict(a=head(IN_BATCH, pairs=BOTH, projector=dict(type='MLP', channels=(6, 5, 5), norm=True)))
     )
     model.train().loss(batch())
     norm = next(m for m in model.heads['a'].projector if isinstance(m, nn.BatchNorm1d))
@@ -142,7 +144,7 @@ def test_support_views_take_no_gradient_away():
     """A view may be compared and support the judgement of likeness at once."""
     gradients = []
     for support in ((), (0, 1)):
-        negatives = dict(type='densecl.SimilarImages', top=1, threshold=1.0)  # finds none
+        negatives = dict(type='SimilarImages', top=1, threshold=1.0)  # finds none
         model = build(dict(a=head(dict(IN_BATCH, negatives=negatives), pairs=BOTH, support=support)))
         model.eval().loss(batch())['loss_a'].backward()
         gradients.append(model.backbone.conv.weight.grad)
@@ -150,13 +152,8 @@ def test_support_views_take_no_gradient_away():
 
 
 def test_the_target_has_no_dropout_and_no_drop_path():
-    class Dropping(nn.Module):
-        drop_prob = 0.3
-
     model = build(dict(a=head(IN_BATCH)))
-    model.backbone.drop = nn.Sequential(nn.Dropout(0.2), Dropping())
-    from densecl.models.pretrainers.momentum import TargetBranch
-
+    model.backbone.drop = nn.Sequential(nn.Dropout(0.2), DropPath(0.3))
     target = TargetBranch(model.backbone, None, model.heads)
     assert target.backbone.drop[0].p == 0 and target.backbone.drop[1].drop_prob == 0
     assert model.backbone.drop[0].p == 0.2 and model.backbone.drop[1].drop_prob == 0.3
@@ -170,7 +167,7 @@ def test_class_tokens_become_levels_of_one_cell():
 
     model = SharedPretrainer(
         backbone=dict(type='WithToken'),
-        heads=dict(a=head(IN_BATCH, projector=dict(type='densecl.MLP', channels=(3, 5)))),
+        heads=dict(a=head(IN_BATCH, projector=dict(type='MLP', channels=(3, 5)))),
     )
     levels = model.encode(torch.randn(2, 3, 4, 4))
     assert [tuple(x.shape) for x in levels] == [(2, 3, 4, 4), (2, 3, 1, 1)]

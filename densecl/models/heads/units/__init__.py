@@ -3,7 +3,7 @@
 from .base import Set, UnitProducer, cells, kind_of, pool, view_of
 from .boxes import Boxes, assign_levels
 from .cells import Cells
-from .groups import Groups, active_slots
+from .groups import Groups
 from .image import Image
 from .masks import Masks
 from .patches import Patches
@@ -21,7 +21,6 @@ __all__ = [
     'Set',
     'UnitProducer',
     'Windows',
-    'active_slots',
     'assign_levels',
     'cells',
     'kind_of',

@@ -36,6 +36,10 @@ class UnitProducer(nn.Module):
         """Names of the kinds; none where there is only one."""
         return ()
 
+    def gives_of(self, kind: str | None) -> frozenset[str]:
+        """What records of one kind hold."""
+        return self.gives
+
     def views_of(self, chosen: Set) -> list[int]:
         """The views that a set is read from."""
         return [view_of(chosen)]

@@ -71,7 +71,7 @@ class Boxes(UnitProducer):
             times the cost.
     """
 
-    gives = frozenset({'boxes', 'ids', 'place', 'features'})
+    gives = frozenset({'boxes', 'ids', 'place', 'features', 'pooled', 'several'})
 
     def __init__(
         self,

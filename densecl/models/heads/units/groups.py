@@ -1,8 +1,8 @@
 """Learned groups of cells as the units."""
 
 import torch
-from torch import Tensor
 
+from densecl.models.necks.slots import active_slots
 from densecl.registry import MODELS
 from densecl.structures import Units
 
@@ -22,12 +22,20 @@ class Groups(UnitProducer):
             :class:`~densecl.models.necks.SlotProjector`, the predictor maps slots (N, C) to (N, C).
     """
 
-    gives = frozenset({'grid', 'place', 'scores', 'ids'})
+    of_kind = {
+        'cells': frozenset({'grid', 'place', 'scores', 'several'}),
+        'slots': frozenset({'ids', 'pooled', 'several'}),
+    }
+    gives = of_kind['cells'] | of_kind['slots']
 
     @property
     def kinds(self):
         """See :class:`UnitProducer`."""
         return 'cells', 'slots'
+
+    def gives_of(self, kind):
+        """See :class:`UnitProducer`."""
+        return self.of_kind[kind]
 
     def source(self, chosen):
         """Both kinds of a view share the projection."""
@@ -52,8 +60,8 @@ class Groups(UnitProducer):
     def record(self, chosen, inputs, projections, predictions, views):
         """A row a cell, or a row a slot that won."""
         (kind, view), (maps, slots, scores) = chosen, projections
-        place = place_of(views, view, grid=tuple(maps.shape[2:]))
         if kind == 'cells':
+            place = place_of(views, view, grid=tuple(maps.shape[2:]))
             return Units(cells(scores), pooled=pool(maps), place=place, embeddings=cells(maps))
         active = active_slots(scores)
         count = min(active.shape[1], maps[0, 0].numel())
@@ -65,14 +73,6 @@ class Groups(UnitProducer):
             pooled=pool(maps),
             valid=valid,
             ids=torch.where(valid, number, -1),
-            place=place,
+            place=place_of(views, view),
             log={'occupancy': active.any(0).float().mean(), 'active': active.float().sum(1).mean()},
         )
-
-
-@torch.no_grad()
-def active_slots(scores: Tensor) -> Tensor:
-    """Which slots have the best score in at least one cell, (B, K, H, W) -> bool (B, K)."""
-    best = scores.flatten(2).argmax(1)  # (B, H*W)
-    active = torch.zeros(scores.shape[:2], dtype=torch.bool, device=scores.device)
-    return active.scatter_(1, best, True)

@@ -26,7 +26,7 @@ class Windows(UnitProducer):
             whole.
     """
 
-    gives = frozenset({'boxes', 'ids', 'place', 'others'})
+    gives = frozenset({'boxes', 'ids', 'place', 'others', 'pooled', 'several'})
 
     def __init__(self, regions: str = 'windows', level: int = -1, places: int = 3) -> None:
         super().__init__(level)

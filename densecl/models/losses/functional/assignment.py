@@ -39,14 +39,11 @@ def sinkhorn(
     Args:
         scores: (B, K), cosines of samples and prototypes.
         epsilon: > 0, smoothness; 0.05.
-        iterations: >= 1; 3.
+        iterations: >= 1, else a ValueError; 3.
         across_ranks: the batch is that of all processes, each of which holds B rows.
 
     Returns:
         (B, K), rows sum to 1, without gradient.
-
-    Raises:
-        ValueError: where ``iterations`` is below 1.
     """
     if iterations < 1:
         raise ValueError(f'sinkhorn: iterations must be at least 1, got {iterations}')
@@ -63,17 +60,9 @@ def sinkhorn(
 def swapped_prediction(
     scores1: Tensor, scores2: Tensor, codes1: Tensor, codes2: Tensor, temperature: float | Tensor
 ) -> Tensor:
-    """Each view predicts the other one's code (SwAV, Caron et al., 2020, eq. 1 and 2).
+    """Each view's (B, K) scores predict the other one's code of :func:`sinkhorn` (SwAV, eq. 1 and 2).
 
-    Args:
-        scores1: (B, K), cosines of view 1 with the prototypes.
-        scores2: (B, K), of view 2.
-        codes1: (B, K), of view 1 from :func:`sinkhorn`; predicted from ``scores2``.
-        codes2: (B, K), of view 2; predicted from ``scores1``.
-        temperature: t > 0; 0.1.
-
-    Returns:
-        Scalar, the mean of both predictions (the paper's eq. 1 sums, the official code averages).
+    The mean of both predictions: the paper's eq. 1 sums, the official code averages.
     """
     first = cross_entropy(log_shares(scores1, temperature), full_precision(codes2)).mean()
     second = cross_entropy(log_shares(scores2, temperature), full_precision(codes1)).mean()
@@ -88,7 +77,8 @@ def self_distillation(
     student_temperature: float | Tensor,
     teacher_temperature: float | Tensor,
 ) -> Tensor:
-    """Cross entropy of a sharpened, centred teacher and a student (DINO, Caron et al., 2021, eq. 1 and 3).
+    """Cross entropy of a sharpened, centred teacher and a student (DINO, Caron et al., 2021, eq. 1 and 3),
+    mean over all pairs of a teacher crop and another student crop; a ValueError where there is none.
 
     Args:
         student: one (B, K) of logits a crop, those of the teacher's crops first.
@@ -96,12 +86,6 @@ def self_distillation(
         center: (K,) or (1, K), subtracted from the teacher's logits.
         student_temperature: > 0; 0.1.
         teacher_temperature: > 0; 0.04 to 0.07.
-
-    Returns:
-        Scalar, the mean over all pairs of a teacher crop and another student crop.
-
-    Raises:
-        ValueError: where there is no such pair.
     """
     predictions = [log_shares(scores, student_temperature) for scores in student]
     targets = [sharpened(scores, center, teacher_temperature) for scores in teacher]

@@ -10,14 +10,7 @@ from ..cosine import Cosine
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean negative cosine similarity (SimSiam, Chen and He, 2021, eq. 1); BYOL's loss is 2 + 2 times it.
 
-    Nothing is detached: stopping the target's gradient is the method's choice, and its caller's work.
-
-    Args:
-        prediction: (N, C).
-        target: (N, C).
-
-    Returns:
-        Scalar in [-1, 1].
+    (N, C) each; nothing is detached: stopping the target's gradient is its caller's work.
     """
     return Cosine().score(Comparison.of_rows(prediction, target))[0]
 
@@ -25,15 +18,8 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
 def pixel_consistency(online: Tensor, target: Tensor, positives: Tensor) -> Tensor:
     """Minus the mean cosine of an image's positive pairs, mean over images (PixPro, Xie et al., 2021, eq. 5).
 
-    Images without a positive pair count 0, as in the official code, which returns twice this value.
-
-    Args:
-        online: (B, C, N), normalised here.
-        target: (B, C, M), likewise.
-        positives: bool (B, N, M).
-
-    Returns:
-        Scalar in [-1, 1].
+    (B, C, N) and (B, C, M) maps, normalised here, and bool (B, N, M). Images without a positive pair count 0,
+    as in the official code, which returns twice this value.
     """
     cells = online.transpose(1, 2), target.transpose(1, 2)
     return Cosine(mean='images').score(Comparison.of_sets(*cells, positives))[0]

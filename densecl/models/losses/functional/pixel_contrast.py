@@ -32,10 +32,8 @@ def pixel_contrast(
         key_labels: (K,) their labels.
 
     Returns:
-        Scalar, the mean over the N anchors; 0, with zero gradient, where N is 0.
-
-    Raises:
-        ValueError: if numbers of vectors and labels differ.
+        Scalar, the mean over the N anchors; 0, with zero gradient, where N is 0. A ValueError if numbers of
+        vectors and labels differ.
     """
     _check('embeddings', embeddings, labels)
     if not len(labels):

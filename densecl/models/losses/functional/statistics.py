@@ -56,11 +56,7 @@ def redundancy(matrix: Tensor, weight: float) -> Tensor:
 
 
 def barlow_twins(view1: Tensor, view2: Tensor, redundancy_weight: float) -> Tensor:
-    """Barlow Twins of two (B, D) views of the whole batch, B >= 2; see :class:`BarlowTwins`.
-
-    Returns:
-        Scalar, a sum over the entries of C.
-    """
+    """Barlow Twins of two (B, D) views of the whole batch, B >= 2; see :class:`.BarlowTwins`."""
     return redundancy(cross_correlation(view1, view2), redundancy_weight)
 
 
@@ -97,13 +93,6 @@ def weighted(
 
 
 def vicreg(view1: Tensor, view2: Tensor, invariance: float, variance: float, covariance: float) -> Tensor:
-    """VICReg of two (B, D) views of the whole batch, B >= 2, scaled as the official code does it.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ValueError: for a batch of one, which has no variance.
-    """
+    """VICReg of two (B, D) views of the whole batch, B >= 2, scaled as the official code does it."""
     distance, hinge, penalty = vicreg_terms(view1[:, None], view2[:, None])
     return weighted((invariance, variance, covariance), (distance, hinge, 2 * penalty))[0]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from densecl.models.losses import functional as L
+from densecl.numerics import unit
 
 
 def naive_sinkhorn(scores, epsilon, iterations):
@@ -23,7 +24,7 @@ def naive_sinkhorn(scores, epsilon, iterations):
 
 def cosines(draw, samples, prototypes, seed=0):
     x, c = draw((samples, 8), (prototypes, 8), seed=seed)
-    return L.unit(x) @ L.unit(c).T
+    return unit(x) @ unit(c).T
 
 
 @pytest.mark.parametrize('iterations', [1, 3, 20])

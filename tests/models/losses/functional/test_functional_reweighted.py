@@ -8,6 +8,7 @@ import torch
 from densecl.models.losses import functional as L
 from densecl.models.losses.forms import contrastive_terms
 from densecl.models.losses.masses import debiased_log_mass
+from densecl.numerics import unit
 
 
 def anchors(view1, view2):
@@ -73,7 +74,7 @@ def test_detached_weights_change_the_gradient_and_not_the_value(draw):
 def test_decoupling_removes_the_factor_from_the_gradient_of_nt_xent(draw):
     """grad NT-Xent_i = (1 - p_i+) grad DCL_i, anchor by anchor (Yeh et al., proposition 1)."""
     view1, view2 = draw((4, 3), (4, 3))
-    z = torch.cat([L.unit(view1), L.unit(view2)]).requires_grad_()
+    z = torch.cat([unit(view1), unit(view2)]).requires_grad_()
     n, t = 4, 0.2
     same_image = torch.eye(n, dtype=torch.bool).repeat(2, 2)
     lse = (z @ z.T / t).masked_fill(same_image, -torch.inf).logsumexp(1)
@@ -115,7 +116,7 @@ def test_hard_equals_the_definition(agree, draw, prior, concentration):
 
 def test_both_sides_of_the_lower_bound_are_tested(draw):
     """With prior 0.5 above some anchors lie on the bound and some do not."""
-    z = torch.cat([L.unit(x) for x in draw((5, 4), (5, 4))])
+    z = torch.cat([unit(x) for x in draw((5, 4), (5, 4))])
     same_image = torch.eye(5, dtype=torch.bool).repeat(2, 2)
     lse = (z @ z.T / 0.5).masked_fill(same_image, -torch.inf).logsumexp(1)
     mass = debiased_log_mass(lse, (z * z.roll(5, 0)).sum(1) / 0.5, torch.full((10,), 8.0).double(), 0.5, 0.5)

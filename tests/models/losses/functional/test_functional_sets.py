@@ -8,12 +8,13 @@ import torch
 from densecl.models.losses import functional as L
 from densecl.models.losses.candidates import Candidates
 from densecl.models.losses.functional.contrastive import comparison, plain_objective
+from densecl.numerics import unit
 from densecl.structures import Match
 
 
 def terms(query, keys, positives, temperature, negatives=None, form='in'):
     c = comparison(query, keys, Match(mask=positives))
-    candidates = None if negatives is None else Candidates(L.unit(negatives))
+    candidates = None if negatives is None else Candidates(unit(negatives))
     return plain_objective(temperature, batch='image', form=form).terms(c, candidates)[0]
 
 
@@ -91,7 +92,7 @@ def test_positives_outside_of_the_logarithm_cost_more(draw, queue):
 def test_own_cells_as_negatives_make_it_a_softmax_over_all_keys(draw):
     query, keys = draw((2, 6, 4), (2, 6, 4))
     positives = torch.rand(2, 6, 6) < 0.5
-    log_shares = (L.unit(query) @ L.unit(keys).transpose(1, 2) / 0.3).log_softmax(-1)
+    log_shares = (unit(query) @ unit(keys).transpose(1, 2) / 0.3).log_softmax(-1)
     want = -(log_shares * positives).sum(-1) / positives.sum(-1).clamp(min=1)
     torch.testing.assert_close(terms(query, keys, positives, 0.3, form='out'), want)
 

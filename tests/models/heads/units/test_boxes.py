@@ -1,23 +1,25 @@
-"""Objects as units: levels, correspondence, and SoCo's loss against loops in float64."""
+"""Boxes as units: levels, and the loss of SoCo against loops in float64."""
 
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from densecl.models.heads.objects import pool_boxes
 from torch import nn
 from torchvision.ops import roi_align
 
-from densecl.models.heads import ObjectHead, assign_levels
+from densecl.models.heads.units import assign_levels
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
-from densecl.structures import ViewProposals, Views
+from densecl.structures import ViewRegions
+from tests.models.heads.made import build as build_head
+from tests.models.heads.made import views_of
 
 BATCH, COUNT, CHANNELS = 3, 4, 6
 SIZES = (64, 64, 32)
 THRESHOLDS = (10, 20, 40)
 PLAIN = dict(type='densecl.InfoNCE', queue=0, batch='keys')
+LEVELS = dict(type='densecl.Boxes', levels=(0, 1, 2), thresholds=THRESHOLDS, bins=3)
 
 
 @MODELS.register_module()
@@ -46,33 +48,23 @@ def batch():
         torch.tensor([[7, 5, 7, 11], [4, 3, 2, 1], [8, 8, 8, 8]]),
         torch.tensor([[9, -1, 5, -1], [1, -1, 20, 2], [8, 8, 8, 8]]),
     ]
-    return Views(
-        images=[torch.randn(BATCH, 3, s, s, dtype=torch.float64) for s in SIZES],
-        boxes=[torch.zeros(BATCH, 4)] * 3,
-        flipped=[torch.zeros(BATCH, dtype=torch.bool)] * 3,
-        source_sizes=torch.ones(BATCH, 2),
-        indices=torch.arange(BATCH),
-        paths=[''] * BATCH,
-        photometric=[None] * 3,
-        proposals=[
-            ViewProposals(random_boxes(BATCH, COUNT, size=s), i)
-            for s, i in zip(SIZES, ids, strict=True)
-        ],
+    boxes = [random_boxes(BATCH, COUNT, size=s) for s in SIZES]
+    return views_of(
+        [torch.randn(BATCH, 3, s, s, dtype=torch.float64) for s in SIZES],
+        regions=dict(objects=[ViewRegions(b, i) for b, i in zip(boxes, ids, strict=True)]),
     )
 
 
 def config(**options):
     settings = dict(
-        type='densecl.ObjectHead',
+        units=LEVELS,
         projector=dict(
             type='densecl.BoxProjector', in_channels=CHANNELS, convs=2, conv_channels=8, fc=10,
             pool_size=3, channels=(10, 12, 5), norm=True, bias=True,
         ),
         predictor=dict(type='densecl.MLP', channels=(5, 12, 5), norm=True, bias=True),
-        objective=dict(type='densecl.PixelConsistency'),
-        levels=(0, 1, 2),
-        thresholds=THRESHOLDS,
-        pool_size=3,
+        matching='SameId',
+        objective=dict(type='densecl.Cosine', mean='images'),
         pairs=((0, 1), (1, 0), (0, 2), (2, 0)),
         loss_weight=8.0,
     )  # fmt: skip
@@ -99,30 +91,33 @@ def level_of(box, thresholds):
     return next((i for i, t in enumerate(thresholds) if size <= t), len(thresholds) - 1)
 
 
-def test_pooling_reads_the_level_in_the_views_pixels():
-    """On a map that is linear in the position every bin holds the value at its centre."""
-    y, x = torch.meshgrid(*[(torch.arange(16.0).double() + 0.5) * 4] * 2, indexing='ij')
-    level = torch.stack([x, y, x + 2 * y])[None].repeat(2, 1, 1, 1)
-    boxes = torch.tensor([[[8.0, 12, 40, 24], [10, 10, 13, 52]], [[3, 5, 60, 61], [20, 20, 20, 30]]])
-    pooled = pool_boxes(level, boxes, (64, 64), 4)
-    for i, (x1, y1, x2, y2) in enumerate(boxes.flatten(0, 1).tolist()[:3]):
-        column = x1 + (x2 - x1) * (torch.arange(4) + 0.5) / 4
-        row = y1 + (y2 - y1) * (torch.arange(4) + 0.5) / 4
-        y, x = torch.meshgrid(row.double(), column.double(), indexing='ij')
-        torch.testing.assert_close(pooled[i], torch.stack([x, y, x + 2 * y]))
-    assert pooled[3].eq(0).all()  # an empty box
+@pytest.mark.parametrize('thresholds', [(48, 96, 192, 224), (20, 41), (100,)])
+def test_levels_equal_brute_force(thresholds):
+    boxes = random_boxes(2000, 3, size=260)
+    boxes[:1000] = boxes[:1000].round()
+    expected = [[level_of(b, thresholds) for b in row] for row in boxes.tolist()]
+    assert assign_levels(boxes, thresholds).tolist() == expected
+    assert assign_levels(boxes.float()[:1000], thresholds).tolist() == expected[:1000]  # whole pixels
+
+
+def test_levels_at_and_beyond_the_thresholds():
+    sides = [(48, 48), (48, 48.01), (32, 72), (96, 96), (64, 144.5), (192, 192), (193, 192), (224, 224),
+             (300, 300), (0, 50), (5, -3)]  # fmt: skip
+    boxes = torch.tensor([[7.0, 9, 7 + w, 9 + h] for w, h in sides])
+    assert assign_levels(boxes).tolist() == [0, 1, 0, 1, 2, 2, 3, 3, 3, 0, 0]
+    assert assign_levels(boxes).dtype == torch.int64
 
 
 def soco(model, views, thresholds=THRESHOLDS):
     """-2 mean cosine of the pairs of equal ids, summed over directions and pairs of views; loops."""
-    head, sides = model.heads['objects'], {}
+    head, sides, objects = model.heads['objects'], {}, views.regions['objects']
     for side in ('online', 'target'):
         encode = model.backbone if side == 'online' else model.target.backbone
         projector = head.projector if side == 'online' else model.target.heads['objects']
         for v, image in enumerate(views.images):
             levels, pooled = encode(image), []
             for b in range(BATCH):
-                for box in views.proposals[v].boxes[b]:
+                for box in objects[v].boxes[b]:
                     level = levels[level_of(box.tolist(), thresholds)]
                     scale = level.shape[-1] / image.shape[-1]
                     roi = torch.cat([box.new_tensor([b]), box * scale])[None]
@@ -138,13 +133,13 @@ def soco(model, views, thresholds=THRESHOLDS):
                 F.cosine_similarity(predictions[b, i], keys[b, j], dim=0)
                 for i in range(COUNT)
                 for j in range(COUNT)
-                if views.proposals[q].ids[b, i] == views.proposals[k].ids[b, j] != -1
+                if objects[q].ids[b, i] == objects[k].ids[b, j] != -1
             ]
             total = total - 2 * sum(cosines) / len(cosines) / BATCH
     return total
 
 
-def test_loss_and_gradients_equal_loops():
+def test_soco_s_loss_and_gradients_equal_loops():
     views = batch()
     gradients, losses = [], []
     for step in (lambda m: m(views, mode='loss')['loss_objects'], lambda m: soco(m, views)):
@@ -162,16 +157,15 @@ def test_loss_and_gradients_equal_loops():
 
 
 def test_levels_of_one_object_differ_between_views():
-    """Otherwise the tests above would say little."""
-    views = batch()
-    levels = [assign_levels(p.boxes, THRESHOLDS) for p in views.proposals]
+    """Otherwise the tests around would say little."""
+    levels = [assign_levels(objects.boxes, THRESHOLDS) for objects in batch().regions['objects']]
     assert all(len(level.unique()) == 3 for level in levels[:2])
     assert (levels[0][2] != levels[1][2]).any()
 
 
 def test_every_level_pooled_equals_the_assigned_one_with_fixed_statistics():
     views = batch()
-    one, every = build(), build(pool='all')
+    one, every = build(), build(units=dict(LEVELS, every_level=True))
     trained = [m(views, mode='loss')['loss_objects'] for m in (one, every)]
     assert not torch.isclose(*trained)  # batch statistics see boxes on all levels
     counters = [m.heads['objects'].projector.box_head.shared_convs[0].bn for m in (one, every)]
@@ -182,61 +176,71 @@ def test_every_level_pooled_equals_the_assigned_one_with_fixed_statistics():
 
 
 def test_an_id_of_minus_one_matches_nothing():
-    views = batch()
-    head = build().heads['objects']
-    views.proposals[0].ids[:] = -1
-    views.proposals[1].ids[:] = -1
-    model = build()
+    views, model = batch(), build()
+    for v in (0, 1):
+        views.regions['objects'][v].ids[:] = -1
     result = model(views, mode='loss')
     assert result['loss_objects'] == 0 and result['objects_matched'] == 0
-    assert head.embeddings is None and model.heads['objects'].embeddings.shape == (BATCH * COUNT, 5)
+    rows, valid = model.watched['objects']  # of view 0
+    assert rows.shape == (BATCH * COUNT, 5) and not valid.any()
 
 
-def test_rows_give_each_object_one_positive_and_other_images_as_negatives():
+def test_share_of_objects_with_an_answer():
+    views, model = batch(), build()
+    found = [objects.ids.tolist() for objects in views.regions['objects']]
+    shares = [
+        sum(i in found[k][b] and i >= 0 for b in range(BATCH) for i in found[q][b]) / BATCH / COUNT
+        for q, k in ((0, 1), (1, 0), (0, 2), (2, 0))
+    ]
+    assert len(set(shares)) > 1
+    assert model(views, mode='loss')['objects_matched'].item() == pytest.approx(sum(shares) / 4)
+
+
+def test_each_object_stands_against_the_pooled_objects_of_other_images():
     views = batch()
+    ids = views.regions['objects'][0].ids = torch.tensor([[5, 7, 6, 9], [1, 2, 3, 4], [8, 10, 11, 12]])
     for v in (1, 2):
-        views.proposals[v].ids = views.proposals[0].ids[:, torch.tensor([2, 3, 1, 0])]
+        views.regions['objects'][v].ids = ids[:, torch.tensor([2, 3, 1, 0])]
     objective = dict(PLAIN, temperature=0.3)
-    model = build(
-        objective=objective, positives='first', pairs=((0, 1),), loss_weight=1.0, predictor=None
-    ).eval()
+    model = build(objective=objective, pairs=((0, 1),), loss_weight=1.0, predictor=None).eval()
     loss = model(views, mode='loss')['loss_objects']
-    head = model.heads['objects']
-    online = head.units(model.branches(views)[0], head.projector, views, [0])[0]
-    target = head.units(model.branches(views)[1], model.target.heads['objects'], views, [1])[1]
-    query = F.normalize(online.projections[0].view(BATCH, COUNT, -1), dim=-1)
-    raw = target.projections[0].view(BATCH, COUNT, -1)
-    images, keys = F.normalize(raw.mean(1), dim=-1), F.normalize(raw, dim=-1)
-    total = 0.0
+    head, (online, target) = model.heads['objects'], model.branches(views)
+    raw = [
+        head.read(branch, projector, views, {v})[v].vectors
+        for v, branch, projector in ((0, online, head.projector), (1, target, model.target.heads['objects']))
+    ]
+    query, keys = (F.normalize(x, dim=-1) for x in raw)
+    images, total = F.normalize(raw[1].mean(1), dim=-1), 0.0
     for b in range(BATCH):
-        ids, others = views.proposals[1].ids[b].tolist(), [i for i in range(BATCH) if i != b]
-        for k, wanted in enumerate(views.proposals[0].ids[b].tolist()):
-            positive = query[b, k] @ keys[b, ids.index(wanted)] / 0.3
+        answers, others = views.regions['objects'][1].ids[b].tolist(), [i for i in range(BATCH) if i != b]
+        for k, wanted in enumerate(ids[b].tolist()):
+            positive = query[b, k] @ keys[b, answers.index(wanted)] / 0.3
             logits = torch.stack([positive, *(query[b, k] @ images[o] / 0.3 for o in others)])
             total = total + logits.logsumexp(0) - positive
     torch.testing.assert_close(loss, total / BATCH / COUNT, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(
-    'objective',
+    ('matching', 'objective'),
     [
-        dict(type='densecl.NegativeCosine'),
-        dict(type='densecl.InfoNCE', queue=16, dim=5),
-        dict(type='densecl.BarlowTwins'),
-        dict(type='densecl.VICReg'),
+        ('SameId', dict(type='densecl.Cosine')),
+        ('SameId', dict(type='densecl.InfoNCE', queue=16, dim=5)),
+        ('SameRow', dict(type='densecl.BarlowTwins')),
+        ('SameRow', dict(type='densecl.VICReg')),
     ],
-    ids=lambda o: o['type'],
+    ids=lambda x: x if isinstance(x, str) else x['type'],
 )
 @pytest.mark.parametrize('kind', [MomentumPretrainer, SharedPretrainer])
-def test_objectives_of_the_toolbox_beside_other_heads(kind, objective):
+def test_objectives_of_the_toolbox_beside_other_heads(kind, matching, objective):
     vectors = dict(type='densecl.MLP', channels=(CHANNELS, 5))
+    shared = kind is SharedPretrainer
     heads = dict(
-        objects=config(objective=objective, positives='first', stop_gradient=kind is SharedPretrainer),
-        image=dict(type='densecl.ImageHead', projector=vectors, objective=PLAIN),
+        objects=config(objective=objective, matching=matching, stop_gradient=shared),
+        image=dict(projector=vectors, objective=PLAIN),
         dense=dict(
-            type='densecl.DenseHead',
+            units='Cells',
             projector=dict(type='densecl.ConvMLP', channels=(CHANNELS, 5)),
-            matching=dict(type='densecl.MostSimilar'),
+            matching='MostSimilar',
             objective=PLAIN,
         ),
     )
@@ -262,35 +266,12 @@ def test_the_target_follows_the_box_head():
 def test_a_level_without_boxes_still_has_gradients():
     """Data-parallel training refuses parameters that are left out."""
     views = batch()
-    for p in views.proposals:
-        p.boxes[..., 2:] = p.boxes[..., :2] + 2  # all on the finest level
+    for objects in views.regions['objects']:
+        objects.boxes[..., 2:] = objects.boxes[..., :2] + 2  # all on the finest level
     model = build()
     model(views, mode='loss')['loss_objects'].backward()
     assert all(conv.weight.grad is not None for conv in model.backbone.convs)
     assert model.backbone.convs[2].weight.grad.eq(0).all()
-
-
-def test_clear_errors():
-    views = batch()
-    views.proposals = None
-    with pytest.raises(ValueError, match=r"view 0 has no objects.*SelectProposals"):
-        build()(views, mode='loss')
-    views = batch()
-    views.proposals[1] = None
-    with pytest.raises(ValueError, match='view 1 has no objects'):
-        build()(views, mode='loss')
-    with pytest.raises(ValueError, match=r"InfoNCE scores rows: set positives='first'"):
-        build(objective=PLAIN)
-    with pytest.raises(ValueError, match=r'has levels=\(...\).*no level'):
-        build(level=2)
-    with pytest.raises(ValueError, match=r'thresholds must rise.*\(48, 96\)'):
-        build(thresholds=(48, 96))
-    with pytest.raises(ValueError, match="pool must be 'assigned' or 'all', got 'some'"):
-        build(pool='some')
-    with pytest.raises(ValueError, match="positives must be 'all' or 'first'"):
-        build(positives='one')
-    with pytest.raises(ValueError, match='must start with fc=10'):
-        build(projector=config()['projector'] | dict(channels=(7, 5)))
 
 
 def test_half_precision_pools_in_float32():
@@ -299,4 +280,25 @@ def test_half_precision_pools_in_float32():
     with torch.autocast('cpu', dtype=torch.bfloat16):
         loss = model(views, mode='loss')['loss_objects']
     assert loss.dtype == torch.float32 and loss.isfinite()
-    assert isinstance(model.heads['objects'], ObjectHead)
+
+
+def test_clear_errors():
+    views = batch()
+    views.regions = {}
+    with pytest.raises(ValueError, match=r"view 0 has no regions 'objects'.*type='SelectBoxes'.*it has \[\]"):
+        build()(views, mode='loss')
+    views = batch()
+    views.regions['objects'][1] = None
+    with pytest.raises(ValueError, match="view 1 has no regions 'objects'"):
+        build()(views, mode='loss')
+    with pytest.raises(ValueError, match=r'objective=VICReg compares row with row.*matching=SameId'):
+        build(objective=dict(type='densecl.VICReg'))
+    with pytest.raises(ValueError, match=r'thresholds must rise.*\(48, 96\) for levels \(0, 1, 2\)'):
+        build(units=dict(LEVELS, thresholds=(48, 96)))
+    with pytest.raises(ValueError, match='thresholds must rise'):
+        build(units=dict(LEVELS, thresholds=(48, 96, 20)))
+    with pytest.raises(ValueError, match='level 1 is wanted, the backbone returns 1 level'):
+        head = build_head(LEVELS)
+        head.units.inputs([(torch.zeros(BATCH, CHANNELS, 4, 4),)], batch(), 0)
+    with pytest.raises(ValueError, match='must start with fc=10'):
+        build(projector=config()['projector'] | dict(channels=(7, 5)))

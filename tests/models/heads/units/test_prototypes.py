@@ -1,4 +1,4 @@
-"""The head of SwAV and DINO: which crops meet, one projection of all, frozen prototypes."""
+"""Scores of prototypes as units: SwAV and DINO, one projection of all crops, frozen prototypes."""
 
 import copy
 from itertools import pairwise
@@ -7,27 +7,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from densecl.models.heads import PrototypeHead
-from densecl.models.losses.functional import self_distillation, sinkhorn, swapped_crops
+from densecl.models.losses.functional import self_distillation, sinkhorn
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
-from densecl.registry import MODELS
 from densecl.schedule import Clock
-from densecl.structures import Views
+from tests.models.heads.made import build as build_head
+from tests.models.heads.made import score, views_of
 
 SIZES = (64, 64, 32, 32, 32)
 BACKBONE = dict(type='densecl.TorchvisionResNet', arch='resnet18')
 
 
-class Fixed(list):
-    """A branch whose levels are given."""
-
-    joint = True
-
-    def __init__(self, *levels):
-        super().__init__(x if isinstance(x, tuple) else (x,) for x in levels)
-
-
-def swav_head(**kwargs):
+def swav_head(**units):
     projector = dict(
         type='densecl.PrototypeProjector',
         channels=(512, 16, 8),
@@ -35,11 +25,11 @@ def swav_head(**kwargs):
         bias=True,
         prototypes=11,
     )
-    objective = dict(type='densecl.SwappedPrediction')
-    return dict(type='densecl.PrototypeHead', projector=projector, objective=objective, **kwargs)
+    units = dict(type='densecl.Prototypes', **units)
+    return dict(units=units, projector=projector, objective='densecl.SwappedPrediction', pairs='crops')
 
 
-def dino_head(**kwargs):
+def dino_head(**units):
     projector = dict(
         type='densecl.PrototypeProjector',
         channels=(512, 16, 16, 8),
@@ -48,8 +38,8 @@ def dino_head(**kwargs):
         prototypes=11,
         weight_norm=True,
     )
-    objective = dict(type='densecl.SelfDistillation', prototypes=11)
-    return dict(type='densecl.PrototypeHead', projector=projector, objective=objective, **kwargs)
+    units, objective = dict(type='densecl.Prototypes', **units), dict(type='SelfDistillation', prototypes=11)
+    return dict(units=units, projector=projector, objective=objective, pairs='crops')
 
 
 def build(pretrainer, head, **kwargs):
@@ -61,21 +51,22 @@ def build(pretrainer, head, **kwargs):
 
 def batch(n=4, sizes=SIZES):
     generator = torch.Generator().manual_seed(1)
-    return Views(
-        images=[torch.randn(n, 3, s, s, generator=generator, dtype=torch.float64) for s in sizes],
-        boxes=[torch.zeros(n, 4)] * len(sizes),
-        flipped=[torch.zeros(n, dtype=torch.bool)] * len(sizes),
-        source_sizes=torch.ones(n, 2),
-        indices=torch.arange(n),
-        paths=[''] * n,
-        photometric=[None] * len(sizes),
-    )
+    return views_of([torch.randn(n, 3, s, s, generator=generator, dtype=torch.float64) for s in sizes])
 
 
 def pooled(backbone, images):
     """Each size in one pass, as the official codes do; (5 n, 512)."""
     large, small = torch.cat(images[:2]), torch.cat(images[2:])
     return torch.cat([backbone(large)[0].mean((2, 3)), backbone(small)[0].mean((2, 3))])
+
+
+def swapped(scores, codes, t=0.1):
+    """The official loop: each assigning crop is predicted from all other crops."""
+    total = 0.0
+    for i, code in enumerate(codes):
+        terms = [(code * (x / t).log_softmax(1)).sum(1).mean() for v, x in enumerate(scores) if v != i]
+        total = total - sum(terms) / len(terms)
+    return total / len(codes)
 
 
 def test_swav_in_the_order_of_the_official_step():
@@ -91,14 +82,14 @@ def test_swav_in_the_order_of_the_official_step():
     z = F.normalize(head.projector.mlp(pooled(model.backbone, views.images)), dim=1)
     scores = list((z @ weight.T).chunk(5))
     codes = [sinkhorn(s.detach(), 0.05, 3) for s in scores[:2]]
-    want = swapped_crops(scores, codes, 0.1)
+    want = swapped(scores, codes)
     torch.testing.assert_close(loss, want, rtol=0, atol=1e-9)
     parameters = list(model.parameters())
     for mine, theirs in zip(
         torch.autograd.grad(loss, parameters), torch.autograd.grad(want, parameters), strict=True
     ):
         torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-9)
-    torch.testing.assert_close(head.embeddings, torch.cat(list(z.chunk(5))[:2]).detach())
+    torch.testing.assert_close(model.watched['image'][0], z.chunk(5)[0].detach())
 
 
 def test_dino_teaches_from_the_first_crops_alone():
@@ -135,20 +126,20 @@ def test_dino_teaches_from_the_first_crops_alone():
 @pytest.mark.parametrize('make', [swav_head, dino_head])
 def test_prototypes_stay_as_they_are_at_the_start(make, settings, steps):
     torch.manual_seed(0)
-    head = MODELS.build(make(**settings)).double()
-    head.clock = head.objective.clock = Clock(epoch=4)
+    head = build_head(**make(**settings))
+    head.units.clock = head.objective.clock = Clock(epoch=4)
     optimizer = torch.optim.SGD([p for p in head.parameters() if p.requires_grad], lr=0.1)
     layer, target = head.projector.prototypes, copy.deepcopy(head.projector)
-    maps = Fixed(*torch.randn(3, 4, 512, 1, 1, dtype=torch.float64))
+    maps = torch.randn(3, 4, 512, 1, 1, dtype=torch.float64)
     directions = []
     for _ in range(7):
         directions.append(F.normalize(list(layer.parameters())[-1].detach(), dim=1))
         optimizer.zero_grad()
-        head.loss(maps, Fixed(*maps), batch(sizes=(1, 1, 1)), target)['loss'].backward()
+        score(head, maps, batch(sizes=(1, 1, 1)), target).loss.backward()
         for parameter in head.frozen_parameters():
             parameter.grad = None
         optimizer.step()
-        head.clock.step += 1
+        head.units.clock.step += 1
     moved = [not torch.allclose(a, b, rtol=0, atol=1e-9) for a, b in pairwise(directions)]
     assert moved == [step >= steps for step in range(6)]
 
@@ -182,14 +173,12 @@ def test_bf16_autocast_gives_a_finite_loss_near_the_exact_one():
 
 
 def test_bad_settings_are_named():
-    config = {k: v for k, v in swav_head().items() if k != 'type'}
     with pytest.raises(ValueError, match="freeze_unit must be 'epoch' or 'step', got 'run'"):
-        PrototypeHead(**config, freeze_unit='run')
-    with pytest.raises(ValueError, match='assign must be at least 1, got 0'):
-        PrototypeHead(**config, assign=0)
-    head = PrototypeHead(**config, assign=3, freeze=1)
-    with pytest.raises(ValueError, match='at least 3 views, the pipeline makes 2'):
-        head.needed(2)
-    head.clock = Clock()
-    with pytest.raises(RuntimeError, match=r'PrototypeHead.freeze.*clock.epoch'):
+        build_head(**swav_head(freeze_unit='run'))
+    head = build_head(**swav_head(freeze=1))
+    with pytest.raises(ValueError, match="pairs='crops' needs at least 2 views, the pipeline makes 1"):
+        head.needed(1)
+    assert head.needed(5) == {'online': {0, 1, 2, 3, 4}, 'target': {0, 1}}
+    head.units.clock = Clock()
+    with pytest.raises(RuntimeError, match=r'Prototypes.freeze.*clock.epoch'):
         head.frozen_parameters()
