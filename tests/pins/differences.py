@@ -46,7 +46,7 @@ CHANGES = [
     Change('pirl', 'log/image_pos_sim', 'log/image_pos_sim_image', TERMS),
     Change('pixcontrast', 'log/pixel_pos_sim', None, PAIRS),
     Change('pixcontrast', 'log/pixel_positives', None, GONE),
-    *(Change('pix', f'log/{head}_matched', None, CELLS) for head in ('pixel', 'p2', 'p3', 'p4')),
+    *(Change('pix', f'log/{head}_matched', None, CELLS) for head in ('pixel', 'p2', 'p3', 'p4', 'p5')),
     Change('setsim', 'log/sets_pos_sim', None, PAIRS),
     Change('setsim', 'log/sets_positives', None, GONE),
     Change('setsim', 'log/sets_matched', None, CELLS),

@@ -14,8 +14,8 @@ from tests.pins.differences import CHANGES, differences
 PINS = json.loads(make.PINS.read_text())
 # Every kind of units, and the objectives that have a memory or several answers.
 TESTED = (
-    'detco', 'detcon-b', 'dino', 'npid', 'pirl', 'pixpro_resnet18_fpn', 'resim', 'scrl', 'setsim', 'sincere',
-    'slotcon', 'soco_resnet18_fpn', 'swav_resnet18', 'vicregl',
+    'detco', 'detcon-b', 'dino_resnet18', 'npid', 'pirl', 'pixpro_resnet18_fpn', 'resim', 'scrl', 'setsim',
+    'sincere', 'slotcon', 'soco_resnet18_fpn', 'swav_resnet18', 'vicregl',
 )  # fmt: skip
 PATHS = [path for path in make.PATHS if path.stem.startswith(tuple(f'{name}_' for name in TESTED))]
 
