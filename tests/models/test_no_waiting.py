@@ -21,7 +21,9 @@ WAITING = {'slotcon'}
 
 def on_device(mode, tensor):
     """A fake tensor of the same shape that says it is on a CUDA device."""
-    return mode.from_tensor(tensor).to('cuda')
+    fake = mode.from_tensor(tensor)
+    with mode:
+        return fake.to('cuda')
 
 
 def move(mode, module):
@@ -29,7 +31,7 @@ def move(mode, module):
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:
-                fake = torch.nn.Parameter(on_device(mode, parameter.data), parameter.requires_grad)
+                fake = torch.nn.Parameter(on_device(mode, parameter.detach()), parameter.requires_grad)
                 part._parameters[name] = fake
         for name, buffer in part._buffers.items():
             if buffer is not None:
@@ -49,17 +51,22 @@ def moved(mode, value):
     return value
 
 
-@pytest.mark.parametrize('name', ['mocov2', 'densecl', 'pixpro', 'pixcontrast', 'setsim', 'soco', 'detcon-b', 'dino', 'simclr', 'vicregl', 'scrl', 'slotcon'])
-def test_a_step(name):
+METHODS = 'mocov2 densecl pixpro pixcontrast setsim soco detcon-b dino simclr vicregl scrl slotcon'
+
+
+@pytest.mark.parametrize('name', METHODS.split())
+def test_a_step(name, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, 'pin_memory', lambda self: self)  # fake tensors know no pinned memory
     path = CONFIGS[name]
     cfg = Config.fromfile(path)
     model = make.build(cfg)
     views = make.make_views(path.stem, cfg, 0)
-    with FakeTensorMode(allow_non_fake_inputs=False) as mode:
-        move(mode, model)
-        views = Views(**{k: moved(mode, v) for k, v in vars(views).items()})
+    mode = FakeTensorMode()
+    move(mode, model)
+    views = Views(**{k: moved(mode, v) for k, v in vars(views).items()})
+    with mode:
         if name in WAITING:
-            with pytest.raises(Exception, match='DynamicOutputShape|nonzero|DataDependent'):
+            with pytest.raises(Exception, match='nonzero'):
                 model.loss(views)
             return
         losses = model.loss(views)
