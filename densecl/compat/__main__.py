@@ -46,12 +46,13 @@ def _versions() -> str:
 
 
 def _source(source: str) -> str:
-    if source == 'compiled':
-        file = getattr(sys.modules[extension.NAME], '__file__', 'unknown file')
-        return f'mmcv operators: compiled mmcv ({file})'
-    if source == 'stand-in':
-        return 'mmcv operators: stand-in of densecl.compat (no compiled mmcv._ext loads)'
-    return 'mmcv operators: none, mmcv is not installed (pip install mmcv-lite==2.1.0)'
+    file = getattr(sys.modules.get(extension.NAME), '__file__', 'unknown file')
+    said = {
+        'compiled': f'compiled mmcv ({file})',
+        'stand-in': 'stand-in of densecl.compat (no compiled mmcv._ext loads)',
+        'absent': 'none, mmcv is not installed (pip install mmcv-lite==2.1.0)',
+    }
+    return f'mmcv operators: {said[source]}'
 
 
 def _devices() -> str:

@@ -43,14 +43,11 @@ def _statistic_of(owner: Any, name: str) -> Any:
 
 
 def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> Any:
-    """Load a checkpoint without running code that it may hold.
+    """Return what a file holds that ``torch.save`` wrote, without running code that it may hold.
 
     Args:
-        path: File written by ``torch.save``.
+        path: The file.
         map_location: Where its tensors go, as in ``torch.load``.
-
-    Returns:
-        What the file holds, mostly a dict with ``state_dict``.
 
     Raises:
         FileNotFoundError: If ``path`` is no file.

@@ -36,10 +36,7 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """Return the folder of an installed package.
-
-    Args:
-        package: Distribution name (``mmsegmentation``) or module name (``mmseg``).
+    """Return the folder of a package, by distribution name (``mmsegmentation``) or module name (``mmseg``).
 
     Raises:
         ModuleNotFoundError: If there is none, or it is a namespace package.

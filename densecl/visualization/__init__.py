@@ -9,7 +9,6 @@ from .hooks import PredictionHook
 from .matches import draw_matches, draw_true_locations, match_distance, true_locations
 from .objects import draw_objects
 from .predictions import draw_detections, draw_segmentation
-from .regions import draw_regions
 from .views import displayable, draw_views
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     'draw_groups',
     'draw_matches',
     'draw_objects',
-    'draw_regions',
     'draw_segmentation',
     'draw_slots',
     'draw_true_locations',

@@ -14,14 +14,11 @@ def deform_roi_pool_forward(
     """Fill ``output`` with the mean of every displaced bin.
 
     Args:
-        input: (B, C, H, W) feature map.
-        rois: (K, 5) image index and corners in image pixels.
+        input, rois, spatial_scale, sampling_ratio: As in `roi_align.roi_align_forward`.
         offset: (K, 2, pooled_height, pooled_width) displacement x, y in units of ``gamma``
             times the size of the region, or empty.
         output: (K, C, pooled_height, pooled_width), filled.
         pooled_height, pooled_width: Bins per region and axis.
-        spatial_scale: Cells per image pixel.
-        sampling_ratio: Samples per bin and axis, 0 for as many as cells.
         gamma: Factor of the displacements.
     """
     shape = (pooled_height, pooled_width)

@@ -55,8 +55,7 @@ def softnms(
 ) -> Tensor:  # fmt: skip
     """Decay the scores of overlapping boxes instead of dropping them.
 
-    Source: Bodla et al., "Soft-NMS -- Improving Object Detection With One Line of Code",
-    ICCV 2017, section 3.
+    Source: Bodla et al., "Soft-NMS -- Improving Object Detection With One Line of Code", ICCV 2017, sec. 3.
 
     Args:
         boxes: (N, 4) corners on CPU.

@@ -23,8 +23,8 @@ def psamask_forward(
         h_mask, w_mask: Rows and columns of a mask.
         half_h_mask, half_w_mask: Row and column of a mask's center.
     """
-    sizes = (h_mask, w_mask), (half_h_mask, half_w_mask)
-    output.copy_(_spread(widen(input), *sizes, psa_type).reshape(output.shape))
+    whole = _spread(widen(input), (h_mask, w_mask), (half_h_mask, half_w_mask), psa_type)
+    output.copy_(whole.reshape(output.shape))
 
 
 def psamask_backward(
@@ -34,8 +34,8 @@ def psamask_backward(
     """Fill ``grad_input``; arguments as in `psamask_forward`."""
 
     def spread(masks: Tensor) -> Tensor:
-        sizes = (h_mask, w_mask), (half_h_mask, half_w_mask)
-        return _spread(masks, *sizes, psa_type).reshape(grad_output.shape)
+        whole = _spread(masks, (h_mask, w_mask), (half_h_mask, half_w_mask), psa_type)
+        return whole.reshape(grad_output.shape)
 
     # The operator is linear, so where its gradient is taken does not matter.
     fill_gradients([grad_input], spread, [torch.zeros_like(grad_input)], grad_output)

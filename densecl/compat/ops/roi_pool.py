@@ -17,12 +17,11 @@ def roi_pool_forward(
     """Fill ``output`` with the maximum of every bin.
 
     Args:
-        input: (B, C, H, W) feature map.
+        input, spatial_scale: As in `roi_align.roi_align_forward`.
         rois: (K, 5) image index and corners in image pixels, the far ones included.
         output: (K, C, pooled_height, pooled_width), filled; 0 for an empty bin.
         argmax: Like ``output``, int32: cell index y * W + x, -1 for an empty bin.
         pooled_height, pooled_width: Bins per region and axis.
-        spatial_scale: Cells per image pixel.
     """
     height, width = input.shape[2:]
     corners = widen(rois)[:, 1:] + rois.new_tensor([0, 0, 1, 1])
