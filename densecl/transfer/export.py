@@ -103,11 +103,11 @@ def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> N
     if not is_resnet(tensors):
         kinds = 'vision transformers and ResNets' if target in DIALECTS else 'ResNets'
         raise ValueError(f'{target} export knows {kinds} only; use mmdet, mmseg or safetensors')
-    instead, width = 'mmdet, mmseg or safetensors', tensors['conv1.weight'].shape[0]
+    instead = 'mmdet, mmseg or safetensors'
     bottleneck = 'layer1.0.conv3.weight' in tensors
     if stem_of(tensors) == 'deep':
         reason = 'one 7x7 convolution as stem, this backbone three 3x3 (ResNetV1c)'
-    elif width != 64:
+    elif (width := len(tensors['conv1.weight'])) != 64:
         reason = f'64 channels in its first convolution, this backbone {width} (base_channels)'
     elif target in PLAIN_RESNET_ONLY and bottleneck and meta.get('style') == 'caffe':
         reason = "its stride in the 3x3 convolution, this backbone (style='caffe') in the first 1x1"
