@@ -8,7 +8,6 @@ from oracles.comparisons import compare, step
 
 from densecl.models.losses import InfoNCE
 from densecl.models.losses.kernel import online_softmax
-from densecl.registry import MODELS
 from densecl.schedule import Clock
 
 IMAGES, WIDTH, CELLS, QUEUE = 5, 4, 3, 7
@@ -259,11 +258,3 @@ def test_predictions_stand_on_the_query_s_side():
 def test_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)
-
-
-@pytest.mark.parametrize(
-    'name', ['Decoupled', 'MaskContrast', 'MultiPositive', 'Reweighted', 'WindowInfoNCE']
-)
-def test_old_names_tell_the_new_spelling(name):
-    with pytest.raises(ValueError, match=f'^{name} is no longer a model: .*InfoNCE.* takes its place'):
-        MODELS.build(dict(type=f'densecl.{name}', temperature=0.1))
