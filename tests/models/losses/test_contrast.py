@@ -8,7 +8,6 @@ from oracles.comparisons import compare, step
 
 from densecl.models.losses import InfoNCE
 from densecl.models.losses.kernel import online_softmax
-from densecl.registry import MODELS
 from densecl.schedule import Clock
 
 IMAGES, WIDTH, CELLS, QUEUE = 5, 4, 3, 7
