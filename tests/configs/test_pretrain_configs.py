@@ -40,7 +40,7 @@ def shrink(node) -> None:
             shrink(value)
     elif isinstance(node, dict):
         for key, value in node.items():
-            if key in SMALL and isinstance(value, int) and value:
+            if key in SMALL and isinstance(value, int) and value > SMALL[key]:
                 node[key] = SMALL[key]
             elif key in ('channels', 'prototypes', 'dim', 'local_hidden') and value:
                 wide = value if isinstance(value, list | tuple) else [value]
