@@ -145,7 +145,7 @@ def try_family(name: str, seconds: float) -> Row:
 
 def _child(sender, name: str, config: str) -> None:
     """Try one config and send the outcome in words."""
-    from densecl.compat.trial import try_model
+    from support.trial import try_model
 
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         for depth in (18, None):  # not every model can do with a shallower backbone

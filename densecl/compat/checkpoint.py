@@ -4,41 +4,28 @@ mmengine's checkpoints hold its running averages (`HistoryBuffer`) and numpy arr
 weights.  Exactly the classes needed for those are allowed; anything else stays refused.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 
 def install_safe_globals() -> None:
-    """Allow what mmengine's own checkpoints hold, and nothing more."""
-    add = getattr(torch.serialization, 'add_safe_globals', None)
-    if add is not None:
-        add(safe_globals())
-
-
-def safe_globals() -> list:
-    """Return the classes and functions allowed in a checkpoint, some under older names."""
-    import numpy as np
+    """Allow what mmengine's own checkpoints hold, some of it under older names, and nothing more."""
+    from mmengine.logging import HistoryBuffer
 
     multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    allowed: list = [np.ndarray, np.dtype]
+    allowed: list = [np.ndarray, np.dtype, HistoryBuffer, (_statistic_of, 'builtins.getattr')]
     # numpy 2 renamed numpy.core; files of either version are read by either.
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed.append((multiarray._reconstruct, f'{module}._reconstruct'))
         allowed.append((multiarray.scalar, f'{module}.scalar'))
     kinds = '?bhilqBHILQefd'  # booleans, integers and floats of every width
-    allowed += list({type(np.dtype(kind)) for kind in kinds})
-    try:
-        from mmengine.logging import HistoryBuffer
-    except ImportError:
-        return allowed
-    return [*allowed, HistoryBuffer, (_statistic_of, 'builtins.getattr')]
+    torch.serialization.add_safe_globals(allowed + list({type(np.dtype(kind)) for kind in kinds}))
 
 
 def _statistic_of(owner: Any, name: str) -> Any:
@@ -56,14 +43,11 @@ def _statistic_of(owner: Any, name: str) -> Any:
 
 
 def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> Any:
-    """Load a checkpoint without running code that it may hold.
+    """Return what a file holds that ``torch.save`` wrote, without running code that it may hold.
 
     Args:
-        path: File written by ``torch.save``.
+        path: The file.
         map_location: Where its tensors go, as in ``torch.load``.
-
-    Returns:
-        What the file holds, mostly a dict with ``state_dict``.
 
     Raises:
         FileNotFoundError: If ``path`` is no file.
@@ -80,30 +64,28 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> Any:
     except pickle.UnpicklingError as error:
         raise _explain(path, error) from error
     except (EOFError, OSError, zipfile.BadZipFile, ValueError, LookupError) as error:
-        raise ValueError(_unreadable(path)) from error
+        raise _unreadable(path) from error
     except RuntimeError as error:
         if not re.search(r'archive|corrupt|unexpected EOF|magic number', str(error)):
             raise
-        raise ValueError(_unreadable(path)) from error
+        raise _unreadable(path) from error
 
 
 def _explain(path: Path, error: pickle.UnpicklingError) -> Exception:
     """Turn torch's refusal into one that names the file, the class and the way out."""
-    refused = re.search(r'GLOBAL ([\w.]+)', str(error)) or re.search(
-        r'(?:reduce for unrecognized function|but got) (.+)', str(error)
-    )
+    refused = re.search(r'GLOBAL ([\w.]+)|(?:reduce for unrecognized function|but got) (.+)', str(error))
     if refused is None:
-        return ValueError(_unreadable(path))
+        return _unreadable(path)
     return pickle.UnpicklingError(
-        f'checkpoint {path} holds {refused[1]}, which could run code while loading and is '
+        f'checkpoint {path} holds {refused[1] or refused[2]}, which could run code while loading and is '
         'therefore refused. If you trust the file, load it once with torch.load(..., '
         "weights_only=False) and save {'state_dict': ...} alone to a new file."
     )
 
 
-def _unreadable(path: Path) -> str:
-    """Return the message for a file that is not a whole checkpoint."""
-    return (
+def _unreadable(path: Path) -> ValueError:
+    """Return the error for a file that is not a whole checkpoint."""
+    return ValueError(
         f'checkpoint {path} ({path.stat().st_size} bytes) is cut off or was not written by '
         'torch.save. Copy or download it again.'
     )

@@ -1,8 +1,5 @@
 """The module that stands in for ``mmcv._ext`` where no compiled one can be imported."""
 
-from __future__ import annotations
-
-import functools
 import importlib
 import importlib.machinery
 import importlib.util
@@ -11,11 +8,11 @@ import types
 import warnings
 from collections.abc import Callable
 
+from densecl.numerics import no_autocast
+
 from .ops import OPERATORS
 
 NAME = 'mmcv._ext'
-# Asked for by every log header that lists the environment, so they must not raise.
-_BUILD_INFORMATION = ('get_compiler_version', 'get_compiling_cuda_version')
 
 
 class StandIn(types.ModuleType):
@@ -26,14 +23,14 @@ class StandIn(types.ModuleType):
         # A spec with a loader makes importlib.util.find_spec and mmcv's own check see a module.
         loader = importlib.machinery.BuiltinImporter
         self.__spec__ = importlib.machinery.ModuleSpec(NAME, loader, origin='densecl.compat')
+        # Asked for by every log header that lists the environment, so they must not raise.
+        self.get_compiler_version = lambda: 'n/a (stand-in of densecl.compat)'
+        self.get_compiling_cuda_version = self.get_compiler_version
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):
             raise AttributeError(f'module {NAME!r} has no attribute {name!r}')
-        if name in _BUILD_INFORMATION:
-            function = _not_compiled
-        else:
-            function = _load(name) if name in OPERATORS else _missing(name)
+        function = _load(name) if name in OPERATORS else _missing(name)
         setattr(self, name, function)
         return function
 
@@ -56,14 +53,6 @@ def install_extension() -> str:
     return 'stand-in'
 
 
-def state() -> str:
-    """Return what is in use, as `install_extension` does, without changing anything."""
-    present = sys.modules.get(NAME)
-    if present is None:
-        return 'none'
-    return 'stand-in' if isinstance(present, StandIn) else 'compiled'
-
-
 def _import_compiled(mmcv: importlib.machinery.ModuleSpec) -> bool:
     """Import the compiled extension where a file of it exists; say why where that fails."""
     places = mmcv.submodule_search_locations
@@ -82,25 +71,9 @@ def _import_compiled(mmcv: importlib.machinery.ModuleSpec) -> bool:
 
 
 def _load(name: str) -> Callable:
-    """Return the stand-in of one operator."""
+    """Return the stand-in of one operator; autocast does not lower its precision, as in compiled code."""
     module = importlib.import_module(f'{__package__}.ops.{OPERATORS[name].module}')
-    return _without_autocast(getattr(module, name))
-
-
-def _without_autocast(function: Callable) -> Callable:
-    """Keep autocast from lowering the precision inside an operator, as in compiled code."""
-    import torch
-
-    @functools.wraps(function)
-    def run(first, *args, **kwargs):
-        with torch.autocast(first.device.type, enabled=False):
-            return function(first, *args, **kwargs)
-
-    return run
-
-
-def _not_compiled() -> str:
-    return 'n/a (stand-in of densecl.compat)'
+    return no_autocast(getattr(module, name))
 
 
 def _missing(name: str) -> Callable:

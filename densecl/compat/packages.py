@@ -1,10 +1,8 @@
 """Config inheritance across packages without ``pkg_resources``.
 
-mmengine 0.10 asks ``pkg_resources`` where a package is installed; setuptools 81 dropped it.
-The standard library knows the same, so the three functions concerned are replaced.
+mmengine 0.10 asks ``pkg_resources`` where a package is installed; setuptools 81 dropped it. The three
+functions concerned are replaced by what the standard library knows.
 """
-
-from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
@@ -38,10 +36,7 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """Return the folder of an installed package.
-
-    Args:
-        package: Distribution name (``mmsegmentation``) or module name (``mmseg``).
+    """Return the folder of a package, by distribution name (``mmsegmentation``) or module name (``mmseg``).
 
     Raises:
         ModuleNotFoundError: If there is none, or it is a namespace package.
@@ -74,15 +69,12 @@ def config_root() -> Path:
         FileNotFoundError: If neither is there.
     """
     checkout, installed = PACKAGE_ROOT.parent / 'configs', PACKAGE_ROOT / '.mim' / 'configs'
-    for folder in (checkout, installed):
-        if folder.is_dir() and not (folder is checkout and _in_site_packages()):
+    # A folder ``configs`` beside an installed package is somebody else's.
+    in_checkout = PACKAGE_ROOT.parent.name not in ('site-packages', 'dist-packages')
+    for folder in (checkout, installed)[not in_checkout :]:
+        if folder.is_dir():
             return folder
     raise FileNotFoundError(f'densecl configs are in neither {checkout} nor {installed}')
-
-
-def _in_site_packages() -> bool:
-    """Return whether a folder ``configs`` beside the package would be somebody else's."""
-    return PACKAGE_ROOT.parent.name in ('site-packages', 'dist-packages')
 
 
 def _with_densecl(original):
@@ -93,21 +85,17 @@ def _with_densecl(original):
             return original(package_path, cfg_name)
         path = config_root() / cfg_name
         if not path.is_file():
+            folder = path.parent if path.parent.is_dir() else config_root()
+            there = sorted(p.name for p in folder.iterdir() if not p.name.startswith(('.', '__')))
             raise FileNotFoundError(
                 f'densecl::{cfg_name} does not exist: no file {path}. '
-                f'Configs there: {", ".join(_neighbours(path)) or "none"}'
+                f'Configs there: {", ".join(there) or "none"}'
             )
         return str(path)
 
     look_up.__name__ = original.__name__
     look_up.densecl_original = original
     return look_up
-
-
-def _neighbours(path: Path) -> list[str]:
-    """Return the names of the configs beside ``path``, or the folders of the root."""
-    folder = path.parent if path.parent.is_dir() else config_root()
-    return sorted(p.name for p in folder.iterdir() if not p.name.startswith(('.', '__')))
 
 
 def _modules_of(package: str) -> list[str]:

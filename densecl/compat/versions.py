@@ -1,7 +1,5 @@
 """Versions this package was tested with, and a warning for others."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import re
 import warnings
@@ -13,6 +11,9 @@ class Range(NamedTuple):
 
     first: str
     last: str
+
+    def __str__(self) -> str:
+        return self.first if self.first == self.last else f'{self.first} to {self.last}'
 
 
 TESTED = {
@@ -47,17 +48,12 @@ def in_tested_range(name: str, version: str) -> bool:
 
 
 def warn_untested() -> list[str]:
-    """Warn once about every installed distribution outside its tested range.
-
-    Returns:
-        The lines for all of them, warned about now or before.
-    """
+    """Warn once about each installed distribution outside its tested range; return the lines for all."""
     lines = []
-    for name, (first, last) in TESTED.items():
+    for name, tested in TESTED.items():
         version = installed_version(name)
         if version is None or in_tested_range(name, version):
             continue
-        tested = first if first == last else f'{first} to {last}'
         lines.append(f'densecl is tested with {name} {tested}; {version} is installed')
         if name not in _warned:
             _warned.add(name)

@@ -1,19 +1,11 @@
 """What tells whether features are any good without fine-tuning."""
 
-from .collapse import (
-    alignment,
-    effective_rank,
-    embedding_statistics,
-    embedding_std,
-    rank_me,
-    uniformity,
-)
+from .collapse import alignment, embedding_statistics, embedding_std, rank_me, uniformity
 from .knn import class_accuracy, knn_predict
 
 __all__ = [
     'alignment',
     'class_accuracy',
-    'effective_rank',
     'embedding_statistics',
     'embedding_std',
     'knn_predict',

@@ -4,13 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def _wide(features: Tensor) -> Tensor:
-    return features if features.dtype == torch.float64 else features.float()
-
-
-def _unit(features: Tensor) -> Tensor:
-    return F.normalize(_wide(features), dim=-1)
+from densecl.numerics import full_precision, unit
 
 
 def embedding_std(features: Tensor) -> Tensor:
@@ -23,22 +17,15 @@ def embedding_std(features: Tensor) -> Tensor:
     Args:
         features: (N, C); rows are normalised here.
     """
-    return _unit(features).std(0, unbiased=False).mean()
+    return unit(features).std(0, unbiased=False).mean()
 
 
-def effective_rank(features: Tensor) -> Tensor:
+def _effective_rank(singular: Tensor, epsilon: float = 0) -> Tensor:
     """``exp(entropy of the singular values over their sum)`` (Roy and Vetterli, 2007, section 2).
 
-    Between 1, a single direction, and min(N, C), all of them alike.
-
-    Args:
-        features: (N, C), as they come: neither centred nor normalised.
+    Between 1, a single direction, and min(N, C), all of them alike. ``epsilon`` is added to each share.
     """
-    return _entropy_rank(torch.linalg.svdvals(_wide(features)))
-
-
-def _entropy_rank(singular: Tensor) -> Tensor:
-    p = singular / singular.sum().clamp_min(torch.finfo(singular.dtype).tiny)
+    p = singular / singular.sum().clamp_min(torch.finfo(singular.dtype).tiny) + epsilon
     return torch.special.entr(p).sum().exp()
 
 
@@ -50,9 +37,7 @@ def rank_me(features: Tensor) -> Tensor:
     Args:
         features: (N, C), as they come: neither centred nor normalised.
     """
-    singular = torch.linalg.svdvals(_wide(features))
-    p = singular / singular.sum().clamp_min(torch.finfo(singular.dtype).tiny) + 1e-7
-    return torch.special.entr(p).sum().exp()
+    return _effective_rank(torch.linalg.svdvals(full_precision(features)), 1e-7)
 
 
 def alignment(view1: Tensor, view2: Tensor) -> Tensor:
@@ -63,7 +48,7 @@ def alignment(view1: Tensor, view2: Tensor) -> Tensor:
         view1: (N, C); rows are normalised here.
         view2: (N, C), row by row the other view of the same sample.
     """
-    return (_unit(view1) - _unit(view2)).square().sum(1).mean()
+    return (unit(view1) - unit(view2)).square().sum(1).mean()
 
 
 def uniformity(features: Tensor, t: float = 2.0) -> Tensor:
@@ -74,7 +59,7 @@ def uniformity(features: Tensor, t: float = 2.0) -> Tensor:
         features: (N, C), N >= 2; rows are normalised here.
         t: scale.
     """
-    return F.pdist(_unit(features)).square().mul(-t).exp().mean().log()
+    return F.pdist(unit(features)).square().mul(-t).exp().mean().log()
 
 
 @torch.no_grad()
@@ -85,12 +70,12 @@ def embedding_statistics(features: Tensor) -> dict[str, float]:
     ``rank`` is their effective rank, ``neg_sim`` the mean cosine of different samples. One copy to
     the host for all of them.
     """
-    z = _unit(features)
+    z = unit(features)
     n, channels = z.shape
     std = embedding_std(z) * channels**0.5
     neg_sim = (z.sum(0).square().sum() - n) / max(n * (n - 1), 1)
     # The same singular values from the smaller of the two products: wide heads would take seconds.
     gram = z.double() @ z.double().T if n < channels else z.double().T @ z.double()
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
-    values = torch.stack([std, _entropy_rank(singular), neg_sim, uniformity(z)]).tolist()
+    values = torch.stack([std, _effective_rank(singular), neg_sim, uniformity(z)]).tolist()
     return dict(zip(('std', 'rank', 'neg_sim', 'uniformity'), values, strict=True))

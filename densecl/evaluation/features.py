@@ -14,10 +14,9 @@ from densecl.datasets import PretrainDataset, collate_views
 from densecl.datasets.transforms import CentreCrop
 from densecl.registry import MODELS
 from densecl.transfer import backbone_features, load_backbone, read_weights
+from densecl.transfer.check import IMAGENET
 from densecl.transfer.config_text import parse_config
 from densecl.transfer.record import training_record
-
-IMAGENET = {'mean': (123.675, 116.28, 103.53), 'std': (58.395, 57.12, 57.375)}
 
 
 class FrozenEncoder(nn.Module):
@@ -52,12 +51,7 @@ class FrozenEncoder(nn.Module):
 
 
 def random_encoder(config: dict, seed: int = 0) -> FrozenEncoder:
-    """The backbone of a config, freshly initialised.
-
-    Args:
-        config: a whole config, with ``model.backbone``.
-        seed: of the initialisation.
-    """
+    """The backbone of a whole config (``model.backbone``), freshly initialised with ``seed``."""
     torch.manual_seed(seed)
     backbone = _build(config['model']['backbone'])
     logging.disable(logging.INFO)  # mmengine tells of every tensor
@@ -69,9 +63,7 @@ def random_encoder(config: dict, seed: int = 0) -> FrozenEncoder:
     return FrozenEncoder(backbone, config['model'].get('data_preprocessor'))
 
 
-def load_encoder(
-    checkpoint: str | Path, branch: str = 'auto', config: dict | None = None
-) -> FrozenEncoder:
+def load_encoder(checkpoint: str | Path, branch: str = 'auto', config: dict | None = None) -> FrozenEncoder:
     """The backbone of a pretraining checkpoint or of an export.
 
     Args:
@@ -101,9 +93,7 @@ def _build(config: dict) -> nn.Module:
     return MODELS.build(Config(offline)._cfg_dict)
 
 
-def labelled_images(
-    root: str | Path, list_file: str | None = None, size: int = 224
-) -> PretrainDataset:
+def labelled_images(root: str | Path, list_file: str | None = None, size: int = 224) -> PretrainDataset:
     """Centre crops of images with labels.
 
     Args:
@@ -130,11 +120,7 @@ def labelled_images(
 def extract_features(
     encoder: FrozenEncoder, dataset: PretrainDataset, batch_size: int = 64, workers: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Features and labels of a whole data set, in its order.
-
-    Returns:
-        (N, C) float32 and (N,) int64, on the CPU.
-    """
+    """Features (N, C) float32 and labels (N,) int64 of a whole data set, in its order, on the CPU."""
     loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate_views)
     batches = (batch['inputs'] for batch in loader)
     pairs = [(encoder(views.images[0]).float().cpu(), views.labels) for views in batches]

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from densecl.numerics import unit
 
 # similarities in memory at once: 64 MiB in float32 on a CPU, 1 GiB on a GPU
 _TILE = {'cpu': 1 << 24, 'cuda': 1 << 28}
@@ -39,7 +40,7 @@ def knn_predict(
         ValueError: a k is not in 1..M (M - 1 with ``leave_one_out``), or the shapes do not fit.
     """
     _check(queries, bank, labels, neighbors, leave_one_out)
-    queries, bank = _unit(queries), _unit(bank)
+    queries, bank = unit(queries), unit(bank)
     found = []
     tile = max(1, _TILE.get(bank.device.type, _TILE['cpu']) // len(bank))
     for rows in torch.arange(len(queries), device=bank.device).split(tile):
@@ -49,13 +50,9 @@ def knn_predict(
         found.append(similarity.topk(max(neighbors)))
     cosine, index = (torch.cat(parts) for parts in zip(*found, strict=True))  # (N, k), descending
     weights, classes = (cosine / temperature).exp(), labels.to(bank.device)[index]
-    return {k: _vote(weights[:, :k], classes[:, :k], int(labels.max()) + 1) for k in neighbors}
-
-
-def _vote(weights: Tensor, classes: Tensor, count: int) -> Tensor:
-    """The class of most weight in each row; of equal ones the first."""
-    votes = weights.new_zeros(len(weights), count).scatter_add_(1, classes, weights)
-    return votes.argmax(1)
+    empty = weights.new_zeros(len(weights), int(labels.max()) + 1)
+    # Of classes with equal votes the first.
+    return {k: empty.scatter_add(1, classes[:, :k], weights[:, :k]).argmax(1) for k in neighbors}
 
 
 def class_accuracy(predicted: Tensor, labels: Tensor) -> dict[str, float]:
@@ -71,15 +68,10 @@ def class_accuracy(predicted: Tensor, labels: Tensor) -> dict[str, float]:
     return {'top1': 100 * right.mean().item(), 'mean_class': 100 * share.mean().item()}
 
 
-def _unit(features: Tensor) -> Tensor:
-    return F.normalize(features if features.dtype == torch.float64 else features.float(), dim=1)
-
-
 def _check(queries, bank, labels, neighbors, leave_one_out: bool) -> None:
     if queries.ndim != 2 or bank.ndim != 2 or queries.shape[1] != bank.shape[1]:
         raise ValueError(
-            f'queries and bank must be (N, C) and (M, C), got {tuple(queries.shape)} and '
-            f'{tuple(bank.shape)}'
+            f'queries and bank must be (N, C) and (M, C), got {tuple(queries.shape)} and {tuple(bank.shape)}'
         )
     if labels.shape != bank.shape[:1] or int(labels.min()) < 0:
         raise ValueError(

@@ -7,22 +7,21 @@ from torch import Tensor, nn
 
 from .mismatch import model_images
 
+IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
+
 
 @torch.no_grad()
-def backbone_features(
-    model: nn.Module, images: Tensor, tokens: bool = False
-) -> tuple[Tensor, ...]:
+def backbone_features(model: nn.Module, images: Tensor, tokens: bool = False) -> tuple[Tensor, ...]:
     """Feature maps of a backbone in eval mode, its mode restored afterwards.
 
     Args:
         model: a detector, segmentor or pretrainer (``.backbone`` is used), an mm backbone, a
             torchvision or timm ResNet, or a timm ViT.
         images: (B, 3, H, W), normalised.
-        tokens: leave class tokens where the backbone puts them.
+        tokens: leave class tokens where the backbone puts them; left out otherwise.
 
     Returns:
-        What an mm backbone returns; the four stages of a torchvision or timm ResNet; the last,
-        normalised map of a timm ViT. Class tokens are left out unless ``tokens``.
+        What an mm backbone returns; the four stages of another ResNet; a timm ViT's last, normalised map.
     """
     backbone = getattr(model, 'backbone', model)
     modes = {module: module.training for module in backbone.modules()}
@@ -50,8 +49,7 @@ def _maps(backbone: nn.Module, images: Tensor) -> Tensor | Sequence[Tensor]:
 def _stages(resnet: nn.Module, images: Tensor) -> list[Tensor]:
     """The stages of a torchvision or timm ResNet, whose ``forward`` only gives class scores."""
     activation = getattr(resnet, 'act1', None) or resnet.relu
-    hidden = resnet.maxpool(activation(resnet.bn1(resnet.conv1(images))))
-    maps = []
+    hidden, maps = resnet.maxpool(activation(resnet.bn1(resnet.conv1(images)))), []
     for stage in (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4):
         hidden = stage(hidden)
         maps.append(hidden)
@@ -60,18 +58,11 @@ def _stages(resnet: nn.Module, images: Tensor) -> list[Tensor]:
 
 def feature_difference(first: nn.Module, second: nn.Module, images: Tensor) -> float:
     """Largest absolute difference of two backbones' last maps on normalised (B, 3, H, W)."""
-    one, two = backbone_features(first, images)[-1], backbone_features(second, images)[-1]
-    return _largest_difference(one, two)
-
-
-def _largest_difference(one: Tensor, two: Tensor) -> float:
-    if one.shape != two.shape:
-        raise ValueError(f'feature maps differ in shape: {tuple(one.shape)} and {tuple(two.shape)}')
-    return (one - two).abs().max().item()
+    return _largest_difference((first, images), (second, images))
 
 
 def compare_features(source: nn.Module, loaded: nn.Module, image: Tensor) -> float:
-    """The difference on one picture as each model would see it, normalisation included.
+    """Largest difference of the last maps on one picture as each model would see it, normalisation included.
 
     Unlike :func:`feature_difference` this also notices swapped channels and another mean or std.
 
@@ -79,25 +70,29 @@ def compare_features(source: nn.Module, loaded: nn.Module, image: Tensor) -> flo
         source: the pretrainer, with its own data preprocessor, or any model with one.
         loaded: the detector or segmentor.
         image: uint8 (H, W, 3), RGB; sides that are multiples of 32 keep padding out of it.
-
-    Returns:
-        Largest absolute difference of the last feature maps.
     """
-    one = backbone_features(source, _normalised(source, image))[-1]
-    two = backbone_features(loaded, _normalised(loaded, image))[-1]
-    return _largest_difference(one, two)
+    return _largest_difference(*((model, _as_fed(model, image)) for model in (source, loaded)))
 
 
-def _normalised(model: nn.Module, image: Tensor) -> Tensor:
+def _largest_difference(*pairs: tuple[nn.Module, Tensor]) -> float:
+    one, two = (backbone_features(model, images)[-1] for model, images in pairs)
+    if one.shape != two.shape:
+        raise ValueError(f'feature maps differ in shape: {tuple(one.shape)} and {tuple(two.shape)}')
+    return (one - two).abs().max().item()
+
+
+def _as_fed(model: nn.Module, image: Tensor) -> Tensor:
     seen = model_images(model)
     if seen is None or seen['mean'] is None:
         raise ValueError(
             f'{type(model).__name__} has no data_preprocessor with mean and std; '
             'normalise the image yourself and use feature_difference'
         )
-    pixels = image.permute(2, 0, 1)[None].float()
-    if seen['channel_order'] == 'BGR':
-        pixels = pixels.flip(1)
-    device = next(model.parameters()).device
-    mean, std = (torch.tensor(seen[k]).view(1, 3, 1, 1) for k in ('mean', 'std'))
-    return ((pixels - mean) / std).to(device)
+    return normalised(image, seen).to(next(model.parameters()).device)
+
+
+def normalised(image: Tensor, images: dict) -> Tensor:
+    """uint8 (H, W, 3) RGB to (1, 3, H, W) by ``channel_order``, ``mean`` and ``std``, or as ImageNet's."""
+    order = [2, 1, 0] if images.get('channel_order') == 'BGR' else [0, 1, 2]
+    mean, std = (torch.tensor(images.get(k) or IMAGENET[k]).view(3, 1, 1) for k in ('mean', 'std'))
+    return ((image.permute(2, 0, 1)[order].float() - mean) / std)[None]

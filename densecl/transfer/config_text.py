@@ -8,14 +8,10 @@ import ast
 from typing import Any
 
 
-def parse_config(text: str | None) -> dict[str, Any]:
-    """Top-level names of a config text and their values; {} where it is not a config.
-
-    Args:
-        text: what ``mmengine.Config.pretty_text`` wrote, or None.
-    """
+def parse_config(text: Any) -> dict[str, Any]:
+    """Top-level names and values of what ``mmengine.Config.pretty_text`` wrote; {} for anything else."""
     try:
-        body = ast.parse(text or '').body
+        body = ast.parse(text if isinstance(text, str) else '').body
     except SyntaxError:
         return {}
     named = [n for n in body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
@@ -33,8 +29,7 @@ def _value(node: ast.expr) -> Any:
         pairs = zip(node.keys, node.values, strict=True)
         return {_value(k): _value(v) for k, v in pairs if k is not None}
     if isinstance(node, (ast.List, ast.Tuple)):
-        items = [_value(item) for item in node.elts]
-        return items if isinstance(node, ast.List) else tuple(items)
+        return (list if isinstance(node, ast.List) else tuple)(map(_value, node.elts))
     try:
         return ast.literal_eval(node)
     except ValueError:

@@ -9,7 +9,7 @@ import re
 
 from torch import Tensor
 
-from .copying import counted
+from .prefixes import counted
 from .regions import regions_from_detectron2
 from .vit import vit_dialect, vit_part
 
@@ -18,10 +18,14 @@ TARGETS = ('mmdet', 'mmseg', 'torchvision', 'timm', 'detectron2', 'safetensors')
 # convolution, and nothing else of ours.
 PLAIN_RESNET_ONLY = ('torchvision', 'timm')
 
-_D2_STAGE = re.compile(r'^(.*?)res([2-5])\.(\d+)\.(conv[123]|shortcut)\.(norm\.)?([^.]+)$')
-_D2_STEM = re.compile(r'^(.*?)stem\.conv1\.(norm\.)?([^.]+)$')
-_STAGE = re.compile(r'^layer([1-4])\.(\d+)\.(conv|bn|downsample\.)(\d)\.([^.]+)$')
-_STEM = re.compile(r'^(conv|bn)1\.([^.]+)$')
+# mmdet's part of a block -> detectron2's; the first two also make the stem.
+_PARTS = {
+    'conv1': 'conv1', 'bn1': 'conv1.norm', 'conv2': 'conv2', 'bn2': 'conv2.norm', 'conv3': 'conv3',
+    'bn3': 'conv3.norm', 'downsample.0': 'shortcut', 'downsample.1': 'shortcut.norm',
+}  # fmt: skip
+_MMDET_PARTS = {theirs: ours for ours, theirs in _PARTS.items()}
+_MMDET = re.compile(r'^(?:layer([1-4])\.(\d+)\.)?(.+)\.([^.]+)$')
+_D2 = re.compile(r'^(.*?)(?:res([2-5])\.(\d+)|stem)\.((?:conv[123]|shortcut)(?:\.norm)?)\.([^.]+)$')
 _RESNET_TOP = re.compile(r'^((conv|bn|gn|in|norm)1|stem|layer\d+)\.')
 _BLOCKS = {
     ('basic', (2, 2, 2, 2)): 18,
@@ -62,23 +66,19 @@ def depth_of(tensors: dict[str, Tensor]) -> int | None:
 
 def from_detectron2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give tensors of detectron2 (ResNet, pyramid, box head) mmdet's names; other files pass unchanged."""
-    stages = [match for key in tensors if (match := _D2_STAGE.match(key))]
-    if not stages:
+    blocks = (match for key in tensors if (match := _D2.match(key)) and match[2])
+    first = next(blocks, None)
+    if first is None:
         return tensors
-    tensors = regions_from_detectron2(tensors, stages[0][1])
-    return {_from_detectron2_key(key): value for key, value in tensors.items()}
+    return {_from_detectron2(k): v for k, v in regions_from_detectron2(tensors, first[1]).items()}
 
 
-def _from_detectron2_key(key: str) -> str:
-    if stem := _D2_STEM.match(key):
-        prefix, norm, leaf = stem.groups()
-        return f'{prefix}{"bn" if norm else "conv"}1.{leaf}'
-    if not (stage := _D2_STAGE.match(key)):
+def _from_detectron2(key: str) -> str:
+    if not (match := _D2.match(key)):
         return key
-    prefix, level, block, part, norm, leaf = stage.groups()
-    names = (f'bn{part[-1]}', 'downsample.1') if norm else (part, 'downsample.0')
-    name = names[part == 'shortcut']
-    return f'{prefix}layer{int(level) - 1}.{block}.{name}.{leaf}'
+    prefix, level, block, part, leaf = match.groups()
+    place = f'layer{int(level) - 1}.{block}.' if level else ''
+    return f'{prefix}{place}{_MMDET_PARTS[part]}.{leaf}'
 
 
 def to_detectron2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -87,18 +87,12 @@ def to_detectron2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: a name that is no part of a plain-stem ResNet.
     """
-    return {_to_detectron2_key(key): value for key, value in counted(tensors).items()}
+    return {_to_detectron2(key): value for key, value in counted(tensors).items()}
 
 
-def _to_detectron2_key(key: str) -> str:
-    if stem := _STEM.match(key):
-        kind, leaf = stem.groups()
-        return f'stem.conv1.{"norm." if kind == "bn" else ""}{leaf}'
-    if not (stage := _STAGE.match(key)):
+def _to_detectron2(key: str) -> str:
+    level, block, part, leaf = match.groups() if (match := _MMDET.match(key)) else (None, None, None, None)
+    if part not in (_PARTS if level else ('conv1', 'bn1')):
         raise ValueError(f"detectron2's ResNet has no counterpart for {key}")
-    level, block, kind, number, leaf = stage.groups()
-    if kind == 'downsample.':
-        name = 'shortcut.norm' if number == '1' else 'shortcut'
-    else:
-        name = f'conv{number}.norm' if kind == 'bn' else f'conv{number}'
-    return f'res{int(level) + 1}.{block}.{name}.{leaf}'
+    place = f'res{int(level) + 1}.{block}' if level else 'stem'
+    return f'{place}.{_PARTS[part]}.{leaf}'

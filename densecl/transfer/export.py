@@ -37,22 +37,18 @@ def export_backbone(
 
     Args:
         checkpoint: path, or what was read from it.
-        target: ``mmdet``, ``mmseg``, ``torchvision``, ``timm``, ``detectron2`` or ``safetensors``.
-            ``mmdet``, ``safetensors`` and ``detectron2`` (a feature pyramid) also carry neck and box head
-            where there are any: ``neck.*``, ``roi_head.bbox_head.shared_*``, and detectron2's names for
-            them. A last stage that was pretrained on regions (C4) counts as the backbone's. A vision
-            transformer has mmseg's names for ``mmdet`` and ``mmseg``, timm's for ``timm`` and
-            ``safetensors``.
+        target: one of ``TARGETS``. ``mmdet``, ``safetensors`` and ``detectron2`` (a feature pyramid) also
+            carry neck and box head where there are any: ``neck.*``, ``roi_head.bbox_head.shared_*``, and
+            detectron2's names for them. A last stage that was pretrained on regions (C4) counts as the
+            backbone's. A vision transformer has mmseg's names for ``mmdet`` and ``mmseg``, else timm's.
         branch: ``online`` (query encoder, most papers' choice), ``target`` (its moving average), or
-            ``auto``: what the method evaluates, see
-            :func:`densecl.transfer.record.evaluated_branch`.
+            ``auto``: what the method evaluates, see :func:`densecl.transfer.record.evaluated_branch`.
 
     Returns:
         ``state_dict`` (name -> CPU tensor) and ``meta``, a JSON-able record of how it was trained.
 
     Raises:
-        ValueError: unknown target or branch, no such branch in the file, or a backbone that the
-            target cannot express.
+        ValueError: unknown target or branch, no such branch, or a backbone that the target cannot express.
     """
     if target not in TARGETS:
         raise ValueError(f'unknown target {target!r}; one of {", ".join(TARGETS)}')
@@ -81,7 +77,10 @@ def export_backbone(
     if target == 'mmdet' and (neck or box_head):
         how = '--pretrained FILE (backbone.init_cfg would take the backbone alone)'
     meta |= {'dialect': target, 'how_to_load': how}
-    return {'state_dict': {k: _own(v) for k, v in tensors.items()}, 'meta': meta}
+    # Contiguous copies with storages of their own, so that nothing else is saved along.
+    form = torch.contiguous_format
+    own = {key: tensor.detach().cpu().clone(memory_format=form) for key, tensor in tensors.items()}
+    return {'state_dict': own, 'meta': meta}
 
 
 def find_prefix(weights: Weights, branch: str) -> str:
@@ -104,31 +103,23 @@ def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> N
     if not is_resnet(tensors):
         kinds = 'vision transformers and ResNets' if target in DIALECTS else 'ResNets'
         raise ValueError(f'{target} export knows {kinds} only; use mmdet, mmseg or safetensors')
-    if stem_of(tensors) == 'deep':
-        raise ValueError(
-            f"{target}'s ResNet has one 7x7 convolution as stem, this backbone three 3x3 "
-            '(ResNetV1c); use mmdet, mmseg or safetensors'
-        )
-    width = tensors['conv1.weight'].shape[0]
-    if width != 64:
-        raise ValueError(
-            f"{target}'s ResNet has 64 channels in its first convolution, this backbone {width} "
-            '(base_channels); use mmdet, mmseg or safetensors'
-        )
+    instead = 'mmdet, mmseg or safetensors'
     bottleneck = 'layer1.0.conv3.weight' in tensors
-    if target in PLAIN_RESNET_ONLY and bottleneck and meta.get('style') == 'caffe':
-        raise ValueError(
-            f"{target}'s ResNet has its stride in the 3x3 convolution, this backbone "
-            "(style='caffe') in the first 1x1; use mmdet, mmseg, detectron2 (STRIDE_IN_1X1) or "
-            'safetensors'
-        )
+    if stem_of(tensors) == 'deep':
+        reason = 'one 7x7 convolution as stem, this backbone three 3x3 (ResNetV1c)'
+    elif (width := len(tensors['conv1.weight'])) != 64:
+        reason = f'64 channels in its first convolution, this backbone {width} (base_channels)'
+    elif target in PLAIN_RESNET_ONLY and bottleneck and meta.get('style') == 'caffe':
+        reason = "its stride in the 3x3 convolution, this backbone (style='caffe') in the first 1x1"
+        instead = 'mmdet, mmseg, detectron2 (STRIDE_IN_1X1) or safetensors'
+    else:
+        return
+    raise ValueError(f"{target}'s ResNet has {reason}; use {instead}")
 
 
 def _check_vit(tensors: dict[str, Tensor], target: str) -> None:
     if target not in DIALECTS:
-        raise ValueError(
-            f'{target} export knows no vision transformers; use {", ".join(DIALECTS)}'
-        )
+        raise ValueError(f'{target} export knows no vision transformers; use {", ".join(DIALECTS)}')
     strange = inexpressible(tensors, DIALECTS[target])
     if strange:
         raise ValueError(
@@ -137,19 +128,11 @@ def _check_vit(tensors: dict[str, Tensor], target: str) -> None:
         )
 
 
-def _own(tensor: Tensor) -> Tensor:
-    """A contiguous CPU copy with a storage of its own, so that nothing else is saved along."""
-    return tensor.detach().to('cpu').clone(memory_format=torch.contiguous_format)
-
-
 def save_export(export: dict[str, Any], out: str | Path) -> Path:
-    """Write an export under a temporary name, then move it to ``out`` in one step.
+    """Write an export under a temporary name, then move it to ``out`` in one step; return ``out``.
 
     The kind of file follows the export's dialect: ``.safetensors`` (the record as JSON strings in
     the metadata), a detectron2 pickle, or a torch file with ``state_dict`` and ``meta``.
-
-    Returns:
-        The path written.
     """
     with atomic_write(out) as temporary:
         _write(export, Path(temporary))

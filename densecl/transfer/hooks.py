@@ -25,11 +25,7 @@ class PretrainedHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(
-        self,
-        checkpoint: str,
-        min_match: float = 0.95,
-        branch: str = 'auto',
-        strict_meta: bool = False,
+        self, checkpoint: str, min_match: float = 0.95, branch: str = 'auto', strict_meta: bool = False
     ) -> None:
         self.checkpoint = checkpoint
         self.min_match = min_match
@@ -50,9 +46,7 @@ class PretrainedHook(Hook):
             runner.logger.info(f'pretrained: resumed, so {self.checkpoint} is not loaded')
             return
         model = _unwrapped(runner)
-        report = load_backbone(
-            model, self.checkpoint, self.branch, self.min_match, self.strict_meta
-        )
+        report = load_backbone(model, self.checkpoint, self.branch, self.min_match, self.strict_meta)
         runner.logger.info(f'pretrained backbone\n{report}')
         for text in report.warnings + _frozen(model):
             runner.logger.warning(f'pretrained: {text}')

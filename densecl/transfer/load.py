@@ -4,10 +4,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from .copying import copy, counted, fitting
 from .dialects import backbone_part
 from .mismatch import describe_mismatch, image_warnings
-from .prefixes import BRANCHES, branch_of, matching_prefixes, neck_prefix, under
+from .prefixes import BRANCHES, branch_of, copy, counted, fitting, matching_prefixes, neck_prefix, under
 from .read import Weights, read_weights
 from .record import evaluated_branch, training_record
 from .regions import box_head_part, load_box_head, stage_of, stage_part
@@ -25,10 +24,9 @@ def load_backbone(
 ) -> KeyReport:
     """Copy a pretrained backbone (neck and box head too, where both sides have one) into a model.
 
-    The file may be a densecl checkpoint, an export, or another project's; the prefix under which
-    most tensors fit is found by itself. Nothing is copied when the file is refused. A momentum
-    pretrainer's target is made a copy of the loaded branch. A last stage that works on regions (of a C4
-    detector it lives in the RoI head) counts as part of the backbone. A vision transformer loads under
+    The prefix under which most tensors fit is found by itself. Nothing is copied when the file is refused.
+    A momentum pretrainer's target is made a copy of the loaded branch. A last stage that works on regions (of
+    a C4 detector it lives in the RoI head) counts as part of the backbone. A vision transformer loads under
     timm's names and mmseg's alike, its position embedding resized to the model's grid.
 
     Args:
@@ -38,15 +36,10 @@ def load_backbone(
             one that the method evaluates, see :func:`densecl.transfer.record.evaluated_branch`.
         min_match: least share of the backbone's tensors, batch counters aside, that has to match in
             name and shape. 0 loads whatever fits, with warnings in place of every refusal.
-        strict_meta: refuse, rather than warn, where the model normalises images in another way than
-            the backbone was trained with.
-
-    Returns:
-        The :class:`KeyReport`; print it.
+        strict_meta: refuse, rather than warn, where the model normalises images in another way.
 
     Raises:
-        RuntimeError: too few tensors match, stem or style differ, or (``strict_meta``) so does the
-            normalisation.
+        RuntimeError: too few tensors match, stem or style differ, or (``strict_meta``) normalisation does.
         ValueError: the file has no such branch.
     """
     weights = read_weights(checkpoint)
@@ -96,20 +89,19 @@ def _best_prefix(weights: Weights, wanted: dict[str, Tensor], branch: str) -> st
 def _compare(
     given: dict[str, Tensor], wanted: dict[str, Tensor], source: str, prefix: str, branch: str
 ) -> KeyReport:
-    report = KeyReport(source, prefix, branch)
-    for name, tensor in counted(wanted).items():
-        if name not in given:
-            report.missing.append(name)
-        elif given[name].shape != tensor.shape:
-            report.mismatched[name] = (tuple(given[name].shape), tuple(tensor.shape))
-        else:
-            report.matched.append(name)
-    report.unexpected = [k for k in counted(given) if k not in wanted]
-    return report
+    names = counted(wanted)
+    shapes = {k: (tuple(given[k].shape), tuple(v.shape)) for k, v in names.items() if k in given}
+    return KeyReport(
+        source, prefix, branch,
+        matched=[k for k, (file, model) in shapes.items() if file == model],
+        missing=[k for k in names if k not in given],
+        unexpected=[k for k in counted(given) if k not in wanted],
+        mismatched={k: (file, model) for k, (file, model) in shapes.items() if file != model},
+    )  # fmt: skip
 
 
 def _load_neck(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
-    """Copy the neck where all of the file's fits the model's, or fills it; a part of it is of no use alone.
+    """Copy the neck where all of the file's fits the model's, or fills it.
 
     The model's may have more (ReSim trains two levels of a pyramid of four): the rest starts afresh.
     """

@@ -8,6 +8,12 @@ from .report import KeyReport
 from .vit import vit_dialect
 from .vit_settings import vit_mismatch
 
+_STEM_ADVICE = {
+    'plain': "use type='ResNet' (mmdet's or mmseg's, deep_stem=False) for the backbone; "
+    "mmseg's own configs default to ResNetV1c",
+    'deep': "use type='ResNetV1c' (or ResNet with deep_stem=True) for the backbone",
+}
+
 
 def describe_mismatch(
     report: KeyReport,
@@ -21,18 +27,14 @@ def describe_mismatch(
 
     Args:
         report: the comparison of names and shapes.
-        given: the file's backbone, without prefix.
-        wanted: the model's backbone.
+        given, wanted: the file's backbone and the model's, without prefix.
         record: see :func:`densecl.transfer.record.training_record`.
         backbone: the module; its ``style`` is compared where it has one.
         min_match: least share of tensors that has to match.
     """
     reasons = []
     if is_resnet(given) and is_resnet(wanted):
-        reasons += _stem(stem_of(given), stem_of(wanted))
-        reasons += _depth(depth_of(given), depth_of(wanted))
-        bottleneck = 'layer1.0.conv3.weight' in wanted
-        reasons += _style(record.get('style'), getattr(backbone, 'style', None)) * bottleneck
+        reasons += _resnet_mismatch(record, given, wanted, backbone)
     if vit_dialect(wanted) and vit_dialect(given):
         reasons += vit_mismatch(record, given, wanted, backbone)
     if report.fraction < min_match:
@@ -48,42 +50,32 @@ def describe_mismatch(
     return reasons
 
 
-def _stem(file: str | None, model: str | None) -> list[str]:
-    if file == model:
-        return []
-    advice = {
-        'plain': "use type='ResNet' (mmdet's or mmseg's, deep_stem=False) for the backbone; "
-        "mmseg's own configs default to ResNetV1c",
-        'deep': "use type='ResNetV1c' (or ResNet with deep_stem=True) for the backbone",
-    }
-    return [f'the file has a {file} stem, the model a {model} one: {advice[file]}']
-
-
-def _depth(file: int | None, model: int | None) -> list[str]:
-    if file == model or None in (file, model):
-        return []
-    return [f'the file is a ResNet-{file}, the model a ResNet-{model}: set backbone.depth={file}']
-
-
-def _style(file: str | None, model: str | None) -> list[str]:
-    if file == model or None in (file, model):
-        return []
-    return [
-        f"the file was trained with style='{file}', the model has style='{model}': its stride is "
-        'in another convolution, so that the same weights compute something else; set '
-        f"backbone.style='{file}'"
-    ]
+def _resnet_mismatch(
+    record: dict, given: dict[str, Tensor], wanted: dict[str, Tensor], backbone: nn.Module
+) -> list[str]:
+    reasons = []
+    file, model = stem_of(given), stem_of(wanted)
+    if file != model:
+        reasons.append(f'the file has a {file} stem, the model a {model} one: {_STEM_ADVICE[file]}')
+    file, model = depth_of(given), depth_of(wanted)
+    if file != model and None not in (file, model):
+        reasons.append(f'the file is a ResNet-{file}, the model a ResNet-{model}: set backbone.depth={file}')
+    file, model = record.get('style'), getattr(backbone, 'style', None)
+    if file != model and None not in (file, model) and 'layer1.0.conv3.weight' in wanted:
+        reasons.append(
+            f"the file was trained with style='{file}', the model has style='{model}': its stride is in "
+            'another convolution, so that the same weights compute something else; set '
+            f"backbone.style='{file}'"
+        )
+    return reasons
 
 
 def image_warnings(record: dict, model: nn.Module) -> list[str]:
-    """Differences between the images a backbone was trained on and those a model will feed it.
+    """Differences of the images a backbone was trained on and those fed to it, with the settings to change.
 
     Args:
         record: ``channel_order``, ``mean`` and ``std`` of the file; None where unknown.
         model: its ``data_preprocessor`` is looked at; images are taken to come in BGR, as mm loads.
-
-    Returns:
-        One line a difference, each with the setting that removes it.
     """
     seen = model_images(model)
     if seen is None:
@@ -122,12 +114,11 @@ def model_images(model: nn.Module) -> dict | None:
 
 
 def _flat(value: Tensor | None) -> list[float] | None:
-    if value is None:
-        return None
-    return [round(number, 4) for number in torch.as_tensor(value).flatten().tolist()]
+    return (
+        None if value is None else [round(number, 4) for number in torch.as_tensor(value).flatten().tolist()]
+    )
 
 
 def _close(first: list[float], second: list[float] | None) -> bool:
-    if second is None or len(first) != len(second):
-        return False
-    return all(abs(one - two) < 0.05 for one, two in zip(first, second, strict=True))
+    same = second is not None and len(first) == len(second)
+    return same and all(abs(one - two) < 0.05 for one, two in zip(first, second, strict=True))

@@ -1,7 +1,9 @@
-"""Where in a file a backbone stands: ``backbone.``, ``module.encoder_q.``, ``teacher.`` ..."""
+"""Names in a file: where a backbone stands (``backbone.``, ``module.encoder_q.`` ...), what fits a model."""
 
-from collections import defaultdict
+import re
+from collections import Counter
 
+import torch
 from torch import Tensor
 
 from .vit import MARKS as VIT_MARKS
@@ -12,6 +14,7 @@ _TARGET_WORDS = {
     'backbone_momentum', 'encoder_momentum', 'backbone_k', 'target_net', 'target_network',
 }  # fmt: skip
 BRANCHES = ('online', 'target')
+_COUNTER = 'num_batches_tracked'
 
 
 def branch_of(prefix: str) -> str:
@@ -21,9 +24,7 @@ def branch_of(prefix: str) -> str:
 
 def neck_prefix(prefix: str) -> str:
     """The neck's prefix beside a backbone's: ``target.backbone.`` -> ``target.neck.``."""
-    if prefix.endswith('backbone.'):
-        return prefix.removesuffix('backbone.') + 'neck.'
-    return prefix + 'neck.'
+    return prefix.removesuffix('backbone.') + 'neck.'
 
 
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -41,10 +42,7 @@ def backbone_prefixes(tensors: dict[str, Tensor]) -> list[str]:
     found = {key.removesuffix(m) for key in tensors for m in marks if key.endswith(m)}
     found = {p for p in found if not p or p.endswith('.')}
     if not found:
-        names = [k.split('.') for k in tensors]
-        found = {
-            '.'.join(n[: n.index('backbone') + 1]) + '.' for n in names if 'backbone' in n[:-1]
-        }
+        found = {match[0] for key in tensors if (match := re.match(r'(?:.*?\.)?backbone\.', key))}
     return sorted(found, key=lambda p: (BRANCHES.index(branch_of(p)), len(p), p))
 
 
@@ -54,12 +52,29 @@ def matching_prefixes(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> 
     Names count a little where the shape differs, so that a backbone of another depth is still found
     and can be reported on.
     """
-    counts: dict[str, float] = defaultdict(float)
+    counts: Counter = Counter()
     for key, tensor in tensors.items():
         parts = key.split('.')
         for cut in range(len(parts)):
             name = '.'.join(parts[cut:])
             if name in wanted:
-                fits = wanted[name].shape == tensor.shape
-                counts['.'.join([*parts[:cut], ''])] += 1 if fits else 1e-3
+                counts['.'.join([*parts[:cut], ''])] += 1 if wanted[name].shape == tensor.shape else 1e-3
     return dict(counts)
+
+
+def counted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All but batch counters, which converted files lack and which nothing depends on."""
+    return {k: v for k, v in tensors.items() if not k.endswith(_COUNTER)}
+
+
+def fitting(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:
+    """Names, batch counters aside, that both have with one shape."""
+    return [k for k, v in counted(wanted).items() if k in given and given[k].shape == v.shape]
+
+
+@torch.no_grad()
+def copy(wanted: dict[str, Tensor], given: dict[str, Tensor], names: list[str]) -> None:
+    """Copy these names, and the batch counters that both have."""
+    counters = [k for k in given if k in wanted and k.endswith(_COUNTER)]
+    for name in [*names, *counters]:
+        wanted[name].copy_(given[name])

@@ -19,17 +19,11 @@ _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'network', 'module')
 _BRANCHES = ('student', 'teacher', 'online', 'target')
 # What a pickled file of numpy arrays needs; nothing here can run code.
 _NUMPY_GLOBALS = {
-    ('numpy', 'dtype'),
-    ('numpy', 'ndarray'),
-    ('numpy.core.multiarray', '_reconstruct'),
-    ('numpy.core.multiarray', 'scalar'),
-    ('numpy._core.multiarray', '_reconstruct'),
-    ('numpy._core.multiarray', 'scalar'),
-    ('numpy._core.numeric', '_frombuffer'),
-    ('numpy.core.numeric', '_frombuffer'),
-    ('collections', 'OrderedDict'),
-    ('_codecs', 'encode'),
-}
+    ('numpy', 'dtype'), ('numpy', 'ndarray'), ('collections', 'OrderedDict'), ('_codecs', 'encode'),
+    ('numpy.core.multiarray', '_reconstruct'), ('numpy._core.multiarray', '_reconstruct'),
+    ('numpy.core.multiarray', 'scalar'), ('numpy._core.multiarray', 'scalar'),
+    ('numpy.core.numeric', '_frombuffer'), ('numpy._core.numeric', '_frombuffer'),
+}  # fmt: skip
 
 
 @dataclass

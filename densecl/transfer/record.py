@@ -33,8 +33,7 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
     if weights.meta.get('format') == FORMAT:
         return {**weights.meta, 'branch': weights.meta.get('branch', branch)}
     text = weights.meta.get('cfg')
-    config = parse_config(text if isinstance(text, str) else None)
-    model = config.get('model') or {}
+    model = parse_config(text).get('model') or {}
     return {
         'format': FORMAT,
         'branch': branch,
@@ -52,8 +51,7 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
 def evaluated_branch(weights: Weights) -> str:
     """The branch that the method evaluates: what an export says it holds, or its config's
     ``model.export_branch``; ``online`` where nothing is said."""
-    text = weights.meta.get('cfg')
-    model = parse_config(text if isinstance(text, str) else None).get('model') or {}
+    model = parse_config(weights.meta.get('cfg')).get('model') or {}
     said = weights.meta.get('branch') or model.get('export_branch')
     return said if said in BRANCHES else 'online'
 
@@ -89,12 +87,8 @@ def _image_record(model: dict) -> dict[str, Any]:
 def _method_record(model: dict) -> dict[str, Any] | None:
     if not model:
         return None
-    heads = model.get('heads') or {}
-    return {
-        'pretrainer': model.get('type'),
-        'momentum': model.get('momentum'),
-        'heads': {name: _choices(head or {}) for name, head in heads.items()},
-    }
+    heads = {name: _choices(head or {}) for name, head in (model.get('heads') or {}).items()}
+    return {'pretrainer': model.get('type'), 'momentum': model.get('momentum'), 'heads': heads}
 
 
 def _choices(head: dict) -> dict[str, Any]:

@@ -8,21 +8,16 @@ import re
 
 from torch import Tensor, nn
 
-from .copying import copy, counted, fitting
-from .prefixes import neck_prefix
+from .prefixes import copy, counted, fitting, neck_prefix
 from .report import KeyReport
 
 _SHARED = ('shared_convs.', 'shared_fcs.')
 
 
 def _inside_heads(tensors: dict[str, Tensor], prefix: str, part: str) -> dict[str, Tensor]:
-    """What stands under ``part`` of a head's projector, of the first head that has it.
+    """What stands under ``box_head`` or ``stage`` in a head's projector, of the first head that has it.
 
-    Args:
-        tensors: of the whole file.
-        prefix: of the branch's backbone. The online branch's projectors are ``heads.<name>.projector``, the
-            target's ``target.heads.<name>``.
-        part: ``box_head`` or ``stage``.
+    The online branch's projectors are ``heads.<name>.projector``, the target's ``target.heads.<name>``.
     """
     root = re.escape(prefix.removesuffix('backbone.'))
     place = re.compile(rf'^{root}heads\.([^.]+)\.(?:projector\.)?{part}\.(.+)$')
@@ -39,11 +34,7 @@ def stage_part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def box_head_part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The box head beside the backbone under ``prefix``, of a pretrainer, an export or a detector.
-
-    Returns:
-        ``shared_convs.*`` and ``shared_fcs.*``; {} where there is none.
-    """
+    """``shared_convs.*`` and ``shared_fcs.*`` of the box head beside the backbone under ``prefix``, or {}."""
     root = prefix.removesuffix('backbone.') + 'roi_head.bbox_head.'
     there = {k.removeprefix(root): v for k, v in tensors.items() if k.startswith(root)}
     there = there or _inside_heads(tensors, prefix, 'box_head')
@@ -68,14 +59,9 @@ def _of_heads(model: nn.Module, part: str) -> nn.Module | None:
 
 
 def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
-    """Fill the box head of a detector (or pretrainer) whole or not at all, but for its outputs.
+    """Fill the box head that a model has, with what :func:`box_head_part` gave, but for its outputs.
 
-    A part of a box head is worth nothing: the linear layer expects the last convolution's output.
-
-    Args:
-        model: where it has no box head, nothing happens.
-        given: see :func:`box_head_part`.
-        report: gets the result, and a warning where the two do not fit.
+    Whole or not at all (with a warning): the linear layer expects the last convolution's output.
     """
     head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
     head = _of_heads(model, 'box_head') if head is None else head
@@ -87,18 +73,26 @@ def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport)
     if len(names) == total == offered:
         copy(wanted, given, names)
         report.box_head_matched = names
-    else:
-        report.warnings.append(
-            f"of the file's {offered} tensors of a box head {len(names)} fit this model's {total}; they "
-            "were left out. A fitting one is bbox_head.type='Shared4Conv1FCBBoxHead' with "
-            'batch norm (norm_cfg) and the same widths'
-        )
+        return
+    report.warnings.append(
+        f"of the file's {offered} tensors of a box head {len(names)} fit this model's {total}; they "
+        "were left out. A fitting one is bbox_head.type='Shared4Conv1FCBBoxHead' with "
+        'batch norm (norm_cfg) and the same widths'
+    )
 
 
+# mmdet's lists of layers -> what detectron2 writes before the number.
+_LISTS = {
+    'lateral_convs': 'backbone.fpn_lateral',
+    'fpn_convs': 'backbone.fpn_output',
+    'shared_convs': 'roi_heads.box_head.conv',
+    'shared_fcs': 'roi_heads.box_head.fc',
+}
+_MMDET_LISTS = {theirs: ours for ours, theirs in _LISTS.items()}
 # Batch counters have no place in detectron2.
 _LEAF = r'(weight|bias|running_mean|running_var)$'
-_LATERAL = re.compile(rf'^(lateral|fpn)_convs\.(\d+)\.(conv|bn)\.{_LEAF}')
-_SHARED_KEY = re.compile(rf'^shared_(convs|fcs)\.(\d+)\.(?:(conv|bn)\.)?{_LEAF}')
+_MMDET = re.compile(rf'^({"|".join(_LISTS)})\.(\d+)\.(?:(conv|bn)\.)?{_LEAF}')
+_D2 = re.compile(rf'^({"|".join(map(re.escape, _MMDET_LISTS))})(\d+)\.(norm\.)?{_LEAF}')
 
 
 def neck_to_detectron2(neck: dict[str, Tensor], last: int = 5) -> dict[str, Tensor]:
@@ -110,30 +104,24 @@ def neck_to_detectron2(neck: dict[str, Tensor], last: int = 5) -> dict[str, Tens
         neck: names as in the module.
         last: the stage (``res5``) that the last lateral convolution reads.
     """
-    matches = {key: match for key in neck if (match := _LATERAL.match(key))}
-    top = max((int(m[2]) for m in matches.values() if m[1] == 'lateral'), default=-1)
-    renamed = {}
-    for key, match in matches.items():
-        if int(match[2]) <= top:
-            kind = 'lateral' if match[1] == 'lateral' else 'output'
-            norm = 'norm.' if match[3] == 'bn' else ''
-            renamed[f'backbone.fpn_{kind}{int(match[2]) + last - top}.{norm}{match[4]}'] = neck[key]
-    return renamed
+    numbers = {key: int(match[2]) for key in neck if (match := _MMDET.match(key))}
+    top = max((n for key, n in numbers.items() if key.startswith('lateral')), default=-1)
+    return _to_detectron2({key: neck[key] for key, n in numbers.items() if n <= top}, last - top)
 
 
 def box_head_to_detectron2(head: dict[str, Tensor]) -> dict[str, Tensor]:
     """A box head's tensors under the names of detectron2's ``FastRCNNConvFCHead``."""
+    return _to_detectron2(head, 1)
+
+
+def _to_detectron2(tensors: dict[str, Tensor], shift: int) -> dict[str, Tensor]:
+    """mmdet's layer i under detectron2's name of layer i + ``shift``."""
     renamed = {}
-    for key, tensor in head.items():
-        if match := _SHARED_KEY.match(key):
-            kind = 'conv' if match[1] == 'convs' else 'fc'
+    for key, tensor in tensors.items():
+        if match := _MMDET.match(key):
             norm = 'norm.' if match[3] == 'bn' else ''
-            renamed[f'roi_heads.box_head.{kind}{int(match[2]) + 1}.{norm}{match[4]}'] = tensor
+            renamed[f'{_LISTS[match[1]]}{int(match[2]) + shift}.{norm}{match[4]}'] = tensor
     return renamed
-
-
-_D2_NECK = re.compile(rf'^backbone\.fpn_(lateral|output)(\d)\.(norm\.)?{_LEAF}')
-_D2_BOX = re.compile(rf'^roi_heads\.box_head\.(conv|fc)(\d+)\.(norm\.)?{_LEAF}')
 
 
 def regions_from_detectron2(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -143,17 +131,15 @@ def regions_from_detectron2(tensors: dict[str, Tensor], prefix: str) -> dict[str
         tensors: of the whole file.
         prefix: of its backbone, beside which the names then stand.
     """
-    necks = {key: match for key in tensors if (match := _D2_NECK.match(key))}
-    lowest = min((int(m[2]) for m in necks.values() if m[1] == 'lateral'), default=0)
+    matches = {key: match for key in tensors if (match := _D2.match(key))}
+    lowest = min((int(m[2]) for m in matches.values() if m[1].endswith('lateral')), default=0)
     beside = prefix.removesuffix('backbone.') + 'roi_head.bbox_head.'
     renamed = {}
     for key, tensor in tensors.items():
-        if match := necks.get(key):
-            kind = 'lateral' if match[1] == 'lateral' else 'fpn'
-            place = f'{kind}_convs.{int(match[2]) - lowest}.{"bn" if match[3] else "conv"}.{match[4]}'
-            key = neck_prefix(prefix) + place
-        elif match := _D2_BOX.match(key):
-            part = '' if match[1] == 'fc' else 'bn.' if match[3] else 'conv.'
-            key = f'{beside}shared_{match[1]}s.{int(match[2]) - 1}.{part}{match[4]}'
+        if match := matches.get(key):
+            layers = _MMDET_LISTS[match[1]]
+            place, first = (beside, 1) if layers.startswith('shared') else (neck_prefix(prefix), lowest)
+            part = '' if layers == 'shared_fcs' else 'bn.' if match[3] else 'conv.'
+            key = f'{place}{layers}.{int(match[2]) - first}.{part}{match[4]}'
         renamed[key] = tensor
     return renamed

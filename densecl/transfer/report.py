@@ -17,12 +17,9 @@ class KeyReport:
         missing: names of the backbone that the file lacks.
         unexpected: names in the file, under the same prefix, that the backbone lacks.
         mismatched: name -> (shape in the file, shape in the backbone).
-        resized: ``pos_embed 14x14 -> 32x32`` where a position embedding was interpolated (it counts as
-            matched).
-        neck_matched: names of the neck whose tensor was copied.
-        neck_total: tensors of the model's neck, where the file has a neck too; 0 otherwise.
-        box_head_matched: names of the box head's shared layers whose tensor was copied.
-        box_head_total: their number in the model, where the file has a box head too; 0 otherwise.
+        resized: ``pos_embed 14x14 -> 32x32`` where the position embedding was interpolated (matched).
+        neck_matched, box_head_matched: likewise names of the neck and of the box head's shared layers.
+        neck_total, box_head_total: their number in the model, where the file has such a part; else 0.
         warnings: differences of the image normalisation and the like.
     """
 
@@ -63,12 +60,9 @@ class KeyReport:
         ]
         if self.resized:
             rows.append(f'  resized     {self.resized}')
-        if self.neck_total:
-            rows.append(f'  neck        {len(self.neck_matched):4d} of {self.neck_total} tensors')
-        if self.box_head_total:
-            rows.append(
-                f'  box head    {len(self.box_head_matched):4d} of {self.box_head_total} tensors'
-            )
+        neck, box_head = (self.neck_matched, self.neck_total), (self.box_head_matched, self.box_head_total)
+        for name, (matched, total) in {'neck': neck, 'box head': box_head}.items():
+            rows += [f'  {name:<11} {len(matched):4d} of {total} tensors'] if total else []
         return '\n'.join([row for row in rows if row] + [f'  ! {text}' for text in self.warnings])
 
 

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from densecl.models.backbones.vit import resize_positions
 
-_TIMM = {'patch': 'patch_embed.proj.weight', 'block': 'blocks.0.attn.qkv.weight'}
-_MMSEG = {'patch': 'patch_embed.projection.weight', 'block': 'layers.0.attn.attn.in_proj_weight'}
+# The patch projection and the first block in each dialect.
+_MARKS = {
+    'timm': ('patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'),
+    'mmseg': ('patch_embed.projection.weight', 'layers.0.attn.attn.in_proj_weight'),
+}
 # What each target of an export reads.
 DIALECTS = {'mmdet': 'mmseg', 'mmseg': 'mmseg', 'timm': 'timm', 'safetensors': 'timm'}
 #: The tensor by which a file shows where in it a ViT stands.
-MARKS = (_TIMM['patch'], _MMSEG['patch'])
+MARKS = tuple(patch for patch, _ in _MARKS.values())
 # timm's part of a block -> mmseg's. in_proj has its weight and bias as parameters of its own.
 _PARTS = {
     'norm1.': 'ln1.',
@@ -35,20 +38,14 @@ _TOP = re.compile(
 
 def vit_dialect(tensors: dict[str, Tensor]) -> str | None:
     """``'timm'``, ``'mmseg'``, or None where the names (without prefix) are not a ViT's."""
-    if 'pos_embed' not in tensors:
-        return None
-    for name, marks in (('timm', _TIMM), ('mmseg', _MMSEG)):
-        if all(mark in tensors for mark in marks.values()):
-            return name
-    return None
+    found = (name for name, marks in _MARKS.items() if {'pos_embed', *marks} <= tensors.keys())
+    return next(found, None)
 
 
 def spoken_in(tensors: dict[str, Tensor]) -> str | None:
     """As :func:`vit_dialect`, for a whole file with whatever prefixes."""
-    for name, marks in (('timm', _TIMM), ('mmseg', _MMSEG)):
-        if any(key.endswith(marks['block']) for key in tensors):
-            return name
-    return None
+    found = (name for name, (_, block) in _MARKS.items() if any(key.endswith(block) for key in tensors))
+    return next(found, None)
 
 
 def vit_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -44,16 +44,16 @@ def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _kind(config: dict) -> str:
-    return str(config.get('type')).rpartition('.')[2]
-
-
 def _heads_in(config: dict) -> int | None:
     """The config's; where it names none, its architecture's own."""
     if config.get('num_heads'):
         return config['num_heads']
-    if _kind(config) == 'TimmViT':
-        return _default_heads(config)
+    if _is_timm(config):
+        try:
+            with torch.device('meta'):
+                return MODELS.build(config).num_heads
+        except ImportError:  # without timm nobody knows
+            return None
     if config.get('type') == 'mmseg.VisionTransformer':
         from mmseg.models.backbones import VisionTransformer
 
@@ -61,20 +61,14 @@ def _heads_in(config: dict) -> int | None:
     return None
 
 
-def _default_heads(config: dict) -> int | None:
-    try:
-        with torch.device('meta'):
-            return MODELS.build(config).num_heads
-    except ImportError:  # without timm nobody knows
-        return None
-
-
 def _eps_in(config: dict) -> float | None:
-    if _kind(config) == 'TimmViT':
-        return 1e-6
     if config.get('type') == 'mmseg.VisionTransformer':
         return (config.get('norm_cfg') or {}).get('eps', 1e-5)
-    return None
+    return 1e-6 if _is_timm(config) else None
+
+
+def _is_timm(config: dict) -> bool:
+    return str(config.get('type')).rpartition('.')[2] == 'TimmViT'
 
 
 def vit_mismatch(
@@ -117,29 +111,23 @@ def vit_eps_warning(record: dict, backbone: nn.Module) -> list[str]:
     if trained is None or eps in (None, trained):
         return []
     return [
-        f"LayerNorm: trained with eps {trained:g}, the model has {eps:g}; set "
+        f'LayerNorm: trained with eps {trained:g}, the model has {eps:g}; set '
         f"backbone.norm_cfg=dict(type='LN', eps={trained:g})"
     ]
 
 
 def vit_how_to_load(target: str, meta: dict) -> str:
-    """The model that an export to ``target`` is for, with every setting that has to agree.
-
-    Args:
-        target: one of :data:`densecl.transfer.vit.DIALECTS`.
-        meta: see :func:`vit_record`.
-    """
-    heads = meta['num_heads'] or '<as pretrained>'
+    """The model that an export to one of ``vit.DIALECTS`` is for, with the settings of :func:`vit_record`."""
+    size, patch, heads = meta['image_size'], meta['patch_size'], meta['num_heads'] or '<as pretrained>'
     if target in ('timm', 'safetensors'):
         return (
-            f"timm's VisionTransformer(img_size={meta['image_size']}, patch_size={meta['patch_size']}, "
-            f"embed_dim={meta['embed_dim']}, depth={meta['depth']}, num_heads={heads}) and "
+            f"timm's VisionTransformer(img_size={size}, patch_size={patch}, embed_dim={meta['embed_dim']}, "
+            f'depth={meta["depth"]}, num_heads={heads}) and '
             'load_state_dict(strict=False), lacks head only; or --pretrained FILE'
         )
     return (
-        f"backbone=dict(type='mmseg.VisionTransformer', img_size={meta['image_size']}, "
-        f"patch_size={meta['patch_size']}, embed_dims={meta['embed_dim']}, "
-        f"num_layers={meta['depth']}, num_heads={heads}, patch_bias=True, "
+        f"backbone=dict(type='mmseg.VisionTransformer', img_size={size}, patch_size={patch}, "
+        f'embed_dims={meta["embed_dim"]}, num_layers={meta["depth"]}, num_heads={heads}, patch_bias=True, '
         f"norm_cfg=dict(type='LN', eps={meta['norm_eps'] or 1e-6:g})) and --pretrained FILE "
         '(final_norm=True for the features of pretraining; another img_size resizes pos_embed)'
     )

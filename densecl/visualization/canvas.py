@@ -1,6 +1,7 @@
 """Colours, captions and tiles."""
 
 import colorsys
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,21 +25,29 @@ def as_color(color: Sequence[int] | np.ndarray) -> tuple[int, int, int]:
     return tuple(int(value) for value in color)
 
 
-def resized(image: np.ndarray, height: int, widest: int | None = None) -> np.ndarray:
+def resized(image: np.ndarray, height: int, widest: float = math.inf) -> np.ndarray:
     """The image at another height, its aspect kept; lower where it would be wider than ``widest`` pixels."""
-    if widest is not None:
-        height = max(1, min(height, widest * image.shape[0] // image.shape[1]))
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
-    width = width if widest is None else min(width, widest)
+    height = max(1, int(min(height, widest * image.shape[0] / image.shape[1])))
+    width = min(max(1, round(image.shape[1] * height / image.shape[0])), widest)
     shrinks = height < image.shape[0] or width < image.shape[1]
-    return cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def caption(
-    image: np.ndarray, text: str, corner: tuple[float, float], color: Sequence[int]
-) -> None:
+def outline(image: np.ndarray, box: Sequence[float], color: Sequence[int], width: int = 1) -> None:
+    """Draw a box, x1, y1, x2, y2 in pixels, in place."""
+    x1, y1, x2, y2 = (int(round(float(value))) for value in box)
+    cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), as_color(color), width)
+
+
+def inside(mask: np.ndarray) -> tuple[int, int]:
+    """x and y of the point of a mask that is farthest from its border."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    return int(x), int(y)
+
+
+def caption(image: np.ndarray, text: str, corner: tuple[float, float], color: Sequence[int]) -> None:
     """Write ``text`` in place, on a patch of ``color`` at ``corner`` (x, y) or as near as fits."""
     # OpenCV's font is ASCII only.
     text = text.encode('ascii', 'replace').decode()

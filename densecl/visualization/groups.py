@@ -7,19 +7,15 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from .canvas import BLACK, WHITE, as_color, caption, colors, resized, side_by_side, stacked
+from .canvas import BLACK, WHITE, as_color, caption, colors, inside, resized, side_by_side, stacked
 
 
 def assigned(scores: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """The slot with the best score at every pixel.
+    """The slot with the best score at every pixel, int64 (H, W).
 
     Args:
-        scores: (K, h, w), cosines of slots and cells; interpolated before they are compared, which gives
-            smooth borders.
+        scores: (K, h, w), cosines of slots and cells; interpolated first, for smooth borders.
         size: height and width of the result.
-
-    Returns:
-        int64 (H, W).
     """
     smooth = F.interpolate(scores[None].float(), size, mode='bilinear', align_corners=False)
     return smooth[0].argmax(0).numpy()
@@ -44,18 +40,17 @@ def draw_groups(
         slots, counts = np.unique(assignment, return_counts=True)
         palette = palette_of(dict(zip(slots.tolist(), counts.tolist(), strict=True)))
     image = resized(image, height)
-    assignment = cv2.resize(
-        assignment.astype(np.int32), image.shape[1::-1], interpolation=cv2.INTER_NEAREST
-    )
+    nearest = cv2.INTER_NEAREST
+    assignment = cv2.resize(assignment.astype(np.int32), image.shape[1::-1], interpolation=nearest)
     painted = image.copy()
-    for slot in np.unique(assignment):
-        mask = assignment == slot
-        color = palette.get(int(slot))
-        if color is not None:
-            painted[mask] = image[mask] * 0.4 + np.asarray(color) * 0.6
+    masks = {int(slot): assignment == slot for slot in np.unique(assignment)}
+    for slot, mask in masks.items():
+        if slot in palette:
+            painted[mask] = image[mask] * 0.4 + np.asarray(palette[slot]) * 0.6
     painted[_borders(assignment)] = WHITE
-    for slot in np.unique(assignment):
-        caption(painted, str(slot), _inside(assignment == slot), palette.get(int(slot), BLACK))
+    for slot, mask in masks.items():
+        x, y = inside(mask)
+        caption(painted, str(slot), (x - 8, y - 8), palette.get(slot, BLACK))
     return side_by_side([image, painted])
 
 
@@ -108,11 +103,3 @@ def _borders(assignment: np.ndarray) -> np.ndarray:
     border[:, :-1] |= assignment[:, :-1] != assignment[:, 1:]
     border[:-1] |= assignment[:-1] != assignment[1:]
     return border
-
-
-def _inside(mask: np.ndarray) -> tuple[float, float]:
-    """A point well inside of a region, x and y."""
-    padded = np.pad(mask.astype(np.uint8), 1)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    y, x = np.unravel_index(depth.argmax(), depth.shape)
-    return float(x) - 8, float(y) - 8

@@ -44,9 +44,11 @@ class PredictionHook(Hook):
         if not is_main_process():
             return
         meta = runner.test_dataloader.dataset.metainfo
+        palette = meta.get('palette')
+        palette = palette if isinstance(palette, list | tuple) else None  # mmdet allows names of palettes
         for sample in outputs[: self.count - self._drawn]:
             image = decode_image(sample.img_path)
-            sheet = self.draw(image, sample, meta.get('classes'), _rgb(meta.get('palette')))
+            sheet = self.draw(image, sample, meta.get('classes'), palette)
             name = f'{self._drawn:03d}_{Path(sample.img_path).stem}.png'
             save_image(self.out_dir / name, sheet)
             self._drawn += 1
@@ -65,16 +67,13 @@ class PredictionHook(Hook):
             classes: names.
             palette: RGB of each class.
         """
-        if 'pred_sem_seg' in sample:
-            tiles = [
-                titled(
-                    draw_segmentation(image, _label_map(sample.get(key)), classes, palette), title
-                )
-                for key, title in (('gt_sem_seg', 'ground truth'), ('pred_sem_seg', 'prediction'))
-                if key in sample
-            ]
-        else:
-            tiles = self._detection_tiles(image, sample, classes, palette)
+        if 'pred_sem_seg' not in sample:
+            return side_by_side(self._detection_tiles(image, sample, classes, palette))
+        tiles = []
+        for key, title in (('gt_sem_seg', 'ground truth'), ('pred_sem_seg', 'prediction')):
+            if key in sample:
+                labels = sample.get(key).data.squeeze(0).cpu().numpy()
+                tiles.append(titled(draw_segmentation(image, labels, classes, palette), title))
         return side_by_side(tiles)
 
     def _detection_tiles(self, image, sample, classes, palette) -> list[np.ndarray]:
@@ -107,12 +106,3 @@ def _arrays(instances) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.nd
         masks = masks.to_ndarray() if hasattr(masks, 'to_ndarray') else masks.cpu().numpy()
     scores = None if scores is None else scores.detach().cpu().numpy()
     return boxes, instances.labels.cpu().numpy(), scores, masks
-
-
-def _label_map(data) -> np.ndarray:
-    return data.data.squeeze(0).cpu().numpy()
-
-
-def _rgb(palette):
-    """A palette as a list of colours; mmdet allows names of palettes, which are left out."""
-    return palette if isinstance(palette, list | tuple) else None

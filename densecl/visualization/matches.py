@@ -26,12 +26,10 @@ def draw_matches(
     Lines of one cell have one colour; a cell without a match is drawn as a ring.
 
     Args:
-        view_q: uint8 (H, W, 3).
-        view_k: uint8 (H, W, 3).
+        view_q, view_k: uint8 (H, W, 3).
         index: (Hq*Wq,), the matched cell of the key's map for each cell of the query's, row-major; or bool
             (Hq*Wq, Hk*Wk), any number of matches.
-        grid_q: height and width of the query's map in cells.
-        grid_k: likewise of the key's.
+        grid_q, grid_k: height and width of each view's map in cells.
         cells: the query cells to draw; all by default.
         height: of the picture.
     """
@@ -40,8 +38,7 @@ def draw_matches(
     lines = []
     for cell in cells:
         found = np.flatnonzero(index[cell]) if index.dtype == bool else [index[cell]]
-        start = _fraction(cell, grid_q)
-        lines.append((start, [_fraction(match, grid_k) for match in found]))
+        lines.append((_fraction(cell, grid_q), [_fraction(match, grid_k) for match in found]))
     return _connect(view_q, view_k, lines, grid_q, grid_k, height)
 
 
@@ -59,13 +56,10 @@ def draw_true_locations(
     Cells that lie outside the second crop are drawn as a ring without a line.
 
     Args:
-        view_q: uint8 (H, W, 3).
-        view_k: uint8 (H, W, 3).
+        view_q, view_k, cells, height: as in :func:`draw_matches`.
         boxes: (2, 4), the crops of query and key in the original image.
         flipped: (2,) bool.
         grid: height and width of the map in cells.
-        cells: the query cells to draw; all by default.
-        height: of the picture.
     """
     cells = list(range(grid[0] * grid[1]) if cells is None else cells)
     ends = true_locations(boxes, flipped, grid)[cells].numpy()
@@ -89,11 +83,7 @@ def true_locations(boxes: Tensor, flipped: Tensor, grid: tuple[int, int]) -> Ten
 
 
 def match_distance(
-    index: Tensor,
-    boxes: Tensor,
-    flipped: Tensor,
-    grid_q: tuple[int, int],
-    grid_k: tuple[int, int],
+    index: Tensor, boxes: Tensor, flipped: Tensor, grid_q: tuple[int, int], grid_k: tuple[int, int]
 ) -> tuple[float, float, int]:
     """How far in the original image matched cells lie apart, and how far any two would.
 
@@ -103,8 +93,7 @@ def match_distance(
         index: (Hq*Wq,), the matched key cells; or bool (Hq*Wq, Hk*Wk), any number of matches.
         boxes: (2, 4), the crops of query and key in the original image.
         flipped: (2,) bool.
-        grid_q: height and width of the query's map in cells.
-        grid_k: likewise of the key's.
+        grid_q, grid_k: height and width of each view's map in cells.
 
     Returns:
         Mean distance in pixels of the original to the matched cells, the same to a cell drawn
@@ -132,24 +121,20 @@ def _connect(view_q, view_k, lines, grid_q, grid_k, height) -> np.ndarray:
         _grid_lines(view, grid)
     sheet = side_by_side([left, right], gap=40)
     dots = []
-    for (start, ends), color in zip(lines, colors(len(lines)), strict=True):
+    for (start, ends), color in zip(lines, map(as_color, colors(len(lines))), strict=True):
         first = _pixel(start, left, 0)
         seen = [_pixel(end, right, left.shape[1] + 40) for end in ends if min(end) >= 0 and max(end) <= 1]
         for second in seen:
-            cv2.line(sheet, first, second, as_color(color), 1, cv2.LINE_AA)
-        dots += [(point, color, True) for point in seen] + [(first, color, bool(seen))]
-    for dot in dots:  # above all lines
-        _dot(sheet, *dot)
+            cv2.line(sheet, first, second, color, 1, cv2.LINE_AA)
+        dots += [(point, color, -1) for point in seen] + [(first, color, -1 if seen else 2)]
+    for point, color, width in dots:  # above all lines
+        cv2.circle(sheet, point, 5, color, width, cv2.LINE_AA)
+        cv2.circle(sheet, point, 6, WHITE, 1, cv2.LINE_AA)
     return sheet
 
 
 def _pixel(point, view: np.ndarray, shift: int) -> tuple[int, int]:
     return round(point[0] * view.shape[1]) + shift, round(point[1] * view.shape[0])
-
-
-def _dot(sheet: np.ndarray, point: tuple[int, int], color, filled: bool) -> None:
-    cv2.circle(sheet, point, 5, as_color(color), -1 if filled else 2, cv2.LINE_AA)
-    cv2.circle(sheet, point, 6, WHITE, 1, cv2.LINE_AA)
 
 
 def _grid_lines(view: np.ndarray, grid: tuple[int, int]) -> None:

@@ -2,20 +2,15 @@
 
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
 
 from densecl.structures import Proposals
 
-from .canvas import as_color, colors, resized, side_by_side, stacked, titled
+from .canvas import GAP, colors, outline, resized, side_by_side, stacked, titled
 
 
 def draw_proposals(
-    image: np.ndarray,
-    proposals: Proposals,
-    count: int | None = 12,
-    height: int = 240,
-    widest: int = 1600,
+    image: np.ndarray, proposals: Proposals, count: int | None = 12, height: int = 240, widest: int = 1600
 ) -> np.ndarray:
     """A photo with its candidate boxes, below a line that says how many there are.
 
@@ -31,8 +26,7 @@ def draw_proposals(
     shown = len(proposals) if count is None else min(count, len(proposals))
     chosen = np.linspace(0, len(proposals) - 1, shown).astype(int)
     for box, color in zip(proposals.boxes[chosen] * scale, colors(shown), strict=True):
-        x1, y1, x2, y2 = (int(round(value)) for value in box)
-        cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), as_color(color), 1)
+        outline(tile, box, color)
     return titled(tile, f'{shown} of {len(proposals)}' if shown < len(proposals) else f'{shown} boxes')
 
 
@@ -50,11 +44,10 @@ def contact_sheet(
         count: boxes drawn of each.
         height: of a photo, at most.
     """
-    rows, row = [], []
+    rows: list[list[np.ndarray]] = []
     for image, proposals in photos:
         tile = draw_proposals(image, proposals, count, height, width)
-        if row and sum(t.shape[1] for t in row) + tile.shape[1] + 6 * len(row) > width:
-            rows.append(side_by_side(row))
-            row = []
-        row.append(tile)
-    return stacked([*rows, side_by_side(row)])
+        if not rows or sum(t.shape[1] + GAP for t in rows[-1]) + tile.shape[1] > width:
+            rows.append([])
+        rows[-1].append(tile)
+    return stacked([side_by_side(row) for row in rows])

@@ -2,23 +2,18 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from torch import Tensor
 
-from .canvas import as_color, caption, colors, resized, side_by_side, stacked, titled
+from .canvas import caption, colors, outline, resized, side_by_side, stacked, titled
 
 
 def displayable(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[np.ndarray]:
-    """Undo the normalisation.
+    """Undo the normalisation: B uint8 arrays (H, W, 3).
 
     Args:
         images: float (B, 3, H, W), normalised.
-        mean: of each channel, on the scale 0..255.
-        std: likewise.
-
-    Returns:
-        B uint8 arrays (H, W, 3).
+        mean, std: of each channel, on the scale 0..255.
     """
     planes = images.detach().float().cpu().permute(0, 2, 3, 1)
     pixels = planes * planes.new_tensor(std) + planes.new_tensor(mean)
@@ -49,15 +44,12 @@ def draw_views(
     size = source_size or image.shape[:2]
     scale = np.array([original.shape[1] / size[1], original.shape[0] / size[0]] * 2)
     tiles = []
-    palette = colors(len(views))
-    for number, (box, color) in enumerate(zip(np.asarray(boxes) * scale, palette, strict=True)):
-        x1, y1, x2, y2 = (int(round(value)) for value in box)
-        cv2.rectangle(original, (x1, y1), (x2 - 1, y2 - 1), as_color(color), 2)
-        caption(original, str(number), (x1, y1), color)
-    for number, (view, color) in enumerate(zip(views, palette, strict=True)):
+    drawn = zip(np.asarray(boxes) * scale, views, flipped, colors(len(views)), strict=True)
+    for number, (box, view, mirrored, color) in enumerate(drawn):
+        outline(original, box, color, 2)
+        caption(original, str(number), (box[0], box[1]), color)
         tile = resized(view, height).copy()
-        cv2.rectangle(tile, (0, 0), (tile.shape[1] - 1, height - 1), as_color(color), 2)
-        text = f'view {number}, mirrored' if flipped[number] else f'view {number}'
-        tiles.append(titled(tile, text))
+        outline(tile, (0, 0, tile.shape[1], height), color, 2)
+        tiles.append(titled(tile, f'view {number}, mirrored' if mirrored else f'view {number}'))
     tiles.insert(0, titled(original, f'{size[1]} x {size[0]}'))
     return stacked([side_by_side(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])

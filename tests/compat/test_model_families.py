@@ -6,7 +6,7 @@ import torch
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
-from densecl.compat.trial import try_model
+from tools.support.trial import try_model
 
 DETECTION = {
     'Mask R-CNN': 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',

@@ -16,7 +16,9 @@ def matrix():
     spec = importlib.util.spec_from_file_location('matrix', ROOT / 'tools' / 'support_matrix.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / 'tools')  # where a script finds its own modules
+        yield module
 
 
 def test_every_family_has_a_config(matrix):

@@ -32,7 +32,8 @@ def layers(module: nn.Module) -> list:
 def head_of(config: str) -> nn.Module:
     cfg = Config.fromfile(CONFIGS / config)
     init_default_scope(cfg.default_scope)
-    banked = cfg.model.heads.image.objective.type == 'NCE'  # the older methods: neither of both
+    objective = cfg.model.heads.image.objective
+    banked = objective != 'Cosine' and objective.type == 'NCE'  # the older methods: neither of both
     assert cfg.model.backbone.zero_init_residual == ('sync_bn' in cfg) == (not banked)
     return MODELS.build(dict(cfg.model.heads.image, type='Head'))
 

@@ -25,7 +25,8 @@ def same(got: dict, want: dict) -> None:
 @pytest.mark.parametrize('processes', [2, 3])
 def test_parts_of_the_batch_equal_the_whole(over_processes, one, processes):
     for mine in over_processes(SCRIPT, processes):
-        torch.testing.assert_close(mine['logged'], one['logged'], rtol=0, atol=1e-7)
+        # The last, occupancy, is of each process's own images.
+        torch.testing.assert_close(mine['logged'][:, :3], one['logged'][:, :3], rtol=0, atol=1e-7)
         for got, want in zip(mine['gradients'], one['gradients'], strict=True):
             same(got, want)
         same(mine['state'], one['state'])
@@ -36,7 +37,7 @@ def test_the_run_exercised_every_part(one):
     assert (loss > 0).tolist() == [True, True, False, True]
     assert (grouping > 0).tolist() == (contrast > 0).tolist() == [True, True, False, True]
     assert ((occupancy >= 0.25) & (occupancy <= 1)).all()
-    assert one['state']['heads.slots.objective.center'].norm() > 1e-3
+    assert one['state']['heads.slots.objective.cells.center'].norm() > 1e-3
     trained = one['gradients'][0]
     assert {'heads.slots.projector.slots', 'backbone.conv.weight'} < trained.keys()
     assert all(g.abs().max() > 0 for g in trained.values())

@@ -1,9 +1,10 @@
 """Numbers of two training steps of every method, so that a rewrite can show that it changed none of them.
 
 ``python tests/pins/make.py`` writes ``pins.json`` next to it; with words, only the configs whose names hold
-one of them. ``test_pins.py`` compares. Everything is made here, in float64: weights from their names, views
-from a seed. So the numbers do not depend on data sets, on the order in which modules are built, or on their
-initialisation.
+one of them. ``--check`` compares instead, as ``test_pins.py`` does for some of them.
+
+Everything is made here, in float64: weights from their names, views from a seed. So the numbers do not depend
+on data sets, on the order in which modules are built, or on their initialisation.
 """
 
 import json
@@ -340,17 +341,42 @@ def record(path: Path, names: list[str] | None = None) -> dict[str, list[float]]
     return found | {f'state/{key}': values for key, values in state(model).items()}
 
 
-def main(words: list[str]) -> None:
-    """Write the pins of all configs, or of those whose names hold one of the words."""
+def compared(path: Path, pinned: dict[str, list[float]]) -> list[str]:
+    """Where a config is not as pinned, a line each."""
+    from tests.pins.differences import differences
+
+    names = [key.removeprefix('gradient/') for key in pinned if key.startswith('gradient/')]
+    found = record(path, [name for name in names if name != 'all'])
+    return differences(path.stem, found, pinned)
+
+
+def main(words: list[str]) -> int:
+    """Write or compare the pins of all configs, or of those whose names hold one of the words."""
     torch.set_num_threads(1)
-    pins = json.loads(PINS.read_text()) if words else {}
+    check, words = '--check' in words, [word for word in words if word != '--check']
+    pins = json.loads(PINS.read_text()) if words or check else {}
+    wrong = 0
     for path in PATHS:
-        if not words or any(word in path.stem for word in words):
+        if words and not any(word in path.stem for word in words):
+            continue
+        if check:
+            lines = compared(path, pins[path.stem])
+            wrong += len(lines)
+            print(path.stem, *lines, sep='\n  ', flush=True)
+        else:
             pins[path.stem] = record(path)
             print(path.stem, flush=True)
+    if not check:
+        write(pins)
+    return int(wrong > 0)
+
+
+def write(pins: dict[str, dict]) -> None:
+    """A line a config."""
     lines = (f'{json.dumps(name)}: {json.dumps(pins[name], separators=(",", ":"))}' for name in sorted(pins))
     PINS.write_text('{\n' + ',\n'.join(lines) + '\n}\n')
 
 
 if __name__ == '__main__':
-    main(sys.argv[1:])
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.exit(main(sys.argv[1:]))

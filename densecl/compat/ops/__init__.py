@@ -5,14 +5,7 @@ output tensors and the function fills them.  `OPERATORS` says which function of 
 found where and what does the work; anything not listed has no stand-in.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
-
-TORCHVISION = 'torchvision'
-TORCHVISION_AVERAGE = 'torchvision (mean), PyTorch (max)'
-TORCH = 'PyTorch'
-MMCV = "mmcv's PyTorch form"
 
 
 class Operator(NamedTuple):
@@ -22,34 +15,21 @@ class Operator(NamedTuple):
     backing: str
 
 
-OPERATORS = {
-    'nms': Operator('nms', TORCHVISION),
-    'softnms': Operator('nms', TORCH),
-    'nms_match': Operator('nms', TORCH),
-    'bbox_overlaps': Operator('boxes', TORCH),
-    'roi_align_forward': Operator('roi_align', TORCHVISION_AVERAGE),
-    'roi_align_backward': Operator('roi_align', TORCHVISION_AVERAGE),
-    'roi_pool_forward': Operator('roi_pool', TORCH),
-    'roi_pool_backward': Operator('roi_pool', TORCH),
-    'sigmoid_focal_loss_forward': Operator('focal', TORCH),
-    'sigmoid_focal_loss_backward': Operator('focal', TORCH),
-    'softmax_focal_loss_forward': Operator('focal', TORCH),
-    'softmax_focal_loss_backward': Operator('focal', TORCH),
-    'deform_conv_forward': Operator('deform_conv', TORCHVISION),
-    'deform_conv_backward_input': Operator('deform_conv', TORCHVISION),
-    'deform_conv_backward_parameters': Operator('deform_conv', TORCHVISION),
-    'modulated_deform_conv_forward': Operator('deform_conv', TORCHVISION),
-    'modulated_deform_conv_backward': Operator('deform_conv', TORCHVISION),
-    'ms_deform_attn_forward': Operator('deform_attention', MMCV),
-    'ms_deform_attn_backward': Operator('deform_attention', MMCV),
-    'deform_roi_pool_forward': Operator('deform_roi_pool', TORCH),
-    'deform_roi_pool_backward': Operator('deform_roi_pool', TORCH),
-    'carafe_forward': Operator('carafe', TORCH),
-    'carafe_backward': Operator('carafe', TORCH),
-    'carafe_naive_forward': Operator('carafe', TORCH),
-    'carafe_naive_backward': Operator('carafe', TORCH),
-    'psamask_forward': Operator('psa_mask', TORCH),
-    'psamask_backward': Operator('psa_mask', TORCH),
-    'masked_im2col_forward': Operator('masked_conv', TORCH),
-    'masked_col2im_forward': Operator('masked_conv', TORCH),
-}
+_TABLE = (
+    ('nms', 'torchvision', ['nms']),
+    ('nms', 'PyTorch', ['softnms', 'nms_match', 'bbox_overlaps']),
+    ('roi_align', 'torchvision (mean), PyTorch (max)', ['roi_align_forward', 'roi_align_backward']),
+    ('roi_pool', 'PyTorch', ['roi_pool_forward', 'roi_pool_backward']),
+    ('focal', 'PyTorch', ['sigmoid_focal_loss_forward', 'sigmoid_focal_loss_backward']),
+    ('focal', 'PyTorch', ['softmax_focal_loss_forward', 'softmax_focal_loss_backward']),
+    ('deform_conv', 'torchvision', ['deform_conv_forward', 'deform_conv_backward_input']),
+    ('deform_conv', 'torchvision', ['deform_conv_backward_parameters']),
+    ('deform_conv', 'torchvision', ['modulated_deform_conv_forward', 'modulated_deform_conv_backward']),
+    ('deform_attention', "mmcv's PyTorch form", ['ms_deform_attn_forward', 'ms_deform_attn_backward']),
+    ('deform_roi_pool', 'PyTorch', ['deform_roi_pool_forward', 'deform_roi_pool_backward']),
+    ('carafe', 'PyTorch', ['carafe_forward', 'carafe_backward']),
+    ('carafe', 'PyTorch', ['carafe_naive_forward', 'carafe_naive_backward']),
+    ('psa_mask', 'PyTorch', ['psamask_forward', 'psamask_backward']),
+    ('masked_conv', 'PyTorch', ['masked_im2col_forward', 'masked_col2im_forward']),
+)
+OPERATORS = {name: Operator(module, backing) for module, backing, names in _TABLE for name in names}

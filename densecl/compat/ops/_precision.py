@@ -1,13 +1,9 @@
 """Number formats: half precision is computed in float32, everything else as it comes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-
-_LOW = (torch.float16, torch.bfloat16)
 
 
 def widen(tensor: Tensor) -> Tensor:
@@ -15,23 +11,19 @@ def widen(tensor: Tensor) -> Tensor:
 
     torchvision's kernels have no bfloat16 and, on CPU, only some have float16.
     """
-    return tensor.float() if tensor.dtype in _LOW else tensor
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def recompute_gradients(
-    function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_output: Tensor
-) -> tuple[Tensor, ...]:
-    """Run ``function`` again with gradients on and return the gradient of each input.
+def fill_gradients(
+    outputs: Sequence[Tensor], function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_output: Tensor
+) -> None:
+    """Run ``function`` of ``inputs`` again with gradients on and fill ``outputs`` with those of each input.
 
-    Args:
-        function: Differentiable function of ``inputs``.
-        inputs: Floating-point tensors; half precision is widened to float32.
-        grad_output: Gradient of the output, in its shape.
-
-    Returns:
-        One gradient per input, in the widened type.
+    Half precision is widened to float32 on the way; ``grad_output`` has the shape of the function's result.
     """
     with torch.enable_grad():
         leaves = [widen(tensor.detach()).requires_grad_() for tensor in inputs]
-        output = function(*leaves)
-    return torch.autograd.grad(output, leaves, grad_output.to(output.dtype))
+        result = function(*leaves)
+    grads = torch.autograd.grad(result, leaves, grad_output.to(result.dtype))
+    for output, grad in zip(outputs, grads, strict=True):
+        output.copy_(grad)

@@ -1,21 +1,14 @@
 """Content-aware reassembly of features (Wang et al., "CARAFE", ICCV 2019, section 3.1)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._precision import recompute_gradients, widen
+from ._precision import fill_gradients, widen
 
 
 def carafe_naive_forward(
-    features: Tensor,
-    masks: Tensor,
-    output: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
+    features: Tensor, masks: Tensor, output: Tensor, kernel_size: int, group_size: int, scale_factor: int
 ) -> None:
     """Fill ``output`` with the upsampled features.
 
@@ -31,34 +24,21 @@ def carafe_naive_forward(
 
 
 def carafe_naive_backward(
-    grad_output: Tensor,
-    features: Tensor,
-    masks: Tensor,
-    grad_input: Tensor,
-    grad_masks: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
-) -> None:
+    grad_output: Tensor, features: Tensor, masks: Tensor, grad_input: Tensor, grad_masks: Tensor,
+    kernel_size: int, group_size: int, scale_factor: int,
+) -> None:  # fmt: skip
     """Fill both gradients; arguments as in `carafe_naive_forward`."""
 
     def reassemble(features: Tensor, masks: Tensor) -> Tensor:
         return _reassemble(features, masks, kernel_size, group_size, scale_factor)
 
-    grads = recompute_gradients(reassemble, (features, masks), grad_output)
-    grad_input.copy_(grads[0])
-    grad_masks.copy_(grads[1])
+    fill_gradients([grad_input, grad_masks], reassemble, [features, masks], grad_output)
 
 
 def carafe_forward(
-    features: Tensor,
-    masks: Tensor,
-    rfeatures: Tensor,
-    routput: Tensor,
-    rmasks: Tensor,
-    output: Tensor,
+    features: Tensor, masks: Tensor, rfeatures: Tensor, routput: Tensor, rmasks: Tensor, output: Tensor,
     **sizes: int,
-) -> None:
+) -> None:  # fmt: skip
     """Fill ``output`` and keep the features in ``rfeatures``, which the backward gets instead.
 
     ``routput`` and ``rmasks`` are unused workspaces; see `carafe_naive_forward`.
@@ -68,17 +48,9 @@ def carafe_forward(
 
 
 def carafe_backward(
-    grad_output: Tensor,
-    rfeatures: Tensor,
-    masks: Tensor,
-    rgrad_output: Tensor,
-    rgrad_input_hs: Tensor,
-    rgrad_input: Tensor,
-    rgrad_masks: Tensor,
-    grad_input: Tensor,
-    grad_masks: Tensor,
-    **sizes: int,
-) -> None:
+    grad_output: Tensor, rfeatures: Tensor, masks: Tensor, rgrad_output: Tensor, rgrad_input_hs: Tensor,
+    rgrad_input: Tensor, rgrad_masks: Tensor, grad_input: Tensor, grad_masks: Tensor, **sizes: int,
+) -> None:  # fmt: skip
     """Fill both gradients; the tensors whose name begins with rgrad are unused workspaces."""
     carafe_naive_backward(grad_output, rfeatures, masks, grad_input, grad_masks, **sizes)
 

@@ -1,20 +1,14 @@
 """Multi-scale deformable attention (Zhu et al., "Deformable DETR", ICLR 2021, section 4.1)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
-from ._precision import recompute_gradients, widen
+from ._precision import fill_gradients, widen
 
 
 def ms_deform_attn_forward(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    im2col_step: int,
-) -> Tensor:
+    value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor, sampling_locations: Tensor,
+    attention_weights: Tensor, im2col_step: int,
+) -> Tensor:  # fmt: skip
     """Return the attended values.
 
     Args:
@@ -33,22 +27,14 @@ def ms_deform_attn_forward(
 
 
 def ms_deform_attn_backward(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    grad_output: Tensor,
-    grad_value: Tensor,
-    grad_sampling_loc: Tensor,
-    grad_attn_weight: Tensor,
-    im2col_step: int,
-) -> None:
+    value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor, sampling_locations: Tensor,
+    attention_weights: Tensor, grad_output: Tensor, grad_value: Tensor, grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor, im2col_step: int,
+) -> None:  # fmt: skip
     """Fill the three gradients; arguments as in `ms_deform_attn_forward`."""
     inputs = (value, sampling_locations, attention_weights)
-    grads = recompute_gradients(_attend(spatial_shapes), inputs, grad_output)
-    for output, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
-        output.copy_(grad)
+    outputs = (grad_value, grad_sampling_loc, grad_attn_weight)
+    fill_gradients(outputs, _attend(spatial_shapes), inputs, grad_output)
 
 
 def _attend(spatial_shapes: Tensor):
@@ -57,8 +43,6 @@ def _attend(spatial_shapes: Tensor):
 
     # Whole numbers once: the form reads them level by level, a device read each.
     shapes = spatial_shapes.tolist()
-
-    def attend(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-        return multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
-
-    return attend
+    return lambda value, locations, weights: multi_scale_deformable_attn_pytorch(
+        value, shapes, locations, weights
+    )

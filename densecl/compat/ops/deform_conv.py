@@ -1,12 +1,16 @@
 """Deformable convolution, v1 (Dai et al., ICCV 2017) and v2 (Zhu et al., CVPR 2019)."""
 
-from __future__ import annotations
-
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
 from ._precision import widen
+
+# Stride, padding, dilation (each y, x), groups and offset groups, in the order of torchvision's operator.
+_V1 = ('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW', 'group', 'deformable_group')
+_V2 = (
+    'stride_h', 'stride_w', 'pad_h', 'pad_w', 'dilation_h', 'dilation_w', 'group', 'deformable_group',
+)  # fmt: skip
 
 
 def deform_conv_forward(
@@ -20,13 +24,12 @@ def deform_conv_forward(
         weight: (D, C / group, kH, kW).
         offset: (B, 2 * deformable_group * kH * kW, H', W') displacements dy, dx in cells.
         output: (B, D, H', W'), filled.
-        columns: Unused workspace.
-        ones: Unused workspace.
+        columns, ones: Unused workspaces.
         **geometry: kW, kH, dW, dH, padW, padH, dilationW, dilationH, group,
             deformable_group, im2col_step, as in the compiled operator.
     """
-    operands = _v1_operands(input, weight, offset)
-    output.copy_(torch.ops.torchvision.deform_conv2d(*operands, *_v1_geometry(geometry), False))
+    where = [geometry[key] for key in _V1]
+    output.copy_(torch.ops.torchvision.deform_conv2d(*_operands(input, weight, offset), *where, False))
 
 
 def deform_conv_backward_input(
@@ -34,7 +37,8 @@ def deform_conv_backward_input(
     weight: Tensor, columns: Tensor, **geometry: int,
 ) -> None:  # fmt: skip
     """Fill ``grad_input`` and ``grad_offset``; arguments as in `deform_conv_forward`."""
-    grads = _backward(grad_output, _v1_operands(input, weight, offset), _v1_geometry(geometry))
+    where = [geometry[key] for key in _V1]
+    grads = _backward(grad_output, *_operands(input, weight, offset), *where, False)
     grad_input.copy_(grads[0])
     grad_offset.copy_(grads[2])
 
@@ -45,8 +49,8 @@ def deform_conv_backward_parameters(
 ) -> None:  # fmt: skip
     """Add ``scale`` times the gradient to ``grad_weight``; see `deform_conv_forward`."""
     # The weight's values do not enter its own gradient, only its shape does.
-    operands = _v1_operands(input, torch.zeros_like(grad_weight), offset)
-    grads = _backward(grad_output, operands, _v1_geometry(geometry))
+    operands = _operands(input, torch.zeros_like(grad_weight), offset)
+    grads = _backward(grad_output, *operands, *[geometry[key] for key in _V1], False)
     grad_weight.add_(grads[1].to(grad_weight.dtype), alpha=scale)
 
 
@@ -57,22 +61,18 @@ def modulated_deform_conv_forward(
     """Fill ``output`` with the displaced and modulated convolution.
 
     Args:
-        input: (B, C, H, W).
-        weight: (D, C / group, kH, kW).
+        input, weight, offset, output, columns, ones: As in `deform_conv_forward`.
         bias: (D,), or empty where not ``with_bias``.
-        ones: Unused workspace.
-        offset: (B, 2 * deformable_group * kH * kW, H', W') displacements dy, dx in cells.
         mask: (B, deformable_group * kH * kW, H', W') factor of every sample.
-        output: (B, D, H', W'), filled.
-        columns: Unused workspace.
         with_bias: Whether ``bias`` counts.
         **geometry: kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h,
             dilation_w, group, deformable_group, as in the compiled operator.
     """
     size = output.shape[2:]
     offset, mask = _as_read(offset, size, 'offset'), _as_read(mask, size, 'mask')
-    operands = _v2_operands(input, weight, offset, mask, bias, with_bias)
-    output.copy_(torch.ops.torchvision.deform_conv2d(*operands, *_v2_geometry(geometry), True))
+    operands = _operands(input, weight, offset, mask, bias if with_bias else None)
+    where = [geometry[key] for key in _V2]
+    output.copy_(torch.ops.torchvision.deform_conv2d(*operands, *where, True))
 
 
 def modulated_deform_conv_backward(
@@ -84,8 +84,8 @@ def modulated_deform_conv_backward(
     """Fill the five gradients; arguments as in `modulated_deform_conv_forward`."""
     size = grad_output.shape[2:]
     offset, mask = _as_read(offset, size, 'offset'), _as_read(mask, size, 'mask')
-    operands = _v2_operands(input, weight, offset, mask, bias, with_bias)
-    grads = _backward(grad_output, operands, _v2_geometry(geometry), use_mask=True)
+    operands = _operands(input, weight, offset, mask, bias if with_bias else None)
+    grads = _backward(grad_output, *operands, *[geometry[key] for key in _V2], True)
     grad_input.copy_(grads[0])
     grad_weight.copy_(grads[1])
     grad_offset.copy_(_as_written(grads[2], grad_offset))
@@ -94,11 +94,19 @@ def modulated_deform_conv_backward(
         grad_bias.copy_(grads[4])
 
 
-def _backward(grad_output, operands, geometry, use_mask: bool = False) -> tuple[Tensor, ...]:
+def _backward(grad_output: Tensor, *arguments) -> tuple[Tensor, ...]:
     """Return the gradients of input, weight, offset, mask and bias."""
-    return torch.ops.torchvision._deform_conv2d_backward(
-        widen(grad_output), *operands, *geometry, use_mask
-    )
+    return torch.ops.torchvision._deform_conv2d_backward(widen(grad_output), *arguments)
+
+
+def _operands(
+    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None = None, bias: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """Return input, weight, offset, mask (v1: an unused one) and bias (zeros without one), in one type."""
+    input, weight = widen(input), widen(weight)
+    mask = input.new_zeros(len(input), 1) if mask is None else widen(mask)
+    bias = weight.new_zeros(len(weight)) if bias is None else widen(bias)
+    return input, weight, widen(offset), mask, bias
 
 
 def _as_read(field: Tensor, size: torch.Size, name: str) -> Tensor:
@@ -125,34 +133,3 @@ def _as_written(grad: Tensor, field: Tensor) -> Tensor:
     whole = grad.new_zeros(len(field), field[0].numel())
     whole[:, : grad[0].numel()] = grad.flatten(1)
     return whole.view(field.shape)
-
-
-def _v1_operands(input: Tensor, weight: Tensor, offset: Tensor) -> tuple[Tensor, ...]:
-    """Return input, weight, offset, an unused mask and a bias of zero, in one type."""
-    input, weight = widen(input), widen(weight)
-    return (
-        input, weight, widen(offset), input.new_zeros(len(input), 1), weight.new_zeros(len(weight)),
-    )  # fmt: skip
-
-
-def _v2_operands(input, weight, offset, mask, bias, with_bias: bool) -> tuple[Tensor, ...]:
-    """Return input, weight, offset, mask and bias (zeros without one), in one type."""
-    input, weight = widen(input), widen(weight)
-    bias = widen(bias) if with_bias else weight.new_zeros(len(weight))
-    return input, weight, widen(offset), widen(mask), bias
-
-
-def _v1_geometry(g: dict) -> tuple[int, ...]:
-    """Return stride, padding, dilation (each y, x), groups and offset groups."""
-    return (
-        g['dH'], g['dW'], g['padH'], g['padW'], g['dilationH'], g['dilationW'], g['group'],
-        g['deformable_group'],
-    )  # fmt: skip
-
-
-def _v2_geometry(g: dict) -> tuple[int, ...]:
-    """Return stride, padding, dilation (each y, x), groups and offset groups."""
-    return (
-        g['stride_h'], g['stride_w'], g['pad_h'], g['pad_w'], g['dilation_h'], g['dilation_w'],
-        g['group'], g['deformable_group'],
-    )  # fmt: skip

@@ -1,37 +1,24 @@
 """Deformable RoI pooling (Dai et al., "Deformable ConvNets", ICCV 2017, section 2.2)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
-from ._precision import recompute_gradients, widen
+from ._precision import fill_gradients, widen
 from .roi_sampling import bilinear, bin_positions, region_corners
 
 
 def deform_roi_pool_forward(
-    input: Tensor,
-    rois: Tensor,
-    offset: Tensor,
-    output: Tensor,
-    pooled_height: int,
-    pooled_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    gamma: float,
-) -> None:
+    input: Tensor, rois: Tensor, offset: Tensor, output: Tensor, pooled_height: int, pooled_width: int,
+    spatial_scale: float, sampling_ratio: int, gamma: float,
+) -> None:  # fmt: skip
     """Fill ``output`` with the mean of every displaced bin.
 
     Args:
-        input: (B, C, H, W) feature map.
-        rois: (K, 5) image index and corners in image pixels.
+        input, rois, spatial_scale, sampling_ratio: As in `roi_align.roi_align_forward`.
         offset: (K, 2, pooled_height, pooled_width) displacement x, y in units of ``gamma``
             times the size of the region, or empty.
         output: (K, C, pooled_height, pooled_width), filled.
-        pooled_height: Bins per region, vertically.
-        pooled_width: Bins per region, horizontally.
-        spatial_scale: Cells per image pixel.
-        sampling_ratio: Samples per bin and axis, 0 for as many as cells.
+        pooled_height, pooled_width: Bins per region and axis.
         gamma: Factor of the displacements.
     """
     shape = (pooled_height, pooled_width)
@@ -40,26 +27,15 @@ def deform_roi_pool_forward(
 
 
 def deform_roi_pool_backward(
-    grad_output: Tensor,
-    input: Tensor,
-    rois: Tensor,
-    offset: Tensor,
-    grad_input: Tensor,
-    grad_offset: Tensor,
-    pooled_height: int,
-    pooled_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    gamma: float,
-) -> None:
+    grad_output: Tensor, input: Tensor, rois: Tensor, offset: Tensor, grad_input: Tensor, grad_offset: Tensor,
+    pooled_height: int, pooled_width: int, spatial_scale: float, sampling_ratio: int, gamma: float,
+) -> None:  # fmt: skip
     """Fill both gradients; arguments as in `deform_roi_pool_forward`."""
     shape = (pooled_height, pooled_width)
     pool = _pooling(rois, shape, spatial_scale, sampling_ratio, gamma)
-    inputs = (input, _whole(offset, rois, shape))
-    gradient_input, gradient_offset = recompute_gradients(pool, inputs, grad_output)
-    grad_input.copy_(gradient_input)
-    if grad_offset.numel():
-        grad_offset.copy_(gradient_offset.view_as(grad_offset))
+    offset = _whole(offset, rois, shape)
+    outputs = [grad_input, grad_offset.view_as(offset) if grad_offset.numel() else torch.empty_like(offset)]
+    fill_gradients(outputs, pool, [input, offset], grad_output)
 
 
 def _whole(offset: Tensor, rois: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -94,5 +70,4 @@ def _pool_region(
     y, x = bin_positions(corners, shape, ratio, feature)
     y = y + (shift[1] * (y2 - y1))[..., None]
     x = x + (shift[0] * (x2 - x1))[..., None]
-    samples = bilinear(feature, y.reshape(1, -1), x.reshape(1, -1))
-    return samples.view(-1, *y.shape).mean(dim=-1)
+    return bilinear(feature, y.flatten()[None], x.flatten()[None]).view(-1, *y.shape).mean(dim=-1)

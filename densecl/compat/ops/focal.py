@@ -1,7 +1,5 @@
 """Focal loss (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, section 3)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,35 +20,30 @@ def sigmoid_focal_loss_forward(
         gamma: Focusing exponent.
         alpha: Weight of the positive class.
     """
-    logits = widen(input)
-    positive = _one_hot(target, logits)
-    p, q = logits.sigmoid(), (-logits).sigmoid()
-    loss_positive = -alpha * q.pow(gamma) * F.logsigmoid(logits)
-    loss_negative = -(1 - alpha) * p.pow(gamma) * F.logsigmoid(-logits)
-    loss = torch.where(positive, loss_positive, loss_negative)
-    output.copy_(loss * _sample_weight(weight, target, logits))
+    logits, _, factor = _signed(input, target, weight, alpha)
+    output.copy_(-factor * (-logits).sigmoid().pow(gamma) * F.logsigmoid(logits))
 
 
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
     """Fill ``grad_input`` (N, C) with d loss / d logit for a unit gradient of the loss."""
+    logits, sign, factor = _signed(input, target, weight, alpha)
+    p, q = logits.sigmoid(), (-logits).sigmoid()
+    grad_input.copy_(-sign * factor * q.pow(gamma) * (q - gamma * p * F.logsigmoid(logits)))
+
+
+def _signed(input: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits of the truth, their sign (1 or -1) and the factor of each loss, (N, C) each."""
     logits = widen(input)
     positive = _one_hot(target, logits)
-    p, q = logits.sigmoid(), (-logits).sigmoid()
-    grad_positive = -alpha * q.pow(gamma) * (q - gamma * p * F.logsigmoid(logits))
-    grad_negative = (1 - alpha) * p.pow(gamma) * (p - gamma * q * F.logsigmoid(-logits))
-    grad = torch.where(positive, grad_positive, grad_negative)
-    grad_input.copy_(grad * _sample_weight(weight, target, logits))
+    sign = 2 * positive.to(logits.dtype) - 1
+    factor = torch.where(positive, logits.new_full((), alpha), 1 - alpha)
+    return sign * logits, sign, factor * _sample_weight(weight, target, logits)
 
 
 def softmax_focal_loss_forward(
-    input_softmax: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    output: Tensor,
-    gamma: float,
-    alpha: float,
+    input_softmax: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
     """Fill ``output`` (N,) with the loss of every sample.
 
@@ -69,14 +62,9 @@ def softmax_focal_loss_forward(
 
 
 def softmax_focal_loss_backward(
-    input_softmax: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    buff: Tensor,
-    grad_input: Tensor,
-    gamma: float,
+    input_softmax: Tensor, target: Tensor, weight: Tensor, buff: Tensor, grad_input: Tensor, gamma: float,
     alpha: float,
-) -> None:
+) -> None:  # fmt: skip
     """Fill ``grad_input`` (N, C) with d loss / d logit; ``buff`` (N,) holds p d loss / d p."""
     p, log_p = _target_probability(input_softmax, target)
     q = 1 - p

@@ -1,6 +1,4 @@
-"""Non-maximum suppression: hard (torchvision), soft (Bodla et al., 2017) and with groups."""
-
-from __future__ import annotations
+"""Overlaps of boxes; non-maximum suppression: hard (torchvision), soft (Bodla et al., 2017), with groups."""
 
 import torch
 from torch import Tensor
@@ -9,6 +7,27 @@ from torchvision.ops import nms as torchvision_nms
 from ._precision import widen
 
 _NAIVE, _LINEAR, _GAUSSIAN = 0, 1, 2
+
+
+def bbox_overlaps(
+    bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int
+) -> None:
+    """Fill ``ious`` with the overlaps of two sets of boxes.
+
+    Args:
+        bboxes1: (N, 4) corners x1, y1, x2, y2 in pixels.
+        bboxes2: (M, 4) corners; M equals N where ``aligned``.
+        ious: Output, (N,) where ``aligned``, else (N, M).
+        mode: 0 for intersection over union, 1 for intersection over the first box.
+        aligned: Compare box i with box i instead of each with each.
+        offset: 1 where a box is ``x2 - x1 + 1`` wide, else 0.
+    """
+    first, second = widen(bboxes1), widen(bboxes2)
+    if not aligned:
+        first, second = first[:, None], second[None]
+    overlap, area, union = _intersection(first, second, offset)
+    whole = union if mode == 0 else area
+    ious.copy_(overlap / whole.clamp(min=max(offset, 0) or torch.finfo(whole.dtype).tiny))
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -31,19 +50,12 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
 
 
 def softnms(
-    boxes: Tensor,
-    scores: Tensor,
-    dets: Tensor,
-    iou_threshold: float,
-    sigma: float,
-    min_score: float,
-    method: int,
-    offset: int,
-) -> Tensor:
+    boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, sigma: float, min_score: float,
+    method: int, offset: int,
+) -> Tensor:  # fmt: skip
     """Decay the scores of overlapping boxes instead of dropping them.
 
-    Source: Bodla et al., "Soft-NMS -- Improving Object Detection With One Line of Code",
-    ICCV 2017, section 3.
+    Source: Bodla et al., "Soft-NMS -- Improving Object Detection With One Line of Code", ICCV 2017, sec. 3.
 
     Args:
         boxes: (N, 4) corners on CPU.
@@ -68,8 +80,8 @@ def softnms(
         dets[len(kept), 4] = scores[index]
         kept.append(int(index))
         left = torch.cat([left[:best], left[best + 1 :]])
-        overlap = _iou_one_to_many(boxes[index], boxes[left], offset)
-        scores[left] *= _decay(overlap, iou_threshold, sigma, method)
+        overlap, _, union = _intersection(boxes[index], boxes[left], offset)
+        scores[left] *= _decay(overlap / union, iou_threshold, sigma, method)
         left = left[scores[left] >= min_score]
     return torch.tensor(kept, dtype=torch.long)
 
@@ -89,20 +101,20 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     groups = []
     while len(left):
         first, left = left[0], left[1:]
-        joins = _iou_one_to_many(dets[first, :4], dets[left, :4], 0) >= iou_threshold
+        overlap, _, union = _intersection(dets[first, :4], dets[left, :4], 0)
+        joins = overlap / union >= iou_threshold
         groups.append([int(first), *left[joins].tolist()])
         left = left[~joins]
     return groups
 
 
-def _iou_one_to_many(box: Tensor, others: Tensor, offset: int) -> Tensor:
-    """Return the intersection over union of one (4,) box with (N, 4) others."""
-    near = torch.maximum(box[:2], others[:, :2])
-    far = torch.minimum(box[2:], others[:, 2:])
-    overlap = (far - near + offset).clamp(min=0).prod(dim=1)
-    area = (box[2:] - box[:2] + offset).prod()
-    areas = (others[:, 2:] - others[:, :2] + offset).prod(dim=1)
-    return overlap / (area + areas - overlap)
+def _intersection(first: Tensor, second: Tensor, offset: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the areas of intersection, first box and union of (..., 4) boxes."""
+    near = torch.maximum(first[..., :2], second[..., :2])
+    far = torch.minimum(first[..., 2:], second[..., 2:])
+    overlap = (far - near + offset).clamp(min=0).prod(dim=-1)
+    area, other = ((box[..., 2:] - box[..., :2] + offset).prod(dim=-1) for box in (first, second))
+    return overlap, area, area + other - overlap
 
 
 def _decay(overlap: Tensor, iou_threshold: float, sigma: float, method: int) -> Tensor:

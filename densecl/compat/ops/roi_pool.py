@@ -4,8 +4,6 @@ torchvision's operator rounds the corners of a region to whole cells first; mmcv
 its bins differ and it is written out here.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -13,24 +11,17 @@ from ._precision import widen
 
 
 def roi_pool_forward(
-    input: Tensor,
-    rois: Tensor,
-    output: Tensor,
-    argmax: Tensor,
-    pooled_height: int,
-    pooled_width: int,
+    input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor, pooled_height: int, pooled_width: int,
     spatial_scale: float,
-) -> None:
+) -> None:  # fmt: skip
     """Fill ``output`` with the maximum of every bin.
 
     Args:
-        input: (B, C, H, W) feature map.
+        input, spatial_scale: As in `roi_align.roi_align_forward`.
         rois: (K, 5) image index and corners in image pixels, the far ones included.
         output: (K, C, pooled_height, pooled_width), filled; 0 for an empty bin.
         argmax: Like ``output``, int32: cell index y * W + x, -1 for an empty bin.
-        pooled_height: Bins per region, vertically.
-        pooled_width: Bins per region, horizontally.
-        spatial_scale: Cells per image pixel.
+        pooled_height, pooled_width: Bins per region and axis.
     """
     height, width = input.shape[2:]
     corners = widen(rois)[:, 1:] + rois.new_tensor([0, 0, 1, 1])
@@ -46,14 +37,9 @@ def roi_pool_forward(
 
 
 def roi_pool_backward(
-    grad_output: Tensor,
-    rois: Tensor,
-    argmax: Tensor,
-    grad_input: Tensor,
-    pooled_height: int,
-    pooled_width: int,
-    spatial_scale: float,
-) -> None:
+    grad_output: Tensor, rois: Tensor, argmax: Tensor, grad_input: Tensor, pooled_height: int,
+    pooled_width: int, spatial_scale: float,
+) -> None:  # fmt: skip
     """Fill ``grad_input`` (B, C, H, W): each bin's gradient goes to its largest cell."""
     batch, channels, height, width = grad_input.shape
     grad = widen(grad_output).flatten(2) * (argmax >= 0).flatten(2)

@@ -1,7 +1,5 @@
 """Bilinear samples on the bins of a region, for what torchvision's RoIAlign does not cover."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -36,10 +34,7 @@ def bilinear(feature: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
 
 def bin_positions(
-    corners: list[float],
-    shape: tuple[int, int],
-    sampling_ratio: int,
-    like: Tensor,
+    corners: list[float], shape: tuple[int, int], sampling_ratio: int, like: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return where a region is sampled.
 

@@ -20,6 +20,7 @@ _UNITS = {
     'embeddings': ('embeddings in front of prototypes', "units='Prototypes'"),
     'others': ('places of the map as further candidates', "units='Windows'"),
     'pooled': ('units as wide as the pooled vectors of other images', "units='Image' or 'Cells'"),
+    'always': ('units that every view shows', "units='Image' or 'Cells'"),
     'several': ('several units an image', "units='Cells' or 'Boxes'"),
 }
 

@@ -45,7 +45,7 @@ class NCE(Objective):
         seed: of the bank and of the draws.
     """
 
-    needs = frozenset({'pooled'})
+    needs = frozenset({'pooled', 'always'})
 
     def __init__(
         self,

@@ -58,7 +58,8 @@ class LabelCrossEntropy(Objective):
         labels = classes_of(comparison, logits.shape[-1], 'LabelCrossEntropy')
         terms = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=-1, reduction='none')
         hits = (logits.detach().argmax(-1) == labels).to(terms.dtype)
-        labelled = labels >= 0
+        valid = comparison.query.valid
+        labelled = labels >= 0 if valid is None else (labels >= 0) & valid
         return mean_of(terms, labelled, 'counted'), {'accuracy': own_mean(hits, labelled)}
 
 

@@ -32,7 +32,7 @@ class BarlowTwins(Objective):
         eps: added to the variances.
     """
 
-    needs = frozenset({'one answer'})
+    needs = frozenset({'one answer', 'always'})
 
     def __init__(self, redundancy_weight: float = 0.0051, eps: float = 1e-5) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class VICReg(Objective):
         ValueError: an unknown form.
     """
 
-    needs = frozenset({'one answer'})
+    needs = frozenset({'one answer', 'always'})
 
     def __init__(
         self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0, form: str = 'code'
@@ -106,7 +106,7 @@ class PositionVICReg(Objective):
         covariance: weight of the squared covariances of different channels.
     """
 
-    needs = frozenset({'one answer'})
+    needs = frozenset({'one answer', 'always'})
 
     def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ class LearnedTemperature(Temperature):
 class AlignmentAdaptiveTemperature(Temperature):
     """t (1 + alpha (A - A0)), A being the mean cosine of all answers of the batch (MACL, Huang et al., 2023).
 
-    MACL also divides each query's loss by 1 - P: ``reweighted=True``.
+    MACL also divides each query's loss by 1 - P: ``reweighted=True``. The factor is kept at 0.01 or above.
 
     Args:
         value: t where A = A0: a number or a schedule's config.
@@ -64,17 +64,17 @@ class AlignmentAdaptiveTemperature(Temperature):
         alignment: A0.
 
     Raises:
-        ValueError: the temperature would not be positive for every A in [-1, 1].
+        ValueError: the factor would be negative for some A in [-1, 1].
     """
 
     def __init__(self, value: float | dict = 0.1, alpha: float = 0.5, alignment: float = 0.0) -> None:
         super().__init__()
         least = 1 + min(alpha * (a - alignment) for a in (-1, 1))
-        if least <= 0:
+        if least < 0:
             raise ValueError(
                 f'AlignmentAdaptiveTemperature: with alpha={alpha} and alignment={alignment} the factor '
                 f'1 + alpha (A - alignment) falls to {least:g}, and with it the temperature; '
-                'bring alpha nearer to 0 so that it stays positive for A from -1 to 1'
+                'bring alpha nearer to 0 so that it is not negative for any A from -1 to 1'
             )
         self.schedule = temperature_schedule(value, type(self).__name__)
         self.alpha = alpha
@@ -86,7 +86,7 @@ class AlignmentAdaptiveTemperature(Temperature):
         count = comparison.match.count().flatten().to(cosine.dtype)
         total, count = all_reduce(torch.stack([(cosine.detach() * count).sum(), count.sum()]))
         mean = (total / count.clamp(min=1)).clamp(-1, 1)
-        return self.schedule(self.clock) * (1 + self.alpha * (mean - self.alignment))
+        return self.schedule(self.clock) * (1 + self.alpha * (mean - self.alignment)).clamp(min=0.01)
 
 
 @MODELS.register_module()

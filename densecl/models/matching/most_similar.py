@@ -10,12 +10,19 @@ from densecl.structures import Match
 from .rule import Rule
 
 
-def most_similar(query: Tensor, key: Tensor) -> Tensor:
-    """For each of (B, N, C) vectors the one of (B, M, C) with the largest cosine, (B, N) int64."""
+def most_similar(query: Tensor, key: Tensor, valid: Tensor | None = None) -> Tensor:
+    """For each of (B, N, C) vectors the one of (B, M, C), of those ``valid`` (B, M), with the largest cosine.
+
+    Returns:
+        (B, N) int64.
+    """
     with torch.autocast(query.device.type, enabled=False):
         # The query's norm scales a whole row of similarities and cannot change its argmax.
         key = torch.nn.functional.normalize(full_precision(key), dim=-1)
-        return (full_precision(query) @ key.transpose(1, 2)).argmax(-1)
+        cosines = full_precision(query) @ key.transpose(1, 2)
+        if valid is not None:
+            cosines = cosines.masked_fill(~valid[:, None], -torch.inf)
+        return cosines.argmax(-1)
 
 
 @torch.no_grad()
@@ -56,5 +63,9 @@ class MostSimilar(Rule):
     def forward(self, query, key, batch):
         """See :class:`Rule`."""
         name = 'features' if self.of == 'features' else 'vectors'
-        index = most_similar(getattr(query, name), getattr(key, name))
-        return Match(index, valid=query.valid)
+        index = most_similar(getattr(query, name), getattr(key, name), key.valid)
+        valid = query.valid
+        if key.valid is not None:
+            answered = key.valid.any(1, keepdim=True).expand_as(index)
+            valid = answered if valid is None else valid & answered
+        return Match(index, valid=valid)

@@ -7,7 +7,7 @@ from densecl.numerics import full_precision
 from densecl.registry import MODELS
 from densecl.structures import Match, Units
 
-from .rule import Rule
+from .rule import Rule, among_valid
 
 
 def nearest_pairs(distance: Tensor, top: int | None = None) -> tuple[Tensor, Tensor]:
@@ -44,9 +44,14 @@ class _Nearest(Rule):
     @torch.no_grad()
     def forward(self, query, key, batch):
         """See :class:`Rule`. The pairs that are kept become the rows of both sides."""
-        chosen, matched = nearest_pairs(self.distance(query, key), self.top)
+        distance, valid = self.distance(query, key), None
+        if query.valid is not None or key.valid is not None:
+            there = among_valid(torch.ones_like(distance, dtype=torch.bool), query, key)
+            distance = distance.masked_fill(~there, torch.inf)
+            valid = there.any(2)
+        chosen, matched = nearest_pairs(distance, self.top)
+        valid = None if valid is None else valid.gather(1, chosen)
         rows = torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen)
-        valid = None if query.valid is None else query.valid.gather(1, chosen)
         return Match(rows, valid=valid, read=lambda q, k: (q.take(chosen), k.take(matched)))
 
 

@@ -9,7 +9,8 @@ from densecl.registry import MODELS
 from densecl.structures import Match
 
 from .by_location import near_cells
-from .rule import Rule
+from .most_similar import most_similar
+from .rule import Rule, among_valid
 
 
 def attention(features: Tensor) -> Tensor:
@@ -69,8 +70,9 @@ class SetSimilarity(Rule):
         found = self._near(query, key) if self.location is not None else False
         if self.attention is not None:
             found = self._alike(query.features, key.features) | found
+        found = among_valid(found, query, key)
         if self.nearest:
-            best = cosines(query.features, key.features).argmax(-1)
+            best = most_similar(query.features, key.features, key.valid)
             found |= F.one_hot(best, key.features.shape[1]).bool() & found.any(-1, keepdim=True)
         return Match(mask=found)
 

@@ -131,7 +131,7 @@ def test_a_step_or_a_sentence(units, rule):
         torch.manual_seed(1)
         two = two_steps(momentum, levels, views, target)
         # The target is a copy: the first values are the same, but for the length of its prototypes (float32).
-        torch.testing.assert_close(one[0].loss, two[0].loss, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(one[0].loss, two[0].loss, rtol=1e-6, atol=1e-9)
         for result in (one[1], two[1]):
             gradients = torch.autograd.grad(result.loss, levels, allow_unused=True)
             assert all(g is None or g.isfinite().all() for g in gradients), objective
@@ -141,7 +141,29 @@ def test_a_step_or_a_sentence(units, rule):
 def test_most_combinations_run():
     """So that the matrix above cannot pass by refusing."""
     outcomes = [what_is_missing(*names) for names in itertools.product(UNITS, RULES, OBJECTIVES)]
-    assert len(outcomes) == 1980 and outcomes.count(None) == 698
+    assert len(outcomes) == 1980 and outcomes.count(None) == 647
+
+
+@pytest.mark.parametrize('units', ['Boxes', 'Windows'])
+def test_units_that_are_not_there_change_nothing(units):
+    """Box 3 of the first image: wherever it lies, losses and gradients of two steps are the same."""
+    ran = 0
+    for rule, objective in itertools.product(RULES, OBJECTIVES):
+        if what_is_missing(units, rule, objective):
+            continue
+        torch.manual_seed(0)
+        first = head_of(units, rule, objective).train()
+        second, levels, found = copy.deepcopy(first), maps(), []
+        for head, box in ((first, [1.0, 2, 20, 21]), (second, [3.0, 0, 9, 24])):
+            views = make_views(labels=LABELS)
+            for region in itertools.chain(*views.regions.values()):
+                region.boxes[0, 3] = torch.tensor(box)
+            losses = [result.loss for result in two_steps(head, levels, views, None)]
+            found.append([*losses, *torch.autograd.grad(losses[1], levels)])
+        for one, other in zip(*found, strict=True):
+            assert torch.allclose(one, other, rtol=1e-9, atol=1e-12), (rule, objective)
+        ran += 1
+    assert ran > 30
 
 
 BARE = [name for name in UNITS if name in ('Image', 'Cells', 'Boxes', 'Windows', 'Masks')]

@@ -59,6 +59,11 @@ REFUSED = {
         'objective=InfoNCE needs units as wide as the pooled vectors of other images, which '
         "units=Prototypes do not give; take units='Image' or 'Cells', or another objective",
     ),
+    'always': (
+        dict(units='Boxes', objective='VICReg'),
+        'objective=VICReg needs units that every view shows, which units=Boxes do not give; take '
+        "units='Image' or 'Cells', or another objective",
+    ),
     'several': (
         dict(units='Image', objective=dict(INFO_NCE, batch='image')),
         "objective=InfoNCE needs several units an image, which units=Image do not give; take units='Cells' "
@@ -99,7 +104,7 @@ def test_each_property_has_a_sentence():
     """What parts may ask for is all in the table; the sentence for boxes has no rule that needs it yet."""
     parts = [part for part in MODELS.module_dict.values() if isinstance(part, type)]
     parts = [part for part in parts if issubclass(part, Rule | Objective)]
-    by_argument = {'features', 'grid', 'others', 'pooled', 'several'}
+    by_argument = {'features', 'grid', 'others', 'pooled', 'several'}  # of the part
     asked = by_argument.union(*(part.needs for part in parts))
     assert asked - {'one answer', 'own'} <= set(_UNITS)
     assert set(REFUSED) | {'boxes'} == set(_UNITS) | {'one answer', 'across'}

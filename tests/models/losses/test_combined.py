@@ -7,6 +7,7 @@ from densecl.models.losses import Cosine, Sum
 from densecl.models.losses.functional import nt_xent
 from densecl.structures import Batch, Comparison, Units
 
+VIEWS = dict(type='densecl.InfoNCE', queue=0, batch='views')
 ANCHORS = dict(type='densecl.PrototypeAlignment', classes=3, dim=6)
 COSINE = dict(type='densecl.Cosine')
 BANK = dict(type='densecl.NCE', images=9, dim=6, form='softmax')
@@ -54,12 +55,13 @@ def test_what_the_parts_need():
     classes = dict(type='densecl.LabelCrossEntropy')
     assert not Sum(objectives=[classes]).needs_keys and Sum(objectives=[classes, COSINE]).needs_keys
     assert Sum(objectives=[COSINE]).watched_queue is None
+    assert not Sum(objectives=[COSINE]).across and Sum(objectives=[COSINE, VIEWS]).across
 
 
 def test_the_sum_shows_its_queue():
-    parts = [COSINE, dict(type='densecl.InfoNCE', queue=8, dim=6)]
+    parts = [COSINE, dict(VIEWS, queue=8, dim=6)]
     objective = Sum(objectives=parts)
     assert objective.weights == [1.0, 1.0]
-    assert objective.watched_queue is objective.objectives[1].queue and len(objective.watched_queue) == 8
+    assert objective.watched_queue is objective.objectives[1].queue
     with pytest.raises(ValueError, match='got 1 weights for 2 objectives'):
         Sum(objectives=parts, weights=[1.0])

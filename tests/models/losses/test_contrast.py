@@ -8,7 +8,6 @@ from oracles.comparisons import compare, step
 
 from densecl.models.losses import InfoNCE
 from densecl.models.losses.kernel import online_softmax
-from densecl.registry import MODELS
 from densecl.schedule import Clock
 
 IMAGES, WIDTH, CELLS, QUEUE = 5, 4, 3, 7
@@ -198,19 +197,20 @@ def test_learned_temperature_stops_at_the_limit_but_comes_back():
     assert gradient != 0
 
 
-@pytest.mark.parametrize(('alpha', 'alignment'), [(1.0, 0.0), (2.0, 0.0), (-1.5, 0.0), (0.9, 0.5)])
+@pytest.mark.parametrize(('alpha', 'alignment'), [(1.1, 0.0), (2.0, 0.0), (-1.5, 0.0), (0.9, 0.5)])
 def test_an_adaptive_temperature_that_can_turn_negative_is_refused(alpha, alignment):
     kind = dict(type='densecl.AlignmentAdaptiveTemperature', alpha=alpha, alignment=alignment)
     with pytest.raises(ValueError, match='bring alpha nearer to 0'):
         build(**CANDIDATES['keys'], temperature=kind)
 
 
-def test_adaptive_temperature_where_the_mean_is_negative():
-    """Just allowed, and every answer is opposite."""
-    kind = dict(type='densecl.AlignmentAdaptiveTemperature', value=0.2, alpha=0.9)
+@pytest.mark.parametrize(('alpha', 'temperature'), [(0.9, 0.02), (1.0, 0.002)])
+def test_adaptive_temperature_where_the_mean_is_negative(alpha, temperature):
+    """Every answer is opposite; with the official alpha of 1 the factor would be 0, and is kept at 0.01."""
+    kind = dict(type='densecl.AlignmentAdaptiveTemperature', value=0.2, alpha=alpha)
     x = torch.randn(4, WIDTH).double()
     loss, found = build(**CANDIDATES['keys'], temperature=kind).score(compare(x, -x))
-    constant, _ = build(**CANDIDATES['keys'], temperature=0.02).score(compare(x, -x))
+    constant, _ = build(**CANDIDATES['keys'], temperature=temperature).score(compare(x, -x))
     torch.testing.assert_close(loss, constant)
     assert float(found['pos_sim']) == pytest.approx(-1)
 

@@ -253,5 +253,8 @@ def test_masses_work_among_units(name):
 def test_what_units_and_rules_must_have():
     assert InfoNCE(queue=0, batch='units+own').needs == {'own', 'ids'}
     assert InfoNCE(queue=0, batch='others').needs == {'others', 'one answer'}
-    assert InfoNCE().needs == {'pooled'}
+    assert InfoNCE(queue=0, batch='image').needs == {'several'}
     assert InfoNCE(queue=0, batch='units').needs == frozenset()
+    assert InfoNCE().needs == InfoNCE(queue=0, batch='views').needs == {'pooled'}
+    # Answers in other images, which labels name, need candidates whose images are known.
+    assert InfoNCE(batch='views').across and not InfoNCE().across

@@ -61,3 +61,18 @@ def test_module_looks_at_what_it_is_told():
 def test_maps_of_different_width_are_refused():
     with pytest.raises(ValueError, match='same batch and channels'):
         match_by_similarity(torch.randn(2, 4, 2, 2), torch.randn(2, 5, 2, 2))
+
+
+def test_units_that_are_not_there_are_no_answers():
+    query, key = cells_of((2, 2), 0), cells_of((2, 3), 1)
+    key.valid = torch.tensor([[True] * 6, [True, False, False, True, False, True], [False] * 6])
+    query.valid = torch.tensor([[True, False, True, True]] * 3)
+    match = MostSimilar()(query, key, images())
+    whole = MostSimilar()(cells_of((2, 2), 0), cells_of((2, 3), 1), images())
+    assert match.found().tolist() == [[True, False, True, True]] * 2 + [[False] * 4]
+    assert torch.equal(match.index[0], whole.index[0])
+    there = [0, 3, 5]
+    features = query.features[1][:, None], key.features[1][there]
+    cosines = torch.nn.functional.cosine_similarity(*features, dim=-1)
+    assert match.index[1].tolist() == [there[i] for i in cosines.argmax(1)]
+    assert not torch.equal(match.index[1], whole.index[1])

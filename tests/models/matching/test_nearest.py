@@ -79,3 +79,21 @@ def test_bad_arguments():
         NearestLocation(top=0)
     with pytest.raises(ValueError, match="must be 'features' or"):
         NearestFeature(of='pixels')
+
+
+@pytest.mark.parametrize('rule', [NearestFeature(top=3), NearestLocation(top=3)])
+def test_units_that_are_not_there_are_no_pairs(rule):
+    query, key = cells_of((2, 2), 0), cells_of((2, 3), 1)
+    key.valid = torch.tensor([[True] * 6, [True, False, False, True, False, True], [False] * 6])
+    query.valid = torch.tensor([[True, False, True, True], [False, True, True, False], [True] * 4])
+    match = rule(query, key, images())
+    distance = rule.distance(query, key)
+    for image, wanted in enumerate(([0, 2, 3], [1, 2], [])):
+        read = match.read(query, key)
+        counted = match.found()[image]
+        assert counted.sum() == len(wanted)
+        there = [j for j in range(6) if key.valid[image, j]]
+        for row, i in zip(counted.nonzero()[:, 0], wanted, strict=True):
+            best = min(there, key=lambda j: float(distance[image, i, j]))  # noqa: B023
+            assert torch.equal(read[0].vectors[image, row], query.vectors[image, i])
+            assert torch.equal(read[1].vectors[image, row], key.vectors[image, best])

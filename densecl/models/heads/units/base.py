@@ -101,6 +101,12 @@ def pool(maps: Tensor) -> Tensor:
     return maps.mean((2, 3))
 
 
+def mean_there(vectors: Tensor, valid: Tensor) -> Tensor:
+    """(B, N, D) -> (B, D), the mean of the units that are there; 0 without any."""
+    valid = valid[..., None]
+    return torch.where(valid, vectors, 0.0).sum(1) / valid.sum(1).clamp(min=1)
+
+
 def cells(maps: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, H*W, C), row by row."""
     return maps.permute(0, 2, 3, 1).flatten(1, 2)

@@ -8,7 +8,7 @@ from torch import Tensor
 from densecl.registry import MODELS
 from densecl.structures import Units, ViewRegions, Views
 
-from .base import UnitProducer, place_of
+from .base import UnitProducer, mean_there, place_of
 from .pooling import pool_boxes
 
 
@@ -138,14 +138,14 @@ class Boxes(UnitProducer):
             x = x.unflatten(1, level.shape)  # (L, B, N, D)
             return x.gather(0, level[None, ..., None].expand(1, -1, -1, x.shape[-1])).squeeze(0)
 
-        vectors = rows(projections)
+        vectors, valid = rows(projections), found.ids >= 0
         predicted = None if predictions is None else rows(predictions)
         return Units(
             vectors,
             predicted,
-            pooled=vectors.mean(1),
-            pooled_predicted=None if predicted is None else predicted.mean(1),
-            valid=found.ids >= 0,
+            pooled=mean_there(vectors, valid),
+            pooled_predicted=None if predicted is None else mean_there(predicted, valid),
+            valid=valid,
             ids=found.ids,
             place=place_of(views, chosen, boxes=found.boxes),
             features=rows(features),

@@ -20,7 +20,7 @@ class Cells(UnitProducer):
             keeps the level's own grid, as the released configs of DenseCL do.
     """
 
-    gives = frozenset({'grid', 'place', 'features', 'pooled', 'several'})
+    gives = frozenset({'grid', 'place', 'features', 'pooled', 'several', 'always'})
 
     def __init__(self, level: int = -1, grid: int | None = None) -> None:
         super().__init__(level)

@@ -23,7 +23,7 @@ class Groups(UnitProducer):
     """
 
     of_kind = {
-        'cells': frozenset({'grid', 'place', 'scores', 'several'}),
+        'cells': frozenset({'grid', 'place', 'scores', 'several', 'always'}),
         'slots': frozenset({'ids', 'pooled', 'several'}),
     }
     gives = of_kind['cells'] | of_kind['slots']

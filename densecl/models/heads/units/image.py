@@ -18,7 +18,7 @@ class Image(UnitProducer):
         detach: no gradient reaches the backbone (a probe).
     """
 
-    gives = frozenset({'features', 'pooled'})
+    gives = frozenset({'features', 'pooled', 'always'})
 
     def __init__(self, level: int = -1, project: str = 'pooled', detach: bool = False) -> None:
         super().__init__(level)

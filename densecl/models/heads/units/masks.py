@@ -22,7 +22,7 @@ class Masks(UnitProducer):
         level: of the backbone (or neck).
     """
 
-    gives = frozenset({'ids', 'place', 'boxes', 'features', 'pooled', 'several'})
+    gives = frozenset({'ids', 'place', 'boxes', 'features', 'pooled', 'several', 'always'})
 
     def __init__(self, regions: str = 'masks', level: int = -1) -> None:
         super().__init__(level)

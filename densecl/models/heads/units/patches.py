@@ -36,7 +36,7 @@ class Patches(UnitProducer):
             place has weights of its own.
     """
 
-    gives = frozenset({'features', 'pooled'})
+    gives = frozenset({'features', 'pooled', 'always'})
 
     def __init__(
         self, images: int = 2, patches: int = 9, levels: dict[str, int] | None = None, order: str = 'drawn'

@@ -26,7 +26,7 @@ class Prototypes(Image):
         freeze_unit: ``'epoch'`` or ``'step'``.
     """
 
-    gives = frozenset({'scores', 'embeddings', 'features'})
+    gives = frozenset({'scores', 'embeddings', 'features', 'always'})
 
     def __init__(self, level: int = -1, freeze: float = 0, freeze_unit: str = 'epoch') -> None:
         super().__init__(level)

@@ -1,13 +1,11 @@
 """Stock configs of mmdet and mmseg made small enough to try on a CPU."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from .packages import get_installed_path
+from densecl.compat.packages import get_installed_path
 
 # Channels of ResNet-50's stages and of ResNet-18's in their place.
 _CHANNELS = {256: 64, 512: 128, 1024: 256, 2048: 512}

@@ -1,7 +1,5 @@
 """Random batches in the form that the pipelines of mmdet and mmseg give them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,9 +1,7 @@
 """Try a stock config of mmdet or mmseg: build it small, train one step, predict once.
 
-Used by the tests and by ``tools/support_matrix.py``; nothing is downloaded.
+Used by ``tools/support_matrix.py`` and the tests; nothing is downloaded.
 """
-
-from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
@@ -11,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.config import Config
 
-from .trial_batches import detection_batch, segmentation_batch
-from .trial_config import fewest_classes, loads_masks, small_config
+from .batches import detection_batch, segmentation_batch
+from .small_config import fewest_classes, loads_masks, small_config
 
 
 class Trial(NamedTuple):
