@@ -259,11 +259,3 @@ def test_predictions_stand_on_the_query_s_side():
 def test_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)
-
-
-@pytest.mark.parametrize(
-    'name', ['Decoupled', 'MaskContrast', 'MultiPositive', 'Reweighted', 'WindowInfoNCE']
-)
-def test_old_names_tell_the_new_spelling(name):
-    with pytest.raises(ValueError, match=f'^{name} is gone, write .*InfoNCE'):
-        MODELS.build(dict(type=f'densecl.{name}', temperature=0.1))
