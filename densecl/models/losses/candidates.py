@@ -62,6 +62,7 @@ class Candidates:
             its own image.
         left_out: with ``place``, those that a query does not meet of its own image: a bool (R, P), or one
             each, int64 (R,).
+        there: (K,) int64, 0 for keys that are none: units that are not there; None: all are there.
         indices: (K,) int64, position of each key's image in the data set, -1 where not known; or None.
         labels: (K,) int64, class ids, -1 where not known; or None.
         pairs: further candidates, of the query's own image.
@@ -78,6 +79,7 @@ class Candidates:
     own: Tensor | None = None
     place: Tensor | None = None
     left_out: Tensor | None = None
+    there: Tensor | None = None
     indices: Tensor | None = None
     labels: Tensor | None = None
     pairs: Pairs | None = None
@@ -98,6 +100,8 @@ class Candidates:
                 place, out = self.place[columns], self.left_out
                 same &= out[:, place] if out.dtype == torch.bool else out[:, None] == place
             kept &= ~same
+        if self.there is not None:
+            kept &= self.there[columns] != 0
         for rule in self.filters:
             kept &= rule(columns, cosines)
         return kept
@@ -165,7 +169,7 @@ class Candidates:
             unknown = functools.partial(torch.full, fill_value=-1, device=self.keys.device)
             return torch.cat([unknown((count,)) if x is None else x for x, count in sides])
 
-        columns = {name: both(name) for name in ('images', 'place', 'indices', 'labels')}
+        columns = {name: both(name) for name in ('images', 'place', 'there', 'indices', 'labels')}
         return replace(batch, keys=torch.cat([self.keys, batch.keys]), **columns)
 
     @torch.no_grad()

@@ -59,7 +59,8 @@ def batch_candidates(
         found.pairs = _apart(c, query, parts[0])
     elif source in ('units', 'units+own'):
         found.place, found.left_out = place, _left_out(c, keys.shape[1], source)
-    return found if valid is None else found.without(lambda columns, _: there[columns] > 0)
+        found.there = None if valid is None else there
+    return found
 
 
 def _parts(c: Comparison, keys: Tensor, source: str) -> tuple[list[Tensor], Tensor | None]:
