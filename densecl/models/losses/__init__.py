@@ -3,14 +3,13 @@
 from . import functional
 from .assignment import SelfDistillation, SwappedPrediction
 from .bank_nce import NCE
-from .combined import Sum
 from .contrast import InfoNCE
 from .cosine import Cosine
 from .filters import Clusters, GloFND, SimilarImages
 from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Hard, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
-from .objective import Objective
+from .objective import Objective, Sum
 from .parts import Filter, Mass, Temperature
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (

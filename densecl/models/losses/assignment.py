@@ -9,12 +9,13 @@ from densecl.distributed import all_gather, rank, world_size
 from densecl.models.memory import Queue
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
-from densecl.schedule import Clock, Schedule
-from densecl.structures import Batch, Comparison, Units
+from densecl.schedule import Clock
+from densecl.structures import Units
 
 from .functional.assignment import cross_entropy, log_shares, sharpened, sinkhorn
 from .means import check_mean, mean_of, own_mean
 from .objective import Objective
+from .temperatures import positive_schedule
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -22,16 +23,9 @@ def entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(-1) / math.log(probabilities.shape[-1])
 
 
-def positive_schedule(value: float | dict, name: str) -> Schedule:
-    """A schedule none of whose values is 0 or below.
-
-    Raises:
-        ValueError: one of them is.
-    """
-    schedule = Schedule.of(value, name)
-    if min(schedule.values) <= 0:
-        raise ValueError(f'{name} must be > 0, got {value!r}')
-    return schedule
+def prediction(objective: Objective, query: Units, temperature: float) -> Tensor:
+    """(B, N, K) logarithms of the query view's shares, made once for all pairs that it takes part in."""
+    return query.once(f'prediction {id(objective)}', lambda: log_shares(query.compared, temperature))
 
 
 @MODELS.register_module()
@@ -39,9 +33,8 @@ class SwappedPrediction(Objective):
     """SwAV (Caron et al., 2020): Sinkhorn codes of a key view, predicted from every other view.
 
     The codes share the prototypes out evenly over the batch of all processes. Where that batch is small,
-    a queue of earlier embeddings joins it, with scores of the present prototypes (section 3.1); the
-    oldest are overwritten after use. All processes hold the same queue, and each brings a part of it to
-    the common Sinkhorn step, so that one process and several compute the same.
+    a queue of earlier embeddings joins it, with scores of the present prototypes (section 3.1). All
+    processes hold the same queue, and each brings a part of it to the common Sinkhorn step.
 
     Args:
         temperature: t > 0 of the prediction, or a schedule.
@@ -51,9 +44,6 @@ class SwappedPrediction(Objective):
         dim: width C of an embedding in the queue.
         queue_start: epoch in which the queue begins to fill. It serves as soon as it is full.
         assign: number of assigning views, the first ones, for each of which there is a queue.
-
-    Raises:
-        ValueError: a number is out of its range.
     """
 
     needs = frozenset({'scores', 'embeddings', 'one answer'})
@@ -75,8 +65,7 @@ class SwappedPrediction(Objective):
                 'SwappedPrediction: epsilon must be > 0, iterations >= 1 and queue >= 0, '
                 f'got {epsilon}, {iterations} and {queue}'
             )
-        self.epsilon = epsilon
-        self.iterations = iterations
+        self.epsilon, self.iterations = epsilon, iterations
         self.queues = nn.ModuleList(Queue(queue, dim) for _ in range(assign if queue else 0))
         self.queue_start = queue_start
         self.clock: Clock | None = None
@@ -86,31 +75,22 @@ class SwappedPrediction(Objective):
         super()._load_from_state_dict(*args, **kwargs)
         self._full = False  # look again
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+    def score(self, comparison):
         """The mean over the units, ln K where all is guessing.
 
         Diagnostics of the key view, as shares of ln K: ``code_entropy``, the mean over its units, and
         ``usage_entropy``, of its mean prediction. A code entropy of 1 is collapse: all images are alike, and
         evenly sharing out leaves nothing to predict.
         """
-        query, key = comparison.query, comparison.key
-        temperature = self.temperature(self.clock)
-        prediction = query.once(
-            f'prediction {id(self)}', lambda: log_shares(query.compared, temperature)
-        )
-        codes, diagnostics = key.once(
-            f'codes {id(self)}', lambda: self.codes(key, comparison.projector, temperature)
-        )
-        terms = cross_entropy(prediction, comparison.match.sum_of(codes))
-        return mean_of(terms, comparison.match.found(), 'rows'), diagnostics
+        key, match, t = comparison.key, comparison.match, self.temperature(self.clock)
+        codes, diagnostics = key.once(f'codes {id(self)}', lambda: self.codes(key, comparison.projector, t))
+        terms = cross_entropy(prediction(self, comparison.query, t), match.sum_of(codes))
+        return mean_of(terms, match.found(), 'rows'), diagnostics
 
     @torch.no_grad()
-    def codes(
-        self, key: Units, projector: nn.Module, temperature: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def codes(self, key: Units, projector: nn.Module, temperature: float) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, N, K) codes of a key view, and how they are spread."""
-        rows = full_precision(key.vectors).flatten(0, 1)
-        everything = rows
+        everything = rows = full_precision(key.vectors).flatten(0, 1)
         if self.queues and self._ready():
             earlier = projector.prototypes(self._queue_of(key).keys[rank() :: world_size()])
             everything = torch.cat([full_precision(earlier), rows])
@@ -120,7 +100,7 @@ class SwappedPrediction(Objective):
         return codes.view(key.vectors.shape), diagnostics
 
     @torch.no_grad()
-    def remember(self, keys: list[Units], batch: Batch) -> None:
+    def remember(self, keys, batch):
         """Queue the embeddings of each key view, once the queue has started."""
         if self.queues and self._started():
             for key in keys:
@@ -135,10 +115,8 @@ class SwappedPrediction(Objective):
         return self.queues[key.view]
 
     def _started(self) -> bool:
-        clock = self.clock or Clock()
-        return not self.queue_start or clock.step >= clock.steps(
-            self.queue_start, 'epoch', 'SwappedPrediction.queue_start'
-        )
+        clock, name = self.clock or Clock(), 'SwappedPrediction.queue_start'
+        return not self.queue_start or clock.step >= clock.steps(self.queue_start, 'epoch', name)
 
     def _ready(self) -> bool:
         """Whether the queues are full; waits for the device only while they fill."""
@@ -162,9 +140,6 @@ class SelfDistillation(Objective):
             duration=30, unit='epoch', by_epoch=True)``; above 0.07 most runs of DINO are unstable.
         center_momentum: share of the centre that is kept; 1 turns centring off.
         mean: ``'rows'``, over all units; ``'counted'``, over the units of all processes that count.
-
-    Raises:
-        ValueError: a number is out of its range.
     """
 
     needs = frozenset({'scores', 'one answer'})
@@ -188,21 +163,17 @@ class SelfDistillation(Objective):
         self.register_buffer('center', torch.zeros(1, prototypes))
         self.clock: Clock | None = None
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+    def score(self, comparison):
         """The loss, and diagnostics of the targets of what counts.
 
         ``teacher_entropy``, mean over the units, and ``usage_entropy``, of the mean of their distributions,
         both as shares of ln K, and ``center_norm``. Where the two entropies meet, all units get the same
         distribution: the uniform one near 1, a single prototype near 0.
         """
-        query, key, match = comparison.query, comparison.key, comparison.match
-        prediction = query.once(
-            f'prediction {id(self)}',
-            lambda: log_shares(query.compared, self.student_temperature(self.clock)),
-        )
+        key, match, t = comparison.key, comparison.match, self.student_temperature(self.clock)
         targets, spread = key.once(f'targets {id(self)}', lambda: self.targets(key))
         answers, found = match.sum_of(targets), match.found()
-        loss = mean_of(cross_entropy(prediction, answers), found, self.mean)
+        loss = mean_of(cross_entropy(prediction(self, comparison.query, t), answers), found, self.mean)
         usage = torch.where(found[..., None], answers, 0.0).sum((0, 1)) / found.sum().clamp(min=1)
         return loss, {
             'teacher_entropy': own_mean(match.sum_of(spread).squeeze(-1), found),
@@ -221,7 +192,7 @@ class SelfDistillation(Objective):
         return targets, entropy(targets)[..., None]
 
     @torch.no_grad()
-    def remember(self, keys: list[Units], batch: Batch) -> None:
+    def remember(self, keys, batch):
         """Move the centre by the mean of all key views."""
         means = [full_precision(key.vectors).flatten(0, 1).mean(0) for key in keys]
         mean = all_gather(torch.stack(means).mean(0, keepdim=True)).mean(0, keepdim=True)

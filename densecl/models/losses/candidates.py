@@ -1,6 +1,5 @@
 """What queries are contrasted with: keys of other images, of their own image, and the logits of both."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -60,10 +59,11 @@ class Candidates:
         own: (R,) int64, the same number for the queries.
         place: (K,) int64, which unit of its image a key is (-1: of none). None: a query meets no key of
             its own image.
+        there: (K,) int64, 0 where a key is no candidate at all, such as a unit that no view shows; or None.
         left_out: with ``place``, those that a query does not meet of its own image: a bool (R, P), or one
             each, int64 (R,).
-        indices: (K,) int64, position of each key's image in the data set, -1 where not known; or None.
-        labels: (K,) int64, class ids, -1 where not known; or None.
+        indices: (K,) int64, position of each key's image in the data set, -1: not known; or None.
+        labels: (K,) int64, class ids, -1: not known; or None.
         pairs: further candidates, of the query's own image.
         ring: the keys of other processes are sent around rather than gathered.
         filters: further rules ``rule(columns, cosines (R, k)) -> bool (R, k)`` that say which of a slice of
@@ -77,6 +77,7 @@ class Candidates:
     images: Tensor | None = None
     own: Tensor | None = None
     place: Tensor | None = None
+    there: Tensor | None = None
     left_out: Tensor | None = None
     indices: Tensor | None = None
     labels: Tensor | None = None
@@ -98,6 +99,8 @@ class Candidates:
                 place, out = self.place[columns], self.left_out
                 same &= out[:, place] if out.dtype == torch.bool else out[:, None] == place
             kept &= ~same
+        if self.there is not None:
+            kept &= self.there[columns] != 0
         for rule in self.filters:
             kept &= rule(columns, cosines)
         return kept
@@ -108,14 +111,9 @@ class Candidates:
         return self.images is not None or bool(self.filters)
 
     def logsumexp(self, query: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Of ``scale * cosine`` over the candidates of each query: log-sum-exp and maximum.
+        """(R,) log-sum-exp and (R,) maximum of ``scale * cosine`` over the candidates of each unit query.
 
-        Args:
-            query: (R, C) unit vectors.
-            scale: one over the temperature, a number or (R,).
-
-        Returns:
-            Two (R,) tensors; -inf for a query without candidates.
+        ``scale`` is one over the temperature, a number or (R,). Both are -inf for a query without candidates.
         """
         column = scale[:, None] if isinstance(scale, Tensor) and scale.ndim else scale
         keep = None if self.images is None else self.keep
@@ -147,9 +145,7 @@ class Candidates:
         """The same candidates with all keys at hand, also in the backward pass."""
         if self.passing:
             return replace(self, keys=self.keys.clone(), passing=False)
-        if not self.ring:
-            return self
-        return replace(self, keys=gather(self.keys), ring=False)
+        return replace(self, keys=gather(self.keys), ring=False) if self.ring else self
 
     def without(self, rule: Keep) -> 'Candidates':
         """The candidates that ``rule`` keeps, too; those of the query's own image are not asked for."""
@@ -158,14 +154,12 @@ class Candidates:
     def joined(self, batch: 'Candidates') -> 'Candidates':
         """These, of earlier batches, and those of the present one."""
 
-        def both(name: str) -> Tensor | None:
+        columns = {}
+        for name in ('images', 'place', 'there', 'indices', 'labels'):
             sides = [(getattr(x, name), len(x.keys)) for x in (self, batch)]
-            if all(column is None for column, _ in sides):
-                return None
-            unknown = functools.partial(torch.full, fill_value=-1, device=self.keys.device)
-            return torch.cat([unknown((count,)) if x is None else x for x, count in sides])
-
-        columns = {name: both(name) for name in ('images', 'place', 'indices', 'labels')}
+            if any(column is not None for column, _ in sides):
+                unknown = self.keys.new_full((max(count for _, count in sides),), -1, dtype=torch.int64)
+                columns[name] = torch.cat([unknown[:count] if x is None else x for x, count in sides])
         return replace(batch, keys=torch.cat([self.keys, batch.keys]), **columns)
 
     @torch.no_grad()
@@ -220,10 +214,6 @@ class Scores:
         lse, top = self.candidates.logsumexp(self.query, scale)
         self.hardest = top / (scale.detach() if isinstance(scale, Tensor) else scale)
         return lse
-
-    def logit_sum(self) -> Tensor:
-        """(R,) sum of the candidates' logits."""
-        return self.sum_of(self.logits)
 
     def sum_of(self, function: Callable[..., Tensor], *row_tensors: Tensor) -> Tensor:
         """(R,) sum of ``function(cosines (R, k), *row_tensors)`` over the candidates, with gradient."""

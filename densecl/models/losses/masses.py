@@ -32,12 +32,13 @@ class Debiased(Mass):
             raise ValueError(f'{type(self).__name__}: prior must lie in [0, 1), got {prior}')
         self.prior = prior
 
+    def plain(self, scores: Scores) -> Tensor:
+        """(R,) log mass before the share of false negatives is taken away."""
+        return scores.logsumexp()
+
     def forward(self, scores):
         """See :class:`.Mass`."""
-        return self.debias(scores.logsumexp(), scores)
-
-    def debias(self, log_negatives: Tensor, scores: Scores) -> Tensor:
-        """(R,) log mass of negatives whose plain mass is given."""
+        log_negatives = self.plain(scores)
         if self.prior == 0:
             return log_negatives
         if scores.temperature is None:
@@ -47,26 +48,12 @@ class Debiased(Mass):
 
 
 def debiased_log_mass(
-    log_negatives: Tensor,
-    positive_logit: Tensor,
-    count: Tensor,
-    temperature: float | Tensor,
-    prior: float,
+    log_negatives: Tensor, positive_logit: Tensor, count: Tensor, temperature: float | Tensor, prior: float
 ) -> Tensor:
-    """The negatives' mass without the false negatives expected among them (Chuang et al., 2020, eq. 7).
+    """``log max( (neg - prior n pos) / (1 - prior), n exp(-1/t) )``, (R,) (Chuang et al., 2020, eq. 7).
 
-    ``log max( (neg - prior n pos) / (1 - prior), n exp(-1/t) )`` in the log domain; the lower bound is what
-    n opposite vectors would have.
-
-    Args:
-        log_negatives: (R,), ``log neg``: log-sum-exp over each query's negatives.
-        positive_logit: (R,), ``log pos``.
-        count: (R,), n, the number of negatives of each query.
-        temperature: t > 0, as in the logits: a number or (R,).
-        prior: probability that a negative is of the query's class, in (0, 1).
-
-    Returns:
-        (R,).
+    ``log neg`` is the (R,) log-sum-exp over the ``count`` n negatives of each query, ``log pos`` its (R,)
+    positive logit. The lower bound is what n opposite vectors would have.
     """
     log_count = count.log()
     gap = positive_logit + log_count + math.log(prior) - log_negatives
@@ -93,8 +80,8 @@ class Hard(Debiased):
         self.concentration = Schedule.of(concentration, 'concentration')
         self.clock: Clock | None = None
 
-    def forward(self, scores):
-        """See :class:`.Mass`."""
+    def plain(self, scores):
+        """See :class:`Debiased`."""
         beta = self.concentration(self.clock)
         plain = scores.logsumexp(1 + beta)
         if beta:
@@ -102,7 +89,7 @@ class Hard(Debiased):
             weights = scores.logsumexp(beta) - count.log()
             # Without negatives both are -inf: nothing to weight.
             plain = torch.where(count > 0, plain - weights, plain)
-        return self.debias(plain, scores)
+        return plain
 
 
 @MODELS.register_module()
@@ -112,10 +99,8 @@ class Mixing(Mass):
     Beside all candidates the denominator has ``pairs`` points ``unit(a n_i + (1 - a) n_j)``, a uniform on
     [0, 1), and ``with_query`` points ``unit(b q + (1 - b) n_j)``, b uniform on [0, 0.5), where i and j are
     drawn from the query's ``hardest`` negatives (sections 4.1 and 4.2; i = j may happen). No gradient goes
-    through the points. The draws are torch's own, on the query's device.
-
-    The paper's (N, s, s') is (``hardest``, ``pairs``, ``with_query``); (1024, 1024, 128) and (512, 1024, 512)
-    are typical there, with a queue of 16,384 and 10 to 15 epochs before mixing starts.
+    through the points. Typical in the paper are (N, s, s') of (1024, 1024, 128) and (512, 1024, 512), with a
+    queue of 16,384 and 10 to 15 epochs before mixing starts.
 
     Args:
         hardest: N, out of how many negatives points are mixed.
@@ -145,16 +130,10 @@ class Mixing(Mass):
         self.start, self.unit = start, unit
         self.clock: Clock | None = None
 
-    @property
-    def started(self) -> bool:
-        """Whether it is time to mix."""
-        clock = self.clock or Clock()
-        return not self.start or clock.step >= clock.steps(self.start, self.unit, 'Mixing.start')
-
     def forward(self, scores):
         """See :class:`.Mass`."""
-        plain = scores.logsumexp()
-        if not self.started:
+        plain, clock = scores.logsumexp(), self.clock or Clock()
+        if self.start and clock.step < clock.steps(self.start, self.unit, 'Mixing.start'):
             return plain
         mixed = scores.logits(self.cosines(scores))
         mixed = mixed.masked_fill((plain == -torch.inf)[:, None], -torch.inf)
@@ -165,12 +144,11 @@ class Mixing(Mass):
         query = scores.query
         with torch.no_grad():
             candidates = scores.candidates.gathered()
-            keys = candidates.keys
             drawn, shares = self.draw(query, candidates)
         rows = max(1, CHUNK // (drawn.shape[1] * query.shape[1]))
         parts = zip(query.split(rows), drawn.split(rows), shares.split(rows), strict=True)
         options = dict(use_reentrant=False, preserve_rng_state=False)
-        return torch.cat([checkpoint(self.mix, *part, keys, **options) for part in parts])
+        return torch.cat([checkpoint(self.mix, *part, candidates.keys, **options) for part in parts])
 
     def draw(self, query: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Columns (N, 2 pairs + with_query) of negatives and shares (N, pairs + with_query) of the first."""
@@ -185,11 +163,9 @@ class Mixing(Mass):
         values, columns = hardest_keys(query, candidates.keys, self.hardest, keep)
         count = (values > -torch.inf).sum(1, keepdim=True)  # fewer where some do not count
         picks = 2 * self.pairs + self.with_query
-        draws = torch.rand(
-            len(query), picks + self.pairs + self.with_query, device=query.device, dtype=query.dtype
-        )
+        draws = query.new_empty(len(query), picks + self.pairs + self.with_query).uniform_()
         place = (draws[:, :picks] * count).long().minimum(count - 1).clamp(min=0)
-        shares = draws[:, picks:].clone()
+        shares = draws[:, picks:]
         shares[:, self.pairs :] /= 2
         return columns.gather(1, place), shares
 

@@ -10,11 +10,7 @@ MEANS = ('rows', 'counted', 'images')
 
 
 def check_mean(how: str, objective: str, allowed: tuple[str, ...] = MEANS) -> str:
-    """``how`` where it is one of those allowed.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """``how``, or a ValueError where it is not allowed."""
     if how not in allowed:
         raise ValueError(f'{objective}: mean must be one of {", ".join(map(repr, allowed))}; got {how!r}')
     return how
@@ -33,9 +29,6 @@ def mean_of(terms: Tensor, counted: Tensor | None, how: str) -> Tensor:
             ``'counted'``: over the units of all processes that count, 0 where there is none;
             ``'images'``: over the units of each image that count, then over images, of which one without such
             a unit adds 0.
-
-    Returns:
-        Scalar.
     """
     if counted is None:
         counted = torch.ones_like(terms, dtype=torch.bool)
@@ -48,6 +41,8 @@ def mean_of(terms: Tensor, counted: Tensor | None, how: str) -> Tensor:
     return terms.sum() * world_size() / count.clamp(min=1)
 
 
-def own_mean(values: Tensor, counted: Tensor) -> Tensor:
-    """Mean of this process's values that count, for the log; 0 where none does."""
+def own_mean(values: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean of this process's values that count (None: all), for the log; 0 where none does."""
+    if counted is None:
+        return values.mean()
     return torch.where(counted, values, 0.0).sum() / counted.sum().clamp(min=1)

@@ -24,9 +24,8 @@ class Mass(nn.Module):
 class Filter(nn.Module):
     """Which candidates are false negatives.
 
-    Args:
-        treatment: ``'elimination'`` takes them out of the denominator; ``'attraction'`` leaves them there
-            and makes them answers too: ``-1/(1 + |F|) sum log softmax`` over the answer and F.
+    ``treatment='elimination'`` takes them out of the denominator; ``'attraction'`` leaves them there and
+    makes them answers too: ``-1/(1 + |F|) sum log softmax`` over the answer and F.
     """
 
     def __init__(self, treatment: str = 'elimination') -> None:
@@ -35,12 +34,8 @@ class Filter(nn.Module):
             raise ValueError(
                 f"{type(self).__name__}: treatment must be 'elimination' or 'attraction', got {treatment!r}"
             )
-        self.treatment = treatment
-
-    @property
-    def role(self) -> str:
-        """What its candidates become: ``'ignored'``, or an ``'answer'``."""
-        return 'ignored' if self.treatment == 'elimination' else 'answer'
+        #: What its candidates become.
+        self.role = 'ignored' if treatment == 'elimination' else 'answer'
 
     def rule(self, scores: Scores) -> Keep | None:
         """``rule(columns, cosines (R, k)) -> bool (R, k)``: which are false negatives; None: none yet."""
@@ -57,15 +52,12 @@ class Temperature(nn.Module):
     extra_channels = 0
 
     def forward(self, cosine: Tensor, comparison: Comparison, extra: Tensor | None) -> Tensor | float | None:
-        """The temperature of each query.
+        """A number, a scalar or (R,); None for the temperature-free form.
 
         Args:
             cosine: (R,), the mean with the answers in its own image.
             comparison: what is compared.
             extra: (R, ``extra_channels``) outputs of the projector, or None.
-
-        Returns:
-            A number, a scalar or (R,); None for the temperature-free form.
         """
         raise NotImplementedError
 

@@ -2,8 +2,8 @@
 
 Each process computes the loss of the whole batch from moments that are summed over processes with gradient,
 so that losses and gradients are those of one process with the whole batch. (The official Barlow Twins
-reduces outside autograd: its gradients are 1/world of these.) A (D, D) matrix is summed rather than (B, D)
-rows gathered: the product costs each process its own rows only. Nothing is L2-normalised here.
+reduces outside autograd: its gradients are 1/world of these.) Nothing is L2-normalised here. A batch of one,
+which has no variance, is a ValueError.
 """
 
 from torch import Tensor
@@ -36,15 +36,10 @@ class BarlowTwins(Objective):
 
     def __init__(self, redundancy_weight: float = 0.0051, eps: float = 1e-5) -> None:
         super().__init__()
-        self.redundancy_weight = redundancy_weight
-        self.eps = eps
+        self.redundancy_weight, self.eps = redundancy_weight, eps
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss; ``correlation``, the mean of C_ii, and ``redundancy``, the root mean square of the rest.
-
-        Raises:
-            ValueError: for a batch of one, which has no variance.
-        """
+    def score(self, comparison):
+        """The loss; ``correlation``, the mean of C_ii, and ``redundancy``, the root mean square of others."""
         first, second = (x.flatten(0, 1) for x in answered(comparison))
         matrix = cross_correlation(first, second, self.eps, across_ranks=True)
         same, others = matrix.detach().diagonal(), off_diagonals(matrix.detach()[None])
@@ -64,9 +59,6 @@ class VICReg(Objective):
         covariance: weight of the squared covariances of different channels, summed over both views.
         form: ``'code'``, the official code: squared distance a mean over channels too, hinge the mean of the
             two views'; ``'paper'``: squared distance summed over channels, hinges summed.
-
-    Raises:
-        ValueError: an unknown form.
     """
 
     needs = frozenset({'one answer'})
@@ -77,15 +69,10 @@ class VICReg(Objective):
         super().__init__()
         if form not in ('code', 'paper'):
             raise ValueError(f"VICReg: form must be 'code' or 'paper', got {form!r}")
-        self.weights = (invariance, variance, covariance)
-        self.form = form
+        self.weights, self.form = (invariance, variance, covariance), form
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its terms without weights: ``invariance``, ``variance``, ``covariance``.
-
-        Raises:
-            ValueError: for a batch of one, which has no variance.
-        """
+    def score(self, comparison):
+        """The loss and its terms without weights: ``invariance``, ``variance``, ``covariance``."""
         first, second = (x.flatten(0, 1)[:, None] for x in answered(comparison))
         distance, hinge, penalty = vicreg_terms(first, second, across_ranks=True)
         if self.form == 'paper':
@@ -94,28 +81,17 @@ class VICReg(Objective):
 
 
 @MODELS.register_module()
-class PositionVICReg(Objective):
+class PositionVICReg(VICReg):
     """VICReg of matched cells, statistics taken of each position over the batch, never of cells of one image.
 
     The local criterion of VICRegL (Bardes et al., 2022), scaled as its official code does it: covariance
     terms are the mean of both views, where VICReg's add up. Position g is the g-th cell that has a match.
-
-    Args:
-        invariance: weight of the squared distance of matched cells.
-        variance: weight of the hinge that keeps each channel's standard deviation at 1 or above.
-        covariance: weight of the squared covariances of different channels.
+    The three weights are those of :class:`VICReg`, per position.
     """
 
-    needs = frozenset({'one answer'})
-
     def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
-        super().__init__()
-        self.weights = (invariance, variance, covariance)
+        super().__init__(invariance, variance, covariance)
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its terms without weights: ``invariance``, ``variance``, ``covariance``.
-
-        Raises:
-            ValueError: for a batch of one, which has no variance.
-        """
+    def score(self, comparison):
+        """See :class:`VICReg`."""
         return weighted(self.weights, vicreg_terms(*answered(comparison), across_ranks=True))

@@ -13,15 +13,11 @@ from densecl.schedule import Clock, Schedule
 from .parts import Temperature
 
 
-def temperature_schedule(value: float | dict, owner: str) -> Schedule:
-    """A number or a schedule's config, all of whose values are positive.
-
-    Raises:
-        ValueError: they are not.
-    """
-    schedule = Schedule.of(value, f'{owner}.temperature')
+def positive_schedule(value: float | dict, name: str) -> Schedule:
+    """The schedule of a number or a config, or a ValueError where one of its values is not above 0."""
+    schedule = Schedule.of(value, name)
     if min(schedule.values) <= 0:
-        raise ValueError(f'{owner}: temperature must be positive, got {value}')
+        raise ValueError(f'{name} must be positive, got {value!r}')
     return schedule
 
 
@@ -40,8 +36,9 @@ class LearnedTemperature(Temperature):
     def __init__(self, start: float = 0.07, minimum: float = 0.01) -> None:
         super().__init__()
         if not 0 < minimum <= start:
-            raise ValueError(f'LearnedTemperature: start and minimum must be 0 < minimum <= start, '
-                             f'got {start} and {minimum}')  # fmt: skip
+            raise ValueError(
+                f'LearnedTemperature: must be 0 < minimum <= start, got minimum={minimum} and start={start}'
+            )
         self.log_scale = nn.Parameter(torch.tensor(-math.log(start)))
         self.limit = -math.log(minimum)
 
@@ -63,8 +60,7 @@ class AlignmentAdaptiveTemperature(Temperature):
         alpha: how much the alignment counts.
         alignment: A0.
 
-    Raises:
-        ValueError: the temperature would not be positive for every A in [-1, 1].
+    A ValueError where the temperature would not be positive for every A in [-1, 1].
     """
 
     def __init__(self, value: float | dict = 0.1, alpha: float = 0.5, alignment: float = 0.0) -> None:
@@ -76,9 +72,8 @@ class AlignmentAdaptiveTemperature(Temperature):
                 f'1 + alpha (A - alignment) falls to {least:g}, and with it the temperature; '
                 'bring alpha nearer to 0 so that it stays positive for A from -1 to 1'
             )
-        self.schedule = temperature_schedule(value, type(self).__name__)
-        self.alpha = alpha
-        self.alignment = alignment
+        self.schedule = positive_schedule(value, f'{type(self).__name__}: value')
+        self.alpha, self.alignment = alpha, alignment
         self.clock: Clock | None = None
 
     def forward(self, cosine, comparison, extra):
@@ -104,7 +99,7 @@ class UncertaintyTemperature(Temperature):
 
     def __init__(self, value: float | dict = 0.07) -> None:
         super().__init__()
-        self.schedule = temperature_schedule(value, type(self).__name__)
+        self.schedule = positive_schedule(value, f'{type(self).__name__}: value')
         self.clock: Clock | None = None
 
     def forward(self, cosine, comparison, extra):

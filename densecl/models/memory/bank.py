@@ -22,21 +22,14 @@ class MemoryBank(PerImage):
     """
 
     def __init__(
-        self,
-        images: int | None,
-        dim: int,
-        momentum: float = 0.5,
-        init: str = 'uniform',
-        seed: int = 0,
+        self, images: int | None, dim: int, momentum: float = 0.5, init: str = 'uniform', seed: int = 0
     ) -> None:
         if init not in ('uniform', 'unit'):
             raise ValueError(f"MemoryBank: init must be 'uniform' or 'unit', got {init!r}")
         if not 0 <= momentum < 1:
             raise ValueError(f'MemoryBank: momentum must lie in [0, 1), got {momentum}')
         super().__init__(None, 'MemoryBank', vectors=torch.zeros(dim))
-        self.momentum = momentum
-        self.init = init
-        self.seed = seed
+        self.momentum, self.init, self.seed = momentum, init, seed
         if images is not None:
             self.set_images(images)
 
@@ -53,26 +46,16 @@ class MemoryBank(PerImage):
 
     @torch.no_grad()
     def update(self, images: Tensor, features: Tensor) -> None:
-        """``m = norm(momentum * m + (1 - momentum) * feature)`` for (B,) images and (B, C) unit features.
-
-        Of several features of one image the last counts, on every device alike.
-        """
+        """``m = norm(momentum * m + (1 - momentum) * feature)`` for (B,) images and (B, C) unit features."""
         after = self.momentum * self.vectors[images] + (1 - self.momentum) * features.to(self.vectors)
         self.write(images, vectors=F.normalize(after, dim=1))
 
     def draw(self, images: Tensor, count: int, number: Tensor) -> Tensor:
         """``count`` uniform draws for each image with replacement, the image itself not excluded.
 
-        What is drawn depends on (seed, number, image) alone, not on a generator's state: a resumed run
-        draws the same, and so do any number of processes that share a batch.
-
-        Args:
-            images: (N,) int64.
-            count: K.
-            number: () int64, tells one set of draws from the next.
-
-        Returns:
-            (N, K) int64, positions in the bank.
+        Of (N,) images int64 positions (N, ``count``) in the bank. They depend on (seed, number, image) alone:
+        a resumed run draws the same, and so do any number of processes that share a batch. The () int64
+        ``number`` tells one set of draws from the next.
         """
         stream = _mix(_mix(number + self.seed * 1_000_003) + (images + 1) * _GAMMA)
         steps = torch.arange(1, count + 1, device=images.device) * _GAMMA

@@ -10,9 +10,8 @@ from densecl.structures import Batch
 class PerImage(nn.Module):
     """A number or a vector for every image, under a name.
 
-    A step may score several pairs of views of its images. All of them :meth:`read` what was there before
-    the step and :meth:`collect` statistics; once a step :meth:`close` says what these come to, and
-    :meth:`write` stores what follows from it. Nothing here waits for the device.
+    Each pair of views that a step scores may :meth:`read` what was there before the step and :meth:`collect`
+    statistics; once a step :meth:`close` says what these come to, and :meth:`write` stores what follows.
 
     Args:
         images: size of the data set; None: :meth:`set_images` says it.
@@ -37,8 +36,7 @@ class PerImage(nn.Module):
     def set_images(self, images: int) -> None:
         """Start with so many images where there are none yet; ``DataSizeHook`` calls it.
 
-        Raises:
-            ValueError: the number is not positive, or there are fewer already.
+        A ValueError where the number is not positive, or there are fewer already.
         """
         if images < 1:
             raise ValueError(f'{self.owner}: images must be at least 1, got {images}')
@@ -61,9 +59,8 @@ class PerImage(nn.Module):
     def indices(self, batch: Batch) -> Tensor:
         """(B,) positions of the batch's images in the data set.
 
-        Raises:
-            ValueError: where they are missing, or the number of images is not known.
-            IndexError: where one is outside the data set; a GPU reports that by itself.
+        A ValueError where they are missing, or the number of images is not known; an IndexError where one is
+        outside the data set, which a GPU reports by itself.
         """
         if self.images is None:
             raise ValueError(
@@ -91,13 +88,7 @@ class PerImage(nn.Module):
 
     @torch.no_grad()
     def collect(self, batch: Batch, counted: Tensor, *statistics: Tensor) -> None:
-        """Add to the step's statistics.
-
-        Args:
-            batch: the B images.
-            counted: (B * N,) bool, the rows that count.
-            statistics: (B * N,) each.
-        """
+        """Add (B * N,) statistics of those rows of the B images where (B * N,) bool ``counted`` is true."""
         indices = self.indices(batch)
         rows = torch.stack([torch.ones_like(statistics[0]), *statistics], 1).double()
         rows = torch.where(counted[:, None], rows, 0.0)
@@ -105,12 +96,10 @@ class PerImage(nn.Module):
 
     @torch.no_grad()
     def close(self) -> tuple[Tensor, ...] | None:
-        """Means of the statistics that all processes collected since the last call.
+        """Means of the statistics that all processes collected since the last call; None without any.
 
-        Returns:
-            (G,) positions of images, in which one may come several times, and for each statistic its mean
-            over the rows of each of these images, (G,) float64, NaN for an image without any; the same in all
-            processes. None where nothing was collected.
+        (G,) positions of images, in which one may come several times, and for each statistic its mean over
+        the rows of each of these images, (G,) float64, NaN for an image without any.
         """
         if not self._collected:
             return None

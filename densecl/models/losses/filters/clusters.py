@@ -20,12 +20,11 @@ from .k_means import assign, k_means
 class Clusters(Filter):
     """Candidates of the query's cluster, incrementally (IFND, Chen et al., 2022).
 
-    The last key of every image is kept, of several sets a step that of the last. At intervals all keys seen
-    so far are clustered by k-means on cosines, once for each of ``clusters``; an image's confidence is the
-    softmax, over the centroids, of cosine / ``temperature`` at its own. The most confident share of the
-    images, which grows over the run, is labelled. A candidate is a false negative where both it and the
-    query's image are labelled alike in at least one of the clusterings; the present views of the query's own
-    image never are.
+    The last key of every image is kept. At intervals all keys seen so far are clustered by k-means on
+    cosines, once for each of ``clusters``; an image's confidence is the softmax, over the centroids, of
+    cosine / ``temperature`` at its own. The most confident share of the images, which grows over the run, is
+    labelled. A candidate is a false negative where it and the query's image are labelled alike in at least
+    one clustering; the present views of the query's own image never are.
 
     The paper's interval, numbers of clusters, temperature of the confidence and way to join clusterings
     could not be verified: there is no official code to compare with.
@@ -66,24 +65,18 @@ class Clusters(Filter):
                 f'{every}, {temperature} and {iterations}'
             )
         self.every, self.unit = every, unit
-        growing = dict(start=0.0, end=1.0, shape='linear') if acceptance is None else acceptance
-        self.acceptance = Schedule.of(growing, 'Clusters.acceptance')
+        growing = dict(start=0.0, end=1.0, shape='linear')
+        self.acceptance = Schedule.of(growing if acceptance is None else acceptance, 'Clusters.acceptance')
         self.temperature, self.iterations = temperature, iterations
-        self.state = PerImage(
-            images,
-            'Clusters',
-            features=torch.zeros(dim),
-            seen=torch.tensor(False),
-            labels=torch.full((len(self.clusters),), -1),
-        )
+        start = dict(features=torch.zeros(dim), seen=torch.tensor(False))
+        self.state = PerImage(images, 'Clusters', **start, labels=torch.full((len(self.clusters),), -1))
         self.clustered: int | None = None  # at which step; several batches may make up one
         self.clock: Clock | None = None
 
     def rule(self, scores):
         """See :class:`.Filter`."""
         mine = scores.of_rows(self.state.read(scores.comparison.batch, 'labels'))
-        indices = scores.candidates.indices
-        if indices is None:
+        if (indices := scores.candidates.indices) is None:
             raise ValueError('Clusters: the candidates have no positions in the data set')
         theirs = self.state.labels[indices.clamp(min=0)].masked_fill(indices[:, None] < 0, -1)
         pairs = [(a[:, None], b.contiguous()) for a, b in zip(mine.T, theirs.T, strict=True)]
@@ -106,12 +99,7 @@ class Clusters(Filter):
             self.cluster(clock.step, self.acceptance(clock))
 
     def cluster(self, step: int, acceptance: float) -> None:
-        """Label the images anew; this waits for the device.
-
-        Args:
-            step: optimiser steps so far; also the seed.
-            acceptance: share of the images seen that gets a label.
-        """
+        """Label the share ``acceptance`` of the images seen, the step as seed; it waits for the device."""
         seen = self.state.seen.nonzero()[:, 0]
         if len(seen) < max(self.clusters):
             raise ValueError(

@@ -18,14 +18,8 @@ def _own_share(count: int) -> slice:
 def k_means(features: Tensor, count: int, iterations: int, seed: int) -> Tensor:
     """Spherical k-means (Dhillon and Modha, 2001); the ranks share the work and find the same.
 
-    Args:
-        features: (M, C) unit vectors, the same on every rank.
-        count: k <= M, number of clusters.
-        iterations: how many.
-        seed: of the images that are the first centroids.
-
-    Returns:
-        (k, C) unit vectors; a cluster that loses its last member stays where it is.
+    Of (M, C) unit vectors, the same on every rank, ``count`` <= M centroids, unit vectors; the seed is that
+    of the images that are the first ones. A cluster that loses its last member stays where it is.
     """
     generator = torch.Generator().manual_seed(seed)
     first = torch.randperm(len(features), generator=generator)[:count]
@@ -41,11 +35,9 @@ def k_means(features: Tensor, count: int, iterations: int, seed: int) -> Tensor:
 @torch.no_grad()
 def assign(features: Tensor, centroids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """(M,) nearest centroid of each feature, and (M,) its softmax probability among all centroids."""
-    share = features[_own_share(len(features))]
-    cosine, nearest = hardest_keys(share, centroids, 1)
-    lse, _ = similarity_logsumexp(share / temperature, centroids)
-    labels = nearest.new_zeros(len(features))
-    confidence = lse.new_zeros(len(features))
-    labels[_own_share(len(features))] = nearest[:, 0]
-    confidence[_own_share(len(features))] = (cosine[:, 0] / temperature - lse).exp()
+    rows = _own_share(len(features))
+    cosine, nearest = hardest_keys(features[rows], centroids, 1)
+    lse, _ = similarity_logsumexp(features[rows] / temperature, centroids)
+    labels, confidence = nearest.new_zeros(len(features)), lse.new_zeros(len(features))
+    labels[rows], confidence[rows] = nearest[:, 0], (cosine[:, 0] / temperature - lse).exp()
     return all_reduce(labels), all_reduce(confidence)

@@ -1,9 +1,8 @@
 """The mathematics of the objectives: plain tensors in, a scalar out.
 
-Each function is a thin call of what trains, so that a comparison with official code tests the training path.
-It normalises inside where its paper does, computes in float32 whatever the autocast state (float64 stays
-float64), and knows nothing of queues or configs. Over several processes, give it tensors from
-:func:`densecl.distributed.gather`. ``docs/objectives.md`` says how each compares with official code.
+Each is a thin call of what trains, so that a comparison with official code (``docs/objectives.md``) tests the
+training path. It normalises inside where its paper does, computes in float32 whatever the autocast state
+(float64 stays float64). Over several processes, give it tensors from :func:`densecl.distributed.gather`.
 """
 
 from .assignment import self_distillation, sinkhorn, swapped_prediction
@@ -15,14 +14,15 @@ from .contrastive import (
     info_nce,
     moco_v3,
     multi_positive_info_nce,
+    negative_cosine,
     nt_xent,
+    pixel_consistency,
+    pixel_contrast,
     sincere,
     sup_con,
     tiled_info_nce,
     triplet_margin,
 )
-from .cosine import negative_cosine, pixel_consistency
-from .pixel_contrast import pixel_contrast
 from .statistics import barlow_twins, vicreg
 
 __all__ = [

@@ -27,9 +27,7 @@ def cross_entropy(log_prediction: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 @no_autocast
-def sinkhorn(
-    scores: Tensor, epsilon: float, iterations: int, across_ranks: bool = False
-) -> Tensor:
+def sinkhorn(scores: Tensor, epsilon: float, iterations: int, across_ranks: bool = False) -> Tensor:
     """Codes of equal use (SwAV, Caron et al., 2020, section 3.1, after Cuturi, 2013).
 
     Rows and columns of ``exp(scores / epsilon)`` are scaled in turn until every prototype gets about the
@@ -37,13 +35,9 @@ def sinkhorn(
     log-softmax (the constants 1/K and 1/B cancel), and no epsilon overflows or leaves a prototype empty.
 
     Args:
-        scores: (B, K), cosines of samples and prototypes.
+        scores: (B, K), cosines of samples and prototypes; of all processes together where ``across_ranks``.
         epsilon: > 0, smoothness; 0.05.
         iterations: >= 1, else a ValueError; 3.
-        across_ranks: the batch is that of all processes, each of which holds B rows.
-
-    Returns:
-        (B, K), rows sum to 1, without gradient.
     """
     if iterations < 1:
         raise ValueError(f'sinkhorn: iterations must be at least 1, got {iterations}')
@@ -64,9 +58,9 @@ def swapped_prediction(
 
     The mean of both predictions: the paper's eq. 1 sums, the official code averages.
     """
-    first = cross_entropy(log_shares(scores1, temperature), full_precision(codes2)).mean()
-    second = cross_entropy(log_shares(scores2, temperature), full_precision(codes1)).mean()
-    return (first + second) / 2
+    pairs = ((scores1, codes2), (scores2, codes1))
+    terms = [cross_entropy(log_shares(x, temperature), full_precision(codes)) for x, codes in pairs]
+    return torch.stack(terms).mean()
 
 
 @no_autocast
@@ -97,7 +91,6 @@ def self_distillation(
     ]
     if not terms:
         raise ValueError(
-            'no crop has another one to predict: got '
-            f'{len(student)} student and {len(teacher)} teacher crops'
+            f'no crop has another one to predict: got {len(student)} student and {len(teacher)} teacher crops'
         )
     return torch.stack(terms).mean()

@@ -1,50 +1,29 @@
-"""InfoNCE and its relatives on plain tensors: :class:`.InfoNCE` itself scores them.
+"""InfoNCE and its relatives, triplets and the cosine on plain tensors: the objectives themselves score them.
 
 Where nothing else is said, arguments are (N, C) vectors, normalised inside, row i of each of the same image;
 ``temperature`` is t > 0, a number or a tensor; and a scalar is returned, the mean over the queries, 0 where
 there are no negatives. Functions of two views raise a ValueError where their shapes differ.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from densecl.numerics import full_precision, no_autocast, unit
-from densecl.structures import Batch, Comparison, Match, Units
+from densecl.structures import Comparison, Match
 
 from ..candidates import Candidates
 from ..contrast import InfoNCE
+from ..cosine import Cosine
 from ..masses import Debiased, Hard
-from ..parts import Temperature
+from ..means import mean_of
 from ..triplet import triplet_terms
-
-
-class Given(Temperature):
-    """A temperature that is at hand, a number or a tensor."""
-
-    def __init__(self, value: float | Tensor) -> None:
-        super().__init__()
-        self.value = value
-
-    def forward(self, cosine, comparison, extra):
-        """As it is."""
-        return self.value
-
-
-def comparison(query: Tensor, key: Tensor, match: Match | None = None) -> Comparison:
-    """Of (B, N, C) with (B, M, C) vectors, or of an image a row: (N, C) each."""
-    if query.ndim == 2:
-        query, key = query[:, None], key[:, None]
-    if match is None:
-        match = Match(index=torch.zeros(query.shape[:2], dtype=torch.int64, device=query.device))
-    sides = (Units(full_precision(x), pooled=full_precision(x).mean(1)) for x in (query, key))
-    return Comparison(*sides, match, Batch(torch.arange(len(query), device=query.device)))
 
 
 def plain_objective(temperature: float | Tensor, **kwargs) -> InfoNCE:
     """InfoNCE without a queue, of what this process is given alone."""
-    return InfoNCE(Given(temperature), queue=0, gathered=False, **{'batch': 'keys', **kwargs})
+    objective = InfoNCE(queue=0, gathered=False, **{'batch': 'keys', **kwargs})
+    objective.schedule = lambda _: temperature
+    return objective
 
 
 def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: float | Tensor) -> Tensor:
@@ -60,7 +39,7 @@ def tiled_info_nce(
 ) -> Tensor:
     """:func:`info_nce` with ``tile`` negatives in memory at a time; None: what is fast on the device."""
     candidates = Candidates(unit(negatives), tile=tile)
-    return plain_objective(temperature).terms(comparison(query, positive), candidates)[0].mean()
+    return plain_objective(temperature).terms(Comparison.of_rows(query, positive), candidates)[0].mean()
 
 
 def both_ways(view1: Tensor, view2: Tensor, temperature: float | Tensor, **kwargs) -> Tensor:
@@ -70,16 +49,19 @@ def both_ways(view1: Tensor, view2: Tensor, temperature: float | Tensor, **kwarg
             f'view1 and view2 must hold the same images, row by row: got shapes {tuple(view1.shape)} '
             f'and {tuple(view2.shape)}'
         )
+    return both_pairs((view1, view2), (view1, view2), temperature, **kwargs) / 2
+
+
+def both_pairs(queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor], temperature, **kwargs) -> Tensor:
+    """Sum of InfoNCE of each view's queries with the other view's keys."""
     objective = plain_objective(temperature, **kwargs)
-    first, second = (objective.score(comparison(a, b))[0] for a, b in ((view1, view2), (view2, view1)))
-    return (first + second) / 2
+    pairs = zip(queries, reversed(keys), strict=True)
+    return sum(objective.score(Comparison.of_rows(query, key))[0] for query, key in pairs)
 
 
 def nt_xent(view1: Tensor, view2: Tensor, temperature: float | Tensor) -> Tensor:
-    """Normalised temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1), mean over the 2N
-    anchors.
-
-    The negatives are both views of all other images. The official code returns twice this.
+    """Normalised temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1), mean over 2N anchors,
+    whose negatives are both views of all other images.
     """
     return both_ways(view1, view2, temperature, batch='views')
 
@@ -87,27 +69,16 @@ def nt_xent(view1: Tensor, view2: Tensor, temperature: float | Tensor) -> Tensor
 def moco_v3(
     query1: Tensor, query2: Tensor, key1: Tensor, key2: Tensor, temperature: float | Tensor
 ) -> Tensor:
-    """MoCo v3's loss (Chen et al., 2021, algorithm 1), ``ctr(q1, k2) + ctr(q2, k1)``, of predictions and
-    keys.
+    """MoCo v3's loss of predictions and keys (Chen et al., 2021, algorithm 1), ``ctr(q1, k2) + ctr(q2, k1)``.
 
     ``ctr`` is InfoNCE times 2t, against the other view's keys of other images. Keys are not detached here.
     """
-    objective = plain_objective(temperature, times_temperature=True)
-    pairs = ((query1, key2), (query2, key1))
-    return 2 * sum(objective.score(comparison(query, key))[0] for query, key in pairs)
+    return 2 * both_pairs((query1, query2), (key1, key2), temperature, times_temperature=True)
 
 
-def direct_clr(
-    features1: Tensor, features2: Tensor, dimensions: int, temperature: float | Tensor
-) -> Tensor:
-    """DirectCLR (Jing et al., 2022): contrast the first ``dimensions`` channels of two views' pooled
-    features.
-
-    They are normalised by themselves; the negatives are the other view's. 360 of ResNet-50's 2048 in the
-    paper.
-
-    Raises:
-        ValueError: where the features have fewer channels.
+def direct_clr(features1: Tensor, features2: Tensor, dimensions: int, temperature: float | Tensor) -> Tensor:
+    """DirectCLR (Jing et al., 2022): contrast the first ``dimensions`` channels of pooled features (360 of
+    2048 in the paper) with the other view's. A ValueError where the features have fewer channels.
     """
     if not 0 < dimensions <= features1.shape[1]:
         raise ValueError(
@@ -136,9 +107,8 @@ def decoupled(
 def debiased_nt_xent(
     view1: Tensor, view2: Tensor, temperature: float | Tensor, positive_prior: float
 ) -> Tensor:
-    """Debiased contrastive loss with one positive (Chuang et al., 2020, eq. 8).
-
-    ``positive_prior`` in [0, 1): how probably a negative is of the anchor's class; with 0 it is NT-Xent.
+    """:func:`nt_xent` where a negative is of the anchor's class with probability ``positive_prior``, in
+    [0, 1) (debiased contrastive loss, Chuang et al., 2020, eq. 8).
     """
     return both_ways(view1, view2, temperature, batch='views', negatives=Debiased(positive_prior))
 
@@ -149,60 +119,87 @@ def hard_nt_xent(
     """:func:`debiased_nt_xent` with negatives weighted by ``e^(concentration * s / t)`` (HCL, Robinson et
     al., 2021); the gradient goes through the weights, as in the official code.
     """
-    negatives = Hard(positive_prior, concentration)
-    return both_ways(view1, view2, temperature, batch='views', negatives=negatives)
+    return both_ways(view1, view2, temperature, batch='views', negatives=Hard(positive_prior, concentration))
 
 
-def sup_con(
-    features: Tensor, labels: Tensor, temperature: float | Tensor, form: str = 'out'
-) -> Tensor:
-    """Supervised contrastive loss (Khosla et al., 2020, eq. 2 ``'out'`` and eq. 3 ``'in'``) of all views,
-    stacked.
+def sup_con(features: Tensor, labels: Tensor, temperature: float | Tensor, form: str = 'out') -> Tensor:
+    """Supervised contrastive loss of all views (Khosla et al., 2020, eq. 2 ``'out'`` and eq. 3 ``'in'``).
 
     The positives of an anchor are all others of its (N,) label; the denominator has everything but itself. An
-    anchor without positives adds 0 and counts in the mean. The official code multiplies by ``t / 0.07``.
-    Labels are compared as they are: -1 is a class like any other.
-
-    Raises:
-        ValueError: for another ``form``.
+    anchor without positives adds 0 and counts in the mean. Labels are compared as they are: -1 is a class
+    like any other. A ValueError for another ``form``.
     """
     if form not in ('out', 'in'):
         raise ValueError(f"sup_con: form must be 'out' or 'in', got {form!r}")
-    form = 'in-mean' if form == 'in' else form  # eq. 3 has the mean inside of the logarithm
-    return by_label(features, labels, unit(features), labels, temperature, form)
+    # eq. 3 has the mean inside of the logarithm
+    return by_label(features, labels, temperature, 'in-mean' if form == 'in' else form)
 
 
 def sincere(features: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-    """:func:`sup_con` whose positives stand against the negatives alone, not against one another (SINCERE,
-    Feeney and Hughes, 2023). Where an anchor has no positive, the official code gives NaN, this 0.
+    """:func:`sup_con` whose positives stand against the negatives alone (SINCERE, Feeney and Hughes, 2023)."""
+    return by_label(features, labels, temperature, 'apart')
+
+
+def pixel_contrast(
+    embeddings: Tensor,
+    labels: Tensor,
+    temperature: float | Tensor,
+    base_temperature: float | Tensor,
+    keys: Tensor | None = None,
+    key_labels: Tensor | None = None,
+) -> Tensor:
+    """:func:`sincere` times ``t / base``: pixel-wise supervised contrast (Wang et al., ICCV 2021, and code).
+
+    ``-t / base * mean_p log( exp(s_ip / t) / (exp(s_ip / t) + sum_n exp(s_in / t)) )``: p are the other
+    vectors of i's label, n those of other labels.
+
+    Args:
+        embeddings: (N, C), the anchors; with none of them the loss is 0, with zero gradient.
+        labels: (N,) integers, compared as they are: leave ignored pixels out.
+        temperature: t > 0; 0.1.
+        base_temperature: 0.07.
+        keys: (K, C), vectors that every anchor is compared with besides the other anchors; a memory.
+        key_labels: (K,) their labels.
+
+    Raises:
+        ValueError: numbers of vectors and labels differ.
     """
-    return by_label(features, labels, unit(features), labels, temperature, 'apart')
+    for name, vectors, given in (('embeddings', embeddings, labels), ('keys', keys, key_labels)):
+        count = 0 if given is None else len(given)
+        if vectors is not None and len(vectors) != count:
+            raise ValueError(
+                f'pixel_contrast: {name} has {len(vectors)} vectors, but there are {count} labels of them; '
+                'pass one label a vector'
+            )
+    if not len(labels):
+        return full_precision(embeddings).sum()
+    memory = () if keys is None else (keys, key_labels)
+    return temperature / base_temperature * by_label(embeddings, labels, temperature, 'apart', *memory)
 
 
 @no_autocast
 def by_label(
     features: Tensor,
     labels: Tensor,
-    keys: Tensor,
-    key_labels: Tensor,
     temperature: float | Tensor,
     form: str,
+    keys: Tensor | None = None,
+    key_labels: Tensor | None = None,
 ) -> Tensor:
-    """InfoNCE of (N, C) anchors, the first N of (K, C) keys, whose answers are all other keys of their label.
-    """
-
-    def across(candidates: Candidates) -> Callable[[slice], Tensor]:
-        return lambda columns: labels[:, None] == candidates.labels[columns]
-
+    """InfoNCE of (N, C) anchors; their answers are other anchors, and (K, C) further keys, of their label."""
     none = torch.zeros(len(labels), 1, 1, dtype=torch.bool, device=labels.device)
-    c = comparison(features, features, Match(mask=none, across=across))
-    numbers = torch.full((len(keys),), -1, device=labels.device)
-    numbers[: len(labels)] = c.batch.numbers
-    candidates = Candidates(keys, numbers, own=c.batch.numbers, labels=key_labels)
+    c = Comparison.of_rows(features, features)
+    c.match = Match(
+        mask=none, across=lambda candidates: lambda columns: labels[:, None] == candidates.labels[columns]
+    )
+    candidates = Candidates(unit(features), c.batch.numbers, own=c.batch.numbers, labels=labels)
+    if keys is not None:
+        candidates = Candidates(unit(keys).to(candidates.keys.dtype), labels=key_labels).joined(candidates)
     terms, counted, _ = plain_objective(temperature, form=form).terms(c, candidates)
-    return torch.where(counted, terms, 0.0).mean()
+    return mean_of(terms, counted, 'rows')
 
 
+@no_autocast
 def multi_positive_info_nce(
     query: Tensor,
     keys: Tensor,
@@ -223,22 +220,20 @@ def multi_positive_info_nce(
         keys: (M, C) or (B, M, C).
         positives: bool (N, M) or (B, N, M).
         temperature: t > 0.
-        negatives: (K, C), shared by all queries; by default the keys that are not a query's positives. Given
-            some, those other keys do not enter at all (SetSim).
+        negatives: (K, C), shared by all queries, in place of the keys that are not a query's positives
+            (SetSim).
         form: ``'in'`` or ``'out'``.
         per_image: mean over each image, then over images, one without a positive adding 0 (SetSim's code);
             else over the queries that have a positive.
     """
     if query.ndim == 2:
         query, keys, positives = query[None], keys[None], positives[None]
-    c = comparison(query, keys, Match(mask=positives))
-    candidates = None if negatives is None else Candidates(unit(negatives).to(c.query.vectors.dtype))
-    with torch.autocast(query.device.type, enabled=False):
-        terms, counted, _ = plain_objective(temperature, batch='image', form=form).terms(c, candidates)
-    terms = torch.where(counted, terms, 0.0)
+    candidates = None if negatives is None else Candidates(unit(negatives).to(full_precision(query).dtype))
+    objective = plain_objective(temperature, batch='image', form=form)
+    terms, counted, _ = objective.terms(Comparison.of_sets(query, keys, positives), candidates)
     if per_image:
-        return (terms.sum(-1) / counted.sum(-1).clamp(min=1)).mean()
-    return terms.sum() / counted.sum().clamp(min=1)
+        return mean_of(terms, counted, 'images')
+    return torch.where(counted, terms, 0.0).sum() / counted.sum().clamp(min=1)
 
 
 @no_autocast
@@ -246,7 +241,20 @@ def triplet_margin(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, squared: bool = False
 ) -> Tensor:
     """``max(0, d(a, p) - d(a, n) + margin)``, mean over the triplets, with Euclidean distances of unit
-    vectors, or ``squared`` ones (FaceNet, Schroff et al., 2015, margin 0.2). The gradient of a distance of
-    zero is zero.
+    vectors, or ``squared`` ones (FaceNet, Schroff et al., 2015, margin 0.2).
     """
     return triplet_terms(unit(anchor), unit(positive), unit(negative), margin, squared).mean()
+
+
+def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean negative cosine (SimSiam, Chen and He, 2021, eq. 1; BYOL's is 2 + 2 times it); nothing is detached."""
+    return Cosine().score(Comparison.of_rows(prediction, target))[0]
+
+
+def pixel_consistency(online: Tensor, target: Tensor, positives: Tensor) -> Tensor:
+    """Minus the mean cosine of an image's positive pairs, mean over images (PixPro, Xie et al., 2021, eq. 5).
+
+    (B, C, N) and (B, C, M) maps, and bool (B, N, M). Images without a positive pair count 0.
+    """
+    cells = online.transpose(1, 2), target.transpose(1, 2)
+    return Cosine(mean='images').score(Comparison.of_sets(*cells, positives))[0]

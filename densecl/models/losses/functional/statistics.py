@@ -15,11 +15,7 @@ def over_ranks(x: Tensor, across_ranks: bool) -> Tensor:
 
 
 def centred(x: Tensor, across_ranks: bool) -> tuple[Tensor, int]:
-    """(B, ...) minus its means over the batch, and the number of rows of the batch.
-
-    Raises:
-        ValueError: for a batch of one, which has no variance: nothing would be learnt.
-    """
+    """(B, ...) minus its means over the batch, and the number of rows; a ValueError where that is 1."""
     x = full_precision(x)
     rows = len(x) * (world_size() if across_ranks else 1)
     if rows < 2:
@@ -61,9 +57,7 @@ def barlow_twins(view1: Tensor, view2: Tensor, redundancy_weight: float) -> Tens
 
 
 @no_autocast
-def vicreg_terms(
-    first: Tensor, second: Tensor, across_ranks: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
+def vicreg_terms(first: Tensor, second: Tensor, across_ranks: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Squared distance, variance hinge and covariance penalty of P positions, (B, P, D) each.
 
     All are means over channels and positions (of the penalty the squares are summed over one channel), the
@@ -83,9 +77,7 @@ def spread(x: Tensor, across_ranks: bool) -> tuple[Tensor, Tensor]:
     return (1 - deviations).relu().mean(), penalty
 
 
-def weighted(
-    weights: tuple[float, ...], terms: tuple[Tensor, ...]
-) -> tuple[Tensor, dict[str, Tensor]]:
+def weighted(weights: tuple[float, ...], terms: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of VICReg's terms, and the terms for the log."""
     loss = sum(weight * term for weight, term in zip(weights, terms, strict=True))
     names = ('invariance', 'variance', 'covariance')

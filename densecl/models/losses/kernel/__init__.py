@@ -2,15 +2,6 @@
 
 from .online_softmax import Keep
 from .ring import worth_a_ring
-from .tile_functions import tiled_logsumexp, tiled_row_sum
-from .tiles import hardest_keys, similarity_logsumexp, similarity_statistics
+from .tiles import hardest_keys, similarity_logsumexp, tiled_logsumexp, tiled_row_sum
 
-__all__ = [
-    'Keep',
-    'hardest_keys',
-    'similarity_logsumexp',
-    'similarity_statistics',
-    'tiled_logsumexp',
-    'tiled_row_sum',
-    'worth_a_ring',
-]
+__all__ = ['Keep', 'hardest_keys', 'similarity_logsumexp', 'tiled_logsumexp', 'tiled_row_sum', 'worth_a_ring']

@@ -1,8 +1,7 @@
-"""The online softmax: log-sum-exp of a similarity matrix that is never in memory, one tile after another.
+"""The online softmax: log-sum-exp of a similarity matrix, one tile after another.
 
-Each tile's share of the sum, and of the gradient for the queries, is accumulated with a running maximum
-(Milakov and Gimelshein, 2018), so the result is exact up to rounding. Two matrix products a tile do for the
-value and the queries' gradient, two more for the keys' gradient, where it is needed.
+With a running maximum (Milakov and Gimelshein, 2018) the result is exact up to rounding. Two matrix products
+a tile do for the value and the queries' gradient, two more for the keys' gradient, where it is needed.
 """
 
 from collections.abc import Callable, Iterator
@@ -56,9 +55,7 @@ def logit_tiles(
 class OnlineSoftmax:
     """Running maximum, sum and weighted key of each row's softmax, while keys arrive in blocks.
 
-    Args:
-        query: (N, C).
-        mean: also track the (N, C) softmax-weighted mean of the keys, the query's gradient.
+    With ``mean``, also the (N, C) softmax-weighted mean of the keys, the gradient of the (N, C) queries.
     """
 
     def __init__(self, query: Tensor, mean: bool) -> None:
@@ -89,13 +86,7 @@ class OnlineSoftmax:
 
 
 def key_gradient(
-    query: Tensor,
-    keys: Tensor,
-    lse: Tensor,
-    gradient: Tensor,
-    keep: Keep | None,
-    tile: int | None,
-    first: int = 0,
+    query: Tensor, keys: Tensor, lse: Tensor, gradient: Tensor, keep: Keep | None, tile: int | None, first=0
 ) -> Tensor:
     """(K, C) gradient for the keys, from the (N,) log-sum-exps and their gradients."""
     lse = lse.masked_fill(lse == float('-inf'), float('inf'))[:, None]  # exp(x - inf): no gradient

@@ -18,8 +18,7 @@ RING_ABOVE_BYTES = 64 * 2**20
 
 def worth_a_ring(keys: Tensor) -> bool:
     """Whether these keys of each rank would be too large gathered."""
-    size = keys.numel() * keys.element_size() * world_size()
-    return world_size() > 1 and size > RING_ABOVE_BYTES
+    return world_size() > 1 and keys.numel() * keys.element_size() * world_size() > RING_ABOVE_BYTES
 
 
 def passing_blocks(keys: Tensor, ring: bool) -> Iterator[tuple[int, Tensor]]:
