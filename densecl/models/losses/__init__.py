@@ -7,14 +7,14 @@ from .contrast import InfoNCE
 from .cosine import Cosine
 from .filters import Clusters, GloFND, SimilarImages
 from .labels import LabelCrossEntropy, PrototypeAlignment
-from .masses import Debiased, Hard, Mixing
+from .masses import Debiased, Filter, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
 from .objective import Objective, Sum
-from .parts import Filter, Mass, Temperature
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
     AlignmentAdaptiveTemperature,
     LearnedTemperature,
+    Temperature,
     TemperatureFree,
     UncertaintyTemperature,
 )

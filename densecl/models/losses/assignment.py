@@ -13,8 +13,7 @@ from densecl.schedule import Clock
 from densecl.structures import Units
 
 from .functional.assignment import cross_entropy, log_shares, sharpened, sinkhorn
-from .means import check_mean, mean_of, own_mean
-from .objective import Objective
+from .objective import Objective, check_mean, mean_of, own_mean
 from .temperatures import positive_schedule
 
 
@@ -78,9 +77,8 @@ class SwappedPrediction(Objective):
     def score(self, comparison):
         """The mean over the units, ln K where all is guessing.
 
-        Diagnostics of the key view, as shares of ln K: ``code_entropy``, the mean over its units, and
-        ``usage_entropy``, of its mean prediction. A code entropy of 1 is collapse: all images are alike, and
-        evenly sharing out leaves nothing to predict.
+        Of the key view, as shares of ln K: ``code_entropy``, the mean over its units (1 is collapse: all
+        images are alike), and ``usage_entropy``, of its mean prediction.
         """
         key, match, t = comparison.key, comparison.match, self.temperature(self.clock)
         codes, diagnostics = key.once(f'codes {id(self)}', lambda: self.codes(key, comparison.projector, t))
@@ -130,8 +128,8 @@ class SelfDistillation(Objective):
     """Cross entropy of a centred, sharpened teacher and a student (DINO, Caron et al., 2021, eq. 1 to 4).
 
     The centre is the moving average of the teacher's scores over key views and the batch of all processes.
-    It moves after it was used, as in the official code, and is the same in every process. With ``'counted'``
-    it is the grouping of SlotCon (Wen et al., 2022, eq. 3), on a grid that both views show.
+    It moves after it was used, as in the official code. With ``'counted'`` it is the grouping of SlotCon (Wen
+    et al., 2022, eq. 3), on a grid that both views show.
 
     Args:
         prototypes: number of prototypes K.
@@ -164,11 +162,9 @@ class SelfDistillation(Objective):
         self.clock: Clock | None = None
 
     def score(self, comparison):
-        """The loss, and diagnostics of the targets of what counts.
-
-        ``teacher_entropy``, mean over the units, and ``usage_entropy``, of the mean of their distributions,
-        both as shares of ln K, and ``center_norm``. Where the two entropies meet, all units get the same
-        distribution: the uniform one near 1, a single prototype near 0.
+        """The loss, and of the targets of what counts, as shares of ln K: ``teacher_entropy``, mean over the
+        units, and ``usage_entropy``, of their mean; where the two meet, all units get one distribution (the
+        uniform one near 1, a single prototype near 0). And ``center_norm``.
         """
         key, match, t = comparison.key, comparison.match, self.student_temperature(self.clock)
         targets, spread = key.once(f'targets {id(self)}', lambda: self.targets(key))

@@ -14,8 +14,7 @@ from densecl.schedule import Clock
 from densecl.structures import Batch, Comparison, Units
 
 from .kernel import similarity_logsumexp
-from .means import mean_of
-from .objective import Objective
+from .objective import Objective, mean_of
 from .temperatures import positive_schedule
 
 

@@ -55,7 +55,7 @@ class Candidates:
     Attributes:
         keys: (K, C) unit vectors; under ``ring`` those of this process only.
         images: (K,) int64, the number of each key's image in the batch of all processes (-1: not of this
-            batch); None where no key is of this batch, or all are candidates of all queries.
+            batch); None where all are candidates of all queries.
         own: (R,) int64, the same number for the queries.
         place: (K,) int64, which unit of its image a key is (-1: of none). None: a query meets no key of
             its own image.
@@ -66,10 +66,9 @@ class Candidates:
         labels: (K,) int64, class ids, -1: not known; or None.
         pairs: further candidates, of the query's own image.
         ring: the keys of other processes are sent around rather than gathered.
-        filters: further rules ``rule(columns, cosines (R, k)) -> bool (R, k)`` that say which of a slice of
-            the keys to keep; all must agree.
-        passing: ``keys`` are the memory of a queue, overwritten before the backward pass. A log-sum-exp does
-            not visit them again; what does takes them from :meth:`gathered`.
+        filters: rules ``rule(columns, cosines (R, k)) -> bool (R, k)``; what one does not keep is left out.
+        passing: ``keys`` are the memory of a queue, overwritten before the backward pass. What visits them
+            again, unlike a log-sum-exp, takes them from :meth:`gathered`.
         tile: keys in a tile; by default what is fast on the device.
     """
 
@@ -116,7 +115,7 @@ class Candidates:
         ``scale`` is one over the temperature, a number or (R,). Both are -inf for a query without candidates.
         """
         column = scale[:, None] if isinstance(scale, Tensor) and scale.ndim else scale
-        keep = None if self.images is None else self.keep
+        keep = self.keep if self.masked else None
         if self.filters:  # they look at the cosines
             fixed = column.detach() if isinstance(column, Tensor) else column
             keep = lambda columns, logits: self.keep(columns, logits / fixed)  # noqa: E731

@@ -14,9 +14,8 @@ from densecl.structures import Batch, Comparison, Units
 
 from .candidates import Candidates, Pairs, Scores, logits_of
 from .forms import FORMS, Answers, contrastive_terms, split_by_role
-from .means import check_mean, mean_of, own_mean
-from .objective import Objective
-from .parts import Filter, Mass
+from .masses import Filter, Mass
+from .objective import Objective, check_mean, mean_of, own_mean
 from .sources import SOURCES, batch_candidates
 from .temperatures import TemperatureFree, positive_schedule
 

@@ -7,8 +7,7 @@ from densecl.numerics import unit
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
-from .means import check_mean, mean_of, own_mean
-from .objective import Objective
+from .objective import Objective, check_mean, mean_of, own_mean
 
 
 @MODELS.register_module()

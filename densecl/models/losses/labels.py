@@ -8,8 +8,7 @@ from densecl.numerics import full_precision, unit
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
-from .means import mean_of, own_mean
-from .objective import Objective
+from .objective import Objective, mean_of, own_mean
 
 
 def classes_of(comparison: Comparison, classes: int, objective: str) -> Tensor:

@@ -1,21 +1,56 @@
-"""How negatives are weighted: ``negatives=`` of an InfoNCE loss."""
+"""What ``negatives=`` of an InfoNCE loss may be: choices of false negatives, and weightings."""
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from densecl.numerics import unit as unit_length
 from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
+from densecl.structures import Batch, Units
 
 from .candidates import Candidates, Scores
-from .kernel import hardest_keys
-from .parts import Mass
+from .kernel import Keep, hardest_keys
 
 # Numbers in the mixed vectors that are in memory at once.
 CHUNK = 2**22
+
+
+class Mass(nn.Module):
+    """How negatives are weighted."""
+
+    def forward(self, scores: Scores) -> Tensor:
+        """(R,) log of the negatives' part of the denominator, -inf where there are none."""
+        raise NotImplementedError
+
+    def learn(self, batch: Batch) -> None:
+        """Take in what this step's scores told; called once a step, in training only."""
+
+
+class Filter(nn.Module):
+    """Which candidates are false negatives.
+
+    ``treatment='elimination'`` takes them out of the denominator; ``'attraction'`` leaves them there and
+    makes them answers too: ``-1/(1 + |F|) sum log softmax`` over the answer and F.
+    """
+
+    def __init__(self, treatment: str = 'elimination') -> None:
+        super().__init__()
+        if treatment not in ('elimination', 'attraction'):
+            raise ValueError(
+                f"{type(self).__name__}: treatment must be 'elimination' or 'attraction', got {treatment!r}"
+            )
+        #: What its candidates become.
+        self.role = 'ignored' if treatment == 'elimination' else 'answer'
+
+    def rule(self, scores: Scores) -> Keep | None:
+        """``rule(columns, cosines (R, k)) -> bool (R, k)``: which are false negatives; None: none yet."""
+        raise NotImplementedError
+
+    def learn(self, keys: list[Units], batch: Batch) -> None:
+        """Take in the step's key sets and scores; called once a step, in training only."""
 
 
 @MODELS.register_module()

@@ -15,7 +15,8 @@ from torch import Tensor
 from densecl.models.memory import PerImage
 from densecl.registry import MODELS
 
-from .parts import Mass, Temperature
+from .masses import Mass
+from .temperatures import Temperature
 
 
 def average_logs(before: Tensor, new: Tensor, gamma: float) -> Tensor:

@@ -3,14 +3,38 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from densecl.distributed import all_reduce
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
+from densecl.structures import Batch, Comparison
 
-from .parts import Temperature
+from .candidates import Scores
+
+
+class Temperature(nn.Module):
+    """Which temperature each query has."""
+
+    #: Channels that vectors carry in front for the temperature's use.
+    extra_channels = 0
+
+    def forward(self, cosine: Tensor, comparison: Comparison, extra: Tensor | None) -> Tensor | float | None:
+        """A number, a scalar or (R,); None for the temperature-free form.
+
+        Args:
+            cosine: (R,), the mean with the answers in its own image.
+            comparison: what is compared.
+            extra: (R, ``extra_channels``) outputs of the projector, or None.
+        """
+        raise NotImplementedError
+
+    def observe(self, scores: Scores) -> None:
+        """Keep what the scores tell for :meth:`learn`; called in training only."""
+
+    def learn(self, batch: Batch) -> None:
+        """Take in what this step's scores told; called once a step, in training only."""
 
 
 def positive_schedule(value: float | dict, name: str) -> Schedule:

@@ -8,8 +8,7 @@ from densecl.registry import MODELS
 
 from .candidates import Candidates
 from .kernel import hardest_keys
-from .means import mean_of, own_mean
-from .objective import Objective
+from .objective import Objective, mean_of, own_mean
 from .sources import batch_candidates
 
 

@@ -4,7 +4,7 @@ from densecl.models.memory import PerImage
 from densecl.registry import MODELS
 from densecl.schedule import Clock
 
-from ..parts import Filter
+from ..masses import Filter
 
 
 @MODELS.register_module()

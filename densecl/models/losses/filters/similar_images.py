@@ -6,9 +6,9 @@ from torch import Tensor
 from densecl.numerics import unit
 from densecl.registry import MODELS
 
-from ..candidates import Candidates
+from ..candidates import Candidates, Scores
 from ..kernel import hardest_keys
-from ..parts import Filter, Scores
+from ..masses import Filter
 from ..sources import query_pooled
 
 

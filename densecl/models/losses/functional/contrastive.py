@@ -15,7 +15,7 @@ from ..candidates import Candidates
 from ..contrast import InfoNCE
 from ..cosine import Cosine
 from ..masses import Debiased, Hard
-from ..means import mean_of
+from ..objective import mean_of
 from ..triplet import triplet_terms
 
 
@@ -136,7 +136,7 @@ def sup_con(features: Tensor, labels: Tensor, temperature: float | Tensor, form:
 
 
 def sincere(features: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-    """:func:`sup_con` whose positives stand against the negatives alone (SINCERE, Feeney and Hughes, 2023)."""
+    """:func:`sup_con`, each positive against the negatives alone (SINCERE, Feeney and Hughes, 2023)."""
     return by_label(features, labels, temperature, 'apart')
 
 
@@ -247,7 +247,7 @@ def triplet_margin(
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean negative cosine (SimSiam, Chen and He, 2021, eq. 1; BYOL's is 2 + 2 times it); nothing is detached."""
+    """Mean negative cosine (SimSiam, Chen and He, 2021, eq. 1); nothing is detached."""
     return Cosine().score(Comparison.of_rows(prediction, target))[0]
 
 

@@ -1,7 +1,6 @@
 """The online softmax: log-sum-exp of a similarity matrix, one tile after another.
 
-With a running maximum (Milakov and Gimelshein, 2018) the result is exact up to rounding. Two matrix products
-a tile do for the value and the queries' gradient, two more for the keys' gradient, where it is needed.
+With a running maximum (Milakov and Gimelshein, 2018) the result is exact up to rounding.
 """
 
 from collections.abc import Callable, Iterator
@@ -83,15 +82,3 @@ class OnlineSoftmax:
             self.mean.div_(self.total.clamp(min=1))  # a row's maximum alone adds 1
         lse = self.top + self.total.log()
         return lse.squeeze(1), self.top.masked_fill_(self.total == 0, float('-inf')).squeeze(1)
-
-
-def key_gradient(
-    query: Tensor, keys: Tensor, lse: Tensor, gradient: Tensor, keep: Keep | None, tile: int | None, first=0
-) -> Tensor:
-    """(K, C) gradient for the keys, from the (N,) log-sum-exps and their gradients."""
-    lse = lse.masked_fill(lse == float('-inf'), float('inf'))[:, None]  # exp(x - inf): no gradient
-    weighted = query * gradient[:, None]
-    out = torch.zeros_like(keys)
-    for rows, columns, logits in logit_tiles(query, keys, keep, tile, first):
-        out[columns].addmm_(logits.sub_(lse[rows]).exp_().T, weighted[rows])
-    return out

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from densecl.distributed import world_size
 from densecl.numerics import full_precision, no_autocast
 
-from .online_softmax import Keep, OnlineSoftmax, key_blocks, key_gradient, logit_tiles
+from .online_softmax import Keep, OnlineSoftmax, key_blocks, logit_tiles
 from .ring import Passage, passing_blocks
 
 TileFunction = Callable[..., Tensor]
@@ -65,14 +65,17 @@ class _LogSumExp(torch.autograd.Function):
     def backward(ctx, gradient: Tensor, _):
         mean, query, keys, lse = ctx.saved_tensors
         grad_query = None if mean is None else mean * gradient[:, None]
-        grad_keys = None
-        if ctx.needs_input_grad[1]:
-            grad_keys = torch.zeros_like(keys, memory_format=torch.contiguous_format)
-            with torch.autocast(query.device.type, enabled=False):
-                for first, block in passing_blocks(keys, ctx.ring):
-                    grad_keys += key_gradient(query, block, lse, gradient, ctx.keep, ctx.tile, first)
-                    if ctx.ring:  # it goes on to the rank where its block goes, and is home at the end
-                        grad_keys = Passage(grad_keys).wait()
+        if not ctx.needs_input_grad[1]:
+            return grad_query, None, None, None, None
+        lse = lse.masked_fill(lse == float('-inf'), float('inf'))[:, None]  # exp(x - inf): no gradient
+        weighted = query * gradient[:, None]
+        grad_keys = torch.zeros_like(keys, memory_format=torch.contiguous_format)
+        with torch.autocast(query.device.type, enabled=False):
+            for first, block in passing_blocks(keys, ctx.ring):
+                for rows, columns, logits in logit_tiles(query, block, ctx.keep, ctx.tile, first):
+                    grad_keys[columns].addmm_(logits.sub_(lse[rows]).exp_().T, weighted[rows])
+                if ctx.ring:  # it goes on to the rank where its block goes, and is home at the end
+                    grad_keys = Passage(grad_keys).wait()
         return grad_query, grad_keys, None, None, None
 
 
@@ -118,12 +121,9 @@ def tiled_row_sum(
         function: gets all queries, a (k, C) block of the keys, the slice of columns that it is, and
             ``row_tensors``; returns (N,), its sum over these columns.
         query: (N, C).
-        keys: (K, C).
+        keys: (K, C); the sum is 0 where K is 0.
         row_tensors: tensors with one row a query, which may need gradients.
         tile: keys in a block; by default what makes tiles of the usual size.
-
-    Returns:
-        (N,) tensor; zeros where K is 0.
     """
     parts = _per_block(query, keys, function, row_tensors, tile)
     return sum(parts, full_precision(query).new_zeros(len(query)))
