@@ -5,7 +5,9 @@ from .assignment import SelfDistillation, SwappedPrediction
 from .bank_nce import NCE
 from .contrast import InfoNCE
 from .cosine import Cosine
-from .filters import Clusters, GloFND, SimilarImages
+from .filters.clusters import Clusters
+from .filters.glofnd import GloFND
+from .filters.similar_images import SimilarImages
 from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Filter, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature

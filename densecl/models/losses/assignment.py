@@ -1,20 +1,103 @@
 """Predicting another view's assignment to prototypes: SwAV's codes, DINO's sharpened softmax."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from densecl.distributed import all_gather, rank, world_size
 from densecl.models.memory import Queue
-from densecl.numerics import full_precision
+from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.schedule import Clock
 from densecl.structures import Units
 
-from .functional.assignment import cross_entropy, log_shares, sharpened, sinkhorn
 from .objective import Objective, check_mean, mean_of, own_mean
 from .temperatures import positive_schedule
+
+
+def log_shares(scores: Tensor, temperature: float | Tensor) -> Tensor:
+    """The student's prediction: ``log softmax(scores / temperature)``."""
+    return (full_precision(scores) / temperature).log_softmax(-1)
+
+
+@torch.no_grad()
+def sharpened(scores: Tensor, center: Tensor, temperature: float | Tensor) -> Tensor:
+    """The teacher's target: ``softmax((scores - center) / temperature)``, without gradient."""
+    return ((full_precision(scores) - center) / temperature).softmax(-1)
+
+
+def cross_entropy(log_prediction: Tensor, target: Tensor) -> Tensor:
+    """``-sum_k target_k * prediction_k`` of the last dimension, (..., K) -> (...)."""
+    return -(target * log_prediction).sum(-1)
+
+
+@torch.no_grad()
+@no_autocast
+def sinkhorn(scores: Tensor, epsilon: float, iterations: int, across_ranks: bool = False) -> Tensor:
+    """Codes of equal use (SwAV, Caron et al., 2020, section 3.1, after Cuturi, 2013).
+
+    Rows and columns of ``exp(scores / epsilon)`` are scaled in turn until every prototype gets about the
+    same mass; the samples' step comes last, so only their sums are exact. In the log domain (the constants
+    1/K and 1/B cancel) no epsilon overflows or leaves a prototype empty.
+
+    Args:
+        scores: (B, K), cosines of samples and prototypes; of all processes together where ``across_ranks``.
+        epsilon: > 0, smoothness; 0.05.
+        iterations: >= 1, else a ValueError; 3.
+    """
+    if iterations < 1:
+        raise ValueError(f'sinkhorn: iterations must be at least 1, got {iterations}')
+    log_codes = full_precision(scores) / epsilon
+    for _ in range(iterations):
+        mass = log_codes.logsumexp(0, keepdim=True)  # of each prototype, (1, K)
+        if across_ranks:
+            mass = all_gather(mass).logsumexp(0, keepdim=True)
+        log_codes = (log_codes - mass).log_softmax(1)
+    return log_codes.exp()
+
+
+@no_autocast
+def swapped_prediction(
+    scores1: Tensor, scores2: Tensor, codes1: Tensor, codes2: Tensor, temperature: float | Tensor
+) -> Tensor:
+    """Each view's (B, K) scores predict the other's code of :func:`sinkhorn` (SwAV, eq. 1, 2); the mean."""
+    pairs = ((scores1, codes2), (scores2, codes1))
+    terms = [cross_entropy(log_shares(x, temperature), full_precision(codes)) for x, codes in pairs]
+    return torch.stack(terms).mean()
+
+
+@no_autocast
+def self_distillation(
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    center: Tensor,
+    student_temperature: float | Tensor,
+    teacher_temperature: float | Tensor,
+) -> Tensor:
+    """Cross entropy of a sharpened, centred teacher and a student (DINO, Caron et al., 2021, eq. 1 and 3),
+    mean over all pairs of a teacher crop and another student crop; a ValueError where there is none.
+
+    Args:
+        student: one (B, K) of logits a crop, those of the teacher's crops first.
+        teacher: one (B, K) of logits a crop; no gradient reaches them.
+        center: (K,) or (1, K), subtracted from the teacher's logits.
+        student_temperature: > 0, as ``teacher_temperature``.
+    """
+    predictions = [log_shares(scores, student_temperature) for scores in student]
+    targets = [sharpened(scores, center, teacher_temperature) for scores in teacher]
+    terms = [
+        cross_entropy(prediction, target).mean()
+        for i, target in enumerate(targets)
+        for v, prediction in enumerate(predictions)
+        if v != i
+    ]
+    if not terms:
+        raise ValueError(
+            f'no crop has another one to predict: got {len(student)} student and {len(teacher)} teacher crops'
+        )
+    return torch.stack(terms).mean()
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -37,7 +120,7 @@ class SwappedPrediction(Objective):
 
     Args:
         temperature: t > 0 of the prediction, or a schedule.
-        epsilon: smoothness of the codes; the official advice for a loss stuck at ln K is to lower it to 0.03.
+        epsilon: > 0, smoothness of the codes; for a loss stuck at ln K the official advice is 0.03.
         iterations: of Sinkhorn's algorithm.
         queue: embeddings to keep for each assigning view; 0 for none.
         dim: width C of an embedding in the queue.
@@ -89,7 +172,9 @@ class SwappedPrediction(Objective):
     def codes(self, key: Units, projector: nn.Module, temperature: float) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, N, K) codes of a key view, and how they are spread."""
         everything = rows = full_precision(key.vectors).flatten(0, 1)
-        if self.queues and self._ready():
+        if self.queues and not self._full and self._started():
+            self._full = bool(self.queues[0].filled >= 1)  # waits for the device only while they fill
+        if self._full:
             earlier = projector.prototypes(self._queue_of(key).keys[rank() :: world_size()])
             everything = torch.cat([full_precision(earlier), rows])
         codes = sinkhorn(everything, self.epsilon, self.iterations, across_ranks=True)[-len(rows) :]
@@ -99,7 +184,6 @@ class SwappedPrediction(Objective):
 
     @torch.no_grad()
     def remember(self, keys, batch):
-        """Queue the embeddings of each key view, once the queue has started."""
         if self.queues and self._started():
             for key in keys:
                 self._queue_of(key).enqueue(all_gather(key.embeddings.detach().flatten(0, 1)))
@@ -115,12 +199,6 @@ class SwappedPrediction(Objective):
     def _started(self) -> bool:
         clock, name = self.clock or Clock(), 'SwappedPrediction.queue_start'
         return not self.queue_start or clock.step >= clock.steps(self.queue_start, 'epoch', name)
-
-    def _ready(self) -> bool:
-        """Whether the queues are full; waits for the device only while they fill."""
-        if not self._full and self._started():
-            self._full = bool(self.queues[0].filled >= 1)
-        return self._full
 
 
 @MODELS.register_module()

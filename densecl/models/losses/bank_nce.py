@@ -39,7 +39,7 @@ class NCE(Objective):
         temperature: t > 0, or a schedule's config.
         momentum: of the bank, see :class:`MemoryBank`.
         form: ``'nce'`` or ``'softmax'`` (the official code's K = 0).
-        eps: in the denominators of ``'nce'``; 1e-7, and float32's epsilon in VISSL.
+        eps: in the denominators of ``'nce'``; float32's epsilon in VISSL.
         init: of the bank, ``'uniform'`` or ``'unit'``.
         seed: of the bank and of the draws.
     """

@@ -14,12 +14,7 @@ from .kernel import Keep, similarity_logsumexp, tiled_logsumexp, tiled_row_sum
 
 @dataclass
 class Pairs:
-    """Queries with units of their own image.
-
-    Attributes:
-        cosines: (R, M).
-        mask: (R, M) bool, which of them count.
-    """
+    """(R, M) cosines of queries with units of their own image, and bool (R, M), which of them count."""
 
     cosines: Tensor
     mask: Tensor
@@ -57,11 +52,9 @@ class Candidates:
         images: (K,) int64, the number of each key's image in the batch of all processes (-1: not of this
             batch); None where all are candidates of all queries.
         own: (R,) int64, the same number for the queries.
-        place: (K,) int64, which unit of its image a key is (-1: of none). None: a query meets no key of
-            its own image.
+        place: (K,) int64, which unit of its image a key is (-1: none). None: no query meets its own image.
         there: (K,) int64, 0 where a key is no candidate at all, such as a unit that no view shows; or None.
-        left_out: with ``place``, those that a query does not meet of its own image: a bool (R, P), or one
-            each, int64 (R,).
+        left_out: with ``place``, what a query does not meet of its own image: bool (R, P), or int64 (R,).
         indices: (K,) int64, position of each key's image in the data set, -1: not known; or None.
         labels: (K,) int64, class ids, -1: not known; or None.
         pairs: further candidates, of the query's own image.
@@ -187,11 +180,9 @@ class Scores:
         query: (R, C) unit vectors; row r belongs to image r // N.
         positive: (R,), the mean logit of the answers in the query's own image.
         candidates: what they are contrasted with.
-        temperature: t, a number, a scalar or (R,); None is the temperature-free form, where a cosine s has
-            the logit ``2 artanh(s)`` in place of ``s / t``.
+        temperature: t, a number, a scalar or (R,); None: a cosine s has the logit ``2 artanh(s)``.
         comparison: what is compared.
-        hardest: (R,) largest cosine with a candidate, -inf without any; known once :meth:`logsumexp` was
-            called with a temperature.
+        hardest: (R,) largest cosine with a candidate, -inf without any; known after :meth:`logsumexp`.
     """
 
     query: Tensor

@@ -39,8 +39,7 @@ class InfoNCE(Objective):
     the mean of losses and gradients over equal batches is that of one process with the whole batch.
 
     Args:
-        temperature: t > 0; a schedule, ``dict(start=0.5, end=0.1)``; or a module config such as
-            ``dict(type='LearnedTemperature')``.
+        temperature: t > 0; a schedule, ``dict(start=0.5, end=0.1)``; or ``dict(type='LearnedTemperature')``.
         queue: number of earlier pooled keys that are candidates, of whatever image; 0 for none.
         dim: width C of the keys in the queue.
         batch: candidates of the present batch, in addition to a queue. ``'keys'``: pooled keys of other
@@ -59,15 +58,13 @@ class InfoNCE(Objective):
         decoupled: the answers leave the denominator (DCL, eq. 5); the loss may be negative. A query
             without candidates adds 0.
         sigma: with ``decoupled``: weights answers by ``2 - softmax(cosine / sigma) * R`` over the R queries
-            of all processes that count (DCLW, eq. 6); None weights all alike.
-        detach_weights: no gradient through these weights; the two public codes differ in it.
+            of all processes that count (DCLW, eq. 6).
+        detach_weights: no gradient through these weights.
         reweighted: each query's loss over 1 - P, P being its answer's share (MACL).
-        times_temperature: multiply each query's loss by its temperature, so that the size of the gradient
-            does not depend on it.
+        times_temperature: each query's loss times its temperature: gradients of one size for any.
         mean: ``'rows'``, ``'counted'`` or ``'images'``, see :func:`.mean_of`.
         gathered: candidates come from the batches of all processes, not from this one's alone.
-        overlapping: with ``'others'``: places that overlap the answer are candidates too, as in the official
-            code of ReSim.
+        overlapping: with ``'others'``: places that overlap the answer too (official code of ReSim).
     """
 
     def __init__(
@@ -114,7 +111,6 @@ class InfoNCE(Objective):
 
     @property
     def watched_queue(self) -> Queue | None:
-        """See :class:`.Objective`."""
         return self.queue
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
@@ -129,10 +125,7 @@ class InfoNCE(Objective):
     def terms(
         self, c: Comparison, candidates: Candidates | None = None
     ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-        """The (B, N) terms of :meth:`score`, which of them count (None: all), and its diagnostics.
-
-        ``candidates`` take the place of the objective's own.
-        """
+        """The (B, N) terms of :meth:`score`, which of them count (None: all), and its diagnostics."""
         extra = None
         if self.extra_channels:
             extra = c.query.compared[..., : self.extra_channels].flatten(0, 1)
@@ -189,7 +182,7 @@ class InfoNCE(Objective):
         return before.joined(batch_candidates(c, query, keys, self.batch, **options, ring=False))
 
     def without_false_negatives(self, scores: Scores) -> tuple[Scores, Scores | None]:
-        """See :func:`.split_by_role`."""
+        """The scores with the candidates of the denominator; and with those that answer too, or None."""
         rules, across = {}, scores.comparison.match.across
         if across is not None:
             same = across(scores.candidates)

@@ -66,13 +66,9 @@ class PrototypeAlignment(Objective):
     """``1 - (cos(z, a_y) + cos(z', a_y)) / 2``: both views drawn to their class's anchor (CLOP, Li et al.,
     2024); added to a contrastive objective by :class:`Sum`.
 
-    The anchors are orthonormal and frozen. They are made from a seed, so all processes have the same, and
-    travel with the checkpoint. A ValueError where there are no labels, or one has no class.
-
-    Args:
-        classes: number of anchors, at most ``dim``.
-        dim: width C of the embeddings.
-        seed: of the anchors.
+    There are ``classes`` anchors, at most ``dim``, the width of the embeddings. They are orthonormal and
+    frozen, made from ``seed``, so all processes have the same, and travel with the checkpoint. A ValueError
+    where there are no labels, or one has no class.
     """
 
     needs = frozenset({'one answer'})

@@ -57,8 +57,8 @@ class Filter(nn.Module):
 class Debiased(Mass):
     """Some negatives are of the query's class: take their expected share away (Chuang et al., 2020, eq. 8).
 
-    Args:
-        prior: tau+, the probability that a random candidate is of the same class; 0 is the plain form.
+    ``prior`` is tau+, the probability, in [0, 1), that a random candidate is of the same
+    class; 0 is the plain form.
     """
 
     def __init__(self, prior: float = 0.1) -> None:
@@ -72,7 +72,6 @@ class Debiased(Mass):
         return scores.logsumexp()
 
     def forward(self, scores):
-        """See :class:`.Mass`."""
         log_negatives = self.plain(scores)
         if self.prior == 0:
             return log_negatives
@@ -103,11 +102,8 @@ def debiased_log_mass(
 class Hard(Debiased):
     """Negatives weighted by ``exp(concentration * s / t)``, then debiased (HCL, Robinson et al., 2021).
 
-    The gradient flows through the weights, as in the official code.
-
-    Args:
-        prior: tau+, see :class:`Debiased`.
-        concentration: beta, a number or a schedule's config; 0 weights all alike.
+    The gradient flows through the weights, as in the official code. ``concentration`` is a number or a
+    schedule's config; 0 weights all alike.
     """
 
     def __init__(self, prior: float = 0.1, concentration: float | dict = 1.0) -> None:
@@ -116,7 +112,6 @@ class Hard(Debiased):
         self.clock: Clock | None = None
 
     def plain(self, scores):
-        """See :class:`Debiased`."""
         beta = self.concentration(self.clock)
         plain = scores.logsumexp(1 + beta)
         if beta:
@@ -141,8 +136,7 @@ class Mixing(Mass):
         hardest: N, out of how many negatives points are mixed.
         pairs: s, mixtures of two negatives.
         with_query: s', mixtures of a negative with the query.
-        start: when mixing starts.
-        unit: of ``start``: ``'epoch'``, ``'step'`` or ``'run'`` (a share of the run).
+        start: when mixing starts, in ``unit``: ``'epoch'``, ``'step'`` or ``'run'`` (a share of the run).
     """
 
     def __init__(
@@ -166,7 +160,6 @@ class Mixing(Mass):
         self.clock: Clock | None = None
 
     def forward(self, scores):
-        """See :class:`.Mass`."""
         plain, clock = scores.logsumexp(), self.clock or Clock()
         if self.start and clock.step < clock.steps(self.start, self.unit, 'Mixing.start'):
             return plain

@@ -40,14 +40,8 @@ class Objective(nn.Module):
 class Sum(Objective):
     """Weighted sum of objectives, each of which is given the same units.
 
-    CLOP is ``objectives=[dict(type='InfoNCE', ...), dict(type='PrototypeAlignment', ...)]``.
-
-    Args:
-        objectives: module configs.
-        weights: one factor each; 1 by default.
-
-    Raises:
-        ValueError: no objective, or another number of weights.
+    CLOP is ``objectives=[dict(type='InfoNCE', ...), dict(type='PrototypeAlignment', ...)]``. ``weights`` are
+    one factor each, 1 by default; another number of them is a ValueError.
     """
 
     def __init__(self, objectives: Sequence[dict], weights: Sequence[float] | None = None) -> None:
@@ -82,7 +76,6 @@ class Sum(Objective):
         return total, diagnostics
 
     def remember(self, keys, batch):
-        """Every part remembers, in their order."""
         for part in self.objectives:
             part.remember(keys, batch)
 

@@ -28,13 +28,14 @@ def batch_candidates(
     ``gathered`` and ``overlapping`` see :class:`.InfoNCE`.
 
     Args:
-        c: what is compared.
         query: (R, C) unit vectors.
         keys: (B, M, C) unit vectors of the key side's units.
         ring: send keys around instead of gathering them; by default where they would be large.
     """
-    if source == 'image':
-        return Candidates(query[:0], pairs=_of_own_image(c, query, keys))
+    if source == 'image':  # the other units of the query's own image
+        others = ~c.match.answers(keys.shape[1])
+        others = others if c.key.valid is None else others & c.key.valid[:, None]
+        return Candidates(query[:0], pairs=Pairs.between(query, keys, others))
     parts = _parts(c, keys, source)
     local, columns = torch.cat([x.flatten(0, 1) for x, _ in parts]), _columns(c, parts)
     ring = (worth_a_ring(local) if ring is None else ring) and gathered
@@ -90,12 +91,6 @@ def _columns(c: Comparison, parts: list[tuple[Tensor, Tensor | None]]) -> Tensor
         columns.append(torch.stack([values.expand(shape) for values in rows], -1).flatten(0, 1))
         first += shape[1]
     return torch.cat(columns)
-
-
-def _of_own_image(c: Comparison, query: Tensor, keys: Tensor) -> Pairs:
-    """The other units of the query's own image."""
-    others = ~c.match.answers(keys.shape[1])
-    return Pairs.between(query, keys, others if c.key.valid is None else others & c.key.valid[:, None])
 
 
 def _left_out(c: Comparison, count: int, source: str) -> Tensor:

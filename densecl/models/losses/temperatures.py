@@ -49,12 +49,8 @@ def positive_schedule(value: float | dict, name: str) -> Schedule:
 class LearnedTemperature(Temperature):
     """exp(-s) with a learned s, as in CLIP (Radford et al., 2021, section 2.4).
 
-    CLIP leaves it without weight decay: ``dict(match='log_scale', decay_mult=0)`` among the rules of
-    ``ParamGroupsConstructor``.
-
-    Args:
-        start: t at the beginning, 0.07 in CLIP.
-        minimum: t never falls below; 0.01 in CLIP (a logit scale of at most 100).
+    t begins at ``start`` and never falls below ``minimum``; both are CLIP's. CLIP leaves it without weight
+    decay: ``dict(match='log_scale', decay_mult=0)`` among the rules of ``ParamGroupsConstructor``.
     """
 
     def __init__(self, start: float = 0.07, minimum: float = 0.01) -> None:
@@ -81,10 +77,8 @@ class AlignmentAdaptiveTemperature(Temperature):
 
     Args:
         value: t where A = A0: a number or a schedule's config.
-        alpha: how much the alignment counts.
+        alpha: how much the alignment counts; a ValueError where t would not be positive for A in [-1, 1].
         alignment: A0.
-
-    A ValueError where the temperature would not be positive for every A in [-1, 1].
     """
 
     def __init__(self, value: float | dict = 0.1, alpha: float = 0.5, alignment: float = 0.0) -> None:
@@ -112,11 +106,8 @@ class AlignmentAdaptiveTemperature(Temperature):
 class UncertaintyTemperature(Temperature):
     """t / sigmoid(u), u being one more output of the projector (TaU, Zhang et al., 2021).
 
-    The projector's first output channel is u, the rest the vector: it has dim + 1 outputs. The authors'
-    SimCLR code also takes the positive out of the denominator: ``decoupled=True``.
-
-    Args:
-        value: t, 0.07 in the official code; a number or a schedule's config.
+    The projector's first output channel is u, the rest the vector: it has dim + 1 outputs. ``value`` is t, a
+    number or a schedule's config. The authors' SimCLR code also has ``decoupled=True``.
     """
 
     extra_channels = 1
@@ -133,11 +124,7 @@ class UncertaintyTemperature(Temperature):
 
 @MODELS.register_module()
 class TemperatureFree(Temperature):
-    """No temperature at all: a cosine s has the logit 2 artanh(s) (Kim and Kim, 2025).
-
-    Cosines are kept 1e-6 away from -1 and 1, which bounds the logits by 14.5.
-    """
+    """A cosine s, kept 1e-6 away from -1 and 1, has the logit 2 artanh(s) (Kim and Kim, 2025)."""
 
     def forward(self, cosine, comparison, extra):
-        """None."""
         return None

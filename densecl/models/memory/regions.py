@@ -10,8 +10,7 @@ def number_among_equals(values: Tensor) -> Tensor:
     order = values.argsort(stable=True)
     ordered = values[order]
     numbers = torch.empty_like(order)
-    places = torch.arange(len(values), device=values.device)
-    numbers[order] = places - torch.searchsorted(ordered, ordered)
+    numbers[order] = torch.arange(len(values), device=values.device) - torch.searchsorted(ordered, ordered)
     return numbers
 
 
@@ -38,11 +37,7 @@ class RegionMemory(nn.Module):
     Unlike in the official code a ring's pointer moves by the number of vectors written, what exceeds the end
     goes on at the beginning, and class 0 is a class like others. Where several processes train, each must be
     given the regions of all: then the memories stay equal. All of it is in the state dict.
-
-    Args:
-        num_classes: K.
-        length: vectors kept for a class.
-        dim: width C of a vector.
+    For each of ``num_classes`` it keeps ``length`` vectors of width ``dim``.
     """
 
     def __init__(self, num_classes: int, length: int, dim: int) -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from densecl.models.losses import functional as L
+from densecl.models.losses import kernel
 from densecl.models.losses.candidates import Candidates
-from densecl.models.losses.functional.contrastive import plain_objective
-from densecl.models.losses.kernel import online_softmax
+from densecl.models.losses.functional import plain_objective
 from densecl.numerics import unit
 from densecl.structures import Comparison
 
@@ -34,7 +34,7 @@ def inputs(n=5, k=7, c=4, dtype=torch.float64):
 @pytest.mark.parametrize('temperature', [0.07, 0.2, 1.0])
 @pytest.mark.parametrize('tile', [1, 3, 2048])
 def test_value_and_gradients_equal_the_definition(monkeypatch, temperature, tile):
-    monkeypatch.setitem(online_softmax.TILE, 'cpu', tile)
+    monkeypatch.setitem(kernel.TILE, 'cpu', tile)
     got = inputs()
     want = [x.detach().clone().requires_grad_() for x in got]
     loss = L.info_nce(*got, temperature)

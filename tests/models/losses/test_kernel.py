@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.models.losses import kernel
-from densecl.models.losses.kernel import online_softmax
 
 TILES = [None, 1, 3, 100]
 
@@ -44,8 +43,8 @@ EXACT = dict(rtol=1e-12, atol=1e-12)
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Several rows and columns of tiles, none of them a divisor."""
-    monkeypatch.setitem(online_softmax.TILE, 'cpu', 12)
-    monkeypatch.setitem(online_softmax.ROWS, 'cpu', 3)
+    monkeypatch.setitem(kernel.TILE, 'cpu', 12)
+    monkeypatch.setitem(kernel.ROWS, 'cpu', 3)
 
 
 @pytest.mark.parametrize('tile', TILES)
@@ -73,7 +72,7 @@ def test_default_tiles_cover_a_matrix_larger_than_one():
     query, keys = inputs(1100, 1500, 8)
     for rule in (None, keep):
         with torch.no_grad():
-            assert len(list(online_softmax.logit_tiles(query, keys, rule, None))) > 1
+            assert len(list(kernel.logit_tiles(query, keys, rule, None))) > 1
         lse, _ = kernel.similarity_logsumexp(query, keys, rule)
         want = dense_logits(query, keys, rule).logsumexp(1)
         torch.testing.assert_close(lse, want, **EXACT)

@@ -26,15 +26,14 @@ class Clusters(Filter):
     labelled. A candidate is a false negative where it and the query's image are labelled alike in at least
     one clustering; the present views of the query's own image never are.
 
-    The paper's interval, numbers of clusters, temperature of the confidence and way to join clusterings
-    could not be verified: there is no official code to compare with.
+    Interval, clusters, temperature and the way to join clusterings could not be verified: there is no
+    official code.
 
     Args:
         dim: width C of the keys.
         clusters: numbers of clusters k.
         images: number of images of the data set; ``DataSizeHook`` fills in None.
-        every: interval between clusterings.
-        unit: of ``every``: ``'epoch'``, ``'step'`` or ``'run'`` (a share of the run).
+        every: interval between clusterings, in ``unit``: ``'epoch'``, ``'step'`` or ``'run'`` (a share).
         acceptance: share of the images that is labelled, a number or a schedule's config.
         temperature: of the confidence.
         iterations: of k-means.
@@ -74,7 +73,6 @@ class Clusters(Filter):
         self.clock: Clock | None = None
 
     def rule(self, scores):
-        """See :class:`.Filter`."""
         mine = scores.of_rows(self.state.read(scores.comparison.batch, 'labels'))
         if (indices := scores.candidates.indices) is None:
             raise ValueError('Clusters: the candidates have no positions in the data set')

@@ -21,8 +21,7 @@ class GloFND(Filter):
         share: alpha, of the negatives that are false.
         lr: of the thresholds; 0.05 in the official recipe.
         start: epoch (from 0) before which nothing is learned or eliminated: 70 of 200 in the recipe.
-        betas: Adam's.
-        eps: Adam's.
+        betas: Adam's, and so is ``eps``.
         relative: divide the gradient by ``share``.
         treatment: see :class:`.Filter`.
     """
@@ -49,9 +48,8 @@ class GloFND(Filter):
     @property
     def epoch(self) -> int:
         """Epochs so far; 0 without a clock."""
-        if self.clock is None:
-            return 0
-        return int(self.clock.step / self.clock.steps(1, 'epoch', 'GloFND') + 1e-9)
+        clock = self.clock
+        return 0 if clock is None else int(clock.step / clock.steps(1, 'epoch', 'GloFND') + 1e-9)
 
     def rule(self, scores):
         """See :class:`.Filter`; in training keeps each row's share of candidates beyond the threshold."""

@@ -39,7 +39,6 @@ class SimilarImages(Filter):
 
     @torch.no_grad()
     def rule(self, scores):
-        """See :class:`.Filter`."""
         found = self.search(own_views(scores), scores.candidates, scores.comparison.batch.numbers)
         found = scores.of_rows(found)
         return lambda columns, _: marked(found, columns)
@@ -48,10 +47,7 @@ class SimilarImages(Filter):
         """(B, top') columns of the false negatives of (B,) images, -1 where there are fewer."""
         candidates, keep = candidates.gathered(), None
         if candidates.images is not None:
-
-            def keep(columns: slice, _: Tensor) -> Tensor:
-                return numbers[:, None] != candidates.images[columns]
-
+            keep = lambda columns, _: numbers[:, None] != candidates.images[columns]  # noqa: E731
         top = min(self.top, len(candidates))
         # The highest maxima over the views are among each view's highest.
         each = [hardest_keys(view, candidates.keys.detach(), top, keep) for view in views]

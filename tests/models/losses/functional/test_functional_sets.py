@@ -7,7 +7,7 @@ import torch
 
 from densecl.models.losses import functional as L
 from densecl.models.losses.candidates import Candidates
-from densecl.models.losses.functional.contrastive import plain_objective
+from densecl.models.losses.functional import plain_objective
 from densecl.numerics import unit
 from densecl.structures import Comparison
 

@@ -1,8 +1,12 @@
-"""InfoNCE and its relatives, triplets and the cosine on plain tensors: the objectives themselves score them.
+"""The mathematics of the objectives: plain tensors in, a scalar out.
 
-Where nothing else is said, arguments are (N, C) vectors, normalised inside, row i of each of the same image;
-``temperature`` is t > 0, a number or a tensor; and a scalar is returned, the mean over the queries, 0 where
-there are no negatives. Functions of two views raise a ValueError where their shapes differ.
+Each is a thin call of what trains, so that a comparison with official code (``docs/objectives.md``) tests the
+training path. It normalises inside where its paper does, computes in float32 whatever the autocast state
+(float64 stays float64). Over several processes, give it tensors from :func:`densecl.distributed.gather`.
+
+Where nothing else is said, arguments are (N, C) vectors, row i of each of the same image; ``temperature`` is
+t > 0, a number or a tensor; and a scalar is returned, the mean over the queries, 0 where there are no
+negatives. Functions of two views raise a ValueError where their shapes differ.
 """
 
 import torch
@@ -11,22 +15,48 @@ from torch import Tensor
 from densecl.numerics import full_precision, no_autocast, unit
 from densecl.structures import Comparison, Match
 
-from ..candidates import Candidates
-from ..contrast import InfoNCE
-from ..cosine import Cosine
-from ..masses import Debiased, Hard
-from ..objective import mean_of
-from ..triplet import triplet_terms
+from .assignment import self_distillation, sinkhorn, swapped_prediction
+from .candidates import Candidates
+from .contrast import InfoNCE
+from .cosine import Cosine
+from .masses import Debiased, Hard
+from .objective import mean_of
+from .statistics import barlow_twins, vicreg
+from .triplet import triplet_terms
+
+Number = float | Tensor
+__all__ = [
+    'barlow_twins',
+    'debiased_nt_xent',
+    'decoupled',
+    'direct_clr',
+    'hard_nt_xent',
+    'info_nce',
+    'moco_v3',
+    'multi_positive_info_nce',
+    'negative_cosine',
+    'nt_xent',
+    'pixel_consistency',
+    'pixel_contrast',
+    'self_distillation',
+    'sincere',
+    'sinkhorn',
+    'sup_con',
+    'swapped_prediction',
+    'tiled_info_nce',
+    'triplet_margin',
+    'vicreg',
+]
 
 
-def plain_objective(temperature: float | Tensor, **kwargs) -> InfoNCE:
+def plain_objective(temperature: Number, **kwargs) -> InfoNCE:
     """InfoNCE without a queue, of what this process is given alone."""
     objective = InfoNCE(queue=0, gathered=False, **{'batch': 'keys', **kwargs})
     objective.schedule = lambda _: temperature
     return objective
 
 
-def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: float | Tensor) -> Tensor:
+def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: Number) -> Tensor:
     """``-log( e^(q.k+ / t) / (e^(q.k+ / t) + sum_k e^(q.k / t)) )`` (van den Oord et al., 2018; MoCo, He et
     al., 2020, eq. 1), with (K, C) ``negatives`` that all queries share.
     """
@@ -35,14 +65,14 @@ def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: fl
 
 @no_autocast
 def tiled_info_nce(
-    query: Tensor, positive: Tensor, negatives: Tensor, temperature: float | Tensor, tile: int | None
+    query: Tensor, positive: Tensor, negatives: Tensor, temperature: Number, tile: int | None
 ) -> Tensor:
     """:func:`info_nce` with ``tile`` negatives in memory at a time; None: what is fast on the device."""
     candidates = Candidates(unit(negatives), tile=tile)
     return plain_objective(temperature).terms(Comparison.of_rows(query, positive), candidates)[0].mean()
 
 
-def both_ways(view1: Tensor, view2: Tensor, temperature: float | Tensor, **kwargs) -> Tensor:
+def both_ways(view1: Tensor, view2: Tensor, temperature: Number, **kwargs) -> Tensor:
     """Mean over both directions of InfoNCE between two views."""
     if view1.shape != view2.shape:
         raise ValueError(
@@ -59,16 +89,14 @@ def both_pairs(queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor], temp
     return sum(objective.score(Comparison.of_rows(query, key))[0] for query, key in pairs)
 
 
-def nt_xent(view1: Tensor, view2: Tensor, temperature: float | Tensor) -> Tensor:
+def nt_xent(view1: Tensor, view2: Tensor, temperature: Number) -> Tensor:
     """Normalised temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1), mean over 2N anchors,
     whose negatives are both views of all other images.
     """
     return both_ways(view1, view2, temperature, batch='views')
 
 
-def moco_v3(
-    query1: Tensor, query2: Tensor, key1: Tensor, key2: Tensor, temperature: float | Tensor
-) -> Tensor:
+def moco_v3(query1: Tensor, query2: Tensor, key1: Tensor, key2: Tensor, temperature: Number) -> Tensor:
     """MoCo v3's loss of predictions and keys (Chen et al., 2021, algorithm 1), ``ctr(q1, k2) + ctr(q2, k1)``.
 
     ``ctr`` is InfoNCE times 2t, against the other view's keys of other images. Keys are not detached here.
@@ -76,7 +104,7 @@ def moco_v3(
     return 2 * both_pairs((query1, query2), (key1, key2), temperature, times_temperature=True)
 
 
-def direct_clr(features1: Tensor, features2: Tensor, dimensions: int, temperature: float | Tensor) -> Tensor:
+def direct_clr(features1: Tensor, features2: Tensor, dimensions: int, temperature: Number) -> Tensor:
     """DirectCLR (Jing et al., 2022): contrast the first ``dimensions`` channels of pooled features (360 of
     2048 in the paper) with the other view's. A ValueError where the features have fewer channels.
     """
@@ -91,7 +119,7 @@ def direct_clr(features1: Tensor, features2: Tensor, dimensions: int, temperatur
 def decoupled(
     view1: Tensor,
     view2: Tensor,
-    temperature: float | Tensor,
+    temperature: Number,
     sigma: float | None = None,
     detach_weights: bool = False,
 ) -> Tensor:
@@ -104,9 +132,7 @@ def decoupled(
     return both_ways(view1, view2, temperature, **options)
 
 
-def debiased_nt_xent(
-    view1: Tensor, view2: Tensor, temperature: float | Tensor, positive_prior: float
-) -> Tensor:
+def debiased_nt_xent(view1: Tensor, view2: Tensor, temperature: Number, positive_prior: float) -> Tensor:
     """:func:`nt_xent` where a negative is of the anchor's class with probability ``positive_prior``, in
     [0, 1) (debiased contrastive loss, Chuang et al., 2020, eq. 8).
     """
@@ -114,7 +140,7 @@ def debiased_nt_xent(
 
 
 def hard_nt_xent(
-    view1: Tensor, view2: Tensor, temperature: float | Tensor, positive_prior: float, concentration: float
+    view1: Tensor, view2: Tensor, temperature: Number, positive_prior: float, concentration: float
 ) -> Tensor:
     """:func:`debiased_nt_xent` with negatives weighted by ``e^(concentration * s / t)`` (HCL, Robinson et
     al., 2021); the gradient goes through the weights, as in the official code.
@@ -122,7 +148,7 @@ def hard_nt_xent(
     return both_ways(view1, view2, temperature, batch='views', negatives=Hard(positive_prior, concentration))
 
 
-def sup_con(features: Tensor, labels: Tensor, temperature: float | Tensor, form: str = 'out') -> Tensor:
+def sup_con(features: Tensor, labels: Tensor, temperature: Number, form: str = 'out') -> Tensor:
     """Supervised contrastive loss of all views (Khosla et al., 2020, eq. 2 ``'out'`` and eq. 3 ``'in'``).
 
     The positives of an anchor are all others of its (N,) label; the denominator has everything but itself. An
@@ -135,7 +161,7 @@ def sup_con(features: Tensor, labels: Tensor, temperature: float | Tensor, form:
     return by_label(features, labels, temperature, 'in-mean' if form == 'in' else form)
 
 
-def sincere(features: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+def sincere(features: Tensor, labels: Tensor, temperature: Number) -> Tensor:
     """:func:`sup_con`, each positive against the negatives alone (SINCERE, Feeney and Hughes, 2023)."""
     return by_label(features, labels, temperature, 'apart')
 
@@ -143,8 +169,8 @@ def sincere(features: Tensor, labels: Tensor, temperature: float | Tensor) -> Te
 def pixel_contrast(
     embeddings: Tensor,
     labels: Tensor,
-    temperature: float | Tensor,
-    base_temperature: float | Tensor,
+    temperature: Number,
+    base_temperature: Number,
     keys: Tensor | None = None,
     key_labels: Tensor | None = None,
 ) -> Tensor:
@@ -178,23 +204,20 @@ def pixel_contrast(
 
 
 @no_autocast
-def by_label(
-    features: Tensor,
-    labels: Tensor,
-    temperature: float | Tensor,
-    form: str,
-    keys: Tensor | None = None,
-    key_labels: Tensor | None = None,
-) -> Tensor:
-    """InfoNCE of (N, C) anchors; their answers are other anchors, and (K, C) further keys, of their label."""
+def by_label(features: Tensor, labels: Tensor, temperature: Number, form: str, *memory: Tensor) -> Tensor:
+    """InfoNCE of (N, C) anchors, whose answers are the others of their (N,) label.
+
+    ``memory``, where given, is (K, C) further keys and their (K,) labels.
+    """
     none = torch.zeros(len(labels), 1, 1, dtype=torch.bool, device=labels.device)
     c = Comparison.of_rows(features, features)
     c.match = Match(
         mask=none, across=lambda candidates: lambda columns: labels[:, None] == candidates.labels[columns]
     )
     candidates = Candidates(unit(features), c.batch.numbers, own=c.batch.numbers, labels=labels)
-    if keys is not None:
-        candidates = Candidates(unit(keys).to(candidates.keys.dtype), labels=key_labels).joined(candidates)
+    if memory:
+        keys = unit(memory[0]).to(candidates.keys.dtype)
+        candidates = Candidates(keys, labels=memory[1]).joined(candidates)
     terms, counted, _ = plain_objective(temperature, form=form).terms(c, candidates)
     return mean_of(terms, counted, 'rows')
 
@@ -204,12 +227,12 @@ def multi_positive_info_nce(
     query: Tensor,
     keys: Tensor,
     positives: Tensor,
-    temperature: float | Tensor,
+    temperature: Number,
     negatives: Tensor | None = None,
     form: str = 'in',
     per_image: bool = False,
 ) -> Tensor:
-    """InfoNCE of queries that have any number of positives among the keys of their image.
+    """InfoNCE with any number of positives among the keys of a query's image; mean over queries with one.
 
     With ``sum+`` the sum of ``e^(s / t)`` over a query's positives and ``sum-`` over its negatives:
     ``-log(sum+ / (sum+ + sum-))`` for ``'in'`` (PixContrast, Xie et al., 2021, eq. 2), or for ``'out'``
@@ -223,8 +246,7 @@ def multi_positive_info_nce(
         negatives: (K, C), shared by all queries, in place of the keys that are not a query's positives
             (SetSim).
         form: ``'in'`` or ``'out'``.
-        per_image: mean over each image, then over images, one without a positive adding 0 (SetSim's code);
-            else over the queries that have a positive.
+        per_image: mean over each image, then over images, one without a positive adding 0 (SetSim's code).
     """
     if query.ndim == 2:
         query, keys, positives = query[None], keys[None], positives[None]

@@ -3,20 +3,121 @@
 With 65,536 negatives and 49 cells an image, it would be the largest tensor of the whole training step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from densecl.distributed import world_size
+from densecl.distributed import rank, world_size
 from densecl.numerics import full_precision, no_autocast
 
-from .online_softmax import Keep, OnlineSoftmax, key_blocks, logit_tiles
-from .ring import Passage, passing_blocks
-
 TileFunction = Callable[..., Tensor]
+Keep = Callable[[slice, Tensor], Tensor]
+
+# Entries of a tile: on a CPU it should stay in the cache, on a GPU it should be worth its launches.
+TILE = {'cpu': 2**20, 'cuda': 2**21}
+# Rows of a tile. A mask is asked about all rows at once, the tile is then narrower.
+ROWS = {'cpu': 1024, 'cuda': 2**14}
+# Gathered keys above this size travel around the ring instead.
+RING_ABOVE_BYTES = 64 * 2**20
+
+
+def worth_a_ring(keys: Tensor) -> bool:
+    """Whether these keys of each rank would be too large gathered."""
+    return world_size() > 1 and keys.numel() * keys.element_size() * world_size() > RING_ABOVE_BYTES
+
+
+def passing_blocks(keys: Tensor, ring: bool) -> Iterator[tuple[int, Tensor]]:
+    """The number of its first column, and each block of keys that comes by, one's own first.
+
+    The next block is on its way while the present one is used (the communication of Ring Attention, Liu et
+    al., 2023): memory does not grow with the number of ranks. Without ``ring``, one's own alone.
+    """
+    if not ring:
+        yield 0, keys
+        return
+    world, block = world_size(), keys.contiguous()
+    for step in range(world):
+        arrived = pass_on(block) if step < world - 1 else None
+        yield (rank() - step) % world * len(keys), block
+        block = arrived() if arrived else block
+
+
+def pass_on(block: Tensor) -> Callable[[], Tensor]:
+    """Send a block to the next rank; what is returned waits for the previous rank's block."""
+    after, before = (rank() + 1) % world_size(), (rank() - 1) % world_size()
+    arriving = torch.empty_like(block)
+    ways = [dist.P2POp(dist.isend, block, after), dist.P2POp(dist.irecv, arriving, before)]
+    pending = dist.batch_isend_irecv(ways)
+
+    def arrived() -> Tensor:
+        for work in pending:
+            work.wait()
+        return arriving
+
+    return arrived
+
+
+def key_blocks(rows: int, keys: Tensor, tile: int | None = None) -> Iterator[slice]:
+    """Split the keys into blocks of ``tile``, or such that ``rows`` times a block makes a tile."""
+    width = TILE.get(keys.device.type, TILE['cpu']) // max(1, rows)
+    if keys.is_cuda:  # of a large matrix larger tiles: fewer launches, and still little memory
+        width = max(width, len(keys) // 32)
+    width = tile or max(1, width)
+    for start in range(0, len(keys), width):
+        yield slice(start, min(start + width, len(keys)))
+
+
+def logit_tiles(
+    query: Tensor, keys: Tensor, keep: Keep | None, tile: int | None, first: int = 0
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Rows, columns and logits of each tile, -inf where ``keep`` says no; without gradient.
+
+    All tiles share one buffer: use one up before asking for the next. ``keep`` is told that the columns are
+    numbered from ``first`` on.
+    """
+    height = len(query) if keep else min(len(query), ROWS.get(query.device.type, ROWS['cpu']))
+    blocks = list(key_blocks(height, keys, tile))
+    if not height or not blocks:
+        return
+    buffer = query.new_empty(height * blocks[0].stop)
+    for row in range(0, len(query), height):
+        rows = slice(row, min(row + height, len(query)))
+        for columns in blocks:
+            shape = rows.stop - row, columns.stop - columns.start
+            logits = buffer[: shape[0] * shape[1]].view(shape)
+            torch.mm(query[rows], keys[columns].T, out=logits)
+            if keep is not None:
+                kept = keep(slice(first + columns.start, first + columns.stop), logits)
+                logits.masked_fill_(~kept, float('-inf'))
+            yield rows, columns, logits
+
+
+def online_softmax(
+    query: Tensor, keys: Tensor, keep: Keep | None, tile: int | None, ring: bool, mean: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(N,) log-sum-exps and maxima of the logits; with ``mean`` the (N, C) softmax-weighted means of keys.
+
+    The running maxima make it exact up to rounding (Milakov and Gimelshein, 2018).
+    """
+    # The least finite number, not -inf: in a row without any pair, -inf - top must not be NaN.
+    top = query.new_full((len(query), 1), torch.finfo(query.dtype).min)
+    total, means = torch.zeros_like(top), torch.zeros_like(query) if mean else None
+    for first, block in passing_blocks(keys, ring):
+        for rows, columns, logits in logit_tiles(query, block, keep, tile, first):
+            new_top = torch.maximum(top[rows], logits.amax(1, keepdim=True))
+            weights, shrink = logits.sub_(new_top).exp_(), (top[rows] - new_top).exp_()
+            total[rows].mul_(shrink).add_(weights.sum(1, keepdim=True))
+            if mean:
+                means[rows].mul_(shrink).addmm_(weights, block[columns])
+            top[rows] = new_top
+    if mean:
+        means.div_(total.clamp(min=1))  # a row's maximum alone adds 1
+    lse = top + total.log()
+    return lse.squeeze(1), top.masked_fill_(total == 0, float('-inf')).squeeze(1), means
 
 
 def similarity_logsumexp(
@@ -34,13 +135,11 @@ def similarity_logsumexp(
         keep: which pairs count: ``keep(columns, logits)`` gets a slice of the keys and their (N, k) logits,
             without gradient, and returns a bool (N, k), the same in the backward pass. None: all count.
         tile: keys in a tile; by default what is fast on the device.
-        ring: the keys of all ranks count, numbered in rank order; their blocks travel (:mod:`.ring`), in
-            the backward pass each together with its gradient. Every rank passes keys of the same shape, and
-            either all ranks' keys need a gradient or none do.
+        ring: the keys of all ranks count, numbered in rank order; their blocks travel, in the
+            backward pass each with its gradient. Shapes, and whether keys need one, are equal on all ranks.
 
     Returns:
-        Two (N,) tensors; the maximum carries no gradient. A row without any pair has -inf in both, and zero
-        gradient.
+        Two (N,) tensors; the maximum has no gradient. A row without any pair has -inf, and zero gradient.
     """
     ring = ring and world_size() > 1
     return _LogSumExp.apply(full_precision(query), full_precision(keys), keep, tile, ring)
@@ -51,12 +150,9 @@ class _LogSumExp(torch.autograd.Function):
     def forward(ctx, query: Tensor, keys: Tensor, keep, tile, ring):
         need_query, need_keys = ctx.needs_input_grad[:2]
         with torch.autocast(query.device.type, enabled=False):
-            state = OnlineSoftmax(query, need_query)
-            for first, block in passing_blocks(keys, ring):
-                state.add(block, keep, tile, first)
-            lse, top = state.finish()
+            lse, top, mean = online_softmax(query, keys, keep, tile, ring, need_query)
         ctx.keep, ctx.tile, ctx.ring = keep, tile, ring
-        ctx.save_for_backward(state.mean, *((query, keys, lse) if need_keys else (None, None, None)))
+        ctx.save_for_backward(mean, *((query, keys, lse) if need_keys else (None, None, None)))
         ctx.mark_non_differentiable(top)
         return lse, top
 
@@ -75,7 +171,7 @@ class _LogSumExp(torch.autograd.Function):
                 for rows, columns, logits in logit_tiles(query, block, ctx.keep, ctx.tile, first):
                     grad_keys[columns].addmm_(logits.sub_(lse[rows]).exp_().T, weighted[rows])
                 if ctx.ring:  # it goes on to the rank where its block goes, and is home at the end
-                    grad_keys = Passage(grad_keys).wait()
+                    grad_keys = pass_on(grad_keys)()
         return grad_query, grad_keys, None, None, None
 
 
