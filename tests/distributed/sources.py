@@ -62,7 +62,7 @@ def comparison(name: str, step: int, weight: torch.Tensor, own: slice) -> Compar
         key.others_boxes = torch.cat([corner, corner + 4], -1)
         return Comparison(query, key, Match(index=index, valid=x['active'][0]), batch)
     if name == 'detcon':
-        query.ids, key.ids = x['ids']
+        (query.ids, key.ids), again.ids = x['ids'], x['ids'][0]
         same = query.ids[:, :, None] == key.ids[:, None]
         weights = 1 / (query.ids[:, :, None] == query.ids[:, None]).sum(2)
         return Comparison(query, key, Match(mask=same, weight=weights), batch, own=again)

@@ -252,4 +252,4 @@ def test_masses_work_among_units(name):
 def test_what_units_and_rules_must_have():
     assert InfoNCE(queue=0, batch='units+own').needs == {'own', 'ids'}
     assert InfoNCE(queue=0, batch='others').needs == {'others', 'one answer'}
-    assert InfoNCE().needs == frozenset()
+    assert InfoNCE().needs == {'pooled'}
