@@ -10,8 +10,7 @@ from oracles.comparisons import compare, set_clock
 from torch import Tensor
 
 from densecl.distributed import rank, world_size
-from densecl.models.losses import InfoNCE, Triplet
-from densecl.models.losses.kernel import ring
+from densecl.models.losses import InfoNCE, Triplet, kernel
 from densecl.schedule import Clock
 
 BATCH, CELLS, INPUT, DIM, IMAGES = 8, 3, 6, 4, 12
@@ -87,7 +86,7 @@ def objectives(rows: str):
     """Name, a function that builds the objective, and whether images of one class answer each other."""
     for where, kind in CANDIDATES[rows].items():
         # One of them around the ring.
-        ring.RING_ABOVE_BYTES = 0 if where == 'keys' else 2**26
+        kernel.RING_ABOVE_BYTES = 0 if where == 'keys' else 2**26
         for name, choice in CHOICES.items():
             if name not in LABELLED or where != 'queue':
                 build = lambda a=choice, b=kind: InfoNCE(**{'temperature': 0.3, **a, **b})  # noqa: E731

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from densecl.distributed import rank, world_size
-from densecl.models.losses.kernel import ring
+from densecl.models.losses import kernel
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
 from densecl.structures import ViewRegions, Views
@@ -85,7 +85,7 @@ def train(method: str) -> dict:
     losses, gradients = [], []
     for step in range(STEPS):
         optimizer.zero_grad()
-        with patch.object(ring, 'RING_ABOVE_BYTES', 0 if step == 1 else ring.RING_ABOVE_BYTES):
+        with patch.object(kernel, 'RING_ABOVE_BYTES', 0 if step == 1 else kernel.RING_ABOVE_BYTES):
             loss = wrapped(views(step), mode='loss')['loss_masks']
             loss.backward()
         total = loss.detach().clone()

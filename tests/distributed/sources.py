@@ -6,8 +6,7 @@ What counts is spread unevenly: at first the second process has no image with an
 import torch
 
 from densecl.distributed import all_reduce, rank, world_size
-from densecl.models.losses import InfoNCE
-from densecl.models.losses.kernel import ring
+from densecl.models.losses import InfoNCE, kernel
 from densecl.structures import Batch, Comparison, Match, Place, Units
 
 IMAGES, UNITS, PLACES, DIM = 4, 5, 6, 6
@@ -63,8 +62,7 @@ def comparison(name: str, step: int, weight: torch.Tensor, own: slice) -> Compar
         key.others_boxes = torch.cat([corner, corner + 4], -1)
         return Comparison(query, key, Match(index=index, valid=x['active'][0]), batch)
     if name == 'detcon':
-        query.ids, key.ids = x['ids']
-        again.ids = query.ids
+        (query.ids, key.ids), again.ids = x['ids'], x['ids'][0]
         same = query.ids[:, :, None] == key.ids[:, None]
         weights = 1 / (query.ids[:, :, None] == query.ids[:, None]).sum(2)
         return Comparison(query, key, Match(mask=same, weight=weights), batch, own=again)
@@ -94,8 +92,8 @@ def everything() -> dict[str, dict[str, torch.Tensor]]:
     size = IMAGES // world_size()
     own = slice(rank() * size, (rank() + 1) * size)
     found = {name: run(name, own) for name in OBJECTIVES}
-    above, ring.RING_ABOVE_BYTES = ring.RING_ABOVE_BYTES, 0
+    above, kernel.RING_ABOVE_BYTES = kernel.RING_ABOVE_BYTES, 0
     for name in ('detcon', 'resim', 'resim, all places'):
         found[f'{name}, ring'] = run(name, own)
-    ring.RING_ABOVE_BYTES = above
+    kernel.RING_ABOVE_BYTES = above
     return found

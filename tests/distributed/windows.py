@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from densecl.datasets.transforms.recipe import DrawnView
 from densecl.datasets.transforms.sliding_windows import SlidingWindows
 from densecl.distributed import rank, world_size
-from densecl.models.losses.kernel import ring
+from densecl.models.losses import kernel
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.registry import MODELS
 from densecl.structures import ViewRegions, Views
@@ -124,8 +124,8 @@ def train(gathered: bool) -> dict:
 def everything() -> dict:
     """What :func:`train` finds: places gathered, sent around a ring, or left where they are (official P3)."""
     found = dict(gathered=train(gathered=True), official=train(gathered=False))
-    above, ring.RING_ABOVE_BYTES = ring.RING_ABOVE_BYTES, 0
+    above, kernel.RING_ABOVE_BYTES = kernel.RING_ABOVE_BYTES, 0
     try:
         return dict(found, ring=train(gathered=True))
     finally:
-        ring.RING_ABOVE_BYTES = above
+        kernel.RING_ABOVE_BYTES = above

@@ -3,19 +3,20 @@
 from . import functional
 from .assignment import SelfDistillation, SwappedPrediction
 from .bank_nce import NCE
-from .combined import Sum
 from .contrast import InfoNCE
 from .cosine import Cosine
-from .filters import Clusters, GloFND, SimilarImages
+from .filters.clusters import Clusters
+from .filters.glofnd import GloFND
+from .filters.similar_images import SimilarImages
 from .labels import LabelCrossEntropy, PrototypeAlignment
-from .masses import Debiased, Hard, Mixing
+from .masses import Debiased, Filter, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
-from .objective import Objective
-from .parts import Filter, Mass, Temperature
+from .objective import Objective, Sum
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
     AlignmentAdaptiveTemperature,
     LearnedTemperature,
+    Temperature,
     TemperatureFree,
     UncertaintyTemperature,
 )

@@ -1,20 +1,103 @@
 """Predicting another view's assignment to prototypes: SwAV's codes, DINO's sharpened softmax."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from densecl.distributed import all_gather, rank, world_size
 from densecl.models.memory import Queue
-from densecl.numerics import full_precision
+from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
-from densecl.schedule import Clock, Schedule
-from densecl.structures import Batch, Comparison, Units
+from densecl.schedule import Clock
+from densecl.structures import Units
 
-from .functional.assignment import cross_entropy, log_shares, sharpened, sinkhorn
-from .means import check_mean, mean_of, own_mean
-from .objective import Objective
+from .objective import Objective, check_mean, mean_of, own_mean
+from .temperatures import positive_schedule
+
+
+def log_shares(scores: Tensor, temperature: float | Tensor) -> Tensor:
+    """The student's prediction: ``log softmax(scores / temperature)``."""
+    return (full_precision(scores) / temperature).log_softmax(-1)
+
+
+@torch.no_grad()
+def sharpened(scores: Tensor, center: Tensor, temperature: float | Tensor) -> Tensor:
+    """The teacher's target: ``softmax((scores - center) / temperature)``, without gradient."""
+    return ((full_precision(scores) - center) / temperature).softmax(-1)
+
+
+def cross_entropy(log_prediction: Tensor, target: Tensor) -> Tensor:
+    """``-sum_k target_k * prediction_k`` of the last dimension, (..., K) -> (...)."""
+    return -(target * log_prediction).sum(-1)
+
+
+@torch.no_grad()
+@no_autocast
+def sinkhorn(scores: Tensor, epsilon: float, iterations: int, across_ranks: bool = False) -> Tensor:
+    """Codes of equal use (SwAV, Caron et al., 2020, section 3.1, after Cuturi, 2013).
+
+    Rows and columns of ``exp(scores / epsilon)`` are scaled in turn until every prototype gets about the
+    same mass; the samples' step comes last, so only their sums are exact. In the log domain (the constants
+    1/K and 1/B cancel) no epsilon overflows or leaves a prototype empty.
+
+    Args:
+        scores: (B, K), cosines of samples and prototypes; of all processes together where ``across_ranks``.
+        epsilon: > 0, smoothness; 0.05.
+        iterations: >= 1, else a ValueError; 3.
+    """
+    if iterations < 1:
+        raise ValueError(f'sinkhorn: iterations must be at least 1, got {iterations}')
+    log_codes = full_precision(scores) / epsilon
+    for _ in range(iterations):
+        mass = log_codes.logsumexp(0, keepdim=True)  # of each prototype, (1, K)
+        if across_ranks:
+            mass = all_gather(mass).logsumexp(0, keepdim=True)
+        log_codes = (log_codes - mass).log_softmax(1)
+    return log_codes.exp()
+
+
+@no_autocast
+def swapped_prediction(
+    scores1: Tensor, scores2: Tensor, codes1: Tensor, codes2: Tensor, temperature: float | Tensor
+) -> Tensor:
+    """Each view's (B, K) scores predict the other's code of :func:`sinkhorn` (SwAV, eq. 1, 2); the mean."""
+    pairs = ((scores1, codes2), (scores2, codes1))
+    terms = [cross_entropy(log_shares(x, temperature), full_precision(codes)) for x, codes in pairs]
+    return torch.stack(terms).mean()
+
+
+@no_autocast
+def self_distillation(
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    center: Tensor,
+    student_temperature: float | Tensor,
+    teacher_temperature: float | Tensor,
+) -> Tensor:
+    """Cross entropy of a sharpened, centred teacher and a student (DINO, Caron et al., 2021, eq. 1 and 3),
+    mean over all pairs of a teacher crop and another student crop; a ValueError where there is none.
+
+    Args:
+        student: one (B, K) of logits a crop, those of the teacher's crops first.
+        teacher: one (B, K) of logits a crop; no gradient reaches them.
+        center: (K,) or (1, K), subtracted from the teacher's logits.
+        student_temperature: > 0, as ``teacher_temperature``.
+    """
+    predictions = [log_shares(scores, student_temperature) for scores in student]
+    targets = [sharpened(scores, center, teacher_temperature) for scores in teacher]
+    terms = [
+        cross_entropy(prediction, target).mean()
+        for i, target in enumerate(targets)
+        for v, prediction in enumerate(predictions)
+        if v != i
+    ]
+    if not terms:
+        raise ValueError(
+            f'no crop has another one to predict: got {len(student)} student and {len(teacher)} teacher crops'
+        )
+    return torch.stack(terms).mean()
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -22,16 +105,9 @@ def entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(-1) / math.log(probabilities.shape[-1])
 
 
-def positive_schedule(value: float | dict, name: str) -> Schedule:
-    """A schedule none of whose values is 0 or below.
-
-    Raises:
-        ValueError: one of them is.
-    """
-    schedule = Schedule.of(value, name)
-    if min(schedule.values) <= 0:
-        raise ValueError(f'{name} must be > 0, got {value!r}')
-    return schedule
+def prediction(objective: Objective, query: Units, temperature: float) -> Tensor:
+    """(B, N, K) logarithms of the query view's shares, made once for all pairs that it takes part in."""
+    return query.once(f'prediction {id(objective)}', lambda: log_shares(query.compared, temperature))
 
 
 @MODELS.register_module()
@@ -39,21 +115,17 @@ class SwappedPrediction(Objective):
     """SwAV (Caron et al., 2020): Sinkhorn codes of a key view, predicted from every other view.
 
     The codes share the prototypes out evenly over the batch of all processes. Where that batch is small,
-    a queue of earlier embeddings joins it, with scores of the present prototypes (section 3.1); the
-    oldest are overwritten after use. All processes hold the same queue, and each brings a part of it to
-    the common Sinkhorn step, so that one process and several compute the same.
+    a queue of earlier embeddings joins it, with scores of the present prototypes (section 3.1). All
+    processes hold the same queue, and each brings a part of it to the common Sinkhorn step.
 
     Args:
         temperature: t > 0 of the prediction, or a schedule.
-        epsilon: smoothness of the codes; the official advice for a loss stuck at ln K is to lower it to 0.03.
+        epsilon: > 0, smoothness of the codes; for a loss stuck at ln K the official advice is 0.03.
         iterations: of Sinkhorn's algorithm.
         queue: embeddings to keep for each assigning view; 0 for none.
         dim: width C of an embedding in the queue.
         queue_start: epoch in which the queue begins to fill. It serves as soon as it is full.
         assign: number of assigning views, the first ones, for each of which there is a queue.
-
-    Raises:
-        ValueError: a number is out of its range.
     """
 
     needs = frozenset({'scores', 'embeddings', 'one answer'})
@@ -75,8 +147,7 @@ class SwappedPrediction(Objective):
                 'SwappedPrediction: epsilon must be > 0, iterations >= 1 and queue >= 0, '
                 f'got {epsilon}, {iterations} and {queue}'
             )
-        self.epsilon = epsilon
-        self.iterations = iterations
+        self.epsilon, self.iterations = epsilon, iterations
         self.queues = nn.ModuleList(Queue(queue, dim) for _ in range(assign if queue else 0))
         self.queue_start = queue_start
         self.clock: Clock | None = None
@@ -86,32 +157,24 @@ class SwappedPrediction(Objective):
         super()._load_from_state_dict(*args, **kwargs)
         self._full = False  # look again
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+    def score(self, comparison):
         """The mean over the units, ln K where all is guessing.
 
-        Diagnostics of the key view, as shares of ln K: ``code_entropy``, the mean over its units, and
-        ``usage_entropy``, of its mean prediction. A code entropy of 1 is collapse: all images are alike, and
-        evenly sharing out leaves nothing to predict.
+        Of the key view, as shares of ln K: ``code_entropy``, the mean over its units (1 is collapse: all
+        images are alike), and ``usage_entropy``, of its mean prediction.
         """
-        query, key = comparison.query, comparison.key
-        temperature = self.temperature(self.clock)
-        prediction = query.once(
-            f'prediction {id(self)}', lambda: log_shares(query.compared, temperature)
-        )
-        codes, diagnostics = key.once(
-            f'codes {id(self)}', lambda: self.codes(key, comparison.projector, temperature)
-        )
-        terms = cross_entropy(prediction, comparison.match.sum_of(codes))
-        return mean_of(terms, comparison.match.found(), 'rows'), diagnostics
+        key, match, t = comparison.key, comparison.match, self.temperature(self.clock)
+        codes, diagnostics = key.once(f'codes {id(self)}', lambda: self.codes(key, comparison.projector, t))
+        terms = cross_entropy(prediction(self, comparison.query, t), match.sum_of(codes))
+        return mean_of(terms, match.found(), 'rows'), diagnostics
 
     @torch.no_grad()
-    def codes(
-        self, key: Units, projector: nn.Module, temperature: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def codes(self, key: Units, projector: nn.Module, temperature: float) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, N, K) codes of a key view, and how they are spread."""
-        rows = full_precision(key.vectors).flatten(0, 1)
-        everything = rows
-        if self.queues and self._ready():
+        everything = rows = full_precision(key.vectors).flatten(0, 1)
+        if self.queues and not self._full and self._started():
+            self._full = bool(self.queues[0].filled >= 1)  # waits for the device only while they fill
+        if self._full:
             earlier = projector.prototypes(self._queue_of(key).keys[rank() :: world_size()])
             everything = torch.cat([full_precision(earlier), rows])
         codes = sinkhorn(everything, self.epsilon, self.iterations, across_ranks=True)[-len(rows) :]
@@ -120,8 +183,7 @@ class SwappedPrediction(Objective):
         return codes.view(key.vectors.shape), diagnostics
 
     @torch.no_grad()
-    def remember(self, keys: list[Units], batch: Batch) -> None:
-        """Queue the embeddings of each key view, once the queue has started."""
+    def remember(self, keys, batch):
         if self.queues and self._started():
             for key in keys:
                 self._queue_of(key).enqueue(all_gather(key.embeddings.detach().flatten(0, 1)))
@@ -135,16 +197,8 @@ class SwappedPrediction(Objective):
         return self.queues[key.view]
 
     def _started(self) -> bool:
-        clock = self.clock or Clock()
-        return not self.queue_start or clock.step >= clock.steps(
-            self.queue_start, 'epoch', 'SwappedPrediction.queue_start'
-        )
-
-    def _ready(self) -> bool:
-        """Whether the queues are full; waits for the device only while they fill."""
-        if not self._full and self._started():
-            self._full = bool(self.queues[0].filled >= 1)
-        return self._full
+        clock, name = self.clock or Clock(), 'SwappedPrediction.queue_start'
+        return not self.queue_start or clock.step >= clock.steps(self.queue_start, 'epoch', name)
 
 
 @MODELS.register_module()
@@ -152,8 +206,8 @@ class SelfDistillation(Objective):
     """Cross entropy of a centred, sharpened teacher and a student (DINO, Caron et al., 2021, eq. 1 to 4).
 
     The centre is the moving average of the teacher's scores over key views and the batch of all processes.
-    It moves after it was used, as in the official code, and is the same in every process. With ``'counted'``
-    it is the grouping of SlotCon (Wen et al., 2022, eq. 3), on a grid that both views show.
+    It moves after it was used, as in the official code. With ``'counted'`` it is the grouping of SlotCon (Wen
+    et al., 2022, eq. 3), on a grid that both views show.
 
     Args:
         prototypes: number of prototypes K.
@@ -162,9 +216,6 @@ class SelfDistillation(Objective):
             duration=30, unit='epoch', by_epoch=True)``; above 0.07 most runs of DINO are unstable.
         center_momentum: share of the centre that is kept; 1 turns centring off.
         mean: ``'rows'``, over all units; ``'counted'``, over the units of all processes that count.
-
-    Raises:
-        ValueError: a number is out of its range.
     """
 
     needs = frozenset({'scores', 'one answer'})
@@ -188,21 +239,15 @@ class SelfDistillation(Objective):
         self.register_buffer('center', torch.zeros(1, prototypes))
         self.clock: Clock | None = None
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and diagnostics of the targets of what counts.
-
-        ``teacher_entropy``, mean over the units, and ``usage_entropy``, of the mean of their distributions,
-        both as shares of ln K, and ``center_norm``. Where the two entropies meet, all units get the same
-        distribution: the uniform one near 1, a single prototype near 0.
+    def score(self, comparison):
+        """The loss, and of the targets of what counts, as shares of ln K: ``teacher_entropy``, mean over the
+        units, and ``usage_entropy``, of their mean; where the two meet, all units get one distribution (the
+        uniform one near 1, a single prototype near 0). And ``center_norm``.
         """
-        query, key, match = comparison.query, comparison.key, comparison.match
-        prediction = query.once(
-            f'prediction {id(self)}',
-            lambda: log_shares(query.compared, self.student_temperature(self.clock)),
-        )
+        key, match, t = comparison.key, comparison.match, self.student_temperature(self.clock)
         targets, spread = key.once(f'targets {id(self)}', lambda: self.targets(key))
         answers, found = match.sum_of(targets), match.found()
-        loss = mean_of(cross_entropy(prediction, answers), found, self.mean)
+        loss = mean_of(cross_entropy(prediction(self, comparison.query, t), answers), found, self.mean)
         usage = torch.where(found[..., None], answers, 0.0).sum((0, 1)) / found.sum().clamp(min=1)
         return loss, {
             'teacher_entropy': own_mean(match.sum_of(spread).squeeze(-1), found),
@@ -221,7 +266,7 @@ class SelfDistillation(Objective):
         return targets, entropy(targets)[..., None]
 
     @torch.no_grad()
-    def remember(self, keys: list[Units], batch: Batch) -> None:
+    def remember(self, keys, batch):
         """Move the centre by the mean of all key views."""
         means = [full_precision(key.vectors).flatten(0, 1).mean(0) for key in keys]
         mean = all_gather(torch.stack(means).mean(0, keepdim=True)).mean(0, keepdim=True)

@@ -10,12 +10,12 @@ from densecl.distributed import all_gather, all_reduce, world_size
 from densecl.models.memory import MemoryBank
 from densecl.numerics import unit
 from densecl.registry import MODELS
-from densecl.schedule import Clock, Schedule
+from densecl.schedule import Clock
 from densecl.structures import Batch, Comparison, Units
 
 from .kernel import similarity_logsumexp
-from .means import mean_of
-from .objective import Objective
+from .objective import Objective, mean_of
+from .temperatures import positive_schedule
 
 
 @MODELS.register_module()
@@ -28,10 +28,9 @@ class NCE(Objective):
     ``-log(exp(m.q / t) / sum_i exp(m_i.q / t))`` over all n (eq. 2). The proximal term of the paper (section
     3.4) is not in the released code, nor here.
 
-    No key is scored: a head compares a view with itself, and the bank learns the pooled vectors after the
-    step's loss. Over processes: each scores its own queries, and the bank of each learns the images of all;
-    draws depend on the image, not on the process.
-    A process holds (N, K, C) drawn vectors until the backward pass.
+    No key is scored: a head compares a view with itself, and the bank learns the pooled vectors of all
+    processes after the step's loss. Draws depend on the image, not on the process. A process holds (N, K, C)
+    drawn vectors until the backward pass.
 
     Args:
         images: n, the number of images of the data set; None: ``DataSizeHook`` says it.
@@ -40,7 +39,7 @@ class NCE(Objective):
         temperature: t > 0, or a schedule's config.
         momentum: of the bank, see :class:`MemoryBank`.
         form: ``'nce'`` or ``'softmax'`` (the official code's K = 0).
-        eps: in the denominators of ``'nce'``; 1e-7, and float32's epsilon in VISSL.
+        eps: in the denominators of ``'nce'``; float32's epsilon in VISSL.
         init: of the bank, ``'uniform'`` or ``'unit'``.
         seed: of the bank and of the draws.
     """
@@ -63,17 +62,11 @@ class NCE(Objective):
         if form not in ('nce', 'softmax'):
             raise ValueError(f"NCE: form must be 'nce' or 'softmax', got {form!r}")
         if form == 'nce' and negatives < 1:
-            raise ValueError(
-                f"NCE: negatives must be at least 1, got {negatives}; form='softmax' needs none"
-            )
-        self.temperature = Schedule.of(temperature, 'temperature')
-        if min(self.temperature.values) <= 0:
-            raise ValueError(f'NCE: temperature must be positive, got {temperature}')
+            raise ValueError(f"NCE: negatives must be at least 1, got {negatives}; form='softmax' needs none")
+        self.temperature = positive_schedule(temperature, 'NCE: temperature')
         self.clock: Clock | None = None
         self.bank = MemoryBank(images, dim, momentum, init, seed)
-        self.negatives = negatives
-        self.form = form
-        self.eps = eps
+        self.negatives, self.form, self.eps = negatives, form, eps
         self.register_buffer('partition', torch.zeros(()))  # Z, 0: not known yet
         self._frozen = False  # whether Z is known: asking the buffer would mean waiting for the device
         self.register_buffer('rounds', torch.zeros((), dtype=torch.int64))  # sets of draws so far

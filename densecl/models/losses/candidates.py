@@ -1,6 +1,5 @@
 """What queries are contrasted with: keys of other images, of their own image, and the logits of both."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -15,12 +14,7 @@ from .kernel import Keep, similarity_logsumexp, tiled_logsumexp, tiled_row_sum
 
 @dataclass
 class Pairs:
-    """Queries with units of their own image.
-
-    Attributes:
-        cosines: (R, M).
-        mask: (R, M) bool, which of them count.
-    """
+    """(R, M) cosines of queries with units of their own image, and bool (R, M), which of them count."""
 
     cosines: Tensor
     mask: Tensor
@@ -56,21 +50,18 @@ class Candidates:
     Attributes:
         keys: (K, C) unit vectors; under ``ring`` those of this process only.
         images: (K,) int64, the number of each key's image in the batch of all processes (-1: not of this
-            batch); None where no key is of this batch, or all are candidates of all queries.
+            batch); None where all are candidates of all queries.
         own: (R,) int64, the same number for the queries.
-        place: (K,) int64, which unit of its image a key is (-1: of none). None: a query meets no key of
-            its own image.
-        left_out: with ``place``, those that a query does not meet of its own image: a bool (R, P), or one
-            each, int64 (R,).
-        there: (K,) int64, 0 for keys that are none: units that are not there; None: all are there.
-        indices: (K,) int64, position of each key's image in the data set, -1 where not known; or None.
-        labels: (K,) int64, class ids, -1 where not known; or None.
+        place: (K,) int64, which unit of its image a key is (-1: none). None: no query meets its own image.
+        there: (K,) int64, 0 where a key is no candidate at all, such as a unit that no view shows; or None.
+        left_out: with ``place``, what a query does not meet of its own image: bool (R, P), or int64 (R,).
+        indices: (K,) int64, position of each key's image in the data set, -1: not known; or None.
+        labels: (K,) int64, class ids, -1: not known; or None.
         pairs: further candidates, of the query's own image.
         ring: the keys of other processes are sent around rather than gathered.
-        filters: further rules ``rule(columns, cosines (R, k)) -> bool (R, k)`` that say which of a slice of
-            the keys to keep; all must agree.
-        passing: ``keys`` are the memory of a queue, overwritten before the backward pass. A log-sum-exp does
-            not visit them again; what does takes them from :meth:`gathered`.
+        filters: rules ``rule(columns, cosines (R, k)) -> bool (R, k)``; what one does not keep is left out.
+        passing: ``keys`` are the memory of a queue, overwritten before the backward pass. What visits them
+            again, unlike a log-sum-exp, takes them from :meth:`gathered`.
         tile: keys in a tile; by default what is fast on the device.
     """
 
@@ -78,8 +69,8 @@ class Candidates:
     images: Tensor | None = None
     own: Tensor | None = None
     place: Tensor | None = None
-    left_out: Tensor | None = None
     there: Tensor | None = None
+    left_out: Tensor | None = None
     indices: Tensor | None = None
     labels: Tensor | None = None
     pairs: Pairs | None = None
@@ -112,17 +103,12 @@ class Candidates:
         return self.images is not None or bool(self.filters)
 
     def logsumexp(self, query: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Of ``scale * cosine`` over the candidates of each query: log-sum-exp and maximum.
+        """(R,) log-sum-exp and (R,) maximum of ``scale * cosine`` over the candidates of each unit query.
 
-        Args:
-            query: (R, C) unit vectors.
-            scale: one over the temperature, a number or (R,).
-
-        Returns:
-            Two (R,) tensors; -inf for a query without candidates.
+        ``scale`` is one over the temperature, a number or (R,). Both are -inf for a query without candidates.
         """
         column = scale[:, None] if isinstance(scale, Tensor) and scale.ndim else scale
-        keep = None if self.images is None else self.keep
+        keep = self.keep if self.masked else None
         if self.filters:  # they look at the cosines
             fixed = column.detach() if isinstance(column, Tensor) else column
             keep = lambda columns, logits: self.keep(columns, logits / fixed)  # noqa: E731
@@ -151,9 +137,7 @@ class Candidates:
         """The same candidates with all keys at hand, also in the backward pass."""
         if self.passing:
             return replace(self, keys=self.keys.clone(), passing=False)
-        if not self.ring:
-            return self
-        return replace(self, keys=gather(self.keys), ring=False)
+        return replace(self, keys=gather(self.keys), ring=False) if self.ring else self
 
     def without(self, rule: Keep) -> 'Candidates':
         """The candidates that ``rule`` keeps, too; those of the query's own image are not asked for."""
@@ -162,14 +146,12 @@ class Candidates:
     def joined(self, batch: 'Candidates') -> 'Candidates':
         """These, of earlier batches, and those of the present one."""
 
-        def both(name: str) -> Tensor | None:
+        columns = {}
+        for name in ('images', 'place', 'there', 'indices', 'labels'):
             sides = [(getattr(x, name), len(x.keys)) for x in (self, batch)]
-            if all(column is None for column, _ in sides):
-                return None
-            unknown = functools.partial(torch.full, fill_value=-1, device=self.keys.device)
-            return torch.cat([unknown((count,)) if x is None else x for x, count in sides])
-
-        columns = {name: both(name) for name in ('images', 'place', 'there', 'indices', 'labels')}
+            if any(column is not None for column, _ in sides):
+                unknown = self.keys.new_full((max(count for _, count in sides),), -1, dtype=torch.int64)
+                columns[name] = torch.cat([unknown[:count] if x is None else x for x, count in sides])
         return replace(batch, keys=torch.cat([self.keys, batch.keys]), **columns)
 
     @torch.no_grad()
@@ -198,11 +180,9 @@ class Scores:
         query: (R, C) unit vectors; row r belongs to image r // N.
         positive: (R,), the mean logit of the answers in the query's own image.
         candidates: what they are contrasted with.
-        temperature: t, a number, a scalar or (R,); None is the temperature-free form, where a cosine s has
-            the logit ``2 artanh(s)`` in place of ``s / t``.
+        temperature: t, a number, a scalar or (R,); None: a cosine s has the logit ``2 artanh(s)``.
         comparison: what is compared.
-        hardest: (R,) largest cosine with a candidate, -inf without any; known once :meth:`logsumexp` was
-            called with a temperature.
+        hardest: (R,) largest cosine with a candidate, -inf without any; known after :meth:`logsumexp`.
     """
 
     query: Tensor
@@ -224,10 +204,6 @@ class Scores:
         lse, top = self.candidates.logsumexp(self.query, scale)
         self.hardest = top / (scale.detach() if isinstance(scale, Tensor) else scale)
         return lse
-
-    def logit_sum(self) -> Tensor:
-        """(R,) sum of the candidates' logits."""
-        return self.sum_of(self.logits)
 
     def sum_of(self, function: Callable[..., Tensor], *row_tensors: Tensor) -> Tensor:
         """(R,) sum of ``function(cosines (R, k), *row_tensors)`` over the candidates, with gradient."""

@@ -14,11 +14,10 @@ from densecl.structures import Batch, Comparison, Units
 
 from .candidates import Candidates, Pairs, Scores, logits_of
 from .forms import FORMS, Answers, contrastive_terms, split_by_role
-from .means import check_mean, mean_of, own_mean
-from .objective import Objective
-from .parts import Filter, Mass, Temperature
+from .masses import Filter, Mass
+from .objective import Objective, check_mean, mean_of, own_mean
 from .sources import SOURCES, batch_candidates
-from .temperatures import TemperatureFree, temperature_schedule
+from .temperatures import TemperatureFree, positive_schedule
 
 NEEDS = {
     'keys': {'pooled'},
@@ -34,26 +33,13 @@ class InfoNCE(Objective):
     """``-log( e^(q.k+ / t) / (e^(q.k+ / t) + sum_k e^(q.k / t)) )``, mean over the queries, on unit vectors.
 
     The contrastive losses differ in who the candidates k are, which of them are answers k+, and how both
-    enter. Some, in these arguments:
-
-    - MoCo, DenseCL (He et al., 2020; Wang et al., 2021): ``queue=65536``. SetSim (Wang et al., 2022) has
-      several answers and ``mean='images'``.
-    - MoCo v3, DirectCLR: ``queue=0, batch='keys'``. SimCLR, SupCon: ``queue=0, batch='views'``; SINCERE
-      ``form='apart'`` as well.
-    - DetCon (Hénaff et al., 2021): ``queue=0, batch='units+own'``.
-    - PixContrast (Xie et al., 2021): ``queue=0, batch='image', form='in', mean='counted'``.
-    - ReSim (Xiao et al., 2021): ``queue=0, batch='others', mean='counted'``.
-    - SlotCon (Wen et al., 2022): ``queue=0, batch='units', mean='counted', times_temperature=True``.
-    - DCL (Yeh et al., 2022): ``decoupled=True``; DCLW ``sigma=0.5`` too. MACL (Huang et al., 2023):
-      ``temperature=dict(type='AlignmentAdaptiveTemperature')`` and ``reweighted=True``.
+    enter. The configs of ``configs/_base_/methods`` spell them in these arguments.
 
     Over processes: candidates of the batch come from all of them, each process scores its own queries, and
     the mean of losses and gradients over equal batches is that of one process with the whole batch.
-    Similarities with other images are never in memory as a whole.
 
     Args:
-        temperature: t > 0; a schedule, ``dict(start=0.5, end=0.1)``; or a module config such as
-            ``dict(type='LearnedTemperature')``.
+        temperature: t > 0; a schedule, ``dict(start=0.5, end=0.1)``; or ``dict(type='LearnedTemperature')``.
         queue: number of earlier pooled keys that are candidates, of whatever image; 0 for none.
         dim: width C of the keys in the queue.
         batch: candidates of the present batch, in addition to a queue. ``'keys'``: pooled keys of other
@@ -72,20 +58,18 @@ class InfoNCE(Objective):
         decoupled: the answers leave the denominator (DCL, eq. 5); the loss may be negative. A query
             without candidates adds 0.
         sigma: with ``decoupled``: weights answers by ``2 - softmax(cosine / sigma) * R`` over the R queries
-            of all processes that count (DCLW, eq. 6); None weights all alike.
-        detach_weights: no gradient through these weights; the two public codes differ in it.
+            of all processes that count (DCLW, eq. 6).
+        detach_weights: no gradient through these weights.
         reweighted: each query's loss over 1 - P, P being its answer's share (MACL).
-        times_temperature: multiply each query's loss by its temperature, so that the size of the gradient
-            does not depend on it.
+        times_temperature: each query's loss times its temperature: gradients of one size for any.
         mean: ``'rows'``, ``'counted'`` or ``'images'``, see :func:`.mean_of`.
         gathered: candidates come from the batches of all processes, not from this one's alone.
-        overlapping: with ``'others'``: places that overlap the answer are candidates too, as in the official
-            code of ReSim.
+        overlapping: with ``'others'``: places that overlap the answer too (official code of ReSim).
     """
 
     def __init__(
         self,
-        temperature: float | dict | Temperature = 0.2,
+        temperature: float | dict = 0.2,
         queue: int = 65536,
         dim: int = 128,
         batch: str | None = None,
@@ -109,13 +93,9 @@ class InfoNCE(Objective):
             raise ValueError(f'InfoNCE: form must be one of {", ".join(FORMS)}; got {form!r}')
         if (decoupled and form == 'apart') or (sigma is not None and not decoupled):
             raise ValueError("InfoNCE: sigma needs decoupled=True, and this a form other than 'apart'")
-        self.temperature = self.schedule = None
-        if isinstance(temperature, Temperature):
-            self.temperature = temperature
-        elif isinstance(temperature, dict) and 'type' in temperature:
-            self.temperature = MODELS.build(temperature)
-        else:
-            self.schedule = temperature_schedule(temperature, 'InfoNCE')
+        module = isinstance(temperature, dict) and 'type' in temperature
+        self.temperature = MODELS.build(temperature) if module else None
+        self.schedule = None if module else positive_schedule(temperature, 'InfoNCE: temperature')
         if times_temperature and isinstance(self.temperature, TemperatureFree):
             raise ValueError('InfoNCE: times_temperature needs a temperature; TemperatureFree has none')
         self.extra_channels = 0 if self.temperature is None else self.temperature.extra_channels
@@ -131,16 +111,12 @@ class InfoNCE(Objective):
 
     @property
     def watched_queue(self) -> Queue | None:
-        """See :class:`.Objective`."""
         return self.queue
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of one pair of views.
-
-        Returns:
-            The scalar loss, and over this process's queries that count: ``pos_sim``, the mean cosine of their
-            answers, and ``top1``, the share of those whose answers (their mean cosine) beat all candidates
-            (near 1 early in training it means that batch statistics leak the answer).
+        """The loss, and over this process's queries that count ``pos_sim``, the mean cosine of their answers,
+        and ``top1``, the share of those whose answers (their mean cosine) beat all candidates (near 1 early
+        in training it means that batch statistics leak the answer).
         """
         with torch.autocast(comparison.query.vectors.device.type, enabled=False):
             terms, counted, diagnostics = self.terms(comparison)
@@ -149,11 +125,11 @@ class InfoNCE(Objective):
     def terms(
         self, c: Comparison, candidates: Candidates | None = None
     ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-        """The (B, N) terms of :meth:`score`, which of them count (None: all), and its diagnostics.
-
-        ``candidates`` take the place of the objective's own.
-        """
-        c, extra = without_channels(c, self.extra_channels) if self.extra_channels else (c, None)
+        """The (B, N) terms of :meth:`score`, which of them count (None: all), and its diagnostics."""
+        extra = None
+        if self.extra_channels:
+            extra = c.query.compared[..., : self.extra_channels].flatten(0, 1)
+            c = without_channels(c, self.extra_channels)
         query, keys = unit(c.query.compared).flatten(0, 1), unit(c.key.vectors)
         own = None if c.match.mask is None else Pairs.between(query, keys, c.match.answers(keys.shape[1]))
         if own is None:
@@ -194,19 +170,19 @@ class InfoNCE(Objective):
 
     def candidates(self, c: Comparison, query: Tensor, keys: Tensor) -> Candidates:
         """Queue and batch as one set of keys, for (R, C) and (B, M, C) unit vectors."""
+        options = dict(gathered=self.gathered, overlapping=self.overlapping)
         if self.queue is None:
-            return batch_candidates(c, query, keys, self.batch, self.gathered, self.overlapping)
+            return batch_candidates(c, query, keys, self.batch, **options)
         # No copy of the keys, which are many: who visits them in the backward pass makes one. Queued keys are
         # never asked for their image, as in MoCo.
-        before = self.queue.keys.to(query.dtype)
-        before = Candidates(before, indices=self.queue.images.clone(), passing=True)
+        indices = self.queue.images.clone()
+        before = Candidates(self.queue.keys.to(query.dtype), indices=indices, passing=True)
         if self.batch is None:
             return before
-        options = dict(gathered=self.gathered, overlapping=self.overlapping, ring=False)
-        return before.joined(batch_candidates(c, query, keys, self.batch, **options))
+        return before.joined(batch_candidates(c, query, keys, self.batch, **options, ring=False))
 
     def without_false_negatives(self, scores: Scores) -> tuple[Scores, Scores | None]:
-        """See :func:`.split_by_role`."""
+        """The scores with the candidates of the denominator; and with those that answer too, or None."""
         rules, across = {}, scores.comparison.match.across
         if across is not None:
             same = across(scores.candidates)
@@ -220,7 +196,7 @@ class InfoNCE(Objective):
         return split_by_role(scores, rules, self.form)
 
     def weights(self, cosine: Tensor, counted: Tensor | None) -> Tensor:
-        """(R,) of mean 1 over all processes: easy answers count less."""
+        """(R,) of mean 1 over all processes."""
         logits = (cosine.detach() if self.detach_weights else cosine) / self.sigma
         number = len(cosine) * world_size()
         if counted is not None:
@@ -232,7 +208,7 @@ class InfoNCE(Objective):
     def remember(self, keys: list[Units], batch: Batch) -> None:
         """Put the pooled keys of all processes in the queue, and let every part learn from the step."""
         if self.extra_channels:
-            keys = [units_without(key, self.extra_channels) for key in keys]
+            keys = [without_channels(key, self.extra_channels) for key in keys]
         if self.queue is not None:
             indices = None if batch.indices is None else all_gather(batch.indices)
             for key in keys:
@@ -259,28 +235,18 @@ def _built(negatives: dict | list[dict] | None) -> tuple[nn.ModuleList, Mass | N
     return nn.ModuleList(part for part in parts if isinstance(part, Filter)), (masses or [None])[0]
 
 
-def without_channels(c: Comparison, extra: int) -> tuple[Comparison, Tensor]:
-    """The comparison without the first channels of its vectors; and those of the queries, (R, ``extra``)."""
-    first = c.query.compared[..., :extra].flatten(0, 1)
-    units = {name: units_without(getattr(c, name), extra) for name in ('query', 'key', 'own')}
-    support = None if c.support is None else c.support[..., extra:]
-    return replace(c, **units, support=support), first
-
-
-def units_without(units: Units | None, extra: int) -> Units | None:
-    """The units without the first channels of their vectors."""
-    if not extra or units is None:
-        return units
-    names = ('vectors', 'predicted', 'pooled', 'pooled_predicted', 'others')
-    return replace(units, **{n: x[..., extra:] for n in names if (x := getattr(units, n)) is not None})
+def without_channels(c: Comparison | Units, extra: int) -> Comparison | Units:
+    """The record without the first channels of its vectors."""
+    parts = {n: x for n in ('query', 'key', 'own') if (x := getattr(c, n, None)) is not None}
+    names = ('vectors', 'predicted', 'pooled', 'pooled_predicted', 'others', 'support')
+    vectors = {n: x[..., extra:] for n in names if (x := getattr(c, n, None)) is not None}
+    return replace(c, **vectors, **{n: without_channels(x, extra) for n, x in parts.items()})
 
 
 @torch.no_grad()
 def watched(cosine: Tensor, hardest: Tensor | None, counted: Tensor | None) -> dict[str, Tensor]:
     """``pos_sim`` and ``top1`` of (B, N) cosines over the queries that count."""
-    found = {'pos_sim': cosine}
+    found = {'pos_sim': own_mean(cosine, counted)}
     if hardest is not None:
-        found['top1'] = (cosine > hardest.view_as(cosine)).float()
-    if counted is None:
-        return {name: values.mean() for name, values in found.items()}
-    return {name: own_mean(values, counted) for name, values in found.items()}
+        found['top1'] = own_mean((cosine > hardest.view_as(cosine)).float(), counted)
+    return found

@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor
 
-from densecl.numerics import no_autocast, unit
+from densecl.numerics import unit
 from densecl.registry import MODELS
-from densecl.structures import Comparison, Match
+from densecl.structures import Comparison
 
-from .means import check_mean, mean_of, own_mean
-from .objective import Objective
+from .objective import Objective, check_mean, mean_of, own_mean
 
 
 @MODELS.register_module()
@@ -24,9 +23,6 @@ class Cosine(Objective):
             have an answer (SCRL, Roh et al., 2021, squared). ``'images'``: over the pairs of each image, then
             over images, of which one without a pair adds 0 (PixPro, Xie et al., 2021, eq. 5; SoCo). The
             official code of PixPro divides by the number of pairs plus 1e-6.
-
-    Raises:
-        ValueError: ``mean`` is none of these.
     """
 
     def __init__(self, squared: bool = False, mean: str = 'rows') -> None:
@@ -37,7 +33,9 @@ class Cosine(Objective):
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, in [-1, 1] or [0, 4], and ``pos_sim``, the mean cosine of what counts."""
         match = comparison.match
-        cosine = cosine_sums(comparison.query.compared, comparison.key.vectors, match)
+        with torch.autocast(comparison.query.vectors.device.type, enabled=False):
+            # It is linear in the unit key: the answers are added first: no (B, N, M) cosines are kept.
+            cosine = (unit(comparison.query.compared) * match.sum_of(unit(comparison.key.vectors))).sum(-1)
         pairs = match.count()
         terms = torch.where(pairs > 0, 2 * pairs - 2 * cosine if self.squared else -cosine, 0.0)
         cosine = torch.where(pairs > 0, cosine.detach(), 0.0)
@@ -47,12 +45,3 @@ class Cosine(Objective):
             terms, cosine, pairs = (x.sum(1, keepdim=True) for x in (terms, cosine, pairs))
         loss = mean_of(terms / pairs.clamp(min=1), pairs > 0, self.mean)
         return loss, {'pos_sim': own_mean(cosine / pairs.clamp(min=1), pairs > 0)}
-
-
-@no_autocast
-def cosine_sums(query: Tensor, keys: Tensor, match: Match) -> Tensor:
-    """The sum of the cosines of each unit and its answers, (B, N, D) and (B, M, D) -> (B, N).
-
-    The cosine is linear in the unit key: the answers are added first, and no (B, N, M) cosines are kept.
-    """
-    return (unit(query) * match.sum_of(unit(keys))).sum(-1)

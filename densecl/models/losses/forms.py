@@ -14,14 +14,9 @@ FORMS = ('out', 'in', 'in-mean', 'apart')
 
 
 def contrastive_terms(positive_logit: Tensor, log_negatives: Tensor) -> Tensor:
-    """``-log(e^p / (e^p + e^n)) = log(1 + e^(n - p))`` per row: what all of this family end in.
+    """``-log(e^p / (e^p + e^n)) = log(1 + e^(n - p))`` of (R,) logits p: what all of this family end in.
 
-    Args:
-        positive_logit: p, (R,).
-        log_negatives: n, (R,), the logarithm of the negatives' total mass; -inf where there is none.
-
-    Returns:
-        (R,), 0 without gradient where there are no negatives.
+    n, (R,), is the logarithm of the negatives' total mass; -inf where there is none: 0 without gradient.
     """
     # Exact everywhere: softplus would switch to the identity above its threshold, 2e-9 off in float64.
     return -F.logsigmoid(positive_logit - log_negatives)
@@ -30,34 +25,29 @@ def contrastive_terms(positive_logit: Tensor, log_negatives: Tensor) -> Tensor:
 def split_by_role(scores: Scores, rules: dict[Callable, str], form: str) -> tuple[Scores, Scores | None]:
     """The scores with the candidates of the denominator; and those with the candidates that answer too.
 
-    Args:
-        scores: with all candidates.
-        rules: ``rule(columns, cosines) -> bool (R, k)`` -> ``'ignored'`` or ``'answer'``.
-        form: of :class:`.InfoNCE`; under ``'apart'`` answers leave the denominator.
+    ``rules`` say of each ``rule(columns, cosines) -> bool (R, k)`` whether what it finds is ``'ignored'`` or
+    an ``'answer'``; under the form ``'apart'`` answers leave the denominator too.
     """
     answering = [rule for rule, role in rules.items() if role == 'answer']
-    leaving = list(rules) if form == 'apart' else [rule for rule in rules if rule not in answering]
-    remaining = scores.candidates
-    for rule in leaving:
-        remaining = remaining.without(lambda columns, cosines, rule=rule: ~rule(columns, cosines))
+    remaining = everything = scores.candidates
+    for rule, role in rules.items():
+        if form == 'apart' or role == 'ignored':
+            remaining = remaining.without(lambda columns, cosines, rule=rule: ~rule(columns, cosines))
+    scores = scores.with_candidates(remaining)
     if not answering:
-        return scores if not leaving else scores.with_candidates(remaining), None
+        return scores, None
 
     def any_answers(columns: slice, cosines: Tensor) -> Tensor:
         return torch.stack([rule(columns, cosines) for rule in answering]).any(0)
 
-    mates = replace(scores.candidates.gathered(), pairs=None).without(any_answers)
-    return scores.with_candidates(remaining), scores.with_candidates(mates)
+    return scores, scores.with_candidates(replace(everything.gathered(), pairs=None).without(any_answers))
 
 
 class Answers:
     """The answers of R queries, which may be several each.
 
-    Args:
-        scores: of the queries.
-        own: pairs with the answers in the query's own image; None: one each, whose logit is
-            ``scores.positive``.
-        mates: the scores with the candidates that answer too, or None.
+    ``own`` are the pairs with those in the query's own image; None: one each, whose logit is
+    ``scores.positive``. ``mates`` are the scores with the candidates that answer too, or None.
     """
 
     def __init__(self, scores: Scores, own: Pairs | None, mates: Scores | None) -> None:
@@ -76,7 +66,7 @@ class Answers:
         if form == 'out' and self.mates is None:
             return self.positive
         if form == 'out':
-            total = self.positive * self.own_count + self.mates.logit_sum()
+            total = self.positive * self.own_count + self.mates.sum_of(self.logits)
             return total / self.count.clamp(min=1)
         value = self.attraction
         if self.mates is not None:

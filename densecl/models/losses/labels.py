@@ -6,34 +6,22 @@ from torch import Tensor
 
 from densecl.numerics import full_precision, unit
 from densecl.registry import MODELS
-from densecl.structures import Batch, Comparison
+from densecl.structures import Comparison
 
-from .means import mean_of, own_mean
-from .objective import Objective
-
-
-def labels_of(batch: Batch, objective: str) -> Tensor:
-    """(B,) labels of the images, -1 where there is none.
-
-    Raises:
-        ValueError: the batch has no labels at all.
-    """
-    if batch.labels is None:
-        raise ValueError(
-            f'{objective} needs labels, and the images have none: take a source that has them, such as '
-            "train_dataloader.dataset.source=dict(type='ImageNet') for one folder a class"
-        )
-    return batch.labels
+from .objective import Objective, mean_of, own_mean
 
 
 def classes_of(comparison: Comparison, classes: int, objective: str) -> Tensor:
     """(B, N) labels of the query units, -1 where there is none.
 
-    Raises:
-        ValueError: there are no labels, or one has no class; on a GPU the indexing itself says the latter,
-            without a wait for it.
+    A ValueError where there are no labels, or one has no class; on a GPU the indexing itself says the latter.
     """
-    labels = labels_of(comparison.batch, objective)
+    labels = comparison.batch.labels
+    if labels is None:
+        raise ValueError(
+            f'{objective} needs labels, and the images have none: take a source that has them, such as '
+            "train_dataloader.dataset.source=dict(type='ImageNet') for one folder a class"
+        )
     if labels.device.type == 'cpu' and len(labels) and int(labels.max()) >= classes:
         raise ValueError(
             f'{objective}: label {int(labels.max())} does not fit classes={classes}; set classes to the '
@@ -44,16 +32,12 @@ def classes_of(comparison: Comparison, classes: int, objective: str) -> Tensor:
 
 @MODELS.register_module()
 class LabelCrossEntropy(Objective):
-    """Cross-entropy of class logits, mean over the labelled units of all processes."""
+    """Cross-entropy of class logits; a ValueError where there are no labels, or one has no class."""
 
     needs_keys = False
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and ``accuracy``, the share of labelled units whose class has the largest logit.
-
-        Raises:
-            ValueError: there are no labels, or one has no class.
-        """
+    def score(self, comparison):
+        """The loss, and ``accuracy``, the share of labelled units whose class has the largest logit."""
         logits = full_precision(comparison.query.compared)
         labels = classes_of(comparison, logits.shape[-1], 'LabelCrossEntropy')
         terms = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=-1, reduction='none')
@@ -64,18 +48,9 @@ class LabelCrossEntropy(Objective):
 
 
 def orthonormal_prototypes(classes: int, dim: int, generator: torch.Generator) -> Tensor:
-    """Random orthonormal anchors: right singular vectors of a normal matrix (CLOP, Li et al., 2024).
+    """(classes, dim) float32, orthonormal rows: right singular vectors of a normal matrix (CLOP).
 
-    Args:
-        classes: number of anchors.
-        dim: their width, at least ``classes``.
-        generator: of the random matrix; every process must draw the same one.
-
-    Returns:
-        (classes, dim) float32 on the generator's device, rows orthonormal.
-
-    Raises:
-        ValueError: where there are more classes than dimensions.
+    Every process must draw the same matrix. A ValueError where there are more classes than dimensions.
     """
     if classes > dim:
         raise ValueError(
@@ -90,16 +65,11 @@ def orthonormal_prototypes(classes: int, dim: int, generator: torch.Generator) -
 @MODELS.register_module()
 class PrototypeAlignment(Objective):
     """``1 - (cos(z, a_y) + cos(z', a_y)) / 2``: both views drawn to their class's anchor (CLOP, Li et al.,
-    2024).
+    2024); added to a contrastive objective by :class:`Sum`.
 
-    The anchors are orthonormal and frozen. They are made from a seed, so all processes have the same, and
-    travel with the checkpoint. Added to a contrastive objective by :class:`Sum`. Mean over the labelled
-    units of all processes, exact however the labels are spread.
-
-    Args:
-        classes: number of anchors, at most ``dim``.
-        dim: width C of the embeddings.
-        seed: of the anchors.
+    There are ``classes`` anchors, at most ``dim``, the width of the embeddings. They are orthonormal and
+    frozen, made from ``seed``, so all processes have the same, and travel with the checkpoint. A ValueError
+    where there are no labels, or one has no class.
     """
 
     needs = frozenset({'one answer'})
@@ -109,12 +79,8 @@ class PrototypeAlignment(Objective):
         generator = torch.Generator().manual_seed(seed)
         self.register_buffer('anchors', orthonormal_prototypes(classes, dim, generator))
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, in [0, 2], and ``anchor_sim``, the mean cosine with the class's anchor.
-
-        Raises:
-            ValueError: there are no labels, or one has no class.
-        """
+    def score(self, comparison):
+        """The loss, in [0, 2], and ``anchor_sim``, the mean cosine with the class's anchor."""
         match = comparison.match
         labels = classes_of(comparison, len(self.anchors), 'PrototypeAlignment')
         query = unit(comparison.query.compared)

@@ -1,29 +1,64 @@
-"""How negatives are weighted: ``negatives=`` of an InfoNCE loss."""
+"""What ``negatives=`` of an InfoNCE loss may be: choices of false negatives, and weightings."""
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from densecl.numerics import unit as unit_length
 from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
+from densecl.structures import Batch, Units
 
 from .candidates import Candidates, Scores
-from .kernel import hardest_keys
-from .parts import Mass
+from .kernel import Keep, hardest_keys
 
 # Numbers in the mixed vectors that are in memory at once.
 CHUNK = 2**22
+
+
+class Mass(nn.Module):
+    """How negatives are weighted."""
+
+    def forward(self, scores: Scores) -> Tensor:
+        """(R,) log of the negatives' part of the denominator, -inf where there are none."""
+        raise NotImplementedError
+
+    def learn(self, batch: Batch) -> None:
+        """Take in what this step's scores told; called once a step, in training only."""
+
+
+class Filter(nn.Module):
+    """Which candidates are false negatives.
+
+    ``treatment='elimination'`` takes them out of the denominator; ``'attraction'`` leaves them there and
+    makes them answers too: ``-1/(1 + |F|) sum log softmax`` over the answer and F.
+    """
+
+    def __init__(self, treatment: str = 'elimination') -> None:
+        super().__init__()
+        if treatment not in ('elimination', 'attraction'):
+            raise ValueError(
+                f"{type(self).__name__}: treatment must be 'elimination' or 'attraction', got {treatment!r}"
+            )
+        #: What its candidates become.
+        self.role = 'ignored' if treatment == 'elimination' else 'answer'
+
+    def rule(self, scores: Scores) -> Keep | None:
+        """``rule(columns, cosines (R, k)) -> bool (R, k)``: which are false negatives; None: none yet."""
+        raise NotImplementedError
+
+    def learn(self, keys: list[Units], batch: Batch) -> None:
+        """Take in the step's key sets and scores; called once a step, in training only."""
 
 
 @MODELS.register_module()
 class Debiased(Mass):
     """Some negatives are of the query's class: take their expected share away (Chuang et al., 2020, eq. 8).
 
-    Args:
-        prior: tau+, the probability that a random candidate is of the same class; 0 is the plain form.
+    ``prior`` is tau+, the probability, in [0, 1), that a random candidate is of the same
+    class; 0 is the plain form.
     """
 
     def __init__(self, prior: float = 0.1) -> None:
@@ -32,12 +67,12 @@ class Debiased(Mass):
             raise ValueError(f'{type(self).__name__}: prior must lie in [0, 1), got {prior}')
         self.prior = prior
 
-    def forward(self, scores):
-        """See :class:`.Mass`."""
-        return self.debias(scores.logsumexp(), scores)
+    def plain(self, scores: Scores) -> Tensor:
+        """(R,) log mass before the share of false negatives is taken away."""
+        return scores.logsumexp()
 
-    def debias(self, log_negatives: Tensor, scores: Scores) -> Tensor:
-        """(R,) log mass of negatives whose plain mass is given."""
+    def forward(self, scores):
+        log_negatives = self.plain(scores)
         if self.prior == 0:
             return log_negatives
         if scores.temperature is None:
@@ -47,26 +82,12 @@ class Debiased(Mass):
 
 
 def debiased_log_mass(
-    log_negatives: Tensor,
-    positive_logit: Tensor,
-    count: Tensor,
-    temperature: float | Tensor,
-    prior: float,
+    log_negatives: Tensor, positive_logit: Tensor, count: Tensor, temperature: float | Tensor, prior: float
 ) -> Tensor:
-    """The negatives' mass without the false negatives expected among them (Chuang et al., 2020, eq. 7).
+    """``log max( (neg - prior n pos) / (1 - prior), n exp(-1/t) )``, (R,) (Chuang et al., 2020, eq. 7).
 
-    ``log max( (neg - prior n pos) / (1 - prior), n exp(-1/t) )`` in the log domain; the lower bound is what
-    n opposite vectors would have.
-
-    Args:
-        log_negatives: (R,), ``log neg``: log-sum-exp over each query's negatives.
-        positive_logit: (R,), ``log pos``.
-        count: (R,), n, the number of negatives of each query.
-        temperature: t > 0, as in the logits: a number or (R,).
-        prior: probability that a negative is of the query's class, in (0, 1).
-
-    Returns:
-        (R,).
+    ``log neg`` is the (R,) log-sum-exp over the ``count`` n negatives of each query, ``log pos`` its (R,)
+    positive logit. The lower bound is what n opposite vectors would have.
     """
     log_count = count.log()
     gap = positive_logit + log_count + math.log(prior) - log_negatives
@@ -81,11 +102,8 @@ def debiased_log_mass(
 class Hard(Debiased):
     """Negatives weighted by ``exp(concentration * s / t)``, then debiased (HCL, Robinson et al., 2021).
 
-    The gradient flows through the weights, as in the official code.
-
-    Args:
-        prior: tau+, see :class:`Debiased`.
-        concentration: beta, a number or a schedule's config; 0 weights all alike.
+    The gradient flows through the weights, as in the official code. ``concentration`` is a number or a
+    schedule's config; 0 weights all alike.
     """
 
     def __init__(self, prior: float = 0.1, concentration: float | dict = 1.0) -> None:
@@ -93,8 +111,7 @@ class Hard(Debiased):
         self.concentration = Schedule.of(concentration, 'concentration')
         self.clock: Clock | None = None
 
-    def forward(self, scores):
-        """See :class:`.Mass`."""
+    def plain(self, scores):
         beta = self.concentration(self.clock)
         plain = scores.logsumexp(1 + beta)
         if beta:
@@ -102,7 +119,7 @@ class Hard(Debiased):
             weights = scores.logsumexp(beta) - count.log()
             # Without negatives both are -inf: nothing to weight.
             plain = torch.where(count > 0, plain - weights, plain)
-        return self.debias(plain, scores)
+        return plain
 
 
 @MODELS.register_module()
@@ -112,17 +129,14 @@ class Mixing(Mass):
     Beside all candidates the denominator has ``pairs`` points ``unit(a n_i + (1 - a) n_j)``, a uniform on
     [0, 1), and ``with_query`` points ``unit(b q + (1 - b) n_j)``, b uniform on [0, 0.5), where i and j are
     drawn from the query's ``hardest`` negatives (sections 4.1 and 4.2; i = j may happen). No gradient goes
-    through the points. The draws are torch's own, on the query's device.
-
-    The paper's (N, s, s') is (``hardest``, ``pairs``, ``with_query``); (1024, 1024, 128) and (512, 1024, 512)
-    are typical there, with a queue of 16,384 and 10 to 15 epochs before mixing starts.
+    through the points. Typical in the paper are (N, s, s') of (1024, 1024, 128) and (512, 1024, 512), with a
+    queue of 16,384 and 10 to 15 epochs before mixing starts.
 
     Args:
         hardest: N, out of how many negatives points are mixed.
         pairs: s, mixtures of two negatives.
         with_query: s', mixtures of a negative with the query.
-        start: when mixing starts.
-        unit: of ``start``: ``'epoch'``, ``'step'`` or ``'run'`` (a share of the run).
+        start: when mixing starts, in ``unit``: ``'epoch'``, ``'step'`` or ``'run'`` (a share of the run).
     """
 
     def __init__(
@@ -145,16 +159,9 @@ class Mixing(Mass):
         self.start, self.unit = start, unit
         self.clock: Clock | None = None
 
-    @property
-    def started(self) -> bool:
-        """Whether it is time to mix."""
-        clock = self.clock or Clock()
-        return not self.start or clock.step >= clock.steps(self.start, self.unit, 'Mixing.start')
-
     def forward(self, scores):
-        """See :class:`.Mass`."""
-        plain = scores.logsumexp()
-        if not self.started:
+        plain, clock = scores.logsumexp(), self.clock or Clock()
+        if self.start and clock.step < clock.steps(self.start, self.unit, 'Mixing.start'):
             return plain
         mixed = scores.logits(self.cosines(scores))
         mixed = mixed.masked_fill((plain == -torch.inf)[:, None], -torch.inf)
@@ -165,12 +172,11 @@ class Mixing(Mass):
         query = scores.query
         with torch.no_grad():
             candidates = scores.candidates.gathered()
-            keys = candidates.keys
             drawn, shares = self.draw(query, candidates)
         rows = max(1, CHUNK // (drawn.shape[1] * query.shape[1]))
         parts = zip(query.split(rows), drawn.split(rows), shares.split(rows), strict=True)
         options = dict(use_reentrant=False, preserve_rng_state=False)
-        return torch.cat([checkpoint(self.mix, *part, keys, **options) for part in parts])
+        return torch.cat([checkpoint(self.mix, *part, candidates.keys, **options) for part in parts])
 
     def draw(self, query: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Columns (N, 2 pairs + with_query) of negatives and shares (N, pairs + with_query) of the first."""
@@ -185,11 +191,9 @@ class Mixing(Mass):
         values, columns = hardest_keys(query, candidates.keys, self.hardest, keep)
         count = (values > -torch.inf).sum(1, keepdim=True)  # fewer where some do not count
         picks = 2 * self.pairs + self.with_query
-        draws = torch.rand(
-            len(query), picks + self.pairs + self.with_query, device=query.device, dtype=query.dtype
-        )
+        draws = query.new_empty(len(query), picks + self.pairs + self.with_query).uniform_()
         place = (draws[:, :picks] * count).long().minimum(count - 1).clamp(min=0)
-        shares = draws[:, picks:].clone()
+        shares = draws[:, picks:]
         shares[:, self.pairs :] /= 2
         return columns.gather(1, place), shares
 

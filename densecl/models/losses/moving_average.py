@@ -1,15 +1,10 @@
 """A moving average of each image's negatives, and a temperature for each image (SogCLR, iSogCLR).
 
-With g the mean over the n negatives of ``exp(s / t)`` and u its moving average, SogCLR (Yuan et al., 2022)
-and iSogCLR (Qiu et al., 2023) descend along
-
-    ``sum_j w_j grad s_j / n - grad s_positive``,    ``w_j = exp(s_j / t) / u`` without gradient.
-
-Let ``n u`` stand for the mass of the negatives in t times the decoupled loss ``log(mass) - s_positive / t``.
-The gradient of the true mass ``n g`` is ``sum_j exp(s_j / t) grad s_j / t``; over ``n u`` and times t it is
-the sum above. So ``log(n u)`` with gradient ``g / u`` times that of the log-sum-exp, ``decoupled=True`` and
-``times_temperature=True`` are the official surrogate; its value is another one (``log u`` is what the
-surrogate stands for), the gradient the same.
+With g the mean over the n negatives of ``exp(s / t)`` and u its moving average, both descend along
+``sum_j w_j grad s_j / n - grad s_positive``, where ``w_j = exp(s_j / t) / u`` has no gradient. That is the
+gradient of t times the decoupled loss ``log(n u) - s_positive / t``, where ``log(n u)`` has ``g / u`` times
+the gradient of the log-sum-exp: ``decoupled=True`` and ``times_temperature=True``. The official surrogate has
+the same gradient and another value.
 """
 
 import math
@@ -20,7 +15,8 @@ from torch import Tensor
 from densecl.models.memory import PerImage
 from densecl.registry import MODELS
 
-from .parts import Mass, Temperature
+from .masses import Mass
+from .temperatures import Temperature
 
 
 def average_logs(before: Tensor, new: Tensor, gamma: float) -> Tensor:
@@ -42,8 +38,7 @@ class MovingAverage(Mass):
 
     ``u <- (1 - gamma) u + gamma g``, g being the mean of ``exp(s / t)`` over the negatives; u = g when an
     image is first seen. A query's mass is n u with its own g; the image keeps the mean over its queries and
-    views, as the official GloFND code does (the official iSogCLR repository adds the two views up). The
-    gradient is that of n g over n u: see the head of this file for how SogCLR's loss comes of it.
+    views, as the official GloFND code does (the official iSogCLR repository adds the two views up).
 
     Args:
         images: number of images of the data set; ``DataSizeHook`` fills in None.
@@ -73,8 +68,7 @@ class MovingAverage(Mass):
 
     def learn(self, batch):
         """Move the averages of the step's images."""
-        closed = self.state.close()
-        if closed is not None:
+        if (closed := self.state.close()) is not None:
             images, mean = closed
             before = self.state.log_mean[images].double()
             self.state.write(images, log_mean=average_logs(before, mean.log(), self.gamma))
@@ -84,13 +78,11 @@ class MovingAverage(Mass):
 class PerSampleTemperature(Temperature):
     """A temperature for every image that descends on its own (iSogCLR, Qiu et al., 2023, algorithm 1).
 
-    ``grad = log u + rho - sum_j w_j (s_j / t) / n`` with ``w_j = exp(s_j / t) / u`` and u the moving average
-    of the mean of ``exp(s / t)``; averaged over the image's queries and views, clipped, and
-    ``v <- (1 - beta) v + beta grad``, ``t <- t - lr v``, kept between the limits. All candidates count, also
-    those that a choice of false negatives leaves out.
+    ``v <- (1 - beta) v + beta grad``, ``t <- t - lr v``, kept between the limits. ``grad``, clipped, is the
+    mean of ``log u + rho - sum_j w_j (s_j / t) / n`` over the image's queries and views, with u and w as
+    above. All candidates count, also those that a choice of false negatives leaves out.
 
-    The whole of iSogCLR is ``temperature=dict(type='PerSampleTemperature', ...)``,
-    ``negatives=dict(type='MovingAverage', gamma=0.8, ...)``, ``decoupled=True`` and
+    iSogCLR also has ``negatives=dict(type='MovingAverage', gamma=0.8, ...)``, ``decoupled=True`` and
     ``times_temperature=True``.
 
     Args:
@@ -123,9 +115,8 @@ class PerSampleTemperature(Temperature):
             )
         self.limits, self.rho, self.gamma = tuple(limits), rho, gamma
         self.beta, self.lr, self.clip = beta, lr, clip
-        self.state = PerImage(
-            images, 'PerSampleTemperature', temperature=start, velocity=0.0, log_mean=-math.inf
-        )
+        start = dict(temperature=start, velocity=0.0, log_mean=-math.inf)
+        self.state = PerImage(images, 'PerSampleTemperature', **start)
 
     def forward(self, cosine, comparison, extra):
         """(R,), without gradient."""
@@ -151,17 +142,12 @@ class PerSampleTemperature(Temperature):
 
     def learn(self, batch):
         """One step on the temperatures of the step's images."""
-        closed = self.state.close()
-        if closed is None:
+        if (closed := self.state.close()) is None:
             return
         images, mean, slope = closed
-        velocity = self.state.velocity[images].double() * (1 - self.beta)
-        velocity = velocity + self.beta * slope.clamp(-self.clip, self.clip)
-        temperature = self.state.temperature[images].double() - self.lr * velocity
-        before = self.state.log_mean[images].double()
-        self.state.write(
-            images,
-            temperature=temperature.clamp(*self.limits),
-            velocity=velocity,
-            log_mean=average_logs(before, mean.log(), self.gamma),
-        )
+        names = ('velocity', 'temperature', 'log_mean')
+        velocity, temperature, before = (getattr(self.state, name)[images].double() for name in names)
+        velocity = velocity * (1 - self.beta) + self.beta * slope.clamp(-self.clip, self.clip)
+        temperature = (temperature - self.lr * velocity).clamp(*self.limits)
+        log_mean = average_logs(before, mean.log(), self.gamma)
+        self.state.write(images, temperature=temperature, velocity=velocity, log_mean=log_mean)

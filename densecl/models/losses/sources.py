@@ -24,90 +24,73 @@ def batch_candidates(
 ) -> Candidates:
     """The candidates of the present batch, each column with the number of its image.
 
-    Keys of other processes carry their gradient back to the process they came from.
+    Keys of other processes carry their gradient back to the process they came from. For ``source``,
+    ``gathered`` and ``overlapping`` see :class:`.InfoNCE`.
 
     Args:
-        c: what is compared.
         query: (R, C) unit vectors.
         keys: (B, M, C) unit vectors of the key side's units.
-        source: one of ``SOURCES``, see :class:`.InfoNCE`.
-        gathered: of all processes.
-        overlapping: ``'others'`` that overlap the answer are candidates too.
         ring: send keys around instead of gathering them; by default where they would be large.
     """
-    if source == 'image':
-        return Candidates(query[:0], pairs=_of_own_image(c, query, keys))
-    parts, valid = _parts(c, keys, source)
-    local = torch.cat([x.flatten(0, 1) for x in parts])
+    if source == 'image':  # the other units of the query's own image
+        others = ~c.match.answers(keys.shape[1])
+        others = others if c.key.valid is None else others & c.key.valid[:, None]
+        return Candidates(query[:0], pairs=Pairs.between(query, keys, others))
+    parts = _parts(c, keys, source)
+    local, columns = torch.cat([x.flatten(0, 1) for x, _ in parts]), _columns(c, parts)
     ring = (worth_a_ring(local) if ring is None else ring) and gathered
-    columns = _columns(c, parts, valid)
     if gathered:
         local, columns = local if ring else gather(local), all_gather(columns)
     images, indices, labels, place, there = columns.unbind(1)
-    count = len(query) // len(c.batch.numbers)
     found = Candidates(
         local,
         images,
-        c.batch.numbers.repeat_interleave(count),
+        c.batch.numbers.repeat_interleave(len(query) // len(c.batch.numbers)),
         indices=None if c.batch.indices is None else indices,
         labels=None if c.batch.labels is None else labels,
+        there=None if all(valid is None for _, valid in parts) else there,
         ring=ring,
     )
     if source == 'others' and overlapping:
         found.images = found.own = None
     elif source == 'others':
-        found.pairs = _apart(c, query, parts[0])
+        found.pairs = _apart(c, query, parts[0][0])
     elif source in ('units', 'units+own'):
         found.place, found.left_out = place, _left_out(c, keys.shape[1], source)
-        found.there = None if valid is None else there
     return found
 
 
-def _parts(c: Comparison, keys: Tensor, source: str) -> tuple[list[Tensor], Tensor | None]:
-    """Unit vectors (B, m, C) each, and (B * all m,) bool, which of them are there; None: all."""
+def query_pooled(c: Comparison) -> Tensor:
+    """(B, C), one vector an image of the query's side: the prediction where there is one."""
+    return c.query.pooled if c.query.pooled_predicted is None else c.query.pooled_predicted
+
+
+def _parts(c: Comparison, keys: Tensor, source: str) -> list[tuple[Tensor, Tensor | None]]:
+    """Unit vectors (B, m, C), and (B, m) bool, which of them are there (None: all); one pair a set."""
     if source in ('keys', 'views'):
-        pooled = [c.key.pooled]
-        if source == 'views':
-            mine = c.query.pooled if c.query.pooled_predicted is None else c.query.pooled_predicted
-            pooled.append(mine)
-        return [unit(x)[:, None] for x in pooled], None
+        pooled = [c.key.pooled, query_pooled(c)] if source == 'views' else [c.key.pooled]
+        return [(unit(x)[:, None], None) for x in pooled]
     if source == 'others':
-        return [unit(c.key.others)], None
-    parts, valid = [keys], [c.key.valid]
-    if source == 'units+own':
-        parts.append(unit(c.own.vectors))
-        valid.append(c.own.valid)
-    if all(x is None for x in valid):
-        return parts, None
-    there = [
-        torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if v is None else v
-        for x, v in zip(parts, valid, strict=True)
-    ]
-    return parts, torch.cat([x.flatten() for x in there])
+        return [(unit(c.key.others), None)]
+    own = [(unit(c.own.vectors), c.own.valid)] if source == 'units+own' else []
+    return [(keys, c.key.valid), *own]
 
 
-def _columns(c: Comparison, parts: list[Tensor], valid: Tensor | None) -> Tensor:
-    """(K, 5) int64: number of the image, its position in the data set, its label, place in the image, and
-    whether the unit is there.
+def _columns(c: Comparison, parts: list[tuple[Tensor, Tensor | None]]) -> Tensor:
+    """(K, 5) int64: number of the image, its position in the data set, its label, -1 where not known; place
+    in the image; and whether the unit is there.
     """
     unknown = torch.full_like(c.batch.numbers, -1)
-    images = [c.batch.numbers, *(unknown if x is None else x for x in (c.batch.indices, c.batch.labels))]
-    images = torch.stack(images, 1)
+    images = [unknown if x is None else x for x in (c.batch.numbers, c.batch.indices, c.batch.labels)]
     columns, first = [], 0
-    for x in parts:
-        batch, count = x.shape[:2]
-        place = torch.arange(first, first + count, device=x.device).repeat(batch)
-        columns.append(torch.cat([images.repeat_interleave(count, 0), place[:, None]], 1))
-        first += count
-    found = torch.cat(columns)
-    there = torch.ones_like(found[:, 0]) if valid is None else valid.long()
-    return torch.cat([found, there[:, None]], 1)
-
-
-def _of_own_image(c: Comparison, query: Tensor, keys: Tensor) -> Pairs:
-    """The other units of the query's own image."""
-    others = ~c.match.answers(keys.shape[1])
-    return Pairs.between(query, keys, others if c.key.valid is None else others & c.key.valid[:, None])
+    for x, valid in parts:
+        shape = x.shape[:2]
+        place = torch.arange(first, first + shape[1], device=x.device)
+        there = torch.ones_like(place) if valid is None else valid.long()
+        rows = [*(values[:, None] for values in images), place, there]
+        columns.append(torch.stack([values.expand(shape) for values in rows], -1).flatten(0, 1))
+        first += shape[1]
+    return torch.cat(columns)
 
 
 def _left_out(c: Comparison, count: int, source: str) -> Tensor:

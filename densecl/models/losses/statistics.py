@@ -1,18 +1,99 @@
 """Statistics of the batch instead of negatives: Barlow Twins, VICReg and VICRegL's local criterion.
 
-Each process computes the loss of the whole batch from moments that are summed over processes with gradient,
-so that losses and gradients are those of one process with the whole batch. (The official Barlow Twins
-reduces outside autograd: its gradients are 1/world of these.) A (D, D) matrix is summed rather than (B, D)
-rows gathered: the product costs each process its own rows only. Nothing is L2-normalised here.
+The objectives sum moments over processes with gradient (``across_ranks``), so that losses and gradients are
+those of one process with the whole batch. (The official Barlow Twins reduces outside autograd: its gradients
+are 1/world of these.) Nothing is L2-normalised here. A batch of one, which has no variance, is a ValueError.
 """
 
 from torch import Tensor
 
+from densecl.distributed import all_reduce, world_size
+from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
-from .functional.statistics import cross_correlation, off_diagonals, redundancy, vicreg_terms, weighted
 from .objective import Objective
+
+
+def over_ranks(x: Tensor, across_ranks: bool) -> Tensor:
+    """The sum over processes with gradient, where it is asked for."""
+    return all_reduce(x) if across_ranks else x
+
+
+def centred(x: Tensor, across_ranks: bool) -> tuple[Tensor, int]:
+    """(B, ...) minus its means over the batch, and the number of rows; a ValueError where that is 1."""
+    x = full_precision(x)
+    rows = len(x) * (world_size() if across_ranks else 1)
+    if rows < 2:
+        raise ValueError(
+            'Barlow Twins and VICReg need a batch of at least 2 for its variances, got 1: raise '
+            'train_dataloader.batch_size'
+        )
+    return x - over_ranks(x.sum(0), across_ranks) / rows, rows
+
+
+def off_diagonals(matrices: Tensor) -> Tensor:
+    """The (P, D - 1, D) off-diagonal entries of (P, D, D) matrices."""
+    size = matrices.shape[-1]
+    # Without its first entry, every run of D + 1 ends with the next one of the diagonal.
+    return matrices.flatten(1)[:, 1:].unflatten(1, (size - 1, size + 1))[..., :-1]
+
+
+@no_autocast
+def cross_correlation(view1: Tensor, view2: Tensor, eps: float = 1e-5, across_ranks: bool = False) -> Tensor:
+    """Correlations of the channels of two views over the batch (Barlow Twins, eq. 2), (B, D) each -> (D, D).
+
+    The variance is biased and ``eps`` is added, so that a perfect correlation stays a little below 1.
+    """
+    sides = []
+    for x in (view1, view2):
+        x, rows = centred(x, across_ranks)
+        sides.append(x * (over_ranks(x.square().sum(0), across_ranks) / rows + eps).rsqrt())
+    return over_ranks(sides[0].T @ sides[1], across_ranks) / rows
+
+
+def redundancy(matrix: Tensor, weight: float) -> Tensor:
+    """Barlow Twins' loss of a (D, D) correlation matrix."""
+    return (1 - matrix.diagonal()).square().sum() + weight * off_diagonals(matrix[None]).square().sum()
+
+
+def barlow_twins(view1: Tensor, view2: Tensor, redundancy_weight: float) -> Tensor:
+    """Barlow Twins of two (B, D) views of the whole batch, B >= 2; see :class:`.BarlowTwins`."""
+    return redundancy(cross_correlation(view1, view2), redundancy_weight)
+
+
+@no_autocast
+def vicreg_terms(first: Tensor, second: Tensor, across_ranks: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared distance, variance hinge and covariance penalty of P positions, (B, P, D) each.
+
+    All are means over channels and positions (of the penalty the squares are summed over one channel), the
+    latter two also over the two views.
+    """
+    distance = (full_precision(first) - full_precision(second)).square().mean()
+    (hinge1, penalty1), (hinge2, penalty2) = (spread(x, across_ranks) for x in (first, second))
+    return distance, (hinge1 + hinge2) / 2, (penalty1 + penalty2) / 2
+
+
+def spread(x: Tensor, across_ranks: bool) -> tuple[Tensor, Tensor]:
+    """Variance hinge and covariance penalty of one view (VICReg, eq. 1 to 4)."""
+    x, rows = centred(x, across_ranks)
+    matrices = over_ranks(x.permute(1, 2, 0) @ x.transpose(0, 1), across_ranks) / (rows - 1)
+    deviations = (matrices.diagonal(dim1=1, dim2=2) + 1e-4).sqrt()
+    penalty = off_diagonals(matrices).square().sum((1, 2)).mean() / x.shape[2]
+    return (1 - deviations).relu().mean(), penalty
+
+
+def weighted(weights: tuple[float, ...], terms: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum of VICReg's terms, and the terms for the log."""
+    loss = sum(weight * term for weight, term in zip(weights, terms, strict=True))
+    names = ('invariance', 'variance', 'covariance')
+    return loss, {name: term.detach() for name, term in zip(names, terms, strict=True)}
+
+
+def vicreg(view1: Tensor, view2: Tensor, invariance: float, variance: float, covariance: float) -> Tensor:
+    """VICReg of two (B, D) views of the whole batch, B >= 2, scaled as the official code does it."""
+    distance, hinge, penalty = vicreg_terms(view1[:, None], view2[:, None])
+    return weighted((invariance, variance, covariance), (distance, hinge, 2 * penalty))[0]
 
 
 def answered(comparison: Comparison) -> tuple[Tensor, Tensor]:
@@ -22,29 +103,20 @@ def answered(comparison: Comparison) -> tuple[Tensor, Tensor]:
 
 @MODELS.register_module()
 class BarlowTwins(Objective):
-    """``sum_i (1 - C_ii)^2 + weight * sum_{i != j} C_ij^2`` (Barlow Twins, Zbontar et al., 2021, eq. 1).
+    """``sum_i (1 - C_ii)^2 + redundancy_weight * sum_{i != j} C_ij^2`` (Zbontar et al., 2021, eq. 1).
 
     C is the correlation of the channels of two views over the units of all processes, each channel
-    standardised as batch norm without parameters does it.
-
-    Args:
-        redundancy_weight: lambda, 0.0051 in the paper.
-        eps: added to the variances.
+    standardised as batch norm without parameters does it, with ``eps`` added to the variances.
     """
 
     needs = frozenset({'one answer', 'always'})
 
     def __init__(self, redundancy_weight: float = 0.0051, eps: float = 1e-5) -> None:
         super().__init__()
-        self.redundancy_weight = redundancy_weight
-        self.eps = eps
+        self.redundancy_weight, self.eps = redundancy_weight, eps
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss; ``correlation``, the mean of C_ii, and ``redundancy``, the root mean square of the rest.
-
-        Raises:
-            ValueError: for a batch of one, which has no variance.
-        """
+    def score(self, comparison):
+        """The loss; ``correlation``, the mean of C_ii, and ``redundancy``, the root mean square of others."""
         first, second = (x.flatten(0, 1) for x in answered(comparison))
         matrix = cross_correlation(first, second, self.eps, across_ranks=True)
         same, others = matrix.detach().diagonal(), off_diagonals(matrix.detach()[None])
@@ -56,17 +128,12 @@ class BarlowTwins(Objective):
 class VICReg(Objective):
     """Variance-invariance-covariance regularisation (VICReg, Bardes et al., 2022, eq. 6).
 
-    Variances and covariances are those of the units of all processes.
-
     Args:
         invariance: weight of the squared distance of the views.
         variance: weight of the hinge that keeps each channel's standard deviation at 1 or above.
         covariance: weight of the squared covariances of different channels, summed over both views.
         form: ``'code'``, the official code: squared distance a mean over channels too, hinge the mean of the
             two views'; ``'paper'``: squared distance summed over channels, hinges summed.
-
-    Raises:
-        ValueError: an unknown form.
     """
 
     needs = frozenset({'one answer', 'always'})
@@ -77,15 +144,10 @@ class VICReg(Objective):
         super().__init__()
         if form not in ('code', 'paper'):
             raise ValueError(f"VICReg: form must be 'code' or 'paper', got {form!r}")
-        self.weights = (invariance, variance, covariance)
-        self.form = form
+        self.weights, self.form = (invariance, variance, covariance), form
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its terms without weights: ``invariance``, ``variance``, ``covariance``.
-
-        Raises:
-            ValueError: for a batch of one, which has no variance.
-        """
+    def score(self, comparison):
+        """The loss and its terms without weights: ``invariance``, ``variance``, ``covariance``."""
         first, second = (x.flatten(0, 1)[:, None] for x in answered(comparison))
         distance, hinge, penalty = vicreg_terms(first, second, across_ranks=True)
         if self.form == 'paper':
@@ -94,28 +156,16 @@ class VICReg(Objective):
 
 
 @MODELS.register_module()
-class PositionVICReg(Objective):
+class PositionVICReg(VICReg):
     """VICReg of matched cells, statistics taken of each position over the batch, never of cells of one image.
 
     The local criterion of VICRegL (Bardes et al., 2022), scaled as its official code does it: covariance
     terms are the mean of both views, where VICReg's add up. Position g is the g-th cell that has a match.
-
-    Args:
-        invariance: weight of the squared distance of matched cells.
-        variance: weight of the hinge that keeps each channel's standard deviation at 1 or above.
-        covariance: weight of the squared covariances of different channels.
+    The three weights are those of :class:`VICReg`, per position.
     """
 
-    needs = frozenset({'one answer', 'always'})
-
     def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
-        super().__init__()
-        self.weights = (invariance, variance, covariance)
+        super().__init__(invariance, variance, covariance)
 
-    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its terms without weights: ``invariance``, ``variance``, ``covariance``.
-
-        Raises:
-            ValueError: for a batch of one, which has no variance.
-        """
+    def score(self, comparison):
         return weighted(self.weights, vicreg_terms(*answered(comparison), across_ranks=True))

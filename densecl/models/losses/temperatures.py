@@ -3,25 +3,45 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from densecl.distributed import all_reduce
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
+from densecl.structures import Batch, Comparison
 
-from .parts import Temperature
+from .candidates import Scores
 
 
-def temperature_schedule(value: float | dict, owner: str) -> Schedule:
-    """A number or a schedule's config, all of whose values are positive.
+class Temperature(nn.Module):
+    """Which temperature each query has."""
 
-    Raises:
-        ValueError: they are not.
-    """
-    schedule = Schedule.of(value, f'{owner}.temperature')
+    #: Channels that vectors carry in front for the temperature's use.
+    extra_channels = 0
+
+    def forward(self, cosine: Tensor, comparison: Comparison, extra: Tensor | None) -> Tensor | float | None:
+        """A number, a scalar or (R,); None for the temperature-free form.
+
+        Args:
+            cosine: (R,), the mean with the answers in its own image.
+            comparison: what is compared.
+            extra: (R, ``extra_channels``) outputs of the projector, or None.
+        """
+        raise NotImplementedError
+
+    def observe(self, scores: Scores) -> None:
+        """Keep what the scores tell for :meth:`learn`; called in training only."""
+
+    def learn(self, batch: Batch) -> None:
+        """Take in what this step's scores told; called once a step, in training only."""
+
+
+def positive_schedule(value: float | dict, name: str) -> Schedule:
+    """The schedule of a number or a config, or a ValueError where one of its values is not above 0."""
+    schedule = Schedule.of(value, name)
     if min(schedule.values) <= 0:
-        raise ValueError(f'{owner}: temperature must be positive, got {value}')
+        raise ValueError(f'{name} must be positive, got {value!r}')
     return schedule
 
 
@@ -29,19 +49,16 @@ def temperature_schedule(value: float | dict, owner: str) -> Schedule:
 class LearnedTemperature(Temperature):
     """exp(-s) with a learned s, as in CLIP (Radford et al., 2021, section 2.4).
 
-    CLIP leaves it without weight decay: ``dict(match='log_scale', decay_mult=0)`` among the rules of
-    ``ParamGroupsConstructor``.
-
-    Args:
-        start: t at the beginning, 0.07 in CLIP.
-        minimum: t never falls below; 0.01 in CLIP (a logit scale of at most 100).
+    t begins at ``start`` and never falls below ``minimum``; both are CLIP's. CLIP leaves it without weight
+    decay: ``dict(match='log_scale', decay_mult=0)`` among the rules of ``ParamGroupsConstructor``.
     """
 
     def __init__(self, start: float = 0.07, minimum: float = 0.01) -> None:
         super().__init__()
         if not 0 < minimum <= start:
-            raise ValueError(f'LearnedTemperature: start and minimum must be 0 < minimum <= start, '
-                             f'got {start} and {minimum}')  # fmt: skip
+            raise ValueError(
+                f'LearnedTemperature: must be 0 < minimum <= start, got minimum={minimum} and start={start}'
+            )
         self.log_scale = nn.Parameter(torch.tensor(-math.log(start)))
         self.limit = -math.log(minimum)
 
@@ -60,11 +77,8 @@ class AlignmentAdaptiveTemperature(Temperature):
 
     Args:
         value: t where A = A0: a number or a schedule's config.
-        alpha: how much the alignment counts.
+        alpha: how much the alignment counts; a ValueError where t would be negative for an A in [-1, 1].
         alignment: A0.
-
-    Raises:
-        ValueError: the factor would be negative for some A in [-1, 1].
     """
 
     def __init__(self, value: float | dict = 0.1, alpha: float = 0.5, alignment: float = 0.0) -> None:
@@ -76,9 +90,8 @@ class AlignmentAdaptiveTemperature(Temperature):
                 f'1 + alpha (A - alignment) falls to {least:g}, and with it the temperature; '
                 'bring alpha nearer to 0 so that it is not negative for any A from -1 to 1'
             )
-        self.schedule = temperature_schedule(value, type(self).__name__)
-        self.alpha = alpha
-        self.alignment = alignment
+        self.schedule = positive_schedule(value, f'{type(self).__name__}: value')
+        self.alpha, self.alignment = alpha, alignment
         self.clock: Clock | None = None
 
     def forward(self, cosine, comparison, extra):
@@ -93,18 +106,15 @@ class AlignmentAdaptiveTemperature(Temperature):
 class UncertaintyTemperature(Temperature):
     """t / sigmoid(u), u being one more output of the projector (TaU, Zhang et al., 2021).
 
-    The projector's first output channel is u, the rest the vector: it has dim + 1 outputs. The authors'
-    SimCLR code also takes the positive out of the denominator: ``decoupled=True``.
-
-    Args:
-        value: t, 0.07 in the official code; a number or a schedule's config.
+    The projector's first output channel is u, the rest the vector: it has dim + 1 outputs. ``value`` is t, a
+    number or a schedule's config. The authors' SimCLR code also has ``decoupled=True``.
     """
 
     extra_channels = 1
 
     def __init__(self, value: float | dict = 0.07) -> None:
         super().__init__()
-        self.schedule = temperature_schedule(value, type(self).__name__)
+        self.schedule = positive_schedule(value, f'{type(self).__name__}: value')
         self.clock: Clock | None = None
 
     def forward(self, cosine, comparison, extra):
@@ -114,11 +124,7 @@ class UncertaintyTemperature(Temperature):
 
 @MODELS.register_module()
 class TemperatureFree(Temperature):
-    """No temperature at all: a cosine s has the logit 2 artanh(s) (Kim and Kim, 2025).
-
-    Cosines are kept 1e-6 away from -1 and 1, which bounds the logits by 14.5.
-    """
+    """A cosine s, kept 1e-6 away from -1 and 1, has the logit 2 artanh(s) (Kim and Kim, 2025)."""
 
     def forward(self, cosine, comparison, extra):
-        """None."""
         return None

@@ -8,8 +8,7 @@ from densecl.registry import MODELS
 
 from .candidates import Candidates
 from .kernel import hardest_keys
-from .means import mean_of, own_mean
-from .objective import Objective
+from .objective import Objective, mean_of, own_mean
 from .sources import batch_candidates
 
 
@@ -17,10 +16,9 @@ from .sources import batch_candidates
 class Triplet(Objective):
     """``max(0, d(query, positive) - d(query, negative) + margin)`` with mined negatives, mean over queries.
 
-    Vectors are unit vectors, so the nearest key is the one of the highest cosine. Negatives are mined from
-    the pooled vectors of other images of all processes; a query without any adds 0. Where a matching rule
-    names answers in other images (``SameLabel``), these are no negatives, and the positive is the farthest of
-    all answers (Hermans et al., 2017, eq. 5).
+    Negatives are mined from the pooled vectors of other images of all processes; a query without any adds 0.
+    Where a matching rule names answers in other images (``SameLabel``), these are no negatives, and the
+    positive is the farthest of all answers (Hermans et al., 2017, eq. 5).
 
     - ``'batch-hard'``: the nearest negative (the same).
     - ``'semi-hard'``: the nearest of those farther than the positive (FaceNet, Schroff et al., 2015,
@@ -50,12 +48,8 @@ class Triplet(Objective):
         self.margin, self.mining, self.squared, self.batch = margin, mining, squared, batch
 
     def score(self, comparison):
-        """Mine and score.
-
-        Returns:
-            The scalar loss, and over the queries that count: ``pos_sim``, the mean cosine with the own
-            answer; ``top1``, the share of positives nearer than their negative; ``active``, the share of
-            triplets with a loss.
+        """The loss, and over the queries that count: ``pos_sim``, the mean cosine with the own answer;
+        ``top1``, the share of positives nearer than their negative; ``active``, of triplets with a loss.
         """
         c, match = comparison, comparison.match
         with torch.autocast(c.query.vectors.device.type, enabled=False):
@@ -68,18 +62,13 @@ class Triplet(Objective):
                 negatives = negatives.without(lambda columns, _: ~same(columns))
             column, found = self.mine(query, positive, negatives)
             negative = negatives.keys[column]
-            terms = triplet_terms(query, positive, negative, self.margin, self.squared)
-            terms = torch.where(found, terms, 0.0)
+            terms = triplet_terms(query, positive, negative, self.margin, self.squared).where(found, 0.0)
             weighted = terms if match.weight is None else terms * match.weight.flatten().to(terms.dtype)
             loss = mean_of(weighted.view(c.query.vectors.shape[:2]), match.valid, 'rows')
-        counted = torch.ones_like(found) if match.valid is None else match.valid.flatten()
+        counted = None if match.valid is None else match.valid.flatten()
         nearer = (query * positive).sum(1) > (query * negative).sum(1)
-        diagnostics = {
-            'pos_sim': own_mean((query * own).sum(1).detach(), counted),
-            'top1': own_mean((nearer | ~found).float(), counted),
-            'active': own_mean((terms > 0).float(), counted),
-        }
-        return loss, diagnostics
+        found = {'pos_sim': (query * own).sum(1).detach(), 'top1': nearer | ~found, 'active': terms > 0}
+        return loss, {name: own_mean(values.to(terms.dtype), counted) for name, values in found.items()}
 
     @torch.no_grad()
     def mine(self, query: Tensor, positive: Tensor, negatives: Candidates) -> tuple[Tensor, Tensor]:
@@ -107,7 +96,6 @@ def triplet_terms(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, squared: bool = False
 ) -> Tensor:
     """The (R,) terms for (R, C) unit vectors each; the gradient of a distance of zero is zero."""
-    near, far = anchor - positive, anchor - negative
-    if squared:
-        return (near.square().sum(-1) - far.square().sum(-1) + margin).relu()
-    return (torch.linalg.vector_norm(near, dim=-1) - torch.linalg.vector_norm(far, dim=-1) + margin).relu()
+    sides = (anchor - positive, anchor - negative)
+    near, far = (x.square().sum(-1) if squared else torch.linalg.vector_norm(x, dim=-1) for x in sides)
+    return (near - far + margin).relu()

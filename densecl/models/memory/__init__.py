@@ -1,7 +1,6 @@
 """What a method remembers of earlier batches."""
 
-from .bank import MemoryBank
-from .per_image import PerImage
+from .per_image import MemoryBank, PerImage
 from .queue import Queue
 from .regions import RegionMemory
 

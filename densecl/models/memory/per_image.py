@@ -1,6 +1,7 @@
-"""What is kept for every image of the data set, the same in all processes."""
+"""What is kept for every image of the data set, the same in all processes; a bank of vectors."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densecl.distributed import all_gather, all_reduce
@@ -10,9 +11,8 @@ from densecl.structures import Batch
 class PerImage(nn.Module):
     """A number or a vector for every image, under a name.
 
-    A step may score several pairs of views of its images. All of them :meth:`read` what was there before
-    the step and :meth:`collect` statistics; once a step :meth:`close` says what these come to, and
-    :meth:`write` stores what follows from it. Nothing here waits for the device.
+    Each pair of views that a step scores may :meth:`read` what was there before the step and :meth:`collect`
+    statistics; once a step :meth:`close` says what these come to, and :meth:`write` stores what follows.
 
     Args:
         images: size of the data set; None: :meth:`set_images` says it.
@@ -35,11 +35,7 @@ class PerImage(nn.Module):
         return {name: x.expand(images, *x.shape).clone() for name, x in self._start.items()}
 
     def set_images(self, images: int) -> None:
-        """Start with so many images where there are none yet; ``DataSizeHook`` calls it.
-
-        Raises:
-            ValueError: the number is not positive, or there are fewer already.
-        """
+        """Start with so many where there are none yet; a ValueError for none, or more than there are."""
         if images < 1:
             raise ValueError(f'{self.owner}: images must be at least 1, got {images}')
         if self.images is not None and self.images < images:
@@ -61,9 +57,7 @@ class PerImage(nn.Module):
     def indices(self, batch: Batch) -> Tensor:
         """(B,) positions of the batch's images in the data set.
 
-        Raises:
-            ValueError: where they are missing, or the number of images is not known.
-            IndexError: where one is outside the data set; a GPU reports that by itself.
+        An IndexError where one is outside, a ValueError where they or the number of images are not known.
         """
         if self.images is None:
             raise ValueError(
@@ -91,13 +85,7 @@ class PerImage(nn.Module):
 
     @torch.no_grad()
     def collect(self, batch: Batch, counted: Tensor, *statistics: Tensor) -> None:
-        """Add to the step's statistics.
-
-        Args:
-            batch: the B images.
-            counted: (B * N,) bool, the rows that count.
-            statistics: (B * N,) each.
-        """
+        """Add (B * N,) statistics of those rows of the B images where (B * N,) bool ``counted`` is true."""
         indices = self.indices(batch)
         rows = torch.stack([torch.ones_like(statistics[0]), *statistics], 1).double()
         rows = torch.where(counted[:, None], rows, 0.0)
@@ -105,12 +93,10 @@ class PerImage(nn.Module):
 
     @torch.no_grad()
     def close(self) -> tuple[Tensor, ...] | None:
-        """Means of the statistics that all processes collected since the last call.
+        """Means of the statistics that all processes collected since the last call; None without any.
 
-        Returns:
-            (G,) positions of images, in which one may come several times, and for each statistic its mean
-            over the rows of each of these images, (G,) float64, NaN for an image without any; the same in all
-            processes. None where nothing was collected.
+        (G,) positions of images, in which one may come several times, and for each statistic its mean over
+        the rows of each of these images, (G,) float64, NaN for an image without any.
         """
         if not self._collected:
             return None
@@ -141,3 +127,71 @@ def last_of_equals(values: Tensor) -> Tensor:
     values = values.contiguous()
     order = values.argsort(stable=True)
     return order[torch.searchsorted(values[order], values, right=True) - 1]
+
+
+class MemoryBank(PerImage):
+    """A moving average of each image's embedding (NPID, Wu et al., 2018, section 3.2, official code).
+
+    Where several processes train, each must be told of the images of all: then the banks stay equal.
+
+    Args:
+        images: number n of images; None: not known yet, :meth:`set_images` says it.
+        dim: width C of a vector.
+        momentum: share of an image's vector that is kept when it is seen again.
+        init: ``'uniform'`` between -sqrt(3 / C) and sqrt(3 / C), vectors of length about 1 (official code,
+            where C is 128), or ``'unit'``, random unit vectors (VISSL).
+        seed: of the initial vectors and of what :meth:`draw` draws.
+    """
+
+    def __init__(
+        self, images: int | None, dim: int, momentum: float = 0.5, init: str = 'uniform', seed: int = 0
+    ) -> None:
+        if init not in ('uniform', 'unit'):
+            raise ValueError(f"MemoryBank: init must be 'uniform' or 'unit', got {init!r}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f'MemoryBank: momentum must lie in [0, 1), got {momentum}')
+        super().__init__(None, 'MemoryBank', vectors=torch.zeros(dim))
+        self.momentum, self.init, self.seed = momentum, init, seed
+        if images is not None:
+            self.set_images(images)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def initial(self, images):
+        """See :class:`PerImage`: random vectors, the same in every process."""
+        generator = torch.Generator().manual_seed(self.seed)
+        shape, bound = (images, self.vectors.shape[1]), (3 / self.vectors.shape[1]) ** 0.5
+        if self.init == 'uniform':
+            return {'vectors': (2 * torch.rand(shape, generator=generator) - 1) * bound}
+        return {'vectors': F.normalize(torch.randn(shape, generator=generator), dim=1)}
+
+    @torch.no_grad()
+    def update(self, images: Tensor, features: Tensor) -> None:
+        """``m = norm(momentum * m + (1 - momentum) * feature)`` for (B,) images and (B, C) unit features."""
+        after = self.momentum * self.vectors[images] + (1 - self.momentum) * features.to(self.vectors)
+        self.write(images, vectors=F.normalize(after, dim=1))
+
+    def draw(self, images: Tensor, count: int, number: Tensor) -> Tensor:
+        """``count`` uniform draws for each image with replacement, the image itself not excluded.
+
+        Of (N,) images int64 positions (N, ``count``) in the bank. They depend on (seed, number, image) alone:
+        a resumed run draws the same, and so do any number of processes that share a batch. The () int64
+        ``number`` tells one set of draws from the next.
+        """
+        stream = _mix(_mix(number + self.seed * 1_000_003) + (images + 1) * _GAMMA)
+        steps = torch.arange(1, count + 1, device=images.device) * _GAMMA
+        return (_mix(stream[:, None] + steps) & _POSITIVE) % len(self)
+
+
+# SplitMix64 (Steele, Lea and Flood, 2014): a counter in, 64 random bits out, in int64 that wraps around.
+_POSITIVE = (1 << 63) - 1
+_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+
+
+def _mix(x: Tensor) -> Tensor:
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, None)):
+        # int64 shifts its sign in: mask what comes from the left
+        x = x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))
+        x = x if factor is None else x * (factor - (1 << 64))
+    return x

@@ -8,13 +8,8 @@ from torch import Tensor, nn
 class Queue(nn.Module):
     """First-in first-out memory of unit vectors (MoCo, He et al., 2020, section 3.1).
 
-    It starts with random unit vectors, as in the official code, and takes batches of any size; its length
-    need not be a multiple of the batch. Content and position are in the state dict. With each key
-    goes the position of its image in the data set, -1 where it is not known.
-
-    Args:
-        length: number of keys K.
-        dim: width C of a key.
+    It starts with random unit vectors, as in the official code, and takes batches of any size. With each of
+    ``length`` keys of width ``dim`` goes the position of its image in the data set, -1 where it is not known.
     """
 
     def __init__(self, length: int, dim: int) -> None:
@@ -23,9 +18,8 @@ class Queue(nn.Module):
             raise ValueError(f'Queue: length and dim must be at least 1, got {length} and {dim}')
         self.register_buffer('keys', F.normalize(torch.randn(length, dim), dim=1))
         self.register_buffer('images', torch.full((length,), -1, dtype=torch.int64))
-        # Tensors rather than ints: they travel with the checkpoint and need no synchronisation.
-        self.register_buffer('pointer', torch.zeros((), dtype=torch.int64))
-        self.register_buffer('enqueued', torch.zeros((), dtype=torch.int64))
+        for name in ('pointer', 'enqueued'):  # tensors: they travel with the checkpoint, nothing waits
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -10,22 +10,16 @@ def number_among_equals(values: Tensor) -> Tensor:
     order = values.argsort(stable=True)
     ordered = values[order]
     numbers = torch.empty_like(order)
-    places = torch.arange(len(values), device=values.device)
-    numbers[order] = places - torch.searchsorted(ordered, ordered)
+    numbers[order] = torch.arange(len(values), device=values.device) - torch.searchsorted(ordered, ordered)
     return numbers
 
 
 @torch.no_grad()
 def region_means(pixels: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """The mean direction of each class in each image.
+    """The mean direction of each of K classes in each image.
 
-    Args:
-        pixels: (B, N, C) unit vectors.
-        labels: (B, N) class of each pixel, -1 where it has none.
-        num_classes: K.
-
-    Returns:
-        (B K, C) unit vectors, image by image, and (B K,) their classes, -1 where an image has none of it.
+    Of (B, N, C) unit vectors of pixels and their (B, N) classes, -1 for none: (B K, C) unit vectors, image by
+    image, and (B K,) their classes, -1 where an image has none of it.
     """
     images = torch.arange(len(labels), device=labels.device)[:, None]
     valid = labels >= 0
@@ -40,15 +34,10 @@ def region_means(pixels: Tensor, labels: Tensor, num_classes: int) -> tuple[Tens
 class RegionMemory(nn.Module):
     """The newest region embeddings of each class (Wang et al., ICCV 2021, "region memory").
 
-    One ring a class, all of one length. Unlike in the official code a ring's pointer moves by the number of
-    vectors written, what exceeds the end goes on at the beginning, and class 0 is a class like others.
-    Empty slots are never read. Where several processes train, each must be given the regions of all: then
-    the memories stay equal. Content and positions are in the state dict.
-
-    Args:
-        num_classes: K.
-        length: vectors kept for a class.
-        dim: width C of a vector.
+    Unlike in the official code a ring's pointer moves by the number of vectors written, what exceeds the end
+    goes on at the beginning, and class 0 is a class like others. Where several processes train, each must be
+    given the regions of all: then the memories stay equal. All of it is in the state dict.
+    For each of ``num_classes`` it keeps ``length`` vectors of width ``dim``.
     """
 
     def __init__(self, num_classes: int, length: int, dim: int) -> None:
@@ -59,8 +48,8 @@ class RegionMemory(nn.Module):
                 f'got {num_classes}, {length} and {dim}'
             )
         self.register_buffer('keys', torch.zeros(num_classes, length, dim))
-        self.register_buffer('pointers', torch.zeros(num_classes, dtype=torch.int64))
-        self.register_buffer('enqueued', torch.zeros(num_classes, dtype=torch.int64))
+        for name in ('pointers', 'enqueued'):
+            self.register_buffer(name, torch.zeros(num_classes, dtype=torch.int64))
 
     @torch.no_grad()
     def enqueue(self, vectors: Tensor, labels: Tensor) -> None:

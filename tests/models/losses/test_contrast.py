@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from oracles import contrast as forms
 from oracles.comparisons import compare, step
 
-from densecl.models.losses import InfoNCE
-from densecl.models.losses.kernel import online_softmax
+from densecl.models.losses import InfoNCE, kernel
 from densecl.schedule import Clock
 
 IMAGES, WIDTH, CELLS, QUEUE = 5, 4, 3, 7
@@ -133,7 +132,7 @@ def assert_equal_gradients(got, want, leaves, **tolerance):
 @pytest.mark.parametrize('candidates', CANDIDATES)
 @pytest.mark.parametrize('case', CASES)
 def test_value_and_gradients(monkeypatch, case, candidates, rows):
-    monkeypatch.setitem(online_softmax.TILE, 'cpu', 4 * IMAGES)  # several tiles
+    monkeypatch.setitem(kernel.TILE, 'cpu', 4 * IMAGES)  # several tiles
     choices, form = CASES[case]
     if candidates == 'queue' and 'alike' in case:
         pytest.skip('a queue has no labels')

@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from oracles.contrast import of_units
 
-from densecl.models.losses import InfoNCE
-from densecl.models.losses.kernel import online_softmax
+from densecl.models.losses import InfoNCE, kernel
 from densecl.schedule import Clock
 from densecl.structures import Batch, Comparison, Match, Place, Units
 
@@ -106,7 +105,7 @@ CASES = {
 @pytest.mark.parametrize('seed', [0, 1])
 @pytest.mark.parametrize('name', CASES)
 def test_value_and_gradients(monkeypatch, name, seed, queue):
-    monkeypatch.setitem(online_softmax.TILE, 'cpu', 40)  # several tiles
+    monkeypatch.setitem(kernel.TILE, 'cpu', 40)  # several tiles
     GENERATOR.manual_seed(seed)
     make, options = CASES[name]
     c = make()

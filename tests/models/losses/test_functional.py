@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from densecl.models.losses import functional as L
+from densecl.models.losses import kernel
 from densecl.models.losses.candidates import Candidates
-from densecl.models.losses.functional.contrastive import comparison, plain_objective
-from densecl.models.losses.kernel import online_softmax
+from densecl.models.losses.functional import plain_objective
 from densecl.numerics import unit
+from densecl.structures import Comparison
 
 
 def naive_info_nce(query, positive, negatives, temperature):
@@ -33,7 +34,7 @@ def inputs(n=5, k=7, c=4, dtype=torch.float64):
 @pytest.mark.parametrize('temperature', [0.07, 0.2, 1.0])
 @pytest.mark.parametrize('tile', [1, 3, 2048])
 def test_value_and_gradients_equal_the_definition(monkeypatch, temperature, tile):
-    monkeypatch.setitem(online_softmax.TILE, 'cpu', tile)
+    monkeypatch.setitem(kernel.TILE, 'cpu', tile)
     got = inputs()
     want = [x.detach().clone().requires_grad_() for x in got]
     loss = L.info_nce(*got, temperature)
@@ -62,7 +63,7 @@ def test_negatives_may_be_overwritten_before_backward():
     query, positive, negatives = (x.detach() for x in inputs())
     query.requires_grad_()
     keys = unit(negatives)
-    loss = plain_objective(0.2).terms(comparison(query, positive), Candidates(keys))[0].mean()
+    loss = plain_objective(0.2).terms(Comparison.of_rows(query, positive), Candidates(keys))[0].mean()
     before = torch.autograd.grad(loss, query, retain_graph=True)[0]
     keys.zero_()
     torch.testing.assert_close(torch.autograd.grad(loss, query)[0], before, rtol=0, atol=0)
@@ -128,7 +129,7 @@ def test_a_learned_temperature_gets_its_gradient():
 def test_diagnostics_tell_cosine_and_wins():
     query, positive, negatives = (x.detach() for x in inputs())
     objective = plain_objective(0.2)
-    found = objective.terms(comparison(query, positive), Candidates(unit(negatives)))[2]
+    found = objective.terms(Comparison.of_rows(query, positive), Candidates(unit(negatives)))[2]
     expected = torch.nn.functional.cosine_similarity(query, positive)
     torch.testing.assert_close(found['pos_sim'], expected.mean())
     hardest = (unit(query) @ unit(negatives).T).max(1).values

@@ -1,4 +1,4 @@
-"""Tiled log-sum-exps, statistics, hardest keys and functions of tiles, against dense float64 forms."""
+"""Tiled log-sum-exps, hardest keys and functions of tiles, against dense float64 forms."""
 
 import pytest
 import torch
@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.models.losses import kernel
-from densecl.models.losses.kernel import online_softmax
 
 TILES = [None, 1, 3, 100]
 
@@ -44,8 +43,8 @@ EXACT = dict(rtol=1e-12, atol=1e-12)
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Several rows and columns of tiles, none of them a divisor."""
-    monkeypatch.setitem(online_softmax.TILE, 'cpu', 12)
-    monkeypatch.setitem(online_softmax.ROWS, 'cpu', 3)
+    monkeypatch.setitem(kernel.TILE, 'cpu', 12)
+    monkeypatch.setitem(kernel.ROWS, 'cpu', 3)
 
 
 @pytest.mark.parametrize('tile', TILES)
@@ -73,7 +72,7 @@ def test_default_tiles_cover_a_matrix_larger_than_one():
     query, keys = inputs(1100, 1500, 8)
     for rule in (None, keep):
         with torch.no_grad():
-            assert len(list(online_softmax.logit_tiles(query, keys, rule, None))) > 1
+            assert len(list(kernel.logit_tiles(query, keys, rule, None))) > 1
         lse, _ = kernel.similarity_logsumexp(query, keys, rule)
         want = dense_logits(query, keys, rule).logsumexp(1)
         torch.testing.assert_close(lse, want, **EXACT)
@@ -117,11 +116,10 @@ def test_a_row_without_pairs_is_silent_in_the_loss_too():
 
 def test_no_keys_at_all():
     query, keys = inputs(k=0)
-    lse, top, expected = kernel.similarity_statistics(query, keys)
+    lse, top = kernel.similarity_logsumexp(query, keys)
     F.softplus(lse).sum().backward()
     assert (lse == -torch.inf).all()
     assert (top == -torch.inf).all()
-    assert (expected == 0).all()
     assert (query.grad == 0).all()
     assert keys.grad.shape == (0, 5)
 
@@ -169,17 +167,6 @@ def test_keys_without_gradient_may_be_overwritten_before_backward():
     keys.zero_()
     got = torch.autograd.grad(lse[[0, 1, 3]].sum(), query)[0]
     torch.testing.assert_close(got, want, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize('needs_gradient', [False, True])
-@pytest.mark.parametrize('rule', [None, keep])
-def test_expected_logit(rule, needs_gradient):
-    query, keys = (x.detach().requires_grad_(needs_gradient) for x in inputs())
-    _, _, expected = kernel.similarity_statistics(query, keys, rule, tile=3)
-    logits = dense_logits(query, keys, rule).detach()
-    want = (logits.softmax(1) * logits.clamp(min=-1e9)).sum(1).nan_to_num(0)
-    torch.testing.assert_close(expected, want, **EXACT)
-    assert not expected.requires_grad
 
 
 @pytest.mark.parametrize('tile', TILES)

@@ -186,7 +186,7 @@ def test_one_key_an_image_is_not_copied():
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match='teacher_temperature must be > 0, got 0'):
+    with pytest.raises(ValueError, match='teacher_temperature must be positive, got 0'):
         SelfDistillation(prototypes=K, teacher_temperature=0)
     with pytest.raises(ValueError, match=r'center_momentum must be in \[0, 1\], got 2'):
         SelfDistillation(prototypes=K, center_momentum=2)

@@ -197,7 +197,7 @@ def test_guessing_costs_ln_k(dtype):
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match='epsilon must be > 0'):
         SwappedPrediction(epsilon=0)
-    with pytest.raises(ValueError, match='temperature must be > 0, got 0'):
+    with pytest.raises(ValueError, match='temperature must be positive, got 0'):
         SwappedPrediction(temperature=0)
     objective = SwappedPrediction(queue=4, dim=C, queue_start=0, assign=2).double()
     with pytest.raises(ValueError, match='view 2 assigns, but assign=2 .* set assign=3'):

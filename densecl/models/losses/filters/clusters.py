@@ -6,36 +6,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from densecl.distributed import all_gather
+from densecl.distributed import all_gather, all_reduce, rank, world_size
 from densecl.models.memory import PerImage
 from densecl.numerics import unit as unit_length
 from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
 
-from ..parts import Filter
-from .k_means import assign, k_means
+from ..kernel import hardest_keys, similarity_logsumexp
+from ..masses import Filter
 
 
 @MODELS.register_module()
 class Clusters(Filter):
     """Candidates of the query's cluster, incrementally (IFND, Chen et al., 2022).
 
-    The last key of every image is kept, of several sets a step that of the last. At intervals all keys seen
-    so far are clustered by k-means on cosines, once for each of ``clusters``; an image's confidence is the
-    softmax, over the centroids, of cosine / ``temperature`` at its own. The most confident share of the
-    images, which grows over the run, is labelled. A candidate is a false negative where both it and the
-    query's image are labelled alike in at least one of the clusterings; the present views of the query's own
-    image never are.
+    The last key of every image is kept. At intervals all keys seen so far are clustered by k-means on
+    cosines, once for each of ``clusters``; an image's confidence is the softmax, over the centroids, of
+    cosine / ``temperature`` at its own. The most confident share of the images, which grows over the run, is
+    labelled. A candidate is a false negative where it and the query's image are labelled alike in at least
+    one clustering; the present views of the query's own image never are.
 
-    The paper's interval, numbers of clusters, temperature of the confidence and way to join clusterings
-    could not be verified: there is no official code to compare with.
+    Interval, clusters, temperature and the way to join clusterings could not be verified: there is no
+    official code.
 
     Args:
         dim: width C of the keys.
         clusters: numbers of clusters k.
         images: number of images of the data set; ``DataSizeHook`` fills in None.
-        every: interval between clusterings.
-        unit: of ``every``: ``'epoch'``, ``'step'`` or ``'run'`` (a share of the run).
+        every: interval between clusterings, in ``unit``: ``'epoch'``, ``'step'`` or ``'run'`` (a share).
         acceptance: share of the images that is labelled, a number or a schedule's config.
         temperature: of the confidence.
         iterations: of k-means.
@@ -66,24 +64,17 @@ class Clusters(Filter):
                 f'{every}, {temperature} and {iterations}'
             )
         self.every, self.unit = every, unit
-        growing = dict(start=0.0, end=1.0, shape='linear') if acceptance is None else acceptance
-        self.acceptance = Schedule.of(growing, 'Clusters.acceptance')
+        growing = dict(start=0.0, end=1.0, shape='linear')
+        self.acceptance = Schedule.of(growing if acceptance is None else acceptance, 'Clusters.acceptance')
         self.temperature, self.iterations = temperature, iterations
-        self.state = PerImage(
-            images,
-            'Clusters',
-            features=torch.zeros(dim),
-            seen=torch.tensor(False),
-            labels=torch.full((len(self.clusters),), -1),
-        )
+        start = dict(features=torch.zeros(dim), seen=torch.tensor(False))
+        self.state = PerImage(images, 'Clusters', **start, labels=torch.full((len(self.clusters),), -1))
         self.clustered: int | None = None  # at which step; several batches may make up one
         self.clock: Clock | None = None
 
     def rule(self, scores):
-        """See :class:`.Filter`."""
         mine = scores.of_rows(self.state.read(scores.comparison.batch, 'labels'))
-        indices = scores.candidates.indices
-        if indices is None:
+        if (indices := scores.candidates.indices) is None:
             raise ValueError('Clusters: the candidates have no positions in the data set')
         theirs = self.state.labels[indices.clamp(min=0)].masked_fill(indices[:, None] < 0, -1)
         pairs = [(a[:, None], b.contiguous()) for a, b in zip(mine.T, theirs.T, strict=True)]
@@ -106,12 +97,7 @@ class Clusters(Filter):
             self.cluster(clock.step, self.acceptance(clock))
 
     def cluster(self, step: int, acceptance: float) -> None:
-        """Label the images anew; this waits for the device.
-
-        Args:
-            step: optimiser steps so far; also the seed.
-            acceptance: share of the images seen that gets a label.
-        """
+        """Label the share ``acceptance`` of the images seen, the step as seed; it waits for the device."""
         seen = self.state.seen.nonzero()[:, 0]
         if len(seen) < max(self.clusters):
             raise ValueError(
@@ -126,3 +112,37 @@ class Clusters(Filter):
             self.state.labels[:, level] = -1
             self.state.labels[seen[accepted], level] = labels[accepted]
         self.clustered = step
+
+
+def _own_share(count: int) -> slice:
+    """Which of ``count`` rows this rank works on."""
+    return slice(count * rank() // world_size(), count * (rank() + 1) // world_size())
+
+
+@torch.no_grad()
+def k_means(features: Tensor, count: int, iterations: int, seed: int) -> Tensor:
+    """Spherical k-means (Dhillon and Modha, 2001); the ranks share the work and find the same.
+
+    Of (M, C) unit vectors, the same on every rank, ``count`` <= M centroids, unit vectors; the seed is that
+    of the images that are the first ones. A cluster that loses its last member stays where it is.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randperm(len(features), generator=generator)[:count]
+    centroids = features[first.to(features.device)]
+    share = features[_own_share(len(features))]
+    for _ in range(iterations):
+        nearest = hardest_keys(share, centroids, 1)[1][:, 0]
+        sums = all_reduce(torch.zeros_like(centroids).index_add(0, nearest, share))
+        centroids = torch.where(sums.any(1, keepdim=True), unit_length(sums), centroids)
+    return centroids
+
+
+@torch.no_grad()
+def assign(features: Tensor, centroids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """(M,) nearest centroid of each feature, and (M,) its softmax probability among all centroids."""
+    rows = _own_share(len(features))
+    cosine, nearest = hardest_keys(features[rows], centroids, 1)
+    lse, _ = similarity_logsumexp(features[rows] / temperature, centroids)
+    labels, confidence = nearest.new_zeros(len(features)), lse.new_zeros(len(features))
+    labels[rows], confidence[rows] = nearest[:, 0], (cosine[:, 0] / temperature - lse).exp()
+    return all_reduce(labels), all_reduce(confidence)

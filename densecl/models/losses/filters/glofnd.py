@@ -4,26 +4,24 @@ from densecl.models.memory import PerImage
 from densecl.registry import MODELS
 from densecl.schedule import Clock
 
-from ..parts import Filter
+from ..masses import Filter
 
 
 @MODELS.register_module()
 class GloFND(Filter):
     """Candidates beyond the image's own, learned threshold (GloFND, Balmaseda et al., 2025).
 
-    A given share of all of the image's negatives exceeds it: the threshold of image i, 1 at the start,
-    descends along ``g_i = share - mean over its negatives of 1[s > threshold_i]`` with Adam and stays in
-    [-1, 1]. As in the official code, Adam's bias correction counts epochs (from 1), not updates. Candidates
-    with ``s <= threshold_i`` stay negatives. The official recipe has ``dict(type='MovingAverage', ...)``
-    beside it.
+    The threshold of image i, 1 at the start, descends along
+    ``g_i = share - mean over its negatives of 1[s > threshold_i]`` with Adam and stays in [-1, 1]. As in the
+    official code, Adam's bias correction counts epochs (from 1), not updates. The official recipe has
+    ``dict(type='MovingAverage', ...)`` beside it.
 
     Args:
         images: number of images of the data set; ``DataSizeHook`` fills in None.
         share: alpha, of the negatives that are false.
         lr: of the thresholds; 0.05 in the official recipe.
         start: epoch (from 0) before which nothing is learned or eliminated: 70 of 200 in the recipe.
-        betas: Adam's.
-        eps: Adam's.
+        betas: Adam's, and so is ``eps``.
         relative: divide the gradient by ``share``.
         treatment: see :class:`.Filter`.
     """
@@ -50,9 +48,8 @@ class GloFND(Filter):
     @property
     def epoch(self) -> int:
         """Epochs so far; 0 without a clock."""
-        if self.clock is None:
-            return 0
-        return int(self.clock.step / self.clock.steps(1, 'epoch', 'GloFND') + 1e-9)
+        clock = self.clock
+        return 0 if clock is None else int(clock.step / clock.steps(1, 'epoch', 'GloFND') + 1e-9)
 
     def rule(self, scores):
         """See :class:`.Filter`; in training keeps each row's share of candidates beyond the threshold."""
@@ -69,15 +66,14 @@ class GloFND(Filter):
 
     def learn(self, keys, batch):
         """One step of Adam on the thresholds of the step's images."""
-        closed = self.state.close()
-        if closed is None:
+        if (closed := self.state.close()) is None:
             return
         images, share = closed
         gradient = (self.share - share) / (self.share if self.relative else 1)
         (b1, b2), steps = self.betas, self.epoch + 1
-        first = b1 * self.state.first_moment[images].double() + (1 - b1) * gradient
-        second = b2 * self.state.second_moment[images].double() + (1 - b2) * gradient**2
-        scale = (second / (1 - b2**steps)).sqrt() + self.eps
-        change = self.lr * first / (1 - b1**steps) / scale
-        threshold = (self.state.threshold[images].double() - change).clamp(-1, 1)
+        names = ('threshold', 'first_moment', 'second_moment')
+        threshold, first, second = (getattr(self.state, name)[images].double() for name in names)
+        first, second = b1 * first + (1 - b1) * gradient, b2 * second + (1 - b2) * gradient**2
+        change = self.lr * first / (1 - b1**steps) / ((second / (1 - b2**steps)).sqrt() + self.eps)
+        threshold = (threshold - change).clamp(-1, 1)
         self.state.write(images, threshold=threshold, first_moment=first, second_moment=second)

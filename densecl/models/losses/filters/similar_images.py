@@ -6,24 +6,22 @@ from torch import Tensor
 from densecl.numerics import unit
 from densecl.registry import MODELS
 
-from ..candidates import Candidates
+from ..candidates import Candidates, Scores
 from ..kernel import hardest_keys
-from ..parts import Filter, Scores
+from ..masses import Filter
+from ..sources import query_pooled
 
 
 @MODELS.register_module()
 class SimilarImages(Filter):
     """The ``top`` candidates most similar to any view of the query's image (FNC, Huynh et al., 2022).
 
-    A candidate's score is its largest cosine with the image's own views: the query's, the key's (what stands
-    for the whole image, ``Units.pooled``) and those of ``Comparison.support`` (``support`` of a head; the
-    official code has eight). A candidate is a false negative where its score is among the ``top`` highest
-    and above the threshold. The views of the present batch's same image never count; an older key of it in a
-    queue is a candidate like others. As in the official code, several views of one false negative may
-    be found, and each counts.
-
-    The official code attracts; its loss also has the support views as positives, which here are heads'
-    ``pairs``.
+    A candidate's score is its largest cosine with the image's own views: the query's, the key's (both
+    ``Units.pooled``) and the head's ``support`` (the official code has eight). It is a false negative where
+    its score is among the ``top`` highest and above the threshold. The views of the present batch's same
+    image never count; an older key of it in a queue is a candidate like others. As in the official code,
+    several views of one false negative may be found, and each counts. The official code attracts; its loss
+    also has the support views as positives, which here are heads' ``pairs``.
 
     Args:
         top: how many candidates may be false negatives.
@@ -31,20 +29,16 @@ class SimilarImages(Filter):
         treatment: see :class:`.Filter`.
     """
 
-    def __init__(
-        self, top: int = 10, threshold: float = 0.7, treatment: str = 'elimination'
-    ) -> None:
+    def __init__(self, top: int = 10, threshold: float = 0.7, treatment: str = 'elimination') -> None:
         super().__init__(treatment)
         if top < 1 or not -1 <= threshold <= 1:
             raise ValueError(
                 f'SimilarImages: top must be at least 1 and threshold in [-1, 1], got {top} and {threshold}'
             )
-        self.top = top
-        self.threshold = threshold
+        self.top, self.threshold = top, threshold
 
     @torch.no_grad()
     def rule(self, scores):
-        """See :class:`.Filter`."""
         found = self.search(own_views(scores), scores.candidates, scores.comparison.batch.numbers)
         found = scores.of_rows(found)
         return lambda columns, _: marked(found, columns)
@@ -53,10 +47,7 @@ class SimilarImages(Filter):
         """(B, top') columns of the false negatives of (B,) images, -1 where there are fewer."""
         candidates, keep = candidates.gathered(), None
         if candidates.images is not None:
-
-            def keep(columns: slice, _: Tensor) -> Tensor:
-                return numbers[:, None] != candidates.images[columns]
-
+            keep = lambda columns, _: numbers[:, None] != candidates.images[columns]  # noqa: E731
         top = min(self.top, len(candidates))
         # The highest maxima over the views are among each view's highest.
         each = [hardest_keys(view, candidates.keys.detach(), top, keep) for view in views]
@@ -70,8 +61,7 @@ class SimilarImages(Filter):
 def own_views(scores: Scores) -> list[Tensor]:
     """Unit vectors (B, C) of each view of the queries' images that is at hand."""
     c = scores.comparison
-    query = c.query.pooled if c.query.pooled_predicted is None else c.query.pooled_predicted
-    views = [c.key.pooled, query, *([] if c.support is None else c.support)]
+    views = [c.key.pooled, query_pooled(c), *([] if c.support is None else c.support)]
     return [unit(view.detach()) for view in views]
 
 

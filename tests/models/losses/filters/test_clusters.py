@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from oracles.comparisons import compare, part, set_clock, step
 
 from densecl.models.losses import Clusters, InfoNCE
-from densecl.models.losses.filters.k_means import assign, k_means
+from densecl.models.losses.filters.clusters import assign, k_means
 from densecl.schedule import Clock
 
 T = 0.3

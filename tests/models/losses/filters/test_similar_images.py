@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from oracles.comparisons import compare
 from oracles.per_image import loss_of_one, similar_images
 
-from densecl.models.losses import InfoNCE
-from densecl.models.losses.kernel import online_softmax
+from densecl.models.losses import InfoNCE, kernel
 
 T, TOP, THRESHOLD = 0.3, 3, 0.1
 
@@ -28,7 +27,7 @@ def leaf(*shape):
 @pytest.mark.parametrize('treatment', ['elimination', 'attraction'])
 @pytest.mark.parametrize('rows', ['image', 'dense'])
 def test_value_and_gradients(monkeypatch, rows, treatment, support):
-    monkeypatch.setitem(online_softmax.TILE, 'cpu', 20)
+    monkeypatch.setitem(kernel.TILE, 'cpu', 20)
     count = 5 if rows == 'image' else 15
     query, positive = leaf(count, 4), leaf(count, 4)
     image_of, keys, queries = torch.arange(5), positive, query

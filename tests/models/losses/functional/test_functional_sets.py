@@ -7,13 +7,13 @@ import torch
 
 from densecl.models.losses import functional as L
 from densecl.models.losses.candidates import Candidates
-from densecl.models.losses.functional.contrastive import comparison, plain_objective
+from densecl.models.losses.functional import plain_objective
 from densecl.numerics import unit
-from densecl.structures import Match
+from densecl.structures import Comparison
 
 
 def terms(query, keys, positives, temperature, negatives=None, form='in'):
-    c = comparison(query, keys, Match(mask=positives))
+    c = Comparison.of_sets(query, keys, positives)
     candidates = None if negatives is None else Candidates(unit(negatives))
     return plain_objective(temperature, batch='image', form=form).terms(c, candidates)[0]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from densecl.models.losses import functional as L
-from densecl.models.losses.functional.statistics import cross_correlation
+from densecl.models.losses.statistics import cross_correlation
 
 
 def naive_barlow_twins(view1, view2, weight):
