@@ -21,9 +21,7 @@ def _mirror(points: Tensor, flipped: Tensor, width: float) -> Tensor:
     return torch.stack([torch.where(flipped[:, None], width - x, x), y], -1)
 
 
-def view_to_image(
-    points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int]
-) -> Tensor:
+def view_to_image(points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int]) -> Tensor:
     """Map points of views into their original images.
 
     Args:
@@ -39,9 +37,7 @@ def view_to_image(
     return corner + _mirror(points, flipped, size[1]) * scale
 
 
-def image_to_view(
-    points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int]
-) -> Tensor:
+def image_to_view(points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int]) -> Tensor:
     """Map points of original images into views; the inverse of :func:`view_to_image`.
 
     Points outside the crop land outside [0, width] x [0, height].

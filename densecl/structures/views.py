@@ -35,9 +35,7 @@ class PhotometricParams:
     @classmethod
     def stack(cls, params: list['PhotometricParams']) -> 'PhotometricParams':
         """Stack the parameters of B views; every tensor gains a leading B."""
-        return cls(
-            *(torch.stack([getattr(p, f.name) for p in params]) for f in fields(cls))
-        )
+        return cls(*(torch.stack([getattr(p, f.name) for p in params]) for f in fields(cls)))
 
 
 @dataclass

@@ -8,9 +8,7 @@ from densecl.registry import MODELS
 
 
 @MODELS.register_module('TimmBackbone')
-def timm_backbone(
-    model_name: str, out_indices: Sequence[int] | None = None, **kwargs
-) -> nn.Module:
+def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **kwargs) -> nn.Module:
     """A timm model that returns its feature levels, under timm's own parameter names.
 
     Args:

@@ -125,9 +125,7 @@ def _block_numbers(indices: Sequence[int], depth: int) -> tuple[int, ...]:
     return tuple(i % depth for i in indices)
 
 
-def resize_positions(
-    positions: Tensor, grid: Sequence[int], new_grid: Sequence[int]
-) -> Tensor:
+def resize_positions(positions: Tensor, grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:
     """Bicubic interpolation of a position embedding; that of the class token stays.
 
     Args:

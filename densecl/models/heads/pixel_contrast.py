@@ -71,9 +71,7 @@ class PixelContrastHead(nn.Module):
     ) -> None:
         super().__init__()
         widths = (in_channels, in_channels, channels)
-        self.projector = MODELS.build(
-            projector or dict(type='densecl.ConvMLP', channels=widths, norm=True)
-        )
+        self.projector = MODELS.build(projector or dict(type='densecl.ConvMLP', channels=widths, norm=True))
         self.classifier = nn.Conv2d(in_channels, num_classes, kernel_size=1)
         self.memory = None if memory is None else RegionMemory(num_classes, dim=channels, **memory)
         self.in_channels = in_channels
@@ -151,18 +149,14 @@ class PixelContrastHead(nn.Module):
         small = F.interpolate(maps.float(), features.shape[-2:], mode='nearest').long().flatten(1)
         return torch.where(small == self.ignore_index, -1, small)
 
-    def _classification(
-        self, logits: Tensor, labels: Tensor, right: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _classification(self, logits: Tensor, labels: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy and accuracy over the labelled pixels of all processes."""
         valid = all_reduce((labels >= 0).sum()).clamp(min=1)
         total = F.cross_entropy(full_precision(logits), labels, ignore_index=-1, reduction='sum')
         # Averaged over the processes, as data-parallel training does: the mean over all pixels.
         return total * world_size() / valid, all_reduce(right.sum()) / valid
 
-    def _contrast(
-        self, embeddings: Tensor, labels: Tensor, wrong: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _contrast(self, embeddings: Tensor, labels: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss of the whole batch, of all processes; number of anchors and share of hard ones."""
         chosen = sample_anchors(labels, wrong, **self.sampling)
         anchors = gather_rows(full_precision(embeddings.flatten(0, 1)[chosen]))

@@ -36,9 +36,7 @@ class SharedConvFC(nn.Module):
         pool_size: s, side of a pooled region.
     """
 
-    def __init__(
-        self, in_channels: int, convs: int, conv_channels: int, fc: int, pool_size: int
-    ) -> None:
+    def __init__(self, in_channels: int, convs: int, conv_channels: int, fc: int, pool_size: int) -> None:
         super().__init__()
         widths = [in_channels] + [conv_channels] * convs
         self.shared_convs = nn.ModuleList(

@@ -35,9 +35,7 @@ class SimpleFeaturePyramid(nn.Module):
         level: which of the backbone's levels is the map; -2 where a class token comes last.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int = 256, num_outs: int = 5, level: int = -1
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 5, level: int = -1) -> None:
         super().__init__()
         if num_outs < 4:
             raise ValueError(f'SimpleFeaturePyramid: num_outs must be at least 4, got {num_outs}')

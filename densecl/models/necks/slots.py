@@ -28,9 +28,7 @@ class SlotProjector(nn.Module):
         ValueError: fewer than two slots, or a temperature that is not positive.
     """
 
-    def __init__(
-        self, channels: Sequence[int], slots: int, temperature: float = 0.07, **kwargs
-    ) -> None:
+    def __init__(self, channels: Sequence[int], slots: int, temperature: float = 0.07, **kwargs) -> None:
         super().__init__()
         if slots < 2:
             raise ValueError(f'SlotProjector: slots must be at least 2, got {slots}')

@@ -28,9 +28,7 @@ class TargetBranch(nn.Module):
         super().__init__()
         self.backbone = copy.deepcopy(backbone)
         self.neck = copy.deepcopy(neck)
-        self.heads = nn.ModuleDict(
-            {name: copy.deepcopy(head.projector) for name, head in heads.items()}
-        )
+        self.heads = nn.ModuleDict({name: copy.deepcopy(head.projector) for name, head in heads.items()})
         self.requires_grad_(False)
         switch_off_dropout(self)
 

@@ -56,9 +56,7 @@ class UnitProducer(nn.Module):
         """What the projector reads, (B, ...) or (B * N, ...)."""
         raise NotImplementedError
 
-    def project(
-        self, projector: nn.Module, inputs: dict[Set, Tensor], joint: bool
-    ) -> dict[Set, Tensor]:
+    def project(self, projector: nn.Module, inputs: dict[Set, Tensor], joint: bool) -> dict[Set, Tensor]:
         """Project; inputs of one shape go together where ``joint``, with common batch statistics."""
         if not joint:
             return {key: projector(x) for key, x in inputs.items()}

@@ -116,9 +116,7 @@ class Boxes(UnitProducer):
             return super().project(projector, inputs, joint)
         parts = {(source, i): x for source, of_source in inputs.items() for i, x in enumerate(of_source)}
         done = super().project(projector, parts, joint)
-        return {
-            source: torch.stack([done[source, i] for i in range(len(self.levels))]) for source in inputs
-        }
+        return {source: torch.stack([done[source, i] for i in range(len(self.levels))]) for source in inputs}
 
     def predict(self, predictor, projections):
         """Likewise."""

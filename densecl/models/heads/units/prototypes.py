@@ -51,9 +51,7 @@ class Prototypes(Image):
             projector.prototypes.normalize_()
         embeddings = super().project(projector.embed, inputs, joint)
         scores = projector.prototypes(torch.cat(list(embeddings.values()))).chunk(len(embeddings))
-        return {
-            source: (embeddings[source], score) for source, score in zip(inputs, scores, strict=True)
-        }
+        return {source: (embeddings[source], score) for source, score in zip(inputs, scores, strict=True)}
 
     def record(self, chosen, inputs, projections, predictions, views):
         """One row an image."""
