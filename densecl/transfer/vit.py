@@ -9,7 +9,7 @@ import re
 
 from torch import Tensor
 
-from densecl.models.backbones.vit import resize_positions
+from densecl.models.backbones.timm import resize_positions
 
 _TIMM = {'patch': 'patch_embed.proj.weight', 'block': 'blocks.0.attn.qkv.weight'}
 _MMSEG = {'patch': 'patch_embed.projection.weight', 'block': 'layers.0.attn.attn.in_proj_weight'}
