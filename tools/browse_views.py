@@ -167,7 +167,7 @@ def matches(model, head, views, pictures, lines: int):
         rows = [x[0].flatten(1).T for x in (query, key)]
         cells = best_cells(match, *rows)
         return cell_matches(views, pictures, {'most similar features': (match, grids, cells)}, lines)
-    pair = head.plan(len(views)).scored[0].pair
+    pair = head.plan(len(views)).pairs[0]
     sets = head.read(Branch(model.encode, views), head.projector, views, {pair.query, pair.key})
     query, key = sets[pair.query], sets[pair.key]
     if query.place.boxes is None and 'scores' in head.units.gives:
