@@ -29,6 +29,7 @@ from densecl import visualization as vis  # noqa: E402
 from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.datasets import SampleKey  # noqa: E402
 from densecl.engine.launch import read_config  # noqa: E402
+from densecl.models.heads.units.base import kind_of  # noqa: E402
 from densecl.models.matching import match_by_similarity  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
@@ -166,11 +167,12 @@ def matches(model, head, views, pictures, lines: int):
         rows = [x[0].flatten(1).T for x in (query, key)]
         cells = best_cells(match, *rows)
         return cell_matches(views, pictures, {'most similar features': (match, grids, cells)}, lines)
-    pair, rules, *_ = head.plan(len(views)).scored[0]
-    sets = head.read(Branch(model.encode, views), head.projector, views, (pair.query, pair.key))
+    pair = head.plan(len(views)).pairs[0]
+    sets = head.read(Branch(model.encode, views), head.projector, views, {pair.query, pair.key})
     query, key = sets[pair.query], sets[pair.key]
     if query.place.boxes is None and 'scores' in head.units.gives:
         return slots(query, key, views, pictures)
+    rules = head.rules[kind_of(pair.query)]
     names = [type(rule).__name__ for rule in rules]
     names = [f'{i} {name}' for i, name in enumerate(names)] if len(names) > 1 else names
     found = {name: said_by(rule, query, key, views) for name, rule in zip(names, rules, strict=True)}

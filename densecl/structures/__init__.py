@@ -1,11 +1,9 @@
 """What one image and one batch are, and the one mapping between their coordinates."""
 
-from .boxes import boxes_to_view
-from .geometry import cell_centers, image_to_view, view_to_image
+from .geometry import boxes_to_view, cell_centers, image_to_view, view_to_image
 from .proposals import Proposals
-from .regions import ViewRegions
 from .units import Batch, Comparison, Match, Place, Units
-from .views import PhotometricParams, PretrainDataSample, Views
+from .views import PhotometricParams, PretrainDataSample, ViewRegions, Views
 
 __all__ = [
     'Batch',

@@ -38,7 +38,7 @@ class Batch:
 
     @classmethod
     def numbered(cls, indices: Tensor, labels: Tensor | None = None) -> 'Batch':
-        """Number the images over all processes, each of which has as many."""
+        """The same of positions in the data set."""
         here = torch.arange(len(indices), device=indices.device)
         return cls(here + rank() * len(indices), indices, labels)
 
@@ -127,15 +127,14 @@ class Units:
     def take(self, chosen: Tensor) -> 'Units':
         """The units of (B, G) int64 rows; what belongs to no row is left out."""
 
-        def rows(x: Tensor | None) -> Tensor | None:
-            if x is None:
-                return None
+        def rows(x: Tensor) -> Tensor:
             return x.gather(1, chosen if x.ndim == 2 else chosen[..., None].expand(-1, -1, x.shape[2]))
 
         names = ('vectors', 'predicted', 'valid', 'ids', 'features', 'embeddings')
-        boxes = None if self.place is None else rows(self.place.boxes)
-        place = None if boxes is None else replace(self.place, boxes=boxes)
-        return replace(self, place=place, **{name: rows(getattr(self, name)) for name in names})
+        taken = {n: rows(x) for n in names if (x := getattr(self, n)) is not None}
+        located = self.place is not None and self.place.boxes is not None
+        place = replace(self.place, boxes=rows(self.place.boxes)) if located else None
+        return replace(self, place=place, **taken)
 
     def detach(self) -> 'Units':
         """The same without gradient."""
@@ -145,9 +144,7 @@ class Units:
 
 @dataclass
 class Match:
-    """Which units of the key side answer each unit of the query side; made without gradient.
-
-    Exactly one of ``index`` and ``mask`` is there.
+    """Which units of the key side answer each of the query side, by ``index`` or ``mask``; without gradient.
 
     Attributes:
         index: (B, N) int64 into the M rows of the key side: one answer a unit.
@@ -219,20 +216,15 @@ class Comparison:
     def of_sets(
         cls, query: Tensor, key: Tensor, answers: Tensor | None = None, batch: Batch | None = None
     ) -> 'Comparison':
-        """Plain tensors as records.
+        """Plain (B, N, D) and (B, M, D) as records.
 
-        Args:
-            query: (B, N, D).
-            key: (B, M, D).
-            answers: int64 (B, N), the key row that answers each query row, or bool (B, N, M), any number of
-                them; None: row i answers row i.
-            batch: the images; None: without positions and labels.
+        ``answers`` is int64 (B, N), the key row that answers each query row, or bool (B, N, M), any number of
+        them; None: row i answers row i. ``batch`` None: images without positions and labels.
         """
         if answers is None:
             answers = torch.arange(query.shape[1], device=query.device).expand(len(query), -1)
         match = Match(mask=answers) if answers.dtype == torch.bool else Match(index=answers)
-        if batch is None:
-            batch = Batch(torch.arange(len(query), device=query.device) + rank() * len(query))
+        batch = batch or Batch(torch.arange(len(query), device=query.device) + rank() * len(query))
         query, key = (Units(x, pooled=x.mean(1)) for x in (query, key))
         return cls(query, key, match, batch)
 

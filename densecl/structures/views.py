@@ -1,12 +1,27 @@
 """One pretraining image (:class:`PretrainDataSample`) and one batch of them (:class:`Views`)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .regions import ViewRegions
+
+@dataclass
+class ViewRegions:
+    """K regions of an image as one view shows them; of a batch, every tensor has B in front.
+
+    Attributes:
+        boxes: (K, 4) float32, x1, y1, x2, y2 in pixels of the view, cut to it.
+        ids: (K,) int64: the same number is the same region in every view; -1 is none.
+        masks: (K, h, w) float32 in [0, 1], the share of each cell of a grid over the view that the region
+            covers, or None.
+    """
+
+    boxes: Tensor
+    ids: Tensor
+    masks: Tensor | None = None
 
 
 @dataclass
@@ -31,13 +46,6 @@ class PhotometricParams:
     gray: Tensor
     sigma: Tensor
     solarize: Tensor
-
-    @classmethod
-    def stack(cls, params: list['PhotometricParams']) -> 'PhotometricParams':
-        """Stack the parameters of B views; every tensor gains a leading B."""
-        return cls(
-            *(torch.stack([getattr(p, f.name) for p in params]) for f in fields(cls))
-        )
 
 
 @dataclass
@@ -72,7 +80,7 @@ class PretrainDataSample:
 
 @dataclass
 class Views:
-    """The views of a batch of B images.
+    """The views of a batch of B images; what is left to do is as in :class:`PretrainDataSample`.
 
     Attributes:
         images: V tensors. uint8 (B, Hv, Wv, 3) as collated; float (B, 3, Hv, Wv), normalised and on the
@@ -82,10 +90,8 @@ class Views:
         source_sizes: (B, 2) float32, height and width of the originals in pixels.
         indices: (B,) int64, positions in the dataset.
         paths: B strings.
-        photometric: V entries: batched parameters still to be applied, or None.
-        labels: (B,) int64, or None.
-        regions: name -> V entries, the regions of this name in each view, with B in front, or None.
-        cutouts: V entries: (B, C, 4) in view pixels, what the data preprocessor still sets to 0, or None.
+        photometric, regions, cutouts: every tensor with B in front.
+        labels: (B,) int64, -1 for an image without one, or None.
     """
 
     images: list[Tensor]
@@ -102,32 +108,21 @@ class Views:
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
-    def batch_size(self) -> int:
-        """B, the number of images."""
-        return len(self.indices)
-
     @classmethod
     def collate(cls, samples: list[PretrainDataSample]) -> 'Views':
         """Stack samples; all of them need the same number of views, of the same sizes."""
-        count = len(samples[0].images)
-        boxes = torch.stack([s.boxes for s in samples])
-        flipped = torch.stack([s.flipped for s in samples])
-        params = [[s.photometric[v] for s in samples] for v in range(count)]
+        labels = None
+        if any(s.label is not None for s in samples):  # -1 for an image without one
+            labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
+        names = ('images', 'photometric', 'regions', 'cutouts')
         return cls(
-            images=[torch.stack([s.images[v] for s in samples]) for v in range(count)],
-            boxes=list(boxes.unbind(1)),
-            flipped=list(flipped.unbind(1)),
+            boxes=list(torch.stack([s.boxes for s in samples], 1)),
+            flipped=list(torch.stack([s.flipped for s in samples], 1)),
             source_sizes=torch.tensor([s.source_size for s in samples], dtype=torch.float32),
             indices=torch.tensor([s.index for s in samples]),
             paths=[s.path for s in samples],
-            photometric=[None if p[0] is None else PhotometricParams.stack(p) for p in params],
-            labels=_labels([s.label for s in samples]),
-            regions={
-                name: _stacked([s.regions[name] for s in samples], ViewRegions.stack)
-                for name in samples[0].regions
-            },
-            cutouts=_stacked([s.cutouts for s in samples], torch.stack),
+            labels=labels,
+            **{name: stack([getattr(s, name) for s in samples]) for name in names},
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> 'Views':
@@ -145,27 +140,23 @@ class Views:
         def changed(value):
             if isinstance(value, Tensor):
                 return change(value)
-            if isinstance(value, ViewRegions):
-                return ViewRegions(*(changed(getattr(value, f.name)) for f in fields(value)))
+            if is_dataclass(value):
+                return type(value)(*(changed(getattr(value, f.name)) for f in fields(value)))
             if isinstance(value, dict):
                 return {name: changed(item) for name, item in value.items()}
             return [changed(item) for item in value] if isinstance(value, list) else value
 
-        kept = ('photometric', 'paths')
-        names = [f.name for f in fields(self) if f.name not in kept]
+        names = {f.name for f in fields(self)} - {'photometric'}
         return replace(self, **{name: changed(getattr(self, name)) for name in names})
 
 
-def _stacked(per_sample: list[list | None], stack: Callable) -> list | None:
-    """B lists of V entries -> V stacked entries; a view without any stays None."""
-    if per_sample[0] is None:
-        return None
-    views = zip(*per_sample, strict=True)
-    return [None if of_view[0] is None else stack(of_view) for of_view in views]
-
-
-def _labels(labels: list[int | None]) -> Tensor | None:
-    """(B,) int64, -1 for an image without a label; None where no image has one."""
-    if all(label is None for label in labels):
-        return None
-    return torch.tensor([-1 if label is None else label for label in labels])
+def stack(parts: Sequence) -> Any:
+    """B tensors, or equal lists, dicts and records of tensors, as one with B in front; None stays None."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.stack(parts)
+    if isinstance(first, dict):
+        return {name: stack([part[name] for part in parts]) for name in first}
+    if is_dataclass(first):
+        return type(first)(*(stack([getattr(part, f.name) for part in parts]) for f in fields(first)))
+    return None if first is None else [stack(each) for each in zip(*parts, strict=True)]

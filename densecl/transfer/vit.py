@@ -9,7 +9,7 @@ import re
 
 from torch import Tensor
 
-from densecl.models.backbones.vit import resize_positions
+from densecl.models.backbones.timm import resize_positions
 
 # The patch projection and the first block in each dialect.
 _MARKS = {

@@ -15,6 +15,7 @@ from densecl.models.losses import kernel
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.registry import MODELS
 from densecl.structures import ViewRegions, Views
+from densecl.structures.views import stack
 
 BATCH, STEPS, SIDE = 4, 3, 64
 WINDOWS = dict(p4=SlidingWindows(window=24, stride=16), p3=SlidingWindows(window=16, stride=12))
@@ -70,7 +71,7 @@ def windows(selector: SlidingWindows, boxes, flipped, own: slice) -> list[ViewRe
             for b, f in zip(boxes, flipped, strict=True)
         ]
         found.append(selector.choose({}, drawn))
-    return [ViewRegions.stack(list(view)) for view in zip(*found, strict=True)]
+    return stack(found)
 
 
 def build(gathered: bool) -> MomentumPretrainer:

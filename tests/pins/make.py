@@ -28,6 +28,7 @@ from densecl.datasets.transforms.sliding_windows import SlidingWindows  # noqa: 
 from densecl.engine.launch import use_plain_batch_norm  # noqa: E402
 from densecl.registry import MODELS  # noqa: E402
 from densecl.structures import ViewRegions, Views, boxes_to_view  # noqa: E402
+from densecl.structures.views import stack  # noqa: E402
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 PINS = Path(__file__).with_name('pins.json')
@@ -244,7 +245,7 @@ def windows(
             for box, flip, side in zip(boxes, flipped, sides, strict=True)
         ]
         found.append(selector.choose({}, drawn))
-    return [ViewRegions.stack(list(view)) for view in zip(*found, strict=True)]
+    return stack(found)
 
 
 # --- the numbers -------------------------------------------------------------------------------------------

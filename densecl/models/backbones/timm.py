@@ -1,30 +1,181 @@
-"""timm's models as backbones."""
+"""timm's models as backbones; vision transformers return maps and, last, the class token."""
 
 from collections.abc import Sequence
+from types import ModuleType
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
 
 @MODELS.register_module('TimmBackbone')
-def timm_backbone(
-    model_name: str, out_indices: Sequence[int] | None = None, **kwargs
-) -> nn.Module:
+def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **kwargs) -> nn.Module:
     """A timm model that returns its feature levels, under timm's own parameter names.
 
     Args:
         model_name: ``'convnext_tiny'``, ``'resnet50d'``, ...
         out_indices: levels to return; all of them by default.
         **kwargs: passed to ``timm.create_model``.
-
-    Raises:
-        ImportError: timm is not installed.
     """
+    options = dict(pretrained=False, features_only=True, out_indices=out_indices)
+    return _timm('TimmBackbone').create_model(model_name, **options, **kwargs)
+
+
+@MODELS.register_module()
+class TimmViT(nn.Module):
+    """A timm ViT of plain kind (class token, no register tokens), with timm's parameter names.
+
+    Its levels are the patch maps of ``out_indices`` and, as the LAST one, the class token as a map of one
+    cell: a head that averages level -1 reads the class token, a dense head reads level -2. The
+    last block's output has passed the final LayerNorm, in the maps as in the token; the other blocks' is
+    raw. Images may have any size: the position embedding is resized by bicubic interpolation,
+    as in DINO's code and in mmseg (timm's own resizing adds antialiasing), and sides that are no
+    multiple of the patch are padded with zeros at the bottom and right, as in mmseg.
+
+    Args:
+        arch: name of a timm model, ``'vit_small_patch16_224'``, ``'deit_base_patch16_224'``, ...
+        num_heads: attention heads; the architecture's own by default. MoCo v3's ViT-S has 12, timm's 6.
+        out_indices: blocks whose maps are returned; negative ones count from the end.
+        output_cls_token: return the class token as the last level.
+        pos_embed: ``'learned'``, or ``'sincos'``: MoCo v3's, not trained, see :func:`sincos_positions`.
+        freeze_patch_embed: keep the patch projection at its random values (MoCo v3, Chen et al., ICCV
+            2021, section 4.3, "stop-grad-conv1" in its code), against spikes of its gradient.
+        init: ``'timm'``, or ``'mocov3'``: see :func:`init_mocov3`.
+        drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
+        **kwargs: passed to timm: ``embed_dim``, ``depth``, ``img_size``, ``patch_size``, ...
+    """
+
+    def __init__(
+        self,
+        arch: str = 'vit_small_patch16_224',
+        num_heads: int | None = None,
+        out_indices: Sequence[int] = (-1,),
+        output_cls_token: bool = True,
+        pos_embed: str = 'learned',
+        freeze_patch_embed: bool = False,
+        init: str = 'timm',
+        drop_path: float = 0.0,
+        **kwargs,
+    ) -> None:
+        super().__init__()
+        choices = {'pos_embed': (pos_embed, 'learned', 'sincos'), 'init': (init, 'timm', 'mocov3')}
+        for name, (given, *known) in choices.items():
+            if given not in known:
+                raise ValueError(f'TimmViT: {name} must be one of {", ".join(known)}, got {given!r}')
+        if num_heads is not None:
+            kwargs['num_heads'] = num_heads
+        model = _timm_vit(arch, drop_path_rate=drop_path, **kwargs)
+        for name in ('patch_embed', 'cls_token', 'pos_embed', 'pos_drop', 'blocks', 'norm'):
+            setattr(self, name, getattr(model, name))
+        self.embed_dim = model.embed_dim
+        self.num_heads = model.blocks[0].attn.num_heads
+        depth = len(self.blocks)
+        if not all(-depth <= i < depth for i in out_indices):
+            raise ValueError(f'TimmViT: out_indices {tuple(out_indices)} with {depth} blocks')
+        self.out_indices = tuple(i % depth for i in out_indices)
+        self.output_cls_token = output_cls_token
+        if init == 'mocov3':
+            init_mocov3(self)
+        if pos_embed == 'sincos':
+            fixed = sincos_positions(self.patch_embed.grid_size, self.embed_dim)
+            self.pos_embed = nn.Parameter(fixed, requires_grad=False)
+        if freeze_patch_embed:
+            self.patch_embed.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) -> (B, C, H / p, W / p) a block of ``out_indices``, then (B, C, 1, 1)."""
+        patches = self.patch_embed(x)  # (B, h, w, C)
+        grid = patches.shape[1:3]
+        token = self.cls_token.expand(len(patches), -1, -1)
+        tokens = torch.cat([token, patches.flatten(1, 2)], dim=1)  # (B, 1 + h w, C)
+        positions = resize_positions(self.pos_embed, self.patch_embed.grid_size, grid)
+        tokens = self.pos_drop(tokens + positions)
+        levels = []
+        for i, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if i == len(self.blocks) - 1:
+                tokens = self.norm(tokens)
+            if i in self.out_indices:
+                levels.append(tokens[:, 1:].unflatten(1, grid).permute(0, 3, 1, 2))
+        if self.output_cls_token:
+            levels.append(tokens[:, 0, :, None, None])
+        return tuple(levels)
+
+
+def _timm(needing: str) -> ModuleType:
     try:
         import timm
     except ImportError as error:
-        raise ImportError('TimmBackbone needs timm: pip install timm') from error
-    return timm.create_model(
-        model_name, pretrained=False, features_only=True, out_indices=out_indices, **kwargs
-    )
+        raise ImportError(f'{needing} needs timm: pip install timm') from error
+    return timm
+
+
+def _timm_vit(arch: str, **kwargs) -> nn.Module:
+    timm = _timm('TimmViT')
+    plain = timm.models.is_model_in_modules(arch, ('vision_transformer', 'deit'))
+    if plain:
+        sizes = dict(dynamic_img_size=True, dynamic_img_pad=True)
+        model = timm.create_model(arch, pretrained=False, num_classes=0, **sizes, **kwargs)
+        # Whether the model is what ``TimmViT.forward`` computes, with no step or token of its own.
+        others = (model.norm_pre, model.patch_drop, model.fc_norm)
+        plain = model.has_class_token and model.num_prefix_tokens == 1 and not model.no_embed_class
+        plain &= not isinstance(model.norm, nn.Identity) and all(isinstance(x, nn.Identity) for x in others)
+    if not plain:
+        raise ValueError(
+            f'TimmViT: {arch!r} is no plain ViT with class token and final norm; use TimmBackbone'
+        )
+    return model
+
+
+def resize_positions(positions: Tensor, grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:
+    """Bicubic interpolation of position embeddings, (1, 1 + h w, C) -> (1, 1 + h' w', C).
+
+    That of the class token comes first and stays; ``grid`` is h, w and ``new_grid`` h', w'.
+    """
+    if tuple(grid) == tuple(new_grid):
+        return positions
+    token, patches = positions[:, :1], positions[:, 1:]
+    patches = patches.unflatten(1, tuple(grid)).permute(0, 3, 1, 2)
+    patches = F.interpolate(patches, tuple(new_grid), mode='bicubic', align_corners=False)
+    return torch.cat([token, patches.flatten(2).transpose(1, 2)], dim=1)
+
+
+def sincos_positions(grid: Sequence[int], dim: int, temperature: float = 10000.0) -> Tensor:
+    """MoCo v3's fixed position embedding: [sin y, cos y, sin x, cos x], and zero for the class token.
+
+    MoCo v3's code calls the first half "w", but its index runs along the rows. MAE's embedding has the halves
+    the other way round; checkpoints of the two cannot be interchanged. ``grid`` is h, w; the channels ``dim``
+    are a multiple of 4, and each quarter has the frequencies temperature^(-4 i / dim). Returns (1, 1 + h w,
+    dim).
+    """
+    if dim % 4:
+        raise ValueError(f'sin-cos positions need a multiple of 4 channels, got embed_dim {dim}')
+    frequencies = temperature ** (-torch.arange(dim // 4) / (dim // 4))
+    y, x = torch.meshgrid(*(torch.arange(n) for n in grid), indexing='ij')
+    angles = [place.reshape(-1, 1) * frequencies for place in (y, x)]  # (h w, dim / 4)
+    table = torch.cat([f(angle) for angle in angles for f in (torch.sin, torch.cos)], dim=1)
+    return torch.cat([table.new_zeros(1, dim), table])[None]
+
+
+@torch.no_grad()
+def init_mocov3(vit: TimmViT) -> None:
+    """Initialise as MoCo v3's code does: Xavier-uniform weights, zero biases, class token of std 1e-6.
+
+    Query, key and value count as three (C, C) matrices, the patch projection as one of (C, 3 p^2).
+    """
+    for name, module in vit.named_modules():
+        if isinstance(module, nn.Linear):
+            outputs, inputs = module.weight.shape
+            _xavier(module, inputs, outputs // 3 if name.endswith('qkv') else outputs)
+    projection = vit.patch_embed.proj
+    _xavier(projection, projection.weight[0].numel(), vit.embed_dim)
+    nn.init.normal_(vit.cls_token, std=1e-6)
+
+
+def _xavier(layer: nn.Module, inputs: int, outputs: int) -> None:
+    bound = (6 / (inputs + outputs)) ** 0.5
+    nn.init.uniform_(layer.weight, -bound, bound)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

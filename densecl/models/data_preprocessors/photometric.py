@@ -1,10 +1,9 @@
 """Photometric augmentation of whole batches, each sample with its own parameters.
 
-All functions take float images (B, 3, H, W) on the scale 0..255 and per-sample factors (B,) on the
-same device. They follow ``torchvision.transforms.v2.functional`` (on float images, there 0..1). The
-order is that of MoCo v2 (Chen et al. 2020, arXiv:2003.04297) and BYOL (Grill et al. 2020, appendix
-B): colour jitter, grey, blur, solarise. The flip commutes with all of them and is done in the
-workers.
+All functions take float images (B, 3, H, W) on the scale 0..255 and per-sample factors (B,) on the same
+device. They follow ``torchvision.transforms.v2.functional``, which has one factor for all (on float images,
+there 0..1). The order is that of MoCo v2 (Chen et al., 2020) and BYOL (Grill et al., 2020, app. B): colour
+jitter, grey, blur, solarise. The flip commutes with all of them and is done in the workers.
 """
 
 import functools
@@ -21,17 +20,10 @@ BLUR_REACH = 4  # the kernel covers +-4 sigma; 6e-5 of the Gaussian's mass lies 
 
 
 def apply_photometric(images: Tensor, params: PhotometricParams) -> Tensor:
-    """Apply every sample's own parameters.
+    """Apply every sample's own parameters to float images (B, 3, H, W), 0..255, in place; returns them.
 
-    The parameters live on the CPU: which sample needs what is known without waiting for the device,
-    and each operator runs on the samples that need it alone.
-
-    Args:
-        images: float (B, 3, H, W), 0..255; changed in place.
-        params: batched parameters, CPU tensors.
-
-    Returns:
-        ``images``.
+    The parameters live on the CPU: which sample needs what is known without waiting for the device, and each
+    operator runs on the samples that need it alone.
     """
     steps = _plan(params)
     if not steps:
@@ -39,9 +31,8 @@ def apply_photometric(images: Tensor, params: PhotometricParams) -> Tensor:
     chosen = torch.cat([index for _, index, _ in steps]).to(images.device, non_blocking=True)
     values = torch.cat([value for _, _, value in steps]).to(images.device, non_blocking=True)
     lengths = [len(index) for _, index, _ in steps]
-    for (operator, _, cpu), index, value in zip(
-        steps, chosen.split(lengths), values.split(lengths), strict=True
-    ):
+    parts = zip(steps, chosen.split(lengths), values.split(lengths), strict=True)
+    for (operator, _, cpu), index, value in parts:
         part = images[index]
         changed = blur(part, cpu) if operator is blur else operator(part, value)
         images.index_copy_(0, index, changed)
@@ -50,20 +41,16 @@ def apply_photometric(images: Tensor, params: PhotometricParams) -> Tensor:
 
 def _plan(params: PhotometricParams) -> list[tuple]:
     """The steps: operator, the samples it applies to, and their values; at most 19."""
-    steps = []
-    for position in range(params.order.shape[1]):
-        ops = params.order[:, position]
-        for op, operator in enumerate(_JITTER):
-            steps.append((operator, params.jitter & (ops == op), params.factors[:, op]))
+    steps = [
+        (operator, params.jitter & (ops == op), params.factors[:, op])
+        for ops in params.order.unbind(1)
+        for op, operator in enumerate((brightness, contrast, saturation, hue))
+    ]
     steps.append((gray, params.gray, params.sigma))
     steps.append((blur, params.sigma > 0, params.sigma))
     steps.append((solarize, params.solarize <= MAX_VALUE, params.solarize))
     found = [(operator, mask.nonzero().flatten(), value) for operator, mask, value in steps]
     return [(operator, index, value[index]) for operator, index, value in found if len(index)]
-
-
-def _per_sample(values: Tensor) -> Tensor:
-    return values[:, None, None, None]
 
 
 def _to_gray(images: Tensor) -> Tensor:
@@ -75,18 +62,18 @@ def _to_gray(images: Tensor) -> Tensor:
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
     """Multiply by ``factor`` and clamp."""
-    return (images * _per_sample(factor)).clamp_(0, MAX_VALUE)
+    return (images * factor.view(-1, 1, 1, 1)).clamp_(0, MAX_VALUE)
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with the mean of the grey image and clamp."""
     mean = _to_gray(images).mean((1, 2, 3), keepdim=True)
-    return torch.lerp(mean, images, _per_sample(factor)).clamp_(0, MAX_VALUE)
+    return torch.lerp(mean, images, factor.view(-1, 1, 1, 1)).clamp_(0, MAX_VALUE)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with the grey image and clamp."""
-    return torch.lerp(_to_gray(images), images, _per_sample(factor)).clamp_(0, MAX_VALUE)
+    return torch.lerp(_to_gray(images), images, factor.view(-1, 1, 1, 1)).clamp_(0, MAX_VALUE)
 
 
 def hue(images: Tensor, shift: Tensor) -> Tensor:
@@ -121,18 +108,14 @@ def gray(images: Tensor, _: Tensor | None = None) -> Tensor:
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Invert the values at or above ``threshold``."""
-    return torch.where(images >= _per_sample(threshold), MAX_VALUE - images, images)
+    return torch.where(images >= threshold.view(-1, 1, 1, 1), MAX_VALUE - images, images)
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur, mirrored at the border (torchvision's ``gaussian_blur``), kernel +-4 sigma.
 
-    Each axis is one batched matrix product: the matrix holds a sample's kernel in every row, folded
-    at the borders. Samples with different sigmas so run together, in one launch an axis.
-
-    Args:
-        images: float (B, 3, H, W).
-        sigma: (B,) on the CPU, in pixels, above 0.
+    Each axis is one batched matrix product: the matrix holds a sample's kernel in every row, folded at the
+    borders. Samples with different sigmas, (B,) on the CPU, in pixels, above 0, so run together.
     """
     weights = _kernels(sigma).to(images.device, non_blocking=True)
     with torch.autocast(images.device.type, enabled=False):
@@ -166,6 +149,3 @@ def _taps(length: int, radius: int, device: torch.device) -> Tensor:
     source = source.remainder(period)
     source = torch.minimum(source, period - source)
     return F.one_hot(source, length).float().to(device)
-
-
-_JITTER = (brightness, contrast, saturation, hue)

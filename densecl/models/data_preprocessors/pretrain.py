@@ -41,22 +41,14 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
 
     @torch.no_grad()
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Prepare a batch.
+        """Prepare a batch: ``inputs`` is a :class:`Views` with uint8 images (B, Hv, Wv, 3); other keys stay.
 
-        Args:
-            data: ``inputs`` is a :class:`Views` with uint8 images (B, Hv, Wv, 3); other keys stay.
-            training: unused: the augmentation belongs to the views and is done whenever a view has
-                parameters left to apply.
-
-        Returns:
-            The same keys; the images are float32 (B, 3, Hv, Wv) on the device, normalised, and 0
-            where the views have cutouts.
+        The images become float32 (B, 3, Hv, Wv) on the device, normalised, and 0 where views have cutouts.
+        ``training`` is unused: the augmentation is done whenever a view has parameters left to apply.
         """
         views = _checked(data).to(self.device, self._non_blocking)
-        images = [
-            self._prepare(image, params)
-            for image, params in zip(views.images, views.photometric, strict=True)
-        ]
+        pairs = zip(views.images, views.photometric, strict=True)
+        images = [self._prepare(image, params) for image, params in pairs]
         for image, boxes in zip(images, views.cutouts or [], strict=False):
             if boxes is not None:
                 cut_out(image, boxes)
@@ -64,23 +56,19 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         return {**data, 'inputs': done}
 
     def _prepare(self, images: Tensor, params: PhotometricParams | None) -> Tensor:
-        planes = images.permute(0, 3, 1, 2)
-        if params is None:
-            planes = planes.to(torch.float32, memory_format=self.layout)
-            return torch.addcmul(self.shift, planes, self.scale, out=planes)
         # Colour operators and blur want whole planes; the normalisation writes the final layout.
-        planes = planes.to(torch.float32, memory_format=torch.contiguous_format)
-        planes = apply_photometric(planes, params)
-        out = torch.empty_like(planes, memory_format=self.layout)
+        layout = self.layout if params is None else torch.contiguous_format
+        out = planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
+        if params is not None:
+            planes = apply_photometric(planes, params)
+            out = torch.empty_like(planes, memory_format=self.layout)
         return torch.addcmul(self.shift, planes, self.scale, out=out)
 
 
 def cut_out(images: Tensor, boxes: Tensor) -> None:
-    """Set to 0, in place, the pixels whose centre lies in a box; a box without area does nothing.
+    """Set to 0, in place, the pixels of (B, C, H, W) images whose centre lies in a box of theirs.
 
-    Args:
-        images: (B, C, H, W).
-        boxes: (B, K, 4), x1, y1, x2, y2 in pixels.
+    Boxes are (B, K, 4), x1, y1, x2, y2 in pixels; one without area does nothing.
     """
     inside = []
     for axis, size in enumerate(images.shape[:1:-1]):  # x and its width, y and its height

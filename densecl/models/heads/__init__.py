@@ -1,7 +1,5 @@
 """The head of every method, and the auxiliary head for segmentors."""
 
-from densecl.models.necks import PixelPropagation
-
 from .head import Head, Result
 from .pairs import Pair
 from .pixel_contrast import PixelContrastHead
@@ -13,7 +11,6 @@ __all__ = [
     'LinearProbe',
     'Pair',
     'PixelContrastHead',
-    'PixelPropagation',
     'Result',
     'assign_levels',
 ]

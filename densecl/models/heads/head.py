@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from densecl.models.losses.objective import Objective
-from densecl.models.matching import Rule
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.structures import Batch, Comparison, Match, Units, Views
 
 from .needs import check
 from .pairs import Pair, crop_pairs, parse_pairs
-from .units import Set, kind_of
+from .units import Set, kind_of, view_of
 
 if TYPE_CHECKING:
     from densecl.models.pretrainers import Branch
@@ -31,21 +30,10 @@ _MOVED = (
 )
 
 
-class Scored(NamedTuple):
-    """A pair of sets with all that scores it; ``late``: the predictor sees its matched units alone."""
-
-    pair: Pair
-    rules: list[Rule]
-    objective: Objective
-    late: bool
-
-
 class Plan(NamedTuple):
-    """What a head does with a batch of so many views: its pairs, the sets to read as queries and as keys, and
-    which of these are remembered, in order of first use.
-    """
+    """What a head does with a batch: its pairs, the sets to read, and which keys are remembered, in order."""
 
-    scored: list[Scored]
+    pairs: list[Pair]
     queries: list[Set]
     keys: list[Set]
     remembered: list[Set]
@@ -111,12 +99,14 @@ class Head(nn.Module):
         self.objective = nn.ModuleDict(built) if self.units.kinds else built[None]
         self.stop_gradient, self.support = stop_gradient, tuple(support)
         self._plans: dict[int, Plan] = {}
-        self._source: dict[Set, Set] = {}
         self.loss_weight, self.warmup_steps = loss_weight, warmup_steps
         for pair in self.pairs:
-            objective = self.objective[pair.key[0]] if self.units.kinds else self.objective
             kinds = dict.fromkeys(kind_of(s) for s in (pair.query, pair.key))
-            check(self.units, kinds, self.rules[kind_of(pair.query)], objective)
+            check(self.units, kinds, self.rules[kind_of(pair.query)], self._objective(pair.key))
+
+    def _objective(self, chosen: Set) -> Objective:
+        """What scores keys of this set."""
+        return self.objective if kind_of(chosen) is None else self.objective[kind_of(chosen)]
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
         mine = {f'{prefix}{name}' for name in self.state_dict()}
@@ -131,14 +121,10 @@ class Head(nn.Module):
     def loss(
         self, online: 'Branch', target: 'Branch', views: Views, batch: Batch, target_projector: nn.Module
     ) -> Result:
-        """Score all pairs.
+        """Score all pairs of a batch.
 
-        Args:
-            online: encoded views, ``online[v]`` being a tuple of (B, C, H, W) levels.
-            target: the same views as the other branch sees them; the same object where both share weights.
-            views: geometry of the views.
-            batch: the images.
-            target_projector: what projects the target's features.
+        ``online[v]`` is a tuple of (B, C, H, W) levels. ``target`` is the same views as the other branch sees
+        them, the same object where both share weights; ``target_projector`` projects its features.
         """
         plan = self.plan(len(views))
         if target is online:
@@ -150,40 +136,35 @@ class Head(nn.Module):
             keys = self.read(target, target_projector, views, plan.keys)
         support = self.read_support(target, views, target_projector) if self.support else None
         total, said = 0.0, []
-        for pair, rules, objective, late in plan.scored:
-            for rule in rules:
+        for pair in plan.pairs:
+            objective = self._objective(pair.key)
+            for rule in self.rules[kind_of(pair.query)]:
                 query, key = queries[pair.query], keys.get(pair.key)
                 other = query if key is None else key
                 match = rule(query, other, batch)
                 if match.read is not None:
                     query, key = match.read(query, other)
-                if late:
+                if self.predictor is not None and self.units.predicts_late(pair.query):
                     query = predict_matched(self.predictor, query, match)
                 own = keys.get(pair.query)
-                value, found = objective.score(
-                    Comparison(query, key, match, batch, own, support, target_projector)
-                )
+                compared = Comparison(query, key, match, batch, own, support, target_projector)
+                value, found = objective.score(compared)
                 total = total + pair.weight * value
                 said.append((pair.name, value, found, match))
-        kept = {s: keys[s] for s in plan.remembered}
-        return Result(total, diagnostics(said, keys), kept, watched(queries))
+        remembered = {s: keys[s] for s in plan.remembered}
+        return Result(total, diagnostics(said, keys), remembered, watched(queries))
 
     def read(
-        self,
-        branch: 'Branch',
-        projector: nn.Module,
-        views: Views,
-        sets: Sequence[Set],
-        predicted: Sequence[Set] = (),
+        self, branch: 'Branch', projector: nn.Module, views: Views, sets: Sequence[Set], predicted=()
     ) -> dict[Set, Units]:
-        """Sets of units as a branch sees them: read, project and predict once, then record."""
+        """Sets of units as a branch sees them: read, project, predict those ``predicted``, once, record."""
         if not sets:  # the objective needs no keys
             return {}
-        units, source = self.units, self._source
+        units, source = self.units, {s: self.units.source(s) for s in sets}
         predicted = {source[s] for s in predicted} if self.predictor is not None else ()
         with torch.set_grad_enabled(branch.gradient):
             try:
-                x = {f: units.inputs(branch, views, f) for f in dict.fromkeys(source[s] for s in sets)}
+                x = {f: units.inputs(branch, views, f) for f in dict.fromkeys(source.values())}
             except IndexError as error:
                 raise ValueError(
                     f'units={type(units).__name__} wants a level that the backbone does not return '
@@ -192,10 +173,9 @@ class Head(nn.Module):
             z = units.project(projector, x, branch.joint)
             p = {f: units.predict(self.predictor, z[f]) for f in x if f in predicted}
             found = {}
-            for s in sets:
-                f = source[s]
+            for s, f in source.items():
                 found[s] = units.record(s, x[f], z[f], p.get(f), views)
-                found[s].view = s[1] if isinstance(s, tuple) else s
+                found[s].view = view_of(s)
         return found
 
     def read_support(self, target: 'Branch', views: Views, projector: nn.Module) -> Tensor | None:
@@ -213,41 +193,28 @@ class Head(nn.Module):
         """Let the objectives take in the step's keys, once all heads have scored."""
         by_objective: dict[Objective, list[Units]] = {}
         for s, units in keys.items():
-            objective = self.objective[s[0]] if isinstance(s, tuple) else self.objective
-            by_objective.setdefault(objective, []).append(units)
+            by_objective.setdefault(self._objective(s), []).append(units)
         for objective, sets in by_objective.items():
             objective.remember(sets, batch)
 
     def plan(self, count: int) -> Plan:
-        """What is to be done with a batch of ``count`` views.
-
-        Raises:
-            ValueError: there are fewer views than the pairs name.
-        """
+        """What is to be done with a batch of ``count`` views; they must be as many as the pairs name."""
         if count not in self._plans:
-            self._plans[count] = self._planned(crop_pairs(count) if self.crops else self.pairs)
-            most = max(v for views in self.needed(count).values() for v in views) + 1
+            pairs = crop_pairs(count) if self.crops else self.pairs
+            queries, keys, remembered = {pair.query for pair in pairs}, set(), {}  # a dict keeps the order
+            for pair in pairs:
+                objective = self._objective(pair.key)
+                if objective.needs_keys:
+                    keys |= {pair.key, pair.query} if 'own' in objective.needs else {pair.key}
+                    remembered[pair.key] = None
+            most = max(v for s in (*queries, *keys) for v in self.units.views_of(s)) + 1
             if count < most:
-                del self._plans[count]
                 raise ValueError(
                     f'pairs need {most} views, the pipeline makes {count}; add views to its MultiView or '
                     'change pairs'
                 )
+            self._plans[count] = Plan(pairs, sorted(queries), sorted(keys), list(remembered))
         return self._plans[count]
-
-    def _planned(self, pairs: list[Pair]) -> Plan:
-        scored, remembered = [], {}  # a dict keeps the order
-        queries, keys = {pair.query for pair in pairs}, set()
-        for pair in pairs:
-            objective = self.objective[pair.key[0]] if self.units.kinds else self.objective
-            late = self.predictor is not None and self.units.predicts_late(pair.query)
-            scored.append(Scored(pair, list(self.rules[kind_of(pair.query)]), objective, late))
-            if objective.needs_keys:
-                keys |= {pair.key, pair.query} if 'own' in objective.needs else {pair.key}
-                remembered[pair.key] = None
-        for chosen in (*queries, *keys, *self.support):
-            self._source[chosen] = self.units.source(chosen)
-        return Plan(scored, sorted(queries), sorted(keys), list(remembered))
 
     def needed(self, count: int) -> dict[str, set[int]]:
         """Views that the head reads of the ``'online'`` and of the ``'target'`` branch, out of ``count``."""
@@ -291,8 +258,7 @@ def watched(queries: dict[Set, Units]) -> dict[str, tuple[Tensor, Tensor | None]
         rows = (units.vectors if units.embeddings is None else units.embeddings).flatten(0, 1)
         every = max(1, len(rows) // WATCHED)
         valid = None if units.valid is None else units.valid.flatten()[::every][:WATCHED].clone()
-        kind = chosen[0] if isinstance(chosen, tuple) else ''
-        found.setdefault(kind, (rows[::every][:WATCHED].clone(), valid))
+        found.setdefault(kind_of(chosen) or '', (rows[::every][:WATCHED].clone(), valid))
     return found
 
 
@@ -306,9 +272,8 @@ def diagnostics(said: list[tuple], keys: dict[Set, Units]) -> dict[str, Tensor]:
             found = {name: value.detach(), **{f'{what}_{name}': x for what, x in found.items()}}
         for what, x in found.items():
             values.setdefault(what, []).append(x)
-    for units in keys.values():
-        for what, x in units.log.items():
-            values.setdefault(what, []).append(x)
+    for what, x in (item for units in keys.values() for item in units.log.items()):
+        values.setdefault(what, []).append(x)
     return {what: sum(each) / len(each) for what, each in values.items()}
 
 
@@ -317,8 +282,7 @@ def _build(config: str | dict) -> nn.Module:
 
 
 def _build_rules(config: str | dict | Sequence) -> nn.ModuleList:
-    several = isinstance(config, list | tuple)
-    return nn.ModuleList(_build(rule) for rule in (config if several else [config]))
+    return nn.ModuleList(_build(rule) for rule in (config if isinstance(config, list | tuple) else [config]))
 
 
 def _of_kinds(config, kinds: list[str | None], build) -> dict:

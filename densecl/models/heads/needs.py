@@ -28,50 +28,37 @@ _UNITS = {
 def check(
     units: UnitProducer, kinds: Iterable[str | None], rules: Iterable[Rule], objective: Objective
 ) -> None:
-    """Compare what rules and objective need with what is given.
-
-    Args:
-        units: what is compared.
-        kinds: those of the query and of the key.
-        rules: of the query's kind.
-        objective: of the key's kind.
+    """Compare what rules (of the query) and objective (of the key) need with what units of both give.
 
     Raises:
         ValueError: something is missing; the sentence names the field, and what would do.
     """
+    name = type(objective).__name__
     for rule in rules:
         _give('matching', rule, rule.needs, units, kinds)
         if 'one answer' in objective.needs and not rule.one_answer:
             raise ValueError(
-                f'objective={_name(objective)} compares row with row: it needs one answer a unit, which '
-                f"matching={_name(rule)} does not promise; take matching='SameRow' or 'MostSimilar', or "
-                "objective='InfoNCE' or 'Cosine'"
+                f'objective={name} compares row with row: it needs one answer a unit, which '
+                f"matching={type(rule).__name__} does not promise; take matching='SameRow' or 'MostSimilar', "
+                "or objective='InfoNCE' or 'Cosine'"
             )
         if rule.across and not objective.across:
             raise ValueError(
-                f'matching={_name(rule)} names answers among candidates of other images: it needs an '
-                f'objective that meets these, which objective={_name(objective)} as given does not; take '
+                f'matching={type(rule).__name__} names answers among candidates of other images: it needs an '
+                f'objective that meets these, which objective={name} as given does not; take '
                 "objective=dict(type='InfoNCE', queue=0, batch='views'), or matching='SameRow'"
             )
     _give('objective', objective, objective.needs - {'one answer', 'own'}, units, kinds)
 
 
 def _give(
-    field: str,
-    part: nn.Module,
-    needs: frozenset[str],
-    units: UnitProducer,
-    kinds: Iterable[str | None],
+    field: str, part: nn.Module, needs: frozenset[str], units: UnitProducer, kinds: Iterable[str | None]
 ) -> None:
     for kind in kinds:
         for missing in sorted(needs - units.gives_of(kind)):
             what, instead = _UNITS[missing]
-            owner = f'units={_name(units)}' + (f' of kind {kind!r}' if kind else '')
+            owner = f'units={type(units).__name__}' + (f' of kind {kind!r}' if kind else '')
             raise ValueError(
-                f'{field}={_name(part)} needs {what}, which {owner} do not give; take {instead}, or another '
-                f'{field}'
+                f'{field}={type(part).__name__} needs {what}, which {owner} do not give; take {instead}, '
+                f'or another {field}'
             )
-
-
-def _name(part: nn.Module) -> str:
-    return type(part).__name__

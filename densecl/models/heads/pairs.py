@@ -23,15 +23,13 @@ def parse_pairs(pairs: Sequence, kinds: tuple[str, ...]) -> list[Pair]:
             view or, with several kinds of units, ``(kind, view)``. Without weights the loss is the mean over
             pairs; with weights it is their sum, and nothing is divided.
         kinds: of the units.
-
-    Raises:
-        ValueError: a pair has another form, or names a kind that there is not.
     """
     parsed = []
     for pair in pairs:
-        given = _given(pair)
-        unknown = set(given) - {'query', 'key', 'weight', 'name'}
-        if unknown or not {'query', 'key'} <= set(given):
+        given = pair if isinstance(pair, dict) else {}
+        if isinstance(pair, Sequence) and len(pair) == 2:
+            given = dict(query=pair[0], key=pair[1])
+        if not {'query', 'key'} <= set(given) <= {'query', 'key', 'weight', 'name'}:
             raise ValueError(
                 f'pairs: an entry is (query, key) or dict(query=, key=, weight=, name=), got {pair!r}'
             )
@@ -42,31 +40,16 @@ def parse_pairs(pairs: Sequence, kinds: tuple[str, ...]) -> list[Pair]:
         raise ValueError(
             f'pairs: give every pair a weight, or none of them, and at least one pair; got {pairs!r}'
         )
-    if weighted == {True}:
-        return parsed
-    return [pair._replace(weight=1 / len(parsed)) for pair in parsed]
+    return parsed if weighted == {True} else [pair._replace(weight=1 / len(parsed)) for pair in parsed]
 
 
-def crop_pairs(count: int, answers: int = 2) -> list[Pair]:
-    """Each of ``count`` crops of an image as a query of the first ``answers``, but for itself (SwAV, DINO).
-
-    Raises:
-        ValueError: there are fewer crops.
-    """
-    if count < answers:
+def crop_pairs(count: int) -> list[Pair]:
+    """Each of ``count`` crops of an image as a query of the first two, but for itself (SwAV, DINO)."""
+    if count < 2:
         raise ValueError(
-            f"pairs='crops' needs at least {answers} views, the pipeline makes {count}; add views to its "
-            'MultiView'
+            f"pairs='crops' needs at least 2 views, the pipeline makes {count}; add views to its MultiView"
         )
-    pairs = [(query, key) for query in range(count) for key in range(answers) if query != key]
-    return parse_pairs(pairs, ())
-
-
-def _given(pair) -> dict:
-    """The fields of an entry; none where it has no form of an entry."""
-    if isinstance(pair, dict):
-        return dict(pair)
-    return dict(query=pair[0], key=pair[1]) if isinstance(pair, Sequence) and len(pair) == 2 else {}
+    return parse_pairs([(query, key) for query in range(count) for key in range(2) if query != key], ())
 
 
 def _set(given, kinds: tuple[str, ...]) -> Set:

@@ -7,13 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from densecl.distributed import all_gather, all_reduce, world_size
+from densecl.distributed import all_gather, all_reduce, gather, world_size
 from densecl.models.losses.functional import pixel_contrast
-from densecl.models.memory.regions import RegionMemory, region_means
+from densecl.models.memory.regions import RegionMemory, number_among_equals, region_means
 from densecl.numerics import full_precision, unit
 from densecl.registry import MODELS
-
-from .pixel_anchors import gather_rows, sample_anchors
 
 
 @MODELS.register_module()
@@ -40,8 +38,7 @@ class PixelContrastHead(nn.Module):
         max_anchors: most anchors of a process, on average over the processes.
         min_pixels: a class with fewer pixels (of the feature map) in an image has no anchors there;
             by default ``max_views + 1``.
-        temperature: of :func:`densecl.models.losses.functional.pixel_contrast`.
-        base_temperature: the same.
+        temperature, base_temperature: of :func:`densecl.models.losses.functional.pixel_contrast`.
         loss_weight: factor of the contrast.
         warmup_iters: the contrast counts 0 for so many training iterations (forward passes).
         memory: ``dict(length=...)`` of a :class:`~densecl.models.memory.RegionMemory`, whose vectors are
@@ -71,15 +68,11 @@ class PixelContrastHead(nn.Module):
     ) -> None:
         super().__init__()
         widths = (in_channels, in_channels, channels)
-        self.projector = MODELS.build(
-            projector or dict(type='densecl.ConvMLP', channels=widths, norm=True)
-        )
+        self.projector = MODELS.build(projector or dict(type='densecl.ConvMLP', channels=widths, norm=True))
         self.classifier = nn.Conv2d(in_channels, num_classes, kernel_size=1)
         self.memory = None if memory is None else RegionMemory(num_classes, dim=channels, **memory)
-        self.in_channels = in_channels
-        self.num_classes = num_classes
-        self.in_index = in_index
-        self.ignore_index = ignore_index
+        self.in_channels, self.in_index = in_channels, in_index
+        self.num_classes, self.ignore_index = num_classes, ignore_index
         self.sampling = dict(
             num_classes=num_classes,
             max_views=max_views,
@@ -87,10 +80,8 @@ class PixelContrastHead(nn.Module):
             min_pixels=max_views + 1 if min_pixels is None else min_pixels,
         )
         self.temperatures = (temperature, base_temperature)
-        self.loss_weight = loss_weight
-        self.warmup_iters = warmup_iters
-        self.supervise = supervise
-        self.classifier_weight = classifier_weight
+        self.loss_weight, self.classifier_weight = loss_weight, classifier_weight
+        self.warmup_iters, self.supervise = warmup_iters, supervise
         # A buffer: a resumed run does not warm up a second time.
         self.register_buffer('iterations', torch.zeros((), dtype=torch.int64))
 
@@ -101,22 +92,26 @@ class PixelContrastHead(nn.Module):
     def loss(
         self, inputs: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any = None
     ) -> dict[str, Tensor]:
-        """What a segmentor asks of its auxiliary heads.
+        """What a segmentor asks of its auxiliary heads; ``train_cfg`` is not used.
 
         Args:
             inputs: maps of the backbone or neck, each (B, C, H, W).
             batch_data_samples: B samples with ``gt_sem_seg.data``, (1, height, width) labels.
-            train_cfg: not used.
 
         Returns:
             ``loss_contrast`` and ``loss_classifier``, weighted; and, without gradient, ``accuracy`` of the
             classifier, number of ``anchors``, share of ``hard`` ones, and how far the ``memory`` is filled.
         """
         features = self._features(inputs)
-        labels = self._labels(batch_data_samples, features)
+        maps = torch.stack([sample.gt_sem_seg.data for sample in batch_data_samples]).float()
+        labels = F.interpolate(maps, features.shape[-2:], mode='nearest').long().flatten(1)  # (B, N)
+        labels = torch.where(labels == self.ignore_index, -1, labels)
         logits = self.classifier(features if self.supervise else features.detach()).flatten(2)
         right = logits.argmax(1) == labels
-        classifier, accuracy = self._classification(logits, labels, right)
+        valid = all_reduce((labels >= 0).sum()).clamp(min=1)
+        classifier = F.cross_entropy(full_precision(logits), labels, ignore_index=-1, reduction='sum')
+        # Averaged over the processes, as data-parallel training does: the mean over all labelled pixels.
+        classifier, accuracy = classifier * world_size() / valid, all_reduce(right.sum()) / valid
         embeddings = self.projector(features).flatten(2).transpose(1, 2)  # (B, N, C)
         if self.iterations < self.warmup_iters:
             # Not left out: data-parallel training expects a gradient of every parameter.
@@ -145,24 +140,7 @@ class PixelContrastHead(nn.Module):
             )
         return features
 
-    def _labels(self, samples: Sequence[Any], features: Tensor) -> Tensor:
-        """(B, N) labels at the positions of the feature map, -1 where ignored."""
-        maps = torch.stack([sample.gt_sem_seg.data for sample in samples])
-        small = F.interpolate(maps.float(), features.shape[-2:], mode='nearest').long().flatten(1)
-        return torch.where(small == self.ignore_index, -1, small)
-
-    def _classification(
-        self, logits: Tensor, labels: Tensor, right: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy and accuracy over the labelled pixels of all processes."""
-        valid = all_reduce((labels >= 0).sum()).clamp(min=1)
-        total = F.cross_entropy(full_precision(logits), labels, ignore_index=-1, reduction='sum')
-        # Averaged over the processes, as data-parallel training does: the mean over all pixels.
-        return total * world_size() / valid, all_reduce(right.sum()) / valid
-
-    def _contrast(
-        self, embeddings: Tensor, labels: Tensor, wrong: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _contrast(self, embeddings: Tensor, labels: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss of the whole batch, of all processes; number of anchors and share of hard ones."""
         chosen = sample_anchors(labels, wrong, **self.sampling)
         anchors = gather_rows(full_precision(embeddings.flatten(0, 1)[chosen]))
@@ -174,3 +152,61 @@ class PixelContrastHead(nn.Module):
             self.memory.enqueue(all_gather(means), all_gather(classes))
         hard = gather_rows(wrong.flatten()[chosen]).float()
         return loss, hard.new_tensor(len(hard)), hard.sum() / max(len(hard), 1)
+
+
+def quotas(counts: Tensor, views: int) -> Tensor:
+    """How many easy and hard pixels to take, (G, 2): half of each, more of one where the other falls short.
+
+    ``counts`` (G, 2) are those that each group has; ``views`` are taken of a group, or all where it has
+    fewer. An odd number has one easy pixel more.
+    """
+    easy, hard = counts.unbind(1)
+    wanted = (easy + hard).clamp(max=views)
+    from_hard = torch.minimum(torch.maximum(wanted // 2, wanted - easy), hard)
+    return torch.stack([wanted - from_hard, from_hard], 1)
+
+
+@torch.no_grad()
+def sample_anchors(
+    labels: Tensor, wrong: Tensor, num_classes: int, max_views: int, max_anchors: int, min_pixels: int
+) -> Tensor:
+    """Draw as many pixels of each class of each image, half of them hard (Wang et al., ICCV 2021).
+
+    Of each (image, class) with enough pixels ``max_anchors // number of (image, class)`` are drawn, at
+    least 1 and at most ``max_views``. Both figures are those of all processes together.
+
+    Args:
+        labels: (B, N) class of each pixel, -1 where it has none.
+        wrong: (B, N) bool, true for hard pixels: those predicted wrongly.
+        num_classes: number of classes.
+        max_views: most pixels of one class in one image.
+        max_anchors: pixels of all classes and images, times the number of processes.
+        min_pixels: a class with fewer pixels in an image has no anchors there.
+
+    Returns:
+        (A,) positions in the flattened (B N), random within a class and group.
+    """
+    groups = len(labels) * num_classes
+    places = (labels.flatten() >= 0).nonzero()[:, 0]
+    places = places[torch.randperm(len(places), device=places.device)]
+    region = places // labels.shape[1] * num_classes + labels.flatten()[places]
+    kind = 2 * region + wrong.flatten()[places]
+    counts = torch.bincount(kind, minlength=2 * groups).view(groups, 2)
+    taken = counts.sum(1) >= min_pixels
+    regions = int(all_reduce(taken.sum()))
+    views = max(max_anchors * world_size() // max(regions, 1), 1)
+    quota = quotas(counts, min(views, max_views)) * taken[:, None]
+    return places[number_among_equals(kind) < quota.flatten()[kind]]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """:func:`densecl.distributed.gather` where every process may have another number of rows, or none."""
+    if world_size() == 1:
+        return rows
+    counts = all_gather(torch.tensor([len(rows)], device=rows.device))
+    longest = int(counts.max())
+    if not longest:
+        return rows
+    padding = rows.new_zeros(longest - len(rows), *rows.shape[1:])
+    real = torch.arange(longest, device=rows.device) < counts[:, None]
+    return gather(torch.cat([rows, padding]))[real.flatten()]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from densecl.registry import MODELS
-from densecl.structures import Match, Place, cell_centers
+from densecl.structures import Match, cell_centers
 
 from .rule import Rule
 
@@ -25,39 +25,24 @@ def match_by_location(
     With identical views and square cells the next cell is at 0.707: PixPro's 0.7 leaves only the cell itself.
 
     Args:
-        boxes_q: (B, 4), the query crops x1, y1, x2, y2 in any frame that both share; PixPro's is the
-            original image scaled to 1 x 1.
-        flipped_q: (B,) bool, whether the query view was mirrored.
-        grid_q: height and width of the query's map in cells.
-        boxes_k: (B, 4), likewise of the key.
-        flipped_k: (B,) bool.
-        grid_k: height and width of the key's map.
+        boxes_q, boxes_k: (B, 4), the query's and the key's crops, x1, y1, x2, y2 in any frame that both
+            share; PixPro's is the original image scaled to 1 x 1.
+        flipped_q, flipped_k: (B,) bool, whether the view was mirrored.
+        grid_q, grid_k: height and width of the map in cells.
         threshold: on the distance in cell diagonals; the comparison is strict.
 
     Returns:
         bool (B, Hq*Wq, Hk*Wk), cells in row-major order.
     """
-    x_q, y_q = _lines(boxes_q, flipped_q, grid_q)
-    x_k, y_k = _lines(boxes_k, flipped_k, grid_k)
-    across = x_q[:, :, None] - x_k[:, None]  # (B, Wq, Wk)
-    down = y_q[:, :, None] - y_k[:, None]  # (B, Hq, Hk)
+    centers_q = cell_centers(boxes_q, flipped_q, grid_q).unflatten(1, grid_q)  # (B, Hq, Wq, 2)
+    centers_k = cell_centers(boxes_k, flipped_k, grid_k).unflatten(1, grid_k)
+    across = centers_q[:, 0, :, None, 0] - centers_k[:, :1, :, 0]  # (B, Wq, Wk): a column has one x
+    down = centers_q[:, :, :1, 1] - centers_k[:, None, :, 0, 1]  # (B, Hq, Hk): a row has one y
     distance = torch.hypot(across[:, None, :, None], down[:, :, None, :, None])  # (B, Hq, Wq, Hk, Wk)
-    diagonal = torch.maximum(_diagonal(boxes_q, grid_q), _diagonal(boxes_k, grid_k))
+    sides = ((b[:, 2:] - b[:, :2]) / b.new_tensor(g[::-1]) for b, g in ((boxes_q, grid_q), (boxes_k, grid_k)))
+    diagonal = torch.maximum(*(torch.hypot(*side.unbind(1)) for side in sides))
     near = distance < threshold * diagonal.view(-1, 1, 1, 1, 1)
     return near.flatten(3).flatten(1, 2)
-
-
-def _lines(boxes: Tensor, flipped: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """x of each column's centres (B, W) and y of each row's (B, H)."""
-    centers = cell_centers(boxes, flipped, grid).unflatten(1, grid)  # (B, H, W, 2)
-    return centers[:, 0, :, 0], centers[:, :, 0, 1]
-
-
-def _diagonal(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B,) diagonal of a cell."""
-    width = (boxes[:, 2] - boxes[:, 0]) / grid[1]
-    height = (boxes[:, 3] - boxes[:, 1]) / grid[0]
-    return torch.hypot(width, height)
 
 
 @MODELS.register_module()
@@ -76,14 +61,6 @@ class ByLocation(Rule):
             raise ValueError(f'ByLocation: threshold must be positive, got {threshold}')
         self.threshold = threshold
 
-    @torch.no_grad()
     def forward(self, query, key, batch):
-        """See :class:`Rule`."""
-        return Match(mask=near_cells(query.place, key.place, self.threshold))
-
-
-def near_cells(query: Place, key: Place, threshold: float) -> Tensor:
-    """:func:`match_by_location` of two views, in the image scaled to 1 x 1."""
-    return match_by_location(
-        query.shares(), query.flipped, query.grid, key.shares(), key.flipped, key.grid, threshold
-    )
+        views = [(place.shares(), place.flipped, place.grid) for place in (query.place, key.place)]
+        return Match(mask=match_by_location(*views[0], *views[1], self.threshold))

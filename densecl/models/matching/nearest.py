@@ -1,13 +1,60 @@
-"""Each unit and its nearest unit of the other view, by feature or by place: the closest pairs (VICRegL)."""
+"""The most similar unit of the other view (DenseCL, Wang et al., 2021), or the nearest one (VICRegL)."""
 
 import torch
 from torch import Tensor
 
-from densecl.numerics import full_precision
+from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Match, Units
 
 from .rule import Rule, among_valid
+
+
+@no_autocast
+def most_similar(query: Tensor, key: Tensor, valid: Tensor | None = None) -> Tensor:
+    """For each of (B, N, C) vectors the most similar of (B, M, C), of those ``valid`` (B, M): (B, N) int64."""
+    # The query's norm scales a whole row of similarities and cannot change its argmax.
+    key = torch.nn.functional.normalize(full_precision(key), dim=-1)
+    cosines = full_precision(query) @ key.transpose(1, 2)
+    return (cosines if valid is None else cosines.masked_fill(~valid[:, None], -torch.inf)).argmax(-1)
+
+
+@torch.no_grad()
+def match_by_similarity(query_map: Tensor, key_map: Tensor) -> Tensor:
+    """For each cell of one map, the cell of the other with the largest cosine similarity.
+
+    Args:
+        query_map: (B, C, Hq, Wq).
+        key_map: (B, C, Hk, Wk), of the same width C.
+
+    Returns:
+        (B, Hq*Wq) int64, indices into the Hk*Wk cells in row-major order; several cells may share a match.
+    """
+    if query_map.shape[:2] != key_map.shape[:2]:
+        raise ValueError(
+            'match_by_similarity: maps need the same batch and channels, '
+            f'got {tuple(query_map.shape)} and {tuple(key_map.shape)}'
+        )
+    return most_similar(*(x.flatten(2).transpose(1, 2) for x in (query_map, key_map)))
+
+
+@MODELS.register_module()
+class MostSimilar(Rule):
+    """Match by similarity of ``'features'`` of the backbone (DenseCL, 2021, 3.3), or of ``'projections'``."""
+
+    one_answer = True
+
+    def __init__(self, of: str = 'features') -> None:
+        super().__init__()
+        self.compare(of)
+
+    def forward(self, query, key, batch):
+        index = most_similar(getattr(query, self.compared), getattr(key, self.compared), key.valid)
+        valid = query.valid
+        if key.valid is not None:
+            answered = key.valid.any(1, keepdim=True).expand_as(index)
+            valid = answered if valid is None else valid & answered
+        return Match(index, valid=valid)
 
 
 def nearest_pairs(distance: Tensor, top: int | None = None) -> tuple[Tensor, Tensor]:
@@ -27,7 +74,7 @@ def nearest_pairs(distance: Tensor, top: int | None = None) -> tuple[Tensor, Ten
 
 
 class _Nearest(Rule):
-    """Shared by the rules of this file; see :class:`NearestFeature` and :class:`NearestLocation`."""
+    """Pairs by a ``distance(query, key)``, (B, N, M); those that are kept become the rows of both sides."""
 
     one_answer = True
 
@@ -37,13 +84,7 @@ class _Nearest(Rule):
             raise ValueError(f'{type(self).__name__}: top must be at least 1, or None for all, got {top}')
         self.top = top
 
-    def distance(self, query: Units, key: Units) -> Tensor:
-        """(B, N, M)."""
-        raise NotImplementedError
-
-    @torch.no_grad()
     def forward(self, query, key, batch):
-        """See :class:`Rule`. The pairs that are kept become the rows of both sides."""
         distance, valid = self.distance(query, key), None
         if query.valid is not None or key.valid is not None:
             there = among_valid(torch.ones_like(distance, dtype=torch.bool), query, key)
@@ -66,17 +107,11 @@ class NearestFeature(_Nearest):
 
     def __init__(self, top: int | None = None, of: str = 'projections') -> None:
         super().__init__(top)
-        if of not in ('features', 'projections'):
-            raise ValueError(f"NearestFeature: of must be 'features' or 'projections', got {of!r}")
-        self.of = of
-        self.needs = frozenset({'features'} if of == 'features' else ())
+        self.compare(of)
 
-    def distance(self, query, key):
-        """Of vectors, (B, N, M)."""
-        name = 'features' if self.of == 'features' else 'vectors'
-        rows = [full_precision(getattr(units, name)) for units in (query, key)]
-        with torch.autocast(rows[0].device.type, enabled=False):
-            return torch.cdist(*rows)
+    def distance(self, query: Units, key: Units) -> Tensor:
+        rows = [full_precision(getattr(units, self.compared)) for units in (query, key)]
+        return no_autocast(torch.cdist)(*rows)
 
 
 @MODELS.register_module()
@@ -97,10 +132,9 @@ class NearestLocation(_Nearest):
         super().__init__(top)
         self.ignore_flips = ignore_flips
 
-    def distance(self, query, key):
-        """Of centres, (B, N, M)."""
-        first, second = (self._centres(units.place) for units in (query, key))
+    def distance(self, query: Units, key: Units) -> Tensor:
+        first, second = (
+            place.centers(torch.zeros_like(place.flipped) if self.ignore_flips else None)
+            for place in (query.place, key.place)
+        )
         return (first[:, :, None] - second[:, None]).square().sum(-1).sqrt()
-
-    def _centres(self, place) -> Tensor:
-        return place.centers(torch.zeros_like(place.flipped) if self.ignore_flips else None)

@@ -1,18 +1,20 @@
 """Two views compared cell by cell: both read on one grid over the part of the image that they share."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from densecl.structures import cell_centers, image_to_view
+from densecl.numerics import full_precision, no_autocast
+from densecl.registry import MODELS
+from densecl.structures import Match, Place, Units, cell_centers, image_to_view
+
+from .rule import Rule
 
 
 def overlap_boxes(boxes: Tensor, other_boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """The part of the image that two crops share.
-
-    Args:
-        boxes: (B, 4), x1, y1, x2, y2.
-        other_boxes: (B, 4), in the same frame.
+    """The part of the image that two crops share, both (B, 4), x1, y1, x2, y2 in one frame.
 
     Returns:
         (B, 4) the rectangles, and (B,) bool where they have an area.
@@ -22,12 +24,9 @@ def overlap_boxes(boxes: Tensor, other_boxes: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([near, far], 1), (far > near).all(1)
 
 
+@no_autocast
 def sample_overlap(
-    maps: Tensor,
-    boxes: Tensor,
-    flipped: Tensor,
-    other_boxes: Tensor,
-    size: tuple[int, int],
+    maps: Tensor, boxes: Tensor, flipped: Tensor, other_boxes: Tensor, size: tuple[int, int]
 ) -> Tensor:
     """Read maps at the overlap of two views, as if neither had been mirrored.
 
@@ -38,9 +37,9 @@ def sample_overlap(
 
     Args:
         maps: (B, C, H, W); gradients flow back to it.
-        boxes: (B, 4), the crops that the maps see, x1, y1, x2, y2, of positive area.
+        boxes, other_boxes: (B, 4), the crops of these and of the other views, x1, y1, x2, y2 in one frame, of
+            positive area.
         flipped: (B,) bool, whether these views were mirrored.
-        other_boxes: (B, 4), the crops of the other views, in the same frame.
         size: height and width of the result.
 
     Returns:
@@ -51,9 +50,43 @@ def sample_overlap(
     centers = cell_centers(shared, torch.zeros_like(flipped), size)  # (B, h*w, 2)
     places = image_to_view(centers, boxes, flipped, (2, 2)) - 1  # the view spans [-1, 1]
     places = places.masked_fill(~exists[:, None, None], 0).unflatten(1, size)
-    maps = maps if maps.dtype == torch.float64 else maps.float()
-    with torch.autocast(maps.device.type, enabled=False):
-        read = F.grid_sample(
-            maps, places.to(maps.dtype), 'bilinear', padding_mode='border', align_corners=False
-        )
+    maps = full_precision(maps)
+    places = places.to(maps.dtype)
+    read = F.grid_sample(maps, places, 'bilinear', padding_mode='border', align_corners=False)
     return read.masked_fill(~exists[:, None, None, None], 0)
+
+
+@MODELS.register_module()
+class SharedGrid(Rule):
+    """The same place: what both views say of it is interpolated on a grid over their overlap (SlotCon).
+
+    The grid has the query map's size. Images without overlap are left out. Of the records, vectors and
+    predictions alone stay.
+    """
+
+    needs = frozenset({'grid'})
+    one_answer = True
+
+    def forward(self, query, key, batch):
+        images, count = query.vectors.shape[:2]
+        _, exists = overlap_boxes(query.place.crop, key.place.crop)
+        index = torch.arange(count, device=exists.device).expand(images, -1)
+
+        def read(query: Units, key: Units) -> tuple[Units, Units]:
+            grid = query.place.grid
+            return _read(query, key.place, grid), _read(key, query.place, grid)
+
+        return Match(index, valid=exists[:, None].expand(-1, count), read=read)
+
+
+def _read(units: Units, other: Place, grid: tuple[int, int]) -> Units:
+    place = units.place
+
+    def rows(vectors: Tensor) -> Tensor:
+        maps = vectors.transpose(1, 2).unflatten(2, place.grid)
+        read = sample_overlap(maps, place.crop, place.flipped, other.crop, grid)
+        return read.flatten(2).transpose(1, 2)
+
+    predicted = None if units.predicted is None else rows(units.predicted)
+    bare = dict(valid=None, ids=None, place=None, features=None, embeddings=None)
+    return replace(units, vectors=rows(units.vectors), predicted=predicted, **bare)

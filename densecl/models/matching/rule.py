@@ -1,9 +1,13 @@
-"""What every matching rule is: two sets of units in, one :class:`~densecl.structures.Match` out."""
+"""What every matching rule is, and unions and intersections of rules."""
 
+import functools
+from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from densecl.registry import MODELS
 from densecl.structures import Batch, Match, Units
 
 
@@ -17,9 +21,17 @@ class Rule(nn.Module):
     #: Whether candidates of other images may answer too (``Match.across``).
     across: ClassVar[bool] = False
 
-    def forward(self, query: Units, key: Units, batch: Batch) -> Match:
+    @torch.no_grad()
+    def __call__(self, query: Units, key: Units, batch: Batch) -> Match:
         """Match B images' units; see :class:`~densecl.structures.Match`. Nothing here has a gradient."""
-        raise NotImplementedError
+        return super().__call__(query, key, batch)
+
+    def compare(self, of: str) -> None:
+        """Look at the vectors that ``of`` names: ``'features'`` of the backbone, or ``'projections'``."""
+        if of not in ('features', 'projections'):
+            raise ValueError(f"{type(self).__name__}: of must be 'features' or 'projections', got {of!r}")
+        self.compared = 'features' if of == 'features' else 'vectors'
+        self.needs = frozenset({'features'} if of == 'features' else ())
 
 
 def among_valid(mask: Tensor, query: Units, key: Units) -> Tensor:
@@ -27,3 +39,44 @@ def among_valid(mask: Tensor, query: Units, key: Units) -> Tensor:
     if query.valid is not None:
         mask = mask & query.valid[:, :, None]
     return mask if key.valid is None else mask & key.valid[:, None]
+
+
+class _Combined(Rule):
+    """Shared by :class:`AnyOf` and :class:`AllOf`.
+
+    A rule that chooses or moves the units themselves leaves nothing to combine: a ``ValueError``.
+    """
+
+    def __init__(self, rules: Sequence[str | dict]) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if len(rules) < 2:
+            raise ValueError(f'{name}: rules must be two or more, got {list(rules)}')
+        self.rules = nn.ModuleList(MODELS.build(dict(type=r) if isinstance(r, str) else r) for r in rules)
+        self.needs = frozenset().union(*(rule.needs for rule in self.rules))
+
+    def forward(self, query, key, batch):
+        masks = []
+        for rule in self.rules:
+            match = rule(query, key, batch)
+            if match.read is not None or match.across is not None:
+                raise ValueError(
+                    f'{type(self).__name__}: {type(rule).__name__} cannot be combined; take MostSimilar, '
+                    'ByLocation, SetSimilarity, SameRow or SameId'
+                )
+            masks.append(match.answers(key.vectors.shape[1]))
+        return Match(mask=functools.reduce(self.join, masks))
+
+
+@MODELS.register_module()
+class AnyOf(_Combined):
+    """The answers that any of several ``rules`` names."""
+
+    join = staticmethod(torch.logical_or)
+
+
+@MODELS.register_module()
+class AllOf(_Combined):
+    """The answers that all of several ``rules`` name."""
+
+    join = staticmethod(torch.logical_and)

@@ -4,36 +4,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from densecl.numerics import full_precision
+from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Match
 
-from .by_location import near_cells
-from .most_similar import most_similar
+from .by_location import ByLocation
+from .nearest import most_similar
 from .rule import Rule, among_valid
 
 
 def attention(features: Tensor) -> Tensor:
-    """How strongly each cell responds, 0 in the weakest and 1 in the strongest cell of an image.
+    """How strongly each of (B, N, C) cells responds, (B, N), from 0 in the weakest to 1 in the strongest.
 
-    The mean of the squared channels, scaled to [0, 1] within the image (SetSim, Wang et al., 2022).
-
-    Args:
-        features: (B, N, C), of the backbone.
-
-    Returns:
-        (B, N); 0 everywhere for an image whose cells are all the same.
+    The mean of the squared channels, scaled to [0, 1] within the image (SetSim, Wang et al., 2022); 0
+    everywhere for an image whose cells are all the same.
     """
     energy = full_precision(features).square().mean(2)
     low, high = energy.amin(1, keepdim=True), energy.amax(1, keepdim=True)
     return (energy - low) / (high - low).clamp(min=torch.finfo(energy.dtype).tiny)
 
 
+@no_autocast
 def cosines(query: Tensor, key: Tensor) -> Tensor:
     """Cosines of all pairs, (B, N, C) and (B, M, C) -> (B, N, M)."""
-    with torch.autocast(query.device.type, enabled=False):
-        query, key = (F.normalize(full_precision(x), dim=2) for x in (query, key))
-        return query @ key.transpose(1, 2)
+    query, key = (F.normalize(full_precision(x), dim=2) for x in (query, key))
+    return query @ key.transpose(1, 2)
 
 
 @MODELS.register_module()
@@ -58,28 +53,19 @@ class SetSimilarity(Rule):
         super().__init__()
         if attention is None and location is None:
             raise ValueError('SetSimilarity: attention and location are both None, so nothing would match')
-        self.attention = attention
-        self.similarity = similarity
-        self.location = location
-        self.nearest = nearest
+        self.attention, self.similarity = attention, similarity
+        self.near, self.nearest = None if location is None else ByLocation(location), nearest
         self.needs = frozenset({'features'} | ({'grid'} if location is not None else set()))
 
-    @torch.no_grad()
     def forward(self, query, key, batch):
-        """See :class:`Rule`."""
-        found = self._near(query, key) if self.location is not None else False
+        features = query.features, key.features
+        found = False if self.near is None else self.near(query, key, batch).mask
         if self.attention is not None:
-            found = self._alike(query.features, key.features) | found
+            salient, answering = (attention(x) >= self.attention for x in features)
+            alike = cosines(*features) >= self.similarity
+            found = salient[:, :, None] & answering[:, None] & alike | found
         found = among_valid(found, query, key)
         if self.nearest:
-            best = most_similar(query.features, key.features, key.valid)
+            best = most_similar(*features, key.valid)
             found |= F.one_hot(best, key.features.shape[1]).bool() & found.any(-1, keepdim=True)
         return Match(mask=found)
-
-    def _near(self, query, key) -> Tensor:
-        return near_cells(query.place, key.place, self.location)
-
-    def _alike(self, query: Tensor, key: Tensor) -> Tensor:
-        salient = [attention(x) >= self.attention for x in (query, key)]
-        alike = cosines(query, key) >= self.similarity
-        return salient[0][:, :, None] & salient[1][:, None] & alike

@@ -1,10 +1,9 @@
 """Projectors and predictors."""
 
 from .box_projector import BoxProjector, StageProjector
-from .levels import ImagePatchProjectors, LevelProjectors
+from .levels import ImagePatchProjectors, LevelProjectors, PatchProjector
 from .mlp import MLP, ConvMLP
 from .partial_fpn import PartialFPN
-from .patches import PatchProjector
 from .propagation import PixelPropagation
 from .prototypes import PrototypeProjector
 from .simple_pyramid import LayerNorm2d, SimpleFeaturePyramid

@@ -1,5 +1,6 @@
 """Projectors that begin with what a detector does to regions: its box head, or its last stage."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -9,49 +10,21 @@ from densecl.registry import MODELS
 from .mlp import MLP
 
 
-class _ConvNorm(nn.Module):
-    """3x3 convolution, batch norm, ReLU; its parameters have the names of mmcv's ``ConvModule``."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(outputs)
-        self.activate = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.activate(self.bn(self.conv(x)))
-
-
-class SharedConvFC(nn.Module):
+def shared_conv_fc(in_channels: int, convs: int, conv_channels: int, fc: int, pool_size: int) -> nn.Module:
     """(N, C, s, s) -> (N, fc): the shared part of mmdet's ``Shared4Conv1FCBBoxHead`` with batch norm.
 
     Parameters are called as there, ``shared_convs.{i}.conv.weight``, ``shared_convs.{i}.bn.*`` and
-    ``shared_fcs.0.*``, and start as torch's layers do (SoCo's official code).
-
-    Args:
-        in_channels: C.
-        convs: number of convolutions.
-        conv_channels: their width.
-        fc: width of the linear layer.
-        pool_size: s, side of a pooled region.
+    ``shared_fcs.0.*``, and start as torch's layers do (SoCo's official code). For the arguments see
+    :class:`BoxProjector`.
     """
-
-    def __init__(
-        self, in_channels: int, convs: int, conv_channels: int, fc: int, pool_size: int
-    ) -> None:
-        super().__init__()
-        widths = [in_channels] + [conv_channels] * convs
-        self.shared_convs = nn.ModuleList(
-            _ConvNorm(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
-        self.shared_fcs = nn.ModuleList([nn.Linear(widths[-1] * pool_size**2, fc)])
-        self.activate = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What the detector's classifier and regressor would read."""
-        for conv in self.shared_convs:
-            x = conv(x)
-        return self.activate(self.shared_fcs[0](x.flatten(1)))
+    layers, widths = [], [in_channels] + [conv_channels] * convs
+    for width in widths[:-1]:
+        conv = nn.Conv2d(width, conv_channels, 3, padding=1, bias=False)
+        named = OrderedDict(conv=conv, bn=nn.BatchNorm2d(conv_channels), activate=nn.ReLU(inplace=True))
+        layers.append(nn.Sequential(named))
+    linear = nn.Sequential(nn.Linear(widths[-1] * pool_size**2, fc))
+    parts = OrderedDict(shared_convs=nn.Sequential(*layers), flatten=nn.Flatten(), shared_fcs=linear)
+    return nn.Sequential(parts | dict(activate=nn.ReLU(inplace=True)))
 
 
 @MODELS.register_module()
@@ -67,11 +40,8 @@ class BoxProjector(nn.Module):
         conv_channels: their width.
         fc: width of the linear layer behind them.
         pool_size: s, the head's ``pool_size``.
-        channels: widths of the MLP, from ``fc`` to D.
+        channels: widths of the MLP, from ``fc``, with which they must begin, to D.
         **kwargs: of :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
-
-    Raises:
-        ValueError: the MLP does not start with ``fc`` channels.
     """
 
     def __init__(
@@ -90,11 +60,10 @@ class BoxProjector(nn.Module):
                 f'BoxProjector: channels {tuple(channels)} must start with fc={fc}, the width of the '
                 'linear layer in front of them'
             )
-        self.box_head = SharedConvFC(in_channels, convs, conv_channels, fc, pool_size)
+        self.box_head = shared_conv_fc(in_channels, convs, conv_channels, fc, pool_size)
         self.mlp = MLP(channels, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project pooled regions."""
         return self.mlp(self.box_head(x))
 
 
@@ -121,18 +90,14 @@ class StageProjector(nn.Module):
     ) -> None:
         super().__init__()
         self.stage = MODELS.build(stage)
-        self._init_stage(zero_init_residual)
-        self.mlp = MLP(channels, **kwargs)
-
-    def _init_stage(self, zero_init_residual: bool) -> None:
-        """As a ResNet's stages start; mmengine's ``init_weights`` does not reach into heads."""
+        # As a ResNet's stages start; mmengine's ``init_weights`` does not reach into heads.
         for module in self.stage.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
             last = getattr(module, 'bn3', None) or getattr(module, 'bn2', None)
             if last is not None and zero_init_residual:
                 nn.init.zeros_(last.weight)
+        self.mlp = MLP(channels, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project pooled regions."""
         return self.mlp(self.stage(x).mean((2, 3)))

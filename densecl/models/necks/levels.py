@@ -1,15 +1,42 @@
-"""Projectors for several levels of a backbone at once."""
+"""Projectors for patches of an image, and for several levels of a backbone at once."""
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
 from .mlp import MLP
-from .patches import PatchProjector
 
-KINDS = ('global', 'local')
+
+@MODELS.register_module()
+class PatchProjector(nn.Module):
+    """(B, P, C) -> (B, D): each patch projected alike, the P results concatenated, projected together.
+
+    PIRL (Misra and van der Maaten, 2020, section 3.2) has a linear layer each time; DetCo's local head (Xie
+    et al., 2021) concatenates right away: ``each=None``.
+
+    Args:
+        patches: P, 9 in both.
+        together: module config of what maps the (B, P * width) concatenation to (B, D).
+        each: module config of what maps each patch's (N, C); None leaves the patches as they are.
+    """
+
+    def __init__(self, patches: int, together: dict, each: dict | None = None) -> None:
+        super().__init__()
+        self.patches = patches
+        self.each = nn.Identity() if each is None else MODELS.build(each)
+        self.together = MODELS.build(together)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All patches of the batch go through ``each`` together."""
+        if x.ndim != 3 or x.shape[1] != self.patches:
+            raise ValueError(
+                f'PatchProjector needs (B, {self.patches}, C), got {tuple(x.shape)}; set patches to the '
+                'number of patch views'
+            )
+        each = self.each(x.flatten(0, 1)).unflatten(0, (len(x), self.patches))
+        return self.together(each.flatten(1))
 
 
 @MODELS.register_module()
@@ -36,7 +63,7 @@ class LevelProjectors(nn.ModuleDict):
         self,
         channels: Sequence[int],
         names: Sequence[str] | None = None,
-        kinds: Sequence[str] = KINDS,
+        kinds: Sequence[str] = ('global', 'local'),
         out_channels: int = 128,
         hidden: int | Sequence[int] | None = None,
         local_hidden: int | Sequence[int] | None = None,
@@ -51,19 +78,13 @@ class LevelProjectors(nn.ModuleDict):
                 f'{tuple(names)}'
             )
         if 'global' in kinds:
-            widths = zip(channels, _each(hidden, channels, 'hidden'), strict=True)
-            self['global'] = nn.ModuleDict(
-                (name, MLP((c, h, out_channels), **kwargs))
-                for name, (c, h) in zip(names, widths, strict=True)
-            )
+            widths = zip(names, channels, _each(hidden, channels, 'hidden'), strict=True)
+            self['global'] = nn.ModuleDict((n, MLP((c, h, out_channels), **kwargs)) for n, c, h in widths)
         if 'local' in kinds:
             wide = [patches * c for c in channels]
-            widths = zip(wide, _each(local_hidden, wide, 'local_hidden'), strict=True)
-            self['local'] = nn.ModuleDict(
-                (name, PatchProjector(patches, dict(type='MLP', channels=(c, h, out_channels), **kwargs)))
-                for name, (c, h) in zip(names, widths, strict=True)
-            )
-        self.patches = patches
+            widths = zip(names, wide, _each(local_hidden, wide, 'local_hidden'), strict=True)
+            mlps = ((n, dict(type='MLP', channels=(c, h, out_channels), **kwargs)) for n, c, h in widths)
+            self['local'] = nn.ModuleDict((n, PatchProjector(patches, mlp)) for n, mlp in mlps)
 
 
 @MODELS.register_module()

@@ -1,19 +1,23 @@
 """Multi-layer perceptrons on vectors and, as 1x1 convolutions, on every cell of a map."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import nn
 
 from densecl.registry import MODELS
 
-_INITS = ('default', 'normal', 'trunc_normal')
-_LAST_NORMS = (False, True, 'plain', 'scale')
+_CHOICES = dict(
+    init=('default', 'normal', 'trunc_normal'),
+    last_norm=(False, True, 'plain', 'scale'),
+    activation=('ReLU', 'GELU'),
+)
 
 
 class _Perceptron(nn.Sequential):
     """Layers of the given widths with (norm and) an activation between them."""
 
-    layer: type[nn.Module]
+    layer: Callable[..., nn.Module]
     norm: type[nn.Module]
 
     def __init__(
@@ -28,12 +32,10 @@ class _Perceptron(nn.Sequential):
         name = type(self).__name__
         if len(channels) < 2:
             raise ValueError(f'{name}: channels needs input and output, got {channels}')
-        if init not in _INITS:
-            raise ValueError(f'{name}: init must be one of {_INITS}, got {init!r}')
-        if last_norm not in _LAST_NORMS:
-            raise ValueError(f'{name}: last_norm must be one of {_LAST_NORMS}, got {last_norm!r}')
-        if activation not in ('ReLU', 'GELU'):
-            raise ValueError(f"{name}: activation must be 'ReLU' or 'GELU', got {activation!r}")
+        given = dict(init=init, last_norm=last_norm, activation=activation)
+        for field, value in given.items():
+            if value not in _CHOICES[field]:
+                raise ValueError(f'{name}: {field} must be one of {_CHOICES[field]}, got {value!r}')
         count = len(channels) - 1
         normed = [bool(norm)] * (count - 1) + [bool(last_norm)]
         if bias is None:
@@ -47,29 +49,21 @@ class _Perceptron(nn.Sequential):
             last = i == count - 1
             steps.append(self.layer(inputs, outputs, bias=bias[i]))
             if normed[i]:
-                steps.append(self._norm(outputs, last_norm if last else True))
+                steps.append(self.norm(outputs, affine=not last or last_norm != 'plain'))
+                if last and last_norm == 'scale':
+                    steps[-1].bias.requires_grad_(False)
             if not last:
                 steps.append(nn.ReLU(inplace=True) if activation == 'ReLU' else nn.GELU())
         super().__init__(*steps)
         self.channels = tuple(channels)
-        if init != 'default':
-            self._init(init)
-
-    def _norm(self, width: int, kind: bool | str) -> nn.Module:
-        norm = self.norm(width, affine=kind != 'plain')
-        if kind == 'scale':
-            norm.bias.requires_grad_(False)
-        return norm
-
-    def _init(self, init: str) -> None:
-        for module in self:
-            if isinstance(module, self.layer):
+        for layer in self:
+            if init != 'default' and isinstance(layer, nn.Linear | nn.Conv2d):
                 if init == 'normal':
-                    nn.init.normal_(module.weight, std=0.01)
+                    nn.init.normal_(layer.weight, std=0.01)
                 else:
-                    nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                    nn.init.trunc_normal_(layer.weight, std=0.02)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 @MODELS.register_module()
@@ -92,16 +86,11 @@ class MLP(_Perceptron):
     norm = nn.BatchNorm1d
 
 
-class _Conv1x1(nn.Conv2d):
-    def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
-        super().__init__(inputs, outputs, kernel_size=1, bias=bias)
-
-
 @MODELS.register_module()
 class ConvMLP(_Perceptron):
     """(B, C, H, W) -> (B, D, H, W): :class:`MLP` on every cell, as 1x1 convolutions; same arguments."""
 
-    layer = _Conv1x1
+    layer = staticmethod(partial(nn.Conv2d, kernel_size=1))
     norm = nn.BatchNorm2d
 
 

@@ -46,22 +46,15 @@ class PartialFPN(nn.Module):
                 f'got {tuple(levels)}'
             )
         read = range(self.levels[0], len(self.in_channels))
-        self.lateral_convs = nn.ModuleDict(
-            {str(i): _conv(self.in_channels[i], out_channels, 1, norm) for i in read}
-        )
-        self.fpn_convs = nn.ModuleDict(
-            {str(i): _conv(out_channels, out_channels, 3, norm) for i in self.levels}
-        )
+        laterals = {str(i): _conv(self.in_channels[i], out_channels, 1, norm) for i in read}
+        self.lateral_convs = nn.ModuleDict(laterals)
+        outputs = {str(i): _conv(out_channels, out_channels, 3, norm) for i in self.levels}
+        self.fpn_convs = nn.ModuleDict(outputs)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Encode top down.
+        """One (B, C_i, H_i, W_i) a level -> the outputs of ``levels``, lowest first, then the last input.
 
-        Args:
-            inputs: one (B, C_i, H_i, W_i) a level.
-
-        Returns:
-            The outputs of ``levels``, lowest first, and then the last input as it came, for heads that
-            read the backbone (level -1).
+        The latter as it came, for heads that read the backbone (level -1).
         """
         if len(inputs) != len(self.in_channels):
             raise ValueError(

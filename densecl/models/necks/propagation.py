@@ -13,15 +13,8 @@ def propagate(features: Tensor, values: Tensor, power: float) -> Tensor:
     """``y_i = sum_j max(cos(x_i, x_j), 0)^power v_j / |v_j|``, normalised (PixPro, eq. 3 and 4).
 
     There is no softmax and no division by the sum of the similarities; the last normalisation makes one
-    superfluous.
-
-    Args:
-        features: x, (B, C, H, W).
-        values: v, (B, D, H, W).
-        power: how much a cell listens to similar ones rather than to all.
-
-    Returns:
-        (B, D, H, W), unit vectors; float32 or better.
+    superfluous. ``features`` x are (B, C, H, W), ``values`` v (B, D, H, W); ``power`` says how much a cell
+    listens to similar ones rather than to all. Returns (B, D, H, W) unit vectors, float32 or better.
     """
     cells = unit(features, 1).flatten(2)  # (B, C, N)
     similarity = (cells.transpose(1, 2) @ cells).clamp(min=0)
@@ -55,5 +48,4 @@ class PixelPropagation(nn.Module):
         self.value = ConvMLP(widths, norm=True, bias=True) if layers else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Propagate; see :func:`propagate`."""
         return propagate(maps, self.value(maps), self.power)

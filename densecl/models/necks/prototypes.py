@@ -13,12 +13,7 @@ from .mlp import MLP
 
 
 class UnitPrototypes(nn.Module):
-    """Prototypes as unit vectors, put back on the sphere before each step (SwAV, Caron et al., 2020).
-
-    Args:
-        dim: width C of an embedding.
-        count: number of prototypes K.
-    """
+    """``count`` unit vectors of width ``dim``, put back on the sphere before each step (SwAV)."""
 
     def __init__(self, dim: int, count: int) -> None:
         super().__init__()
@@ -70,14 +65,11 @@ class PrototypeProjector(nn.Module):
 
     Args:
         channels: widths of the MLP from the input to the embedding.
-        prototypes: number of prototypes K.
+        prototypes: their number K, at least 2.
         weight_norm: prototypes as DINO has them, :class:`WeightNormPrototypes`, rather than as
             SwAV has them, :class:`UnitPrototypes`.
         learn_length: see :class:`WeightNormPrototypes`; needs ``weight_norm``.
         **kwargs: of :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
-
-    Raises:
-        ValueError: fewer than two prototypes, or ``learn_length`` without ``weight_norm``.
     """
 
     def __init__(

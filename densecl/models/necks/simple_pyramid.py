@@ -1,6 +1,7 @@
 """A feature pyramid from the single map of a plain vision transformer."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +17,6 @@ class LayerNorm2d(nn.LayerNorm):
         super().__init__(channels, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -35,18 +35,16 @@ class SimpleFeaturePyramid(nn.Module):
         level: which of the backbone's levels is the map; -2 where a class token comes last.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int = 256, num_outs: int = 5, level: int = -1
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 5, level: int = -1) -> None:
         super().__init__()
         if num_outs < 4:
             raise ValueError(f'SimpleFeaturePyramid: num_outs must be at least 4, got {num_outs}')
-        self.num_outs = num_outs
-        self.level = level
+        self.num_outs, self.level = num_outs, level
         half, quarter = in_channels // 2, in_channels // 4
+        double = partial(nn.ConvTranspose2d, kernel_size=2, stride=2)
         resized = [
-            [_double(in_channels, half), LayerNorm2d(half), nn.GELU(), _double(half, quarter)],
-            [_double(in_channels, half)],
+            [double(in_channels, half), LayerNorm2d(half), nn.GELU(), double(half, quarter)],
+            [double(in_channels, half)],
             [],
             [nn.MaxPool2d(2)],
         ]
@@ -62,10 +60,6 @@ class SimpleFeaturePyramid(nn.Module):
         while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], kernel_size=1, stride=2))
         return tuple(outs)
-
-
-def _double(inputs: int, outputs: int) -> nn.Module:
-    return nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2)
 
 
 def _lateral(inputs: int, outputs: int) -> list[nn.Module]:

@@ -20,17 +20,12 @@ class SlotProjector(nn.Module):
 
     Args:
         channels: widths of the MLP from the level to the cells' embedding.
-        slots: their number K, 256 for COCO and 2048 for ImageNet.
-        temperature: of the competition of slots for cells.
+        slots: their number K, at least 2; 256 for COCO and 2048 for ImageNet.
+        temperature: of the competition of slots for cells, above 0.
         **kwargs: of :class:`~densecl.models.necks.ConvMLP`, such as ``norm=True``.
-
-    Raises:
-        ValueError: fewer than two slots, or a temperature that is not positive.
     """
 
-    def __init__(
-        self, channels: Sequence[int], slots: int, temperature: float = 0.07, **kwargs
-    ) -> None:
+    def __init__(self, channels: Sequence[int], slots: int, temperature: float = 0.07, **kwargs) -> None:
         super().__init__()
         if slots < 2:
             raise ValueError(f'SlotProjector: slots must be at least 2, got {slots}')
@@ -45,32 +40,20 @@ class SlotProjector(nn.Module):
         return self.mlp(x)
 
     def group(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Group projected cells.
-
-        Args:
-            maps: (B, D, H, W), what :meth:`forward` returned.
-
-        Returns:
-            (B, K, D), the mean of each slot's cells, and (B, K, H, W), cosines of slots and cells; both at
-            least float32. See :func:`~densecl.models.necks.slots.slot_attention`.
-        """
+        """:func:`slot_attention` of the maps that :meth:`forward` returned; at least float32."""
         return slot_attention(maps, self.slots, self.temperature)
 
 
 @no_autocast
-def slot_attention(
-    maps: Tensor, slots: Tensor, temperature: float | Tensor, epsilon: float = 1e-6
-) -> tuple[Tensor, Tensor]:
+def slot_attention(maps: Tensor, slots: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
     """Slots compete for cells, then take the mean of what they got (SlotCon, Wen et al., 2022, eq. 1 and 5).
 
-    The competition is between the unit vectors of cells and slots; the mean is of the cells' vectors as they
-    are.
+    The competition is between unit vectors of cells and slots; the mean is of the cells' vectors as they are.
 
     Args:
         maps: (B, C, H, W), projected cells.
         slots: (K, C), the learned prototypes.
         temperature: > 0, of the softmax over the slots; 0.07.
-        epsilon: added to each cell's share, so that a slot without any cell has a mean too.
 
     Returns:
         vectors: (B, K, C), the mean of each slot's cells.
@@ -78,7 +61,7 @@ def slot_attention(
     """
     cells = full_precision(maps).flatten(2)  # (B, C, H*W)
     scores = torch.einsum('kc,bcn->bkn', unit(slots), unit(cells, dim=1))
-    shares = (scores / temperature).softmax(1) + epsilon
+    shares = (scores / temperature).softmax(1) + 1e-6  # a slot without any cell has a mean too
     shares = shares / shares.sum(2, keepdim=True)
     vectors = torch.einsum('bkn,bcn->bkc', shares, cells)
     return vectors, scores.unflatten(2, maps.shape[2:])

@@ -33,8 +33,7 @@ class Branch:
         together: Iterable[int] = (),
         gradient: bool = True,
     ) -> None:
-        self._encode = encode
-        self._views = views
+        self._encode, self._views = encode, views
         self._together = sorted(set(together))
         #: Whether views share passes.
         self.joint = bool(self._together)
@@ -52,9 +51,8 @@ class Branch:
             group = [v for v in self._together if images[v].shape == size]
             group = group if view in group else [view]
             with torch.set_grad_enabled(self.gradient):
-                levels = self._encode(
-                    images[view] if len(group) == 1 else torch.cat([images[v] for v in group])
-                )
+                alone = len(group) == 1
+                levels = self._encode(images[view] if alone else torch.cat([images[v] for v in group]))
                 parts = zip(*(level.chunk(len(group)) for level in levels), strict=True)
                 self._levels.update(zip(group, parts, strict=True))
         return self._levels[view]
@@ -154,9 +152,10 @@ class Pretrainer(BaseModel):
         """What projects the target's features for head ``name``."""
         raise NotImplementedError
 
-    def _asked(self, views: Views, side: str) -> set[int]:
-        """Views that any head asks of the ``'online'`` or ``'target'`` branch."""
-        return set().union(*(head.needed(len(views))[side] for head in self.heads.values()))
+    def _joined(self, views: Views, *sides: str) -> set[int]:
+        """Views to be encoded together: what heads ask of the ``'online'`` or ``'target'`` branch."""
+        needed = [head.needed(len(views)) for head in self.heads.values() if self.join_views]
+        return set().union(*(views[side] for views in needed for side in sides))
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_<head>`` (weighted) for every head, and its diagnostics as ``<head>_<what>``."""
@@ -172,7 +171,7 @@ class Pretrainer(BaseModel):
                 logged[f'{name}_value'] = result.loss.detach()
                 logged[f'loss_{name}'] = sum(p.sum() * 0.0 for p in self.parameters() if p.requires_grad)
             logged.update({f'{name}_{key}': value for key, value in result.log.items()})
-            self.watched.update({'_'.join(filter(None, (name, k))): x for k, x in result.watched.items()})
+            self.watched.update({_joined_name(name, kind): x for kind, x in result.watched.items()})
             keys[name] = result.keys
         if self.training:
             for name, head in self.heads.items():
@@ -181,19 +180,14 @@ class Pretrainer(BaseModel):
 
     def queues(self) -> dict[str, Queue]:
         """The queues of all heads, by the names of :attr:`watched`."""
-        return {
-            '_'.join(filter(None, (name, kind))): queue
-            for name, head in self.heads.items()
-            for kind, queue in head.queues().items()
-        }
+        parts = ((name, head.queues()) for name, head in self.heads.items())
+        return {_joined_name(name, kind): q for name, queues in parts for kind, q in queues.items()}
 
     def forward(self, inputs: Views | Tensor, data_samples=None, mode: str = 'tensor'):
-        """Run one of two modes.
+        """A dict of losses in mode ``'loss'``, the levels of the first view in mode ``'tensor'``.
 
-        Args:
-            inputs: what the data preprocessor returns; in mode ``'tensor'`` also plain (B, 3, H, W).
-            data_samples: unused; mmengine's loops pass it.
-            mode: ``'loss'`` for a dict of losses, ``'tensor'`` for the levels of the first view.
+        ``inputs`` is what the data preprocessor returns, in mode ``'tensor'`` also plain (B, 3, H, W);
+        ``data_samples`` is unused, mmengine's loops pass it.
         """
         if mode == 'loss':
             return self.loss(inputs)
@@ -202,23 +196,36 @@ class Pretrainer(BaseModel):
         raise ValueError(f"mode must be 'loss' or 'tensor', got {mode!r}")
 
 
+@MODELS.register_module()
+class SharedPretrainer(Pretrainer):
+    """Query and key come from the same network (SimCLR, SimSiam, SwAV, Barlow Twins, VICReg, SupCon).
+
+    The gradient flows through both sides unless a head stops it (``stop_gradient=True``). A view is encoded
+    once, whatever number of heads and pairs it serves. The arguments are those of :class:`Pretrainer`.
+    """
+
+    def branches(self, views: Views) -> tuple[Branch, Branch]:
+        branch = Branch(self.encode, views, self._joined(views, 'online', 'target'))
+        return branch, branch
+
+    def target_projector(self, name: str) -> nn.Module:
+        return self.heads[name].projector
+
+
+def _joined_name(head: str, kind: str) -> str:
+    return f'{head}_{kind}' if kind else head
+
+
 def _encode(backbone: nn.Module, neck: nn.Module | None, images: Tensor) -> Levels:
-    levels = backbone(images)
-    levels = (levels,) if isinstance(levels, Tensor) else tuple(levels)
-    if not all(isinstance(level, Tensor) and level.ndim == 4 for level in levels):
-        levels = _flat(levels)
+    levels = _flat(backbone(images))
     return levels if neck is None else tuple(neck(levels))
 
 
 def _flat(levels) -> Levels:
     """Levels in one tuple, class tokens (B, C) as (B, C, 1, 1)."""
-    flat: list[Tensor] = []
-    for level in levels:
-        if isinstance(level, Tensor):
-            flat.append(level if level.ndim == 4 else level[..., None, None])
-        else:
-            flat.extend(_flat(level))
-    return tuple(flat)
+    if isinstance(levels, Tensor):
+        return (levels if levels.ndim == 4 else levels[..., None, None],)
+    return tuple(flat for level in levels for flat in _flat(level))
 
 
 def _build_head(name: str, config: dict) -> Head:

@@ -15,12 +15,10 @@ from densecl.distributed import all_gather, rank, world_size
 def encode_shuffled(
     encode: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, seed: int
 ) -> tuple[Tensor, ...]:
-    """Encode the images in a random order over all processes, and put the results back in order.
+    """Encode (B, 3, H, W) images in a random order over all processes, and put the results back in order.
 
-    Args:
-        encode: maps (B, 3, H, W) to a tuple of (B, ...) tensors.
-        images: (B, 3, H, W), of the same shape on every rank.
-        seed: the same on every rank; the permutation depends on nothing else, so a resumed run repeats it.
+    The images have the same shape on every rank, and ``seed`` is the same; the permutation depends on nothing
+    else, so a resumed run repeats it.
     """
     total = len(images) * world_size()
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
@@ -33,8 +31,8 @@ def encode_shuffled(
     return tuple(all_gather(level)[back] for level in encoded)
 
 
-class _GroupedStatistics:
-    """Batch normalisation of each of ``groups`` consecutive parts of the batch on its own."""
+class GroupedBatchNorm2d(nn.BatchNorm2d):
+    """(B, C, H, W), statistics over each of ``groups`` consecutive parts of the batch."""
 
     groups = 1
 
@@ -45,20 +43,13 @@ class _GroupedStatistics:
             raise ValueError(
                 f'bn_groups={self.groups} does not divide the batch of {len(x)} images a process'
             )
-        return torch.cat([super(_GroupedStatistics, self).forward(p) for p in x.chunk(self.groups)])
-
-
-class GroupedBatchNorm2d(_GroupedStatistics, nn.BatchNorm2d):
-    """(B, C, H, W), statistics over each of ``groups`` parts of the batch."""
+        return torch.cat([nn.BatchNorm2d.forward(self, part) for part in x.chunk(self.groups)])
 
 
 def group_batch_norm(module: nn.Module, groups: int) -> nn.Module:
-    """Give every BatchNorm2d in ``module`` statistics over ``groups`` parts of the batch.
+    """Give every BatchNorm2d in ``module``, which has one at least, statistics over parts of the batch.
 
     State dict keys stay as they are; in eval mode nothing changes.
-
-    Raises:
-        ValueError: there is no BatchNorm2d in ``module``.
     """
     layers = [layer for layer in module.modules() if type(layer) is nn.BatchNorm2d]
     if not layers:
@@ -67,9 +58,3 @@ def group_batch_norm(module: nn.Module, groups: int) -> nn.Module:
         layer.__class__ = GroupedBatchNorm2d
         layer.groups = groups
     return module
-
-
-def spans_processes(*modules: nn.Module | None) -> bool:
-    """Whether one of the modules has batch norm over all processes, torch's or mmcv's."""
-    layers = (layer for module in modules if module is not None for layer in module.modules())
-    return any('SyncBatchNorm' in type(layer).__name__ for layer in layers)

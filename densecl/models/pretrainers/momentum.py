@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,38 +16,29 @@ from densecl.schedule import Schedule
 from densecl.structures import Views
 
 from .base import Branch, Levels, Pretrainer, _encode
-from .batch_statistics import encode_shuffled, group_batch_norm, spans_processes
+from .batch_statistics import encode_shuffled, group_batch_norm
 
 
 class TargetBranch(nn.Module):
     """Copies of backbone, neck and projectors that no gradient reaches.
 
-    Dropout, of attention too, and drop-path are for the online branch alone (official code of DINO).
+    Dropout, of attention too, and drop-path are for the online branch alone (official code of DINO). Beside
+    that of torch's dropout modules a probability of it is a float with "drop" in its name: ``dropout`` of
+    torch's attention, ``drop_prob`` of drop-path and DropBlock, ``attn_drop_p``, ``attention_dropout``.
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module | None, heads: nn.ModuleDict) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(backbone)
         self.neck = copy.deepcopy(neck)
-        self.heads = nn.ModuleDict(
-            {name: copy.deepcopy(head.projector) for name, head in heads.items()}
-        )
+        self.heads = nn.ModuleDict({name: copy.deepcopy(head.projector) for name, head in heads.items()})
         self.requires_grad_(False)
-        switch_off_dropout(self)
-
-
-def switch_off_dropout(module: nn.Module) -> None:
-    """Set every probability of dropping something to 0.
-
-    Beside that of torch's dropout modules it is a float with "drop" in its name: ``dropout`` of torch's
-    attention, ``drop_prob`` of drop-path and DropBlock, ``attn_drop_p``, ``attention_dropout``.
-    """
-    for part in module.modules():
-        if isinstance(part, _DropoutNd | StochasticDepth | DropBlock2d):
-            part.p = 0.0
-        for name, value in {**vars(type(part)), **vars(part)}.items():
-            if 'drop' in name and isinstance(value, float):
-                setattr(part, name, 0.0)
+        for part in self.modules():
+            if isinstance(part, _DropoutNd | StochasticDepth | DropBlock2d):
+                part.p = 0.0
+            for name, value in {**vars(type(part)), **vars(part)}.items():
+                if 'drop' in name and isinstance(value, float):
+                    setattr(part, name, 0.0)
 
 
 @MODELS.register_module()
@@ -82,11 +74,15 @@ class MomentumPretrainer(Pretrainer):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._momentum = Schedule.of(momentum, 'momentum')
-        _check_momentum(self._momentum)
+        for value in self._momentum.values:
+            if not 0.5 <= value <= 1.0:
+                raise ValueError(
+                    f'momentum is the share of the target that is kept, in [0.5, 1], got {value}. '
+                    f'Where the update rate is meant, give 1 - rate = {1 - value:g}'
+                )
         if export_branch not in ('online', 'target'):
             raise ValueError(f"export_branch must be 'online' or 'target', got {export_branch!r}")
-        self.shuffle_bn = shuffle_bn
-        self.bn_groups = bn_groups
+        self.shuffle_bn, self.bn_groups = shuffle_bn, bn_groups
         self._check_statistics()
         if bn_groups > 1:
             group_batch_norm(self.backbone, bn_groups)
@@ -104,7 +100,9 @@ class MomentumPretrainer(Pretrainer):
         return super().train(mode)
 
     def _check_statistics(self) -> None:
-        if self.bn_groups > 1 and spans_processes(self.backbone, self.neck):
+        parts = (part for part in (self.backbone, self.neck) if part is not None)
+        layers = (type(layer).__name__ for part in parts for layer in part.modules())  # torch's or mmcv's
+        if self.bn_groups > 1 and any('SyncBatchNorm' in name for name in layers):
             raise ValueError(
                 f'model.bn_groups={self.bn_groups} takes batch statistics over parts of a process, sync_bn '
                 '(or SyncBN in a norm_cfg) over all processes: leave out one of them'
@@ -123,10 +121,9 @@ class MomentumPretrainer(Pretrainer):
 
     def _mirrored(self) -> list[tuple[nn.Module, nn.Module]]:
         """(online, target) pairs of modules."""
-        pairs = [(self.backbone, self.target.backbone)]
-        if self.neck is not None:
-            pairs.append((self.neck, self.target.neck))
-        return pairs + [(self.heads[name].projector, self.target.heads[name]) for name in self.heads]
+        pairs = [(self.backbone, self.target.backbone), (self.neck, self.target.neck)]
+        pairs += [(head.projector, self.target.heads[name]) for name, head in self.heads.items()]
+        return [pair for pair in pairs if pair[0] is not None]
 
     @property
     def momentum(self) -> float:
@@ -136,14 +133,14 @@ class MomentumPretrainer(Pretrainer):
     @torch.no_grad()
     def after_optimizer_step(self) -> None:
         """Move the target, then advance the schedules."""
-        online = [p for mine, _ in self._mirrored() for p in mine.parameters()]
-        target = [p for _, theirs in self._mirrored() for p in theirs.parameters()]
+        sides = zip(*self._mirrored(), strict=True)
+        online, target = ([p for module in side for p in module.parameters()] for side in sides)
         get_ema_multi_avg_fn(self.momentum)(target, online, None)
         self._still = 0
         super().after_optimizer_step()
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:
-        """Online and target branch; see :class:`Pretrainer`. Warns once where nobody moves the target."""
+        """Warns once where nobody moves the target."""
         self._still += self.training
         if self._still == 1000:
             warnings.warn(
@@ -152,10 +149,9 @@ class MomentumPretrainer(Pretrainer):
                 'model.after_optimizer_step() after each optimiser step',
                 stacklevel=3,
             )
-        online, target = (
-            self._asked(views, side) if self.join_views else () for side in ('online', 'target')
-        )
-        return Branch(self.encode, views, online), Branch(self.encode_target, views, target, gradient=False)
+        online = Branch(self.encode, views, self._joined(views, 'online'))
+        target = Branch(self.encode_target, views, self._joined(views, 'target'), gradient=False)
+        return online, target
 
     def target_projector(self, name: str) -> nn.Module:
         """The momentum copy of head ``name``'s projector."""
@@ -164,18 +160,6 @@ class MomentumPretrainer(Pretrainer):
     @torch.no_grad()
     def encode_target(self, images: Tensor) -> Levels:
         """(B, 3, H, W) -> levels (B, C, H, W) of the target branch."""
-        alone = world_size() * self.bn_groups == 1
-        if alone or not (self.shuffle_bn and self.training):
-            return _encode(self.target.backbone, self.target.neck, images)
-        return encode_shuffled(
-            lambda x: _encode(self.target.backbone, self.target.neck, x), images, seed=self.clock.step
-        )
-
-
-def _check_momentum(schedule: Schedule) -> None:
-    for value in schedule.values:
-        if not 0.5 <= value <= 1.0:
-            raise ValueError(
-                f'momentum is the share of the target that is kept, in [0.5, 1], got {value}. '
-                f'Where the update rate is meant, give 1 - rate = {1 - value:g}'
-            )
+        encode = partial(_encode, self.target.backbone, self.target.neck)
+        shuffled = self.shuffle_bn and self.training and world_size() * self.bn_groups > 1
+        return encode_shuffled(encode, images, seed=self.clock.step) if shuffled else encode(images)

@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from densecl.models.backbones.vit import resize_positions, sincos_positions
+from densecl.models.backbones.timm import resize_positions, sincos_positions
 from densecl.registry import MODELS
 
 SLIM = dict(type='TimmViT', num_heads=3, embed_dim=192, depth=4, img_size=96)

@@ -11,6 +11,7 @@ from densecl.datasets.transforms import Photometric, apply_photometric_uint8
 from densecl.models.data_preprocessors import apply_photometric
 from densecl.models.data_preprocessors import photometric as ops
 from densecl.structures import PhotometricParams
+from densecl.structures.views import stack
 
 LEVEL = 1.0  # everything here is on the scale 0..255
 RECIPE = Photometric(0.4, 0.4, 0.4, 0.1, 0.8, 0.2, 0.5, (0.1, 2.0), 0.2)
@@ -27,7 +28,7 @@ def batch(count: int, height: int = 40, width: int = 52) -> torch.Tensor:
 
 def draw(count: int, recipe: Photometric = RECIPE) -> PhotometricParams:
     rng = np.random.default_rng(0)
-    return PhotometricParams.stack([recipe.draw(rng) for _ in range(count)])
+    return stack([recipe.draw(rng) for _ in range(count)])
 
 
 def one(params: PhotometricParams, i: int) -> PhotometricParams:
@@ -147,7 +148,7 @@ def test_batch_equals_sample_by_sample():
     images, params = batch(24).float(), draw(24)
     together = apply_photometric(images.clone(), params)
     for i in range(len(images)):
-        alone = PhotometricParams.stack([one(params, i)])
+        alone = stack([one(params, i)])
         single = apply_photometric(images[i : i + 1].clone(), alone)
         torch.testing.assert_close(together[i], single[0], rtol=0, atol=1e-3)
     assert torch.equal(together, apply_photometric(images.clone(), params))

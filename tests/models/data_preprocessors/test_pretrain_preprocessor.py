@@ -65,7 +65,7 @@ def test_the_given_batch_is_not_changed():
     done = PretrainDataPreprocessor()({'inputs': views})['inputs']
     assert all(map(torch.equal, images, views.images))
     assert views.photometric[0] is not None and done.photometric == [None] * 3
-    assert done.boxes[0] is not None and done.batch_size == 8
+    assert done.boxes[0] is not None and len(done.indices) == 8
 
 
 @pytest.mark.parametrize('training', [True, False])

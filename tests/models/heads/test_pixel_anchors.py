@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from densecl.models.heads.pixel_anchors import quotas, sample_anchors
+from densecl.models.heads.pixel_contrast import quotas, sample_anchors
 
 
 def naive_quota(easy, hard, views):

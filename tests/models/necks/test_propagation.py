@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from densecl.models.heads import PixelPropagation
+from densecl.models.necks import PixelPropagation
 from densecl.models.necks.propagation import propagate
 
 

@@ -12,7 +12,7 @@ def test_layers_and_grouping():
         dict(type='densecl.SlotProjector', channels=(6, 8, 4), slots=5, **options)
     )
     names = [type(layer).__name__ for layer in projector.mlp]
-    assert names == ['_Conv1x1', 'BatchNorm2d', 'GELU', '_Conv1x1']
+    assert names == ['Conv2d', 'BatchNorm2d', 'GELU', 'Conv2d']
     assert all(layer.bias is not None for layer in list(projector.mlp)[::3])
     maps = projector(torch.randn(2, 6, 3, 3))
     vectors, scores = projector.group(maps)

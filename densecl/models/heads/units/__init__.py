@@ -1,13 +1,11 @@
 """What is compared: one file a kind of unit."""
 
-from .base import Set, UnitProducer, cells, kind_of, pool, view_of
-from .boxes import Boxes, assign_levels
+from .base import Set, UnitProducer, kind_of, view_of
+from .boxes import Boxes, Masks, assign_levels
 from .cells import Cells
 from .groups import Groups
-from .image import Image
-from .masks import Masks
+from .image import Image, Prototypes
 from .patches import Patches
-from .prototypes import Prototypes
 from .windows import Windows
 
 __all__ = [
@@ -22,8 +20,6 @@ __all__ = [
     'UnitProducer',
     'Windows',
     'assign_levels',
-    'cells',
     'kind_of',
-    'pool',
     'view_of',
 ]

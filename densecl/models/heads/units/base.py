@@ -1,6 +1,6 @@
 """What every kind of unit is: how it is read from a branch, projected, and put on record."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -26,15 +26,12 @@ class UnitProducer(nn.Module):
 
     #: What its records hold, and rules and objectives may ask for.
     gives: ClassVar[frozenset[str]] = frozenset()
+    #: Names of the kinds; none where there is only one.
+    kinds: tuple[str, ...] = ()
 
     def __init__(self, level: int = -1) -> None:
         super().__init__()
         self.level = level
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Names of the kinds; none where there is only one."""
-        return ()
 
     def gives_of(self, kind: str | None) -> frozenset[str]:
         """What records of one kind hold."""
@@ -53,23 +50,19 @@ class UnitProducer(nn.Module):
         return ()
 
     def inputs(self, branch: 'Branch', views: Views, source: Set) -> Tensor:
-        """What the projector reads, (B, ...) or (B * N, ...)."""
-        raise NotImplementedError
+        """What the projector reads, (B, ...) or (B * N, ...); the level unless a kind of unit says else."""
+        return branch[source][self.level]
 
-    def project(
-        self, projector: nn.Module, inputs: dict[Set, Tensor], joint: bool
-    ) -> dict[Set, Tensor]:
+    def project(self, projector: nn.Module, inputs: dict[Set, Tensor], joint: bool) -> dict[Set, Tensor]:
         """Project; inputs of one shape go together where ``joint``, with common batch statistics."""
         if not joint:
             return {key: projector(x) for key, x in inputs.items()}
-        by_shape: dict[torch.Size, list[Set]] = {}
-        for key, x in inputs.items():
-            by_shape.setdefault(x.shape, []).append(key)
-        outputs = {}
-        for group in by_shape.values():
+        outputs = dict.fromkeys(inputs)
+        for shape in dict.fromkeys(x.shape for x in inputs.values()):
+            group = [key for key, x in inputs.items() if x.shape == shape]
             parts = projector(torch.cat([inputs[key] for key in group])).chunk(len(group))
             outputs.update(zip(group, parts, strict=True))
-        return {key: outputs[key] for key in inputs}
+        return outputs
 
     def predict(self, predictor: nn.Module, projections: Tensor) -> Tensor:
         """The predictor on what :meth:`project` returned."""
@@ -101,8 +94,10 @@ def pool(maps: Tensor) -> Tensor:
     return maps.mean((2, 3))
 
 
-def mean_there(vectors: Tensor, valid: Tensor) -> Tensor:
+def _mean_there(vectors: Tensor, valid: Tensor | None) -> Tensor:
     """(B, N, D) -> (B, D), the mean of the units that are there; 0 without any."""
+    if valid is None:
+        return vectors.mean(1)
     valid = valid[..., None]
     return torch.where(valid, vectors, 0.0).sum(1) / valid.sum(1).clamp(min=1)
 
@@ -110,6 +105,28 @@ def mean_there(vectors: Tensor, valid: Tensor) -> Tensor:
 def cells(maps: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, H*W, C), row by row."""
     return maps.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def record_of(
+    projections: Tensor,
+    predictions: Tensor | None,
+    rows: Callable[[Tensor], Tensor],
+    pooled: Callable[[Tensor], Tensor] | None = None,
+    **fields,
+) -> Units:
+    """The record whose vectors are the ``rows`` of projections and of predictions, where there are any.
+
+    ``pooled`` makes what stands for an image, of either; None: the mean of its rows that are there.
+    """
+
+    def both(x: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        if x is None:
+            return None, None
+        vectors = rows(x)
+        return vectors, _mean_there(vectors, fields.get('valid')) if pooled is None else pooled(x)
+
+    (vectors, whole), (predicted, whole_predicted) = both(projections), both(predictions)
+    return Units(vectors, predicted, whole, whole_predicted, **fields)
 
 
 def place_of(

@@ -1,15 +1,15 @@
-"""Boxes of the image as the units: objects, or random regions of the overlap."""
+"""Regions of the image as the units: boxes (objects, or random ones of the overlap) and masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from densecl.registry import MODELS
-from densecl.structures import Units, ViewRegions, Views
+from densecl.structures import ViewRegions, Views
 
-from .base import UnitProducer, mean_there, place_of
-from .pooling import pool_boxes
+from .base import UnitProducer, place_of, record_of
+from .pooling import pool_boxes, pool_masks
 
 
 def assign_levels(boxes: Tensor, thresholds: Sequence[float] = (48, 96, 192, 224)) -> Tensor:
@@ -20,12 +20,8 @@ def assign_levels(boxes: Tensor, thresholds: Sequence[float] = (48, 96, 192, 224
     both ends counted (w = x2 - x1 + 1); here sides are those of the box, so that one within a pixel of a
     threshold may lie on the neighbouring level.
 
-    Args:
-        boxes: (..., 4), x1, y1, x2, y2 in pixels of the view.
-        thresholds: rising, one a level.
-
-    Returns:
-        (...) int64, 0 for the finest level.
+    Boxes are (..., 4), x1, y1, x2, y2 in pixels of the view; thresholds rise, one a level. Returns
+    int64 (...), 0 for the finest level.
     """
     sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
     area = sides[..., 0] * sides[..., 1]
@@ -36,11 +32,7 @@ def assign_levels(boxes: Tensor, thresholds: Sequence[float] = (48, 96, 192, 224
 
 
 def regions_of(views: Views, name: str, view: int, selector: str) -> ViewRegions:
-    """The regions of a view.
-
-    Raises:
-        ValueError: the pipeline makes none.
-    """
+    """The regions of a view."""
     found = (views.regions or {}).get(name)
     if found is None or found[view] is None:
         raise ValueError(
@@ -96,35 +88,29 @@ class Boxes(UnitProducer):
         self.every_level = every_level
 
     def inputs(self, branch, views, source):
-        """(B*N, C, bins, bins) of the assigned levels, or of each level with all behind one another."""
+        """(B*N, C, bins, bins) of the assigned levels, or (B*N, L, C, bins, bins) of each of L levels."""
         boxes = regions_of(views, self.regions, source, 'SelectBoxes').boxes
         size = tuple(views.images[source].shape[-2:])
-        maps = [branch[source][number] for number in self.levels]
-        if not self.every_level:
+        shown = [boxes] * len(self.levels)
+        if len(shown) > 1 and not self.every_level:
             assigned = assign_levels(boxes, self.thresholds)[..., None]
-            several = len(maps) > 1
-            shown = [torch.where(assigned == i, boxes, 0.0) if several else boxes for i in range(len(maps))]
-        else:
-            shown = [boxes] * len(maps)
+            shown = [torch.where(assigned == i, boxes, 0.0) for i in range(len(shown))]
+        maps = [branch[source][number] for number in self.levels]
         parts = [pool_boxes(x, b, size, self.bins, self.aligned) for x, b in zip(maps, shown, strict=True)]
         parts = [x.flatten(1) for x in parts] if self.bins == 1 else parts
-        return torch.stack(parts) if self.every_level else sum(parts[1:], parts[0])
+        return torch.stack(parts, 1) if self.every_level else sum(parts[1:], parts[0])
+
+    def _by_level(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
+        """The module, with a pass for each level where every level is pooled."""
+        if not self.every_level:
+            return module
+        return lambda x: torch.stack([module(part) for part in x.unbind(1)], 1)
 
     def project(self, projector, inputs, joint):
-        """A pass for each level where every level is pooled."""
-        if not self.every_level:
-            return super().project(projector, inputs, joint)
-        parts = {(source, i): x for source, of_source in inputs.items() for i, x in enumerate(of_source)}
-        done = super().project(projector, parts, joint)
-        return {
-            source: torch.stack([done[source, i] for i in range(len(self.levels))]) for source in inputs
-        }
+        return super().project(self._by_level(projector), inputs, joint)
 
     def predict(self, predictor, projections):
-        """Likewise."""
-        if not self.every_level:
-            return predictor(projections)
-        return torch.stack([predictor(x) for x in projections])
+        return self._by_level(predictor)(projections)
 
     def record(self, chosen, inputs, projections, predictions, views):
         """A row a box; those of id -1 are not there."""
@@ -133,20 +119,65 @@ class Boxes(UnitProducer):
         features = inputs.detach() if self.bins == 1 else inputs.detach().mean((-2, -1))
 
         def rows(x: Tensor) -> Tensor:
+            x = x.unflatten(0, level.shape)
             if not self.every_level:
-                return x.unflatten(0, level.shape)
-            x = x.unflatten(1, level.shape)  # (L, B, N, D)
-            return x.gather(0, level[None, ..., None].expand(1, -1, -1, x.shape[-1])).squeeze(0)
+                return x
+            return x.gather(2, level[..., None, None].expand(-1, -1, 1, x.shape[-1])).squeeze(2)
 
-        vectors, valid = rows(projections), found.ids >= 0
-        predicted = None if predictions is None else rows(predictions)
-        return Units(
-            vectors,
-            predicted,
-            pooled=mean_there(vectors, valid),
-            pooled_predicted=None if predicted is None else mean_there(predicted, valid),
-            valid=valid,
+        return record_of(
+            projections,
+            predictions,
+            rows,
+            valid=found.ids >= 0,
             ids=found.ids,
             place=place_of(views, chosen, boxes=found.boxes),
             features=rows(features),
+        )
+
+
+@MODELS.register_module()
+class Masks(UnitProducer):
+    """The features of a mask are the mean of the level's cells that it has (DetCon, Hénaff et al., 2021).
+
+    ``MultiView(regions=dict(masks=dict(type='SelectMasks', ...)))`` draws the masks. Projector and predictor
+    map (N, C) to (N, D).
+
+    Args:
+        regions: their name in ``MultiView(regions=...)``.
+        level: of the backbone (or neck).
+    """
+
+    gives = frozenset({'ids', 'place', 'boxes', 'features', 'pooled', 'several', 'always'})
+
+    def __init__(self, regions: str = 'masks', level: int = -1) -> None:
+        super().__init__(level)
+        self.regions = regions
+
+    def inputs(self, branch, views, source):
+        """(B*N, C)."""
+        level = branch[source][self.level]
+        masks = regions_of(views, self.regions, source, 'SelectMasks').masks
+        if masks is None:
+            raise ValueError(
+                f"Masks: the regions {self.regions!r} are boxes alone; take dict(type='SelectMasks', ...) in "
+                "MultiView, and a provider of masks, such as proposals=dict(type='Felzenszwalb')"
+            )
+        (height, width), (h, w) = masks.shape[2:], level.shape[2:]
+        if (height, width) != (h, w):
+            raise ValueError(
+                f'Masks: the masks of view {source} have {height} x {width} cells, but the level has '
+                f'{h} x {w}; set SelectMasks(grid={h if h == w else (h, w)})'
+            )
+        return pool_masks(level, masks).flatten(0, 1)
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        found = regions_of(views, self.regions, chosen, 'SelectMasks')
+        shape = found.ids.shape
+        return record_of(
+            projections,
+            predictions,
+            lambda x: x.unflatten(0, shape),
+            ids=found.ids,
+            place=place_of(views, chosen, boxes=found.boxes),
+            features=inputs.detach().unflatten(0, shape),
         )

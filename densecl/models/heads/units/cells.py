@@ -3,9 +3,8 @@
 import torch.nn.functional as F
 
 from densecl.registry import MODELS
-from densecl.structures import Units
 
-from .base import UnitProducer, cells, place_of, pool
+from .base import UnitProducer, cells, place_of, pool, record_of
 
 
 @MODELS.register_module()
@@ -27,17 +26,9 @@ class Cells(UnitProducer):
         self.grid = grid
 
     def inputs(self, branch, views, source):
-        """The level."""
         level = branch[source][self.level]
         return level if self.grid is None else F.adaptive_avg_pool2d(level, self.grid)
 
     def record(self, chosen, inputs, projections, predictions, views):
-        """A row a cell."""
-        return Units(
-            cells(projections),
-            None if predictions is None else cells(predictions),
-            pooled=pool(projections),
-            pooled_predicted=None if predictions is None else pool(predictions),
-            place=place_of(views, chosen, grid=tuple(projections.shape[2:])),
-            features=cells(inputs.detach()),
-        )
+        place = place_of(views, chosen, grid=tuple(projections.shape[2:]))
+        return record_of(projections, predictions, cells, pool, place=place, features=cells(inputs.detach()))

@@ -28,22 +28,14 @@ class Groups(UnitProducer):
     }
     gives = of_kind['cells'] | of_kind['slots']
 
-    @property
-    def kinds(self):
-        """See :class:`UnitProducer`."""
-        return 'cells', 'slots'
+    kinds = tuple(of_kind)
 
     def gives_of(self, kind):
-        """See :class:`UnitProducer`."""
         return self.of_kind[kind]
 
     def source(self, chosen):
         """Both kinds of a view share the projection."""
         return view_of(chosen)
-
-    def inputs(self, branch, views, source):
-        """The level."""
-        return branch[source][self.level]
 
     def project(self, projector, inputs, joint):
         """View -> maps, slots, scores."""
@@ -58,7 +50,6 @@ class Groups(UnitProducer):
         return chosen[0] == 'slots'
 
     def record(self, chosen, inputs, projections, predictions, views):
-        """A row a cell, or a row a slot that won."""
         (kind, view), (maps, slots, scores) = chosen, projections
         if kind == 'cells':
             place = place_of(views, view, grid=tuple(maps.shape[2:]))

@@ -1,9 +1,15 @@
-"""The whole image as the unit."""
+"""The whole image as the unit, as a vector or as scores of prototypes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
 
 from densecl.registry import MODELS
+from densecl.schedule import Clock
 from densecl.structures import Units
 
-from .base import UnitProducer, pool
+from .base import UnitProducer, pool, record_of
 
 
 @MODELS.register_module()
@@ -28,21 +34,59 @@ class Image(UnitProducer):
         self.detached = detach
 
     def inputs(self, branch, views, source):
-        """The pooled level, or the level."""
         level = branch[source][self.level]
         level = level if self.by_cell else pool(level)
         return level.detach() if self.detached else level
 
     def record(self, chosen, inputs, projections, predictions, views):
-        """One row an image."""
-        features = inputs.detach()
-        if self.by_cell:
-            features, projections = pool(features), pool(projections)
-            predictions = None if predictions is None else pool(predictions)
-        return Units(
-            projections[:, None],
-            None if predictions is None else predictions[:, None],
-            pooled=projections,
-            pooled_predicted=predictions,
-            features=features[:, None],
-        )
+        def row(x: Tensor) -> Tensor:
+            return (pool(x) if self.by_cell else x)[:, None]
+
+        return record_of(projections, predictions, row, features=row(inputs.detach()))
+
+
+@MODELS.register_module()
+class Prototypes(Image):
+    """The scores of K prototypes as the vector of an image: SwAV and DINO, over any number of crops.
+
+    The projector is a :class:`~densecl.models.necks.PrototypeProjector`. All crops pass it together where the
+    pretrainer has ``join_views=True``: its batch statistics then mix the crops' sizes, as in both official
+    codes. Every crop tells how the first two are assigned: ``pairs='crops'``.
+
+    Args:
+        level: of the backbone (or neck).
+        freeze: the prototypes stay as they are for so many epochs or steps from the start.
+        freeze_unit: ``'epoch'`` or ``'step'``.
+    """
+
+    gives = frozenset({'scores', 'embeddings', 'features', 'always'})
+
+    def __init__(self, level: int = -1, freeze: float = 0, freeze_unit: str = 'epoch') -> None:
+        super().__init__(level)
+        if freeze_unit not in ('epoch', 'step'):
+            raise ValueError(f"Prototypes: freeze_unit must be 'epoch' or 'step', got {freeze_unit!r}")
+        self.freeze, self.freeze_unit = freeze, freeze_unit
+        self.clock: Clock | None = None
+
+    def frozen(self, projector: nn.Module) -> Sequence[nn.Parameter]:
+        """Those of the prototypes, at the start of the run."""
+        clock = self.clock or Clock()
+        if not self.freeze or clock.step >= clock.steps(self.freeze, self.freeze_unit, 'Prototypes.freeze'):
+            return ()
+        return tuple(projector.prototypes.parameters())
+
+    def project(self, projector, inputs, joint):
+        """Set -> embeddings and scores; the prototypes are met in one product.
+
+        They get length 1 before any pass: autograd minds a change between two.
+        """
+        if self.training and torch.is_grad_enabled():
+            projector.prototypes.normalize_()
+        embeddings = super().project(projector.embed, inputs, joint)
+        scores = projector.prototypes(torch.cat(list(embeddings.values()))).chunk(len(embeddings))
+        return {source: (embeddings[source], score) for source, score in zip(inputs, scores, strict=True)}
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        embeddings, scores = projections
+        features = inputs.detach()[:, None]
+        return Units(scores[:, None], pooled=embeddings, features=features, embeddings=embeddings[:, None])

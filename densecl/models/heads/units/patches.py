@@ -1,16 +1,11 @@
 """Whole images and sets of their patches as the units, on one or more levels."""
 
-from collections.abc import Sequence
-
 import torch
+from torch import Tensor
 
-from densecl.models.necks.patches import in_reading_order
 from densecl.registry import MODELS
-from densecl.structures import Units
 
-from .base import UnitProducer, pool
-
-ORDERS = ('drawn', 'image')
+from .base import UnitProducer, pool, record_of
 
 
 @MODELS.register_module()
@@ -42,33 +37,25 @@ class Patches(UnitProducer):
         self, images: int = 2, patches: int = 9, levels: dict[str, int] | None = None, order: str = 'drawn'
     ) -> None:
         super().__init__()
-        if order not in ORDERS:
-            raise ValueError(f'Patches: order must be one of {ORDERS}, got {order!r}')
+        if order not in ('drawn', 'image'):
+            raise ValueError(f"Patches: order must be one of ('drawn', 'image'), got {order!r}")
         self.images, self.patches, self.order = images, patches, order
         self.levels = {'': self.level} if levels is None else dict(levels)
-
-    @property
-    def kinds(self):
-        """``'global'`` and ``'local'``, with the name of the level behind them."""
-        return tuple(f'{part}_{n}' if n else part for part in ('global', 'local') for n in self.levels)
+        self.kinds = tuple(f'{part}_{n}' if n else part for part in ('global', 'local') for n in self.levels)
 
     def views_of(self, chosen):
         """The image, or its patches."""
-        (part, _), image = self._parts(chosen), chosen[1]
+        kind, image = chosen
         if image >= self.images:
             raise ValueError(
                 f'Patches: the images are views 0 to {self.images - 1}, got {chosen}; set units.images'
             )
         first = self.images + image * self.patches
-        return [image] if part == 'global' else list(range(first, first + self.patches))
-
-    def _parts(self, chosen) -> Sequence[str]:
-        part, _, name = chosen[0].partition('_')
-        return part, name
+        return [image] if kind.startswith('global') else list(range(first, first + self.patches))
 
     def inputs(self, branch, views, source):
         """(B, C), or (B, P, C)."""
-        part, name = self._parts(source)
+        part, _, name = source[0].partition('_')
         numbers = self.views_of(source)
         pooled = [pool(branch[v][self.levels[name]]) for v in numbers]
         if part == 'global':
@@ -83,12 +70,22 @@ class Patches(UnitProducer):
         """Each set by the projector of its kind, one at a time."""
         done = {}
         for source, x in inputs.items():
-            part, name = self._parts(source)
+            part, _, name = source[0].partition('_')
             done[source] = (projector[part][name] if name else projector[part])(x)
         return done
 
     def record(self, chosen, inputs, projections, predictions, views):
-        """One row an image."""
-        features = inputs.detach().flatten(1)
-        predicted = None if predictions is None else predictions[:, None]
-        return Units(projections[:, None], predicted, projections, predictions, features=features[:, None])
+        features = inputs.detach().flatten(1)[:, None]
+        return record_of(projections, predictions, lambda x: x[:, None], features=features)
+
+
+def in_reading_order(boxes: Tensor) -> Tensor:
+    """How the patches of a square grid are put back: (B, P, 4) boxes -> (B, P) indices, row by row.
+
+    Boxes are x1, y1, x2, y2; those of one row of the grid must lie above all those of the next.
+    """
+    side = round(boxes.shape[1] ** 0.5)
+    centre = boxes[..., :2] + boxes[..., 2:]
+    rows = centre[..., 1].argsort(1).unflatten(1, (side, side))  # (B, side, side), by height
+    x = centre[..., 0].gather(1, rows.flatten(1)).view_as(rows)
+    return rows.gather(2, x.argsort(2)).flatten(1)

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from densecl.numerics import full_precision
+from densecl.numerics import full_precision, no_autocast
 
 from .base import cells
 
 
+@no_autocast
 def pool_boxes(
     level: Tensor, boxes: Tensor, size: tuple[int, int], bins: int, aligned: bool = True
 ) -> Tensor:
@@ -30,10 +31,10 @@ def pool_boxes(
     x, y = boxes[..., 0::2] * (width / size[1]), boxes[..., 1::2] * (height / size[0])
     corners = torch.stack([x, y], -1).flatten(0, 1).flatten(1)  # (B*N, 4)
     image = torch.arange(batch, dtype=level.dtype, device=level.device).repeat_interleave(count)
-    with torch.autocast(level.device.type, enabled=False):
-        return roi_align(level, torch.cat([image[:, None], corners], 1), bins, aligned=aligned)
+    return roi_align(level, torch.cat([image[:, None], corners], 1), bins, aligned=aligned)
 
 
+@no_autocast
 def pool_boxes_exactly(level: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """The mean of a bilinearly interpolated map over boxes, as an exact integral.
 
@@ -41,13 +42,8 @@ def pool_boxes_exactly(level: Tensor, boxes: Tensor, size: tuple[int, int]) -> T
     has them at whole cells), and what RoIAlign comes to with ever more samples. The integral over a box is a
     weighted sum of cells: a matrix product does.
 
-    Args:
-        level: (B, C, H, W).
-        boxes: (B, N, 4), x1, y1, x2, y2 in pixels of the view, with an area, inside it.
-        size: height and width of the view in pixels.
-
-    Returns:
-        (B, N, C), in float32 or better.
+    Arguments are those of :func:`pool_boxes`; boxes have an area and lie inside the view. Returns (B, N, C),
+    in float32 or better.
     """
     level = full_precision(level)
     height, width = level.shape[2:]
@@ -55,21 +51,15 @@ def pool_boxes_exactly(level: Tensor, boxes: Tensor, size: tuple[int, int]) -> T
     rows = interval_weights(y1 * (height / size[0]), y2 * (height / size[0]), height)
     columns = interval_weights(x1 * (width / size[1]), x2 * (width / size[1]), width)
     weights = (rows[..., :, None] * columns[..., None, :]).flatten(2).to(level.dtype)
-    with torch.autocast(level.device.type, enabled=False):
-        return weights @ cells(level)
+    return weights @ cells(level)
 
 
 def interval_weights(near: Tensor, far: Tensor, count: int) -> Tensor:
     """How much each of ``count`` cells adds to the mean of its linear interpolation over an interval.
 
     The values lie at the cells' centres, 0.5, 1.5, ...; beyond the outermost they are continued unchanged.
-
-    Args:
-        near: (...,), where the interval begins, in cells, in [0, count].
-        far: (...,), where it ends, further on.
-
-    Returns:
-        (..., count), of sum 1.
+    The intervals begin at ``near`` and end at ``far``, both (...,) in cells, in [0, count]. Returns (...,
+    count), of sum 1.
     """
     centers = torch.arange(-1, count + 1, dtype=near.dtype, device=near.device) + 0.5
 
@@ -85,20 +75,15 @@ def interval_weights(near: Tensor, far: Tensor, count: int) -> Tensor:
     return inner
 
 
+@no_autocast
 def pool_masks(level: Tensor, masks: Tensor) -> Tensor:
-    """The mean of a feature map over masks.
+    """The mean of a (B, C, h, w) map over masks, (B, N, C), in float32 or better.
 
-    Args:
-        level: (B, C, h, w).
-        masks: (B, N, h, w), how much of each cell belongs to a mask, in [0, 1]. A mask without any cell has
-            the mean 0.
-
-    Returns:
-        (B, N, C), in float32 or better.
+    Masks (B, N, h, w) say how much of each cell belongs to them, in [0, 1]. One without any cell has the mean
+    0.
     """
     maps = full_precision(level).flatten(2)  # (B, C, h*w)
     shares = masks.to(maps.dtype).flatten(2)  # (B, N, h*w)
-    with torch.autocast(level.device.type, enabled=False):
-        sums = shares @ maps.transpose(1, 2)
+    sums = shares @ maps.transpose(1, 2)
     # A mask has a cell at least; where shares are soft, any part of one.
     return sums / shares.sum(2, keepdim=True).clamp(min=1e-6)

@@ -1,13 +1,13 @@
 """Windows that slide over a view as the units."""
 
+import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from densecl.models.matching import pooled_boxes
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
-from densecl.structures import Units
 
-from .base import UnitProducer, cells, place_of, pool
+from .base import UnitProducer, cells, place_of, pool, record_of
 from .boxes import regions_of
 from .pooling import pool_boxes_exactly
 
@@ -34,27 +34,36 @@ class Windows(UnitProducer):
             raise ValueError(f'Windows: places must be at least 1, got {places}')
         self.regions, self.places = regions, places
 
-    def inputs(self, branch, views, source):
-        """The level."""
-        return branch[source][self.level]
-
     def record(self, chosen, inputs, projections, predictions, views):
-        """A row a window; those that the view does not wholly show are not there."""
         found = regions_of(views, self.regions, chosen, 'SlidingWindows')
         place = place_of(views, chosen, boxes=found.boxes)
-        size = place.size
         maps = full_precision(projections)
         grid = tuple(maps.shape[2:])
         pooling = tuple(min(self.places, side) for side in grid)
-        predicted = None if predictions is None else pool_boxes_exactly(predictions, found.boxes, size)
-        return Units(
-            pool_boxes_exactly(maps, found.boxes, size),
-            predicted,
-            pooled=pool(maps),
-            pooled_predicted=None if predictions is None else pool(predictions),
-            valid=found.ids >= 0,
+        return record_of(
+            maps,
+            predictions,
+            lambda x: pool_boxes_exactly(x, found.boxes, place.size),
+            pool,
+            valid=found.ids >= 0,  # those that the view does not wholly show are not there
             ids=found.ids,
             place=place,
             others=cells(F.avg_pool2d(maps, pooling, stride=1)),
-            others_boxes=pooled_boxes(grid, pooling, size, maps.device),
+            others_boxes=pooled_boxes(grid, pooling, place.size, maps.device),
         )
+
+
+def pooled_boxes(
+    grid: tuple[int, int], pool: tuple[int, int], size: tuple[int, int], device: torch.device | None = None
+) -> Tensor:
+    """What each position of a map that was average-pooled with stride 1 covers of the view.
+
+    ``grid`` and ``pool`` are height and width of the map before and of a neighbourhood, in cells, ``size``
+    those of the view in pixels. Returns float64 (P, 4), x1, y1, x2, y2 in pixels of the view, row by row.
+    """
+    y, x = (
+        torch.arange(n - p + 1, dtype=torch.float64, device=device) for n, p in zip(grid, pool, strict=True)
+    )
+    x, y = (corner.flatten() for corner in torch.meshgrid(x, y, indexing='xy'))
+    across, down = size[1] / grid[1], size[0] / grid[0]
+    return torch.stack([x * across, y * down, (x + pool[1]) * across, (y + pool[0]) * down], 1)

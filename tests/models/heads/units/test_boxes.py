@@ -12,8 +12,8 @@ from densecl.models.heads.units import assign_levels
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
 from densecl.structures import ViewRegions
+from tests.models.heads.made import Fixed, views_of
 from tests.models.heads.made import build as build_head
-from tests.models.heads.made import views_of
 
 BATCH, COUNT, CHANNELS = 3, 4, 6
 SIZES = (64, 64, 32)
@@ -297,8 +297,8 @@ def test_clear_errors():
         build(units=dict(LEVELS, thresholds=(48, 96)))
     with pytest.raises(ValueError, match='thresholds must rise'):
         build(units=dict(LEVELS, thresholds=(48, 96, 20)))
-    with pytest.raises(ValueError, match='level 1 is wanted, the backbone returns 1 level'):
+    with pytest.raises(ValueError, match='units=Boxes wants a level that the backbone does not return'):
         head = build_head(LEVELS)
-        head.units.inputs([(torch.zeros(BATCH, CHANNELS, 4, 4),)], batch(), 0)
+        head.read(Fixed(torch.zeros(BATCH, CHANNELS, 4, 4)), head.projector, batch(), [0])
     with pytest.raises(ValueError, match='must start with fc=10'):
         build(projector=config()['projector'] | dict(channels=(7, 5)))

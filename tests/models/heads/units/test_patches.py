@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from densecl.models.heads.units.patches import in_reading_order
 from densecl.models.necks import PatchProjector
-from densecl.models.necks.patches import in_reading_order
 from densecl.models.pretrainers import SharedPretrainer
 from densecl.structures import Batch, Comparison
 from tests.models.heads.made import Fixed, build, views_of

@@ -322,7 +322,7 @@ def test_number_of_views_and_levels():
     assert make_head(terms=('g2g',)).needed(2) == {'online': {0}, 'target': {1}}
     assert make_head(terms=('l2g',)).needed(6)['target'] == {1}
     levels = [levels[:1] for levels in make_levels()]
-    with pytest.raises(ValueError, match='Patches: level . is wanted, the backbone returns 1 level'):
+    with pytest.raises(ValueError, match='units=Patches wants a level that the backbone does not return'):
         run(head, head, levels, levels, make_views())
 
 

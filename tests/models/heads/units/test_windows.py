@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from oracles.pooling import mean_over
 
 from densecl.datasets.transforms import DrawnView, SlidingWindows
+from densecl.models.heads.units.windows import pooled_boxes
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.structures import Batch, ViewRegions
+from densecl.structures.views import stack
 from tests.models.heads.made import Fixed, build, views_of
 
 SIDE = 64
@@ -54,7 +56,7 @@ def slide(options, boxes, flipped):
         )
         for i in range(len(boxes[0]))
     ]  # fmt: skip
-    return [ViewRegions.stack(list(view)) for view in zip(*found, strict=True)]
+    return stack(found)
 
 
 def written_out(query, key, regions, overlapping, t=0.3):
@@ -156,3 +158,11 @@ def test_errors():
         pretrainer().loss(data)
     with pytest.raises(ValueError, match="objective=InfoNCE needs places of the map.*take units='Windows'"):
         build('Cells', dict(type='InfoNCE', queue=0, batch='others'))
+
+
+def test_what_pooled_places_cover():
+    found = pooled_boxes((14, 14), (3, 3), (224, 224))
+    assert found.shape == (144, 4)
+    assert found[0].tolist() == [0, 0, 48, 48] and found[-1].tolist() == [176, 176, 224, 224]
+    assert found[1].tolist() == [16, 0, 64, 48]
+    assert pooled_boxes((2, 4), (2, 3), (20, 80)).tolist() == [[0, 0, 60, 20], [20, 0, 80, 20]]

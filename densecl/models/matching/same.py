@@ -1,0 +1,88 @@
+"""The same image, object, box or window in both views."""
+
+import torch
+
+from densecl.numerics import full_precision
+from densecl.registry import MODELS
+from densecl.structures import Match
+
+from .overlap import overlap_boxes
+from .rule import Rule, among_valid
+
+
+@MODELS.register_module()
+class SameRow(Rule):
+    """Row i of one view answers row i of the other, where both are there. Of whole images: the same image."""
+
+    one_answer = True
+
+    def forward(self, query, key, batch):
+        (images, count), other = query.vectors.shape[:2], key.vectors.shape[1]
+        if count != other:
+            raise ValueError(
+                f'SameRow: {count} units of the query view cannot answer {other} of the key view row by row; '
+                'take matching=MostSimilar, ByLocation or SameId'
+            )
+        index = torch.arange(count, device=query.vectors.device).expand(images, -1)
+        valid = query.valid if key.valid is None else key.valid
+        if query.valid is not None and key.valid is not None:
+            valid = query.valid & key.valid
+        return Match(index, valid=valid)
+
+
+@MODELS.register_module()
+class SameLabel(SameRow):
+    """The other view of the image, and every candidate whose image has the same label (SupCon, SINCERE).
+
+    Images without a label (-1) have the first answer only. The candidates are the objective's:
+    ``dict(type='InfoNCE', queue=0, batch='views')``. A batch without labels is a ``ValueError``.
+    """
+
+    across = True
+
+    def forward(self, query, key, batch):
+        if batch.labels is None:
+            raise ValueError(
+                'SameLabel needs labels: take a source that has them, such as '
+                "train_dataloader.dataset.source=dict(type='ImageNet')"
+            )
+        match = super().forward(query, key, batch)
+        mine = batch.labels.repeat_interleave(match.index.shape[1])[:, None]
+
+        def across(candidates):
+            if candidates.labels is None:
+                raise ValueError(
+                    'SameLabel: the candidates have no labels; take negatives of the batch '
+                    "(objective=dict(type='InfoNCE', queue=0, batch='views'))"
+                )
+            return lambda columns: (mine == candidates.labels[columns]) & (mine >= 0)
+
+        match.across = across
+        return match
+
+
+@MODELS.register_module()
+class SameId(Rule):
+    """All units of the key view with the query's id; an id may be there several times, or in one view only.
+
+    Args:
+        share_repeats: a unit whose id its view holds n times counts 1 / n (DetCon, Hénaff et al., 2021).
+        overlap: images whose views do not overlap are left out (SlotCon, Wen et al., 2022).
+    """
+
+    needs = frozenset({'ids'})
+
+    def __init__(self, share_repeats: bool = False, overlap: bool = False) -> None:
+        super().__init__()
+        self.share_repeats, self.overlap = share_repeats, overlap
+
+    def forward(self, query, key, batch):
+        mask = (query.ids[:, :, None] == key.ids[:, None]) & (query.ids >= 0)[:, :, None]
+        mask = among_valid(mask, query, key)
+        if self.overlap:
+            mask = mask & overlap_boxes(query.place.crop, key.place.crop)[1][:, None, None]
+        weight = None
+        if self.share_repeats:
+            repeats = (query.ids[:, :, None] == query.ids[:, None]).sum(2)
+            weight = repeats.to(full_precision(query.vectors).dtype).reciprocal()
+        return Match(mask=mask, weight=weight)
