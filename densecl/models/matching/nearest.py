@@ -12,7 +12,7 @@ from .rule import Rule, among_valid
 
 @no_autocast
 def most_similar(query: Tensor, key: Tensor, valid: Tensor | None = None) -> Tensor:
-    """For each of (B, N, C) vectors the most similar of (B, M, C), of those ``valid`` (B, M): (B, N) int64."""
+    """For each of (B, N, C) vectors the most similar of those (B, M, C) that are ``valid``, (B, N) int64."""
     # The query's norm scales a whole row of similarities and cannot change its argmax.
     key = torch.nn.functional.normalize(full_precision(key), dim=-1)
     cosines = full_precision(query) @ key.transpose(1, 2)
