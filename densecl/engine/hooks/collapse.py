@@ -67,13 +67,13 @@ class CollapseHook(Hook):
         """Compare queue and data set."""
         model = unwrap(runner.model)
         images = len(runner.train_dataloader.dataset)
-        for head in model.heads:
-            lengths = [len(q) for n, q in model.queues().items() if n == head or n.startswith(f'{head}_')]
-            if max(lengths, default=0) > images:
+        for name, head in model.heads.items():
+            longest = max((len(queue) for queue in head.queues().values()), default=0)
+            if longest > images:
                 runner.logger.warning(
-                    f'head {head}: the queue holds {max(lengths)} keys, but there are only {images} '
+                    f'head {name}: the queue holds {longest} keys, but there are only {images} '
                     f'images: each image is its own negative several times over. Suggestion: '
-                    f'model.heads.{head}.objective.queue={_suggest(images)}'
+                    f'model.heads.{name}.objective.queue={_suggest(images)}'
                 )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
