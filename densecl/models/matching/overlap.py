@@ -65,7 +65,7 @@ class SharedGrid(Rule):
     """
 
     needs = frozenset({'grid'})
-    one_answer = True
+    one_answer, combines = True, False
 
     def forward(self, query, key, batch):
         images, count = query.vectors.shape[:2]

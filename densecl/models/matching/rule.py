@@ -20,6 +20,8 @@ class Rule(nn.Module):
     one_answer: ClassVar[bool] = False
     #: Whether candidates of other images may answer too (``Match.across``).
     across: ClassVar[bool] = False
+    #: Whether :class:`AnyOf` and :class:`AllOf` take it: not if it chooses, moves or weights units itself.
+    combines: bool = True
 
     @torch.no_grad()
     def __call__(self, query: Units, key: Units, batch: Batch) -> Match:
@@ -42,10 +44,7 @@ def among_valid(mask: Tensor, query: Units, key: Units) -> Tensor:
 
 
 class _Combined(Rule):
-    """Shared by :class:`AnyOf` and :class:`AllOf`.
-
-    A rule that chooses or moves the units themselves leaves nothing to combine: a ``ValueError``.
-    """
+    """Shared by :class:`AnyOf` and :class:`AllOf`."""
 
     def __init__(self, rules: Sequence[str | dict]) -> None:
         super().__init__()
@@ -53,18 +52,17 @@ class _Combined(Rule):
         if len(rules) < 2:
             raise ValueError(f'{name}: rules must be two or more, got {list(rules)}')
         self.rules = nn.ModuleList(MODELS.build(dict(type=r) if isinstance(r, str) else r) for r in rules)
+        for rule in self.rules:
+            if not rule.combines or rule.across:
+                raise ValueError(
+                    f'{name}: {type(rule).__name__} cannot be combined; take MostSimilar, ByLocation, '
+                    'SetSimilarity, SameRow or SameId (without share_repeats)'
+                )
         self.needs = frozenset().union(*(rule.needs for rule in self.rules))
 
     def forward(self, query, key, batch):
-        masks = []
-        for rule in self.rules:
-            match = rule(query, key, batch)
-            if match.read is not None or match.across is not None:
-                raise ValueError(
-                    f'{type(self).__name__}: {type(rule).__name__} cannot be combined; take MostSimilar, '
-                    'ByLocation, SetSimilarity, SameRow or SameId'
-                )
-            masks.append(match.answers(key.vectors.shape[1]))
+        count = key.vectors.shape[1]
+        masks = [rule(query, key, batch).answers(count) for rule in self.rules]
         return Match(mask=functools.reduce(self.join, masks))
 
 

@@ -75,6 +75,7 @@ class SameId(Rule):
     def __init__(self, share_repeats: bool = False, overlap: bool = False) -> None:
         super().__init__()
         self.share_repeats, self.overlap = share_repeats, overlap
+        self.combines = not share_repeats
 
     def forward(self, query, key, batch):
         mask = (query.ids[:, :, None] == key.ids[:, None]) & (query.ids >= 0)[:, :, None]

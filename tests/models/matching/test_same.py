@@ -68,7 +68,9 @@ def test_union_and_intersection():
     assert torch.equal(AllOf(rules)(query, key, images()).mask, near & alike)
     assert AnyOf(rules).needs == {'grid', 'features'} and not AnyOf(rules).one_answer
     assert (near & ~alike).any() and (alike & ~near).any()
-    with pytest.raises(ValueError, match='NearestLocation cannot be combined'):
-        AnyOf(['densecl.SameRow', dict(type='densecl.NearestLocation', top=2)])(query, key, images())
+    alone = dict(NearestLocation={}, SharedGrid={}, SameLabel={}, SameId=dict(share_repeats=True))
+    for name, choices in alone.items():
+        with pytest.raises(ValueError, match=f'{name} cannot be combined'):
+            AnyOf(['densecl.SameRow', dict(type=f'densecl.{name}', **choices)])
     with pytest.raises(ValueError, match='two or more'):
         AllOf(['densecl.SameRow'])
