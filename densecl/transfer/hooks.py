@@ -1,8 +1,8 @@
 """``--pretrained FILE`` of the training command, as a hook."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
+from densecl.engine.hooks.momentum import unwrap
 from densecl.registry import HOOKS
 
 from .load import load_backbone
@@ -34,7 +34,7 @@ class PretrainedHook(Hook):
 
     def before_run(self, runner) -> None:
         """Switch off the backbone's own ``init_cfg`` file, which would be downloaded in vain."""
-        backbone = getattr(_unwrapped(runner), 'backbone', None)
+        backbone = getattr(unwrap(runner.model), 'backbone', None)
         own = getattr(backbone, 'init_cfg', None)
         if isinstance(own, dict) and own.get('type') == 'Pretrained':
             runner.logger.info(f'pretrained: {self.checkpoint} replaces the init_cfg {own}')
@@ -45,15 +45,11 @@ class PretrainedHook(Hook):
         if runner._resume and runner._has_loaded:
             runner.logger.info(f'pretrained: resumed, so {self.checkpoint} is not loaded')
             return
-        model = _unwrapped(runner)
+        model = unwrap(runner.model)
         report = load_backbone(model, self.checkpoint, self.branch, self.min_match, self.strict_meta)
         runner.logger.info(f'pretrained backbone\n{report}')
         for text in report.warnings + _frozen(model):
             runner.logger.warning(f'pretrained: {text}')
-
-
-def _unwrapped(runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _frozen(model) -> list[str]:
