@@ -85,6 +85,10 @@ class Record(Hook):
         self.groups.append([{key: group[key] for key in keys} for group in groups])
 
 
+#: Numbers runs of all tests: runners of one name in a process share their log.
+_RUNS = itertools.count()
+
+
 @pytest.fixture
 def toy_runner(tmp_path):
     """Makes a runner of 4 epochs of 6 steps (2 rows each), which keeps ``record.groups``."""
@@ -98,7 +102,7 @@ def toy_runner(tmp_path):
         runner = LRScalingRunner(
             model=Toy(),
             work_dir=str(tmp_path / 'toy'),
-            experiment_name=f'toy-{next(counter)}',
+            experiment_name=f'toy-{next(_RUNS)}',
             train_dataloader=DataLoader(TensorDataset(torch.ones(12, 3)), batch_size=2),
             train_cfg=options.pop('train_cfg', dict(by_epoch=True, max_epochs=4)),
             optim_wrapper=wrapper,
@@ -114,5 +118,4 @@ def toy_runner(tmp_path):
         runner.record = record
         return runner
 
-    counter = itertools.count()
     return make
