@@ -209,7 +209,7 @@ def test_mistakes_are_named():
         run(make_head(slots=9), make_views())
     with pytest.raises(ValueError, match='at least 2, got 1'):
         make_head(slots=1)
-    with pytest.raises(ValueError, match='teacher_temperature must be > 0'):
+    with pytest.raises(ValueError, match='teacher_temperature must be positive'):
         make_head(teacher_temperature=0.0)
     with pytest.raises(ValueError, match=r"no entry for units of kind 'slots'"):
         pairs = [[(kind, 0), (kind, 1)] for kind in ('cells', 'slots')]
