@@ -1,4 +1,4 @@
-"""Losses between cells against naive float64 forms, one pair at a time."""
+"""The contrast of cells against naive float64 forms, one pair at a time."""
 
 import math
 
@@ -6,11 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from densecl.models.losses.functional import (
-    info_nce,
-    multi_positive_info_nce,
-    pixel_consistency,
-)
+from densecl.models.losses.functional import info_nce, multi_positive_info_nce
 
 
 def cosine(a, b):
@@ -28,14 +24,6 @@ def maps(n=6, m=7, batch=4, channels=5):
     return query, keys, positives
 
 
-def naive_consistency(query, keys, positives):
-    losses = []
-    for q, k, mask in zip(query, keys, positives, strict=True):
-        pairs = [cosine(q[i], k[j]) for i, j in mask.nonzero().tolist()]
-        losses.append(-sum(pairs) / len(pairs) if pairs else 0.0)
-    return sum(losses) / len(losses)
-
-
 def naive_info_nce(query, keys, positives, t, negatives=None):
     losses = []
     for q, k, mask in zip(query, keys, positives, strict=True):
@@ -46,27 +34,6 @@ def naive_info_nce(query, keys, positives, t, negatives=None):
             if near:
                 losses.append(-math.log(near / (near + far)))
     return sum(losses) / max(len(losses), 1)
-
-
-def test_consistency_equals_the_loop():
-    query, keys, positives = maps()
-    found = pixel_consistency(query.transpose(1, 2), keys.transpose(1, 2), positives)
-    assert float(found) == pytest.approx(naive_consistency(query, keys, positives), rel=1e-12)
-
-
-def test_consistency_of_equal_cells_is_minus_one():
-    query = torch.randn(3, 5, 4)
-    eye = torch.eye(4, dtype=torch.bool).expand(3, 4, 4)
-    assert pixel_consistency(query, 2 * query, eye) == pytest.approx(-1, abs=1e-6)
-    assert pixel_consistency(query, query, eye & False) == 0
-
-
-def test_gradients_of_consistency():
-    query, keys, positives = maps()
-    inputs = [x.transpose(1, 2).clone().requires_grad_() for x in (query, keys)]
-    assert gradcheck(lambda q, k: pixel_consistency(q, k, positives), inputs)
-    pixel_consistency(*inputs, positives).backward()
-    assert inputs[0].grad[0].abs().max() == 0  # the image without a pair
 
 
 @pytest.mark.parametrize('temperature', [0.05, 0.3, 1.0])
@@ -126,8 +93,5 @@ def test_computed_in_float32_inside_autocast():
     query, keys, positives = maps()
     query, keys = query.bfloat16(), keys.bfloat16()
     expected = multi_positive_info_nce(query.float(), keys.float(), positives, 0.3)
-    flat = [x.transpose(1, 2) for x in (query, keys)]
-    same = pixel_consistency(*(x.float() for x in flat), positives)
     with torch.autocast('cpu', torch.bfloat16):
         assert multi_positive_info_nce(query, keys, positives, 0.3) == expected
-        assert pixel_consistency(*flat, positives) == same
