@@ -2,7 +2,7 @@
 """The whole road on the bundled photos: pretrain, export, fine-tune a detector and a segmentor, look.
 
 Everything is done by the other tools; each command is printed before it runs, to be copied. On two CPU
-cores it takes about ten minutes.
+cores it takes ten to fifteen minutes.
 """
 
 import argparse
