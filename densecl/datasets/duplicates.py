@@ -16,11 +16,12 @@ from .decode import decode_scaled
 SIDE = 64
 """Side of the thumbnails, in pixels; photos are squeezed into a square."""
 MAX_DISTANCE = 20
-"""Bits in which both hashes of a proposed pair may differ. Unrelated photos differ in 32 on average; of
-copies with 10 % of each side cropped off, 99 % stay within 20."""
+"""Bits in which both hashes of a proposed pair may differ. Unrelated photos differ in 32 on average, copies
+with 5 % of each edge cropped off in at most 20."""
 MIN_CORRELATION = 0.8
-"""Least correlation of the fine structure. On the 652 bundled photos the highest of 212,226 unrelated pairs is
-0.76, and 98 % of copies with 5 % cropped off one corner lie above 0.8 (``tests/datasets/test_duplicates.py``)."""
+"""Least correlation of the fine structure. Of all unrelated pairs of the 652 bundled photos the highest is
+0.76, and 98 % of copies with 5 % cropped off one corner lie above 0.8
+(``tests/datasets/test_duplicates.py``)."""
 _SCALES = (1.0, 0.95, 0.9, 0.85, 0.8)
 _TILE = 4096
 
@@ -80,7 +81,7 @@ def find_duplicates(
     max_distance: int = MAX_DISTANCE,
     min_correlation: float = MIN_CORRELATION,
 ) -> list[Duplicate]:
-    """For each labelled photo its best match among ``photos``, where there is one, in the order of ``labelled``.
+    """For each labelled photo its best match among ``photos``, if any, in the order of ``labelled``.
 
     Args:
         photos: N photos, such as those of a pretraining.
@@ -101,12 +102,12 @@ def find_duplicates(
 def describe_duplicates(found: Sequence[Duplicate], labelled: int) -> str:
     """One line for a user: how many of so many labelled photos were seen in pretraining, and an example."""
     if not found:
-        return f"leak check: none of the {labelled} labelled photos is (nearly) among the pretraining photos"
+        return f'leak check: none of the {labelled} labelled photos is (nearly) among the pretraining photos'
     first = found[0]
-    how = "the mirror image of" if first.mirrored else "the same picture as"
+    how = 'the mirror image of' if first.mirrored else 'the same picture as'
     return (
-        f"leak check: {len(found)} of the {labelled} labelled photos are (nearly) among the pretraining photos, "
-        f"such as {first.labelled}, {how} {first.photo}: figures on them say little about new photos"
+        f'leak check: {len(found)} of the {labelled} labelled photos are (nearly) among the pretraining '
+        f'photos, such as {first.labelled}, {how} {first.photo}: figures on them say little about new photos'
     )
 
 
