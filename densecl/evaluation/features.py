@@ -1,6 +1,7 @@
 """Features of a frozen backbone: the backbone out of a checkpoint, and what it says of labelled images."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,37 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8, RGB -> (B, C) float32; in eval mode whatever the mode was."""
-        planes = images.permute(0, 3, 1, 2).to(self.mean.device, torch.float32)
-        planes = planes.flip(1) if self.bgr else planes
-        last = backbone_features(self.backbone, (planes - self.mean) / self.std, tokens=True)[-1]
+        last = backbone_features(self.backbone, self._normalised(images), tokens=True)[-1]
         last = last if isinstance(last, Tensor) else last[-1]
         return last.flatten(2).mean(2) if last.ndim > 2 else last
+
+    @torch.no_grad()
+    def maps(self, images: Tensor, level: int = -1) -> Tensor:
+        """One level as it is, class tokens left out: (B, H, W, 3) uint8, RGB -> (B, C, h, w) float32.
+
+        In eval mode whatever the mode was. The images may have any size that the backbone takes.
+        """
+        return backbone_features(self.backbone, self._normalised(images))[level].float()
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        planes = images.permute(0, 3, 1, 2).to(self.mean.device, torch.float32)
+        planes = planes.flip(1) if self.bgr else planes
+        return (planes - self.mean) / self.std
+
+
+def dense_features(encoder: FrozenEncoder, batches: Iterable[Tensor], level: int = -1) -> Tensor:
+    """Maps of many images of one size, kept on the CPU in half precision.
+
+    Args:
+        encoder: see :meth:`FrozenEncoder.maps`.
+        batches: each (B, H, W, 3) uint8, RGB.
+        level: which of the backbone's levels.
+
+    Returns:
+        (N, C, h, w) float16. Values beyond its range, 65,504, are cut off.
+    """
+    limit = torch.finfo(torch.float16).max
+    return torch.cat([encoder.maps(b, level).clamp(-limit, limit).half().cpu() for b in batches])
 
 
 def random_encoder(config: dict, seed: int = 0) -> FrozenEncoder:

@@ -1,0 +1,83 @@
+"""Linear probe: segmentation by one 1x1 convolution on frozen maps."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .segmentation import IGNORED, confusion, enlarged_argmax
+
+
+def linear_segmentation(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    classes: int,
+    epochs: int = 12,
+    lr: float = 1e-2,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> Tensor:
+    """Train a batch norm without affine and a 1x1 convolution on frozen maps, and test them.
+
+    AdamW, one cycle; the loss is the cross entropy at a quarter of the labels' side. The convolution
+    starts at zero, so that the seed decides about the order of the images only. The global random
+    state is left alone.
+
+    Args:
+        train: (N, C, h, w) maps, of any floating type, on the device to train on.
+        train_labels: (N, H, W) uint8 or int64, 255 = ignored.
+        test: (M, C, h, w).
+        test_labels: (M, H, W).
+        classes: K.
+        epochs: over the training maps.
+        lr: the peak of the cycle.
+        batch_size: images a step.
+        seed: of the order.
+
+    Returns:
+        (M, K, K) counts of pixels at full size, see :func:`~densecl.evaluation.segmentation.confusion`.
+    """
+    small = F.interpolate(train_labels[:, None].float(), scale_factor=0.25, mode='nearest-exact')
+    head = _Head(train.shape[1], classes).to(train.device)
+    small = small[:, 0].long().to(train.device)
+    _fit(head.train(), train, small, epochs, lr, batch_size, seed)
+    head.eval()
+    with torch.no_grad():
+        pairs = zip(test.split(batch_size), test_labels.split(batch_size), strict=True)
+        return torch.cat([_test(head, maps, labels, classes) for maps, labels in pairs])
+
+
+class _Head(nn.Module):
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.weight = nn.Parameter(torch.zeros(classes, channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, h, w) of any floating type -> (B, K, h, w) float32."""
+        return F.conv2d(self.norm(maps.float()), self.weight, self.bias)
+
+
+def _fit(head: _Head, maps: Tensor, labels: Tensor, epochs, lr, batch_size, seed) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(head.parameters(), lr)
+    steps = epochs * -(-len(maps) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(maps), generator=generator).to(maps.device).split(batch_size):
+            scores = F.interpolate(head(maps[rows]), labels.shape[1:], mode='bilinear', align_corners=False)
+            # The mean by hand: a batch without a single labelled pixel would give 0 / 0.
+            wanted = labels[rows]
+            loss = F.cross_entropy(scores, wanted, ignore_index=IGNORED, reduction='sum')
+            loss = loss / (wanted != IGNORED).sum().clamp(min=1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+
+def _test(head: _Head, maps: Tensor, labels: Tensor, classes: int) -> Tensor:
+    predicted = enlarged_argmax(head(maps), labels.shape[1:])
+    return confusion(predicted.cpu(), labels.cpu(), classes)

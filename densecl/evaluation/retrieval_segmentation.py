@@ -1,0 +1,103 @@
+"""Retrieval probe: segmentation by the nearest cells of labelled images, nothing is trained."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from densecl.numerics import unit
+
+from .segmentation import IGNORED, confusion, enlarged_argmax
+
+# similarities in memory at once: 64 MiB in float32
+_TILE = 1 << 24
+
+
+@torch.no_grad()
+def retrieval_segmentation(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    classes: int,
+    k: int = 30,
+    temperature: float = 0.02,
+    cells: int = 40,
+    seed: int = 0,
+) -> Tensor:
+    """Let the nearest cells of a memory vote for each cell (Balazevic et al., Hummingbird, 2023,
+    section 3), temperature 0.02 there and 0.07 in DIP (Sirko-Galouchenko et al., 2025).
+
+    The memory keeps some cells an image, each with the class frequencies of its pixels; a vote weighs
+    exp(cosine / temperature), and the class probabilities are enlarged bilinearly. Search is exact. The
+    global random state is left alone.
+
+    Args:
+        train: (N, C, h, w) maps, of any floating type.
+        train_labels: (N, H, W) uint8 or int64, 255 = ignored.
+        test: (M, C, h, w).
+        test_labels: (M, H, W).
+        classes: K.
+        k: cells that vote; all of the memory where it has fewer.
+        temperature: of the votes.
+        cells: of each image in the memory; cells without a labelled pixel are not taken.
+        seed: which cells.
+
+    Returns:
+        (M, K, K) counts of pixels at full size, see :func:`~densecl.evaluation.segmentation.confusion`.
+
+    Raises:
+        ValueError: no pixel of the training images is labelled.
+    """
+    memory, votes = build_memory(train, train_labels, classes, cells, seed)
+    found = []
+    for maps, labels in zip(test.split(16), test_labels.split(16), strict=True):
+        rows = maps.flatten(2).transpose(1, 2).flatten(0, 1)  # (B, C, h, w) -> (B h w, C)
+        shares = _vote(unit(rows), memory, votes, min(k, len(memory)), temperature)
+        shares = shares.unflatten(0, (len(maps), *maps.shape[2:])).permute(0, 3, 1, 2)
+        predicted = enlarged_argmax(shares, labels.shape[1:])
+        found.append(confusion(predicted.cpu(), labels.cpu(), classes))
+    return torch.cat(found)
+
+
+def build_memory(
+    maps: Tensor, labels: Tensor, classes: int, cells: int = 40, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Unit features (R, C) float32 of some cells of each image, and their class frequencies (R, K)."""
+    generator = torch.Generator().manual_seed(seed)
+    features, votes = [], []
+    for image, label in zip(maps, labels, strict=True):
+        shares = class_frequencies(label[None], classes, maps.shape[2:])[0].flatten(1).T  # (h w, K)
+        labelled = torch.nonzero(shares.sum(1) > 0).flatten()
+        rows = labelled[torch.randperm(len(labelled), generator=generator)[:cells]]
+        features.append(image.flatten(1).T[rows.to(image.device)])
+        votes.append(shares[rows])
+    memory = unit(torch.cat(features))
+    if not len(memory):
+        raise ValueError('retrieval needs labelled pixels in the training images; all of them are ignored')
+    return memory, torch.cat(votes).to(memory.device)
+
+
+def class_frequencies(labels: Tensor, classes: int, grid: tuple[int, int]) -> Tensor:
+    """Shares of the classes among the labelled pixels of each cell.
+
+    Args:
+        labels: (N, H, W), 255 = ignored.
+        classes: K.
+        grid: h, w.
+
+    Returns:
+        (N, K, h, w) float32, adding up to 1 over K; all 0 where every pixel of a cell is ignored.
+    """
+    counted = F.one_hot(labels.long().where(labels != IGNORED, classes), classes + 1)[..., :-1]
+    shares = F.adaptive_avg_pool2d(counted.permute(0, 3, 1, 2).float(), tuple(grid))
+    return shares / shares.sum(1, keepdim=True).clamp(min=1e-12)
+
+
+def _vote(queries: Tensor, memory: Tensor, votes: Tensor, k: int, temperature: float) -> Tensor:
+    """(Q, C) and (R, C) unit rows, (R, K) -> (Q, K) shares."""
+    shares = []
+    for rows in queries.split(max(1, _TILE // len(memory))):
+        cosine, index = (rows @ memory.T).topk(k)  # (q, k)
+        weights = (cosine / temperature).softmax(1)
+        shares.append(torch.einsum('qk,qkc->qc', weights, votes[index]))  # c: classes
+    return torch.cat(shares)
