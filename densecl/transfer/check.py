@@ -69,7 +69,7 @@ def compare_features(source: nn.Module, loaded: nn.Module, image: Tensor) -> flo
     Args:
         source: the pretrainer, with its own data preprocessor, or any model with one.
         loaded: the detector or segmentor.
-        image: uint8 (H, W, 3), RGB; sides that are multiples of 32 keep padding out of it.
+        image: (H, W, C), RGB where C is 3; sides that are multiples of 32 keep padding out of it.
     """
     return _largest_difference(*((model, _as_fed(model, image)) for model in (source, loaded)))
 
@@ -92,7 +92,14 @@ def _as_fed(model: nn.Module, image: Tensor) -> Tensor:
 
 
 def normalised(image: Tensor, images: dict) -> Tensor:
-    """uint8 (H, W, 3) RGB to (1, 3, H, W) by ``channel_order``, ``mean`` and ``std``, or as ImageNet's."""
-    order = [2, 1, 0] if images.get('channel_order') == 'BGR' else [0, 1, 2]
-    mean, std = (torch.tensor(images.get(k) or IMAGENET[k]).view(3, 1, 1) for k in ('mean', 'std'))
-    return ((image.permute(2, 0, 1)[order].float() - mean) / std)[None]
+    """(H, W, C) to (1, C, H, W) by ``channel_order``, ``mean`` and ``std``, or as ImageNet's.
+
+    Raises:
+        ValueError: the image has another number of channels than ``mean`` has values.
+    """
+    mean, std = (torch.tensor(images.get(k) or IMAGENET[k]).view(-1, 1, 1) for k in ('mean', 'std'))
+    if image.shape[2] != len(mean):
+        raise ValueError(f'the image has {image.shape[2]} channels, the model was trained on {len(mean)}')
+    planes = image.permute(2, 0, 1).float()
+    planes = planes.flip(0) if images.get('channel_order') == 'BGR' else planes
+    return ((planes - mean) / std)[None]

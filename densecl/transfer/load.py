@@ -11,6 +11,7 @@ from .read import Weights, read_weights
 from .record import evaluated_branch, training_record
 from .regions import box_head_part, load_box_head, stage_of, stage_part
 from .report import KeyReport
+from .stem import fit_stem
 from .vit import fit_positions, spoken_in, to_dialect, vit_dialect
 from .vit_settings import vit_eps_warning
 
@@ -27,7 +28,9 @@ def load_backbone(
     The prefix under which most tensors fit is found by itself. Nothing is copied when the file is refused.
     A momentum pretrainer's target is made a copy of the loaded branch. A last stage that works on regions (of
     a C4 detector it lives in the RoI head) counts as part of the backbone. A vision transformer loads under
-    timm's names and mmseg's alike, its position embedding resized to the model's grid.
+    timm's names and mmseg's alike, its position embedding resized to the model's grid. A stem for RGB is
+    inflated where the model's reads another number of channels, see
+    :func:`densecl.transfer.stem.inflate_stem`.
 
     Args:
         model: a detector, segmentor, pretrainer (anything with ``.backbone``), or a bare backbone.
@@ -49,8 +52,10 @@ def load_backbone(
     given = stage_part(weights.tensors, prefix) | backbone_part(under(weights.tensors, prefix))
     record = training_record(weights, given, branch_of(prefix))
     given, resized = fit_positions(to_dialect(given, vit_dialect(wanted)), wanted)
+    given, inflated, stem = fit_stem(given, wanted)
     report = _compare(given, wanted, weights.source, prefix, record['branch'])
     report.resized = resized and f'pos_embed {resized}'
+    report.inflated, report.stem = inflated, stem
 
     refusals = describe_mismatch(report, given, wanted, record, backbone, min_match)
     if refusals and min_match > 0:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from .dialects import depth_of, is_resnet, stem_of
 from .report import KeyReport
+from .stem import other_channels
 from .vit import vit_dialect
 from .vit_settings import vit_mismatch
 
@@ -37,6 +38,12 @@ def describe_mismatch(
         reasons += _resnet_mismatch(record, given, wanted, backbone)
     if vit_dialect(wanted) and vit_dialect(given):
         reasons += vit_mismatch(record, given, wanted, backbone)
+    if channels := other_channels(given, wanted):
+        name, file, model = channels
+        reasons.append(
+            f"the file's {name} reads images of {file} channels, the model's {model}: set "
+            f'backbone.in_channels={file} (timm: in_chans), or start from weights for RGB, which are inflated'
+        )
     if report.fraction < min_match:
         reasons.append(
             f'{len(report.matched)} of {report.total} backbone tensors match '
@@ -88,7 +95,7 @@ def image_warnings(record: dict, model: nn.Module) -> list[str]:
             f'model.data_preprocessor.bgr_to_rgb={trained == "RGB"}'
         )
     for name in ('mean', 'std'):
-        if record.get(name) and not _close(record[name], seen[name]):
+        if record.get(name) and _differ(record[name], seen[name]):
             lines.append(
                 f'{name}: trained with {record[name]}, the model uses {seen[name]}; set '
                 f'model.data_preprocessor.{name}={record[name]}'
@@ -101,9 +108,12 @@ def model_images(model: nn.Module) -> dict | None:
     processor = getattr(model, 'data_preprocessor', None)
     if processor is None:
         return None
-    if hasattr(processor, 'shift'):  # densecl's own: RGB, x * scale + shift
-        mean, std = -processor.shift / processor.scale, 1 / processor.scale
-        return {'channel_order': 'RGB', 'mean': _flat(mean), 'std': _flat(std)}
+    if hasattr(processor, 'shift'):  # densecl's own: x * scale + shift, RGB where there are three channels
+        mean, std = _flat(-processor.shift / processor.scale), _flat(1 / processor.scale)
+        return {'channel_order': 'RGB' if len(mean) == 3 else None, 'mean': mean, 'std': std}
+    if hasattr(processor, 'channel_order'):  # densecl.SensorDataPreprocessor: as the decoder gives them
+        order = processor.channel_order
+        return {'channel_order': order, 'mean': _flat(processor.mean), 'std': _flat(processor.std)}
     # mmengine and mmdet keep the switch under the first name, mmseg under the second.
     swapped = [getattr(processor, n, False) for n in ('_channel_conversion', 'channel_conversion')]
     return {
@@ -119,6 +129,9 @@ def _flat(value: Tensor | None) -> list[float] | None:
     )
 
 
-def _close(first: list[float], second: list[float] | None) -> bool:
-    same = second is not None and len(first) == len(second)
-    return same and all(abs(one - two) < 0.05 for one, two in zip(first, second, strict=True))
+def _differ(file: list[float], model: list[float] | None) -> bool:
+    """Whether statistics are others; those of another number of channels are of other images anyway."""
+    if model is None:
+        return True
+    pairs = zip(file, model, strict=False)
+    return len(file) == len(model) and any(abs(one - two) >= 0.05 for one, two in pairs)

@@ -70,7 +70,7 @@ def _backbone_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]
 
 
 def _image_record(model: dict) -> dict[str, Any]:
-    """Channel order and normalisation; pretraining images are decoded to RGB."""
+    """Channel order (of three) and normalisation; pretraining images are decoded to RGB."""
     config = model.get('data_preprocessor') or {}
     if model.get('heads'):  # a pretrainer: what its config leaves out has the class's default
         from densecl.models.data_preprocessors import PretrainDataPreprocessor
@@ -81,7 +81,8 @@ def _image_record(model: dict) -> dict[str, Any]:
         return {'channel_order': None, 'mean': None, 'std': None}
     record = {name: [float(value) for value in config[name]] for name in ('mean', 'std')}
     swapped = config.get('bgr_to_rgb') or config.get('rgb_to_bgr')
-    return {'channel_order': 'RGB' if model.get('heads') or swapped else 'BGR', **record}
+    order = 'RGB' if model.get('heads') or swapped else 'BGR'
+    return {'channel_order': order if len(record['mean']) == 3 else None, **record}
 
 
 def _method_record(model: dict) -> dict[str, Any] | None:

@@ -18,6 +18,8 @@ class KeyReport:
         unexpected: names in the file, under the same prefix, that the backbone lacks.
         mismatched: name -> (shape in the file, shape in the backbone).
         resized: ``pos_embed 14x14 -> 32x32`` where the position embedding was interpolated (matched).
+        inflated: (3, 4) where the stem was made for images of 4 channels instead of 3 (matched), or None.
+        stem: names of the inflated stem's parameters; train these first.
         neck_matched, box_head_matched: likewise names of the neck and of the box head's shared layers.
         neck_total, box_head_total: their number in the model, where the file has such a part; else 0.
         warnings: differences of the image normalisation and the like.
@@ -31,6 +33,8 @@ class KeyReport:
     unexpected: list[str] = field(default_factory=list)
     mismatched: dict[str, tuple[tuple, tuple]] = field(default_factory=dict)
     resized: str | None = None
+    inflated: tuple[int, int] | None = None
+    stem: list[str] = field(default_factory=list)
     neck_matched: list[str] = field(default_factory=list)
     neck_total: int = 0
     box_head_matched: list[str] = field(default_factory=list)
@@ -60,6 +64,8 @@ class KeyReport:
         ]
         if self.resized:
             rows.append(f'  resized     {self.resized}')
+        if self.inflated:
+            rows.append('  stem inflated {} -> {}: '.format(*self.inflated) + ', '.join(self.stem))
         neck, box_head = (self.neck_matched, self.neck_total), (self.box_head_matched, self.box_head_total)
         for name, (matched, total) in {'neck': neck, 'box head': box_head}.items():
             rows += [f'  {name:<11} {len(matched):4d} of {total} tensors'] if total else []

@@ -66,6 +66,7 @@ def _offline(config: dict) -> dict:
 def _user_model(dialect: str | None, meta: dict, config: dict) -> nn.Module:
     depth, stem, style = meta.get('depth'), meta.get('stem'), meta.get('style') or 'pytorch'
     strange = stem is None or depth is None or config.get('base_channels', 64) != 64
+    strange |= config.get('in_channels', 3) != 3
     if dialect in ('mmdet', 'mmseg') and not strange:
         kind = {'type': f'{dialect}.ResNet', 'depth': depth, 'deep_stem': stem == 'deep'}
         return MODELS.build(kind | {'style': style})

@@ -149,7 +149,7 @@ def test_wrong_shapes_are_reported():
     tensors = {f'backbone.{k}': v for k, v in DetResNet(18).state_dict().items()}
     tensors['backbone.conv1.weight'] = torch.zeros(64, 1, 7, 7)
     tensors['backbone.layer1.0.extra'] = torch.zeros(1)
-    report = load_backbone(DetResNet(18), {'state_dict': tensors})
+    report = load_backbone(DetResNet(18), {'state_dict': tensors}, min_match=0)
     assert report.mismatched == {'conv1.weight': ((64, 1, 7, 7), (64, 3, 7, 7))}
     assert report.unexpected == ['layer1.0.extra'] and len(report.matched) == 99
     assert '(64, 1, 7, 7) in the file, (64, 3, 7, 7) here' in str(report)
