@@ -114,6 +114,40 @@ def load_encoder(checkpoint: str | Path, branch: str = 'auto', config: dict | No
     return FrozenEncoder(backbone, record)
 
 
+def open_encoder(
+    what: str | Path, branch: str = 'auto', config: dict | None = None, **options
+) -> FrozenEncoder:
+    """Any backbone that is trained: of a checkpoint, or of weights of another project.
+
+    Args:
+        what: a file, or a name that :func:`densecl.transfer.find_start` knows.
+        branch: see :func:`load_encoder`.
+        config: a whole config whose backbone is built; by default what the file says, or what is
+            recognised.
+        **options: settings of a recognised backbone, as ``output_stride=16``.
+
+    Raises:
+        FileNotFoundError: there is no such file or name.
+        ValueError: the network is not known, or ``options`` are given for a file that says its own.
+    """
+    if config is None and not _carries_config(what):
+        from densecl.transfer import find_start
+
+        start = find_start(what)
+        return FrozenEncoder(start.build(**options), dict(mean=start.mean, std=start.std))
+    if options:
+        raise ValueError(f'{what} says how its backbone is built; give a config, not {sorted(options)}')
+    return load_encoder(what, branch, config)
+
+
+def _carries_config(what: str | Path) -> bool:
+    if not Path(what).is_file():
+        return False
+    weights = read_weights(what)
+    record = training_record(weights, weights.tensors, 'online')
+    return bool((parse_config(record.get('config')).get('model') or {}).get('backbone'))
+
+
 def _build(config: dict) -> nn.Module:
     """A backbone without a file to start from."""
     offline = {k: v for k, v in config.items() if k not in ('init_cfg', 'pretrained')}

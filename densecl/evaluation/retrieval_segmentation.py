@@ -62,19 +62,32 @@ def retrieval_segmentation(
 def build_memory(
     maps: Tensor, labels: Tensor, classes: int, cells: int = 40, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Unit features (R, C) float32 of some cells of each image, and their class frequencies (R, K)."""
+    """Unit features (R, C) float32 of some cells of each image, and their class frequencies (R, K).
+
+    Cells with classes that are rare in the image are more likely to be taken.
+    """
     generator = torch.Generator().manual_seed(seed)
     features, votes = [], []
     for image, label in zip(maps, labels, strict=True):
         shares = class_frequencies(label[None], classes, maps.shape[2:])[0].flatten(1).T  # (h w, K)
-        labelled = torch.nonzero(shares.sum(1) > 0).flatten()
-        rows = labelled[torch.randperm(len(labelled), generator=generator)[:cells]]
+        rows = _rare_first(shares, generator)[:cells]
         features.append(image.flatten(1).T[rows.to(image.device)])
         votes.append(shares[rows])
     memory = unit(torch.cat(features))
     if not len(memory):
         raise ValueError('retrieval needs labelled pixels in the training images; all of them are ignored')
     return memory, torch.cat(votes).to(memory.device)
+
+
+def _rare_first(shares: Tensor, generator: torch.Generator) -> Tensor:
+    """Rows of (n, K) class frequencies that have a label, in a random order in which rare classes lead.
+
+    As Hummingbird's published code does: a uniform number times how many cells hold the classes of the cell.
+    """
+    present = (shares > 0).float()
+    score = (present @ present.sum(0)) * torch.rand(len(shares), generator=generator)
+    order = score.argsort()
+    return order[present.any(1)[order]]
 
 
 def class_frequencies(labels: Tensor, classes: int, grid: tuple[int, int]) -> Tensor:

@@ -74,6 +74,13 @@ class TestRetrieval:
         # A tie between classes may fall either way in float32.
         assert (found - confusion(wanted, test_labels, 3)).abs().sum() <= 4
 
+    def test_rare_classes_lead(self):
+        train, labels = blocks(40, grid=(6, 6))
+        labels[:] = 0
+        labels[:, 8:16, 8:16] = 1  # one cell of 36
+        votes = build_memory(train, labels, 3, cells=6)[1]
+        assert votes[:, 1].sum() > 0.8 * 40  # by chance 6 of 36
+
     def test_cells_without_labels_stay_out_of_the_memory(self):
         train, labels = blocks(2)
         labels[:, :, :24] = 255  # of 4 columns of cells the last has labels

@@ -1,0 +1,213 @@
+"""Images with label maps: a folder of PNG maps, or a COCO json."""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from densecl.datasets import decode_image
+
+from .segmentation import IGNORED
+
+#: Fewer images tell nothing.
+FEWEST = 20
+_IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
+
+
+@dataclass(frozen=True)
+class LabelledPart:
+    """Some images and how to read their label maps.
+
+    Attributes:
+        images: their files.
+        read: index -> (H, W) uint8 label map, 255 = ignored.
+    """
+
+    images: tuple[Path, ...]
+    read: Callable[[int], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, rows: Sequence[int]) -> 'LabelledPart':
+        """Only these images."""
+        return LabelledPart(tuple(self.images[i] for i in rows), lambda i: self.read(rows[i]))
+
+    def batches(self, size: tuple[int, int], batch_size: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (B, h, w, 3) uint8 RGB and labels (B, h, w) uint8, all scaled to ``size`` = (h, w).
+
+        Raises:
+            ValueError: an image and its label map differ in size.
+        """
+        for start in range(0, len(self), batch_size):
+            pairs = [self._pair(i, size) for i in range(start, min(start + batch_size, len(self)))]
+            images, labels = (torch.from_numpy(np.stack(each)) for each in zip(*pairs, strict=True))
+            yield images, labels
+
+    def _pair(self, index: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        image, label = decode_image(self.images[index]), self.read(index)
+        if image.shape[:2] != label.shape:
+            raise ValueError(
+                f'{self.images[index]} is {image.shape[1]} x {image.shape[0]} pixels, its label map '
+                f'{label.shape[1]} x {label.shape[0]}; both need the same size'
+            )
+        return scaled(image, size), cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A labelled set in two parts.
+
+    Attributes:
+        train: to learn from.
+        test: to be scored on.
+        classes: names by id; ``'0'``, ``'1'``, ... where the files have none.
+        notes: what a reader of the figures should know, a sentence each.
+    """
+
+    train: LabelledPart
+    test: LabelledPart
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def use_size(self, short: int = 240) -> tuple[int, int]:
+        """Height and width to measure at: the median shape, with a short side of at most ``short``, in
+        multiples of 16."""
+        shapes = [self.test.read(i).shape for i in range(min(len(self.test), 20))]
+        height, width = np.median(np.array(shapes), axis=0)
+        scale = min(1.0, short / min(height, width))
+        return tuple(max(16, 16 * round(side * scale / 16)) for side in (height, width))
+
+
+def open_labelled(path: str | Path, test: str | Path | None = None) -> Labelled:
+    """Open a labelled set.
+
+    Args:
+        path: a folder with ``images/`` and ``labels/`` of equal stems, the labels PNG maps of class ids
+            (255 = ignored), both with ``train/`` and ``test/`` or ``val/`` below or not; or a COCO json,
+            whose masks (boxes, where there are none) become label maps with 0 = background.
+        test: another such path, all of which is the test part; ``path`` then is all training part.
+            By default the folder's own parts; without any, one half of the images, by a hash of
+            their names.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        ValueError: fewer than 20 images, one class only, or what is there is no labelled set.
+    """
+    if test is not None:
+        train, other = _open(Path(path)), _open(Path(test))
+        if train.classes != other.classes and '0' not in (train.classes[0], other.classes[0]):
+            raise ValueError(f'{path} and {test} have other classes: {train.classes} and {other.classes}')
+        classes = max(train.classes, other.classes, key=len)
+        notes = tuple(dict.fromkeys(train.notes + other.notes))
+        return _checked(Labelled(train.parts['all'], other.parts['all'], classes, notes), path)
+    found = _open(Path(path))
+    parts, notes = found.parts, found.notes
+    if 'train' in parts and ('test' in parts or 'val' in parts):
+        pair = parts['train'], parts.get('test', parts.get('val'))
+    else:
+        pair = halves(parts['all'])
+        notes += ('no parts are given: halves by a hash of the names; frames of one film may be in both',)
+    return _checked(Labelled(*pair, found.classes, notes), path)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a path holds: ``'all'`` and the parts that it names."""
+
+    parts: dict[str, LabelledPart]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def _open(path: Path) -> Opened:
+    if path.suffix == '.json':
+        from .labelled_coco import open_coco
+
+        return open_coco(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f'{path} does not exist; give a folder with images/ and labels/, or a COCO json'
+        )
+    if not (path / 'images').is_dir() or not (path / 'labels').is_dir():
+        raise ValueError(
+            f'{path} must hold images/ and labels/ (PNG label maps of equal names), or be a COCO json'
+        )
+    return _open_folder(path)
+
+
+def _open_folder(path: Path) -> Opened:
+    images = {_key(p, path / 'images'): p for p in _files(path / 'images', _IMAGES)}
+    labels = {_key(p, path / 'labels'): p for p in _files(path / 'labels', {'.png'})}
+    keys = sorted(images.keys() & labels.keys())
+    if not keys:
+        raise ValueError(f'{path}: no image has a label map of its name, labels/<same path>.png')
+    missing = len(images) - len(keys)
+    notes = (f'{missing} of {len(images)} images have no label map and are left out',) if missing else ()
+    whole = LabelledPart(tuple(images[k] for k in keys), lambda i: read_map(labels[keys[i]]))
+    present = sorted(set().union(*(np.unique(whole.read(i)).tolist() for i in range(len(whole)))))
+    if present == [0, IGNORED]:
+        whole = replace(whole, read=lambda i: (read_map(labels[keys[i]]) == IGNORED).astype(np.uint8))
+        notes += ('the label maps hold 0 and 255 only: 255 counts as class 1',)
+        present = [0, 1]
+    classes = tuple(str(c) for c in range(max((c for c in present if c != IGNORED), default=0) + 1))
+    tops = {
+        top: [i for i, k in enumerate(keys) if k.split('/')[0] == top] for top in ('train', 'test', 'val')
+    }
+    parts = {top: whole.part(rows) for top, rows in tops.items() if rows}
+    return Opened({'all': whole, **parts}, classes, notes)
+
+
+def _files(root: Path, suffixes: set[str]) -> Iterator[Path]:
+    return (p for p in root.rglob('*') if p.suffix.lower() in suffixes)
+
+
+def _key(path: Path, root: Path) -> str:
+    return path.relative_to(root).with_suffix('').as_posix()
+
+
+def read_map(path: Path) -> np.ndarray:
+    """A PNG of class ids as (H, W) uint8; palette images give their indices.
+
+    Raises:
+        ValueError: it has colours, or ids above 255.
+    """
+    from PIL import Image  # keeps the indices of a palette, which OpenCV turns into colours
+
+    with Image.open(path) as image:
+        label = np.asarray(image)
+    if label.ndim != 2 or label.max(initial=0) > 255:
+        raise ValueError(
+            f'{path} must be a one-channel PNG of class ids 0..254 (255 = ignored), got mode {image.mode} '
+            f'with values up to {label.max()}; write class ids, not colours'
+        )
+    return label.astype(np.uint8)
+
+
+def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 to ``size`` = (h, w), without aliasing."""
+    smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+
+
+def halves(part: LabelledPart) -> tuple[LabelledPart, LabelledPart]:
+    """Two halves by a hash of the file names: the same whatever the order or the folder."""
+    order = sorted(range(len(part)), key=lambda i: (zlib.crc32(part.images[i].name.encode()), i))
+    middle = len(order) // 2
+    return part.part(sorted(order[:middle])), part.part(sorted(order[middle:]))
+
+
+def _checked(labelled: Labelled, path: str | Path) -> Labelled:
+    count = len(labelled.train) + len(labelled.test)
+    if count < FEWEST:
+        raise ValueError(
+            f'{path}: {count} labelled images; {FEWEST} are needed for a figure that means something'
+        )
+    if len(labelled.classes) < 2:
+        raise ValueError(f'{path}: the label maps hold one class only; two are needed')
+    return labelled
