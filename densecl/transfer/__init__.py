@@ -7,16 +7,19 @@ from .load import load_backbone
 from .read import Weights, read_weights
 from .report import KeyReport
 from .round_trip import check_export
+from .start import Start, find_start
 
 __all__ = [
     'KeyReport',
     'PretrainedHook',
+    'Start',
     'Weights',
     'backbone_features',
     'check_export',
     'compare_features',
     'export_backbone',
     'feature_difference',
+    'find_start',
     'load_backbone',
     'read_weights',
     'save_export',

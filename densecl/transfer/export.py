@@ -13,8 +13,9 @@ from densecl.files import atomic_write
 from .dialects import PLAIN_RESNET_ONLY, TARGETS, backbone_part, is_resnet, stem_of, to_detectron2
 from .prefixes import BRANCHES, backbone_prefixes, branch_of, neck_prefix, under
 from .read import Weights, read_weights
-from .record import evaluated_branch, training_record
+from .record import FORMAT, evaluated_branch, training_record
 from .regions import box_head_part, box_head_to_detectron2, neck_to_detectron2, stage_part
+from .timm_names import is_timm, timm_how_to_load, whole_names
 from .vit import DIALECTS, inexpressible, to_dialect, vit_dialect
 from .vit_settings import vit_how_to_load
 
@@ -64,6 +65,8 @@ def export_backbone(
     vit = vit_dialect(tensors)
     if vit:
         tensors = to_dialect(tensors, DIALECTS[target])
+    elif target == 'timm':
+        tensors = whole_names(tensors)
     neck = under(weights.tensors, neck_prefix(prefix))
     box_head = box_head_part(weights.tensors, prefix)
     if target == 'detectron2':
@@ -73,7 +76,7 @@ def export_backbone(
     elif target in ('mmdet', 'safetensors'):
         tensors |= {f'neck.{key}': value for key, value in neck.items()}
         tensors |= {f'roi_head.bbox_head.{key}': value for key, value in box_head.items()}
-    how = vit_how_to_load(target, meta) if vit else _HOW[target]
+    how = vit_how_to_load(target, meta) if vit else timm_how_to_load(target, meta) or _HOW[target]
     if target == 'mmdet' and (neck or box_head):
         how = '--pretrained FILE (backbone.init_cfg would take the backbone alone)'
     meta |= {'dialect': target, 'how_to_load': how}
@@ -85,7 +88,7 @@ def export_backbone(
 
 def find_prefix(weights: Weights, branch: str) -> str:
     """What stands in front of a branch's backbone; a ValueError says what is there instead."""
-    prefixes = backbone_prefixes(weights.tensors)
+    prefixes = backbone_prefixes(weights.tensors) or [''] * (weights.meta.get('format') == FORMAT)
     said = weights.meta.get('branch')
     fitting = [p for p in prefixes if (said or branch_of(p)) == branch]
     if fitting:
@@ -98,10 +101,10 @@ def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> N
     if vit_dialect(tensors):
         _check_vit(tensors, target)
         return
-    if target in ('mmdet', 'mmseg', 'safetensors'):
+    if target in ('mmdet', 'mmseg', 'safetensors') or (target == 'timm' and is_timm(meta)):
         return
     if not is_resnet(tensors):
-        kinds = 'vision transformers and ResNets' if target in DIALECTS else 'ResNets'
+        kinds = "vision transformers, ResNets and timm's models" if target in DIALECTS else 'ResNets'
         raise ValueError(f'{target} export knows {kinds} only; use mmdet, mmseg or safetensors')
     instead = 'mmdet, mmseg or safetensors'
     bottleneck = 'layer1.0.conv3.weight' in tensors

@@ -6,6 +6,8 @@ from densecl.engine.hooks.momentum import unwrap
 from densecl.registry import HOOKS
 
 from .load import load_backbone
+from .read import read_weights
+from .record import start_record
 
 
 @HOOKS.register_module()
@@ -31,6 +33,7 @@ class PretrainedHook(Hook):
         self.min_match = min_match
         self.branch = branch
         self.strict_meta = strict_meta
+        self.start: dict | None = None
 
     def before_run(self, runner) -> None:
         """Switch off the backbone's own ``init_cfg`` file, which would be downloaded in vain."""
@@ -40,13 +43,23 @@ class PretrainedHook(Hook):
             runner.logger.info(f'pretrained: {self.checkpoint} replaces the init_cfg {own}')
             backbone.init_cfg = None
 
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """A resumed run goes on from what the interrupted one started from."""
+        self.start = checkpoint.get('meta', {}).get('start')
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Origin and licence travel with every checkpoint."""
+        checkpoint['meta']['start'] = self.start
+
     def before_train(self, runner) -> None:
         """Load, and log the key report."""
         if runner._resume and runner._has_loaded:
             runner.logger.info(f'pretrained: resumed, so {self.checkpoint} is not loaded')
             return
         model = unwrap(runner.model)
-        report = load_backbone(model, self.checkpoint, self.branch, self.min_match, self.strict_meta)
+        weights = read_weights(self.checkpoint)
+        self.start = start_record(weights)
+        report = load_backbone(model, weights, self.branch, self.min_match, self.strict_meta)
         runner.logger.info(f'pretrained backbone\n{report}')
         for text in report.warnings + _frozen(model):
             runner.logger.warning(f'pretrained: {text}')

@@ -1,5 +1,6 @@
 """Load a pretrained backbone into any model, say what was loaded, and refuse what does not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from .record import evaluated_branch, training_record
 from .regions import box_head_part, load_box_head, stage_of, stage_part
 from .report import KeyReport
 from .stem import fit_stem
+from .timm_names import own_names, whole_names
 from .vit import fit_positions, spoken_in, to_dialect, vit_dialect
 from .vit_settings import vit_eps_warning
 
@@ -48,8 +50,10 @@ def load_backbone(
     weights = read_weights(checkpoint)
     backbone = getattr(model, 'backbone', model)
     wanted = backbone.state_dict() | stage_of(model)
-    prefix = _best_prefix(weights, to_dialect(wanted, spoken_in(weights.tensors)), branch)
+    weights = replace(weights, tensors=whole_names(weights.tensors))
+    prefix = _best_prefix(weights, whole_names(to_dialect(wanted, spoken_in(weights.tensors))), branch)
     given = stage_part(weights.tensors, prefix) | backbone_part(under(weights.tensors, prefix))
+    given = own_names(given, wanted)
     record = training_record(weights, given, branch_of(prefix))
     given, resized = fit_positions(to_dialect(given, vit_dialect(wanted)), wanted)
     given, inflated, stem = fit_stem(given, wanted)

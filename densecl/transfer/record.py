@@ -1,6 +1,7 @@
 """What a checkpoint says about its own making: stem, style, normalisation, method."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -28,12 +29,15 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
         Keys ``format``, ``branch``, ``backbone``, ``depth``, ``stem``, ``style``, ``out_indices``,
         ``channel_order``, ``mean``, ``std`` (0..255 scale), ``method``, ``config_name``, ``epoch``,
         ``iter``, ``densecl_version`` and ``config`` (the text). What is unknown is None. For a vision
-        transformer also what :func:`densecl.transfer.vit_settings.vit_record` says.
+        transformer also what :func:`densecl.transfer.vit_settings.vit_record` says. Of the weights that the
+        training started from: ``start`` (``name``, ``origin``, ``licence``, ``sha256``), and once more
+        ``origin`` and ``licence``, which bind what was made from them.
     """
     if weights.meta.get('format') == FORMAT:
         return {**weights.meta, 'branch': weights.meta.get('branch', branch)}
     text = weights.meta.get('cfg')
-    model = parse_config(text).get('model') or {}
+    config = parse_config(text)
+    model, start = config.get('model') or {}, config.get('start') or weights.meta.get('start')
     return {
         'format': FORMAT,
         'branch': branch,
@@ -45,7 +49,15 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
         'iter': weights.meta.get('iter'),
         'densecl_version': densecl.__version__,
         'config': text if isinstance(text, str) else None,
+        'start': start,
+        **{key: (start or {}).get(key) for key in ('origin', 'licence')},
     }
+
+
+def start_record(weights: Weights) -> dict[str, Any]:
+    """What travels with everything that is made from these weights: their name, origin, licence and hash."""
+    said = {key: weights.meta.get(key) for key in ('name', 'origin', 'licence', 'sha256')}
+    return said | {'name': said['name'] or Path(weights.source).name}
 
 
 def evaluated_branch(weights: Weights) -> str:

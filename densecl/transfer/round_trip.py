@@ -16,6 +16,7 @@ from .prefixes import under
 from .read import Weights, read_weights
 from .record import training_record
 from .regions import stage_part
+from .timm_names import is_timm, whole_model
 from .vit import DIALECTS
 
 
@@ -60,11 +61,15 @@ def _offline(config: dict) -> dict:
     """A backbone's config without a file to start from, and with stock strides, as the user's model has."""
     # Strides and dilations are no part of the weights; a recipe for small images dilates the last stage.
     left_out = ('init_cfg', 'pretrained', 'strides', 'dilations')
+    if is_timm({'backbone': config.get('type')}):  # compared by the last of all levels
+        left_out += ('out_indices', 'output_stride')
     return {key: value for key, value in config.items() if key not in left_out}
 
 
 def _user_model(dialect: str | None, meta: dict, config: dict) -> nn.Module:
     depth, stem, style = meta.get('depth'), meta.get('stem'), meta.get('style') or 'pytorch'
+    if dialect == 'timm' and is_timm(meta):
+        return whole_model(_offline(config))
     strange = stem is None or depth is None or config.get('base_channels', 64) != 64
     strange |= config.get('in_channels', 3) != 3
     if dialect in ('mmdet', 'mmseg') and not strange:

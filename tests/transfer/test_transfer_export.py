@@ -165,9 +165,7 @@ def test_other_projects_checkpoints(batch, tmp_path):
     tensors |= {'module.queue': torch.zeros(8, 8)}
     for branch, model in (('online', query), ('target', key)):
         export = export_backbone({'state_dict': tensors, 'arch': 'resnet18'}, 'torchvision', branch)
-        loaded = strictly(
-            torchvision.models.resnet18(), export['state_dict'], ['fc.bias', 'fc.weight']
-        )
+        loaded = strictly(torchvision.models.resnet18(), export['state_dict'], ['fc.bias', 'fc.weight'])
         assert feature_difference(model, loaded, batch) == 0
 
 
@@ -182,7 +180,7 @@ def test_what_cannot_be_expressed_is_refused(pretrained):
     with pytest.raises(ValueError, match='stride in the 3x3'):
         export_backbone({'state_dict': tensors, 'meta': {'cfg': caffe}}, 'torchvision')
     vit = {'backbone.patch_embed.weight': torch.zeros(2)}
-    with pytest.raises(ValueError, match='ResNets only'):
+    with pytest.raises(ValueError, match="ResNets and timm's models only"):
         export_backbone({'state_dict': vit}, 'timm')
     assert list(export_backbone({'state_dict': vit}, 'mmdet')['state_dict']) == ['patch_embed.weight']
     with pytest.raises(ValueError, match='unknown target'):

@@ -14,6 +14,9 @@ from densecl.registry import MODELS
 def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **kwargs) -> nn.Module:
     """A timm model that returns its feature levels, under timm's own parameter names.
 
+    Where a model is a sequence of stages, timm says ``stages_0`` here and ``stages.0`` in the whole model;
+    loading and exporting know both.
+
     Args:
         model_name: ``'convnext_tiny'``, ``'resnet50d'``, ...
         out_indices: levels to return; all of them by default.

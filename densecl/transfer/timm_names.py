@@ -1,0 +1,79 @@
+"""timm's models as backbones: which one fits a file, and what its tensors are called.
+
+A model that timm builds with ``features_only`` names the parts of a sequence ``stages_0`` where the whole
+model says ``stages.0``.
+"""
+
+import functools
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from .config_text import parse_config
+
+_SEQUENCE = re.compile(r'(^|\.)(stem|stages|layers|features)_(\d+)(?=\.)')
+
+
+def whole_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a ``features_only`` model, with any prefix, under the names of the whole model."""
+    return {_SEQUENCE.sub(r'\1\2.\3', key): value for key, value in tensors.items()}
+
+
+def own_names(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with :func:`whole_names`, under the names of ``wanted`` where it has them; others unchanged."""
+    own = {_SEQUENCE.sub(r'\1\2.\3', key): key for key in wanted}
+    return {own.get(key, key): value for key, value in tensors.items()}
+
+
+@functools.cache
+def shapes_of(model_name: str) -> dict[str, torch.Size]:
+    """Name -> shape of a timm model's feature levels; nothing is allocated."""
+    import timm
+
+    with torch.device('meta'):
+        model = timm.create_model(model_name, features_only=True)
+    return {key: tensor.shape for key, tensor in model.state_dict().items()}
+
+
+def variant_of(tensors: dict[str, Tensor], candidates: Iterable[str]) -> str | None:
+    """The first timm model whose feature levels these tensors (no prefix) fill; None where none is."""
+    for name in candidates:
+        wanted = {k: shape for k, shape in shapes_of(name).items() if not k.endswith('num_batches_tracked')}
+        if all(k in tensors and tensors[k].shape == shape for k, shape in wanted.items()):
+            return name
+    return None
+
+
+def timm_images(model_name: str) -> dict[str, tuple[float, ...]]:
+    """Mean and std, 0 to 255, of the images that timm's weights of a model were trained on."""
+    import timm
+
+    cfg = timm.get_pretrained_cfg(model_name)
+    return {'mean': tuple(255 * x for x in cfg.mean), 'std': tuple(255 * x for x in cfg.std)}
+
+
+def whole_model(config: dict) -> nn.Module:
+    """timm's model, its last layers included, of which a ``TimmBackbone`` has the feature levels."""
+    import timm
+
+    options = {k: v for k, v in config.items() if k not in ('type', 'out_indices')}
+    return timm.create_model(**options, pretrained=False)
+
+
+def is_timm(record: dict) -> bool:
+    """Whether a training record is of a timm model with feature levels."""
+    return str(record.get('backbone')).rpartition('.')[2] == 'TimmBackbone'
+
+
+def timm_how_to_load(target: str, record: dict) -> str | None:
+    """The model that an export of a timm backbone is for; None for other backbones."""
+    if not is_timm(record):
+        return None
+    config = (parse_config(record['config']).get('model') or {}).get('backbone') or {}
+    options = {k: v for k, v in config.items() if k not in ('type', 'out_indices', 'init_cfg')}
+    given = ', '.join(f'{key}={value!r}' for key, value in options.items())
+    if target == 'timm':
+        return f"timm.create_model({given}), load_state_dict(torch.load(FILE)['state_dict'], strict=False)"
+    return f"backbone=dict(type='densecl.TimmBackbone', {given}) and --pretrained FILE"
