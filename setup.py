@@ -50,6 +50,7 @@ setup(
     packages=find_packages(include=['densecl', 'densecl.*']),
     package_data={'densecl.sample': ['**/*']},
     cmdclass={'build_py': BuildWithConfigs},
+    entry_points={'console_scripts': ['densecl = densecl.cli:main']},
     install_requires=[
         'torch>=2.6',
         'torchvision>=0.21',

@@ -32,19 +32,18 @@ def test_wheel_from_sdist_has_configs_tools_and_photos(tmp_path):
     assert f'densecl-{densecl.__version__}' in wheel.name
 
 
-def test_tools_run_by_name():
-    done = subprocess.run([sys.executable, '-m', 'densecl'], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert 'train' in done.stderr
-    done = subprocess.run(
-        [sys.executable, '-m', 'densecl', 'train', '--help'], capture_output=True, text=True
-    )
+def test_commands_and_tools_run_by_name():
+    done = subprocess.run([sys.executable, '-m', 'densecl', '--help'], capture_output=True, text=True)
+    assert done.returncode == 0 and 'pretrain' in done.stdout and 'doctor' in done.stdout
+    command = [sys.executable, '-m', 'densecl', 'train', '--help']
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
     assert '--pretrained' in done.stdout
 
 
 def test_import_is_light():
-    code = 'import sys, densecl; print([m for m in ("torch", "mmdet", "cv2") if m in sys.modules])'
+    code = 'import sys, densecl.cli; densecl.cli.make_parser(); '
+    code += 'print([m for m in ("torch", "mmdet", "cv2") if m in sys.modules])'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '[]'
 

@@ -24,6 +24,7 @@ def install_packages() -> None:
         original = getattr(config_utils, name)
         if not hasattr(original, 'densecl_original'):
             _replace(original, _with_densecl(original))
+    _drop_own_scope()
 
 
 def is_installed(package: str) -> bool:
@@ -96,6 +97,26 @@ def _with_densecl(original):
     look_up.__name__ = original.__name__
     look_up.densecl_original = original
     return look_up
+
+
+def _drop_own_scope() -> None:
+    """Let configs that inherit from ``densecl::`` be as if they stood beside ours.
+
+    mmengine marks dicts of another package's configs with ``_scope_``, and hands the mark to ``collate_fn``
+    as an argument. Ours name their scope themselves.
+    """
+    from mmengine.config import Config
+
+    original = Config._get_cfg_path
+    if hasattr(original, 'densecl_original'):
+        return
+
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        path, scope = original(cfg_path, filename)
+        return path, None if scope == 'densecl' else scope
+
+    get_cfg_path.densecl_original = original
+    Config._get_cfg_path = staticmethod(get_cfg_path)
 
 
 def _modules_of(package: str) -> list[str]:

@@ -102,11 +102,11 @@ def find_duplicates(
 def describe_duplicates(found: Sequence[Duplicate], labelled: int) -> str:
     """One line for a user: how many of so many labelled photos were seen in pretraining, and an example."""
     if not found:
-        return f'leak check: none of the {labelled} labelled photos is (nearly) among the pretraining photos'
+        return f'leak check: none of the {labelled} scored photos is (nearly) among the pretraining photos'
     first = found[0]
     how = 'the mirror image of' if first.mirrored else 'the same picture as'
     return (
-        f'leak check: {len(found)} of the {labelled} labelled photos are (nearly) among the pretraining '
+        f'leak check: {len(found)} of the {labelled} scored photos are (nearly) among the pretraining '
         f'photos, such as {first.labelled}, {how} {first.photo}: figures on them say little about new photos'
     )
 

@@ -1,6 +1,7 @@
 """The learning rate that belongs to a batch size."""
 
 import math
+from pathlib import Path
 
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
@@ -34,6 +35,14 @@ class LRScalingRunner(Runner):
     B.1), where b counts images per process, processes and accumulated iterations. mmengine knows the
     linear rule only and ignores accumulation.
     """
+
+    def dump_config(self) -> None:
+        """Write the whole config into the work directory, but never over the file that it was read from."""
+        own, read = Path(self.work_dir) / Path(self.cfg.filename or '').name, Path(self.cfg.filename or '')
+        if not (self.cfg.filename and own.exists() and own.samefile(read)):
+            super().dump_config()
+        elif self.rank == 0:
+            self.cfg.dump(own.with_name(f'{own.stem}_whole.py'))
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale the learning rates, before the schedulers take them as their initial values.

@@ -61,6 +61,8 @@ def test_densecl_resolves_in_a_source_checkout():
     inherited = Config.fromstring(f"_base_ = 'densecl::{name}'", '.py')
     assert inherited.keys() == here.keys()
     assert inherited.model.type == here.model.type
+    # as if it stood beside ours: no mark of another package, which collate_fn would get as an argument
+    assert inherited.train_dataloader == here.train_dataloader
 
 
 def test_densecl_resolves_in_an_installed_package(tmp_path):

@@ -78,7 +78,7 @@ def test_hamming_distance_is_exact():
 def test_report_names_an_example(everything):
     found = find_duplicates(everything, fingerprints(everything.paths[:2]))
     text = describe_duplicates(found, 10)
-    assert text.startswith('leak check: 2 of the 10 labelled photos') and everything.paths[0] in text
+    assert text.startswith('leak check: 2 of the 10 scored photos') and everything.paths[0] in text
     assert '\n' not in text
     assert 'none of the 10' in describe_duplicates([], 10)
 

@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 
 from densecl.registry import DATASETS
 
-from .base import FileSource, as_list, check_folder, distinct_names, is_image, one_folder
+from .base import IMAGE_EXTENSIONS, FileSource, as_list, check_folder, distinct_names, is_image, one_folder
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -40,7 +40,7 @@ def find_images(root: Path, source: str) -> list[str]:
     if not images:
         raise FileNotFoundError(
             f'{source}: no image below {root} (other files: {left_out or "none"}); '
-            'densecl.datasets.sources.IMAGE_EXTENSIONS lists what counts as an image'
+            f'looked for {", ".join(f".{name}" for name in sorted(IMAGE_EXTENSIONS))}'
         )
     if others:
         print_log(f'{source}: {len(images)} images below {root}; not images: {left_out}', 'current')

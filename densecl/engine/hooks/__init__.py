@@ -5,6 +5,7 @@ from .clip import ClipTensorsHook
 from .collapse import CollapseHook
 from .data_size import DataSizeHook
 from .momentum import MomentumUpdateHook
+from .progress import ProgressHook
 from .runtime_info import DeferredRuntimeInfoHook
 from .terminate import TerminateHook
 
@@ -15,5 +16,6 @@ __all__ = [
     'DeferredRuntimeInfoHook',
     'MomentumUpdateHook',
     'PretrainCheckpointHook',
+    'ProgressHook',
     'TerminateHook',
 ]

@@ -1,0 +1,63 @@
+"""The command ``densecl``: pretraining, pilot, fine-tuning, probes, export, report, plan, doctor.
+
+Each command is a file with ``HELP``, ``add_arguments(parser)`` and ``run(args)``, which returns the exit
+code; it calls the package and prints. What users do wrong ends in one line and exit code 2; ``--debug``
+shows where.
+"""
+
+import argparse
+import importlib
+import sys
+
+#: In the order of the help.
+COMMANDS = ('pretrain', 'plan', 'doctor', 'export')
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command and exit."""
+    args = make_parser().parse_args(argv)
+    sys.exit(call(args))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; it imports nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog='densecl', description='Pretrain a backbone on your own photos, and use it.'
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for name in COMMANDS:
+        module = importlib.import_module(f'{__name__}.{name}')
+        about = (module.__doc__ or '').strip()
+        one = commands.add_parser(
+            name,
+            help=about.split('\n')[0],
+            description=about,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(one)
+        one.add_argument('--debug', action='store_true', help='show where an error came from')
+        one.set_defaults(run=module.run)
+    return parser
+
+
+def call(args: argparse.Namespace) -> int:
+    """Run the chosen command; what a user did wrong is told in one line."""
+    try:
+        return args.run(args) or 0
+    except KeyboardInterrupt:
+        print(f'densecl {args.command}: interrupted', file=sys.stderr)
+        return 130
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        if args.debug:
+            raise
+        print(f'densecl {args.command}: {one_line(error)}', file=sys.stderr)
+        return 2
+
+
+def one_line(error: Exception) -> str:
+    """An exception's message; of a long one the first line and the last, which has the reason."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        lines = [f'{error.filename}: {error.strerror}']
+    text = ': '.join(dict.fromkeys((lines[0], lines[-1]))) if lines else type(error).__name__
+    return text if len(lines) < 3 else f'{text} (--debug shows all of it)'

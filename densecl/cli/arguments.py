@@ -1,0 +1,55 @@
+"""Arguments that several commands share."""
+
+import argparse
+
+
+def add_pretraining(parser: argparse.ArgumentParser) -> None:
+    """What ``pretrain`` and ``plan`` ask for."""
+    parser.add_argument('photos', nargs='+', help='folders of images, in any tree below them')
+    parser.add_argument('--out', default='runs/pretrain', help='folder of the run (%(default)s)')
+    parser.add_argument(
+        '--start',
+        help='weights to go on from: a file, imagenet, a name of timm or torchvision, or random (default: '
+        'ImageNet weights where they are installed)',
+    )
+    parser.add_argument(
+        '--hours', type=positive, help='budget (default: what the rules think best, at most 2)'
+    )
+    parser.add_argument('--method', help='densecl by default; pixpro, mocov2, ...')
+    parser.add_argument('--size', type=int, help='side of the views in pixels')
+    parser.add_argument(
+        '--estimate', action='store_true', help='take the speed from a table instead of timing two steps'
+    )
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Changes of a config, ``--cfg-options KEY=VALUE``, parsed when the command runs."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', metavar='KEY=VALUE', help='settings of the config that you set yourself'
+    )
+
+
+def parsed_options(args: argparse.Namespace) -> dict | None:
+    """``--cfg-options`` as a dict.
+
+    Raises:
+        ValueError: an entry is not of the form KEY=VALUE.
+    """
+    if not args.cfg_options:
+        return None
+    from mmengine.config import DictAction
+
+    pairs = [entry.partition('=') for entry in args.cfg_options]
+    for key, sign, _ in pairs:
+        if not (key and sign):
+            raise ValueError(f'--cfg-options takes KEY=VALUE, got {key}')
+    return {key: DictAction._parse_iterable(value) for key, _, value in pairs}
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f'must be above 0, got {text}')
+    return value

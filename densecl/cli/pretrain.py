@@ -1,0 +1,39 @@
+"""Pretrain a backbone on your photos, from weights or from nothing.
+
+A run is a folder: config.py, which tools/train.py runs again, settings.json, manifest.json, checkpoints, log.
+"""
+
+import argparse
+
+from .arguments import add_pretraining, parsed_options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    add_pretraining(parser)
+    parser.add_argument(
+        '--labelled',
+        help='COCO json or folder: say which of its images are among the photos, before all else',
+    )
+    parser.add_argument('--resume', action='store_true', help='go on with the run in --out')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pretrain."""
+    from densecl.runs import pretrain
+
+    done = pretrain(
+        args.photos,
+        start=args.start,
+        hours=args.hours,
+        out=args.out,
+        method=args.method,
+        labelled=args.labelled,
+        size=args.size,
+        resume=args.resume,
+        measure=not args.estimate,
+        options=parsed_options(args),
+    )
+    print(f'checkpoint: {done.checkpoint}')
+    print(f'next: densecl export {done.folder} --to mmdet')
+    return 0

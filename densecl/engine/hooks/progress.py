@@ -1,0 +1,83 @@
+"""A progress bar where someone looks at a terminal."""
+
+import atexit
+import logging
+import sys
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from densecl.distributed import rank
+from densecl.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Shows a bar with images a second, the share of waiting for data, loss, dense quality and the time left.
+
+    Only on a terminal, and of process 0; the log's lines then go to the log file alone. Elsewhere the lines
+    stay, and this hook does nothing. The figures are those that the log has already: nothing waits for the
+    device.
+
+    Args:
+        quality: value of the log that says how good dense features are, shown as soon as there is one.
+        console: of rich, to draw on; standard error by default.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, quality: str = 'guard/dense_quality', console: Any = None) -> None:
+        self.quality, self.console, self.bar = quality, console, None
+
+    def before_train(self, runner) -> None:
+        """Draw the bar."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        console = self.console or Console(file=sys.stderr)
+        if rank() or not console.is_terminal:
+            return
+        self._quiet(runner.logger, logging.WARNING)
+        columns = (TextColumn('{task.description}'), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console)
+        self.task = self.bar.add_task('first step', total=runner.max_iters, completed=runner.iter)
+        self.bar.start()
+        atexit.register(self.bar.stop)  # an error leaves a clean terminal too
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Move it."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=runner.iter + 1, description=self.describe(runner))
+
+    def after_train(self, runner) -> None:
+        """Take it away."""
+        if self.bar is not None:
+            self.bar.stop()
+            atexit.unregister(self.bar.stop)
+            self._quiet(runner.logger, logging.NOTSET)
+
+    def describe(self, runner) -> str:
+        """``'37 img/s, 4 % waiting, loss 6.21, quality -0.31'``, as far as it is known."""
+        seconds, data, loss, quality = (
+            self._mean(runner, name) for name in ('train/time', 'train/data_time', 'train/loss', self.quality)
+        )
+        parts = []
+        if seconds:
+            parts.append(f'{runner.train_dataloader.batch_size / seconds:.0f} img/s')
+            parts.append(f'{(data or 0) / seconds:.0%} waiting')
+        parts += [f'loss {loss:.3g}'] if loss is not None else []
+        parts += [f'quality {quality:.3g}'] if quality is not None else []
+        return ', '.join(parts)
+
+    @staticmethod
+    def _mean(runner, name: str) -> float | None:
+        """Mean of the last ten values that the log has."""
+        scalars = runner.message_hub.log_scalars
+        return float(scalars[name].mean(10)) if name in scalars and scalars[name].data[0].size else None
+
+    @staticmethod
+    def _quiet(logger: logging.Logger, level: int) -> None:
+        """Least level of what the log prints; its file has everything."""
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setLevel(level)

@@ -1,0 +1,72 @@
+"""What is checked before a run begins, so that it does not fail an hour later."""
+
+import os
+import shutil
+from pathlib import Path
+
+LEAST_PHOTOS = 8
+
+
+def find_photos(folders: list[str]) -> list[str]:
+    """Paths of all photos below some folders.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: no such folder, or no image in it.
+        ValueError: too few photos to fill a batch.
+    """
+    from densecl.datasets import Folder
+
+    source = Folder(folders)
+    if len(source) < LEAST_PHOTOS:
+        raise ValueError(
+            f'{", ".join(folders)}: {len(source)} photos; pretraining needs at least {LEAST_PHOTOS}, '
+            'and some hundreds to be of use'
+        )
+    return [source.load(i)[0] for i in range(len(source))]
+
+
+def check_folder_of_run(folder: Path, resume: bool) -> None:
+    """Make the folder of a run, or say why that cannot be.
+
+    Raises:
+        FileExistsError: it holds a run already, and ``resume`` is not asked for.
+        FileNotFoundError: ``resume`` is asked for, and there is none.
+        NotADirectoryError, PermissionError: nothing can be written there.
+    """
+    there = (folder / 'config.py').is_file()
+    if there and not resume:
+        raise FileExistsError(
+            f'{folder} holds a run already: --resume goes on with it; or give another --out'
+        )
+    if resume and not there:
+        raise FileNotFoundError(f'--resume: there is no run in {folder} (no config.py)')
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(f'--out {folder}: a file is in the way ({error.filename})') from error
+    except PermissionError as error:
+        raise PermissionError(f'--out {folder}: no permission to write in {error.filename}') from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f'--out {folder}: no permission to write there')
+
+
+def check_disk(folder: Path, needed: int) -> None:
+    """Whether so many bytes can still be written below a folder that is there, or will be.
+
+    Raises:
+        OSError: they cannot.
+    """
+    free = free_bytes(folder)
+    if free < needed:
+        raise OSError(
+            f'{folder}: the run needs {needed / 2**20:,.0f} MB of disk and {free / 2**20:,.0f} MB are free; '
+            'make room or give another --out'
+        )
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes of the disk that holds a folder, or will hold it."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

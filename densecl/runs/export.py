@@ -1,0 +1,33 @@
+"""A run's backbone for others, unless its guard says that the start is better."""
+
+from pathlib import Path
+
+from .run import Run
+
+
+def export_run(run: Run, path: str | Path | None = None, to: str = 'mmdet', force: bool = False) -> Path:
+    """Write the backbone of a run's newest checkpoint; return where.
+
+    Args:
+        run: the run.
+        path: file to write; default: beside the checkpoint.
+        to: one of ``densecl.transfer.dialects.TARGETS``.
+        force: also where the guard says that the start is better.
+
+    Raises:
+        RuntimeError: the guard says so.
+    """
+    from densecl.transfer import export_backbone, save_export
+    from densecl.transfer.export import SUFFIXES
+
+    refuse_worse(run, force)
+    export = export_backbone(run.checkpoint, to)
+    default = f'{run.checkpoint.stem}_{export["meta"]["branch"]}_{to}{SUFFIXES.get(to, ".pth")}'
+    return save_export(export, path or run.folder / default)
+
+
+def refuse_worse(run: Run, force: bool) -> None:
+    """Raise where the guard found the run worse than its start."""
+    answer = (run.guard or {}).get('answer')
+    if answer == 'start' and not force:
+        raise RuntimeError(f'{run.folder}: {run.guard["reason"]}; --force exports it all the same')

@@ -1,0 +1,82 @@
+"""The manifest of a run: which files it saw, with which versions, settings and starting weights."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import densecl
+from densecl.compat.versions import TESTED, installed_version
+from densecl.files import atomic_write
+
+
+def hash_files(paths: Iterable[str], contents: bool = False) -> str:
+    """sha256 over a list of files: a line for each, in the order of their names.
+
+    A line is the path below the folder that all share, a tab and the size in bytes; moved data keep their
+    hash.
+
+    Args:
+        paths: of the files.
+        contents: the sha256 of each file stands in its line too; every byte is read.
+    """
+    paths = [os.path.abspath(path) for path in paths]
+    root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ''
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        name = os.path.relpath(path, root).replace(os.sep, '/')
+        line = f'{name}\t{os.path.getsize(path)}' + (f'\t{hash_file(path)}' if contents else '')
+        total.update(os.fsencode(line + '\n'))
+    return total.hexdigest()
+
+
+def hash_file(path: str | os.PathLike) -> str:
+    """sha256 of a file."""
+    with open(path, 'rb') as file:
+        return (
+            hashlib.file_digest(file, 'sha256').hexdigest() if sys.version_info >= (3, 11) else _digest(file)
+        )
+
+
+def _digest(file) -> str:
+    total = hashlib.sha256()
+    for block in iter(lambda: file.read(2**20), b''):
+        total.update(block)
+    return total.hexdigest()
+
+
+def make_manifest(
+    paths: list[str], settings: Mapping[str, Any], start: Mapping[str, Any], contents: bool = False
+) -> dict[str, Any]:
+    """A JSON-able record.
+
+    Args:
+        paths: the photos.
+        settings: name -> value.
+        start: of the starting weights: ``name``, ``origin``, ``licence``, ``sha256``.
+        contents: see :func:`hash_files`.
+    """
+    names = ('densecl', *TESTED)
+    versions = {name: densecl.__version__ if name == 'densecl' else installed_version(name) for name in names}
+    return {
+        'photos': {
+            'count': len(paths),
+            'bytes': sum(os.path.getsize(path) for path in paths),
+            'sha256': hash_files(paths, contents),
+            'hashed': 'names, sizes and contents' if contents else 'names and sizes',
+        },
+        'start': dict(start),
+        'settings': dict(settings),
+        'versions': {'python': platform.python_version(), **versions},
+        'command': sys.argv,
+    }
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write readable JSON, whole or not at all."""
+    with atomic_write(path) as temporary:
+        Path(temporary).write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')

@@ -1,0 +1,101 @@
+"""``densecl.pretrain``: from a folder of photos to a run."""
+
+from pathlib import Path
+from typing import Any
+
+import densecl.compat
+
+densecl.compat.install()
+
+import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
+from densecl.engine import launch  # noqa: E402
+
+from .checks import check_disk, check_folder_of_run, find_photos  # noqa: E402
+from .leak import leak_check  # noqa: E402
+from .manifest import hash_files, make_manifest, write_json  # noqa: E402
+from .plan import Plan, make_plan  # noqa: E402
+from .run import Run  # noqa: E402
+
+
+def pretrain(
+    photos: str | Path | list[str],
+    start: str | Path | None = None,
+    hours: float | None = None,
+    out: str | Path = 'runs/pretrain',
+    method: str | None = None,
+    labelled: str | Path | None = None,
+    size: int | None = None,
+    resume: bool = False,
+    measure: bool = True,
+    options: dict[str, Any] | None = None,
+    show=print,
+) -> Run:
+    """Pretrain a backbone on unlabelled photos, from weights or from nothing.
+
+    Args:
+        photos: a folder with images in any tree below it, or several.
+        start: a file of weights of any common kind, ``'imagenet'``, a name of timm's or torchvision's, or
+            ``'random'``; None takes ImageNet weights where they are installed.
+        hours: the budget; None takes what the rules think best, at most two hours.
+        out: folder of the run.
+        method: such as ``'densecl'`` or ``'pixpro'``; see ``densecl.settings.recipes.recipe_names``.
+        labelled: an evaluation set that the photos are compared with before anything else: a COCO json, or a
+            folder with ``images/`` and ``labels/``.
+        size: side of the views in pixels.
+        resume: go on with the run in ``out``; everything else was decided when it began.
+        measure: time two real steps before deciding, rather than estimate.
+        options: changes of the config, ``{'optim_wrapper.optimizer.lr': 0.01}``.
+        show: what is told to the user goes here.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        OSError, ValueError, RuntimeError: what is wrong, in one line.
+    """
+    folder = Path(out)
+    check_folder_of_run(folder, resume)
+    if not resume:
+        plan = make_plan(photos, folder, start, hours, method, size, measure, options)
+        show(str(plan))
+        check_disk(folder, plan.disk)
+        if labelled is not None:
+            show(leak_check(plan.paths, labelled))
+        write_run(plan)
+    else:
+        _compare_photos(Run(folder), photos, show)
+    return train(folder, options, resume)
+
+
+def write_run(plan: Plan) -> None:
+    """Config, settings, manifest and starting weights; the config last, for it says that a run is there."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    settings = [vars(setting) for setting in plan.found.values()]
+    values = {setting['name']: setting['value'] for setting in settings}
+    write_json(plan.folder / 'settings.json', settings)
+    write_json(plan.folder / 'manifest.json', make_manifest(plan.paths, values, plan.start.record))
+    if plan.start.start is not None:
+        plan.start.start.save(plan.folder / 'start.pth')
+    (plan.folder / 'config.py').write_text(plan.text, encoding='utf-8')
+
+
+def train(folder: Path, options: dict[str, Any] | None = None, resume: bool = False) -> Run:
+    """Train what the config of a run says."""
+    cfg = launch.load_config(str(folder / 'config.py'), str(folder), options, 'none')
+    launch.use_resume(cfg, 'auto' if resume else None)
+    launch.save_on_sigterm(cfg)
+    cfg.custom_hooks.append(dict(type='ProgressHook'))
+    launch.build_runner(cfg).train()
+    return Run(folder)
+
+
+def _compare_photos(run: Run, photos: str | Path | list[str], show) -> None:
+    """Say so where the photos are others than when the run began."""
+    folders = [str(Path(p).expanduser()) for p in ([photos] if isinstance(photos, (str, Path)) else photos)]
+    known = run.manifest.get('photos', {})
+    paths = find_photos(folders)
+    if known.get('hashed') == 'names and sizes' and hash_files(paths) != known['sha256']:
+        show(
+            f'{", ".join(folders)}: {len(paths)} photos, not the {known["count"]} that the run began with; '
+            'it goes on with what its config names'
+        )

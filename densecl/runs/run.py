@@ -1,0 +1,78 @@
+"""A run on disk."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a pretraining, and what is in it.
+
+    ``config.py``, ``settings.json`` (values and reasons), ``manifest.json``, ``start.pth`` (the weights that
+    it started from, where there are some), checkpoints, ``guard.json`` and the log.
+
+    Attributes:
+        folder: of the run.
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'folder', Path(self.folder))
+        if not (self.folder / 'config.py').is_file():
+            raise FileNotFoundError(
+                f'{self.folder} is no run of densecl pretrain: there is no config.py in it'
+            )
+
+    @property
+    def config(self) -> Path:
+        """The config, which ``tools/train.py`` runs."""
+        return self.folder / 'config.py'
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint.
+
+        Raises:
+            FileNotFoundError: there is none yet.
+        """
+        file = self.folder / 'last_checkpoint'
+        newest = Path(file.read_text().strip()) if file.is_file() else None
+        # The folder may have been moved since.
+        if newest is None or not (self.folder / newest.name).is_file():
+            raise FileNotFoundError(f'{self.folder} has no checkpoint yet: densecl pretrain --resume goes on')
+        return self.folder / newest.name
+
+    @property
+    def start(self) -> Path | None:
+        """The weights that it started from, or None."""
+        path = self.folder / 'start.pth'
+        return path if path.is_file() else None
+
+    @cached_property
+    def settings(self) -> list[dict[str, Any]]:
+        """Name, value and reason of each setting."""
+        return self._json('settings.json') or []
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Which files it saw, versions, settings, starting weights."""
+        return self._json('manifest.json') or {}
+
+    @property
+    def guard(self) -> dict[str, Any] | None:
+        """The guard's figures and answer, or None where it did not run."""
+        return self._json('guard.json')
+
+    def export(self, path: str | Path | None = None, to: str = 'mmdet', force: bool = False) -> Path:
+        """Write the backbone for those who will use it; see :func:`densecl.runs.export_run`."""
+        from .export import export_run
+
+        return export_run(self, path, to, force)
+
+    def _json(self, name: str) -> Any:
+        path = self.folder / name
+        return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None

@@ -1,0 +1,54 @@
+"""An ordinary config file, which ``tools/train.py`` runs and a user edits."""
+
+import pprint
+from collections.abc import Mapping
+from typing import Any
+
+import densecl
+
+_HEAD = '''"""Pretraining on {photos}, written by densecl {version}. Edit it as you like, and run it again:
+
+python tools/train.py {path}
+
+settings.json beside it has the reason of each value.
+"""
+
+_base_ = {base}
+
+'''
+
+
+class Source(str):
+    """Source code, which stands in a config as it is."""
+
+
+def config_text(photos: str, path: str, base: list[str], values: Mapping[str, Any]) -> str:
+    """A config file as text.
+
+    Args:
+        photos: what the docstring says it is about.
+        path: where the file will be.
+        base: configs that it builds on, such as ``densecl::densecl/...py``.
+        values: top-level names and their values, in order; :class:`Source` is allowed anywhere in them.
+    """
+    head = _HEAD.format(photos=photos, version=densecl.__version__, path=path, base=_source(base))
+    return head + ''.join(f'{name} = {_source(value)}\n' for name, value in values.items())
+
+
+def _source(value: Any) -> str:
+    """Source code of a value: ``dict(a=1)`` in one line where it fits."""
+    if isinstance(value, Source):
+        return str(value)
+    if isinstance(value, dict):
+        return _joined('dict(', [f'{key}={_source(part)}' for key, part in value.items()], ')')
+    if isinstance(value, list):
+        return _joined('[', [_source(part) for part in value], ']')
+    return pprint.pformat(value, width=100)
+
+
+def _joined(left: str, parts: list[str], right: str) -> str:
+    line = left + ', '.join(parts) + right
+    if len(line) <= 100 and '\n' not in line:
+        return line
+    inner = ',\n'.join(parts).replace('\n', '\n    ')
+    return f'{left}\n    {inner},\n{right}'

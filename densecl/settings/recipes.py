@@ -1,0 +1,41 @@
+"""The repository's recipes for small machines, by the name of their method."""
+
+from pathlib import Path
+
+from densecl.compat.packages import config_root
+
+_MARK = '_resnet18_1xb64-'
+
+
+def recipe_names() -> list[str]:
+    """Methods that need nothing but photos, such as ``'densecl'`` and ``'pixpro'``."""
+    return sorted(name for name, path in _recipes().items() if _needed(path) is None)
+
+
+def small_recipe(method: str) -> str:
+    """The config of a method as ``_base_`` names it: ``densecl::densecl/densecl_resnet18_...py``.
+
+    Raises:
+        ValueError: there is no such recipe, or photos alone do not serve it.
+    """
+    path = _recipes().get(method)
+    if path is None:
+        raise ValueError(f'--method {method}: no such method; one of {", ".join(recipe_names())}')
+    name, needed = path.relative_to(config_root()).as_posix(), _needed(path)
+    if needed:
+        raise ValueError(
+            f'--method {method} needs {needed}: use tools/train.py densecl::{name} as docs/training.md tells'
+        )
+    return f'densecl::{name}'
+
+
+def _recipes() -> dict[str, Path]:
+    return {path.name.split(_MARK)[0]: path for path in sorted(config_root().glob(f'*/*{_MARK}*_photos.py'))}
+
+
+def _needed(path: Path) -> str | None:
+    """What a recipe needs besides photos, or None."""
+    text = path.read_text(encoding='utf-8')
+    if 'roposal' in text:
+        return 'candidate objects, which tools/make_proposals.py names'
+    return "labels (source=dict(type='ImageNet'))" if "type='ImageNet'" in text else None

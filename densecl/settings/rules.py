@@ -1,0 +1,211 @@
+"""From photos, machine and hours to settings: pure functions, each with its reason.
+
+The constants are those of recipes that continue from released weights (HPT, FINO, a study of fifteen sets),
+of LightlyTrain's tables for small sets, and of own measurements; ``docs/command-line.md`` says which is
+which.
+"""
+
+import math
+
+from .conditions import Conditions, Speed
+from .record import Setting
+from .speed import estimated_speed
+
+#: Photos -> steps of 64 photos, steps with the heads alone, steps of the ramp.
+_STEPS = {300: (300, 100, 30), 1000: (500, 100, 50), 3000: (1000, 150, 80), 10_000: (2000, 300, 150)}
+_BATCH = 64  # the table's
+DEFAULT_METHOD = 'densecl'
+#: Without ``hours``, no run is planned to take longer.
+DEFAULT_HOURS = 2.0
+#: Fewer steps than this after the ramp change a backbone too little to be worth it.
+LEAST_STEPS = 150
+_USED = 0.9  # share of the hours that steps get; guard, checkpoints and start take the rest
+
+Found = dict[str, Setting]
+
+
+def derive(conditions: Conditions) -> Found:
+    """All settings that apply, by name, in the order in which they were decided."""
+    found: Found = {}
+    for rule in RULES:
+        setting = rule(conditions, found)
+        if setting is not None:
+            found[setting.name] = setting
+    return found
+
+
+def advice(found: Found) -> str | None:
+    """What to tell a user whose hours do not carry a continuation, or None."""
+    if 'heads_only' not in found:
+        return None
+    after = found['steps'].value - found['heads_only'].value - found['ramp'].value
+    if after >= LEAST_STEPS:
+        return None
+    return (
+        f'{max(after, 0)} steps are left after the ramp, fewer than {LEAST_STEPS}: use the start itself, '
+        'with batch statistics estimated anew from your photos, or give more --hours'
+    )
+
+
+def _photos(c: Conditions, found: Found) -> Setting:
+    return Setting('photos', c.photos.count, str(c.photos))
+
+
+def _method(c: Conditions, found: Found) -> Setting:
+    if c.method:
+        return Setting('method', c.method, 'as you asked')
+    return Setting('method', DEFAULT_METHOD, 'the default: an image and a dense head, safe on few photos')
+
+
+def _crop_area(c: Conditions, found: Found) -> Setting | None:
+    n = c.photos.count
+    if not c.continued:
+        return None
+    low = 0.6 if n < 600 else 0.5 if n < 2000 else 0.4
+    return Setting('crop_area', (low, 1.0), f'{n:,} photos: milder crops for fewer photos, which vary less')
+
+
+def _view_size(c: Conditions, found: Found) -> Setting:
+    if c.size:
+        return Setting('view_size', c.size, 'as you asked')
+    if not c.continued:
+        return Setting(
+            'view_size', 96, 'from random weights the number of photos seen counts more than their size'
+        )
+    side = min(c.photos.short_sides[1], 512 if c.machine.gpu else 320)
+    mean = sum(found['crop_area'].value) / 2
+    wanted = side * math.sqrt(mean)  # the crop then shows things at the scale of use
+    limit = 224 if c.machine.gpu else 160 if c.machine.cores >= 4 else 144
+    size = max(min(int(wanted) // 16 * 16, limit), 64)
+    if size < limit:
+        return Setting(
+            'view_size', size, f'the scale of photos of {side} px in crops of {mean:.0%} of their area'
+        )
+    kind = 'a GPU' if c.machine.gpu else f'{c.machine.cores} cores'
+    return Setting(
+        'view_size', size, f'the most that {kind} can pay for; nearer to the size of use is better'
+    )
+
+
+def _batch(c: Conditions, found: Found) -> Setting:
+    n = c.photos.count
+    if n < _BATCH:
+        value = 2 ** int(math.log2(n))
+        return Setting('batch', value, f'the largest power of two within {n} photos')
+    if c.machine.gpu and n >= 20_000 and c.machine.gpu_memory > 20 * 2**30:
+        return Setting('batch', 256, 'a GPU with memory for it, and 20,000 photos or more')
+    return Setting('batch', _BATCH, 'few large steps would leave a small budget without steps')
+
+
+def _precision(c: Conditions, found: Found) -> Setting:
+    if c.machine.bf16:
+        return Setting('precision', 'bf16', 'this machine multiplies bfloat16 faster than float32')
+    return Setting('precision', 'float32', 'this machine has no fast bfloat16')
+
+
+def _speed(c: Conditions, found: Found) -> Setting:
+    known: Speed = c.speed or estimated_speed(c, found['view_size'].value)
+    return Setting('photos_per_s', round(known.photos_per_s, 2), known.source)
+
+
+def _steps(c: Conditions, found: Found) -> Setting:
+    n, size = c.photos.count, found['batch'].value
+    paid = (c.hours or DEFAULT_HOURS) * 3600 * _USED * found['photos_per_s'].value / size
+    paid = max(int(paid), 1)
+    hours = f'{c.hours:g} hours' if c.hours else f'{DEFAULT_HOURS:g} hours, the most without --hours,'
+    if not c.continued:
+        wanted = max(200 * n // size, 1)
+        why = 'random weights: 200 epochs, after which small sets have little left to give'
+    else:
+        wanted = round(_table(n, 0) * min(_BATCH / size, 1))
+        wanted *= 2 if c.hours else 1
+        why = f'{n:,} photos: gains come early, and longer runs lose them again'
+    if paid < wanted:
+        return Setting('steps', paid, f'{hours} pay for these; {wanted:,} would be taken')
+    return Setting('steps', wanted, why)
+
+
+def _heads_only(c: Conditions, found: Found) -> Setting | None:
+    if not c.continued:
+        return None
+    table, limit = round(_table(c.photos.count, 1)), found['steps'].value // 3
+    if limit < table:
+        return Setting('heads_only', limit, f'a third of the steps; {table} would be safer')
+    return Setting('heads_only', table, 'the backbone waits until the new heads give it a direction')
+
+
+def _ramp(c: Conditions, found: Found) -> Setting | None:
+    if not c.continued:
+        return None
+    value = min(round(_table(c.photos.count, 2)), found['steps'].value // 6)
+    return Setting('ramp', value, 'then the rate of the backbone rises over these steps')
+
+
+def _queue(c: Conditions, found: Found) -> Setting | None:
+    if 'queue' not in c.parts:
+        return None
+    n = c.photos.count
+    value = min(2 ** int(math.log2(0.42 * n)), 65536)
+    if value < 256:
+        return Setting('queue', 0, f'{n} photos do not fill one: other photos of the batch are the negatives')
+    return Setting('queue', value, 'a quarter to four tenths of the photos, so that no photo is in it twice')
+
+
+def _prototypes(c: Conditions, found: Found) -> Setting | None:
+    if 'prototypes' not in c.parts:
+        return None
+    n = c.photos.count
+    value = min(max(2 ** round(math.log2(4 * math.sqrt(n))), 64), 65536)
+    return Setting('prototypes', value, f'about four times the square root of {n:,} photos')
+
+
+def _momentum(c: Conditions, found: Found) -> Setting | None:
+    n = c.photos.count
+    if not c.continued or 'momentum' not in c.parts:
+        return None
+    value = (0.99, 0.999) if n < 2000 else (0.99, 1.0) if n < 6000 else (0.996, 1.0)
+    return Setting('momentum', value, 'short runs need a target that follows faster')
+
+
+def _workers(c: Conditions, found: Found) -> Setting:
+    if c.machine.gpu:
+        return Setting('workers', max(min(c.machine.cores - 1, 16), 1), 'all cores but one feed the GPU')
+    value = 1 if c.machine.cores <= 4 else 2
+    return Setting('workers', value, 'a core reads photos several times faster than it trains on them')
+
+
+def _checkpoint_interval(c: Conditions, found: Found) -> Setting:
+    value = max(found['steps'].value // 10, 25)
+    return Setting('checkpoint_interval', value, 'ten times a run, so that the best can be kept')
+
+
+#: In the order in which they are asked; a rule sees what was decided before.
+RULES = (
+    _photos,
+    _method,
+    _crop_area,
+    _view_size,
+    _batch,
+    _precision,
+    _speed,
+    _steps,
+    _heads_only,
+    _ramp,
+    _queue,
+    _prototypes,
+    _momentum,
+    _workers,
+    _checkpoint_interval,
+)
+
+
+def _table(n: int, column: int) -> float:
+    """A column of the table at n photos, by straight lines between the rows in log-log scale.
+
+    Below the first row its value, above the last row the slope of the last two, for up to 100,000 photos.
+    """
+    rows = [(math.log(photos), math.log(values[column])) for photos, values in _STEPS.items()]
+    x = min(max(math.log(n), rows[0][0]), math.log(100_000))
+    row = next((i for i in range(1, len(rows)) if x <= rows[i][0]), len(rows) - 1)
+    (x0, y0), (x1, y1) = rows[row - 1 : row + 1]
+    return math.exp(y0 + (y1 - y0) * (x - x0) / (x1 - x0))

@@ -1,0 +1,96 @@
+"""How many photos a second a training takes in: estimated from a table, or timed."""
+
+import resource
+import sys
+import time
+
+from .conditions import Conditions, Speed
+
+#: Forward and backward passes of one 128 px view, stride 16, a second and core. Measured: EfficientNet-Lite0
+#: and ResNet-18; the others from the operations that they need beside ResNet-18's.
+_TABLE = {
+    'efficientnet-lite0': 25.0,
+    'resnet18': 36.0,
+    'resnet34': 18.0,
+    'resnet50': 16.0,
+    'vit-tiny': 50.0,
+    'vit-small': 14.0,
+    'convnext-tiny': 14.0,
+    'swin-tiny': 14.0,
+}
+#: Views that a step encodes, with a forward pass as a third of forward and backward: two online, two by the
+#: target, two by the frozen start.
+_UNITS = {True: 2 + 4 / 3, False: 2 + 2 / 3}
+_REFERENCE = 128
+
+
+def estimated_speed(c: Conditions, size: int) -> Speed:
+    """From the table, the number of cores and the size of the views."""
+    name = c.architecture if c.architecture in _TABLE else 'resnet50'
+    rate = _TABLE[name] * (_REFERENCE / size) ** 2 / _UNITS[c.continued]
+    if c.machine.gpu:
+        return Speed(rate * 100, f'a guess for {c.machine.gpu}; the first steps tell')
+    rate *= c.machine.cores**0.9 * (1 if c.machine.bf16 else 0.8)
+    other = '' if name == c.architecture else f', taken for {c.architecture or "an unknown backbone"}'
+    source = f'estimated from a table: {name}{other}, {size} px, {c.machine.cores} cores'
+    return Speed(rate, source)
+
+
+def timed_speed(cfg, steps: int = 2, photos: int = 16) -> Speed:
+    """Time real steps of a config: views of real photos, forward, backward, optimiser.
+
+    Views are made before the clock starts, as data workers make them beside the training. A first step, which
+    allocates memory, does not count.
+
+    Args:
+        cfg: config of a pretraining, as :func:`densecl.engine.launch.load_config` reads it; it is not
+            changed.
+        steps: how many are timed.
+        photos: of a step, at most the config's batch.
+    """
+    import torch
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import init_default_scope
+
+    from densecl.datasets import collate_views
+    from densecl.engine.launch import use_plain_batch_norm
+    from densecl.registry import DATASETS, MODELS
+
+    cfg = cfg.copy()
+    use_plain_batch_norm(cfg._cfg_dict)
+    init_default_scope(cfg.get('default_scope', 'densecl'))
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model = MODELS.build(cfg.model).to(device).train()
+    model.clock.total, model.clock.epoch = 1000, 100
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    size = min(photos, cfg.train_dataloader.batch_size, len(dataset))
+    batch = collate_views([dataset[i] for i in range(size)])
+    before = _used(device)
+    for number in range(steps + 1):
+        if number == 1:
+            _wait(device)
+            start = time.perf_counter()
+        model.train_step(batch, wrapper)
+    _wait(device)
+    seconds = time.perf_counter() - start
+    source = f'measured: {steps} steps of {size} photos took {seconds:.1f} s'
+    more = max(_used(device) - before, 0) * cfg.train_dataloader.batch_size // size
+    return Speed(steps * size / seconds, source, before + more)
+
+
+def _wait(device: str) -> None:
+    import torch
+
+    if device == 'cuda':
+        torch.cuda.synchronize()
+
+
+def _used(device: str) -> int:
+    """Bytes in use at the peak so far."""
+    import torch
+
+    if device == 'cuda':
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,75 @@
+"""What users do wrong ends in one line that says what to do, and exit code 2."""
+
+import os
+
+import pytest
+
+from densecl.runs import checks
+
+
+def refused(result: tuple[int, str, str], *parts: str) -> None:
+    code, _, err = result
+    assert code == 2, result
+    assert len(err.strip().splitlines()) == 1, err
+    assert 'Traceback' not in err
+    for part in parts:
+        assert part in err, (part, err)
+
+
+def test_folder_is_missing_empty_or_has_no_images(densecl, tmp_path):
+    refused(densecl('pretrain', tmp_path / 'none', '--out', tmp_path / 'run'), 'does not exist')
+    (tmp_path / 'empty').mkdir()
+    refused(
+        densecl('pretrain', tmp_path / 'empty', '--out', tmp_path / 'run'), 'no image below', '.jpg', '.tiff'
+    )
+    (tmp_path / 'text').mkdir()
+    (tmp_path / 'text' / 'a.txt').write_text('x')
+    refused(densecl('plan', tmp_path / 'text'), 'other files: 1 .txt', 'looked for')
+
+
+def test_too_few_photos(densecl, tmp_path, photos):
+    for name in sorted(os.listdir(photos))[:3]:
+        (tmp_path / name).write_bytes((photos / name).read_bytes())
+    refused(densecl('plan', tmp_path), '3 photos', 'at least 8')
+
+
+def test_there_is_a_run_already_or_none(densecl, tmp_path, photos):
+    refused(densecl('pretrain', photos, '--out', tmp_path, '--resume'), 'there is no run', 'config.py')
+    (tmp_path / 'config.py').write_text('')
+    refused(densecl('pretrain', photos, '--out', tmp_path), 'holds a run already', '--resume')
+    refused(densecl('export', tmp_path), 'has no checkpoint yet')
+
+
+def test_out_is_a_file_or_not_writable(densecl, tmp_path, photos, monkeypatch):
+    (tmp_path / 'file').write_text('')
+    refused(densecl('pretrain', photos, '--out', tmp_path / 'file' / 'run'), 'a file is in the way')
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)  # root may write everywhere
+    refused(densecl('pretrain', photos, '--out', tmp_path / 'locked'), 'no permission to write there')
+
+
+def test_disk_is_nearly_full(densecl, tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(checks, 'free_bytes', lambda folder: 3 * 2**20)
+    result = densecl('pretrain', photos, '--start', 'random', '--estimate', '--out', tmp_path / 'run')
+    refused(result, 'MB of disk and 3 MB are free', 'another --out')
+    assert not (tmp_path / 'run' / 'config.py').exists()
+
+
+def test_wrong_method_and_wrong_options(densecl, photos, tmp_path):
+    refused(
+        densecl('plan', photos, '--start', 'random', '--method', 'nonsense'), '--method nonsense', 'densecl'
+    )
+    refused(densecl('plan', photos, '--start', 'random', '--cfg-options', 'nonsense'), 'KEY=VALUE')
+    code, _, err = densecl('plan', photos, '--hours', '0')
+    assert code == 2 and 'must be above 0' in err
+
+
+def test_export_of_nothing(densecl, tmp_path):
+    refused(densecl('export', tmp_path / 'none.pth'), 'no such run or checkpoint')
+    refused(densecl('export', tmp_path), 'is no run of densecl pretrain')
+
+
+def test_debug_shows_where(densecl, tmp_path):
+    from densecl.cli import main
+
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        main(['plan', str(tmp_path / 'none'), '--debug'])

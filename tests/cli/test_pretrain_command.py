@@ -1,0 +1,93 @@
+"""Real runs through the command: planned, carried out, resumed, run again by tools/train.py, exported."""
+
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+
+import densecl as package
+from densecl.runs.manifest import hash_files
+from densecl.tools import run_tool
+
+TINY = ('--size', '32', '--estimate', '--hours', '0.0001')
+
+
+@pytest.fixture(scope='module')
+def run_folder(photos, tmp_path_factory):
+    """A finished run from random weights."""
+    return tmp_path_factory.mktemp('runs') / 'a'
+
+
+def test_pretrain_writes_a_whole_run(densecl, photos, labelled, run_folder):
+    code, out, err = densecl(
+        'pretrain', photos, '--start', 'random', '--out', run_folder, '--labelled', labelled, *TINY
+    )
+    assert code == 0, err
+    # the reasons, then the leak, before any figure
+    assert out.index('view_size') < out.index('leak check: 12 of the 12 scored photos are')
+    settings = {s['name']: s for s in json.loads((run_folder / 'settings.json').read_text())}
+    assert settings['batch']['value'] == 16 and settings['view_size']['reason'] == 'as you asked'
+    manifest = json.loads((run_folder / 'manifest.json').read_text())
+    assert manifest['photos']['count'] == 24 and manifest['start'] == {'name': 'random'}
+    cfg = Config.fromfile(run_folder / 'config.py')
+    assert cfg.manifest == manifest['photos']['sha256'] == hash_files([str(p) for p in photos.iterdir()])
+    assert cfg.train_dataloader.batch_size == 16 and cfg.views[0].size == 32
+    assert (run_folder / 'config.py').read_text().startswith('"""Pretraining on')
+    run = package.Run(run_folder)
+    assert run.checkpoint.name == f'iter_{settings["steps"]["value"]}.pth'
+    assert torch.load(run.checkpoint, weights_only=False)['message_hub'] is not None
+    assert f'checkpoint: {run.checkpoint}' in out
+
+
+def test_the_config_runs_again_unchanged(run_folder, tmp_path):
+    before = (run_folder / 'config.py').read_text()
+    options = ('--cfg-options', 'train_cfg.max_epochs=1')
+    run_tool('train', [str(run_folder / 'config.py'), '--work-dir', str(tmp_path), *options])
+    assert (tmp_path / 'last_checkpoint').is_file()
+    assert (run_folder / 'config.py').read_text() == before
+
+
+def test_resume_goes_on(densecl, photos, run_folder):
+    steps = int(package.Run(run_folder).checkpoint.stem.split('_')[1])
+    more = f'train_cfg.max_epochs={steps + 2}'
+    code, out, err = densecl('pretrain', photos, '--out', run_folder, '--resume', '--cfg-options', more)
+    assert code == 0, err
+    assert package.Run(run_folder).checkpoint.name == f'iter_{steps + 2}.pth'
+
+
+def test_resume_with_other_photos_says_so(densecl, photos, run_folder, tmp_path):
+    for path in sorted(photos.iterdir())[:9]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    code, out, _ = densecl('pretrain', tmp_path, '--out', run_folder, '--resume')
+    assert code == 0
+    assert '9 photos, not the 24 that the run began with' in out
+
+
+def test_export_of_a_run_and_its_guard(densecl, run_folder, tmp_path):
+    code, out, err = densecl('export', run_folder, '--to', 'torchvision', '--out', tmp_path / 'backbone.pth')
+    assert code == 0, err
+    exported = torch.load(tmp_path / 'backbone.pth', weights_only=True)
+    assert exported['state_dict']['conv1.weight'].shape == (64, 3, 7, 7)
+    run = package.Run(run_folder)
+    assert run.export(tmp_path / 'again.pth', to='torchvision').is_file()
+    again = torch.load(tmp_path / 'again.pth', weights_only=True)
+    assert all(torch.equal(value, again['state_dict'][key]) for key, value in exported['state_dict'].items())
+
+
+def test_plan_writes_nothing(densecl, photos, tmp_path):
+    code, out, err = densecl(
+        'plan', photos, '--start', 'random', '--out', tmp_path / 'run', '--size', '32', '--config'
+    )
+    assert code == 0, err
+    assert 'measured: 2 steps of 16 photos took' in out
+    assert 'time: about' in out and 'disk: ' in out and 'memory: ' in out
+    assert "_base_ = ['densecl::densecl/densecl_resnet18_1xb64-coslr-6e_photos.py']" in out
+    assert not (tmp_path / 'run').exists()
+
+
+def test_doctor_lists_what_there_is(densecl):
+    code, out, _ = densecl('doctor')
+    assert code == 0
+    assert 'mmengine' in out and 'machine: ' in out
+    assert 'finetune on boxes' in out and '--start imagenet' in out
