@@ -22,14 +22,11 @@ def compare(query, positive, indices=None, keys=None, queries=None, support=None
     images = len(keys)
     rows = len(query) // images
     units = [
-        Units(x.view(images, rows, -1), pooled=pooled)
-        for x, pooled in ((query, queries), (positive, keys))
+        Units(x.view(images, rows, -1), pooled=pooled) for x, pooled in ((query, queries), (positive, keys))
     ]
     batch = Batch.numbered(torch.arange(images) if indices is None else indices, labels)
     batch.indices = indices
-    return Comparison(
-        *units, Match(index=torch.arange(rows).expand(images, rows)), batch, support=support
-    )
+    return Comparison(*units, Match(index=torch.arange(rows).expand(images, rows)), batch, support=support)
 
 
 def step(objective, *comparisons):

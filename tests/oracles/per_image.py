@@ -27,9 +27,7 @@ class Surrogate:
                 w = e / estimate
                 total = total + (w * s).sum() / n - query[row] @ key[row]
                 estimates[i].append(estimate)
-                slopes[i].append(
-                    estimate.log() + self.rho - (w * s.detach() / self.tau[i]).sum() / n
-                )
+                slopes[i].append(estimate.log() + self.rho - (w * s.detach() / self.tau[i]).sum() / n)
         for i in set(indices):
             self.s[i] = sum(estimates[i]) / len(estimates[i])
             slope = float(sum(slopes[i]) / len(slopes[i]))

@@ -1,0 +1,98 @@
+"""DSE, an estimate of dense quality without labels (Dense representation Structure Estimator,
+arXiv 2510.17299, NeurIPS 2025)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from densecl.numerics import full_precision
+
+from .clustering import kmeans
+
+# The paper's: images a group, clusters of a group and of an image; k-means draws by distance, not its square.
+_GROUP, _OF_GROUP, _OF_IMAGE = 8, 24, 3
+_KMEANS = dict(iterations=20, tolerance=1e-4, power=1.0)
+
+
+@dataclass(frozen=True)
+class DSE:
+    """The terms of DSE, each divided by the mean distance of cells to their mean.
+
+    Attributes:
+        inter: mean distance of cells to the nearest centre that is not theirs, over groups of 8 images.
+        intra_batch: mean spread of the clusters of the groups.
+        intra_image: mean spread of the 3 clusters of each image.
+        dim: mean effective rank, as a share of its largest value, of one cell an image.
+    """
+
+    inter: float
+    intra_batch: float
+    intra_image: float
+    dim: float
+
+    @property
+    def value(self) -> float:
+        """``inter + dim - (intra_batch + intra_image) / 2``; higher is better."""
+        return self.inter + self.dim - (self.intra_batch + self.intra_image) / 2
+
+
+@torch.no_grad()
+def dse(maps: Tensor, seed: int = 0) -> DSE:
+    """Measure DSE on the maps of unlabelled images.
+
+    It depends on the resolution and the number of images, so that only values of the same images
+    can be compared. Across networks it does not rank (docs/guard.md).
+
+    Args:
+        maps: (B, C, h, w), B >= 2, of any floating type.
+        seed: of the clusters and of the order of the cells; the global random state is left alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    cells = full_precision(maps.cpu()).flatten(2).transpose(1, 2)  # (B, N, d)
+    scale = (cells - cells.mean((0, 1))).norm(dim=2).mean().clamp(min=torch.finfo(cells.dtype).tiny)
+    inter, batch, image = [], [], []
+    for group in cells.split(_GROUP):
+        rows = group.flatten(0, 1)
+        centres, ids = kmeans(rows, _OF_GROUP, generator, **_KMEANS)
+        inter.append(_to_other_centre(rows, centres, ids))
+        batch += _spreads(rows, ids)
+    for rows in cells:
+        spreads = _spreads(rows, kmeans(rows, _OF_IMAGE, generator, **_KMEANS)[1])
+        image.append(sum(spreads) / max(len(spreads), 1))
+    terms = (torch.stack(inter).mean(), sum(batch) / max(len(batch), 1), sum(image) / len(image))
+    return DSE(*(float(term / scale) for term in terms), dim=_dim(cells, generator))
+
+
+def _to_other_centre(rows: Tensor, centres: Tensor, ids: Tensor) -> Tensor:
+    """Mean distance of (n, d) rows to the nearest centre except their own, (k, d)."""
+    distances = torch.cdist(rows, centres)
+    return distances.scatter(1, ids[:, None], torch.inf).min(1).values.mean()
+
+
+def _spreads(rows: Tensor, ids: Tensor) -> list[Tensor]:
+    """Of each cluster of more than one row: sum of singular values of its centred rows, over the square
+    root of their degrees of freedom or of d, whichever is larger."""
+    clusters = (rows[ids == c] for c in ids.unique())
+    return [
+        _singular_values(x - x.mean(0)).sum() / max(len(x) - 1, x.shape[1]) ** 0.5
+        for x in clusters
+        if len(x) > 1
+    ]
+
+
+def _singular_values(x: Tensor) -> Tensor:
+    """Of (..., n, d), from the smaller of the two Gram matrices, in float64: many times faster."""
+    x = x.double()
+    gram = x @ x.mT if x.shape[-2] < x.shape[-1] else x.mT @ x
+    return torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+
+
+def _dim(cells: Tensor, generator: torch.Generator) -> float:
+    images, places, channels = cells.shape
+    order = torch.stack([torch.randperm(places, generator=generator) for _ in range(images)])
+    shuffled = cells.gather(1, order[..., None].expand_as(cells)).transpose(0, 1)  # (N, B, d)
+    singular = torch.cat([_singular_values(part) for part in shuffled.split(32)])  # (N, min(B, d))
+    share = singular / singular.sum(1, keepdim=True).clamp(min=torch.finfo(singular.dtype).tiny) + 1e-12
+    rank = torch.special.entr(share).sum(1).exp()
+    return float(rank.mean() / min(images, channels))
