@@ -12,6 +12,7 @@ import densecl.compat
 densecl.compat.install()
 
 from densecl.datasets import decode_image  # noqa: E402
+from densecl.evaluation.guard import export_refusal  # noqa: E402
 from densecl.transfer import check_export, export_backbone, read_weights, save_export  # noqa: E402
 from densecl.transfer.dialects import TARGETS  # noqa: E402
 from densecl.transfer.export import SUFFIXES  # noqa: E402
@@ -35,6 +36,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--check', metavar='IMAGE', help='load the export again and compare features on this image'
     )
+    parser.add_argument(
+        '--force', action='store_true', help='also where the guard of the run found it worse than its start'
+    )
     return parser.parse_args()
 
 
@@ -42,6 +46,11 @@ def main() -> None:
     """Export, say what went along and what stayed, and print the path."""
     args = parse_args()
     weights = read_weights(args.checkpoint)
+    refusal = export_refusal(args.checkpoint, weights.meta.get('iter'))
+    if refusal and not args.force:
+        raise SystemExit(refusal)
+    if refusal:
+        print(f'warning: {refusal}')
     export = export_backbone(weights, args.to, args.branch)
     checkpoint = Path(args.checkpoint)
     branch = export['meta']['branch']

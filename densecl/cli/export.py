@@ -43,5 +43,6 @@ def run(args: argparse.Namespace) -> int:
         raise FileNotFoundError(f'{checkpoint}: no such run or checkpoint')
     options = [('--out', args.out), ('--check', args.check)]
     given = [part for name, value in options if value for part in (name, value)]
+    given += ['--force'] if args.force else []
     run_tool('export', [str(checkpoint), '--to', args.to, '--branch', args.branch, *given])
     return 0

@@ -32,9 +32,9 @@ def second_images(images: Tensor, change: str, seed: int = 0) -> tuple[Tensor, T
     """Change images in a known way.
 
     Args:
-        images: (B, H, W, 3) uint8, RGB.
-        change: ``'photometric'``: gain and offset of each channel; ``'scale'``: a window of half the side,
-            enlarged twice; ``'flip'``: left to right.
+        images: (B, H, W, C), of any type.
+        change: ``'photometric'``: a gain for each channel and an offset, cut off at the image's extremes;
+            ``'scale'``: a window of half the side, enlarged twice; ``'flip'``: left to right.
         seed: of gains, offsets and windows; the global random state is left alone.
 
     Returns:
@@ -45,10 +45,14 @@ def second_images(images: Tensor, change: str, seed: int = 0) -> tuple[Tensor, T
     count, height, width = images.shape[:3]
     affine = torch.tensor([[0.0, 0.0], [1.0, 1.0]]).repeat(count, 1, 1)
     if change == 'photometric':
-        gain = 0.6 + 0.8 * torch.rand(count, 1, 1, 3, generator=generator)
-        offset = 60 * torch.rand(count, 1, 1, 1, generator=generator) - 30
-        changed = ((images.float() - 128) * gain + 128 + offset).round().clamp(0, 255)
-        return changed.to(torch.uint8), affine
+        channels = images.shape[-1]
+        gain = 0.6 + 0.8 * torch.rand(count, 1, 1, channels, generator=generator)
+        offset = 0.25 * torch.rand(count, 1, 1, 1, generator=generator) - 0.125
+        low, high = (f((1, 2, 3), keepdim=True).float() for f in (images.amin, images.amax))
+        middle = (low + high) / 2
+        changed = (images.float() - middle) * gain + middle + offset * (high - low)
+        changed = torch.minimum(torch.maximum(changed, low), high)
+        return _as(changed, images.dtype), affine
     if change == 'flip':
         affine[:, :, 1] = torch.tensor([1.0, -1.0])
         return images.flip(2), affine
@@ -67,7 +71,11 @@ def second_images(images: Tensor, change: str, seed: int = 0) -> tuple[Tensor, T
     affine = torch.stack([-corner / part, (size / part).expand(count, 2)], 1)
     planes = windows.permute(0, 3, 1, 2).float()
     planes = F.interpolate(planes, (height, width), mode='bilinear', align_corners=False)
-    return planes.round().to(torch.uint8).permute(0, 2, 3, 1), affine
+    return _as(planes.permute(0, 2, 3, 1), images.dtype), affine
+
+
+def _as(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values.to(dtype) if dtype.is_floating_point else values.round().to(dtype)
 
 
 @torch.no_grad()

@@ -75,13 +75,14 @@ class Labelled:
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
-    def use_size(self, short: int = 240) -> tuple[int, int]:
-        """Height and width to measure at: the median shape, with a short side of at most ``short``, in
-        multiples of 16."""
-        shapes = [self.test.read(i).shape for i in range(min(len(self.test), 20))]
-        height, width = np.median(np.array(shapes), axis=0)
-        scale = min(1.0, short / min(height, width))
-        return tuple(max(16, 16 * round(side * scale / 16)) for side in (height, width))
+    def use_size(self) -> tuple[int, int]:
+        """Height and width to measure at, see :func:`usual_size`."""
+        return usual_size([self.test.read(i).shape for i in range(min(len(self.test), 20))])
+
+    def at_most(self, count: int) -> 'Labelled':
+        """``count`` images of either part, evenly spread; the whole part where it has fewer."""
+        parts = (part.part(spread(len(part), count)) for part in (self.train, self.test))
+        return Labelled(*parts, self.classes, self.notes)
 
 
 def open_labelled(path: str | Path, test: str | Path | None = None) -> Labelled:
@@ -189,8 +190,21 @@ def read_map(path: Path) -> np.ndarray:
     return label.astype(np.uint8)
 
 
+def spread(total: int, count: int) -> list[int]:
+    """``count`` of ``total`` positions at even distances, or all."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]
+
+
+def usual_size(shapes: Sequence[tuple[int, ...]], short: int = 240) -> tuple[int, int]:
+    """The median height and width, the short side cut to at most ``short``, in multiples of 16."""
+    height, width = np.median(np.array([shape[:2] for shape in shapes]), axis=0)
+    scale = min(1.0, short / min(height, width))
+    return tuple(max(16, 16 * round(side * scale / 16)) for side in (height, width))
+
+
 def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 to ``size`` = (h, w), without aliasing."""
+    """(H, W, C) to ``size`` = (h, w), without aliasing."""
     smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 

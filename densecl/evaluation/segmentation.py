@@ -42,16 +42,25 @@ def confusion(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
     return counts.view(-1, classes, classes)
 
 
+def iou_counts(counts: Tensor) -> Tensor:
+    """Hits, true and predicted pixels by class, (..., K, K) -> (..., 3, K): all that the IoU needs."""
+    return torch.stack([counts.diagonal(dim1=-2, dim2=-1), counts.sum(-1), counts.sum(-2)], -2)
+
+
+def class_iou(counts: Tensor) -> Tensor:
+    """(..., 3, K) of :func:`iou_counts` -> (..., K) in per cent, NaN where the truth has no such pixel."""
+    hit, true, predicted = counts.double().unbind(-2)
+    return torch.where(true > 0, 100 * hit / (true + predicted - hit), torch.nan)
+
+
 def mean_iou(counts: Tensor) -> MeanIoU:
     """Intersection over union from (K, K) counts of :func:`confusion`, summed over the images.
 
     A class that the truth does not have is left out of the mean; what is wrongly taken for it still
     counts against the true classes.
     """
-    counts = counts.double()
-    true, hit = counts.sum(1), counts.diagonal()
-    iou = torch.where(true > 0, 100 * hit / (true + counts.sum(0) - hit), torch.nan)
-    absent = torch.nonzero(true == 0).flatten().tolist()
+    iou = class_iou(iou_counts(counts))
+    absent = torch.nonzero(iou.isnan()).flatten().tolist()
     return MeanIoU(iou.nanmean().item(), tuple(iou.tolist()), tuple(absent))
 
 

@@ -27,7 +27,10 @@ def export_run(run: Run, path: str | Path | None = None, to: str = 'mmdet', forc
 
 
 def refuse_worse(run: Run, force: bool) -> None:
-    """Raise where the guard found the run worse than its start."""
-    answer = (run.guard or {}).get('answer')
-    if answer == 'start' and not force:
-        raise RuntimeError(f'{run.folder}: {run.guard["reason"]}; --force exports it all the same')
+    """Raise where the guard found the run's newest checkpoint worse than its start."""
+    from densecl.evaluation.guard import export_refusal
+    from densecl.transfer import read_weights
+
+    refusal = run.guard and export_refusal(run.checkpoint, read_weights(run.checkpoint).meta.get('iter'))
+    if refusal and not force:
+        raise RuntimeError(refusal)

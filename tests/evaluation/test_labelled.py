@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from densecl.evaluation.labelled import open_labelled
+from densecl.evaluation.labelled import open_labelled, usual_size
 
 ROOT = Path(__file__).parents[2]
 CONFIG = 'configs/quickstart/densecl_resnet18_sample.py'
@@ -79,7 +79,10 @@ class TestFolder:
         bright = images.float().mean(-1)
         assert bright[labels == 1].mean() > bright[labels == 0].mean() + 80
         assert found.use_size() == (48, 64)
-        assert found.use_size(short=32) == (32, 48)
+        assert usual_size([(48, 64)], short=32) == (32, 48)
+        few = found.at_most(3)
+        assert [p.name for p in few.test.images] == [found.test.images[i].name for i in (0, 4, 8)]
+        assert len(few.train) == 3
 
     def test_another_path_for_the_test(self, tmp_path):
         train, test = write_folder(tmp_path / 'a'), write_folder(tmp_path / 'b', ('x',), each=6)

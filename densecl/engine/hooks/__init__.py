@@ -4,6 +4,7 @@ from .checkpoint import PretrainCheckpointHook
 from .clip import ClipTensorsHook
 from .collapse import CollapseHook
 from .data_size import DataSizeHook
+from .guard import GuardHook
 from .momentum import MomentumUpdateHook
 from .progress import ProgressHook
 from .runtime_info import DeferredRuntimeInfoHook
@@ -14,6 +15,7 @@ __all__ = [
     'CollapseHook',
     'DataSizeHook',
     'DeferredRuntimeInfoHook',
+    'GuardHook',
     'MomentumUpdateHook',
     'PretrainCheckpointHook',
     'ProgressHook',

@@ -1,0 +1,243 @@
+"""Compares the backbone with its start while it is trained, and keeps the best."""
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.hooks import Hook
+from torch import Tensor, nn
+
+from densecl.distributed import rank
+from densecl.files import atomic_write
+from densecl.registry import HOOKS
+
+from .momentum import unwrap
+
+#: Weights of the end in the averages with the start that are measured beside both.
+_AVERAGES = (0.25, 0.5, 0.75)
+_START = 'start.pth'
+
+
+@HOOKS.register_module()
+class GuardHook(Hook):
+    """Measures dense quality before training, at every tenth of it, and at its end.
+
+    On photos as they are, at the size of use, in eval mode, of the branch that is exported: four
+    label-free signals (:class:`densecl.evaluation.signals.Signals`), and where there are labels a linear
+    and a retrieval probe, which then decide (:func:`densecl.evaluation.guard.decide`). At the end averages of
+    start and end are measured too. Process 0 writes into the run's folder: ``guard.json``, all
+    measurements and the decision; ``best_guard.pth``, the backbone to use; ``start.pth``, the backbone as it
+    started. Training stays as it would be: no random state is touched, and a resumed run goes on with
+    the measurements of its checkpoint.
+
+    Args:
+        photos: what to measure on: a folder, or a list of files; by default the run's own photos.
+        count: of photos, and at most so many labelled images for learning and for scoring each.
+        size: height and width of use; by default the usual ones with a short side of at most 240.
+        labelled: a labelled set, see :func:`densecl.evaluation.labelled.open_labelled`.
+        every: share of the run between two measurements.
+        batch_size: images that are encoded together.
+
+    Raises:
+        ValueError: ``every`` is not in (0, 1].
+    """
+
+    # Before checkpoints are written, so that they hold the measurement; after weights are loaded.
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        photos: str | Sequence[str] | None = None,
+        count: int = 128,
+        size: Sequence[int] | None = None,
+        labelled: str | None = None,
+        every: float = 0.1,
+        batch_size: int = 16,
+    ) -> None:
+        if not 0 < every <= 1:
+            raise ValueError(f'GuardHook: every must be a share of the run in (0, 1], got {every}')
+        self.photos, self.count, self.size = photos, count, tuple(size) if size else None
+        self.labelled, self.every, self.batch_size = labelled, every, batch_size
+        self.rows: list[dict] = []
+
+    def before_train(self, runner) -> None:
+        """Measure the start; a resumed run takes what its checkpoint says of it."""
+        if rank() != 0:
+            return
+        from densecl.evaluation.guard import Measurement
+        from densecl.evaluation.measuring import Measuring
+
+        dataset = runner.train_dataloader.dataset
+        photos, decoder = self.photos or dataset, getattr(dataset, 'decoder', None)
+        self.images = Measuring(
+            photos, self.count, self.size, self.labelled, self.batch_size, decoder=decoder
+        )
+        # mmengine formats the text anew each time it is asked, for a second.
+        self.meta = dict(cfg=runner.cfg.pretty_text, experiment_name=runner.experiment_name)
+        known = runner.message_hub.runtime_info.get('guard') if runner._resume else None
+        self.start = self._start_tensors(runner, resumed=known is not None)
+        encoder = self._encoder(runner, self.start)
+        self.images.set_start(encoder)
+        if known is None:
+            self.first, self.rows = self.images.measure(encoder), []
+            self._record(runner, 'start', self.first, iter=0, alpha=0.0)
+        else:
+            state = json.loads(known)
+            self.first, self.rows = Measurement.restore(state['first']), state['rows']
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Measure where a tenth of the run ends."""
+        done, step = runner.iter + 1, max(1, round(self.every * runner.max_iters))
+        if rank() != 0 or done % step or done >= runner.max_iters:
+            return
+        found = self.images.measure(self._encoder(runner))
+        line = self._record(runner, f'iteration {done}', found, iter=done)
+        _warn(runner, line)
+        if self._best() is line:
+            self._save(runner, line, _branch(runner).backbone.state_dict())
+
+    def after_train(self, runner) -> None:
+        """Measure the end and its averages with the start; keep and tell the best."""
+        if rank() != 0:
+            return
+        from densecl.evaluation.signals import interpolated
+
+        end = _on_cpu(_branch(runner).backbone)
+        tensors = {1.0: end, 0.0: self.start}
+        tensors |= {alpha: interpolated(self.start, end, alpha) for alpha in _AVERAGES}
+        for alpha in (1.0, *_AVERAGES):
+            name = 'end' if alpha == 1 else f'average {1 - alpha:g} start + {alpha:g} end'
+            found = self.images.measure(self._encoder(runner, tensors[alpha]))
+            line = self._record(runner, name, found, iter=runner.iter, alpha=alpha)
+            if alpha == 1:
+                _warn(runner, line)
+        best = self._best()
+        if 'alpha' in best:
+            self._save(runner, best, tensors[best['alpha']])  # of an iteration it was saved then
+        told = f'use {best["name"]} (best_guard.pth): {best["sentence"]}'
+        if best is self.rows[0]:
+            told = 'stay with your start: of what was measured nothing is better'
+        self._write(runner, chosen=best['name'], told=told)
+        seconds = sum(line['seconds'] for line in self.rows)
+        runner.logger.info(f'guard: {told} ({len(self.rows)} measurements in {seconds:.0f} s)')
+
+    def _record(self, runner, name: str, found, **more) -> dict:
+        """A line of the table: into the checkpoint's state, ``guard.json`` and the logs."""
+        from densecl.evaluation.guard import decide, row
+
+        line = row(name, found, decide(self.first, found), **more)
+        self.rows.append(line)
+        state = {'first': self.first.state(), 'rows': self.rows}
+        runner.message_hub.update_info('guard', json.dumps(state))
+        self._write(runner)
+        if more.get('alpha') in (None, 0, 1):
+            scalars = {f'guard/{k}': signal.value for k, signal in found.signals.items()}
+            scalars |= {f'guard/{k}_miou': value for k, value in found.scores().items()}
+            runner.message_hub.update_scalars(scalars)
+            runner.visualizer.add_scalars(scalars, step=more['iter'])
+        runner.logger.info(f'guard, {name}: {line["sentence"]} ({line["seconds"]:.0f} s)')
+        return line
+
+    def _encoder(self, runner, tensors: dict[str, Tensor] | None = None):
+        """The backbone of the run, or a copy of it with other tensors, that takes images as they are."""
+        from densecl.evaluation.features import FrozenEncoder
+        from densecl.transfer.read import Weights
+        from densecl.transfer.record import training_record
+
+        backbone = _branch(runner).backbone
+        if tensors is not None:
+            backbone = copy.deepcopy(backbone)
+            backbone.load_state_dict(tensors)
+        record = training_record(Weights({}, self.meta), backbone.state_dict(), 'online')
+        return FrozenEncoder(backbone, record).to(next(backbone.parameters()).device)
+
+    def _start_tensors(self, runner, resumed: bool) -> dict[str, Tensor]:
+        """The backbone's tensors before any step; a resumed run reads what the first one wrote."""
+        folder = Path(runner.work_dir)
+        if not resumed:
+            tensors = _on_cpu(_branch(runner).backbone)
+            # A file of the same tensors may say more of them: their licence.
+            if not _same(_read_start(runner, folder / _START), tensors):
+                _save_backbone(runner, _START, tensors, self.meta)
+            return tensors
+        beside = Path(runner._load_from).parent if runner._load_from else folder
+        tensors = _read_start(runner, folder / _START) or _read_start(runner, beside / _START)
+        if tensors is None:
+            raise FileNotFoundError(
+                f'GuardHook: the resumed run needs {folder / _START}, the backbone as it started; copy it '
+                'from the folder of the run, or leave the hook out'
+            )
+        return tensors
+
+    def _best(self) -> dict:
+        from densecl.evaluation.guard import choose
+
+        return choose(self.rows)
+
+    def _write(self, runner, **more) -> None:
+        from densecl.evaluation.guard import TABLE
+
+        averages = [line for line in self.rows if line.get('alpha') in _AVERAGES]
+        measured = [line for line in self.rows if line not in averages]
+        labelled = self.images.labelled
+        content = dict(
+            verdict=measured[-1]['verdict'], sentence=measured[-1]['sentence'], **more,
+            photos=sum(map(len, self.images.signals.sets)), size=self.images.size, labelled=self.labelled,
+            labelled_images=labelled and [len(labelled.train), len(labelled.test)],
+            notes=labelled.notes if labelled else (), measurements=measured, averages=averages,
+        )  # fmt: skip
+        with atomic_write(Path(runner.work_dir) / TABLE) as temporary:
+            Path(temporary).write_text(json.dumps(content, indent=1))
+
+    def _save(self, runner, line: dict, tensors: dict[str, Tensor]) -> None:
+        from densecl.evaluation.guard import BEST
+
+        neck = _branch(runner).neck if line.get('alpha') != 0 else None
+        meta = dict(iter=line['iter'], epoch=runner.epoch, guard=f'{line["name"]}: {line["sentence"]}')
+        _save_backbone(runner, BEST, tensors, self.meta | meta, neck)
+
+
+def _warn(runner, line: dict) -> None:
+    if line['verdict'] in ('warn', 'refuse'):
+        runner.logger.warning(
+            f'dense quality has fallen since the start ({line["name"]}): {line["sentence"]}. Lower the '
+            "backbone's learning rate or shorten the run"
+        )
+
+
+def _branch(runner) -> nn.Module:
+    """The part of the model that is exported: it has ``backbone`` and ``neck``."""
+    model = unwrap(runner.model)
+    return model.target if getattr(model, 'export_branch', 'online') == 'target' else model
+
+
+def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+
+def _save_backbone(runner, name: str, tensors: dict[str, Tensor], meta: dict, neck=None) -> None:
+    """As a checkpoint of the run that holds the exported branch's backbone, and neck, alone."""
+    prefix = 'target.' if _branch(runner) is not unwrap(runner.model) else ''
+    state = {f'{prefix}backbone.{key}': tensor for key, tensor in tensors.items()}
+    if neck is not None:
+        state |= {f'{prefix}neck.{key}': tensor for key, tensor in neck.state_dict().items()}
+    with atomic_write(Path(runner.work_dir) / name) as temporary:
+        torch.save({'state_dict': state, 'meta': meta}, temporary)
+
+
+def _read_start(runner, path: Path) -> dict[str, Tensor] | None:
+    """The backbone's tensors in a file, or None if there is none that fits."""
+    from densecl.transfer import load_backbone
+
+    loaded = copy.deepcopy(_branch(runner).backbone)
+    try:
+        load_backbone(loaded, path, min_match=1)
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return _on_cpu(loaded)
+
+
+def _same(first: dict[str, Tensor] | None, second: dict[str, Tensor]) -> bool:
+    return first is not None and all(torch.equal(first[name], second[name]) for name in second)

@@ -1,0 +1,201 @@
+"""Is a backbone still as good as its start? The decision, from what was measured."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .segmentation import class_iou
+from .signals import Signal
+
+#: What decides without labels; at so many fallen the backbone counts as damaged.
+DECIDING = ('dse', 'correspondence', 'cka', 'labels')
+FALLEN = 2
+#: The start has a CKA of 1 with itself, without a spread: below this it has fallen.
+LEAST_CKA = 0.8
+#: Files in the folder of a run: the table of measurements, and the backbone that the guard prefers.
+TABLE, BEST = 'guard.json', 'best_guard.pth'
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of one backbone.
+
+    Attributes:
+        signals: of :meth:`densecl.evaluation.signals.Signals.measure`.
+        counts: where there are labels, ``linear`` and ``retrieval``: (M, 3, K) of
+            :func:`~densecl.evaluation.segmentation.iou_counts`, one of each test image.
+        seconds: what it took.
+    """
+
+    signals: dict[str, Signal]
+    counts: dict[str, Tensor] | None = None
+    seconds: float = 0.0
+
+    def scores(self) -> dict[str, float]:
+        """Mean IoU in per cent of each probe; {} without labels."""
+        counts = self.counts or {}
+        return {name: class_iou(c.sum(0)).nanmean().item() for name, c in counts.items()}
+
+    def state(self) -> dict:
+        """As JSON takes it; :meth:`restore` reads it."""
+        counts = self.counts and {name: c.tolist() for name, c in self.counts.items()}
+        return {'signals': _plain(self.signals), 'counts': counts, 'seconds': self.seconds}
+
+    @classmethod
+    def restore(cls, state: dict) -> 'Measurement':
+        signals = {name: Signal(**values) for name, values in state['signals'].items()}
+        counts = state['counts'] and {name: torch.tensor(c) for name, c in state['counts'].items()}
+        return cls(signals, counts, state['seconds'])
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a backbone stands to its start.
+
+    Attributes:
+        verdict: ``refuse``: worse beyond doubt; ``warn``: worse on average; ``same``; ``better``: beyond
+            doubt, which only labels can tell.
+        sentence: why, with the figures.
+        fallen: the label-free signals that fell.
+        interval: with labels, the mean and the 95 % limits of the difference in mIoU, else None.
+    """
+
+    verdict: str
+    sentence: str
+    fallen: tuple[str, ...]
+    interval: tuple[float, float, float] | None = None
+
+
+def decide(start: Measurement, now: Measurement) -> Decision:
+    """Compare a backbone with its start; labels decide where there are any.
+
+    With labels: ``refuse`` if the upper 95 % limit of the difference is below 0, ``warn`` if its mean is.
+    Without: ``refuse`` if two of the four signals fell.
+    """
+    fallen = fallen_signals(start.signals, now.signals)
+    if now.counts is None:
+        verdict = 'refuse' if len(fallen) >= FALLEN else 'same'
+        return Decision(verdict, _sentence_of_signals(start, now, fallen), fallen)
+    gain, low, high = paired_gain(start.counts, now.counts)
+    verdict = 'refuse' if high < 0 else 'warn' if gain < 0 else 'better' if low > 0 else 'same'
+    before, after = start.scores(), now.scores()
+    pairs = ', '.join(f'{name} {after[name]:.1f} (start {before[name]:.1f})' for name in after)
+    sentence = f'mIoU {pairs}; mean {gain:+.2f}, 95 % from {low:+.2f} to {high:+.2f}'
+    return Decision(verdict, sentence, fallen, (gain, low, high))
+
+
+def fallen_signals(start: dict[str, Signal], now: dict[str, Signal]) -> tuple[str, ...]:
+    """Those of ``DECIDING`` that fell by more than the start differs between two sets of photos; CKA if
+    it is below 0.8."""
+
+    def fell(name: str) -> bool:
+        if name == 'cka':
+            return not now[name].value >= LEAST_CKA
+        return not start[name].value - now[name].value <= start[name].spread
+
+    return tuple(name for name in DECIDING if fell(name))
+
+
+def _sentence_of_signals(start: Measurement, now: Measurement, fallen: tuple[str, ...]) -> str:
+    said = [
+        f'{name} {now.signals[name].value:.3f} (start {start.signals[name].value:.3f}, '
+        + (f'least {LEAST_CKA}' if name == 'cka' else f'spread {start.signals[name].spread:.3f}')
+        + (', fallen)' if name in fallen else ')')
+        for name in DECIDING
+    ]
+    return f'{len(fallen)} of {len(DECIDING)} signals fell: {", ".join(said)}'
+
+
+def paired_gain(
+    start: dict[str, Tensor], now: dict[str, Tensor], draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Difference in mIoU, mean over the probes, and its 95 % interval by a bootstrap over the images.
+
+    Both backbones see the same draws of images.
+
+    Args:
+        start: name of a probe -> (M, 3, K) of :func:`~densecl.evaluation.segmentation.iou_counts`.
+        now: the same of the same images.
+        draws: of M images with replacement.
+        seed: of the draws.
+
+    Returns:
+        difference over all images, lower and upper limit, in points of per cent.
+    """
+    images = len(next(iter(start.values())))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(images, (draws, images), generator=generator)
+    weights = torch.zeros(draws, images, dtype=torch.double)
+    weights.scatter_add_(1, drawn, torch.ones_like(weights))
+    weights = torch.cat([torch.ones(1, images, dtype=torch.double), weights])  # all images, then the draws
+
+    def score(counts: Tensor) -> Tensor:
+        sums = torch.einsum('di,irk->drk', weights, counts.double())  # d: draws, i: images
+        return class_iou(sums).nanmean(1)
+
+    gains = torch.stack([score(now[name]) - score(start[name]) for name in start]).mean(0)
+    low, high = gains[1:].quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    return gains[0].item(), low, high
+
+
+def row(name: str, measurement: Measurement, decision: Decision, **more) -> dict:
+    """A line of the table, as JSON takes it. ``more``: ``iter``, and ``alpha`` of an average."""
+    scores = measurement.scores()
+    return {
+        'name': name,
+        **more,
+        'signals': _plain(measurement.signals),
+        'miou': scores,
+        'score': sum(scores.values()) / len(scores) if scores else None,
+        **asdict(decision),
+        'seconds': round(measurement.seconds, 2),
+    }
+
+
+def choose(rows: list[dict]) -> dict:
+    """The line of the backbone to use.
+
+    With labels the one of the highest mean mIoU, the start where nothing is higher. Without, no meter
+    can tell what is better: of those that are not damaged the one trained most (the largest
+    ``alpha``, else the latest), or the start.
+
+    Args:
+        rows: lines of the table, the start first.
+    """
+    if rows[0]['score'] is not None:
+        return max(rows, key=lambda r: r['score'])  # the first of equals
+    safe = [r for r in rows[1:] if r['verdict'] != 'refuse']
+    return max(safe, key=lambda r: (r.get('alpha') or 0, r['iter']), default=rows[0])
+
+
+def export_refusal(checkpoint: str | Path, iteration: int | None) -> str | None:
+    """Why a checkpoint must not be exported, or None: the guard of its run found it worse than its start.
+
+    Args:
+        checkpoint: a file; the guard's table is looked for beside it.
+        iteration: of the checkpoint; the measurement nearest to it counts. None: not of a run.
+    """
+    checkpoint = Path(checkpoint)
+    table = checkpoint.with_name(TABLE)
+    if iteration is None or checkpoint.name == BEST or not table.is_file():
+        return None
+    content = json.loads(table.read_text())
+    measured = [r for r in content['measurements'] if r['iter'] > 0]
+    if not measured:
+        return None
+    nearest = min(measured, key=lambda r: (abs(r['iter'] - iteration), -r['iter']))
+    if nearest['verdict'] != 'refuse':
+        return None
+    best = checkpoint.with_name(BEST)
+    instead = f'export {best} instead' if best.is_file() else 'stay with the start'
+    return (
+        f'{checkpoint} is worse than its start, measured at iteration {nearest["iter"]}: '
+        f'{nearest["sentence"]} ({table}); {instead}, or pass --force'
+    )
+
+
+def _plain(signals: dict[str, Signal]) -> dict[str, dict]:
+    return {name: asdict(signal) for name, signal in signals.items()}

@@ -1,0 +1,93 @@
+"""What the guard measures on: fixed photos and a labelled set; and the measuring."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densecl.datasets import PretrainDataset, decode_image
+
+from .features import FrozenEncoder
+from .guard import Measurement
+from .labelled import Labelled, open_labelled, scaled, spread, usual_size
+from .probes import probe
+from .segmentation import iou_counts
+from .signals import Signals
+
+
+class Measuring:
+    """Measures backbones, always on the same images.
+
+    Args:
+        photos: a folder, a list of files, or a :class:`~densecl.datasets.PretrainDataset`, read without its
+            transforms.
+        count: of photos, and at most so many labelled images of either part.
+        size: height and width; by default the usual one of the labelled set, else of the photos.
+        labelled: a path for :func:`~densecl.evaluation.labelled.open_labelled`, or None.
+        batch_size: images that are encoded together.
+        decoder: see :func:`read_photos`.
+
+    Raises:
+        ValueError, FileNotFoundError: there are no such images, or too few.
+    """
+
+    def __init__(
+        self,
+        photos: str | Path | Sequence[str] | PretrainDataset,
+        count: int = 128,
+        size: tuple[int, int] | None = None,
+        labelled: str | Path | None = None,
+        batch_size: int = 16,
+        decoder: Callable | None = None,
+    ) -> None:
+        self.labelled: Labelled | None = labelled and open_labelled(labelled).at_most(count)
+        size = size or (self.labelled and self.labelled.use_size())
+        images = read_photos(photos, count, size, decoder)
+        self.size = tuple(images.shape[1:3])
+        self.signals = Signals(images, batch_size)
+
+    def set_start(self, encoder: FrozenEncoder) -> None:
+        """Later measurements are compared with this encoder."""
+        self.signals.set_reference(encoder)
+
+    def measure(self, encoder: FrozenEncoder) -> Measurement:
+        """All signals, and both probes where there are labels."""
+        begun, counts = time.perf_counter(), None
+        signals = self.signals.measure(encoder)
+        if self.labelled is not None:
+            found = probe(encoder, self.labelled, self.size)
+            counts = {name: iou_counts(getattr(found, name)) for name in ('linear', 'retrieval')}
+        return Measurement(signals, counts, time.perf_counter() - begun)
+
+
+def read_photos(
+    photos: str | Path | Sequence[str] | PretrainDataset,
+    count: int,
+    size: tuple[int, int] | None = None,
+    decoder: Callable | None = None,
+) -> Tensor:
+    """``count`` photos, evenly spread and un-augmented, (N, H, W, C) at one size.
+
+    Args:
+        photos: as :class:`Measuring` takes them.
+        count: at most.
+        size: height and width; the usual one of these photos if None.
+        decoder: of files that are not 8-bit RGB, as :class:`~densecl.datasets.PretrainDataset` has it.
+    """
+    if isinstance(photos, str | Path):
+        photos = PretrainDataset(photos, **({'decoder': decoder} if decoder else {}))
+    if isinstance(photos, PretrainDataset):
+        plain = copy.copy(photos)
+        plain.transforms, plain.provider = [], None
+        images = [plain[i]['image'] for i in spread(len(plain), count)]
+    else:
+        decode = decoder or decode_image
+        images = [decode(photos[i], str(photos[i])) for i in spread(len(photos), count)]
+    if not images:
+        raise ValueError('the list of photos for the guard is empty; give files, a folder, or None')
+    size = size or usual_size([image.shape for image in images])
+    return torch.from_numpy(np.stack([scaled(image, size) for image in images]))

@@ -1,0 +1,138 @@
+"""The guard measures a real run, leaves it as it was, goes on after a resume, and catches damage."""
+
+import json
+import logging
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from densecl.compat import load_checkpoint
+from densecl.engine import launch
+from densecl.evaluation.features import load_encoder
+from densecl.evaluation.guard import export_refusal
+from densecl.transfer import export_backbone
+
+SIZE = (96, 96)
+
+
+@pytest.fixture
+def guarded(tiny_config):
+    def make(guard=None, **options):
+        cfg = tiny_config(**{'default_hooks.checkpoint.interval': 5, **options})
+        cfg.model.backbone.nodes = ['features.8']  # stride 16: 6 x 6 cells
+        for head in cfg.model.heads.values():
+            head.projector.channels = (48, 64, 128)
+        if guard is not None:
+            cfg.custom_hooks = [dict(type='GuardHook', size=SIZE, every=0.3, count=8, **guard)]
+        return cfg
+
+    return make
+
+
+def table(folder):
+    return json.loads((folder / 'guard.json').read_text())
+
+
+def timeless(content):
+    """Without what takes other seconds each time."""
+    if isinstance(content, dict):
+        return {k: timeless(v) for k, v in content.items() if k != 'seconds'}
+    return [timeless(v) for v in content] if isinstance(content, list) else content
+
+
+def test_a_run_is_measured_and_not_changed(guarded, tmp_path):
+    bare = guarded()
+    bare.work_dir = str(tmp_path / 'bare')
+    launch.build_runner(bare).train()
+    launch.build_runner(guarded(guard={})).train()
+    run, found = tmp_path / 'run', table(tmp_path / 'run')
+    finals = [load_checkpoint(folder / 'iter_10.pth')['state_dict'] for folder in (run, tmp_path / 'bare')]
+    assert all(torch.equal(finals[0][name], value) for name, value in finals[1].items())
+
+    assert [line['iter'] for line in found['measurements']] == [0, 3, 6, 9, 10]
+    assert [line['alpha'] for line in found['averages']] == [0.25, 0.5, 0.75]
+    assert found['size'] == list(SIZE)
+    assert found['photos'] == 8
+    first, *later = found['measurements']
+    assert first['verdict'] == 'same' and first['signals']['cka']['value'] == pytest.approx(1)
+    assert later[0]['signals']['cka']['value'] != first['signals']['cka']['value']
+    assert set(first['signals']) == {'dse', 'correspondence', 'photometric', 'cka', 'labels'}
+    logged = load_checkpoint(run / 'iter_10.pth')['message_hub']['log_scalars']
+    dse = [line['signals']['dse']['value'] for line in found['measurements'][:4]]
+    assert logged['guard/dse']._log_history.tolist() == pytest.approx(dse)
+    scalars = [
+        json.loads(line) for line in next(run.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    ]
+    assert [line['step'] for line in scalars if 'guard/dse' in line] == [0, 3, 6, 9, 10]
+
+    # What it keeps reads as any checkpoint; the start is what the run began with.
+    best, start = load_encoder(run / 'best_guard.pth'), load_encoder(run / 'start.pth')
+    images = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+    assert best.maps(images).shape == start.maps(images).shape == (1, 48, 2, 2)
+    assert export_backbone(run / 'best_guard.pth')['meta']['mean'] is not None
+
+    # A run resumed between two measurements ends with the same table.
+    again = guarded(guard={})
+    again.work_dir, again.resume, again.load_from = str(tmp_path / 'resumed'), True, str(run / 'iter_5.pth')
+    launch.build_runner(again).train()
+    assert timeless(table(tmp_path / 'resumed')) == timeless(found)
+    resumed = load_checkpoint(tmp_path / 'resumed' / 'iter_10.pth')
+    assert all(torch.equal(resumed['state_dict'][name], value) for name, value in finals[0].items())
+    assert timeless(json.loads(resumed['message_hub']['runtime_info']['guard'])) == timeless(
+        json.loads(load_checkpoint(run / 'iter_10.pth')['message_hub']['runtime_info']['guard'])
+    )
+
+
+def labelled_set(root):
+    """Bright discs on dark noise, photos of 96 x 96."""
+    rng = np.random.default_rng(0)
+    for name in ('images', 'labels'):
+        (root / name).mkdir(parents=True)
+    for i in range(20):
+        label = cv2.circle(np.zeros(SIZE, np.uint8), rng.integers(20, 76, 2).tolist(), 25, 1, -1)
+        image = 60 + 100 * label[..., None] + rng.integers(0, 60, (*SIZE, 3))
+        cv2.imwrite(str(root / 'images' / f'{i}.png'), image.astype(np.uint8))
+        cv2.imwrite(str(root / 'labels' / f'{i}.png'), label)
+    return str(root)
+
+
+def test_damage_is_told_refused_and_undone(guarded, tmp_path):
+    """A learning rate that destroys the backbone: warned of, not chosen, not exported."""
+    guard = dict(labelled=labelled_set(tmp_path / 'set'), photos=str(tmp_path / 'set/images'))
+    cfg = guarded(guard=guard, **{'optim_wrapper.optimizer.lr': 30.0, 'train_cfg.max_epochs': 1})
+    cfg.work_dir = str(tmp_path / 'run')
+    runner = launch.build_runner(cfg)
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    runner.logger.addHandler(handler)
+    runner.train()
+    found = table(tmp_path / 'run')
+    assert found['verdict'] == 'refuse', found['sentence']
+    assert found['labelled_images'] == [8, 8]
+    assert found['measurements'][-1]['interval'][2] < 0
+    assert any('dense quality has fallen since the start (end)' in line for line in said)
+    assert found['chosen'] == 'start'
+    assert found['told'].startswith('stay with your start')
+    assert 'is worse than its start' in export_refusal(tmp_path / 'run/iter_5.pth', 5)
+    best = load_checkpoint(tmp_path / 'run/best_guard.pth')['state_dict']
+    start = load_checkpoint(tmp_path / 'run/start.pth')['state_dict']
+    assert all(torch.equal(start[name], value) for name, value in best.items())
+
+
+def test_a_resume_without_the_start_is_refused(guarded, tmp_path):
+    launch.build_runner(guarded(guard={}, **{'train_cfg.max_epochs': 1})).train()
+    (tmp_path / 'run/start.pth').unlink()
+    again = guarded(guard={})
+    again.resume, again.load_from = True, str(tmp_path / 'run/iter_5.pth')
+    with pytest.raises(FileNotFoundError, match=r'start\.pth, the backbone as it started'):
+        launch.build_runner(again).train()
+
+
+def test_a_share_is_needed():
+    from densecl.engine.hooks import GuardHook
+
+    with pytest.raises(ValueError, match='every must be a share'):
+        GuardHook(every=2)

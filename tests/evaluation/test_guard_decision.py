@@ -1,0 +1,210 @@
+"""The guard warns and refuses by its rules, chooses by its rules, and an export obeys."""
+
+import json
+import math
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from densecl.evaluation.features import FrozenEncoder
+from densecl.evaluation.guard import (
+    Measurement,
+    choose,
+    decide,
+    export_refusal,
+    fallen_signals,
+    paired_gain,
+    row,
+)
+from densecl.evaluation.segmentation import confusion, iou_counts, mean_iou
+from densecl.evaluation.signals import Signal, Signals, interpolated
+
+ROOT = Path(__file__).parents[2]
+
+
+def signals(dse=0.5, correspondence=0.4, cka=1.0, labels=0.8, spread=0.05):
+    values = dict(dse=dse, correspondence=correspondence, cka=cka, labels=labels)
+    return {name: Signal(value, 0.0 if name == 'cka' else spread) for name, value in values.items()}
+
+
+def counted(right, images=40, classes=4, seed=0):
+    """Counts of label maps of which about a share ``right`` of the pixels is right."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.randint(classes, (images, 8, 8), generator=generator)
+    other = torch.randint(classes, (images, 8, 8), generator=generator)
+    keep = torch.rand(images, 8, 8, generator=generator) < right
+    return confusion(torch.where(keep, truth, other), truth, classes)
+
+
+def measured(right, seed=0):
+    counts = {name: iou_counts(counted(right, seed=seed)) for name in ('linear', 'retrieval')}
+    return Measurement(signals(), counts)
+
+
+class TestLabelFree:
+    @pytest.mark.parametrize(
+        ('now', 'fallen', 'verdict'),
+        [
+            (dict(dse=0.46, correspondence=0.36, labels=0.76), (), 'same'),  # within the spread
+            (dict(dse=0.4), ('dse',), 'same'),
+            (dict(dse=0.9, correspondence=0.2, cka=0.85), ('correspondence',), 'same'),
+            (dict(dse=0.4, labels=0.7), ('dse', 'labels'), 'refuse'),
+            (dict(cka=0.79, correspondence=0.3), ('correspondence', 'cka'), 'refuse'),
+            (dict(dse=math.nan, cka=math.nan), ('dse', 'cka'), 'refuse'),  # a network that diverged
+        ],
+    )
+    def test_two_of_four_beyond_the_spread_of_the_start(self, now, fallen, verdict):
+        start, now = Measurement(signals()), Measurement(signals(**now))
+        assert fallen_signals(start.signals, now.signals) == fallen
+        decision = decide(start, now)
+        assert (decision.verdict, decision.fallen) == (verdict, fallen)
+        assert decision.sentence.startswith(f'{len(fallen)} of 4 signals fell')
+        assert decision.sentence.count(', fallen)') == len(fallen)
+
+
+class TestWithLabels:
+    def test_the_gain_agrees_with_a_loop_over_draws(self):
+        start, now = counted(0.6), counted(0.65, seed=1)
+        names = dict(linear=iou_counts(start)), dict(linear=iou_counts(now))
+        gain, low, high = paired_gain(*names, draws=50, seed=3)
+
+        def score(counts, rows):
+            return mean_iou(counts[rows].sum(0)).mean
+
+        everything = torch.arange(40)
+        assert gain == pytest.approx(score(now, everything) - score(start, everything))
+        drawn = torch.randint(40, (50, 40), generator=torch.Generator().manual_seed(3))
+        gains = [score(now, rows) - score(start, rows) for rows in drawn]
+        np.testing.assert_allclose((low, high), np.percentile(gains, (2.5, 97.5)), rtol=1e-9)
+
+    @pytest.mark.parametrize(
+        ('right', 'seed', 'verdict'),
+        [(0.5, 0, 'refuse'), (0.6, 1, 'warn'), (0.6, 0, 'same'), (0.6, 2, 'same'), (0.7, 0, 'better')],
+    )
+    def test_labels_decide_over_signals(self, right, seed, verdict):
+        start, now = measured(0.6), measured(right, seed)
+        broken = Measurement(signals(dse=0, labels=0), now.counts)
+        assert decide(start, now).verdict == decide(start, broken).verdict == verdict
+        assert decide(start, broken).fallen == ('dse', 'labels')
+        assert f'linear {now.scores()["linear"]:.1f} (start {start.scores()["linear"]:.1f})' in (
+            decide(start, now).sentence
+        )
+
+    def test_a_measurement_survives_json(self):
+        found = measured(0.6)
+        again = Measurement.restore(json.loads(json.dumps(found.state())))
+        assert again.signals == found.signals
+        assert all(torch.equal(again.counts[n], c) for n, c in found.counts.items())
+        bare = Measurement(signals())
+        assert Measurement.restore(json.loads(json.dumps(bare.state()))) == bare
+
+
+def table(*entries):
+    """Lines of a table: (name, right or None, damaged, more)."""
+    start = measured(0.6) if entries[0][0] is not None else Measurement(signals())
+    rows = [row('start', start, decide(start, start), iter=0, alpha=0.0)]
+    for right, damaged, more in entries:
+        counts = None if right is None else measured(right).counts
+        now = Measurement(signals(dse=0, labels=0) if damaged else signals(), counts)
+        name = f'{more.get("alpha", "")} at {more["iter"]}'
+        rows.append(row(name, now, decide(start, now), **more))
+    return rows
+
+
+class TestChoose:
+    def test_with_labels_the_highest_score(self):
+        rows = table((0.65, True, dict(iter=5)), (0.5, False, dict(iter=10, alpha=1.0)))
+        assert choose(rows) is rows[1]
+        assert choose(rows[::2]) is rows[0]  # nothing is better: stay with the start
+
+    def test_without_labels_the_most_trained_that_is_not_damaged(self):
+        end, quarter, half = (dict(iter=10, alpha=a) for a in (1.0, 0.25, 0.5))
+        rows = table((None, False, dict(iter=5)), (None, False, end), (None, False, half))
+        assert choose(rows) is rows[2]
+        rows = table(
+            (None, False, dict(iter=5)), (None, True, end), (None, False, quarter), (None, False, half)
+        )
+        assert choose(rows) is rows[4]
+        rows = table((None, False, dict(iter=5)), (None, True, end))
+        assert choose(rows) is rows[1]
+        rows = table((None, True, dict(iter=5)), (None, True, end))
+        assert choose(rows) is rows[0]
+
+
+class TestExport:
+    @pytest.fixture
+    def run(self, tmp_path):
+        rows = table((None, False, dict(iter=50)), (None, True, dict(iter=100, alpha=1.0)))
+        (tmp_path / 'guard.json').write_text(json.dumps(dict(measurements=rows)))
+        return tmp_path
+
+    def test_the_nearest_measurement_counts(self, run):
+        assert export_refusal(run / 'iter_40.pth', 40) is None
+        said = export_refusal(run / 'iter_100.pth', 100)
+        assert 'is worse than its start, measured at iteration 100: 2 of 4 signals fell' in said
+        assert 'stay with the start' in said
+        (run / 'best_guard.pth').touch()
+        assert f'export {run / "best_guard.pth"} instead' in export_refusal(run / 'a.pth', 100)
+
+    def test_files_that_the_guard_has_not_judged(self, run, tmp_path):
+        assert export_refusal(run / 'best_guard.pth', 100) is None
+        assert export_refusal(run / 'start.pth', None) is None
+        assert export_refusal(tmp_path / 'elsewhere' / 'a.pth', 100) is None
+
+    def test_the_command_refuses_until_it_is_forced(self, run, capsys, monkeypatch):
+        from densecl.registry import MODELS
+
+        backbone = MODELS.build(dict(type='mmdet.ResNet', depth=18))
+        state = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
+        torch.save(dict(state_dict=state, meta=dict(iter=100)), run / 'iter_100.pth')
+        command = ['export.py', str(run / 'iter_100.pth'), '--out', str(run / 'out.pth')]
+        monkeypatch.setattr('sys.argv', command)
+        with pytest.raises(SystemExit, match='is worse than its start'):
+            runpy.run_path(str(ROOT / 'tools/export.py'), run_name='__main__')
+        assert not (run / 'out.pth').exists()
+        monkeypatch.setattr('sys.argv', [*command, '--force'])
+        runpy.run_path(str(ROOT / 'tools/export.py'), run_name='__main__')
+        assert (run / 'out.pth').is_file()
+        assert 'is worse than its start' in capsys.readouterr().out
+
+
+class TestSignals:
+    def test_damage_is_seen_and_a_rotation_is_not(self):
+        conv = torch.nn.Conv2d(3, 16, 8, stride=8)
+        encoder = FrozenEncoder(conv)
+        images = torch.nn.functional.interpolate(torch.rand(20, 3, 6, 6), (48, 64), mode='bicubic')
+        images = (255 * images.clamp(0, 1)).to(torch.uint8).permute(0, 2, 3, 1)
+        meters = Signals(images)
+        meters.set_reference(encoder)
+        start = meters.measure(encoder)
+        assert start['cka'] == Signal(pytest.approx(1), pytest.approx(0), start['cka'].seconds)
+        assert start['labels'].value > 0.5
+        assert fallen_signals(start, meters.measure(encoder)) == ()
+        turned, ruined = torch.nn.Conv2d(3, 16, 8, stride=8), torch.nn.Conv2d(3, 16, 8, stride=8)
+        turn = torch.linalg.qr(torch.randn(16, 16))[0]
+        turned.weight.data = torch.einsum('oc,cikl->oikl', turn, conv.weight.data)  # o, c: channels
+        turned.bias.data = turn @ conv.bias.data
+        assert 'cka' not in fallen_signals(start, meters.measure(FrozenEncoder(turned)))
+        ruined.weight.data.zero_()
+        assert {'correspondence', 'cka', 'labels'} <= set(
+            fallen_signals(start, meters.measure(FrozenEncoder(ruined)))
+        )
+
+    def test_too_small_a_grid_is_named(self):
+        encoder = FrozenEncoder(torch.nn.Conv2d(3, 4, 16, stride=16))
+        with pytest.raises(ValueError, match='32 x 64 give 2 x 4 cells'):
+            Signals(torch.zeros(8, 32, 64, 3, dtype=torch.uint8)).set_reference(encoder)
+        with pytest.raises(ValueError, match='at least 8 photos'):
+            Signals(torch.zeros(7, 32, 64, 3, dtype=torch.uint8))
+
+
+def test_averages_keep_what_is_equal():
+    start = dict(a=torch.randn(5), held=torch.rand(5), count=torch.tensor(3))
+    end = dict(a=torch.randn(5), held=start['held'].clone(), count=torch.tensor(9))
+    mixed = interpolated(start, end, 0.3)
+    torch.testing.assert_close(mixed['a'], 0.7 * start['a'] + 0.3 * end['a'])
+    assert torch.equal(mixed['held'], start['held'])
+    assert mixed['count'] == 9
