@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import cv2
 import numpy as np
@@ -84,6 +85,13 @@ def test_a_run_is_measured_and_not_changed(guarded, tmp_path):
         json.loads(load_checkpoint(run / 'iter_10.pth')['message_hub']['runtime_info']['guard'])
     )
 
+    # A resumed run needs the start, beside its checkpoint or in its own folder.
+    (tmp_path / 'lost').mkdir()
+    again.load_from = shutil.copy(run / 'iter_5.pth', tmp_path / 'lost')
+    again.work_dir = str(tmp_path / 'lost')
+    with pytest.raises(FileNotFoundError, match=r'start\.pth, the backbone as it started'):
+        launch.build_runner(again).train()
+
 
 def labelled_set(root):
     """Bright discs on dark noise, photos of 96 x 96."""
@@ -120,15 +128,6 @@ def test_damage_is_told_refused_and_undone(guarded, tmp_path):
     best = load_checkpoint(tmp_path / 'run/best_guard.pth')['state_dict']
     start = load_checkpoint(tmp_path / 'run/start.pth')['state_dict']
     assert all(torch.equal(start[name], value) for name, value in best.items())
-
-
-def test_a_resume_without_the_start_is_refused(guarded, tmp_path):
-    launch.build_runner(guarded(guard={}, **{'train_cfg.max_epochs': 1})).train()
-    (tmp_path / 'run/start.pth').unlink()
-    again = guarded(guard={})
-    again.resume, again.load_from = True, str(tmp_path / 'run/iter_5.pth')
-    with pytest.raises(FileNotFoundError, match=r'start\.pth, the backbone as it started'):
-        launch.build_runner(again).train()
 
 
 def test_a_share_is_needed():
