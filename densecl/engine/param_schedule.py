@@ -20,7 +20,9 @@ class ParamSchedule(_ParamScheduler):
 
     ``factor`` multiplies each group's initial value, so that groups keep their ratio and a learning
     rate that was scaled to the batch size stays so; ``value`` is the number itself. Groups whose initial
-    value is 0 stay at 0, and groups with ``<param_name>_fixed=True`` at their initial value::
+    value is 0 stay at 0, and groups with ``<param_name>_fixed=True`` at their initial value. A group with
+    ``<param_name>_ramp=(begin, length)`` has 0 before optimiser step ``begin``, then rises linearly, over
+    ``length`` steps, to what the schedule says::
 
         param_scheduler = [
             dict(
@@ -108,16 +110,21 @@ class ParamSchedule(_ParamScheduler):
                 'current',
                 logging.WARNING,
             )
-        now = self.schedule(self.clock())
+        clock = self.clock()
+        now = self.schedule(clock)
         return [
-            self._group_value(group, base, now)
+            self._group_value(group, base, now, clock.step)
             for group, base in zip(self.optimizer.param_groups, self.base_values, strict=True)
         ]
 
-    def _group_value(self, group: dict, base: float, now: float) -> float:
+    def _group_value(self, group: dict, base: float, now: float, step: int) -> float:
         if base == 0 or group.get(f'{self.param_name}_fixed', False):
             return base
-        return base * now if self.relative else now
+        value = base * now if self.relative else now
+        if ramp := group.get(f'{self.param_name}_ramp'):
+            begin, length = ramp
+            value *= min(max((step + 1 - begin) / max(length, 1), 0.0), 1.0) if step >= begin else 0.0
+        return value
 
     def state_dict(self) -> dict:
         """The position in the run and the initial values; the schedule itself is the config's."""

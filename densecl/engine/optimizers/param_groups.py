@@ -7,6 +7,7 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
 from densecl.engine.hooks.momentum import unwrap
+from densecl.models.backbones.layers import layers_of
 from densecl.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
@@ -27,6 +28,9 @@ class ParamGroupsConstructor:
     later one wins. Options of a rule:
 
     * ``lr_mult``, ``decay_mult``: factors on the optimiser's ``lr`` and ``weight_decay``;
+    * ``layer_decay=d`` of backbone parameters: ``lr`` times d for each layer that lies deeper, see
+      :func:`~densecl.models.backbones.layers.layers_of`; the deepest layer has ``lr`` itself;
+    * ``lr_ramp=(begin, length)``: see :class:`~densecl.engine.param_schedule.ParamSchedule`;
     * any argument of the optimiser itself, such as ``adapt=False`` of ``LARS``;
     * ``lr_fixed=True`` (``weight_decay_fixed``, ``momentum_fixed``): ``ParamSchedule`` leaves it alone.
 
@@ -56,13 +60,13 @@ class ParamGroupsConstructor:
         """The optimizer wrapper on the model's parameters."""
         groups = self.groups(unwrap(model))
         optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=groups))
-        known = set(optimizer.defaults) | {f'{name}_fixed' for name in optimizer.defaults}
+        known = {f'{name}{end}' for name in optimizer.defaults for end in ('', '_fixed', '_ramp')}
         for group in optimizer.param_groups:
             unknown = set(group) - known - {'params', 'param_names'}
             if unknown:
                 raise ValueError(
                     f'paramwise_cfg.rules: {type(optimizer).__name__} has no {sorted(unknown)}; options '
-                    f'are lr_mult, decay_mult and {sorted(known)}'
+                    f'are lr_mult, decay_mult, layer_decay and {sorted(known)}'
                 )
         cfg = dict(self.wrapper_cfg)
         cfg.setdefault('type', 'OptimWrapper')
@@ -71,6 +75,9 @@ class ParamGroupsConstructor:
     def groups(self, model: nn.Module) -> list[dict]:
         """Parameter groups of a model, as optimisers take them."""
         params = {name: param for name, param in model.named_parameters() if param.requires_grad}
+        layers = layers_of(model.backbone) if hasattr(model, 'backbone') else {}
+        deepest = max(layers.values(), default=0)
+        above = {f'backbone.{name}': deepest - layer for name, layer in layers.items()}
         for rule in self.rules:
             if not any(_matches(rule['match'], *item) for item in params.items()):
                 raise ValueError(
@@ -80,17 +87,19 @@ class ParamGroupsConstructor:
         # Parameters that no rule changes come first.
         found: dict[str, dict] = {repr([]): dict(params=[])}
         for name, param in params.items():
-            options = self._options(name, param)
+            options = self._options(name, param, above.get(name, 0))
             key = repr(sorted(options.items()))
             found.setdefault(key, dict(params=[], **options))['params'].append(param)
         return [group for group in found.values() if group['params']]
 
-    def _options(self, name: str, param: nn.Parameter) -> dict:
-        """What the rules say about a parameter."""
+    def _options(self, name: str, param: nn.Parameter, above: int) -> dict:
+        """What the rules say about a parameter with ``above`` layers of the backbone deeper than its own."""
         options = {}
         for rule in self.rules:
             if _matches(rule['match'], name, param):
                 options.update({key: value for key, value in rule.items() if key != 'match'})
+        if 'layer_decay' in options:
+            options['lr_mult'] = options.get('lr_mult', 1.0) * options.pop('layer_decay') ** above
         return self._resolve(options)
 
     def _resolve(self, options: dict) -> dict:

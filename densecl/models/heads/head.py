@@ -65,6 +65,8 @@ class Head(nn.Module):
             SimSiam, MoCo v3), once a view; None compares the projections.
         pairs: see :func:`~densecl.models.heads.pairs.parse_pairs`; both directions, ``((0, 1), (1, 0))``,
             make a symmetric loss. ``'crops'``: every view is a query of views 0 and 1, but of itself.
+        target: who gives the answer. None: the pretrainer's own target branch. ``'start'``: the backbone as
+            it was when training began, frozen; its features are the keys as they are (an anchor).
         stop_gradient: no gradient reaches the keys (SimSiam); those of a momentum target never get any.
         support: further views, encoded by the target without gradient and each by itself, by which an
             objective may judge how alike images are (``negatives=dict(type='SimilarImages')``).
@@ -83,6 +85,7 @@ class Head(nn.Module):
         projector: dict | None = None,
         predictor: dict | None = None,
         pairs: str | Sequence = ((0, 1),),
+        target: str | None = None,
         stop_gradient: bool = False,
         support: Sequence[int] = (),
         loss_weight: float = 1.0,
@@ -97,6 +100,9 @@ class Head(nn.Module):
         self.rules = _of_kinds(matching, [kind_of(p.query) for p in self.pairs], _build_rules)
         built = _of_kinds(objective, [kind_of(p.key) for p in self.pairs], _build)
         self.objective = nn.ModuleDict(built) if self.units.kinds else built[None]
+        if target not in (None, 'start'):
+            raise ValueError(f"target must be None or 'start', got {target!r}")
+        self.target = target
         self.stop_gradient, self.support = stop_gradient, tuple(support)
         self._plans: dict[int, Plan] = {}
         self.loss_weight, self.warmup_steps = loss_weight, warmup_steps

@@ -12,6 +12,7 @@ from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Filter, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
 from .objective import Objective, Sum
+from .relations import Gram, KernelAlignment
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
     AlignmentAdaptiveTemperature,
@@ -30,8 +31,10 @@ __all__ = [
     'Debiased',
     'Filter',
     'GloFND',
+    'Gram',
     'Hard',
     'InfoNCE',
+    'KernelAlignment',
     'LabelCrossEntropy',
     'LearnedTemperature',
     'Mass',

@@ -6,11 +6,15 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from densecl.distributed import world_size
+from densecl.models.backbones.layers import freeze_layers
 from densecl.models.heads import Head
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.schedule import Clock
 from densecl.structures import Batch, Views
+
+from .start import FrozenStart, hold_statistics
 
 Levels = tuple[Tensor, ...]
 
@@ -71,6 +75,13 @@ class Pretrainer(BaseModel):
         join_views: encode and project views of one size in one pass, with common batch statistics, as
             SimCLR, SwAV, DINO and SupCon do; otherwise a pass a view, as BYOL, SimSiam and MoCo do.
         data_preprocessor: module config.
+        batch_statistics: ``'batch'``: batch norm of the backbone normalises by the batch, as usual.
+            ``'held'``: by the statistics that it started with, which stay, for a backbone that is trained
+            already: statistics of small, coloured crops damage it.
+        heads_first: for so many optimiser steps the heads (and the neck) train alone, on the features of the
+            backbone as it is: the gradient of random heads is random.
+        frozen_layers: so many of the backbone's layers, from the stem on, are not trained; see
+            :func:`~densecl.models.backbones.layers.layers_of`.
         channels_last: keep convolution weights in the memory format in which convolutions are fastest.
     """
 
@@ -81,6 +92,9 @@ class Pretrainer(BaseModel):
         neck: dict | None = None,
         join_views: bool = False,
         data_preprocessor: dict | None = None,
+        batch_statistics: str = 'batch',
+        heads_first: int = 0,
+        frozen_layers: int = 0,
         channels_last: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
@@ -93,9 +107,21 @@ class Pretrainer(BaseModel):
         for name in heads:
             if 'loss' in name:  # mmengine adds up every logged value whose name holds this word
                 raise ValueError(f"model.heads: {name!r} must not contain 'loss'; choose another name")
+        if batch_statistics not in ('batch', 'held'):
+            raise ValueError(f"model.batch_statistics must be 'batch' or 'held', got {batch_statistics!r}")
+        self.held, self.heads_first = batch_statistics == 'held', heads_first
         self.backbone = MODELS.build(backbone)
+        freeze_layers(self.backbone, frozen_layers)
         self.neck = MODELS.build(neck) if neck is not None else None
         self.heads = nn.ModuleDict({name: _build_head(name, cfg) for name, cfg in heads.items()})
+        anchored = [name for name, head in self.heads.items() if head.target == 'start']
+        if anchored and neck is not None:
+            raise ValueError(
+                f"model.heads.{anchored[0]}: target='start' compares the backbone's levels with those it had "
+                'with, but heads read the levels of model.neck: leave out one of them'
+            )
+        #: The frozen copy of the backbone that heads with ``target='start'`` compare with.
+        self.start = FrozenStart(self.backbone) if anchored else None
         #: ``<head>`` or ``<head>_<kind>`` -> some rows of the last batch's queries, and which are there.
         self.watched: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.join_views = join_views
@@ -117,6 +143,28 @@ class Pretrainer(BaseModel):
         super()._load_from_state_dict(*args, **kwargs)
         self.clock.step = int(self.step)
 
+    def train(self, mode: bool = True) -> 'Pretrainer':
+        """As torch's; held batch statistics stay as they are."""
+        super().train(mode)
+        if self.held:
+            hold_statistics(self.backbone)
+        return self
+
+    def init_weights(self) -> None:
+        """Initialise the modules, then what copies them."""
+        super().init_weights()
+        self.init_target()
+
+    def init_target(self) -> None:
+        """Make what copies the online branch a copy of it as it is now; called after weights were loaded."""
+        if self.start is not None:
+            self.start.backbone.load_state_dict(self.backbone.state_dict())
+
+    @property
+    def settling(self) -> bool:
+        """Whether the heads train alone at this step."""
+        return self.clock.step < self.heads_first
+
     @property
     def steps(self) -> int:
         """Optimiser steps so far."""
@@ -131,9 +179,9 @@ class Pretrainer(BaseModel):
 
     def before_optimizer_step(self) -> None:
         """Drop the gradients of what is frozen at this time; called when all gradients are there."""
-        for head in self.heads.values():
-            for parameter in head.frozen_parameters():
-                parameter.grad = None
+        frozen = [parameter for head in self.heads.values() for parameter in head.frozen_parameters()]
+        for parameter in (*frozen, *(self.backbone.parameters() if self.settling else ())):
+            parameter.grad = None
 
     def after_optimizer_step(self) -> None:
         """Advance the schedules; whoever steps the optimiser calls this once after each step."""
@@ -142,7 +190,11 @@ class Pretrainer(BaseModel):
 
     def encode(self, images: Tensor) -> Levels:
         """(B, 3, H, W) -> levels (B, C, H, W) of the online branch."""
-        return _encode(self.backbone, self.neck, images)
+        return _encode(self.backbone, self.neck, images, learning=not self.settling)
+
+    def encode_start(self, images: Tensor) -> Levels:
+        """(B, 3, H, W) -> levels (B, C, H, W) of the frozen copy."""
+        return _encode(self.start.backbone, None, images)
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:
         """The online and the target branch on a batch."""
@@ -154,16 +206,24 @@ class Pretrainer(BaseModel):
 
     def _joined(self, views: Views, *sides: str) -> set[int]:
         """Views to be encoded together: what heads ask of the ``'online'`` or ``'target'`` branch."""
-        needed = [head.needed(len(views)) for head in self.heads.values() if self.join_views]
-        return set().union(*(views[side] for views in needed for side in sides))
+        joined = set()
+        for head in self.heads.values() if self.join_views else ():
+            needed = head.needed(len(views))
+            own = ('online',) if head.target == 'start' else ('online', 'target')
+            joined |= set().union(*(needed[side] for side in sides if side in own))
+        return joined
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_<head>`` (weighted) for every head, and its diagnostics as ``<head>_<what>``."""
         online, target = self.branches(views)
+        start = None if self.start is None else Branch(self.encode_start, views, gradient=False)
         batch, logged, keys = Batch.of(views), {}, {}
         self.watched = {}
         for name, head in self.heads.items():
-            result = head.loss(online, target, views, batch, self.target_projector(name))
+            if head.target == 'start':
+                result = head.loss(online, start, views, batch, nn.Identity())
+            else:
+                result = head.loss(online, target, views, batch, self.target_projector(name))
             weight = head.weight(self.clock.step)
             if weight:
                 logged[f'loss_{name}'] = weight * result.loss
@@ -173,6 +233,11 @@ class Pretrainer(BaseModel):
             logged.update({f'{name}_{key}': value for key, value in result.log.items()})
             self.watched.update({_joined_name(name, kind): x for kind, x in result.watched.items()})
             keys[name] = result.keys
+        if self.settling and self.training and world_size() > 1:
+            # Data-parallel training waits for the gradient of every parameter.
+            trained = (p for p in self.backbone.parameters() if p.requires_grad)
+            first = next(key for key in logged if key.startswith('loss_'))
+            logged[first] = logged[first] + sum(p.sum() * 0.0 for p in trained)
         if self.training:
             for name, head in self.heads.items():
                 head.remember(keys[name], batch)
@@ -216,8 +281,9 @@ def _joined_name(head: str, kind: str) -> str:
     return f'{head}_{kind}' if kind else head
 
 
-def _encode(backbone: nn.Module, neck: nn.Module | None, images: Tensor) -> Levels:
-    levels = _flat(backbone(images))
+def _encode(backbone: nn.Module, neck: nn.Module | None, images: Tensor, learning: bool = True) -> Levels:
+    with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
+        levels = _flat(backbone(images))
     return levels if neck is None else tuple(neck(levels))
 
 

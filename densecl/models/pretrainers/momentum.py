@@ -17,6 +17,7 @@ from densecl.structures import Views
 
 from .base import Branch, Levels, Pretrainer, _encode
 from .batch_statistics import encode_shuffled, group_batch_norm
+from .start import hold_statistics
 
 
 class TargetBranch(nn.Module):
@@ -97,7 +98,10 @@ class MomentumPretrainer(Pretrainer):
     def train(self, mode: bool = True) -> 'MomentumPretrainer':
         """As torch's; refuses batch norm that was made to span processes since the model was built."""
         self._check_statistics()
-        return super().train(mode)
+        super().train(mode)
+        if self.held:
+            hold_statistics(self.target.backbone)
+        return self
 
     def _check_statistics(self) -> None:
         parts = (part for part in (self.backbone, self.neck) if part is not None)
@@ -108,14 +112,14 @@ class MomentumPretrainer(Pretrainer):
                 '(or SyncBN in a norm_cfg) over all processes: leave out one of them'
             )
 
-    def init_weights(self) -> None:
-        """Initialise the online branch, then copy it."""
-        super().init_weights()
-        self.init_target()
-
     @torch.no_grad()
     def init_target(self) -> None:
-        """Make the target an exact copy of the online branch, buffers included."""
+        """Make the target, and the frozen start, exact copies of the online branch, buffers included."""
+        super().init_target()
+        self._copy_target()
+
+    @torch.no_grad()
+    def _copy_target(self) -> None:
         for mine, theirs in self._mirrored():
             theirs.load_state_dict(mine.state_dict())
 
@@ -138,6 +142,8 @@ class MomentumPretrainer(Pretrainer):
         get_ema_multi_avg_fn(self.momentum)(target, online, None)
         self._still = 0
         super().after_optimizer_step()
+        if self.heads_first and self.clock.step == self.heads_first:
+            self._copy_target()  # a slow average of the projectors would still be near their random start
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:
         """Warns once where nobody moves the target."""
@@ -161,5 +167,6 @@ class MomentumPretrainer(Pretrainer):
     def encode_target(self, images: Tensor) -> Levels:
         """(B, 3, H, W) -> levels (B, C, H, W) of the target branch."""
         encode = partial(_encode, self.target.backbone, self.target.neck)
-        shuffled = self.shuffle_bn and self.training and world_size() * self.bn_groups > 1
+        leaks = self.training and not self.held  # held statistics do not depend on the batch
+        shuffled = self.shuffle_bn and leaks and world_size() * self.bn_groups > 1
         return encode_shuffled(encode, images, seed=self.clock.step) if shuffled else encode(images)

@@ -1,0 +1,96 @@
+"""How units of one image relate to each other, compared between two encoders.
+
+The two sides may differ in width, and the space of one may turn: only the similarities among the units of an
+image are compared. It is what an anchor to a frozen encoder wants of the deepest level.
+"""
+
+import torch
+from torch import Tensor
+
+from densecl.numerics import full_precision, no_autocast, unit
+from densecl.registry import MODELS
+from densecl.structures import Comparison
+
+from .objective import Objective
+
+
+@no_autocast
+def gram_distance(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
+    """Mean squared difference of the cosines among N units, of each image.
+
+    Args:
+        first: (B, N, C).
+        second: (B, N, D), row i the same unit as row i of ``first``.
+        valid: (B, N) bool, the units that count.
+
+    Returns:
+        (B,), in [0, 4]; 0 for an image of which no unit counts.
+    """
+    difference = _cosines(first) - _cosines(second)
+    pairs = valid[:, :, None] & valid[:, None]
+    total = torch.where(pairs, difference.square(), 0.0).sum((1, 2))
+    return total / pairs.sum((1, 2)).clamp(min=1)
+
+
+def _cosines(x: Tensor) -> Tensor:
+    x = unit(full_precision(x))
+    return x @ x.mT
+
+
+@no_autocast
+def centred_alignment(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
+    """Linear CKA of the units of each image (Kornblith et al., 2019, section 3).
+
+    ``<K, L> / (|K| |L|)`` of the centred kernels ``K = F F^T`` and ``L = G G^T``, Frobenius. Neither a turn
+    nor a common scale of either side changes it. The arguments are those of :func:`gram_distance`.
+
+    Returns:
+        (B,), in [0, 1]; 0, without gradient, for an image whose units are all alike on one side.
+    """
+    kernels = [_centred_kernel(full_precision(x), valid) for x in (first, second)]
+    products = [(a * b).sum((1, 2)) for a, b in ((kernels[0], kernels[1]), *((k, k) for k in kernels))]
+    tiny = torch.finfo(products[0].dtype).tiny ** 0.5
+    return products[0] / (products[1].clamp(min=tiny).sqrt() * products[2].clamp(min=tiny).sqrt())
+
+
+def _centred_kernel(x: Tensor, valid: Tensor) -> Tensor:
+    counted = valid[..., None]
+    x = torch.where(counted, x, 0.0)
+    mean = x.sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp(min=1)
+    x = torch.where(counted, x - mean, 0.0)
+    return x @ x.mT
+
+
+class _Relations(Objective):
+    """Shared by the objectives here: they compare row with row, image by image."""
+
+    needs = frozenset({'several', 'one answer'})
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        match = comparison.match
+        answers = match.sum_of(comparison.key.vectors)
+        return self.of(comparison.query.compared, answers, match.found()).mean(), {}
+
+
+@MODELS.register_module()
+class Gram(_Relations):
+    """Mean squared difference of the cosines among the units of an image (DINOv3, Siméoni et al., 2025).
+
+    With a frozen key it holds the query's similarities where the key's are. The mean over images; one without
+    units adds 0.
+    """
+
+    @staticmethod
+    def of(query: Tensor, answers: Tensor, valid: Tensor) -> Tensor:
+        """(B,) values of (B, N, C), (B, N, D) and (B, N) bool."""
+        return gram_distance(query, answers, valid)
+
+
+@MODELS.register_module()
+class KernelAlignment(_Relations):
+    """``1 - CKA`` of the units of an image, mean over images; see :func:`centred_alignment`."""
+
+    @staticmethod
+    def of(query: Tensor, answers: Tensor, valid: Tensor) -> Tensor:
+        """(B,) values of (B, N, C), (B, N, D) and (B, N) bool."""
+        return torch.where(valid.any(1), 1 - centred_alignment(query, answers, valid), 0.0)
