@@ -168,6 +168,24 @@ def check_batch_statistics(cfg: Config) -> None:
         )
 
 
+def check_ramps(cfg: Config) -> None:
+    """Refuse rates that nothing would ramp.
+
+    Raises:
+        ValueError: a rule of the optimiser has ``lr_ramp``, and no ``ParamSchedule`` drives ``lr``.
+    """
+    rules = ((cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}).get('rules') or []
+    ramps = [key for rule in rules for key in rule if key.endswith('_ramp')]
+    schedulers = cfg.get('param_scheduler') or []
+    driven = {s.get('param_name') for s in (schedulers if isinstance(schedulers, list) else [schedulers])}
+    for key in ramps:
+        if key.removesuffix('_ramp') not in driven:
+            raise ValueError(
+                f'optim_wrapper.paramwise_cfg.rules: {key} needs a ParamSchedule of '
+                f'{key.removesuffix("_ramp")!r} in param_scheduler, which makes the ramp'
+            )
+
+
 def leave_group() -> None:
     """End the process group, where there is one, as long as all processes are there."""
     if dist.is_initialized():
@@ -183,6 +201,7 @@ def build_runner(cfg: Config) -> Runner:
         use_plain_batch_norm(cfg._cfg_dict)
         cfg.pop('sync_bn', None)
     check_batch_statistics(cfg)
+    check_ramps(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return LRScalingRunner.from_cfg(cfg)

@@ -1,5 +1,7 @@
 """``--pretrained FILE`` of the training command, as a hook."""
 
+from pathlib import Path
+
 from mmengine.hooks import Hook
 
 from densecl.engine.hooks.momentum import unwrap
@@ -8,6 +10,7 @@ from densecl.registry import HOOKS
 from .load import load_backbone
 from .read import read_weights
 from .record import start_record
+from .start import find_start
 
 
 @HOOKS.register_module()
@@ -18,7 +21,8 @@ class PretrainedHook(Hook):
     overwrite them earlier) and after ``load_from``. A resumed run keeps what it resumed.
 
     Args:
-        checkpoint: the file; see :func:`densecl.transfer.read_weights` for what it may be.
+        checkpoint: the file; see :func:`densecl.transfer.read_weights` for what it may be. Or a name that
+            :func:`densecl.transfer.start.find_start` knows, ``'imagenet'``.
         min_match: least share of the backbone's tensors that has to match.
         branch: ``auto``, ``online`` or ``target``.
         strict_meta: refuse, rather than warn, where the image normalisation differs.
@@ -57,7 +61,8 @@ class PretrainedHook(Hook):
             runner.logger.info(f'pretrained: resumed, so {self.checkpoint} is not loaded')
             return
         model = unwrap(runner.model)
-        weights = read_weights(self.checkpoint)
+        named = not Path(self.checkpoint).exists()
+        weights = read_weights(find_start(self.checkpoint).export() if named else self.checkpoint)
         self.start = start_record(weights)
         report = load_backbone(model, weights, self.branch, self.min_match, self.strict_meta)
         runner.logger.info(f'pretrained backbone\n{report}')

@@ -71,14 +71,18 @@ class Start:
         """For the field ``start`` of a config: every export of its run says it."""
         return {key: getattr(self, key) for key in ('name', 'origin', 'licence', 'sha256')}
 
-    def save(self, path: str | Path) -> Path:
-        """Write a file that ``--pretrained``, :func:`load_backbone` and the export read; return ``path``."""
+    def export(self) -> dict[str, Any]:
+        """What :func:`load_backbone` reads, ``state_dict`` and ``meta``."""
         text = f'model = {dict(backbone=self.backbone)!r}\n'
         meta = training_record(Weights(self.tensors, {'cfg': text}, self.name), self.tensors, 'online')
         images = {'channel_order': 'RGB', 'mean': list(self.mean), 'std': list(self.std)}
         form = torch.contiguous_format
         own = {k: v.detach().cpu().clone(memory_format=form) for k, v in self.tensors.items()}
-        return save_export({'state_dict': own, 'meta': {**meta, **images, **self.record()}}, path)
+        return {'state_dict': own, 'meta': {**meta, **images, **self.record()}}
+
+    def save(self, path: str | Path) -> Path:
+        """Write a file that ``--pretrained``, :func:`load_backbone` and the export read; return ``path``."""
+        return save_export(self.export(), path)
 
 
 def find_start(what: str | Path) -> Start:

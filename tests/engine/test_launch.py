@@ -95,3 +95,12 @@ def test_configs_inherit_across_packages(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text("_base_ = 'densecl::mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'\nx = 1\n")
     assert launch.read_config(str(path)).model.momentum == 0.999
+
+
+def test_a_ramp_that_nothing_makes_is_refused():
+    rules = [dict(match='backbone', lr_ramp=(3, 2))]
+    cfg = Config(dict(optim_wrapper=dict(paramwise_cfg=dict(rules=rules)), param_scheduler=[]))
+    with pytest.raises(ValueError, match="lr_ramp needs a ParamSchedule of 'lr' in param_scheduler"):
+        launch.check_ramps(cfg)
+    cfg.param_scheduler = [dict(type='ParamSchedule', param_name='lr', factor=1.0)]
+    launch.check_ramps(cfg)

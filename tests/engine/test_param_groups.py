@@ -130,3 +130,18 @@ def test_factors_need_a_value():
         build([dict(match='1d', decay_mult=0)], dict(type='SGD', lr=0.1))
     with pytest.raises(ValueError, match='custom_keys'):
         ParamGroupsConstructor(dict(optimizer=dict(type='SGD')), dict(custom_keys={}))
+
+
+def test_deeper_layers_of_a_backbone_have_higher_rates():
+    class Staged(nn.Module):
+        def __init__(self):
+            super().__init__()
+            names = ('stem', 'layer1', 'layer2')
+            self.backbone = nn.ModuleDict({name: nn.Linear(2, 2) for name in names})
+            self.head = nn.Linear(2, 2)
+
+    rule = dict(match=r'^backbone\.', lr_mult=0.1, layer_decay=0.5, lr_ramp=(3, 2), decay_mult=0)
+    wrapper = build([rule], model=Staged())
+    groups = [(g['lr'], g.get('lr_ramp'), g['weight_decay']) for g in wrapper.optimizer.param_groups]
+    want = [(0.5, None, 1e-2), (0.0125, (3, 2), 0), (0.025, (3, 2), 0), (0.05, (3, 2), 0)]
+    assert [(pytest.approx(lr), ramp, decay) for lr, ramp, decay in want] == groups

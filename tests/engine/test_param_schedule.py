@@ -52,6 +52,18 @@ def test_weight_decay_leaves_groups_without_it_alone(toy_runner):
     assert column(runner, 'lr')[STEPS] == 0.5
 
 
+def test_a_group_that_begins_later_and_rises(toy_runner):
+    rules = dict(rules=[dict(match='predictor', lr_mult=0.1, lr_ramp=(4, 3))])
+    grouped = dict(constructor='ParamGroupsConstructor', paramwise_cfg=rules)
+    runner = toy_runner(SGD, param_scheduler=[schedule(factor=dict(start=1, end=0))], **grouped)
+    runner.train()
+    cosine = [(1 + math.cos(math.pi * s / TOTAL)) / 2 for s in range(TOTAL)]
+    assert column(runner, 'lr') == pytest.approx([0.5 * f for f in cosine], abs=1e-15)
+    rise = [0, 0, 0, 0, 1 / 3, 2 / 3] + [1] * (TOTAL - 6)
+    want = [0.05 * f * r for f, r in zip(cosine, rise, strict=True)]
+    assert column(runner, 'lr', 1) == pytest.approx(want, abs=1e-15)
+
+
 def test_fixed_groups_and_change_by_epoch(toy_runner):
     """SimSiam with --fix-pred-lr."""
     rules = dict(rules=[dict(match='predictor', lr_fixed=True)])

@@ -67,6 +67,8 @@ OBJECTIVES = {
     'NCE': dict(type='NCE', images=8, dim=DIM, negatives=4),
     'PrototypeAlignment': dict(type='PrototypeAlignment', classes=3),
     'LabelCrossEntropy': dict(type='LabelCrossEntropy'),
+    'Gram': dict(type='Gram'),
+    'KernelAlignment': dict(type='KernelAlignment'),
 }
 LABELS = torch.tensor([0, 1, 0])
 

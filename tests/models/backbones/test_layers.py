@@ -1,0 +1,40 @@
+"""The layers of backbones, by the names of their parameters."""
+
+import pytest
+import timm
+from torchvision.models import resnet18
+
+from densecl.models.backbones.layers import freeze_layers, layers_of
+from densecl.registry import MODELS
+
+
+def test_a_resnet_has_a_stem_and_four_layers():
+    layers = layers_of(MODELS.build(dict(type='mmdet.ResNet', depth=18)))
+    assert layers['conv1.weight'] == layers['bn1.bias'] == 0
+    assert layers['layer1.0.conv1.weight'] == 1 and layers['layer4.1.bn2.weight'] == 4
+    assert layers_of(resnet18())['fc.weight'] == 4  # what stands behind belongs to the deepest
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'deepest', 'known'),
+    [
+        ('tf_efficientnet_lite0', dict(features_only=True), 7, {'conv_stem.weight': 0, 'bn1.weight': 0}),
+        ('convnext_atto', dict(features_only=True), 4, {'stem_0.weight': 0}),
+        ('mobilenetv3_small_050', dict(features_only=True), 6, {'conv_stem.weight': 0}),
+        ('swin_tiny_patch4_window7_224', dict(features_only=True), 4, {'patch_embed.proj.weight': 0}),
+        ('vit_tiny_patch16_224', dict(), 12, {'cls_token': 0, 'pos_embed': 0, 'norm.weight': 12}),
+    ],
+)
+def test_others(name, options, deepest, known):
+    layers = layers_of(timm.create_model(name, **options))
+    assert max(layers.values()) == deepest
+    assert {key: layers[key] for key in known} == known
+
+
+def test_frozen_layers_are_counted_from_the_stem():
+    backbone = MODELS.build(dict(type='mmdet.ResNet', depth=18, frozen_stages=-1))
+    freeze_layers(backbone, 2)
+    frozen = {name.split('.')[0] for name, p in backbone.named_parameters() if not p.requires_grad}
+    assert frozen == {'conv1', 'bn1', 'layer1'}
+    with pytest.raises(ValueError, match='model.frozen_layers=9, but ResNet has 5 layers'):
+        freeze_layers(backbone, 9)
