@@ -12,6 +12,7 @@ from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Filter, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
 from .objective import Objective, Sum
+from .regression import Regression
 from .relations import Gram, KernelAlignment
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
@@ -45,6 +46,7 @@ __all__ = [
     'PerSampleTemperature',
     'PositionVICReg',
     'PrototypeAlignment',
+    'Regression',
     'SelfDistillation',
     'SimilarImages',
     'Sum',

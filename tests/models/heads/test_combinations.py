@@ -68,6 +68,7 @@ OBJECTIVES = {
     'PrototypeAlignment': dict(type='PrototypeAlignment', classes=3),
     'LabelCrossEntropy': dict(type='LabelCrossEntropy'),
     'Gram': dict(type='Gram'),
+    'Regression': dict(type='Regression'),
     'KernelAlignment': dict(type='KernelAlignment'),
 }
 LABELS = torch.tensor([0, 1, 0])
