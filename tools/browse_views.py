@@ -88,7 +88,11 @@ def main() -> None:
         name = f'{index:06d}_{Path(sample.path).stem}'
         views, pictures = seen_by(model, sample)
         sheet = vis.draw_views(
-            originals.pop(), sample.boxes, sample.flipped, pictures, sample.source_size
+            vis.as_picture(originals.pop(), *limits(model)),
+            sample.boxes,
+            sample.flipped,
+            pictures,
+            sample.source_size,
         )
         vis.save_image(out / f'{name}.png', sheet)
         if args.regions:
@@ -107,8 +111,15 @@ def seen_by(model, sample) -> tuple[Views, list[np.ndarray]]:
     """The views as the network gets them, a batch of one image, and as pictures (H, W, 3)."""
     views = model.data_preprocessor({'inputs': Views.collate([sample])}, True)['inputs']
     norm = model_images(model)
-    pictures = [vis.displayable(image, norm['mean'], norm['std'])[0] for image in views.images]
+    pictures = [
+        vis.displayable(image, norm['mean'], norm['std'], *limits(model))[0] for image in views.images
+    ]
     return views, pictures
+
+
+def limits(model) -> tuple:
+    """Black and white of each channel, where the images are not RGB."""
+    return model.data_preprocessor.low, model.data_preprocessor.high
 
 
 def regions(views, pictures) -> np.ndarray:

@@ -5,7 +5,9 @@ from .collate import collate_views
 from .decode import UnreadableImageError, decode_image
 from .pretrain_dataset import PretrainDataset
 from .sampler import PretrainSampler, SampleKey
+from .sensor import LoadSensorImage, SensorDecoder
 from .sources import VOC, Coco, Folder, ImageNet, ListFile, TarShards
+from .statistics import Statistics, estimate_statistics
 
 __all__ = [
     'VOC',
@@ -13,12 +15,16 @@ __all__ = [
     'Folder',
     'ImageNet',
     'ListFile',
+    'LoadSensorImage',
     'PretrainDataset',
     'PretrainSampler',
     'SampleKey',
+    'SensorDecoder',
+    'Statistics',
     'TarShards',
     'UnreadableImageError',
     'collate_views',
     'decode_image',
+    'estimate_statistics',
     'transforms',
 ]

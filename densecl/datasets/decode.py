@@ -12,13 +12,17 @@ import os
 import cv2
 import numpy as np
 from mmengine.logging import print_log
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 EXIF_ORIENTATION = 0x0112
 
 
 class UnreadableImageError(RuntimeError):
     """A file that cannot be decoded; the message names it."""
+
+
+class _NotRGBError(ValueError):
+    """Bands of which an RGB image cannot be made without losing some."""
 
 
 def decode_image(
@@ -80,16 +84,18 @@ def decode_scaled(
         return _decode(data, min_side, high_depth)
     # decoders raise whatever a damaged file makes them run into: SyntaxError, struct.error, ...
     except Exception as error:
+        if isinstance(error, UnidentifiedImageError | _NotRGBError) and (found := _bands_of(data)):
+            raise UnreadableImageError(f'cannot read image {name} as RGB: {found}') from error
         what = f'cannot read image {name}: {type(error).__name__}: {error}'
         raise UnreadableImageError(what) from error
 
 
-def _decode(
-    data: bytes, min_side: int | None, high_depth: str
-) -> tuple[np.ndarray, tuple[int, int]]:
+def _decode(data: bytes, min_side: int | None, high_depth: str) -> tuple[np.ndarray, tuple[int, int]]:
     if not data:
         raise ValueError('the file is empty')
     image = _open(data)
+    if image.format == 'TIFF' and image.mode == 'L' and image.tag_v2.get(277) == 2:
+        raise _NotRGBError('two bands, of which Pillow reads one')
     plain_jpeg = image.format in ('JPEG', 'MPO') and image.mode in ('RGB', 'L')
     # libjpeg fills what is missing of a truncated file with grey; only PIL says so
     if plain_jpeg and data.endswith(b'\xff\xd9'):
@@ -102,6 +108,22 @@ def _decode(
     orientation = _orientation(image)  # after load: of a TIFF, PIL applies it there
     pixels = _upright(_to_rgb(image, high_depth), orientation)
     return pixels, pixels.shape[:2]
+
+
+def _bands_of(data: bytes) -> str:
+    """What to do with an image of another sensor; empty where nothing can read it."""
+    from .bands import read_bands
+
+    try:
+        pixels = read_bands(data).pixels
+    except Exception:  # what is wrong with it has been said already
+        return ''
+    count = pixels.shape[2]
+    return (
+        f'it has {count} channels ({pixels.dtype}); set '
+        f"dataset.decoder=dict(type='SensorDecoder', channels={count}), data_preprocessor's mean and std "
+        f"(tools/image_statistics.py prints all three) and the backbone's in_channels={count}"
+    )
 
 
 def _open(data: bytes) -> Image.Image:

@@ -33,8 +33,8 @@ class PretrainDataset(Dataset):
         source: config of the source, ``dict(type='Folder')`` if not given.
         pipeline: transforms ``results -> results``, the last of which returns a PretrainDataSample.
             The first gets a dict of image (H, W, 3) uint8 RGB, source_size (H, W) of the original
-            (the image is smaller than it after a reduced decode), rng, path, index, label, and
-            proposals where there is a provider of them.
+            (the image is smaller than it after a reduced decode), rng, path, index, label,
+            proposals where there is a provider of them, and channels where there is a decoder.
         seed: of the views.
         on_error: ``raise``, or ``skip``: an unreadable file is named once in the log, marked (see
             :attr:`unreadable`), and replaced by an image drawn from (seed, epoch, index).
@@ -46,9 +46,12 @@ class PretrainDataset(Dataset):
             example: called with the decoded image and its id, it gives
             :class:`densecl.structures.Proposals`, which are scaled to the decoded image if they are of
             another size.
+        decoder: config of what reads images other than 8-bit RGB, ``dict(type='SensorDecoder', channels=4)``:
+            called with bytes or a path and a name, it gives (H, W, C) in any depth. None: RGB.
 
     Raises:
-        ValueError: an unknown choice, or ``decode_min_side`` with proposals that need images at full size.
+        ValueError: an unknown choice, ``decode_min_side`` with a decoder or with proposals that need images
+            at full size, or a transform that cannot work on the decoder's images.
     """
 
     def __init__(
@@ -62,13 +65,20 @@ class PretrainDataset(Dataset):
         high_depth: str = 'range',
         max_images: int | None = None,
         proposals: dict | Callable | None = None,
+        decoder: dict | Callable | None = None,
     ) -> None:
         _check_choice('on_error', on_error, ('raise', 'skip'))
         _check_choice('high_depth', high_depth, ('range', 'stretch'))
         source = {'type': 'Folder', **(source or {}), 'data_root': data_root}
+        self.decoder = TRANSFORMS.build(decoder) if isinstance(decoder, dict) else decoder
+        if self.decoder is not None:
+            _check_choice('decode_min_side of a dataset with a decoder', decode_min_side, (None,))
+            if source['type'] in ('Folder', 'ImageNet'):
+                source.setdefault('extensions', getattr(self.decoder, 'extensions', ()))
         self.source: Source = DATASETS.build(source)
         pipeline = pipeline or []
         self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline]
+        _check_transforms(self.transforms, self.decoder)
         self.provider = PROPOSALS.build(proposals) if isinstance(proposals, dict) else proposals
         if decode_min_side is not None and getattr(self.provider, 'needs_full_size', False):
             raise ValueError(
@@ -140,14 +150,16 @@ class PretrainDataset(Dataset):
                 last = error
             replacements = replacements or np.random.default_rng((self.seed, epoch, index, 1))
             index = int(replacements.integers(len(self)))
-        raise UnreadableImageError(
-            f'{MAX_TRIES} images in a row cannot be read; the last: {last}'
-        ) from last
+        raise UnreadableImageError(f'{MAX_TRIES} images in a row cannot be read; the last: {last}') from last
 
     def _decode(self, index: int) -> dict:
-        position = index if self._subset is None else int(self._subset[index])
+        position = self._position(index)
         data, name = self.source.load(position)
-        image, size = decode_scaled(data, self.decode_min_side, name, self.high_depth)
+        if self.decoder is None:
+            image, size = decode_scaled(data, self.decode_min_side, name, self.high_depth)
+        else:
+            image = self.decoder(data, name)
+            size = image.shape[:2]
         results = {
             'image': image,
             'source_size': size,
@@ -155,13 +167,22 @@ class PretrainDataset(Dataset):
             'index': index,
             'label': self.source.label(position),
         }
+        if self.decoder is not None:
+            results['channels'] = image.shape[2]
         if self.provider is not None:
             image_id = self.source.image_id(position)
             results['proposals'] = propose(self.provider, image, image_id, name)
         return results
 
+    def load(self, index: int) -> tuple[bytes | str, str]:
+        """The encoded image ``index`` as bytes or a path, and its name."""
+        return self.source.load(self._position(index))
+
+    def _position(self, index: int) -> int:
+        return index if self._subset is None else int(self._subset[index])
+
     def _report(self, index: int, error: UnreadableImageError) -> None:
-        position = index if self._subset is None else int(self._subset[index])
+        position = self._position(index)
         if not self._unreadable[position]:
             self._unreadable[position] = 1
             count = int(self._unreadable.sum())
@@ -169,9 +190,17 @@ class PretrainDataset(Dataset):
             print_log(f'replaced by another ({count} so far): {error}', 'current', logging.ERROR)
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value, choices: tuple) -> None:
     if value not in choices:
         raise ValueError(f'PretrainDataset: {name} must be one of {choices}, got {value!r}')
+
+
+def _check_transforms(transforms: list, decoder) -> None:
+    """Refuse now what would not work on the first image."""
+    channels = getattr(decoder, 'channels', None)
+    for transform in transforms if channels else ():
+        if hasattr(transform, 'check_images'):
+            transform.check_images(channels, getattr(decoder, 'dtype', None))
 
 
 def _spread(max_images: int | None, count: int) -> np.ndarray | None:

@@ -21,7 +21,7 @@ from densecl.transfer.record import training_record
 
 
 class FrozenEncoder(nn.Module):
-    """A backbone that turns uint8 images into one vector each.
+    """A backbone that turns images, as they were decoded, into one vector each.
 
     The last level counts: a class token as it is, a map as its mean over the places.
 
@@ -29,7 +29,7 @@ class FrozenEncoder(nn.Module):
         backbone: returns a tensor, or a tuple of levels, (B, C, H, W) or (B, C); a last level that is
             a pair of map and class token counts as the token.
         record: ``mean``, ``std`` (0..255) and ``channel_order`` of the images it was trained on;
-            what is None or missing is ImageNet's, in RGB.
+            what is None or missing is ImageNet's, in RGB. They say how many channels an image has.
     """
 
     def __init__(self, backbone: nn.Module, record: dict[str, Any] | None = None) -> None:
@@ -38,12 +38,12 @@ class FrozenEncoder(nn.Module):
         self.backbone = backbone
         self.bgr = record.get('channel_order') == 'BGR'
         for name, usual in IMAGENET.items():
-            value = torch.tensor(record.get(name) or usual).view(1, 3, 1, 1)
+            value = torch.tensor(record.get(name) or usual).view(1, -1, 1, 1)
             self.register_buffer(name, value, persistent=False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8, RGB -> (B, C) float32; in eval mode whatever the mode was."""
+        """(B, H, W, 3) uint8, RGB, or what a decoder gives -> (B, C) float32; always in eval mode."""
         last = backbone_features(self.backbone, self._normalised(images), tokens=True)[-1]
         last = last if isinstance(last, Tensor) else last[-1]
         return last.flatten(2).mean(2) if last.ndim > 2 else last
@@ -57,6 +57,11 @@ class FrozenEncoder(nn.Module):
         return backbone_features(self.backbone, self._normalised(images))[level].float()
 
     def _normalised(self, images: Tensor) -> Tensor:
+        if images.shape[3] != self.mean.shape[1]:
+            raise ValueError(
+                f'the images have {images.shape[3]} channels, the backbone was trained on '
+                f'{self.mean.shape[1]}'
+            )
         planes = images.permute(0, 3, 1, 2).to(self.mean.device, torch.float32)
         planes = planes.flip(1) if self.bgr else planes
         return (planes - self.mean) / self.std

@@ -53,7 +53,7 @@ class PretrainDataSample:
     """The V views of one image, as a data worker leaves them.
 
     Attributes:
-        images: V tensors, uint8 (Hv, Wv, 3), RGB.
+        images: V tensors, uint8 (Hv, Wv, 3), RGB; or uint8, uint16 or float32 (Hv, Wv, C) of another sensor.
         boxes: (V, 4) float32, each crop as x1, y1, x2, y2 in pixels of the upright original.
         flipped: (V,) bool, mirrored left to right.
         source_size: height and width of the original in pixels.
@@ -83,8 +83,8 @@ class Views:
     """The views of a batch of B images; what is left to do is as in :class:`PretrainDataSample`.
 
     Attributes:
-        images: V tensors. uint8 (B, Hv, Wv, 3) as collated; float (B, 3, Hv, Wv), normalised and on the
-            device, after the data preprocessor.
+        images: V tensors. uint8 (B, Hv, Wv, 3) as collated (of another sensor uint8, uint16 or float32 with C
+            channels); float (B, C, Hv, Wv), normalised and on the device, after the data preprocessor.
         boxes: V tensors (B, 4) float32: the crops, x1, y1, x2, y2 in pixels of the originals.
         flipped: V tensors (B,) bool.
         source_sizes: (B, 2) float32, height and width of the originals in pixels.
@@ -110,7 +110,12 @@ class Views:
 
     @classmethod
     def collate(cls, samples: list[PretrainDataSample]) -> 'Views':
-        """Stack samples; all of them need the same number of views, of the same sizes."""
+        """Stack samples; all of them need the same number of views, of the same sizes and one depth.
+
+        Raises:
+            ValueError: images of two depths or numbers of channels; two files are named.
+        """
+        _check_alike(samples)
         labels = None
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
@@ -148,6 +153,18 @@ class Views:
 
         names = {f.name for f in fields(self)} - {'photometric'}
         return replace(self, **{name: changed(getattr(self, name)) for name in names})
+
+
+def _check_alike(samples: Sequence[PretrainDataSample]) -> None:
+    first = samples[0]
+    for sample in samples:
+        kinds = [(x.images[0].shape[-1], x.images[0].dtype) for x in (first, sample)]
+        if kinds[0] != kinds[1]:
+            found = [f'{count} channels of {str(dtype)[6:]}' for count, dtype in kinds]
+            raise ValueError(
+                f'{first.path} has {found[0]}, {sample.path} {found[1]}: a batch needs images of one kind; '
+                'set dtype and channels of the decoder, which then refuses the others by name'
+            )
 
 
 def stack(parts: Sequence) -> Any:

@@ -68,6 +68,15 @@ def evaluated_branch(weights: Weights) -> str:
     return said if said in BRANCHES else 'online'
 
 
+def trained_decoder(record: dict[str, Any]):
+    """What read the images of the pretraining, None for 8-bit RGB; ``record`` is an export's or a run's."""
+    from densecl.registry import TRANSFORMS
+
+    loader = parse_config(record.get('config')).get('train_dataloader') or {}
+    decoder = (loader.get('dataset') or {}).get('decoder')
+    return TRANSFORMS.build(decoder) if decoder else None
+
+
 def _backbone_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
     resnet = is_resnet(tensors)
     style = config.get('style', 'pytorch' if config else None)

@@ -9,10 +9,11 @@ from .hooks import PredictionHook
 from .matches import draw_matches, draw_true_locations, match_distance, true_locations
 from .objects import draw_objects
 from .predictions import draw_detections, draw_segmentation
-from .views import displayable, draw_views
+from .views import as_picture, displayable, draw_views
 
 __all__ = [
     'PredictionHook',
+    'as_picture',
     'assigned',
     'colors',
     'displayable',

@@ -7,10 +7,11 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from densecl.datasets.decode import decode_image
-from densecl.registry import HOOKS
+from densecl.registry import HOOKS, TRANSFORMS
 
 from .canvas import save_image, side_by_side, titled
 from .predictions import draw_detections, draw_segmentation
+from .views import as_picture
 
 
 @HOOKS.register_module()
@@ -24,15 +25,23 @@ class PredictionHook(Hook):
         count: number of pictures.
         score_thr: lowest score of a drawn instance; where none reaches it, the best three are.
         max_instances: most instances drawn in a picture.
+        decoder: config of what reads images other than RGB, ``dict(type='SensorDecoder', channels=4)``; each
+            is stretched by its own percentiles, see :func:`densecl.visualization.as_picture`.
     """
 
     def __init__(
-        self, out_dir: str, count: int = 16, score_thr: float = 0.3, max_instances: int = 20
+        self,
+        out_dir: str,
+        count: int = 16,
+        score_thr: float = 0.3,
+        max_instances: int = 20,
+        decoder: dict | None = None,
     ) -> None:
         self.out_dir = Path(out_dir)
         self.count = count
         self.score_thr = score_thr
         self.max_instances = max_instances
+        self.decode = TRANSFORMS.build(decoder) if decoder else decode_image
         self._drawn = 0
 
     def before_test(self, runner) -> None:
@@ -47,7 +56,7 @@ class PredictionHook(Hook):
         palette = meta.get('palette')
         palette = palette if isinstance(palette, list | tuple) else None  # mmdet allows names of palettes
         for sample in outputs[: self.count - self._drawn]:
-            image = decode_image(sample.img_path)
+            image = as_picture(self.decode(sample.img_path))
             sheet = self.draw(image, sample, meta.get('classes'), palette)
             name = f'{self._drawn:03d}_{Path(sample.img_path).stem}.png'
             save_image(self.out_dir / name, sheet)

@@ -8,16 +8,51 @@ from torch import Tensor
 from .canvas import caption, colors, outline, resized, side_by_side, stacked, titled
 
 
-def displayable(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[np.ndarray]:
+def displayable(
+    images: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    low: Sequence[float] | None = None,
+    high: Sequence[float] | None = None,
+) -> list[np.ndarray]:
     """Undo the normalisation: B uint8 arrays (H, W, 3).
 
     Args:
-        images: float (B, 3, H, W), normalised.
-        mean, std: of each channel, on the scale 0..255.
+        images: float (B, C, H, W), normalised.
+        mean, std: of each channel; of RGB on the scale 0..255.
+        low, high: black and white of each channel, see :func:`as_picture`; None for RGB.
     """
     planes = images.detach().float().cpu().permute(0, 2, 3, 1)
     pixels = planes * planes.new_tensor(std) + planes.new_tensor(mean)
+    if low is not None or len(std) != 3:
+        return [as_picture(image, low, high) for image in pixels.numpy()]
     return list(pixels.round().clamp(0, 255).byte().numpy())
+
+
+def as_picture(
+    image: np.ndarray, low: Sequence[float] | None = None, high: Sequence[float] | None = None
+) -> np.ndarray:
+    """The first three channels of an image as red, green and blue, uint8 (H, W, 3).
+
+    One channel becomes grey; of two, blue is black. An 8-bit RGB image without ``low`` and ``high`` stays.
+
+    Args:
+        image: (H, W, C), of any depth.
+        low, high: of each channel the values that become black and white; the image's own percentiles 0.1 and
+            99.9 where they are None.
+    """
+    if image.dtype == np.uint8 and image.shape[2] == 3 and low is None and high is None:
+        return image
+    pixels = image[:, :, :3].astype(np.float32)
+    own = np.percentile(pixels, (0.1, 99.9), axis=(0, 1))
+    black, white = (
+        own[i] if given is None else np.asarray(given[:3], np.float32) for i, given in enumerate((low, high))
+    )
+    scaled = (pixels - black) * (255 / np.maximum(white - black, 1e-12))
+    picture = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    if picture.shape[2] == 1:
+        return np.repeat(picture, 3, 2)
+    return np.pad(picture, ((0, 0), (0, 0), (0, 3 - picture.shape[2])))
 
 
 def draw_views(

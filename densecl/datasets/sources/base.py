@@ -1,7 +1,7 @@
 """What a source of images is, and what the sources share."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,15 @@ IMAGE_EXTENSIONS = frozenset(
 )
 """Extensions, in lower case and without the dot, of the files that count as images."""
 
+SENSOR_EXTENSIONS = ('npy', 'dcm', 'dicom')
+"""Those of files that count as images only where a data set has a decoder for them."""
 
-def is_image(name: str) -> bool:
+
+def is_image(name: str, extensions: Sequence[str] = ()) -> bool:
     """Whether a file name ends like an image and is not hidden (``._x.jpg`` of macOS is)."""
     stem, _, extension = name.rpartition('/')[2].rpartition('.')
-    return stem[:1] not in ('', '.') and extension.lower() in IMAGE_EXTENSIONS
+    known = extension.lower() in IMAGE_EXTENSIONS or extension.lower() in extensions
+    return stem[:1] not in ('', '.') and known
 
 
 class StringTable:
@@ -159,9 +163,7 @@ def check_folder(path: str | os.PathLike, source: str) -> Path:
         return Path(root)
     if os.path.exists(root):
         raise NotADirectoryError(f'{source}: data_root must be a folder, got the file {root}')
-    raise FileNotFoundError(
-        f'{source}: data_root {root} does not exist (working directory: {os.getcwd()})'
-    )
+    raise FileNotFoundError(f'{source}: data_root {root} does not exist (working directory: {os.getcwd()})')
 
 
 def one_folder(data_root: str | os.PathLike | list, source: str) -> Path:

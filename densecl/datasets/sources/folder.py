@@ -2,14 +2,23 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
 
 from densecl.registry import DATASETS
 
-from .base import IMAGE_EXTENSIONS, FileSource, as_list, check_folder, distinct_names, is_image, one_folder
+from .base import (
+    IMAGE_EXTENSIONS,
+    SENSOR_EXTENSIONS,
+    FileSource,
+    as_list,
+    check_folder,
+    distinct_names,
+    is_image,
+    one_folder,
+)
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -28,11 +37,11 @@ def _walk(root: Path) -> Iterator[str]:
                 yield name if prefix == '.' else os.path.join(prefix, name)
 
 
-def find_images(root: Path, source: str) -> list[str]:
+def find_images(root: Path, source: str, extensions: Sequence[str] = ()) -> list[str]:
     """Images below ``root``, relative to it and sorted; what is left out is logged by extension."""
     images, others = [], Counter()
     for path in _walk(root):
-        if is_image(path):
+        if is_image(path, extensions):
             images.append(path)
         else:
             others[os.path.splitext(path)[1].lower() or 'no extension'] += 1
@@ -40,7 +49,8 @@ def find_images(root: Path, source: str) -> list[str]:
     if not images:
         raise FileNotFoundError(
             f'{source}: no image below {root} (other files: {left_out or "none"}); '
-            f'looked for {", ".join(f".{name}" for name in sorted(IMAGE_EXTENSIONS))}'
+            f'looked for {", ".join(f".{name}" for name in sorted(IMAGE_EXTENSIONS.union(extensions)))}'
+            + ('' if extensions else f'; with a decoder also {", ".join(f".{e}" for e in SENSOR_EXTENSIONS)}')
         )
     if others:
         print_log(f'{source}: {len(images)} images below {root}; not images: {left_out}', 'current')
@@ -56,11 +66,13 @@ class Folder(FileSource):
 
     Args:
         data_root: a folder, or a list of folders.
+        extensions: of files that are images besides the usual ones, without the dot: what the data set's
+            decoder reads.
     """
 
-    def __init__(self, data_root: str | os.PathLike | list) -> None:
+    def __init__(self, data_root: str | os.PathLike | list, extensions: Sequence[str] = ()) -> None:
         roots = [check_folder(root, 'Folder') for root in as_list(data_root)]
-        found = [find_images(root, 'Folder') for root in roots]
+        found = [find_images(root, 'Folder', extensions) for root in roots]
         prefixes = [''] if len(roots) == 1 else [f'{name}/' for name in distinct_names(roots)]
         super().__init__(
             (os.path.join(root, p) for root, names in zip(roots, found, strict=True) for p in names),
@@ -78,16 +90,16 @@ class ImageNet(FileSource):
 
     Args:
         data_root: the folder that holds the class folders, e.g. ``imagenet/train``.
+        extensions: as of :class:`Folder`.
     """
 
-    def __init__(self, data_root: str | os.PathLike) -> None:
+    def __init__(self, data_root: str | os.PathLike, extensions: Sequence[str] = ()) -> None:
         root = one_folder(data_root, 'ImageNet')
-        images = [p for p in find_images(root, 'ImageNet') if os.sep in p]
+        images = [p for p in find_images(root, 'ImageNet', extensions) if os.sep in p]
         classes = sorted({p.split(os.sep, 1)[0] for p in images})
         if not classes:
             raise ValueError(
-                f'ImageNet: {root} has no class folders; '
-                "for unsorted photos use source=dict(type='Folder')"
+                f"ImageNet: {root} has no class folders; for unsorted photos use source=dict(type='Folder')"
             )
         if set(classes) <= {'train', 'val', 'test'}:
             splits = [str(root / c) for c in classes]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from densecl.registry import DATASETS
 
-from .base import FileSource, check_files, check_folder, is_image, one_folder, relative_id
+from .base import SENSOR_EXTENSIONS, FileSource, check_files, check_folder, is_image, one_folder, relative_id
 
 
 def _find(name: str | os.PathLike, root: Path, argument: str) -> Path:
@@ -22,7 +22,7 @@ def _find(name: str | os.PathLike, root: Path, argument: str) -> Path:
 def _split_label(line: str) -> tuple[str, int | None]:
     """``a b.jpg 3`` -> path and label; only an image name followed by a number has a label."""
     path, _, last = line.replace('\t', ' ').rpartition(' ')
-    if (last.isdecimal() or last == '-1') and is_image(path.rstrip()):
+    if (last.isdecimal() or last == '-1') and is_image(path.rstrip(), SENSOR_EXTENSIONS):
         return path.rstrip(), int(last)
     return line, None
 
@@ -41,9 +41,7 @@ class ListFile(FileSource):
         check_files: look for every file now rather than when it is read.
     """
 
-    def __init__(
-        self, data_root: str | os.PathLike, list_file: str, check_files: bool = True
-    ) -> None:
+    def __init__(self, data_root: str | os.PathLike, list_file: str, check_files: bool = True) -> None:
         root = one_folder(data_root, 'ListFile')
         file = _find(list_file, root, 'ListFile: list_file')
         lines = file.read_text(encoding='utf-8', errors='surrogateescape').splitlines()

@@ -23,13 +23,9 @@ class CentreCrop:
         interpolation: ``bilinear`` or ``bicubic``.
     """
 
-    def __init__(
-        self, size: int = 224, share: float = 0.875, interpolation: str = 'bilinear'
-    ) -> None:
+    def __init__(self, size: int = 224, share: float = 0.875, interpolation: str = 'bilinear') -> None:
         if size < 1 or not 0 < share <= 1:
-            raise ValueError(
-                f'CentreCrop: size must be above 0 and share in (0, 1], got {size} and {share}'
-            )
+            raise ValueError(f'CentreCrop: size must be above 0 and share in (0, 1], got {size} and {share}')
         self.size, self.share, self.interpolation = size, share, interpolation
 
     def __call__(self, results: dict) -> PretrainDataSample:
@@ -37,7 +33,7 @@ class CentreCrop:
         return make_sample(results, self.draw(checked_image(results, 'CentreCrop')))
 
     def draw(self, image: np.ndarray, rng: np.random.Generator | None = None) -> list[DrawnView]:
-        """The view of a uint8 (H, W, 3) image."""
+        """The view of an image (H, W, C)."""
         height, width = image.shape[:2]
         side = max(1, round(self.share * min(height, width)))
         x, y = (width - side) // 2, (height - side) // 2

@@ -1,4 +1,4 @@
-"""Random resized crop on uint8 images, the geometry drawn from a sample's own generator."""
+"""Random resized crop of images of any depth, the geometry drawn from a sample's own generator."""
 
 import math
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 _TRIES = 10
+_OPENCV_CHANNELS = 128  # OpenCV 5 takes no more
 INTERPOLATIONS = ('bilinear', 'bicubic')
 
 
@@ -47,9 +48,7 @@ def sample_crop(
     return _centre_crop(height, width, ratio)
 
 
-def _centre_crop(
-    height: int, width: int, ratio: tuple[float, float]
-) -> tuple[int, int, int, int]:
+def _centre_crop(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
     w, h = width, height
     if width / height < ratio[0]:
         h = max(1, min(height, round(width / ratio[0])))
@@ -69,36 +68,52 @@ def resize_crop(
     """Cut ``box`` out of an image, resize it with antialiasing and mirror it.
 
     The result is that of torchvision on uint8 images within 1/255, and Pillow's too (bicubic: some
-    pixels 2/255). Everything stays uint8 with the channels last: nothing is converted to float, no
-    plane is transposed.
+    pixels 2/255). uint8 stays uint8 with the channels last: nothing is converted to float, no
+    plane is transposed. uint16 is resized in float32 and rounded.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: (H, W, C), uint8, uint16 or float32.
         box: x1, y1, x2, y2, integers inside the image.
         size: height and width of the result in pixels.
         interpolation: ``bilinear`` or ``bicubic``.
         flip: mirror left to right.
 
     Returns:
-        uint8 (height, width, 3), contiguous; never shares memory with ``image``.
+        (height, width, C) of the same type, contiguous; never shares memory with ``image``.
     """
     x1, y1, x2, y2 = box
     crop = image[y1:y2, x1:x2]
     early = flip and (y2 - y1) * (x2 - x1) < size[0] * size[1]  # mirror the smaller of the two
     if early:
-        crop = cv2.flip(crop, 1)
+        crop = _mirrored(crop)
     view = _resize(crop, size, interpolation)
-    return cv2.flip(view, 1) if flip and not early else view
+    return _mirrored(view) if flip and not early else view
+
+
+def _mirrored(image: np.ndarray) -> np.ndarray:
+    if image.shape[2] > _OPENCV_CHANNELS:
+        return np.ascontiguousarray(image[:, ::-1])
+    mirrored = cv2.flip(image, 1)
+    return mirrored if mirrored.ndim == 3 else mirrored[:, :, None]  # OpenCV drops a single channel
 
 
 def _resize(crop: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
     height, width = crop.shape[:2]
     if (height, width) == size:
         return crop.copy()
-    if interpolation == 'bilinear' and height <= size[0] and width <= size[1]:
+    enlarges = height <= size[0] and width <= size[1]
+    if interpolation == 'bilinear' and enlarges and crop.shape[2] <= _OPENCV_CHANNELS:
         # Enlarging needs no antialiasing, and OpenCV is 1.6 times as fast at it.
-        return cv2.resize(crop, size[::-1], interpolation=cv2.INTER_LINEAR)
+        view = cv2.resize(crop, size[::-1], interpolation=cv2.INTER_LINEAR)
+        return view if view.ndim == 3 else view[:, :, None]
+    if crop.dtype == np.uint16:  # which torch cannot resize
+        view = _antialiased(crop.astype(np.float32), size, interpolation)
+        return np.rint(view).clip(0, 65535).astype(np.uint16)
     crop = crop if crop.flags.writeable else crop.copy()  # torch warns of read-only arrays
-    planes = torch.from_numpy(crop).permute(2, 0, 1)[None]  # (1, 3, h, w), channels last in memory
+    return _antialiased(crop, size, interpolation)
+
+
+def _antialiased(crop: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    planes = torch.from_numpy(crop).permute(2, 0, 1)[None]  # (1, C, h, w), channels last in memory
     planes = F.interpolate(planes, size, mode=interpolation, antialias=True)
     return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())

@@ -83,8 +83,12 @@ class JigsawPatches:
         image = checked_image(results, 'JigsawPatches')
         return make_sample(results, self.draw(image, results['rng']))
 
+    def check_images(self, channels: int, dtype: str | None) -> None:
+        """As of :class:`ViewRecipe`."""
+        self.crop.check_images(channels, dtype)
+
     def draw(self, image: np.ndarray, rng: np.random.Generator) -> list[DrawnView]:
-        """The patches of a uint8 (H, W, 3) image."""
+        """The patches of an image (H, W, C)."""
         return [p for whole in self.crop.draw(image, rng) for p in self._cut(whole, rng)]
 
     def _cut(self, whole: DrawnView, rng: np.random.Generator) -> list[DrawnView]:
@@ -96,9 +100,7 @@ class JigsawPatches:
         pairs = zip(corners.tolist(), boxes, strict=True)
         return [self._patch(whole, x, y, box, rng) for (x, y), box in pairs]
 
-    def _patch(
-        self, whole: DrawnView, x: int, y: int, box: Box, rng: np.random.Generator
-    ) -> DrawnView:
+    def _patch(self, whole: DrawnView, x: int, y: int, box: Box, rng: np.random.Generator) -> DrawnView:
         pixels = whole.image[y : y + self.patch, x : x + self.patch]
         flipped, params = whole.flipped, whole.photometric
         if self.flip_per_patch and rng.random() < self.flip:

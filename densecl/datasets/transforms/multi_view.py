@@ -21,7 +21,8 @@ class MultiView:
             or several with their counts for multi-crop. An entry with a ``type`` is another kind
             of recipe, ``dict(type='JigsawPatches')`` for example.
         photometric_on: ``device`` leaves the drawn parameters in the sample for the data
-            preprocessor; ``worker`` applies the same parameters here.
+            preprocessor; ``worker`` applies the same parameters here (to 8-bit RGB; other images are always
+            left to it).
         min_overlap: the second view is drawn anew, at most nine times, until at least this share of its
             crop lies in the first one's; 0.01 in SlotCon's code. The last draw is kept whatever it is.
         regions: name -> config of a selector, ``dict(objects=dict(type='SelectBoxes'))`` for example. A
@@ -60,10 +61,11 @@ class MultiView:
         """Turn a decoded image into a sample.
 
         Args:
-            results: ``image`` (uint8 (H, W, 3) RGB array) and ``rng`` (numpy ``Generator``) are
-                needed; ``index``, ``path``, ``label`` and ``source_size`` (height and width of the
-                original, where the decoder has reduced it) are used where present; some
-                selectors need ``proposals``, :class:`densecl.structures.Proposals` of the image.
+            results: ``image`` (uint8 (H, W, 3) RGB array, or what the data set's decoder gave) and ``rng``
+                (numpy ``Generator``) are needed; ``index``, ``path``, ``label``, ``channels`` (said by a data
+                set with a decoder) and ``source_size`` (height and width of the original, where the
+                image is a reduced one) are used where present; some selectors need ``proposals``,
+                :class:`densecl.structures.Proposals` of the image.
 
         Returns:
             The sample; its boxes are in pixels of the original.
@@ -83,6 +85,12 @@ class MultiView:
             if name != self.redrawing:
                 regions[name] = selector.choose(results, views)
         return make_sample(results, views, self.photometric_on, regions, cutouts)
+
+    def check_images(self, channels: int, dtype: str | None) -> None:
+        """Refuse recipes that cannot work on a decoder's images; see :meth:`Photometric.check_images`."""
+        for recipe in self.recipes:
+            if hasattr(recipe, 'check_images'):
+                recipe.check_images(channels, dtype)
 
     def _draw(self, image, rng) -> list[DrawnView]:
         drawn: list[DrawnView] = []
@@ -111,10 +119,7 @@ class MultiView:
     def __repr__(self) -> str:
         overlap = f', min_overlap={self.min_overlap}' if self.min_overlap else ''
         regions = f', regions={self.selectors}' if self.selectors else ''
-        return (
-            f'MultiView(recipes={self.recipes}, photometric_on={self.photometric_on!r}'
-            f'{overlap}{regions})'
-        )
+        return f'MultiView(recipes={self.recipes}, photometric_on={self.photometric_on!r}{overlap}{regions})'
 
 
 def _selector(config: dict, name: str):

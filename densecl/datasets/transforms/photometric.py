@@ -8,6 +8,7 @@ import torch
 from densecl.structures import PhotometricParams
 
 NO_SOLARIZE = 256.0
+RGB_ONLY = ('saturation', 'hue', 'gray_prob', 'solarize_prob')
 _DRAWS = 13  # 4 for the order, 4 factors, and jitter, grey, blur, sigma, solarise
 
 
@@ -15,7 +16,8 @@ _DRAWS = 13  # 4 for the order, 4 factors, and jitter, grey, blur, sigma, solari
 class Photometric:
     """Colour jitter, grey, Gaussian blur and solarise, in this order (MoCo v2, SimCLR, BYOL).
 
-    The defaults change nothing, so that a recipe states all it does.
+    The defaults change nothing, so that a recipe states all it does. Images other than 8-bit RGB take
+    brightness, contrast (a channel at a time) and blur.
 
     Attributes:
         brightness: factor is uniform in [max(0, 1 - b), 1 + b], as in torchvision's ``ColorJitter``.
@@ -53,12 +55,22 @@ class Photometric:
         low, high = self.blur_sigma
         if not 0 < low <= high:
             raise ValueError(
-                'photometric.blur_sigma must be (low, high) with 0 < low <= high, '
-                f'got {self.blur_sigma}'
+                f'photometric.blur_sigma must be (low, high) with 0 < low <= high, got {self.blur_sigma}'
             )
         strength = np.array([self.brightness, self.contrast, self.saturation])
         self._low = np.append(np.maximum(1 - strength, 0), -self.hue)
         self._span = np.append(1 + strength, self.hue) - self._low
+
+    def check_images(self, channels: int, dtype: str | None) -> None:
+        """Refuse operators that only colours have; ``dtype`` is None while it is not known."""
+        if channels == 3 and dtype in (None, 'uint8'):
+            return
+        for name in RGB_ONLY:
+            if getattr(self, name):
+                raise ValueError(
+                    f'photometric.{name}={getattr(self, name)} is for 8-bit RGB only, the images have '
+                    f'{channels} channels ({dtype or "any depth"}): set photometric.{name}=0'
+                )
 
     def draw(self, rng: np.random.Generator) -> PhotometricParams:
         """Draw the parameters of one view; always the same number of values from ``rng``."""
@@ -76,3 +88,8 @@ class Photometric:
                 float(self.solarize_threshold) if solarize < self.solarize_prob else NO_SOLARIZE
             ),
         )
+
+
+def is_rgb(image: np.ndarray) -> bool:
+    """Whether an image (H, W, C) has 8-bit colours."""
+    return image.dtype == np.uint8 and image.shape[2] == 3

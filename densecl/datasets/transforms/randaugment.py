@@ -49,8 +49,18 @@ class RandAugmentView(ViewRecipe):
         )
         self._require(0 <= self.magnitude <= 30, 'magnitude', 'a number in 0..30')
 
+    def check_images(self, channels: int, dtype: str | None) -> None:
+        """Refuse images other than 8-bit RGB."""
+        if self.operators and (channels != 3 or dtype not in (None, 'uint8')):
+            raise ValueError(
+                f'RandAugmentView.operators={self.operators} is for 8-bit RGB only, the images have '
+                f'{channels} channels ({dtype or "any depth"}): leave type out for a plain view'
+            )
+        super().check_images(channels, dtype)
+
     def draw(self, image: np.ndarray, rng: np.random.Generator, *args) -> list[DrawnView]:
         """The ``count`` views of a uint8 (H, W, 3) image; see :class:`ViewRecipe`."""
+        self.check_images(image.shape[2], image.dtype.name)
         return [self._recoloured(view, rng) for view in super().draw(image, rng, *args)]
 
     def _recoloured(self, view: DrawnView, rng: np.random.Generator) -> DrawnView:

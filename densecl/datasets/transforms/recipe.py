@@ -8,14 +8,14 @@ import numpy as np
 from densecl.structures import PhotometricParams
 
 from .crop import INTERPOLATIONS, resize_crop, sample_crop
-from .photometric import Photometric
+from .photometric import Photometric, is_rgb
 
 
 class DrawnView(NamedTuple):
     """One view before it enters a sample.
 
     Attributes:
-        image: uint8 (H, W, 3), RGB.
+        image: (H, W, C), of the type of the decoded image; uint8 RGB unless a decoder gives other bands.
         box: x1, y1, x2, y2 in pixels of the decoded image; whole numbers but for patches.
         flipped: mirrored left to right.
         photometric: parameters still to be applied, or None.
@@ -77,13 +77,20 @@ class ViewRecipe:
             got = getattr(self, name)
             raise ValueError(f'view recipe: {name} must be {expected}, got {got!r}')
 
+    def check_images(self, channels: int, dtype: str | None) -> None:
+        """Refuse images that this recipe cannot recolour; see :meth:`Photometric.check_images`."""
+        if self.photometric:
+            self.photometric.check_images(channels, dtype)
+
     def draw(
         self,
         image: np.ndarray,
         rng: np.random.Generator,
         crop: tuple[float, float, float, float] | None = None,
     ) -> list[DrawnView]:
-        """The ``count`` views of a uint8 (H, W, 3) image; all of ``crop`` if one is given."""
+        """The ``count`` views of an image (H, W, C); all of ``crop`` if one is given."""
+        if self.photometric and not is_rgb(image):
+            self.photometric.check_images(image.shape[2], image.dtype.name)
         return [self._draw_one(image, rng, crop) for _ in range(self.count)]
 
     def _draw_one(self, image: np.ndarray, rng: np.random.Generator, crop) -> DrawnView:

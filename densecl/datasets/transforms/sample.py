@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from densecl.datasets.bands import DEPTHS
 from densecl.structures import PretrainDataSample, ViewRegions
 
+from .photometric import is_rgb
 from .photometric_uint8 import apply_photometric_uint8
 from .recipe import DrawnView
 
@@ -23,7 +25,8 @@ def make_sample(
         results: what the transform was given; ``index``, ``path``, ``label`` and ``source_size``
             are used where present.
         drawn: the V views.
-        photometric_on: ``device`` leaves the parameters in the sample, ``worker`` applies them.
+        photometric_on: ``device`` leaves the parameters in the sample, ``worker`` applies them (of 8-bit RGB;
+            those of other images stay).
         regions: name -> V entries, the regions of this name in the views.
         cutouts: V entries, boxes to blot out or None, or None.
     """
@@ -46,8 +49,13 @@ def make_sample(
 
 
 def checked_image(results: dict, transform: str) -> np.ndarray:
-    """The decoded image, once it is known to be uint8 (H, W, 3)."""
+    """The decoded image, once it is known to be uint8 (H, W, 3), or what a decoder of bands gives.
+
+    The key ``channels`` says that there was such a decoder.
+    """
     image = results['image']
+    if 'channels' in results:
+        return _checked_bands(image, results)
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3):
         got = f'{getattr(image, "dtype", type(image).__name__)} {getattr(image, "shape", "")}'
     elif image.shape[2] != 3 or image.size == 0:
@@ -56,12 +64,23 @@ def checked_image(results: dict, transform: str) -> np.ndarray:
         return image
     raise ValueError(
         f"{transform} needs results['image'] as a non-empty uint8 (H, W, 3) RGB array, got {got} "
-        f'for {results.get("path", "an image without path")!r}; decode it to 8-bit RGB first'
+        f'for {results.get("path", "an image without path")!r}; decode it to 8-bit RGB first, or set '
+        "dataset.decoder=dict(type='SensorDecoder', channels=...)"
+    )
+
+
+def _checked_bands(image: np.ndarray, results: dict) -> np.ndarray:
+    expected = results['channels']
+    if image.ndim == 3 and image.shape[2] == expected and image.size and image.dtype.name in DEPTHS:
+        return image
+    raise ValueError(
+        f'{results.get("path")!r}: expected a non-empty (H, W, {expected}) array of one of {DEPTHS}, '
+        f'got {image.dtype} {image.shape}'
     )
 
 
 def _recoloured(view: DrawnView) -> DrawnView:
-    if view.photometric is None:
+    if view.photometric is None or not is_rgb(view.image):
         return view
     image = apply_photometric_uint8(view.image, view.photometric)
     return view._replace(image=image, photometric=None)

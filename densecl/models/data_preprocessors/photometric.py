@@ -25,7 +25,11 @@ def apply_photometric(images: Tensor, params: PhotometricParams) -> Tensor:
     The parameters live on the CPU: which sample needs what is known without waiting for the device, and each
     operator runs on the samples that need it alone.
     """
-    steps = _plan(params)
+    return run_steps(images, found_steps(_plan(params)))
+
+
+def run_steps(images: Tensor, steps: list[tuple]) -> Tensor:
+    """Run :func:`found_steps` on float images (B, C, H, W), in place; returns them."""
     if not steps:
         return images
     chosen = torch.cat([index for _, index, _ in steps]).to(images.device, non_blocking=True)
@@ -40,7 +44,7 @@ def apply_photometric(images: Tensor, params: PhotometricParams) -> Tensor:
 
 
 def _plan(params: PhotometricParams) -> list[tuple]:
-    """The steps: operator, the samples it applies to, and their values; at most 19."""
+    """Operators in their order, each with a mask of the samples it applies to and its values."""
     steps = [
         (operator, params.jitter & (ops == op), params.factors[:, op])
         for ops in params.order.unbind(1)
@@ -49,6 +53,11 @@ def _plan(params: PhotometricParams) -> list[tuple]:
     steps.append((gray, params.gray, params.sigma))
     steps.append((blur, params.sigma > 0, params.sigma))
     steps.append((solarize, params.solarize <= MAX_VALUE, params.solarize))
+    return steps
+
+
+def found_steps(steps: list[tuple]) -> list[tuple]:
+    """Those steps that apply to any sample: operator, positions of the samples, and their values."""
     found = [(operator, mask.nonzero().flatten(), value) for operator, mask, value in steps]
     return [(operator, index, value[index]) for operator, index, value in found if len(index)]
 
@@ -121,7 +130,7 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     with torch.autocast(images.device.type, enabled=False):
         rows = _blur_matrix(weights, images.shape[2])[:, None]
         cols = _blur_matrix(weights, images.shape[3])
-        # (B, 3H, W) @ (B, W, W), then (B, 1, H, H) @ (B, 3, H, W)
+        # (B, CH, W) @ (B, W, W), then (B, 1, H, H) @ (B, C, H, W)
         wide = torch.bmm(images.flatten(1, 2), cols.transpose(1, 2)).view(images.shape)
         return torch.matmul(rows, wide)
 

@@ -11,15 +11,24 @@ from densecl.registry import MODELS
 from densecl.structures import PhotometricParams, Views
 
 from .photometric import apply_photometric
+from .photometric_bands import apply_photometric_bands
+
+_DEPTHS = (torch.uint8, torch.uint16, torch.float32)
 
 
 @MODELS.register_module()
 class PretrainDataPreprocessor(BaseDataPreprocessor):
     """Move a batch of views to the device, augment and normalise it there.
 
+    Three values of ``mean`` without ``low`` and ``high`` are for 8-bit RGB; anything else is for images of
+    another sensor, of any depth: of their augmentation brightness, contrast and blur are done. The values of
+    such images come from :func:`densecl.datasets.estimate_statistics`.
+
     Args:
-        mean: RGB, on the scale 0..255; ImageNet's by default.
-        std: RGB, on the scale 0..255.
+        mean: of each channel; of RGB on the scale 0..255, ImageNet's by default.
+        std: of each channel, likewise.
+        low: of each channel the value that is black, around which brightness changes; 0 if None.
+        high: of each channel the value that is white, for pictures alone.
         channels_last: memory format of the images it returns.
         non_blocking: do not wait for copies from page-locked memory.
     """
@@ -30,23 +39,33 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         std: Sequence[float] = (58.395, 57.12, 57.375),
         channels_last: bool = True,
         non_blocking: bool = True,
+        low: Sequence[float] | None = None,
+        high: Sequence[float] | None = None,
     ) -> None:
         super().__init__(non_blocking)
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(f'mean and std need three values, std above 0; got {mean} and {std}')
-        mean, std = torch.tensor(mean), torch.tensor(std)
-        self.register_buffer('scale', (1 / std).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer('shift', (-mean / std).view(1, 3, 1, 1), persistent=False)
+        given = [values for values in (mean, std, low, high) if values is not None]
+        if not mean or {len(values) for values in given} != {len(mean)} or min(std) <= 0:
+            raise ValueError(
+                'mean, std, low and high need one value a channel each, std above 0; '
+                f'got mean={mean}, std={std}, low={low}, high={high}'
+            )
+        self.channels, self.rgb = len(mean), len(mean) == 3 and low is None and high is None
+        self.low, self.high = low, high
+        mean, std = (torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1) for values in (mean, std))
+        black = torch.zeros(len(mean[0])) if low is None else torch.tensor(low, dtype=torch.float32)
+        self.register_buffer('scale', 1 / std, persistent=False)
+        self.register_buffer('shift', -mean / std, persistent=False)
+        self.register_buffer('black', black.view(-1, 1, 1), persistent=False)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
 
     @torch.no_grad()
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Prepare a batch: ``inputs`` is a :class:`Views` with uint8 images (B, Hv, Wv, 3); other keys stay.
+        """Prepare a batch: ``inputs`` is a :class:`Views` with images (B, Hv, Wv, C); other keys stay.
 
-        The images become float32 (B, 3, Hv, Wv) on the device, normalised, and 0 where views have cutouts.
+        The images become float32 (B, C, Hv, Wv) on the device, normalised, and 0 where views have cutouts.
         ``training`` is unused: the augmentation is done whenever a view has parameters left to apply.
         """
-        views = _checked(data).to(self.device, self._non_blocking)
+        views = self._checked(data).to(self.device, self._non_blocking)
         pairs = zip(views.images, views.photometric, strict=True)
         images = [self._prepare(image, params) for image, params in pairs]
         for image, boxes in zip(images, views.cutouts or [], strict=False):
@@ -58,11 +77,35 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
     def _prepare(self, images: Tensor, params: PhotometricParams | None) -> Tensor:
         # Colour operators and blur want whole planes; the normalisation writes the final layout.
         layout = self.layout if params is None else torch.contiguous_format
-        out = planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
+        # A copy even of what is float32 already: the steps below work in place.
+        out = planes = images.permute(0, 3, 1, 2).to(torch.float32, copy=True, memory_format=layout)
         if params is not None:
-            planes = apply_photometric(planes, params)
+            planes = self._augment(planes, params)
             out = torch.empty_like(planes, memory_format=self.layout)
         return torch.addcmul(self.shift, planes, self.scale, out=out)
+
+    def _augment(self, planes: Tensor, params: PhotometricParams) -> Tensor:
+        if self.rgb:
+            return apply_photometric(planes, params)
+        return apply_photometric_bands(planes, params, self.black)
+
+    def _checked(self, data: dict) -> Views:
+        views = _views_of(data)
+        for number, image in enumerate(views.images):
+            if self.rgb and (image.dtype != torch.uint8 or image.ndim != 4 or image.shape[3] != 3):
+                raise ValueError(
+                    f'inputs.images[{number}] must be uint8 (B, H, W, 3) as collated, '
+                    f'got {image.dtype} {tuple(image.shape)}; images of another sensor need '
+                    'data_preprocessor.mean, std, low and high (tools/image_statistics.py prints them)'
+                )
+            if image.ndim != 4 or image.shape[3] != self.channels or image.dtype not in _DEPTHS:
+                raise ValueError(
+                    f'inputs.images[{number}] has {image.shape[-1]} channels ({image.dtype}), '
+                    f'data_preprocessor.mean has {self.channels} values: set mean, std, low and high to '
+                    f'{image.shape[-1]} each (tools/image_statistics.py prints them), or decoder.channels to '
+                    f'{self.channels}'
+                )
+        return views
 
 
 def cut_out(images: Tensor, boxes: Tensor) -> None:
@@ -79,7 +122,7 @@ def cut_out(images: Tensor, boxes: Tensor) -> None:
     images.masked_fill_(covered[:, None], 0)
 
 
-def _checked(data: dict) -> Views:
+def _views_of(data: dict) -> Views:
     views = data.get('inputs') if isinstance(data, dict) else None
     if not isinstance(views, Views):
         got = f'inputs of type {type(views).__name__}' if isinstance(data, dict) else type(data)
@@ -87,10 +130,4 @@ def _checked(data: dict) -> Views:
             f"PretrainDataPreprocessor needs dict(inputs=Views), got {got}; set the dataloader's "
             "collate_fn=dict(type='collate_views')"
         )
-    for number, image in enumerate(views.images):
-        if image.dtype != torch.uint8 or image.ndim != 4 or image.shape[3] != 3:
-            raise ValueError(
-                f'inputs.images[{number}] must be uint8 (B, H, W, 3) as collated, '
-                f'got {image.dtype} {tuple(image.shape)}'
-            )
     return views

@@ -1,0 +1,152 @@
+"""Files of any sensor as arrays (H, W, C) in the depth that the file has: TIFF, npy, DICOM, PNG, JPEG, ..."""
+
+import importlib
+import io
+from types import ModuleType
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from .decode import _open, _orientation, _upright
+
+GDAL_NODATA = 42113  # the tag of GeoTIFF
+DEPTHS = ('uint8', 'uint16', 'float32')
+_PALETTES = {'P': 'RGB', 'PA': 'RGBA', '1': 'L', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB'}
+_PNG_GREY_ALPHA = 4
+
+
+class Bands(NamedTuple):
+    """An image as its file has it.
+
+    Attributes:
+        pixels: (H, W, C), contiguous; uint8 or uint16, all other types of numbers as float32.
+        nodata: the value that stands for "nothing measured here", where the file names one.
+    """
+
+    pixels: np.ndarray
+    nodata: float | None = None
+
+
+def read_bands(data: bytes) -> Bands:
+    """Read an image in the depth and with the channels that it has.
+
+    What the bytes are is told by how they begin. Of a TIFF the first series is read; planes and pages are
+    channels, as interleaved samples are. Of a three-dimensional npy the shorter one of the first and the last
+    axis has the channels. DICOM is rescaled by slope and intercept or by its modality table, and MONOCHROME1
+    is turned to MONOCHROME2. The orientation of TIFF and EXIF is applied. Palettes and CMYK become RGB.
+
+    Raises:
+        ImportError: the package for this kind of file is missing.
+        ValueError: the array is no image, or its numbers are complex.
+        Exception: whatever a decoder raises on damaged files.
+    """
+    if not data:
+        raise ValueError('the file is empty')
+    if data[128:132] == b'DICM':  # first: such a file may begin like a TIFF as well
+        return _dicom(data)
+    if data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
+        return _tiff(data)
+    if data[:6] == b'\x93NUMPY':
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+        return Bands(_plain(_hwc(array, _axes_of(array.shape))))
+    return Bands(_raster(data))
+
+
+def _tiff(data: bytes) -> Bands:
+    with _package('tifffile', 'TIFF').TiffFile(io.BytesIO(data)) as file:
+        if not file.series:
+            raise ValueError('there is no image in it; the file may be cut off')
+        series = file.series[0]
+        page = series.keyframe
+        try:
+            array = series.asarray()
+        except Exception as error:  # of several types where a codec is missing
+            if 'imagecodecs' not in str(error):
+                raise
+            raise ImportError(f'{page.compression!r} needs codecs: pip install imagecodecs') from error
+        tags = page.tags
+        if page.photometric == 3:
+            raise ValueError('its values are numbers of a palette; store the colours themselves')
+        if page.photometric == 0 and array.dtype.kind == 'u':  # white is zero
+            array = array.dtype.type(2**page.bitspersample - 1) - array
+        pixels = _plain(_hwc(array, series.axes))
+        if (orientation := tags.valueof(274, 1)) in range(2, 9):
+            planes = map(np.ascontiguousarray, np.moveaxis(pixels, 2, 0))
+            pixels = np.stack([_upright(plane, int(orientation)) for plane in planes], 2)
+        nodata = tags.valueof(GDAL_NODATA)
+    return Bands(pixels, None if nodata is None else float(str(nodata).strip('\0 ')))
+
+
+def _dicom(data: bytes) -> Bands:
+    pydicom = _package('pydicom', 'DICOM')
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    array, padding = dataset.pixel_array, dataset.get('PixelPaddingValue')
+    values = [array] if padding is None else [array, np.array([padding]).astype(array.dtype)]
+    if dataset.PhotometricInterpretation == 'MONOCHROME1':
+        top = -1 if array.dtype.kind == 'i' else 2**dataset.BitsStored - 1
+        values = [(top - v.astype(np.int64)).astype(array.dtype) for v in values]
+    linear = float(dataset.get('RescaleSlope') or 1), float(dataset.get('RescaleIntercept') or 0)
+    if linear != (1.0, 0.0) or 'ModalityLUTSequence' in dataset:
+        values = [pydicom.pixels.apply_modality_lut(v, dataset) for v in values]
+    axes = 'YX' if int(dataset.get('NumberOfFrames') or 1) == 1 else 'CYX'
+    axes += 'S' if int(dataset.SamplesPerPixel) > 1 else ''
+    return Bands(_plain(_hwc(values[0], axes)), float(values[1][0]) if padding is not None else None)
+
+
+def _raster(data: bytes) -> np.ndarray:
+    """PNG, JPEG and all else that Pillow knows; OpenCV for the 16-bit PNGs, of which Pillow keeps 8 bits."""
+    if data[:8] == b'\x89PNG\r\n\x1a\n' and data[24] == 16:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None:
+            raise ValueError('the PNG is cut off or damaged')
+        pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
+        return np.ascontiguousarray(pixels[:, :, [0, 3]] if data[25] == _PNG_GREY_ALPHA else pixels)
+    image = _open(data)
+    image.load()
+    orientation = _orientation(image)
+    if image.mode in _PALETTES:
+        image = image.convert(_PALETTES[image.mode])
+    pixels = _upright(np.array(image), orientation)
+    return _plain(_hwc(pixels, 'YXC'[: pixels.ndim]))
+
+
+def _axes_of(shape: tuple[int, ...]) -> str:
+    """Names of an array's axes, of which only the lengths are known."""
+    if len(shape) == 3:
+        return 'CYX' if shape[0] < shape[2] else 'YXC'
+    return 'YX' if len(shape) == 2 else '?' * len(shape)
+
+
+def _hwc(array: np.ndarray, axes: str) -> np.ndarray:
+    """An array with Y, X and at most one more axis as (H, W, C)."""
+    for axis in range(array.ndim - 1, -1, -1):
+        if axes[axis] not in 'YX' and array.shape[axis] == 1 and array.ndim > 2:
+            array, axes = array.squeeze(axis), axes[:axis] + axes[axis + 1 :]
+    if array.ndim not in (2, 3) or not {'Y', 'X'} <= set(axes) or array.size == 0:
+        raise ValueError(
+            f'an array of shape {array.shape} (axes {axes}) is no image; expected height, width and at most '
+            'one axis of channels'
+        )
+    if array.ndim == 2:
+        return array[:, :, None]
+    channel = next(i for i, axis in enumerate(axes) if axis not in 'YX')
+    return np.moveaxis(array, channel, 2)
+
+
+def _plain(pixels: np.ndarray) -> np.ndarray:
+    """Contiguous uint8 or uint16, any other numbers as float32."""
+    if pixels.dtype.kind not in 'buif':
+        raise ValueError(f'its values are {pixels.dtype}, expected whole or real numbers')
+    if pixels.dtype.kind == 'b':
+        kind = np.uint8
+    else:
+        kind = pixels.dtype.newbyteorder('=') if pixels.dtype.name in DEPTHS else np.float32
+    return np.ascontiguousarray(pixels, dtype=kind)
+
+
+def _package(name: str, kind: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"{kind} needs {name}: pip install 'densecl[sensors]'") from error

@@ -1,0 +1,153 @@
+"""Images of any number of channels and depth, read for pretraining and in pipelines of mmdet and mmseg."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from densecl.registry import TRANSFORMS
+
+from .bands import DEPTHS, Bands, read_bands
+from .decode import UnreadableImageError
+from .sources.base import SENSOR_EXTENSIONS
+
+
+@TRANSFORMS.register_module()
+class SensorDecoder:
+    """Reads images of one sensor, in the depth that they have: ``PretrainDataset(decoder=dict(type=...))``.
+
+    Args:
+        channels: number of channels of an image.
+        bands: which of the file's channels, counted from 0 and in this order; None: all, which must be
+            ``channels``.
+        dtype: ``uint8``, ``uint16`` or ``float32``, what the files hold (12-bit data come as uint16, whole
+            numbers of any other type as float32); None: any, but one in a batch.
+        nodata: the value where nothing was measured; None: what a GeoTIFF or DICOM file says of itself. NaN
+            and infinity count always.
+        fill: what takes its place, a number or one a channel. None: the mean of the image's other pixels, a
+            channel at a time (0 where there are none).
+
+    Attributes:
+        extensions: names of files that end so are images too, where this decoder reads a folder.
+    """
+
+    extensions = SENSOR_EXTENSIONS
+
+    def __init__(
+        self,
+        channels: int,
+        bands: Sequence[int] | None = None,
+        dtype: str | None = None,
+        nodata: float | None = None,
+        fill: float | Sequence[float] | None = None,
+    ) -> None:
+        if not isinstance(channels, int) or channels < 1:
+            raise ValueError(f'SensorDecoder: channels must be an int of at least 1, got {channels!r}')
+        if bands is not None and (len(bands) != channels or min(bands) < 0):
+            raise ValueError(
+                f'SensorDecoder: bands must name {channels} channels, counted from 0, got {list(bands)}'
+            )
+        if dtype not in (None, *DEPTHS):
+            raise ValueError(
+                f'SensorDecoder: dtype must be one of {", ".join(DEPTHS)} or None, got {dtype!r}'
+            )
+        if fill is not None and np.size(fill) not in (1, channels):
+            raise ValueError(f'SensorDecoder: fill must be one number or {channels}, got {fill}')
+        self.channels, self.dtype, self.nodata, self.fill = channels, dtype, nodata, fill
+        self.bands = None if bands is None else list(bands)
+
+    def __call__(self, data: bytes | str | os.PathLike, name: str | None = None) -> np.ndarray:
+        """Decode an image.
+
+        Args:
+            data: the encoded bytes, or a path.
+            name: what to call the image in errors; default the path.
+
+        Returns:
+            (H, W, ``channels``), contiguous: uint8, uint16 or float32, finite.
+
+        Raises:
+            UnreadableImageError: the file cannot be read, or has other channels or another depth.
+        """
+        pixels, valid = self.read(data, name)
+        return pixels if valid is None else self._filled(pixels, valid)
+
+    def read(
+        self, data: bytes | str | os.PathLike, name: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The image before ``fill``, and what of it is measured: bool (H, W, C), or None for all of it."""
+        name = name or (os.fspath(data) if not isinstance(data, bytes) else f'{len(data)} bytes')
+        image = load_bands(data, name)
+        pixels = self._chosen(image.pixels, name)
+        if self.dtype not in (None, pixels.dtype.name):
+            raise UnreadableImageError(
+                f'{name} holds {pixels.dtype} values, decoder.dtype={self.dtype!r} was expected: convert the '
+                'file, or take images of one depth and set dtype to it'
+            )
+        nodata = image.nodata if self.nodata is None else self.nodata
+        valid = np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
+        if pixels.dtype == np.float32:
+            valid &= np.isfinite(pixels)
+        return pixels, None if valid.all() else valid
+
+    def _chosen(self, pixels: np.ndarray, name: str) -> np.ndarray:
+        found = pixels.shape[2]
+        if self.bands is not None:
+            if max(self.bands) >= found:
+                raise UnreadableImageError(
+                    f'{name} has {found} channels ({pixels.dtype}), decoder.bands={self.bands} asks for '
+                    f'number {max(self.bands)}: set bands to numbers from 0 to {found - 1}'
+                )
+            return np.ascontiguousarray(pixels[:, :, self.bands])
+        if found != self.channels:
+            raise UnreadableImageError(
+                f'{name} has {found} channels ({pixels.dtype}), decoder.channels={self.channels} was '
+                f'expected: set channels={found}, mean and std of {found} values and in_channels={found} of '
+                'the backbone, or choose some with bands'
+            )
+        return pixels
+
+    def _filled(self, pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        if self.fill is None:
+            counts = valid.sum((0, 1))
+            fill = np.where(valid, pixels, 0).sum((0, 1), dtype=np.float64) / np.maximum(counts, 1)
+        else:
+            fill = np.broadcast_to(np.asarray(self.fill, np.float64), pixels.shape[2:])
+        if pixels.dtype != np.float32:
+            fill = np.rint(fill)
+        return np.where(valid, pixels, fill.astype(pixels.dtype))
+
+
+@TRANSFORMS.register_module()
+class LoadSensorImage:
+    """``dict(type='densecl.LoadSensorImage', channels=4)`` in place of ``LoadImageFromFile`` in mm pipelines.
+
+    The order of the channels is the file's, or that of ``bands``: RGB stays RGB, and the data preprocessor
+    must not swap. Use ``densecl.SensorDataPreprocessor``, with mean and std of the pretraining.
+
+    Args:
+        to_float32: make float32 of any image, for transforms that know no uint16.
+        **decoder: arguments of :class:`SensorDecoder`.
+    """
+
+    def __init__(self, to_float32: bool = False, **decoder) -> None:
+        self.decoder, self.to_float32 = SensorDecoder(**decoder), to_float32
+
+    def __call__(self, results: dict) -> dict:
+        """Read ``img_path``; sets ``img``, (H, W, channels), ``img_shape`` and ``ori_shape``."""
+        image = self.decoder(results['img_path'])
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+
+def load_bands(data: bytes | str | os.PathLike, name: str) -> Bands:
+    """:func:`read_bands` of bytes or of a file; an UnreadableImageError names what cannot be read."""
+    try:
+        if not isinstance(data, bytes):
+            with open(data, 'rb') as file:
+                data = file.read()
+        return read_bands(data)
+    # decoders raise whatever a damaged file makes them run into
+    except Exception as error:
+        raise UnreadableImageError(f'cannot read image {name}: {type(error).__name__}: {error}') from error
