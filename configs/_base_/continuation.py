@@ -2,37 +2,42 @@
 
 A config builds on a method's small recipe and on this file, and takes these parts::
 
-    model = dict(**_base_.continued, backbone=_base_.lite0, heads=dict(..., anchor=_base_.anchor))
-    optim_wrapper = _base_.gentle
-    param_scheduler = _base_.to_zero
-    custom_hooks = _base_.from_start
+    model = dict(**_base_.continued, backbone=_base_.lite0, data_preprocessor=_base_.lite0_images,
+                 heads=dict(..., anchor=_base_.anchor))
+    views = [{**v, **_base_.mild} for v in _base_.views] + [_base_.finer]
+    optim_wrapper, param_scheduler, custom_hooks = _base_.gentle, _base_.to_zero, _base_.from_start
 
-docs/continuation.md says why each of them is there.
+docs/continuation.md says why each of them is there, and what it is worth.
 """
 
 start = 'imagenet'  # or a file of any common project
-heads_first, ramp = 60, 30  # optimiser steps: heads alone, then the backbone's rate rises
+# Optimiser steps: the heads alone, then the backbone's rate rises.
+heads_first, ramp = 20, 10
 continued = dict(batch_statistics='held', heads_first=heads_first, frozen_layers=3)
-# EfficientNet-Lite0 with its last level at stride 16, 320 channels; its images have mean and std 0.5
+# EfficientNet-Lite0 with its last level, 320 channels, at stride 16; its images have mean and std 0.5.
 lite0 = dict(
     _delete_=True, type='TimmBackbone', model_name='tf_efficientnet_lite0', out_indices=(4,), output_stride=16
 )
 lite0_images = dict(type='PretrainDataPreprocessor', mean=3 * [127.5], std=3 * [127.5])
-# The similarities among the cells of a photo stay near those of the start.
-anchor = dict(target='start', units='Cells', objective='Gram', pairs=((0, 0), (1, 1)), loss_weight=4.0)
+
+# The first view's cells stay near those of the start, as it sees the same crop at twice the side, uncoloured:
+# its features are finer there, so that the anchor teaches as it holds.
+side = 160
+mild = dict(size=side, scale=(0.25, 0.6))  # things as large as in a photo of some 300 px that is used whole
+finer = dict(size=2 * side, crop_of=0, flip=None)
+anchor = dict(
+    target='start',
+    units=dict(type='Cells', grid=side // 16),
+    objective='Cosine',
+    pairs=((0, 2),),
+    loss_weight=4.0,
+)
 gentle = dict(
     constructor='ParamGroupsConstructor',
-    optimizer=dict(lr=0.03),
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4),
+    # Decay would draw good weights to zero; a layer below has 0.8 of the rate of the one above.
     paramwise_cfg=dict(
-        rules=[
-            dict(
-                match=r'^backbone\.',
-                lr_mult=0.1,
-                layer_decay=0.8,
-                decay_mult=0,  # decay would draw good weights to zero
-                lr_ramp=(heads_first, ramp),
-            )
-        ]
+        rules=[dict(match=r'^backbone\.', layer_decay=0.8, decay_mult=0, lr_ramp=(heads_first, ramp))]
     ),
 )
 to_zero = [

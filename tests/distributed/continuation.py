@@ -1,4 +1,4 @@
-"""Run by test_continuation_of_two_processes.py: four steps, in the first two of which the heads train alone."""
+"""Run by test_continuation_of_two_processes.py: four steps; in the first two the heads train alone."""
 
 import torch
 from torch.nn.parallel import DistributedDataParallel

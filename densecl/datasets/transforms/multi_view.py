@@ -99,7 +99,7 @@ class MultiView:
             if of is None:
                 drawn += recipe.draw(image, rng)
             elif 0 <= of < len(drawn):
-                drawn += recipe.draw(image, rng, drawn[of].box)
+                drawn += recipe.draw(image, rng, drawn[of])
             else:
                 raise ValueError(f'crop_of={of} of view {len(drawn)} must name an earlier view')
         if self.min_overlap:

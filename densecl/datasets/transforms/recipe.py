@@ -27,6 +27,9 @@ class DrawnView(NamedTuple):
     photometric: PhotometricParams | None
 
 
+_FLIP = 'a probability, or None together with crop_of'
+
+
 @dataclass
 class ViewRecipe:
     """How ``count`` views of an image are made.
@@ -37,7 +40,7 @@ class ViewRecipe:
         scale: lower and upper share of the image's area that a crop covers. None: the whole image is
             resized to ``size``, its aspect not kept (SoCo's first view).
         ratio: lower and upper aspect ratio (width / height) of a crop.
-        flip: probability of mirroring left to right.
+        flip: probability of mirroring left to right. None, with ``crop_of``: mirrored where that view is.
         interpolation: ``bilinear`` or ``bicubic``, both antialiased.
         photometric: arguments of :class:`Photometric`, or None for no such augmentation.
         crop_of: an earlier view, counted from 0: show the same crop of the image, ``scale`` and ``ratio``
@@ -50,7 +53,7 @@ class ViewRecipe:
     size: int | tuple[int, int] = 224
     scale: tuple[float, float] | None = (0.2, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.5
+    flip: float | None = 0.5
     interpolation: str = 'bilinear'
     photometric: Photometric | None = None
     crop_of: int | None = None
@@ -69,7 +72,8 @@ class ViewRecipe:
             '0 < low <= high <= 1, or None for the whole image',
         )
         self._require(0 < self.ratio[0] <= self.ratio[1], 'ratio', '0 < low <= high')
-        self._require(0 <= self.flip <= 1, 'flip', 'a probability')
+        follows = self.flip is None and self.crop_of is not None
+        self._require(follows or 0 <= (-1 if self.flip is None else self.flip) <= 1, 'flip', _FLIP)
         self._require(self.interpolation in INTERPOLATIONS, 'interpolation', f'in {INTERPOLATIONS}')
 
     def _require(self, valid: bool, name: str, expected: str) -> None:
@@ -86,22 +90,22 @@ class ViewRecipe:
         self,
         image: np.ndarray,
         rng: np.random.Generator,
-        crop: tuple[float, float, float, float] | None = None,
+        of: DrawnView | None = None,
     ) -> list[DrawnView]:
-        """The ``count`` views of an image (H, W, C); all of ``crop`` if one is given."""
+        """The ``count`` views of an image (H, W, C); all of the crop of view ``of`` if one is given."""
         if self.photometric and not is_rgb(image):
             self.photometric.check_images(image.shape[2], image.dtype.name)
-        return [self._draw_one(image, rng, crop) for _ in range(self.count)]
+        return [self._draw_one(image, rng, of) for _ in range(self.count)]
 
-    def _draw_one(self, image: np.ndarray, rng: np.random.Generator, crop) -> DrawnView:
+    def _draw_one(self, image: np.ndarray, rng: np.random.Generator, of: DrawnView | None) -> DrawnView:
         height, width = image.shape[:2]
-        if crop is not None:
-            box = crop
+        if of is not None:
+            box = of.box
         elif self.scale is None:
             box = 0, 0, width, height
         else:
             box = sample_crop(rng, height, width, self.scale, self.ratio)
-        flipped = rng.random() < self.flip
+        flipped = of.flipped if self.flip is None else rng.random() < self.flip
         params = self.photometric.draw(rng) if self.photometric else None
         view = resize_crop(image, box, self.size, self.interpolation, flipped)
         return DrawnView(view, box, flipped, params)

@@ -285,6 +285,18 @@ def test_a_view_of_another_views_crop():
     assert 8 < differ < 32
 
 
+def test_a_finer_view_of_the_same_crop_mirrored_alike():
+    views = [{'size': 24, 'photometric': PHOTOMETRIC}, {'size': 48, 'crop_of': 0, 'flip': None}]
+    mirrored = set()
+    for seed in range(12):
+        sample = make(MultiView(views=views), texture(seed=seed), seed)
+        assert torch.equal(sample.boxes[0], sample.boxes[1]) and sample.flipped[0] == sample.flipped[1]
+        mirrored.add(bool(sample.flipped[0]))
+    assert mirrored == {True, False}
+    with pytest.raises(ValueError, match='flip must be a probability, or None together with crop_of'):
+        MultiView(views=[{'flip': None}])
+
+
 def test_a_crop_of_no_earlier_view():
     for views in ([{'crop_of': 0}], [{}, {'crop_of': 1}], [{}, {'crop_of': -1}]):
         with pytest.raises(ValueError, match='must name an earlier view'):
