@@ -159,7 +159,7 @@ def test_sync_bn_stands_in_neck_and_heads_of_mask_rcnn():
     model = load('detection/mask-rcnn_r50_fpn_1x_coco.py').model
     parts = [model.backbone, model.neck, model.roi_head.bbox_head, model.roi_head.mask_head]
     assert [part.norm_cfg.type for part in parts] == 4 * ['SyncBN']
-    assert model.roi_head.bbox_head.type == 'Shared4Conv1FCBBoxHead'
+    assert model.roi_head.bbox_head.type == 'mmdet.Shared4Conv1FCBBoxHead'
 
 
 def test_c4_head_has_the_names_of_the_fifth_stage():

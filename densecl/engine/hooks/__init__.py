@@ -5,6 +5,7 @@ from .clip import ClipTensorsHook
 from .collapse import CollapseHook
 from .data_size import DataSizeHook
 from .guard import GuardHook
+from .heads_first import HeadsFirstHook
 from .momentum import MomentumUpdateHook
 from .progress import ProgressHook
 from .runtime_info import DeferredRuntimeInfoHook
@@ -16,6 +17,7 @@ __all__ = [
     'DataSizeHook',
     'DeferredRuntimeInfoHook',
     'GuardHook',
+    'HeadsFirstHook',
     'MomentumUpdateHook',
     'PretrainCheckpointHook',
     'ProgressHook',

@@ -1,0 +1,150 @@
+"""The backbone of a detector or segmentor: that of pretraining, with the levels that the head reads."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from .start import StartFile
+
+_RESNET = (
+    'depth',
+    'style',
+    'deep_stem',
+    'avg_down',
+    'stem_channels',
+    'base_channels',
+    'groups',
+    'base_width',
+)
+_KINDS = {'ResNet': 'ResNet', 'ResNeXt': 'ResNeXt', 'ResNetV1c': 'ResNet', 'ResNetV1d': 'ResNet'}
+_STEMS = {'ResNetV1c': ('deep_stem',), 'ResNetV1d': ('deep_stem', 'avg_down')}
+_PYRAMID = {'slim': (8, 16, 32), 'full': (4, 8, 16, 32)}
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A backbone config and what it returns.
+
+    Attributes:
+        config: with ``out_indices``.
+        strides, channels: of its levels.
+        transformer: one map of one stride; a detector needs a simple pyramid.
+    """
+
+    config: dict[str, Any]
+    strides: tuple[int, ...]
+    channels: tuple[int, ...]
+    transformer: bool = False
+
+
+def pyramid_levels(start: StartFile, size: str) -> Levels:
+    """For a detector: strides 8 to 32 of a slim one, 4 to 32 of a full one; a transformer's last map.
+
+    Raises:
+        ValueError: the backbone lacks such levels.
+    """
+    if is_transformer(start):
+        levels = transformer_levels(start)
+        if levels.strides != (16,):
+            raise ValueError(
+                f'{start.title}: a detector needs a ViT with patches of 16, got {levels.strides[0]}'
+            )
+        return levels
+    levels = all_levels(plain(start.backbone), 'mmdet')
+    wanted = _PYRAMID[size]
+    missing = sorted(set(wanted) - set(levels.strides))
+    if missing:
+        raise ValueError(
+            f'{start.title}: the backbone has levels of strides {levels.strides}, '
+            f'a {size} detector needs {wanted}'
+        )
+    return _choose(levels, [len(levels.strides) - 1 - levels.strides[::-1].index(s) for s in wanted])
+
+
+def last_level(start: StartFile) -> Levels:
+    """For a segmentor: the last level, at stride 16 where the backbone can be dilated, else as it is."""
+    if is_transformer(start):
+        return transformer_levels(start)
+    config = plain(start.backbone)
+    if config['type'] in _KINDS.values():
+        config = {**config, 'strides': (1, 2, 2, 1), 'dilations': (1, 1, 1, 2), 'contract_dilation': False}
+        return _choose(all_levels(config, 'mmseg'), [3])
+    try:
+        levels = all_levels({**config, 'output_stride': 16}, 'mmseg')
+    except (TypeError, NotImplementedError, AssertionError):  # timm: not every model can
+        levels = all_levels(config, 'mmseg')
+    return _choose(levels, [len(levels.strides) - 1])
+
+
+def plain(backbone: dict[str, Any]) -> dict[str, Any]:
+    """The backbone of pretraining without what was set for pretraining alone: levels, dilation, freezing."""
+    kind = str(backbone['type']).split('.')[-1]
+    if kind == 'TorchvisionResNet' and (
+        match := re.fullmatch(r'resnet(\d+)', backbone.get('arch', 'resnet50'))
+    ):
+        backbone, kind = {'depth': int(match[1]), 'style': 'pytorch'}, 'ResNet'
+    if kind in _KINDS:
+        kept = {key: backbone[key] for key in _RESNET if key in backbone}
+        stem = dict.fromkeys(_STEMS.get(kind, ()), True)
+        return {'type': _KINDS[kind], 'depth': 50, 'style': 'pytorch', **stem, **kept}
+    own = ('out_indices', 'output_stride', 'frozen_stages', 'init_cfg', 'drop_path_rate')
+    scope = '' if '.' in str(backbone['type']) else 'densecl.'
+    return {k: v for k, v in backbone.items() if k not in own} | {'type': f'{scope}{backbone["type"]}'}
+
+
+def all_levels(config: dict[str, Any], scope: str) -> Levels:
+    """Build a backbone, of ``mmdet`` or ``mmseg`` where no scope is named, and look at its maps.
+
+    Raises:
+        ValueError: its levels are no maps (B, C, H, W).
+    """
+    import torch
+
+    from densecl.registry import MODELS
+
+    name = config['type'] if '.' in config['type'] else f'{scope}.{config["type"]}'
+    model = MODELS.build({**config, 'type': name})
+    model.eval()  # of mm's backbones it returns nothing
+    with torch.no_grad():
+        maps = model(torch.zeros(1, 3, 128, 128))
+    maps = list(maps) if isinstance(maps, (list, tuple)) else [maps]
+    if any(m.ndim != 4 for m in maps) or any(m.shape[2] != m.shape[3] for m in maps):
+        shapes = [tuple(m.shape) for m in maps]
+        raise ValueError(f'{config["type"]}: expected levels (B, C, H, W), got shapes {shapes}')
+    return Levels(config, tuple(128 // m.shape[2] for m in maps), tuple(m.shape[1] for m in maps))
+
+
+def _choose(levels: Levels, indices: list[int]) -> Levels:
+    config = {**levels.config, 'out_indices': tuple(indices)}
+    strides, channels = levels.strides, levels.channels
+    return Levels(config, tuple(strides[i] for i in indices), tuple(channels[i] for i in indices))
+
+
+def is_transformer(start: StartFile) -> bool:
+    """Whether it is a plain vision transformer."""
+    return bool(start.record.get('patch_size') and start.record.get('embed_dim'))
+
+
+def transformer_levels(start: StartFile) -> Levels:
+    """mmseg's stock ViT, as the export's ``how_to_load`` says.
+
+    Raises:
+        ValueError: the number of attention heads is not known; tensors do not show it.
+    """
+    record = start.record
+    if not record.get('num_heads'):
+        raise ValueError(
+            f'{start.title}: the number of attention heads is not known; export the run with densecl'
+        )
+    config = {
+        'type': 'mmseg.VisionTransformer',
+        'img_size': record['image_size'],
+        'patch_size': record['patch_size'],
+        'embed_dims': record['embed_dim'],
+        'num_layers': record['depth'],
+        'num_heads': record['num_heads'],
+        'patch_bias': True,
+        'final_norm': True,
+        'norm_cfg': {'type': 'LN', 'eps': record.get('norm_eps') or 1e-6},
+    }
+    return Levels(config, (record['patch_size'],), (record['embed_dim'],), transformer=True)

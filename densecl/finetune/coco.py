@@ -1,0 +1,183 @@
+"""COCO json files of a user, checked before anything is trained on them."""
+
+import json
+from pathlib import Path
+
+from densecl.files import atomic_write
+from densecl.visualization.canvas import colors
+
+from .data import VAL_SHARE, LabelledData, Split, few, set_apart
+
+_FIELDS = {'images': ('id', 'file_name', 'width', 'height'), 'annotations': ('id', 'image_id', 'category_id'),
+           'categories': ('id', 'name')}  # fmt: skip
+
+
+def read_coco_data(
+    path: Path, out: Path, val: Path | None, images: Path | None, task: str | None
+) -> LabelledData:
+    """See :func:`densecl.finetune.data.read_data`."""
+    coco = read_coco(path)
+    task, notes = _task(coco, path, task)
+    said = _left_out(coco)
+    val = val or _beside(path)
+    folder = image_folder(coco, path, images)
+    if val is not None:
+        val_coco = read_coco(val)
+        _task(val_coco, val, task)
+        val_folder = image_folder(val_coco, val, images)
+        notes.append(f'validation on {val}')
+    else:
+        coco, val_coco = _divide(coco, path)
+        val_folder, path, val = folder, out / 'train.json', out / 'val.json'
+        for target, content in ((path, coco), (val, val_coco)):
+            with atomic_write(target) as temporary:
+                Path(temporary).write_text(json.dumps(content))
+        notes.append(
+            f'{VAL_SHARE:.0%} of the images set apart for validation, by a hash of their names: {val}'
+        )
+    classes = _classes(coco, path)
+    if _classes(val_coco, val) != classes:
+        raise ValueError(
+            f'{val}: its categories differ from those of {path}; both need the same, in one order'
+        )
+    return LabelledData(
+        task=task,
+        train=_split(coco, path, folder),
+        val=_split(val_coco, val, val_folder),
+        classes=classes,
+        palette=tuple(tuple(map(int, color)) for color in colors(len(classes))),
+        notes=notes + said,
+    )
+
+
+def read_coco(path: Path) -> dict:
+    """The content of a COCO json.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no JSON, or a list or field is missing, or ids do not agree.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such COCO json')
+    try:
+        coco = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path}: not a JSON file ({error}); expected COCO annotations') from None
+    for name, fields in _FIELDS.items():
+        rows = coco.get(name) if isinstance(coco, dict) else None
+        if not isinstance(rows, list) or not rows:
+            raise ValueError(f'{path}: the list "{name}" is missing or empty; expected COCO annotations')
+        for row in rows:
+            lacking = [field for field in fields if field not in row]
+            if lacking:
+                raise ValueError(f'{path}: an entry of "{name}" has no "{lacking[0]}": {str(row)[:80]}')
+    _check_ids(coco, path)
+    return coco
+
+
+def _check_ids(coco: dict, path: Path) -> None:
+    for name in _FIELDS:
+        ids = [row['id'] for row in coco[name]]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f'{path}: "{name}" has the same id twice; ids must be unique')
+    known = {'image_id': {row['id'] for row in coco['images']},
+             'category_id': {row['id'] for row in coco['categories']}}  # fmt: skip
+    for row in coco['annotations']:
+        for field, ids in known.items():
+            if row[field] not in ids:
+                lists = {'image_id': 'images', 'category_id': 'categories'}[field]
+                raise ValueError(f'{path}: annotation {row["id"]} has {field} {row[field]}, not in "{lists}"')
+        box = row.get('bbox')
+        if not isinstance(box, list) or len(box) != 4:
+            raise ValueError(
+                f'{path}: annotation {row["id"]} has no box; '
+                f'expected "bbox": [x, y, width, height], got {box}'
+            )
+
+
+def image_folder(coco: dict, path: Path, given: Path | None) -> Path:
+    """The folder to which ``file_name`` is relative: the given one, or one beside the json.
+
+    Raises:
+        FileNotFoundError: images are missing.
+    """
+    names = [row['file_name'] for row in coco['images']]
+    split = path.stem.removeprefix('instances_')
+    above = path.parent.parent
+    usual = [path.parent, path.parent / 'images', path.parent / split, above / split, above / 'images', above]
+    folders = [given] if given else [folder for folder in usual if folder.is_dir()]
+    folder = max(folders, key=lambda f: (f / names[0]).is_file() + (f / names[-1]).is_file())
+    missing = [name for name in names if not (folder / name).is_file()]
+    if len(missing) == len(names):
+        raise FileNotFoundError(
+            f'{path}: none of its {len(names)} images ({names[0]}, ...) is in '
+            f'{" or ".join(map(str, folders))}; say where they are: --images FOLDER'
+        )
+    if missing:
+        raise FileNotFoundError(f'{path}: {len(missing)} of its images are not in {folder}: {few(missing)}')
+    return folder.resolve()
+
+
+def _beside(path: Path) -> Path | None:
+    """``instances_val.json`` beside ``instances_train.json``."""
+    other = path.with_name(path.name.replace('train', 'val'))
+    return other if other != path and other.is_file() else None
+
+
+def _divide(coco: dict, path: Path) -> tuple[dict, dict]:
+    if len(coco['images']) < 2:
+        raise ValueError(f'{path}: one image cannot be divided into training and validation; give --val JSON')
+    apart = set_apart(row['file_name'] for row in coco['images'])
+    parts = []
+    for to_val in (False, True):
+        images = [row for row in coco['images'] if (row['file_name'] in apart) == to_val]
+        ids = {row['id'] for row in images}
+        objects = [row for row in coco['annotations'] if row['image_id'] in ids]
+        if not objects:
+            name = 'validation' if to_val else 'training'
+            raise ValueError(f'{path}: the images set apart for {name} have no object; give --val JSON')
+        parts.append({**coco, 'images': images, 'annotations': objects})
+    return parts[0], parts[1]
+
+
+def _classes(coco: dict, path: Path) -> tuple[str, ...]:
+    """Names in the order of the file, which is mmdet's order of labels."""
+    names = [row['name'] for row in coco['categories']]
+    if len(set(names)) < len(names):
+        raise ValueError(f'{path}: two categories have the same name: {few(sorted(names))}')
+    return tuple(names)
+
+
+def _task(coco: dict, path: Path, task: str | None) -> tuple[str, list[str]]:
+    """The task that the annotations carry, and what to say of it."""
+    total = len(coco['annotations'])
+    bare = [row['id'] for row in coco['annotations'] if not row.get('segmentation')]
+    if task == 'instance' and bare:
+        raise ValueError(
+            f'{path}: {len(bare)} of {total} annotations have no mask, the first is {bare[0]}; '
+            "task 'instance' needs all of them: complete or remove these, or take task 'detection'"
+        )
+    if task is None and bare and len(bare) < total:
+        said = (
+            f'{len(bare)} of {total} annotations have no mask: the boxes are learned, the masks are not used'
+        )
+        return 'detection', [said]
+    return task or ('detection' if bare else 'instance'), []
+
+
+def _left_out(coco: dict) -> list[str]:
+    """mmdet leaves out boxes under one pixel, crowds, and training images without objects; say so."""
+    tiny = sum(min(row['bbox'][2:]) < 1 for row in coco['annotations'])
+    crowds = sum(bool(row.get('iscrowd')) for row in coco['annotations'])
+    empty = len(coco['images']) - len({row['image_id'] for row in coco['annotations']})
+    found = ((tiny, 'boxes under one pixel'), (crowds, 'crowds'), (empty, 'images without objects'))
+    texts = [f'{number} {name}' for number, name in found if number]
+    return [f'not learned from: {", ".join(texts)}'] if texts else []
+
+
+def _split(coco: dict, path: Path, folder: Path) -> Split:
+    sides = [
+        (row['bbox'][2] * row['bbox'][3]) ** 0.5 for row in coco['annotations'] if min(row['bbox'][2:]) > 0
+    ]
+    sizes = [(row['width'], row['height']) for row in coco['images']]
+    return Split(path.resolve(), folder, None, sizes, sides)

@@ -1,0 +1,196 @@
+"""Write the config of a stock mmdet or mmseg model for a start and the user's labelled images."""
+
+from pathlib import Path
+from typing import Any
+
+import densecl
+from densecl.files import atomic_write
+from densecl.settings.record import Setting, settings_table
+
+from .backbones import Levels, last_level, pyramid_levels
+from .data import LabelledData, read_data
+from .settings import Wishes, derive
+from .start import StartFile, read_start
+from .templates import DETECTION, HEAD, SEMANTIC, TRAINING
+
+_RUNTIME = {'mmdet': 'mmdet::_base_/default_runtime.py', 'mmseg': 'mmseg::_base_/default_runtime.py'}
+_MODELS = {  # (label maps, transformer, size) -> file of configs/_base_/models
+    (False, False, 'slim'): 'mask-rcnn_r18_fpn_slim',
+    (False, False, 'full'): 'mask-rcnn_r50_fpn-bn',
+    (False, True, 'slim'): 'mask-rcnn_vit_simple-pyramid_slim',
+    (False, True, 'full'): 'mask-rcnn_vit-small_simple-pyramid',
+    (True, False, 'slim'): 'fcn_r18-d16_slim',
+    (True, False, 'full'): 'fcn_r50-d16',
+    (True, True, 'slim'): 'fcn_r18-d16_slim',
+    (True, True, 'full'): 'fcn_r50-d16',
+}
+_TITLES = {'detection': 'Faster R-CNN', 'instance': 'Mask R-CNN', 'semantic': 'FCN'}
+
+
+def write_config(
+    start: str | Path,
+    data: str | Path,
+    out: str | Path,
+    task: str | None = None,
+    size: str | None = None,
+    val: str | Path | None = None,
+    images: str | Path | None = None,
+    iters: int | None = None,
+    minutes: float | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write ``out/config.py``, which ``tools/train.py`` runs, and print its settings with their reasons.
+
+    Args:
+        start: folder of a run, a checkpoint, an export, or what :func:`densecl.transfer.find_start` knows.
+        data: COCO json (boxes: Faster R-CNN; masks: Mask R-CNN) or a folder with ``images/`` and ``labels/``
+            (PNG of class ids: FCN); see :func:`densecl.finetune.data.read_data`.
+        out: folder for the config, and for whatever else is written.
+        task: ``detection``, ``instance`` or ``semantic``; by default what the labels carry.
+        size: ``slim`` (for a CPU) or ``full``; by default ``full`` where there is a GPU.
+        val: json or folder for validation; by default a part of ``data``.
+        images: folder of the images of a json, where it is not beside it.
+        iters: length of the training.
+        minutes: the same by time; a few steps are timed.
+        batch, lr: images a step; AdamW's rate for the new layers.
+        seed: of the order of images and of new layers.
+
+    Returns:
+        The path of the config.
+
+    Raises:
+        FileNotFoundError, ValueError: in one line, which names the file, field or argument.
+    """
+    import torch
+
+    if minutes is not None and iters is not None:
+        raise ValueError('give iters or minutes, not both')
+    out = Path(out)
+    labelled = read_data(data, out, val, images, task)
+    source = read_start(start, out)
+    wishes = Wishes(size, iters, batch, lr, seed)
+    settings = derive(labelled, source, wishes, torch.cuda.is_available())
+    path = out / 'config.py'
+    _write(path, config_text(path, data, labelled, source, settings, seed))
+    if minutes is not None:
+        from .speed import iters_in
+
+        found, reason = iters_in(path, minutes)
+        settings['iters'] = Setting('iters', found, reason)
+        settings['heads_first'] = Setting('heads_first', min(200, found // 4), settings['heads_first'].reason)
+        _write(path, config_text(path, data, labelled, source, settings, seed))
+    print('\n'.join([*labelled.notes, _table(settings), f'config: {path}']), flush=True)
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        Path(temporary).write_text(text)
+
+
+def config_text(
+    path: Path,
+    data: str | Path,
+    labelled: LabelledData,
+    start: StartFile,
+    settings: dict[str, Setting],
+    seed: int = 0,
+) -> str:
+    """The config as text."""
+    value = {name: setting.value for name, setting in settings.items()}
+    semantic, size = labelled.task == 'semantic', value['size']
+    levels = last_level(start) if semantic else pyramid_levels(start, size)
+    model = _MODELS[semantic, levels.transformer, size]
+    base = [
+        _RUNTIME['mmseg' if semantic else 'mmdet'],
+        f'densecl::_base_/models/{model}.py',
+    ]
+    head = HEAD.format(
+        title=f'{_TITLES[labelled.task]} ({size})',
+        data=data,
+        start=start.title,
+        version=densecl.__version__,
+        path=path,
+        settings='\n'.join([*labelled.notes, _table(settings)]),
+        base=_list(base),
+    )
+    names = ''.join(f'{name} = {_source(x)}\n' for name, x in _names(labelled, start, value, seed).items())
+    body = _semantic(labelled, start, levels) if semantic else _detection(labelled, start, levels)
+    figure = 'mIoU' if semantic else 'coco/bbox_mAP' if labelled.task == 'detection' else 'coco/segm_mAP'
+    return head + names + body + TRAINING.format(figure=figure)
+
+
+def _names(data: LabelledData, start: StartFile, value: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What stands first in the config."""
+    parts = {'train': data.train, 'val': data.val}
+    files = {f'{name}_file': str(part.list_file) for name, part in parts.items()}
+    files |= {f'{name}_images': f'{part.images}/' for name, part in parts.items()}
+    files |= {f'{name}_labels': f'{part.labels}/' for name, part in parts.items() if part.labels}
+    crop = {'crop_size': value['crop_size']} if 'crop_size' in value else {}
+    return {
+        'weights': str(start.file),
+        **files,
+        'classes': data.classes,
+        'palette': [list(color) for color in data.palette],
+        'image_scale': value['image_scale'],
+        **crop,
+        'batch_size': value['batch'],
+        'num_workers': 1 if value['size'] == 'slim' else 4,
+        'max_iters': value['iters'],
+        'heads_first': value['heads_first'],
+        'norm_eval': value['norm_eval'],
+        'lr': value['lr'],
+        'backbone_lr_mult': value['backbone_lr_mult'],
+        'seed': seed,
+    }
+
+
+def _detection(data: LabelledData, start: StartFile, levels: Levels) -> str:
+    masks = data.task == 'instance'
+    channels = levels.channels[0] if levels.transformer else list(levels.channels)
+    return DETECTION.format(
+        detector='MaskRCNN' if masks else 'FasterRCNN',
+        mean=start.mean,
+        std=start.std,
+        masks=masks,
+        backbone=_arguments(levels.config),
+        neck=f'in_channels={channels}',
+        mask_head='mask_head=dict(num_classes=len(classes))'
+        if masks
+        else 'mask_roi_extractor=None, mask_head=None',
+        metric=['bbox', 'segm'] if masks else ['bbox'],
+    )
+
+
+def _semantic(data: LabelledData, start: StartFile, levels: Levels) -> str:
+    return SEMANTIC.format(
+        mean=start.mean,
+        std=start.std,
+        backbone=_arguments(levels.config),
+        channels=levels.channels[0],
+        suffixes=data.suffixes,
+    )
+
+
+def _table(settings: dict[str, Setting]) -> str:
+    """Sizes read ``320 x 240``."""
+    rows = settings.values()
+    shown = (' x '.join(map(str, s.value)) if isinstance(s.value, tuple) else s.value for s in rows)
+    return settings_table(Setting(s.name, value, s.reason) for s, value in zip(rows, shown, strict=True))
+
+
+def _arguments(config: dict[str, Any]) -> str:
+    """``a=1, b='x'``."""
+    return ', '.join(f'{key}={_source(value)}' for key, value in config.items())
+
+
+def _source(value: Any) -> str:
+    if isinstance(value, dict):
+        return f'dict({_arguments(value)})'
+    return _list(value) if isinstance(value, list) and len(repr(value)) > 90 else repr(value)
+
+
+def _list(values: list) -> str:
+    return '[\n' + ''.join(f'    {value!r},\n' for value in values) + ']'

@@ -1,0 +1,110 @@
+"""Labelled images of a user: which task they carry, where they are, how large they are."""
+
+import hashlib
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TASKS = ('detection', 'instance', 'semantic')
+VAL_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training or validation part.
+
+    Attributes:
+        list_file: COCO json; or, of label maps, a text file with one name a line.
+        images: folder to which the names of the images are relative.
+        labels: folder of the label maps, or None.
+        sizes: width and height of each image, in pixels.
+        sides: square root of the area of each object, in pixels; () for label maps.
+    """
+
+    list_file: Path
+    images: Path
+    labels: Path | None
+    sizes: Sequence[tuple[int, int]]
+    sides: Sequence[float] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Median width and height."""
+        return tuple(round(statistics.median(side)) for side in zip(*self.sizes, strict=True))
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """What :func:`read_data` found.
+
+    Attributes:
+        task: one of ``TASKS``.
+        train, val: the two parts.
+        classes: names, in the order of the ids.
+        palette: RGB of each class.
+        suffixes: of images and of label maps; () for COCO.
+        notes: sentences for the user, with what was decided and what is left out.
+    """
+
+    task: str
+    train: Split
+    val: Split
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    suffixes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+
+def read_data(
+    data: str | Path,
+    out: str | Path,
+    val: str | Path | None = None,
+    images: str | Path | None = None,
+    task: str | None = None,
+) -> LabelledData:
+    """Read labelled images: a COCO json, or a folder with ``images/`` and ``labels/`` (PNG of class ids).
+
+    Without ``val`` the file ``*val*`` beside ``*train*``, or the folders ``val`` beside ``train``, are taken;
+    where there are none a fifth of the images is set apart, by a hash of their names, and lists of both parts
+    are written.
+
+    Args:
+        data: the json or the folder.
+        out: folder for what is written.
+        val: json or folder for validation.
+        images: folder of the images of both json files, where it is not beside them.
+        task: ``detection`` (boxes), ``instance`` (boxes and masks) or ``semantic`` (label maps); by default
+            what the labels carry.
+
+    Raises:
+        FileNotFoundError: a file or folder is missing.
+        ValueError: the labels are unfit; the message names the file and the field.
+    """
+    from .coco import read_coco_data
+    from .label_maps import read_label_maps
+
+    data = Path(data)
+    if task is not None and task not in TASKS:
+        raise ValueError(f'task must be one of {", ".join(TASKS)}, got {task!r}')
+    if not data.exists():
+        raise FileNotFoundError(f'{data}: no such file or folder of labelled images')
+    if data.is_dir():
+        if task in ('detection', 'instance'):
+            raise ValueError(f'{data} is a folder of label maps; task {task!r} needs a COCO json')
+        return read_label_maps(data, Path(out), val and Path(val))
+    if task == 'semantic':
+        raise ValueError(f"{data}: task 'semantic' needs a folder with images/ and labels/, got a file")
+    return read_coco_data(data, Path(out), val and Path(val), images and Path(images), task)
+
+
+def set_apart(names: Iterable[str]) -> set[str]:
+    """The names that go to validation: a fifth, at least one, the same on every machine."""
+    ordered = sorted(names, key=lambda name: hashlib.md5(name.encode()).hexdigest())
+    return set(ordered[: max(1, round(VAL_SHARE * len(ordered)))])
+
+
+def few(items: Sequence) -> str:
+    """The first three of many, for a message."""
+    text = ', '.join(map(str, items[:3]))
+    return text if len(items) <= 3 else f'{text}, ... ({len(items)} in all)'

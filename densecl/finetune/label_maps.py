@@ -1,0 +1,145 @@
+"""Folders of images and label maps of a user, checked before anything is trained on them."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from densecl.files import atomic_write
+from densecl.visualization.canvas import colors
+
+from .data import VAL_SHARE, LabelledData, Split, few, set_apart
+
+IGNORE = 255
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+_READ = 2000  # label maps of which the ids are counted
+
+
+def read_label_maps(root: Path, out: Path, val: Path | None) -> LabelledData:
+    """See :func:`densecl.finetune.data.read_data`."""
+    train_pair = _folders(root, 'train')
+    val_pair = _folders(val, 'val') if val else _folders(root, 'val', train_pair)
+    suffix, train_names = _pairs(*train_pair)
+    notes = []
+    if train_pair == val_pair:
+        if len(train_names) < 2:
+            raise ValueError(f'{root}: one image cannot be divided into training and validation')
+        apart = set_apart(train_names)
+        val_names = [name for name in train_names if name in apart]
+        train_names = [name for name in train_names if name not in apart]
+        notes.append(f'{VAL_SHARE:.0%} of the images set apart for validation, by a hash of their names')
+    else:
+        val_suffix, val_names = _pairs(*val_pair)
+        if val_suffix != suffix:
+            raise ValueError(f'{val_pair[0]}: its images end in {val_suffix}, those for training in {suffix}')
+        notes.append(f'validation on {val_pair[0]}')
+    train = _split(out / 'train.txt', train_names, *train_pair, suffix)
+    held = _split(out / 'val.txt', val_names, *val_pair, suffix)
+    maps = [
+        split.labels / f'{n}.png' for split, names in ((train, train_names), (held, val_names)) for n in names
+    ]
+    classes, palette, said = _classes(root, maps)
+    return LabelledData('semantic', train, held, classes, palette, (suffix, '.png'), notes + said)
+
+
+def _folders(root: Path, split: str, otherwise: tuple[Path, Path] | None = None) -> tuple[Path, Path]:
+    """Folders of images and maps: ``images/train`` where it is there, else ``otherwise`` or ``images``."""
+    for name in ('images', 'labels'):
+        if not (root / name).is_dir():
+            raise FileNotFoundError(
+                f'{root}: no folder {name}/; expected images/ and labels/, '
+                'with a PNG of class ids for each image'
+            )
+    images, labels = root / 'images' / split, root / 'labels' / split
+    if images.is_dir() and labels.is_dir():
+        return images.resolve(), labels.resolve()
+    return otherwise or ((root / 'images').resolve(), (root / 'labels').resolve())
+
+
+def _pairs(images: Path, labels: Path) -> tuple[str, list[str]]:
+    """The one suffix of the images, and names (relative, without suffix) that both folders have."""
+    files = sorted(path for path in images.rglob('*') if path.suffix.lower() in SUFFIXES)
+    suffixes = Counter(path.suffix for path in files)
+    if not files:
+        raise ValueError(f'{images}: no image in it; expected files that end in {", ".join(SUFFIXES)}')
+    if len(suffixes) > 1:
+        raise ValueError(
+            f'{images}: images end in {few(sorted(suffixes))}; mmseg takes one suffix: convert them'
+        )
+    names = [path.relative_to(images).with_suffix('').as_posix() for path in files]
+    bare = [name for name in names if not (labels / f'{name}.png').is_file()]
+    if bare:
+        raise FileNotFoundError(f'{labels}: no label map for {few(bare)}; expected {bare[0]}.png')
+    return next(iter(suffixes)), names
+
+
+def _split(list_file: Path, names: list[str], images: Path, labels: Path, suffix: str) -> Split:
+    sizes = []
+    for name in names:
+        with Image.open(images / f'{name}{suffix}') as image, Image.open(labels / f'{name}.png') as label:
+            if image.size != label.size:
+                raise ValueError(f'{label.filename}: {label.size} pixels, but its image has {image.size}')
+            if label.mode not in ('L', 'P', '1', 'I', 'I;16'):
+                raise ValueError(f'{label.filename}: {label.mode} colours; expected one channel of class ids')
+            sizes.append(image.size)
+    with atomic_write(list_file) as temporary:
+        Path(temporary).write_text('\n'.join(names) + '\n')
+    return Split(list_file.resolve(), images, labels, sizes)
+
+
+def _classes(root: Path, maps: list[Path]) -> tuple[tuple, tuple, list[str]]:
+    """Names and colours of ``meta.json`` or ``classes.txt``; else the ids are counted."""
+    step = -(-len(maps) // _READ)
+    ids = sorted(set().union(*(_ids(path) for path in maps[::step])) - {IGNORE})
+    if not ids:
+        raise ValueError(f'{root}/labels: every pixel is {IGNORE} (ignored); expected class ids from 0')
+    names, palette, source = _named(root)
+    notes = [f'class ids seen in {len(maps[::step])} of {len(maps)} label maps'] if step > 1 else []
+    if names is None:
+        if ids != list(range(len(ids))):
+            gaps = sorted(set(range(ids[-1])) - set(ids))
+            raise ValueError(
+                f'{root}/labels: the class ids jump: {few(ids)}, none has {few(gaps)}; name every class in '
+                f'{root}/classes.txt, one a line in the order of the ids, or renumber the maps'
+            )
+        names = tuple(f'class_{number}' for number in ids)
+        notes.append(f'{len(names)} class ids counted; write {root}/classes.txt to name them')
+    elif ids[-1] >= len(names):
+        raise ValueError(f'{root}/labels: class id {ids[-1]}, but {source} names {len(names)} classes from 0')
+    return names, palette or _colours(maps[0], len(names)), notes
+
+
+def _ids(path: Path) -> set[int]:
+    with Image.open(path) as label:
+        return set(np.unique(np.asarray(label, dtype=np.int64)).tolist())
+
+
+def _named(root: Path) -> tuple[tuple | None, tuple | None, Path | None]:
+    """Names and colours from the files of the folder, None where there are none."""
+    meta, listed = root / 'meta.json', root / 'classes.txt'
+    if meta.is_file():
+        try:
+            content = json.loads(meta.read_text())
+            names, palette = tuple(content['classes']), content.get('palette')
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f'{meta}: expected {{"classes": [...], "palette": [...]}} ({error})') from None
+        if palette is not None and len(palette) != len(names):
+            raise ValueError(f'{meta}: {len(palette)} colours in "palette" for {len(names)} classes')
+        return names, palette and tuple(tuple(color) for color in palette), meta
+    if listed.is_file():
+        names = tuple(line.strip() for line in listed.read_text().splitlines() if line.strip())
+        if not names:
+            raise ValueError(f'{listed}: empty; expected one class name a line')
+        return names, None, listed
+    return None, None, None
+
+
+def _colours(label_map: Path, count: int) -> tuple[tuple[int, int, int], ...]:
+    """Those of a palette PNG, else bright ones."""
+    with Image.open(label_map) as image:
+        palette = image.getpalette() if image.mode == 'P' else None
+    if palette and len(palette) >= 3 * count:
+        return tuple(tuple(palette[3 * i : 3 * i + 3]) for i in range(count))
+    return tuple(tuple(map(int, color)) for color in colors(count))

@@ -1,0 +1,51 @@
+"""Train and test what a fine-tuning config says."""
+
+import json
+from pathlib import Path
+
+_NAMES = {
+    'coco/bbox_mAP': 'box AP',
+    'coco/bbox_mAP_50': 'box AP50',
+    'coco/segm_mAP': 'mask AP',
+    'coco/segm_mAP_50': 'mask AP50',
+    'mIoU': 'mIoU',
+    'aAcc': 'pixel accuracy',
+}
+
+
+def finetune(config: str | Path, pictures: int = 16) -> dict[str, float]:
+    """Train, test the last checkpoint, and draw; everything goes into the folder of the config.
+
+    Args:
+        config: see :func:`densecl.finetune.write_config`.
+        pictures: number of pictures, ground truth beside prediction, in ``pictures/``.
+
+    Returns:
+        The figures of ``metrics.json``, in percent: ``box AP``, ``box AP50``, ``mask AP``, ``mIoU``, ...
+    """
+    import densecl.compat
+
+    densecl.compat.install()
+    import densecl.registry  # noqa: F401  (makes the scope "densecl" known)
+    from densecl.engine import launch
+
+    config = Path(config)
+    cfg = launch.load_config(str(config), str(config.parent), None, 'none')
+    launch.save_on_sigterm(cfg)
+    if pictures:
+        hook = dict(type='densecl.PredictionHook', out_dir=str(config.parent / 'pictures'), count=pictures)
+        cfg.custom_hooks = [*cfg.custom_hooks, hook]
+    runner = launch.build_runner(cfg)
+    runner.train()
+    figures = in_percent(runner.test())
+    (config.parent / 'metrics.json').write_text(json.dumps(figures, indent=1))
+    return figures
+
+
+def in_percent(metrics: dict[str, float]) -> dict[str, float]:
+    """The figures that a table shows; COCO's come as shares, mmseg's in percent."""
+    return {
+        name: round(float(metrics[key]) * (100 if key.startswith('coco') else 1), 2)
+        for key, name in _NAMES.items()
+        if key in metrics
+    }

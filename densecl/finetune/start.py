@@ -1,0 +1,99 @@
+"""The backbone that a fine-tuning starts from: its file, its config, the images that it knows."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from densecl.transfer.config_text import parse_config
+from densecl.transfer.prefixes import backbone_prefixes, under
+from densecl.transfer.read import read_weights
+from densecl.transfer.record import evaluated_branch, training_record
+
+IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
+
+
+@dataclass(frozen=True)
+class StartFile:
+    """Weights on disk.
+
+    Attributes:
+        file: what ``densecl.PretrainedHook`` loads.
+        title: what it is, for messages.
+        backbone: config of the backbone in pretraining.
+        record: what the file says of itself; see :func:`densecl.transfer.record.training_record`.
+        mean, std: of the images, RGB, 0 to 255.
+        from_scratch: the weights come from a pretraining that began at random weights.
+    """
+
+    file: Path
+    title: str
+    backbone: dict[str, Any]
+    record: dict[str, Any]
+    mean: list[float]
+    std: list[float]
+    from_scratch: bool
+
+
+def read_start(what: str | Path, out: Path) -> StartFile:
+    """Read what a fine-tuning starts from.
+
+    Args:
+        what: folder of a run, a checkpoint or export of densecl, or what
+            :func:`densecl.transfer.find_start` knows: any common file of weights, ``'imagenet'``.
+        out: folder into which weights of other projects are written under the names of the backbone.
+
+    Raises:
+        FileNotFoundError: no such file, or a run without checkpoint.
+        ValueError: the network is not known.
+    """
+    path = Path(what)
+    if path.is_dir():
+        path = checkpoint_of(path)
+    if path.is_file():
+        weights = read_weights(path)
+        own = parse_config(weights.meta.get('cfg') or weights.meta.get('config')).get('model') or {}
+        if own.get('backbone'):
+            return _own(path, weights, own['backbone'])
+    return _other(what, out)
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """The weights of a run: its newest checkpoint, or its start where its guard says that this is better.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+    """
+    guard, start = folder / 'guard.json', folder / 'start.pth'
+    if guard.is_file() and start.is_file() and json.loads(guard.read_text()).get('answer') == 'start':
+        return start
+    file = folder / 'last_checkpoint'
+    newest = folder / Path(file.read_text().strip()).name if file.is_file() else None
+    if newest is None or not newest.is_file():
+        raise FileNotFoundError(
+            f'{folder}: no checkpoint of a run in it; give a run, a file of weights or a name'
+        )
+    return newest
+
+
+def _own(path: Path, weights, backbone: dict) -> StartFile:
+    branch = evaluated_branch(weights)
+    prefixes = backbone_prefixes(weights.tensors)
+    tensors = under(weights.tensors, prefixes[0]) if prefixes else weights.tensors
+    record = training_record(weights, tensors, branch)
+    images = {name: record.get(name) or IMAGENET[name] for name in IMAGENET}
+    begun = parse_config(record.get('config')).get('start') or {}
+    known = begun.get('name') if isinstance(begun, dict) else begun
+    title = f'{path} ({record.get("origin") or record.get("config_name") or "densecl"})'
+    scratch = known in (None, 'random') and not record.get('origin')
+    return StartFile(path.resolve(), title, backbone, record, **images, from_scratch=scratch)
+
+
+def _other(what: str | Path, out: Path) -> StartFile:
+    from densecl.transfer import find_start
+
+    start = find_start(what)
+    file = start.save(out / 'start.pth')
+    record = read_weights(file).meta
+    mean, std = list(start.mean), list(start.std)
+    return StartFile(file.resolve(), f'{what} ({start.origin})', start.backbone, record, mean, std, False)

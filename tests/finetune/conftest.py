@@ -1,0 +1,95 @@
+"""Small starts in densecl's own format, and small labelled sets of coloured rectangles."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from densecl.registry import MODELS
+
+BACKBONES = {
+    'resnet': dict(type='mmdet.ResNet', depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+    'lite0': dict(type='TimmBackbone', model_name='tf_efficientnet_lite0', output_stride=16),
+    'vit': dict(type='TimmViT', embed_dim=48, depth=2, num_heads=3, img_size=64),
+}
+
+
+@pytest.fixture(scope='session')
+def starts(tmp_path_factory):
+    """Name -> an export of a pretraining that had begun at ImageNet weights."""
+    folder, paths = tmp_path_factory.mktemp('starts'), {}
+    for name, backbone in BACKBONES.items():
+        torch.manual_seed(0)
+        model = MODELS.build(backbone)
+        text = f'model = {dict(backbone=backbone)!r}\nstart = {dict(name="imagenet")!r}\n'
+        meta = dict(cfg=text, experiment_name=name)
+        tensors = {f'backbone.{key}': value for key, value in model.state_dict().items()}
+        paths[name] = folder / f'{name}.pth'
+        torch.save(dict(meta=meta, state_dict=tensors), paths[name])
+    return paths
+
+
+def draw(number: int, size: tuple[int, int] = (64, 48)):
+    """A grey picture with a rectangle; and the rectangle, x, y, width, height."""
+    rng = np.random.default_rng(number)
+    picture = rng.integers(90, 120, (size[1], size[0], 3), dtype=np.uint8)
+    x, y, width, height = (int(v) for v in (*rng.integers(2, 20, 2), *rng.integers(18, 26, 2)))
+    picture[y : y + height, x : x + width] = (220, 40, 40) if number % 2 else (40, 40, 220)
+    return Image.fromarray(picture), (x, y, width, height)
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """``coco(count, masks)`` writes pictures and their json; returns the json's path."""
+
+    def make(count: int = 6, masks: bool = False, name: str = 'all.json', **changes):
+        (tmp_path / 'images').mkdir(exist_ok=True)
+        images, annotations = [], []
+        for number in range(count):
+            picture, (x, y, w, h) = draw(number)
+            picture.save(tmp_path / 'images' / f'{number}.jpg')
+            images.append(dict(id=number, file_name=f'{number}.jpg', width=64, height=48))
+            polygon = [[x, y, x + w, y, x + w, y + h, x, y + h]] if masks else []
+            annotations.append(
+                dict(
+                    id=number,
+                    image_id=number,
+                    category_id=(2, 7)[number % 2],
+                    bbox=[x, y, w, h],
+                    area=w * h,
+                    iscrowd=0,
+                    segmentation=polygon,
+                )
+            )
+        content = dict(
+            images=images,
+            annotations=annotations,
+            categories=[dict(id=7, name='red'), dict(id=2, name='blue')],
+        )
+        path = tmp_path / name
+        path.write_text(json.dumps({**content, **changes}))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def label_maps(tmp_path):
+    """``label_maps(count, ids)`` writes ``images/`` and ``labels/``; returns the folder."""
+
+    def make(count: int = 6, ids: tuple[int, int, int] = (0, 1, 2)):
+        root = tmp_path / 'maps'
+        for folder in ('images', 'labels'):
+            (root / folder).mkdir(parents=True)
+        for number in range(count):
+            picture, (x, y, w, h) = draw(number)
+            label = np.full((48, 64), ids[0], np.uint8)
+            label[y : y + h, x : x + w] = ids[1 + number % 2]
+            label[:2] = 255
+            picture.save(root / 'images' / f'{number}.jpg')
+            Image.fromarray(label).save(root / 'labels' / f'{number}.png')
+        return root
+
+    return make

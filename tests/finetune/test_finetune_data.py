@@ -1,0 +1,169 @@
+"""What is read off a user's labels; and mistakes, each in one line that names the place."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from densecl.finetune import read_data
+
+
+def test_boxes_are_divided_by_name_and_written(coco, tmp_path):
+    found = read_data(coco(10), tmp_path / 'out')
+    assert found.task == 'detection' and found.classes == ('red', 'blue'), (
+        'in the order of the file, as mmdet'
+    )
+    parts = [json.loads((tmp_path / 'out' / f'{name}.json').read_text()) for name in ('train', 'val')]
+    names = [{row['file_name'] for row in part['images']} for part in parts]
+    assert len(names[0]) == 8 and len(names[1]) == 2 and not names[0] & names[1]
+    again = read_data(coco(10), tmp_path / 'again')
+    assert json.loads(again.val.list_file.read_text()) == parts[1], 'the same every time'
+    assert found.train.size == (64, 48) and found.train.images == tmp_path / 'images'
+    assert any('set apart' in note for note in found.notes)
+
+
+def test_masks_and_a_validation_file_beside(coco, tmp_path):
+    train, val = (
+        coco(5, masks=True, name='instances_train.json'),
+        coco(3, masks=True, name='instances_val.json'),
+    )
+    found = read_data(train, tmp_path / 'out')
+    assert found.task == 'instance' and found.val.list_file == val and len(found.val.sizes) == 3
+    assert read_data(train, tmp_path / 'out', task='detection').task == 'detection'
+
+
+def test_some_masks_are_said(coco, tmp_path):
+    path = coco(6, masks=True)
+    content = json.loads(path.read_text())
+    content['annotations'][2]['segmentation'] = []
+    content['annotations'][0]['iscrowd'] = 1
+    path.write_text(json.dumps(content))
+    found = read_data(path, tmp_path / 'out')
+    assert found.task == 'detection'
+    assert '1 of 6 annotations have no mask' in ' '.join(found.notes)
+    with pytest.raises(ValueError, match="1 of 6 annotations have no mask, the first is 2; task 'instance'"):
+        read_data(path, tmp_path / 'out', task='instance')
+
+
+def test_label_maps_are_counted_or_named(label_maps, tmp_path):
+    root = label_maps(10)
+    found = read_data(root, tmp_path / 'out')
+    assert found.classes == ('class_0', 'class_1', 'class_2') and found.suffixes == ('.jpg', '.png')
+    lists = [(tmp_path / 'out' / f'{name}.txt').read_text().split() for name in ('train', 'val')]
+    assert [len(names) for names in lists] == [8, 2] and sorted(sum(lists, [])) == sorted(map(str, range(10)))
+    (root / 'classes.txt').write_text('ground\nred\nblue\n')
+    assert read_data(root, tmp_path / 'out').classes == ('ground', 'red', 'blue')
+    meta = dict(classes=['a', 'b', 'c', 'd'], palette=[[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    (root / 'meta.json').write_text(json.dumps(meta))
+    found = read_data(root, tmp_path / 'out')
+    assert found.classes == ('a', 'b', 'c', 'd') and found.palette[3] == (0, 0, 1)
+
+
+def test_folders_of_splits(label_maps, tmp_path):
+    root = label_maps(4)
+    for kind, suffix in (('images', 'jpg'), ('labels', 'png')):
+        for number, split in enumerate(('train', 'train', 'val', 'val')):
+            (root / kind / split).mkdir(exist_ok=True)
+            (root / kind / f'{number}.{suffix}').rename(root / kind / split / f'{number}.{suffix}')
+    found = read_data(root, tmp_path / 'out')
+    assert found.train.images == root / 'images/train' and found.val.labels == root / 'labels/val'
+    assert (tmp_path / 'out/val.txt').read_text().split() == ['2', '3']
+
+
+def changed(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return path
+
+
+def bad_json(coco, label_maps):
+    path = coco()
+    path.write_text('{"images": [')
+    return path
+
+
+def no_boxes(coco, label_maps):
+    return coco(annotations=[dict(id=4, image_id=0, category_id=2)])
+
+
+def no_such_images(coco, label_maps):
+    path = coco()
+    images = [{**row, 'file_name': f'x{row["id"]}.jpg'} for row in json.loads(path.read_text())['images']]
+    return changed(path, images=images)
+
+
+def one_missing(coco, label_maps):
+    path = coco()
+    (path.parent / 'images/3.jpg').unlink()
+    return path
+
+
+def empty_folder(coco, label_maps):
+    root = label_maps(0)
+    return root
+
+
+def jumping_ids(coco, label_maps):
+    return label_maps(ids=(0, 3, 7))
+
+
+def too_few_names(coco, label_maps):
+    root = label_maps()
+    (root / 'classes.txt').write_text('ground\nred\n')
+    return root
+
+
+def other_size(coco, label_maps):
+    root = label_maps()
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(root / 'labels/2.png')
+    return root
+
+
+def colours(coco, label_maps):
+    root = label_maps()
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(root / 'labels/2.png')
+    return root
+
+
+def no_label(coco, label_maps):
+    root = label_maps()
+    (root / 'labels/2.png').unlink()
+    return root
+
+
+@pytest.mark.parametrize(
+    'make, error, message',
+    [
+        (bad_json, ValueError, r'all.json: not a JSON file'),
+        (lambda coco, maps: coco(categories=[]), ValueError, r'the list "categories" is missing or empty'),
+        (lambda coco, maps: coco(annotations=[]), ValueError, r'the list "annotations" is missing or empty'),
+        (no_boxes, ValueError, r'annotation 4 has no box; expected "bbox": \[x, y, .*\], got None'),
+        (lambda coco, maps: coco(categories=[dict(id=2, name='blue')]), ValueError,
+         r'annotation 1 has category_id 7, not in "categories"'),
+        (no_such_images, FileNotFoundError, r'none of its 6 images \(x0.jpg, ...\) is in .*--images FOLDER'),
+        (one_missing, FileNotFoundError, r'1 of its images are not in .*images: 3.jpg'),
+        (lambda coco, maps: coco(1), ValueError, r'one image cannot be divided'),
+        (lambda coco, maps: maps(0).parent, FileNotFoundError, r'no folder images/; expected images/ and'),
+        (empty_folder, ValueError, r'images: no image in it; expected files that end in'),
+        (jumping_ids, ValueError, r'the class ids jump: 0, 3, 7, none has 1, 2, 4, ... \(5 in all\); '),
+        (too_few_names, ValueError, r'class id 2, but .*classes.txt names 2 classes from 0'),
+        (other_size, ValueError, r'labels/2.png: \(10, 10\) pixels, but its image has \(64, 48\)'),
+        (colours, ValueError, r'labels/2.png: RGB colours; expected one channel of class ids'),
+        (no_label, FileNotFoundError, r'labels: no label map for 2; expected 2.png'),
+    ],
+)  # fmt: skip
+def test_mistakes(make, error, message, coco, label_maps, tmp_path):
+    with pytest.raises(error, match=message) as raised:
+        read_data(make(coco, label_maps), tmp_path / 'out')
+    assert '\n' not in str(raised.value)
+
+
+def test_wrong_arguments(coco, label_maps, tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere: no such file or folder'):
+        read_data(tmp_path / 'nowhere', tmp_path)
+    with pytest.raises(ValueError, match="task must be one of detection, instance, semantic, got 'boxes'"):
+        read_data(coco(), tmp_path, task='boxes')
+    with pytest.raises(ValueError, match="task 'semantic' needs a folder"):
+        read_data(coco(), tmp_path, task='semantic')
+    with pytest.raises(ValueError, match="folder of label maps; task 'instance' needs a COCO json"):
+        read_data(label_maps(), tmp_path, task='instance')

@@ -1,0 +1,82 @@
+"""A written config trains, tests and draws with real mmdet and mmseg."""
+
+import json
+
+import pytest
+import torch
+
+from densecl.engine import launch
+from densecl.finetune import finetune, write_config
+from densecl.transfer import read_weights
+
+
+@pytest.mark.parametrize(
+    'kind, backbone, figures',
+    [
+        ('boxes', 'lite0', {'box AP', 'box AP50'}),
+        ('masks', 'resnet', {'box AP', 'box AP50', 'mask AP', 'mask AP50'}),
+        ('maps', 'lite0', {'mIoU', 'pixel accuracy'}),
+    ],
+)
+def test_trains_tests_and_draws(kind, backbone, figures, starts, coco, label_maps, tmp_path):
+    data = label_maps() if kind == 'maps' else coco(masks=kind == 'masks')
+    out = tmp_path / 'out'
+    config = write_config(starts[backbone], data, out, size='slim', iters=10, batch=2)
+    found = finetune(config, pictures=1)
+    assert set(found) == figures
+    assert json.loads((out / 'metrics.json').read_text()) == found
+    assert len(list((out / 'pictures').glob('*.png'))) == 1
+
+    trained = torch.load(out / 'iter_10.pth', weights_only=False)['state_dict']
+    before = {k.removeprefix('backbone.'): v for k, v in read_weights(starts[backbone]).tensors.items()}
+    own = {k.removeprefix('backbone.'): v for k, v in trained.items() if k.startswith('backbone.')}
+    means = [k for k in own if k.endswith('running_mean')]
+    weights = [k for k in own if k.endswith('weight') and own[k].ndim == 4]
+    assert means and all(torch.equal(own[k], before[k]) for k in means), 'statistics are held'
+    changed = [k for k in weights if not torch.equal(own[k], before[k])]
+    assert len(changed) > 0.9 * len(weights)
+    assert all((own[k] - before[k]).abs().max() < 0.01 for k in weights), 'a tenth of the rate'
+
+
+@pytest.mark.parametrize('kind', ['boxes', 'masks', 'maps'])
+def test_a_transformer_takes_a_step(kind, starts, coco, label_maps, tmp_path):
+    data = label_maps() if kind == 'maps' else coco(masks=kind == 'masks')
+    config = write_config(starts['vit'], data, tmp_path / 'out', size='slim', iters=10, batch=2)
+    cfg = launch.load_config(str(config), str(tmp_path / 'out'), None, 'none')
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    runner = launch.build_runner(cfg)
+    assert type(runner.model.backbone).__module__ == 'mmseg.models.backbones.vit'
+    batch = next(iter(runner.build_dataloader(cfg.train_dataloader, seed=0)))
+    runner.model.train()
+    data = runner.model.data_preprocessor(batch, training=True)
+    loss, _ = runner.model.parse_losses(runner.model(**data, mode='loss'))
+    loss.backward()
+    assert loss.isfinite()
+    assert runner.model.backbone.layers[0].ffn.layers[1].weight.grad.abs().sum() > 0
+
+
+def test_full_size_and_levels(starts, coco, tmp_path):
+    config = write_config(starts['resnet'], coco(masks=True), tmp_path / 'out', size='full')
+    cfg = launch.read_config(str(config))
+    assert cfg.model.backbone.out_indices == (0, 1, 2, 3) and 'dilations' not in cfg.model.backbone
+    assert cfg.model.neck.in_channels == [64, 128, 256, 512]
+    assert cfg.model.roi_head.bbox_head.type == 'mmdet.Shared4Conv1FCBBoxHead'
+    assert cfg.optim_wrapper.optimizer.lr == 2e-4
+    assert cfg.train_dataloader.batch_size == 5, 'five of six images are for training'
+
+
+def test_minutes_become_iterations(starts, label_maps, tmp_path, monkeypatch):
+    from densecl.finetune import speed
+
+    monkeypatch.setattr(speed, 'seconds_per_step', lambda config: 0.5)
+    config = write_config(starts['lite0'], label_maps(), tmp_path / 'out', size='slim', minutes=2)
+    assert launch.read_config(str(config)).max_iters == 204  # 0.85 * 120 / 0.5
+    with pytest.raises(ValueError, match='minutes=0.1: a step takes 0.5 s here; at least'):
+        write_config(starts['lite0'], tmp_path / 'maps', tmp_path / 'out', size='slim', minutes=0.1)
+
+
+def test_a_step_is_timed(starts, label_maps, tmp_path):
+    from densecl.finetune.speed import seconds_per_step
+
+    config = write_config(starts['lite0'], label_maps(), tmp_path / 'out', size='slim', batch=2)
+    assert 0.001 < seconds_per_step(config) < 60
