@@ -3,7 +3,8 @@
     python tools/make_sample.py --source path/to/data [--out densecl/sample]
 
 The source folder holds ``detection/`` (images.tar, instances_{train,val}_super12.json in COCO form
-with a ``license`` per image) and ``pretrain/`` (tar shards and manifest.csv). Running it again gives
+with a ``license`` per image), ``detection_bccd/`` (images.tar, instances_{train,val}.json) and
+``pretrain/`` (tar shards and manifest.csv). Running it again gives
 the same bytes under the same Pillow version.
 """
 
@@ -53,10 +54,12 @@ def build(source: Path, out: Path):
     new = out.with_name(f'{out.name}.new')
     shutil.rmtree(new, ignore_errors=True)
     splits = {s: make_detection_split(source / 'detection', new, s) for s in ('train', 'val')}
+    cells = {s: make_cells_split(source / 'detection_bccd', new / 'bccd', s) for s in ('train', 'val')}
     photos = make_photos(source / 'pretrain', new)
-    (new / 'ATTRIBUTION.md').write_text(attribution(splits, photos))
+    (new / 'things' / 'classes.txt').write_text('background\nthing\n')
+    (new / 'ATTRIBUTION.md').write_text(attribution(splits, cells, photos))
     out.mkdir(parents=True, exist_ok=True)
-    for folder in ('photos', 'detection', 'segmentation'):
+    for folder in ('photos', 'detection', 'segmentation', 'things', 'bccd'):
         shutil.rmtree(out / folder, ignore_errors=True)
         (new / folder).rename(out / folder)
     (new / 'ATTRIBUTION.md').replace(out / 'ATTRIBUTION.md')
@@ -64,11 +67,11 @@ def build(source: Path, out: Path):
 
 
 def make_detection_split(source: Path, out: Path, split: str) -> dict:
-    """Copy the free images of one split with their boxes and masks, and draw their class maps."""
+    """Copy the free images of one split with their boxes and masks, draw maps of classes and things."""
     coco = json.loads((source / f'instances_{split}_super12.json').read_text())
     coco = keep_free(coco, split)
-    images, maps = out / 'detection' / split, out / 'segmentation' / split
-    for folder in (images, maps, out / 'detection' / 'annotations'):
+    images, maps, things = (out / part / split for part in ('detection', 'segmentation', 'things/labels'))
+    for folder in (images, maps, things, out / 'detection' / 'annotations'):
         folder.mkdir(parents=True, exist_ok=True)
     objects = defaultdict(list)
     for obj in coco['annotations']:
@@ -78,22 +81,31 @@ def make_detection_split(source: Path, out: Path, split: str) -> dict:
             data = tar.extractfile(f'{split}/{image["file_name"]}').read()
             (images / image['file_name']).write_bytes(data)
             class_map = draw_class_map(objects[image['id']], image['height'], image['width'])
-            save_palette_png(class_map, maps / Path(image['file_name']).with_suffix('.png').name)
-    target = out / 'detection' / 'annotations' / f'instances_{split}.json'
-    write_json(coco, target)
-    write_json(without_classes(coco), target.with_stem(f'objects_{split}'))
+            name = Path(image['file_name']).with_suffix('.png').name
+            save_palette_png(class_map, maps / name)
+            thing = np.where(class_map == IGNORE, IGNORE, class_map > 0).astype(np.uint8)
+            save_palette_png(thing, things / name)
+    write_json(coco, out / 'detection' / 'annotations' / f'instances_{split}.json')
+    return coco
+
+
+def make_cells_split(source: Path, out: Path, split: str) -> dict:
+    """Copy the blood cells of one split with their boxes."""
+    coco = json.loads((source / f'instances_{split}.json').read_text())
+    (out / split).mkdir(parents=True)
+    with tarfile.open(source / 'images.tar') as tar:
+        for image in coco['images']:
+            (out / image['file_name']).write_bytes(tar.extractfile(image['file_name']).read())
+    coco['info'] = {
+        'description': f'BCCD blood cells, {split}: boxes, at half the original size',
+        'license': 'MIT, copyright (c) 2017 shenggan; see ATTRIBUTION.md',
+    }
+    write_json(coco, out / f'instances_{split}.json')
     return coco
 
 
 def write_json(content: dict, path: Path):
     path.write_text(json.dumps(content, separators=(',', ':')))
-
-
-def without_classes(coco: dict) -> dict:
-    """The same objects under the one class "object", slim: for a detector that has minutes to learn."""
-    images = [{k: i[k] for k in ('id', 'file_name', 'width', 'height')} for i in coco['images']]
-    objects = [{**a, 'category_id': 1} for a in coco['annotations']]
-    return {'images': images, 'annotations': objects, 'categories': [{'id': 1, 'name': 'object'}]}
 
 
 def keep_free(coco: dict, split: str) -> dict:

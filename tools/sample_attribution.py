@@ -8,14 +8,15 @@ HEADER = """\
 # Attribution of the bundled sample
 
 Photographs and annotations in this folder are **not** covered by the licence of densecl's code; each keeps its own,
-listed here. Every photograph has been changed: resized (short side 256 pixels under `detection/`, 128 under
-`photos/`) and re-encoded as JPEG. Nothing here implies that an author endorses densecl.
+listed here. Every photograph has been changed: resized (short side 256 pixels under `detection/`, 240 under
+`bccd/`, 128 under `photos/`) and re-encoded as JPEG. Nothing here implies that an author endorses densecl.
 
 | folder | what | licence |
 |---|---|---|
 | `detection/train`, `detection/val` | Flickr photographs that are part of COCO 2017 | one per photograph, see the table |
 | `detection/annotations` | boxes and masks of COCO 2017 (COCO Consortium, https://cocodataset.org), rescaled, regrouped into the 12 supercategories | CC BY 4.0, https://creativecommons.org/licenses/by/4.0/ |
-| `segmentation/` | class maps drawn from those masks | CC BY 4.0, as above |
+| `segmentation/`, `things/` | class maps drawn from those masks | CC BY 4.0, as above |
+| `bccd/` | microscopy images of blood cells and their boxes, BCCD Dataset (shenggan), https://github.com/Shenggan/BCCD_Dataset | MIT, text below |
 | `photos/clothing` | Clothing dataset (A. Grigorev and contributors), https://github.com/alexeygrigorev/clothing-dataset | CC0 1.0, https://creativecommons.org/publicdomain/zero/1.0/ |
 | `photos/grocery` | Grocery Store Dataset (M. Klasson, C. Zhang, H. Kjellstr\u00f6m, WACV 2019), https://github.com/marcusklasson/GroceryStoreDataset | MIT, text below |
 
@@ -34,13 +35,14 @@ Photographs under CC BY-SA stay under CC BY-SA in their resized form.
 """
 
 MIT = """
-## Grocery Store Dataset: MIT licence
+## Grocery Store Dataset and BCCD Dataset: MIT licence
 
-The repository was recorded as MIT-licensed when the photographs were collected; its licence file itself was not
-archived with them. The copyright line below is therefore ours, after the repository's owner and the paper's first
-author.
+The repository of the Grocery Store Dataset was recorded as MIT-licensed when the photographs were collected; its
+licence file itself was not archived with them. Its copyright line below is therefore ours, after the repository's
+owner and the paper's first author.
 
-    Copyright (c) Marcus Klasson
+    Copyright (c) Marcus Klasson (Grocery Store Dataset)
+    Copyright (c) 2017 shenggan (BCCD Dataset)
 
     Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
     documentation files (the "Software"), to deal in the Software without restriction, including without limitation
@@ -57,6 +59,13 @@ author.
     IN THE SOFTWARE.
 """
 
+CELLS = """
+## Blood cells
+
+| file | name in the source repository, folder BCCD/JPEGImages |
+|---|---|
+"""
+
 PHOTOS = """
 ## Photographs for pretraining
 
@@ -65,10 +74,14 @@ PHOTOS = """
 """
 
 
-def attribution(splits: dict[str, dict], photos: list[dict]) -> str:
-    """The whole document: ``splits`` are COCO dictionaries by split, ``photos`` rows of the manifest."""
+def attribution(splits: dict[str, dict], cells: dict[str, dict], photos: list[dict]) -> str:
+    """The whole document: ``splits`` and ``cells`` are COCO dictionaries by split, ``photos`` rows of the manifest."""
     rows = [coco_row(split, image, coco) for split, coco in splits.items() for image in coco['images']]
-    text = HEADER + COCO + '\n'.join(rows) + '\n' + MIT + PHOTOS
+    text = HEADER + COCO + '\n'.join(rows) + '\n' + MIT + CELLS
+    named = [image for coco in cells.values() for image in coco['images']]
+    text += (
+        '\n'.join(f'| bccd/{image["file_name"]} | {image["original"]} |' for image in named) + '\n' + PHOTOS
+    )
     return text + '\n'.join(photo_row(row) for row in photos) + '\n'
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from densecl.evaluation.labelled_coco import image_root
 from densecl.files import atomic_write
 from densecl.visualization.canvas import colors
 
@@ -102,16 +103,15 @@ def image_folder(coco: dict, path: Path, given: Path | None) -> Path:
         FileNotFoundError: images are missing.
     """
     names = [row['file_name'] for row in coco['images']]
-    split = path.stem.removeprefix('instances_')
-    above = path.parent.parent
-    usual = [path.parent, path.parent / 'images', path.parent / split, above / split, above / 'images', above]
-    folders = [given] if given else [folder for folder in usual if folder.is_dir()]
-    folder = max(folders, key=lambda f: (f / names[0]).is_file() + (f / names[-1]).is_file())
+    try:
+        folder = given or image_root(path, names[0])
+    except FileNotFoundError:
+        folder = path.parent
     missing = [name for name in names if not (folder / name).is_file()]
     if len(missing) == len(names):
         raise FileNotFoundError(
-            f'{path}: none of its {len(names)} images ({names[0]}, ...) is in '
-            f'{" or ".join(map(str, folders))}; say where they are: --images FOLDER'
+            f'{path}: none of its {len(names)} images ({names[0]}, ...) is in {folder} or beside it; '
+            'say where they are: --images FOLDER'
         )
     if missing:
         raise FileNotFoundError(f'{path}: {len(missing)} of its images are not in {folder}: {few(missing)}')

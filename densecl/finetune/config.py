@@ -5,6 +5,7 @@ from typing import Any
 
 import densecl
 from densecl.files import atomic_write
+from densecl.settings.config_text import source_of
 from densecl.settings.record import Setting, settings_table
 
 from .backbones import Levels, last_level, pyramid_levels
@@ -51,7 +52,7 @@ def write_config(
         task: ``detection``, ``instance`` or ``semantic``; by default what the labels carry.
         size: ``slim`` (for a CPU) or ``full``; by default ``full`` where there is a GPU.
         val: json or folder for validation; by default a part of ``data``.
-        images: folder of the images of a json, where it is not beside it.
+        images: folder of the images, where they are not beside the json or in ``images/``.
         iters: length of the training.
         minutes: the same by time; a few steps are timed.
         batch, lr: images a step; AdamW's rate for the new layers.
@@ -114,9 +115,9 @@ def config_text(
         version=densecl.__version__,
         path=path,
         settings='\n'.join([*labelled.notes, _table(settings)]),
-        base=_list(base),
+        base=source_of(base),
     )
-    names = ''.join(f'{name} = {_source(x)}\n' for name, x in _names(labelled, start, value, seed).items())
+    names = ''.join(f'{name} = {source_of(x)}\n' for name, x in _names(labelled, start, value, seed).items())
     body = _semantic(labelled, start, levels) if semantic else _detection(labelled, start, levels)
     figure = 'mIoU' if semantic else 'coco/bbox_mAP' if labelled.task == 'detection' else 'coco/segm_mAP'
     return head + names + body + TRAINING.format(figure=figure)
@@ -155,7 +156,7 @@ def _detection(data: LabelledData, start: StartFile, levels: Levels) -> str:
         mean=start.mean,
         std=start.std,
         masks=masks,
-        backbone=_arguments(levels.config),
+        backbone=source_of({'_delete_': True, **levels.config}).replace('\n', '\n    '),
         neck=f'in_channels={channels}',
         mask_head='mask_head=dict(num_classes=len(classes))'
         if masks
@@ -168,7 +169,7 @@ def _semantic(data: LabelledData, start: StartFile, levels: Levels) -> str:
     return SEMANTIC.format(
         mean=start.mean,
         std=start.std,
-        backbone=_arguments(levels.config),
+        backbone=source_of({'_delete_': True, **levels.config}).replace('\n', '\n    '),
         channels=levels.channels[0],
         suffixes=data.suffixes,
     )
@@ -179,18 +180,3 @@ def _table(settings: dict[str, Setting]) -> str:
     rows = settings.values()
     shown = (' x '.join(map(str, s.value)) if isinstance(s.value, tuple) else s.value for s in rows)
     return settings_table(Setting(s.name, value, s.reason) for s, value in zip(rows, shown, strict=True))
-
-
-def _arguments(config: dict[str, Any]) -> str:
-    """``a=1, b='x'``."""
-    return ', '.join(f'{key}={_source(value)}' for key, value in config.items())
-
-
-def _source(value: Any) -> str:
-    if isinstance(value, dict):
-        return f'dict({_arguments(value)})'
-    return _list(value) if isinstance(value, list) and len(repr(value)) > 90 else repr(value)
-
-
-def _list(values: list) -> str:
-    return '[\n' + ''.join(f'    {value!r},\n' for value in values) + ']'

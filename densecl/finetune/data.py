@@ -73,7 +73,7 @@ def read_data(
         data: the json or the folder.
         out: folder for what is written.
         val: json or folder for validation.
-        images: folder of the images of both json files, where it is not beside them.
+        images: folder of the images, where they are not beside the json (both json files) or in ``images/``.
         task: ``detection`` (boxes), ``instance`` (boxes and masks) or ``semantic`` (label maps); by default
             what the labels carry.
 
@@ -92,7 +92,7 @@ def read_data(
     if data.is_dir():
         if task in ('detection', 'instance'):
             raise ValueError(f'{data} is a folder of label maps; task {task!r} needs a COCO json')
-        return read_label_maps(data, Path(out), val and Path(val))
+        return read_label_maps(data, Path(out), val and Path(val), images and Path(images))
     if task == 'semantic':
         raise ValueError(f"{data}: task 'semantic' needs a folder with images/ and labels/, got a file")
     return read_coco_data(data, Path(out), val and Path(val), images and Path(images), task)

@@ -17,10 +17,10 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 _READ = 2000  # label maps of which the ids are counted
 
 
-def read_label_maps(root: Path, out: Path, val: Path | None) -> LabelledData:
+def read_label_maps(root: Path, out: Path, val: Path | None, images: Path | None) -> LabelledData:
     """See :func:`densecl.finetune.data.read_data`."""
-    train_pair = _folders(root, 'train')
-    val_pair = _folders(val, 'val') if val else _folders(root, 'val', train_pair)
+    train_pair = _folders(root, images, 'train')
+    val_pair = _folders(val, images, 'val') if val else _folders(root, images, 'val', train_pair)
     suffix, train_names = _pairs(*train_pair)
     notes = []
     if train_pair == val_pair:
@@ -44,18 +44,21 @@ def read_label_maps(root: Path, out: Path, val: Path | None) -> LabelledData:
     return LabelledData('semantic', train, held, classes, palette, (suffix, '.png'), notes + said)
 
 
-def _folders(root: Path, split: str, otherwise: tuple[Path, Path] | None = None) -> tuple[Path, Path]:
+def _folders(
+    root: Path, images: Path | None, split: str, otherwise: tuple[Path, Path] | None = None
+) -> tuple[Path, Path]:
     """Folders of images and maps: ``images/train`` where it is there, else ``otherwise`` or ``images``."""
-    for name in ('images', 'labels'):
-        if not (root / name).is_dir():
+    pair = images or root / 'images', root / 'labels'
+    for folder in pair:
+        if not folder.is_dir():
             raise FileNotFoundError(
-                f'{root}: no folder {name}/; expected images/ and labels/, '
+                f'{root}: no folder {folder}; expected images/ and labels/, '
                 'with a PNG of class ids for each image'
             )
-    images, labels = root / 'images' / split, root / 'labels' / split
-    if images.is_dir() and labels.is_dir():
-        return images.resolve(), labels.resolve()
-    return otherwise or ((root / 'images').resolve(), (root / 'labels').resolve())
+    parts = pair[0] / split, pair[1] / split
+    if all(part.is_dir() for part in parts):
+        return parts[0].resolve(), parts[1].resolve()
+    return otherwise or (pair[0].resolve(), pair[1].resolve())
 
 
 def _pairs(images: Path, labels: Path) -> tuple[str, list[str]]:

@@ -57,7 +57,7 @@ model = dict(
         pad_mask={masks},
         pad_size_divisor=32,
     ),
-    backbone=dict(_delete_=True, {backbone}),
+    backbone={backbone},
     neck=dict({neck}),
     roi_head=dict(bbox_head=dict(num_classes=len(classes)), {mask_head}),
 )
@@ -113,7 +113,7 @@ test_evaluator = val_evaluator
 SEMANTIC = """
 model = dict(
     data_preprocessor=dict(mean={mean}, std={std}, bgr_to_rgb=True, size=crop_size),
-    backbone=dict(_delete_=True, {backbone}),
+    backbone={backbone},
     decode_head=dict(in_channels={channels}, in_index=0, num_classes=len(classes)),
 )
 train_pipeline = [

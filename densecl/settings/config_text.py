@@ -31,18 +31,18 @@ def config_text(photos: str, path: str, base: list[str], values: Mapping[str, An
         base: configs that it builds on, such as ``densecl::densecl/...py``.
         values: top-level names and their values, in order; :class:`Source` is allowed anywhere in them.
     """
-    head = _HEAD.format(photos=photos, version=densecl.__version__, path=path, base=_source(base))
-    return head + ''.join(f'{name} = {_source(value)}\n' for name, value in values.items())
+    head = _HEAD.format(photos=photos, version=densecl.__version__, path=path, base=source_of(base))
+    return head + ''.join(f'{name} = {source_of(value)}\n' for name, value in values.items())
 
 
-def _source(value: Any) -> str:
+def source_of(value: Any) -> str:
     """Source code of a value: ``dict(a=1)`` in one line where it fits."""
     if isinstance(value, Source):
         return str(value)
     if isinstance(value, dict):
-        return _joined('dict(', [f'{key}={_source(part)}' for key, part in value.items()], ')')
+        return _joined('dict(', [f'{key}={source_of(part)}' for key, part in value.items()], ')')
     if isinstance(value, list):
-        return _joined('[', [_source(part) for part in value], ']')
+        return _joined('[', [source_of(part) for part in value], ']')
     return pprint.pformat(value, width=100)
 
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from densecl.finetune import read_data
+from densecl.sample import sample_root
 
 
 def test_boxes_are_divided_by_name_and_written(coco, tmp_path):
@@ -143,7 +144,7 @@ def no_label(coco, label_maps):
         (no_such_images, FileNotFoundError, r'none of its 6 images \(x0.jpg, ...\) is in .*--images FOLDER'),
         (one_missing, FileNotFoundError, r'1 of its images are not in .*images: 3.jpg'),
         (lambda coco, maps: coco(1), ValueError, r'one image cannot be divided'),
-        (lambda coco, maps: maps(0).parent, FileNotFoundError, r'no folder images/; expected images/ and'),
+        (lambda coco, maps: maps(0).parent, FileNotFoundError, r'no folder .*images; expected images/ and'),
         (empty_folder, ValueError, r'images: no image in it; expected files that end in'),
         (jumping_ids, ValueError, r'the class ids jump: 0, 3, 7, none has 1, 2, 4, ... \(5 in all\); '),
         (too_few_names, ValueError, r'class id 2, but .*classes.txt names 2 classes from 0'),
@@ -167,3 +168,18 @@ def test_wrong_arguments(coco, label_maps, tmp_path):
         read_data(coco(), tmp_path, task='semantic')
     with pytest.raises(ValueError, match="folder of label maps; task 'instance' needs a COCO json"):
         read_data(label_maps(), tmp_path, task='instance')
+
+
+@pytest.mark.parametrize(
+    'data, images, task, counts',
+    [
+        ('bccd/instances_train.json', None, 'detection', (292, 72)),
+        ('detection/annotations/instances_train.json', None, 'instance', (121, 31)),
+        ('things', 'detection', 'semantic', (121, 31)),
+    ],
+)
+def test_the_bundled_sample(data, images, task, counts, tmp_path):
+    root = sample_root()
+    found = read_data(root / data, tmp_path, images=images and root / images)
+    assert found.task == task and (len(found.train.sizes), len(found.val.sizes)) == counts
+    assert found.train.images != found.val.images or task == 'detection'

@@ -34,8 +34,8 @@ def data_files():
     return sorted(files)
 
 
-def test_size_is_at_most_eight_megabytes():
-    assert sum(path.stat().st_size for path in data_files()) <= 8_000_000
+def test_size_is_at_most_fourteen_megabytes():
+    assert sum(path.stat().st_size for path in data_files()) <= 14_000_000
     assert max(path.stat().st_size for path in data_files()) <= 1_500_000
 
 
@@ -107,17 +107,31 @@ def test_masks_decode_and_agree_with_boxes_and_areas(split):
 
 
 @pytest.mark.parametrize('split', SPLITS)
-def test_objects_file_is_the_same_with_one_class(split):
-    path = annotation_file(split).with_name(f'objects_{split}.json')
-    objects = json.loads(path.read_text())
-    assert objects['categories'] == [{'id': 1, 'name': 'object'}]
-    expected = [
-        {**obj, 'category_id': 1} for obj in json.loads(annotation_file(split).read_text())['annotations']
-    ]
-    assert objects['annotations'] == expected
-    assert {i['file_name'] for i in objects['images']} == {
-        i['file_name'] for i in coco(split).dataset['images']
+def test_maps_of_things_are_the_class_maps_with_one_class(split):
+    assert (ROOT / 'things/classes.txt').read_text().split() == ['background', 'thing']
+    names = {path.name for path in (ROOT / 'things/labels' / split).iterdir()}
+    assert names == {path.name for path in (ROOT / 'segmentation' / split).iterdir()}
+    for name in sorted(names):
+        with Image.open(ROOT / 'segmentation' / split / name) as classes:
+            expected = np.asarray(classes).copy()
+        expected[(expected >= 1) & (expected <= 12)] = 1
+        with Image.open(ROOT / 'things/labels' / split / name) as things:
+            np.testing.assert_array_equal(np.asarray(things), expected, err_msg=name)
+
+
+@pytest.mark.parametrize('split, images, boxes', [('train', 292, 3941), ('val', 72, 945)])
+def test_blood_cells(split, images, boxes):
+    cells = json.loads((ROOT / f'bccd/instances_{split}.json').read_text())
+    assert [c['name'] for c in cells['categories']] == ['Platelets', 'RBC', 'WBC']
+    assert len(cells['images']) == images and len(cells['annotations']) == boxes
+    assert {f'{split}/{p.name}' for p in (ROOT / 'bccd' / split).iterdir()} == {
+        image['file_name'] for image in cells['images']
     }
+    for image in cells['images'][::10]:
+        with Image.open(ROOT / 'bccd' / image['file_name']) as photo:
+            assert photo.size == (image['width'], image['height']) == (320, 240)
+    text = (ROOT / 'ATTRIBUTION.md').read_text()
+    assert 'Copyright (c) 2017 shenggan (BCCD Dataset)' in text and 'Permission is hereby granted' in text
 
 
 @pytest.mark.parametrize('split', SPLITS)
