@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""The whole road on the bundled photos: pretrain, export, fine-tune a detector and a segmentor, look.
+"""The whole road on the bundled photos: from ImageNet weights, go on without labels, fine-tune, compare.
 
-Everything is done by the other tools; each command is printed before it runs, to be copied. On two CPU
-cores it takes ten to fifteen minutes.
+Two tasks, blood cells (boxes) and things against background (masks), are learned from the ImageNet weights
+and from the continued ones, with the same seed. Every command is printed before it runs, to be copied. On two
+CPU cores it takes ten to twelve minutes.
 """
 
 import argparse
@@ -15,23 +16,30 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / 'densecl/sample'
+CONFIG = ROOT / 'configs/quickstart/pixpro_lite0_sample.py'
+TASKS = {  # name -> what tools/finetune.py learns, and for how long
+    'cells': ['--data', SAMPLE / 'bccd/instances_train.json', '--iters', 240],
+    'things': ['--data', SAMPLE / 'things', '--images', SAMPLE / 'detection', '--iters', 150],
+}
 
 
-def run(tool: str, *arguments: str | Path) -> None:
-    """Run one tool and stop everything if it fails."""
-    command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
-    print(f'\n$ python tools/{tool} {shlex.join(map(str, arguments))}', flush=True)
-    start = time.time()
-    environment = {'OMP_NUM_THREADS': str(os.cpu_count() or 1), **os.environ}
-    done = subprocess.run(command, env=environment)
-    if done.returncode:
-        sys.exit(f'tools/{tool} failed with exit code {done.returncode}; its message is above')
-    print(f'({time.time() - start:.0f} s)', flush=True)
-
-
-def newest(folder: Path) -> Path:
-    """The checkpoint that a run names as its last."""
-    return Path((folder / 'last_checkpoint').read_text().strip())
+def run(*commands: list, logs: list[Path] | None = None) -> None:
+    """Run tools side by side, sharing the cores, and stop everything if one fails."""
+    cores = max((os.cpu_count() or 1) // len(commands), 1)
+    environment = {**os.environ, 'OMP_NUM_THREADS': str(cores)}
+    begin, running = time.time(), []
+    for command, log in zip(commands, logs or [None] * len(commands), strict=True):
+        tool, *arguments = map(str, command)
+        print(f'\n$ python tools/{tool} {shlex.join(arguments)}' + (f' > {log}' if log else ''), flush=True)
+        out = open(log, 'w') if log else None  # noqa: SIM115  (closed with the process)
+        full = [sys.executable, str(ROOT / 'tools' / tool), *arguments]
+        running.append(subprocess.Popen(full, env=environment, stdout=out, stderr=out and subprocess.STDOUT))
+    codes = [process.wait() for process in running]
+    if any(codes):
+        where = ', '.join(map(str, logs)) if logs else 'its message above'
+        sys.exit(f'a tool failed with exit codes {codes}; see {where}')
+    print(f'({time.time() - begin:.0f} s)', flush=True)
 
 
 def main() -> None:
@@ -39,38 +47,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
     work = parser.parse_args().work_dir
-    configs = ROOT / 'configs/quickstart'
-    start = time.time()
+    begin = time.time()
 
-    pretrain = configs / 'densecl_resnet18_sample.py'
-    run('train.py', pretrain, '--work-dir', work / 'densecl')
-    checkpoint = newest(work / 'densecl')
-    run('browse_views.py', pretrain, '--out', work / 'pictures/views', '--matches', checkpoint, '--num', '6')
-    backbone = work / 'densecl_resnet18_mmdet.pth'
-    run('export.py', checkpoint, '--to', 'mmdet', '--out', backbone)
+    continued = work / 'continued'
+    run(['train.py', CONFIG, '--work-dir', continued])
+    guard = json.loads((continued / 'guard.json').read_text())
+    print(f'\nguard: {guard["told"]}', flush=True)
 
-    figures = {}
-    for name, config in (('detector', 'mask-rcnn_r18_fpn_sample'), ('segmentor', 'fcn_r18_sample')):
-        path, folder = configs / f'{config}.py', work / name
-        # The evaluation is done once, below, with pictures.
-        no_validation = ('--cfg-options', 'train_cfg.val_interval=1000000')
-        run('train.py', path, '--work-dir', folder, '--pretrained', backbone, *no_validation)
-        metrics = folder / 'metrics.json'
-        pictures = work / 'pictures' / name
-        run('test.py', path, newest(folder), '--work-dir', folder, '--out', metrics, '--show-dir', pictures)
-        figures |= json.loads(metrics.read_text())
+    starts = {'start': 'imagenet', 'continued': continued}
+    figures = {name: {} for name in starts}
+    for task, options in TASKS.items():
+        folders = {name: work / f'{task}_{name}' for name in starts}
+        for folder in folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+        options = [*options, '--size', 'slim', '--out']
+        commands = [['finetune.py', starts[name], *options, folder] for name, folder in folders.items()]
+        run(*commands, logs=[folder / 'output.log' for folder in folders.values()])
+        for name, folder in folders.items():
+            figures[name] |= json.loads((folder / 'metrics.json').read_text())
+        contact_sheet(*folders.values(), work / 'pictures' / f'{task}.png')
 
-    print(f'\nFinished in {(time.time() - start) / 60:.1f} minutes.')
-    for label, key, scale in (
-        ('box AP', 'coco/bbox_mAP', 100),
-        ('box AP50', 'coco/bbox_mAP_50', 100),
-        ('mask AP', 'coco/segm_mAP', 100),
-        ('mask AP50', 'coco/segm_mAP_50', 100),
-        ('mIoU', 'mIoU', 1),
-        ('pixel accuracy', 'aAcc', 1),
-    ):
-        print(f'{label:15s} {figures[key] * scale:5.1f}')
-    print(f'Pictures: {work / "pictures"}')
+    print(f'\n{"":16s} ImageNet  continued')
+    for key, value in figures['start'].items():
+        print(f'{key:16s} {value:8.1f}  {figures["continued"][key]:9.1f}')
+    print(f'\nPictures: {work / "pictures"}. Finished in {(time.time() - begin) / 60:.1f} minutes.')
+
+
+def contact_sheet(start: Path, continued: Path, path: Path, count: int = 6) -> None:
+    """Ground truth, prediction from the start and from the continued weights, an image a row."""
+    import cv2
+
+    from densecl.visualization.canvas import GAP, save_image, side_by_side, stacked, titled
+
+    rows, titles = [], ('', 'from ImageNet weights', 'from continued weights')
+    for name in sorted(path.name for path in (start / 'pictures').glob('*.png'))[:count]:
+        first, second = (cv2.imread(str(run / 'pictures' / name))[..., ::-1] for run in (start, continued))
+        middle = (first.shape[1] + GAP) // 2  # truth and prediction stand side by side
+        tiles = (first[:, : middle - GAP], first[:, middle:], second[:, middle:])
+        rows.append(side_by_side([titled(tile, title) for tile, title in zip(tiles, titles, strict=True)]))
+    print(f'picture: {save_image(path, stacked(rows))}', flush=True)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ from densecl.settings.record import Setting, settings_table
 
 from .backbones import Levels, last_level, pyramid_levels
 from .data import LabelledData, read_data
-from .settings import Wishes, derive
+from .settings import Wishes, derive, paced
 from .start import StartFile, read_start
 from .templates import DETECTION, HEAD, SEMANTIC, TRAINING
 
@@ -80,7 +80,7 @@ def write_config(
 
         found, reason = iters_in(path, minutes)
         settings['iters'] = Setting('iters', found, reason)
-        settings['heads_first'] = Setting('heads_first', min(200, found // 4), settings['heads_first'].reason)
+        settings |= paced(found)
         _write(path, config_text(path, data, labelled, source, settings, seed))
     print('\n'.join([*labelled.notes, _table(settings), f'config: {path}']), flush=True)
     return path
@@ -140,6 +140,7 @@ def _names(data: LabelledData, start: StartFile, value: dict[str, Any], seed: in
         'batch_size': value['batch'],
         'num_workers': 1 if value['size'] == 'slim' else 4,
         'max_iters': value['iters'],
+        'val_interval': value['val_interval'],
         'heads_first': value['heads_first'],
         'norm_eval': value['norm_eval'],
         'lr': value['lr'],

@@ -35,6 +35,8 @@ def finetune(config: str | Path, pictures: int = 16) -> dict[str, float]:
     if pictures:
         hook = dict(type='densecl.PredictionHook', out_dir=str(config.parent / 'pictures'), count=pictures)
         cfg.custom_hooks = [*cfg.custom_hooks, hook]
+    if cfg.train_cfg.val_interval == cfg.train_cfg.max_iters:
+        cfg.train_cfg.val_interval += 1  # the test follows at once, with pictures
     runner = launch.build_runner(cfg)
     runner.train()
     figures = in_percent(runner.test())

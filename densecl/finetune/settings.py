@@ -58,10 +58,9 @@ def derive(data: LabelledData, start: StartFile, wishes: Wishes, gpu: bool) -> d
         else _iters(size, len(data.train.sizes), batch),
         _lr(size, wishes),
         _backbone_lr(start),
-        _heads_first(iters),
         Setting('norm_eval', start.from_scratch is False, _NORM[start.from_scratch]),
     ]
-    return {setting.name: setting for setting in found}
+    return {setting.name: setting for setting in found} | paced(iters)
 
 
 _TASKS = {
@@ -123,7 +122,13 @@ def _backbone_lr(start: StartFile) -> Setting:
     return Setting('backbone_lr_mult', 0.1, 'strong weights: large steps of the backbone lose what they know')
 
 
-def _heads_first(iters: int) -> Setting:
-    return Setting(
-        'heads_first', min(200, iters // 4), 'the backbone waits until the new layers give it a direction'
-    )
+def paced(iters: int) -> dict[str, Setting]:
+    """What follows from the number of iterations."""
+    often = iters >= 1000
+    why = 'four times a run, and the best is kept' if often else 'a short run is validated at its end'
+    waits = 'the backbone waits until new layers give it a direction'
+    found = [
+        Setting('heads_first', min(200, iters // 4), waits),
+        Setting('val_interval', iters // 4 if often else iters, why),
+    ]
+    return {setting.name: setting for setting in found}

@@ -1,10 +1,10 @@
 """The backbone that a fine-tuning starts from: its file, its config, the images that it knows."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from densecl.evaluation.guard import BEST
 from densecl.transfer.config_text import parse_config
 from densecl.transfer.prefixes import backbone_prefixes, under
 from densecl.transfer.read import read_weights
@@ -59,21 +59,19 @@ def read_start(what: str | Path, out: Path) -> StartFile:
 
 
 def checkpoint_of(folder: Path) -> Path:
-    """The weights of a run: its newest checkpoint, or its start where its guard says that this is better.
+    """The weights of a run: the backbone that its guard prefers (it may be the start), or its newest checkpoint.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
     """
-    guard, start = folder / 'guard.json', folder / 'start.pth'
-    if guard.is_file() and start.is_file() and json.loads(guard.read_text()).get('answer') == 'start':
-        return start
-    file = folder / 'last_checkpoint'
+    file, preferred = folder / 'last_checkpoint', folder / BEST
     newest = folder / Path(file.read_text().strip()).name if file.is_file() else None
-    if newest is None or not newest.is_file():
+    found = preferred if preferred.is_file() else newest
+    if found is None or not found.is_file():
         raise FileNotFoundError(
             f'{folder}: no checkpoint of a run in it; give a run, a file of weights or a name'
         )
-    return newest
+    return found
 
 
 def _own(path: Path, weights, backbone: dict) -> StartFile:
