@@ -59,7 +59,7 @@ def read_start(what: str | Path, out: Path) -> StartFile:
 
 
 def checkpoint_of(folder: Path) -> Path:
-    """The weights of a run: the backbone that its guard prefers (it may be the start), or its newest checkpoint.
+    """The weights of a run: the backbone that its guard prefers (or the start), else its newest checkpoint.
 
     Raises:
         FileNotFoundError: there is no checkpoint.

@@ -37,7 +37,9 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
         return {**weights.meta, 'branch': weights.meta.get('branch', branch)}
     text = weights.meta.get('cfg')
     config = parse_config(text)
-    model, start = config.get('model') or {}, config.get('start') or weights.meta.get('start')
+    model = config.get('model') or {}
+    said = (config.get('start'), weights.meta.get('start'))  # a config's may be the name alone
+    start = next((one for one in said if isinstance(one, dict)), None)
     return {
         'format': FORMAT,
         'branch': branch,

