@@ -13,7 +13,7 @@ docs/continuation.md says why each of them is there, and what it is worth.
 start = 'imagenet'  # or a file of any common project
 # Optimiser steps: the heads alone, then the backbone's rate rises.
 heads_first, ramp = 20, 10
-continued = dict(batch_statistics='held', heads_first=heads_first, frozen_layers=3)
+continued = dict(batch_statistics='held', heads_first=heads_first, frozen_layers=1)
 # EfficientNet-Lite0 with its last level, 320 channels, at stride 16; its images have mean and std 0.5.
 lite0 = dict(
     _delete_=True, type='TimmBackbone', model_name='tf_efficientnet_lite0', out_indices=(4,), output_stride=16
@@ -34,7 +34,7 @@ anchor = dict(
 )
 gentle = dict(
     constructor='ParamGroupsConstructor',
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4),
+    optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=1e-4),
     # Decay would draw good weights to zero; a layer below has 0.8 of the rate of the one above.
     paramwise_cfg=dict(
         rules=[dict(match=r'^backbone\.', layer_decay=0.8, decay_mult=0, lr_ramp=(heads_first, ramp))]
