@@ -15,6 +15,7 @@ from .read import Weights
 from .recognise import recognise
 from .record import training_record
 from .start_files import locate
+from .stem import fit_stem
 from .vit import fit_positions
 
 
@@ -48,7 +49,8 @@ class Start:
 
         Args:
             out_indices: levels to return; the backbone's default otherwise.
-            **options: further settings of the backbone: ``output_stride`` (timm), ``dilations`` (mmdet), ...
+            **options: further settings of the backbone: ``output_stride`` (timm), ``dilations`` (mmdet), ...;
+                ``in_channels`` (timm: ``in_chans``) inflates the stem.
 
         Raises:
             ValueError: a tensor of the backbone that the weights do not fill.
@@ -57,6 +59,7 @@ class Start:
         model = MODELS.build({**self.backbone, **levels, **options})
         wanted = model.state_dict()
         given, _ = fit_positions(self.tensors, wanted)
+        given, *_ = fit_stem(given, wanted)
         names = fitting(wanted, given)
         unfilled = sorted(counted(wanted).keys() - set(names))
         if unfilled:

@@ -2,13 +2,18 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 
+from densecl.evaluation.features import FrozenEncoder
 from densecl.registry import MODELS
 from densecl.transfer import backbone_features, load_backbone
+from densecl.transfer.start import Start
 from densecl.transfer.stem import inflate_stem
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 BACKBONES = {
     'mmdet ResNet-18': (dict(type='mmdet.ResNet', depth=18), 'in_channels'),
@@ -82,6 +87,29 @@ def test_a_detector_for_four_bands_starts_from_rgb_weights(pretrained):
     assert report.fraction == 1 and report.warnings == [] and report.stem == ['conv1.weight']
     expected, _ = inflate_stem(source.backbone.state_dict(), 4)
     assert all(torch.equal(expected[k], t) for k, t in detector.backbone.state_dict().items())
+
+
+def test_a_start_is_built_for_bands(pretrained):
+    source = pretrained[1].backbone
+    start = Start('a', dict(type='mmdet.ResNet', depth=18), source.state_dict(), MEAN, STD)
+    model = start.build(in_channels=6)
+    expected, _ = inflate_stem(source.state_dict(), 6)
+    assert all(torch.equal(expected[k], t) for k, t in model.state_dict().items())
+
+
+def test_an_encoder_takes_bands_of_any_depth():
+    torch.manual_seed(0)
+    backbone = MODELS.build(dict(type='mmdet.ResNet', depth=18, in_channels=4))
+    backbone.eval()
+    mean, std = [1800.0, 1700.0, 1500.0, 2100.0], [900.0, 800.0, 850.0, 700.0]
+    encoder = FrozenEncoder(backbone, dict(mean=mean, std=std, channel_order=None))
+    images = np.random.default_rng(0).integers(0, 4096, (2, 40, 48, 4)).astype(np.uint16)
+    planes = torch.from_numpy((images - np.array(mean)) / np.array(std)).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        expected = backbone(planes)[-1].mean((2, 3))
+    torch.testing.assert_close(encoder(torch.from_numpy(images)), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match='images have 3 channels, the backbone was trained on 4'):
+        encoder.maps(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
 
 
 def test_bands_do_not_become_rgb(pretrained, tmp_path):
