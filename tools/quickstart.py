@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / 'densecl/sample'
-CONFIG = ROOT / 'configs/quickstart/pixpro_lite0_sample.py'
+CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
 TASKS = {  # name -> what tools/finetune.py learns, and for how long
     'cells': ['--data', SAMPLE / 'bccd/instances_train.json', '--iters', 240],
     'things': ['--data', SAMPLE / 'things', '--images', SAMPLE / 'detection', '--iters', 150],

@@ -1,9 +1,9 @@
-"""PixPro from ImageNet weights on the bundled photos, some minutes of two CPU cores: safe, and guarded.
+"""From ImageNet weights on the bundled photos, some minutes of two CPU cores: safe, and guarded.
 
 Photos of things, blood cells and products, without their labels; images for evaluation are not read.
 """
 
-_base_ = '../pixpro/pixpro_efficientnet-lite0_1xb16-continue-20e_photos.py'
+_base_ = '../anchor/anchor_efficientnet-lite0_1xb16-coslr-4e_photos.py'
 
 from densecl.sample import sample_root  # noqa: E402  (after _base_: mmengine reads it in this order)
 
