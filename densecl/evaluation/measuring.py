@@ -38,7 +38,7 @@ class Measuring:
     def __init__(
         self,
         photos: str | Path | Sequence[str] | PretrainDataset,
-        count: int = 128,
+        count: int = 64,
         size: tuple[int, int] | None = None,
         labelled: str | Path | None = None,
         batch_size: int = 16,

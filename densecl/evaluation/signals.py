@@ -13,7 +13,7 @@ from .dse import dse
 from .features import FrozenEncoder, dense_features
 
 # Photos of a set that are also encoded in three changed forms.
-_CHANGED = 16
+_CHANGED = 8
 
 
 @dataclass(frozen=True)

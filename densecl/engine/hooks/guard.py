@@ -50,7 +50,7 @@ class GuardHook(Hook):
     def __init__(
         self,
         photos: str | Sequence[str] | None = None,
-        count: int = 128,
+        count: int = 64,
         size: Sequence[int] | None = None,
         labelled: str | None = None,
         every: float = 0.1,
@@ -83,14 +83,16 @@ class GuardHook(Hook):
         if known is None:
             self.first, self.rows = self.images.measure(encoder), []
             self._record(runner, 'start', self.first, iter=0, alpha=0.0)
+            left = (runner.max_iters - 1) // self._step(runner) + 1 + len(_AVERAGES)
+            runner.logger.info(f'guard: {left} more measurements, each of about {self.first.seconds:.0f} s')
         else:
             state = json.loads(known)
             self.first, self.rows = Measurement.restore(state['first']), state['rows']
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Measure where a tenth of the run ends."""
-        done, step = runner.iter + 1, max(1, round(self.every * runner.max_iters))
-        if rank() != 0 or done % step or done >= runner.max_iters:
+        done = runner.iter + 1
+        if rank() != 0 or done % self._step(runner) or done >= runner.max_iters:
             return
         found = self.images.measure(self._encoder(runner))
         line = self._record(runner, f'iteration {done}', found, iter=done)
@@ -122,6 +124,10 @@ class GuardHook(Hook):
         self._write(runner, chosen=best['name'], told=told)
         seconds = sum(line['seconds'] for line in self.rows)
         runner.logger.info(f'guard: {told} ({len(self.rows)} measurements in {seconds:.0f} s)')
+
+    def _step(self, runner) -> int:
+        """Iterations between two measurements."""
+        return max(1, round(self.every * runner.max_iters))
 
     def _record(self, runner, name: str, found, **more) -> dict:
         """A line of the table: into the checkpoint's state, ``guard.json`` and the logs."""
