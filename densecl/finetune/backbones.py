@@ -8,6 +8,7 @@ from .start import StartFile
 
 _RESNET = (
     'depth',
+    'in_channels',
     'style',
     'deep_stem',
     'avg_down',
@@ -106,7 +107,7 @@ def all_levels(config: dict[str, Any], scope: str) -> Levels:
     model = MODELS.build({**config, 'type': name})
     model.eval()  # of mm's backbones it returns nothing
     with torch.no_grad():
-        maps = model(torch.zeros(1, 3, 128, 128))
+        maps = model(torch.zeros(1, config.get('in_channels') or config.get('in_chans') or 3, 128, 128))
     maps = list(maps) if isinstance(maps, (list, tuple)) else [maps]
     if any(m.ndim != 4 for m in maps) or any(m.shape[2] != m.shape[3] for m in maps):
         shapes = [tuple(m.shape) for m in maps]
@@ -143,6 +144,7 @@ def transformer_levels(start: StartFile) -> Levels:
         'embed_dims': record['embed_dim'],
         'num_layers': record['depth'],
         'num_heads': record['num_heads'],
+        'in_channels': len(start.mean),
         'patch_bias': True,
         'final_norm': True,
         'norm_cfg': {'type': 'LN', 'eps': record.get('norm_eps') or 1e-6},

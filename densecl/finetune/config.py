@@ -129,9 +129,12 @@ def _names(data: LabelledData, start: StartFile, value: dict[str, Any], seed: in
     files = {f'{name}_file': str(part.list_file) for name, part in parts.items()}
     files |= {f'{name}_images': f'{part.images}/' for name, part in parts.items()}
     files |= {f'{name}_labels': f'{part.labels}/' for name, part in parts.items() if part.labels}
+    kind = start.decoder and f'densecl.{start.decoder["type"].split(".")[-1]}'
+    decoder = {'decoder': {**start.decoder, 'type': kind}} if start.decoder else {}
     crop = {'crop_size': value['crop_size']} if 'crop_size' in value else {}
     return {
         'weights': str(start.file),
+        **decoder,
         **files,
         'classes': data.classes,
         'palette': [list(color) for color in data.palette],
@@ -154,8 +157,7 @@ def _detection(data: LabelledData, start: StartFile, levels: Levels) -> str:
     channels = levels.channels[0] if levels.transformer else list(levels.channels)
     return DETECTION.format(
         detector='MaskRCNN' if masks else 'FasterRCNN',
-        mean=start.mean,
-        std=start.std,
+        **_images(start, 'mmdet.DetDataPreprocessor'),
         masks=masks,
         backbone=source_of({'_delete_': True, **levels.config}).replace('\n', '\n    '),
         neck=f'in_channels={channels}',
@@ -168,12 +170,21 @@ def _detection(data: LabelledData, start: StartFile, levels: Levels) -> str:
 
 def _semantic(data: LabelledData, start: StartFile, levels: Levels) -> str:
     return SEMANTIC.format(
-        mean=start.mean,
-        std=start.std,
+        **_images(start, 'mmseg.SegDataPreProcessor'),
         backbone=source_of({'_delete_': True, **levels.config}).replace('\n', '\n    '),
         channels=levels.channels[0],
         suffixes=data.suffixes,
     )
+
+
+def _images(start: StartFile, preprocessor: str) -> dict[str, Any]:
+    """How images are read and normalised: as in pretraining."""
+    if not start.decoder:
+        load, how = "dict(type='LoadImageFromFile')", 'bgr_to_rgb=True'
+    else:
+        load = source_of({**start.decoder, 'type': 'densecl.LoadSensorImage'})
+        how = f"_delete_=True, type='densecl.SensorDataPreprocessor', base='{preprocessor}'"
+    return {'load': load, 'preprocessor': how, 'mean': start.mean, 'std': start.std}
 
 
 def _table(settings: dict[str, Setting]) -> str:

@@ -5,15 +5,16 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from densecl.datasets.sensor import load_bands
 from densecl.files import atomic_write
 from densecl.visualization.canvas import colors
 
 from .data import VAL_SHARE, LabelledData, Split, few, set_apart
 
 IGNORE = 255
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.npy', '.dcm')
 _READ = 2000  # label maps of which the ids are counted
 
 
@@ -81,15 +82,26 @@ def _pairs(images: Path, labels: Path) -> tuple[str, list[str]]:
 def _split(list_file: Path, names: list[str], images: Path, labels: Path, suffix: str) -> Split:
     sizes = []
     for name in names:
-        with Image.open(images / f'{name}{suffix}') as image, Image.open(labels / f'{name}.png') as label:
-            if image.size != label.size:
-                raise ValueError(f'{label.filename}: {label.size} pixels, but its image has {image.size}')
+        size = _size(images / f'{name}{suffix}')
+        with Image.open(labels / f'{name}.png') as label:
+            if size != label.size:
+                raise ValueError(f'{label.filename}: {label.size} pixels, but its image has {size}')
             if label.mode not in ('L', 'P', '1', 'I', 'I;16'):
                 raise ValueError(f'{label.filename}: {label.mode} colours; expected one channel of class ids')
-            sizes.append(image.size)
+            sizes.append(size)
     with atomic_write(list_file) as temporary:
         Path(temporary).write_text('\n'.join(names) + '\n')
     return Split(list_file.resolve(), images, labels, sizes)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height; of what Pillow does not know by reading the whole image."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except UnidentifiedImageError:
+        pixels = load_bands(path, str(path)).pixels
+        return pixels.shape[1], pixels.shape[0]
 
 
 def _classes(root: Path, maps: list[Path]) -> tuple[tuple, tuple, list[str]]:

@@ -34,6 +34,7 @@ def finetune(config: str | Path, pictures: int = 16) -> dict[str, float]:
     launch.save_on_sigterm(cfg)
     if pictures:
         hook = dict(type='densecl.PredictionHook', out_dir=str(config.parent / 'pictures'), count=pictures)
+        hook['decoder'] = cfg.get('decoder')
         cfg.custom_hooks = [*cfg.custom_hooks, hook]
     if cfg.train_cfg.val_interval == cfg.train_cfg.max_iters:
         cfg.train_cfg.val_interval += 1  # the test follows at once, with pictures

@@ -24,6 +24,7 @@ class StartFile:
         record: what the file says of itself; see :func:`densecl.transfer.record.training_record`.
         mean, std: of the images, RGB, 0 to 255.
         from_scratch: the weights come from a pretraining that began at random weights.
+        decoder: what read the images of the pretraining, None for 8-bit RGB.
     """
 
     file: Path
@@ -33,6 +34,7 @@ class StartFile:
     mean: list[float]
     std: list[float]
     from_scratch: bool
+    decoder: dict[str, Any] | None = None
 
 
 def read_start(what: str | Path, out: Path) -> StartFile:
@@ -80,11 +82,13 @@ def _own(path: Path, weights, backbone: dict) -> StartFile:
     tensors = under(weights.tensors, prefixes[0]) if prefixes else weights.tensors
     record = training_record(weights, tensors, branch)
     images = {name: record.get(name) or IMAGENET[name] for name in IMAGENET}
-    begun = parse_config(record.get('config')).get('start') or {}
+    config = parse_config(record.get('config'))
+    begun = config.get('start') or {}
+    decoder = ((config.get('train_dataloader') or {}).get('dataset') or {}).get('decoder')
     known = begun.get('name') if isinstance(begun, dict) else begun
     title = f'{path} ({record.get("origin") or record.get("config_name") or "densecl"})'
     scratch = known in (None, 'random') and not record.get('origin')
-    return StartFile(path.resolve(), title, backbone, record, **images, from_scratch=scratch)
+    return StartFile(path.resolve(), title, backbone, record, **images, from_scratch=scratch, decoder=decoder)
 
 
 def _other(what: str | Path, out: Path) -> StartFile:

@@ -51,25 +51,21 @@ DETECTION = """
 model = dict(
     type='{detector}',
     data_preprocessor=dict(
-        mean={mean},
-        std={std},
-        bgr_to_rgb=True,
-        pad_mask={masks},
-        pad_size_divisor=32,
+        {preprocessor}, mean={mean}, std={std}, pad_mask={masks}, pad_size_divisor=32
     ),
     backbone={backbone},
     neck=dict({neck}),
     roi_head=dict(bbox_head=dict(num_classes=len(classes)), {mask_head}),
 )
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    {load},
     dict(type='LoadAnnotations', with_bbox=True, with_mask={masks}),
     dict(type='Resize', scale=image_scale, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    {load},
     dict(type='Resize', scale=image_scale, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask={masks}),  # at the size of the original
     dict(
@@ -112,12 +108,12 @@ test_evaluator = val_evaluator
 
 SEMANTIC = """
 model = dict(
-    data_preprocessor=dict(mean={mean}, std={std}, bgr_to_rgb=True, size=crop_size),
+    data_preprocessor=dict({preprocessor}, mean={mean}, std={std}, size=crop_size, seg_pad_val=255),
     backbone={backbone},
     decode_head=dict(in_channels={channels}, in_index=0, num_classes=len(classes)),
 )
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    {load},
     dict(type='LoadAnnotations'),
     dict(type='RandomResize', scale=image_scale, ratio_range=(0.75, 1.5), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.9),
@@ -125,7 +121,7 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    {load},
     dict(type='Resize', scale=image_scale, keep_ratio=True),
     dict(type='LoadAnnotations'),  # at the size of the original
     dict(type='PackSegInputs'),

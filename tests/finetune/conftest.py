@@ -12,8 +12,13 @@ from densecl.registry import MODELS
 BACKBONES = {
     'resnet': dict(type='mmdet.ResNet', depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
     'lite0': dict(type='TimmBackbone', model_name='tf_efficientnet_lite0', output_stride=16),
+    'four': dict(type='mmdet.ResNet', depth=18, in_channels=4),
     'vit': dict(type='TimmViT', embed_dim=48, depth=2, num_heads=3, img_size=64),
 }
+FOUR_BANDS = dict(
+    data_preprocessor=dict(mean=[1600.0] * 4, std=[400.0] * 4),
+    decoder=dict(type='SensorDecoder', channels=4, dtype='uint16'),
+)
 
 
 @pytest.fixture(scope='session')
@@ -23,7 +28,11 @@ def starts(tmp_path_factory):
     for name, backbone in BACKBONES.items():
         torch.manual_seed(0)
         model = MODELS.build(backbone)
-        text = f'model = {dict(backbone=backbone)!r}\nstart = {dict(name="imagenet")!r}\n'
+        settings = dict(model=dict(backbone=backbone), start=dict(name='imagenet'))
+        if name == 'four':
+            settings['model']['data_preprocessor'] = FOUR_BANDS['data_preprocessor']
+            settings['train_dataloader'] = dict(dataset=dict(decoder=FOUR_BANDS['decoder']))
+        text = ''.join(f'{key} = {value!r}\n' for key, value in settings.items())
         meta = dict(cfg=text, experiment_name=name)
         tensors = {f'backbone.{key}': value for key, value in model.state_dict().items()}
         paths[name] = folder / f'{name}.pth'

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from densecl.engine import launch
 from densecl.finetune import finetune, write_config
@@ -53,6 +55,20 @@ def test_a_transformer_takes_a_step(kind, starts, coco, label_maps, tmp_path):
     loss.backward()
     assert loss.isfinite()
     assert runner.model.backbone.layers[0].ffn.layers[1].weight.grad.abs().sum() > 0
+
+
+def test_four_bands_of_12_bits(starts, label_maps, tmp_path):
+    root = label_maps()
+    for path in (root / 'images').iterdir():
+        bands = np.asarray(Image.open(path).convert('RGB')).astype(np.uint16) * 16
+        np.save(path.with_suffix('.npy'), np.concatenate([bands, bands[..., :1]], axis=2))
+        path.unlink()
+    config = write_config(starts['four'], root, tmp_path / 'out', size='slim', iters=10, batch=2)
+    assert 'mIoU' in finetune(config, pictures=1)
+    cfg = launch.read_config(str(config))
+    assert cfg.train_pipeline[0] == dict(type='densecl.LoadSensorImage', channels=4, dtype='uint16')
+    assert len(cfg.model.data_preprocessor.mean) == 4 and cfg.model.backbone.in_channels == 4
+    assert len(list((tmp_path / 'out/pictures').glob('*.png'))) == 1
 
 
 def test_full_size_and_levels(starts, coco, tmp_path):
