@@ -10,7 +10,7 @@ import importlib
 import sys
 
 #: In the order of the help.
-COMMANDS = ('pretrain', 'plan', 'doctor', 'export')
+COMMANDS = ('pretrain', 'pilot', 'finetune', 'probe', 'export', 'report', 'plan', 'doctor')
 
 
 def main(argv: list[str] | None = None) -> None:

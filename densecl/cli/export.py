@@ -1,6 +1,7 @@
 """Write the backbone of a run or checkpoint for those who will use it.
 
-Of a run whose guard says that it is worse than its start nothing is written, unless --force is given.
+Of a run the weights that its guard chose are taken. A checkpoint that the guard found worse than the start
+is refused, unless --force is given.
 """
 
 import argparse
@@ -37,10 +38,11 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = Path(args.run_or_checkpoint)
     if checkpoint.is_dir():
         done = Run(checkpoint)
-        refuse_worse(done, args.force)
-        checkpoint = done.checkpoint
+        print((done.guard or {}).get('told', f'no guard has watched {checkpoint}'))
+        checkpoint = done.best
     elif not checkpoint.is_file():
         raise FileNotFoundError(f'{checkpoint}: no such run or checkpoint')
+    refuse_worse(checkpoint, args.force)
     options = [('--out', args.out), ('--check', args.check)]
     given = [part for name, value in options if value for part in (name, value)]
     given += ['--force'] if args.force else []

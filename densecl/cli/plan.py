@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         args.start,
         args.hours,
         args.method,
-        args.size,
+        size=args.size,
         measure=not args.estimate,
         options=parsed_options(args),
     )

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pretraining(parser)
     parser.add_argument(
         '--labelled',
-        help='COCO json or folder: say which of its images are among the photos, before all else',
+        help='COCO json, or folder with images/ and labels/, on which the guard probes; leaks are told first',
     )
     parser.add_argument('--resume', action='store_true', help='go on with the run in --out')
 
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         measure=not args.estimate,
         options=parsed_options(args),
     )
-    print(f'checkpoint: {done.checkpoint}')
+    print((done.guard or {}).get('told', 'no guard: there was nothing to compare with'))
+    print(f'weights: {done.best}')
     print(f'next: densecl export {done.folder} --to mmdet')
     return 0

@@ -6,7 +6,7 @@ from .run import Run
 
 
 def export_run(run: Run, path: str | Path | None = None, to: str = 'mmdet', force: bool = False) -> Path:
-    """Write the backbone of a run's newest checkpoint; return where.
+    """Write the backbone of a run's best weights; return where.
 
     Args:
         run: the run.
@@ -20,17 +20,18 @@ def export_run(run: Run, path: str | Path | None = None, to: str = 'mmdet', forc
     from densecl.transfer import export_backbone, save_export
     from densecl.transfer.export import SUFFIXES
 
-    refuse_worse(run, force)
-    export = export_backbone(run.checkpoint, to)
-    default = f'{run.checkpoint.stem}_{export["meta"]["branch"]}_{to}{SUFFIXES.get(to, ".pth")}'
+    weights = run.best
+    refuse_worse(weights, force)
+    export = export_backbone(weights, to)
+    default = f'{weights.stem}_{export["meta"]["branch"]}_{to}{SUFFIXES.get(to, ".pth")}'
     return save_export(export, path or run.folder / default)
 
 
-def refuse_worse(run: Run, force: bool) -> None:
-    """Raise where the guard found the run's newest checkpoint worse than its start."""
+def refuse_worse(checkpoint: Path, force: bool) -> None:
+    """Raise where the guard of a run found this checkpoint worse than its start."""
     from densecl.evaluation.guard import export_refusal
     from densecl.transfer import read_weights
 
-    refusal = run.guard and export_refusal(run.checkpoint, read_weights(run.checkpoint).meta.get('iter'))
+    refusal = export_refusal(checkpoint, read_weights(checkpoint).meta.get('iter'))
     if refusal and not force:
         raise RuntimeError(refusal)

@@ -20,8 +20,8 @@ from densecl.settings.rules import DEFAULT_METHOD
 from densecl.settings.speed import timed_speed
 
 from .checks import find_photos, free_bytes
-from .starts import Chosen, choose_start
-from .values import method_parts, run_values
+from .starts import choose_start
+from .values import Job, method_traits, run_values
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,12 @@ class Plan:
     """What a run will do.
 
     Attributes:
-        folder: of the run.
-        folders, paths: where the photos are, and each of them.
-        start: the weights to start from.
+        job: photos, start and folder.
         conditions, found: what the rules knew, and what they decided.
         text: the config.
     """
 
-    folder: Path
-    folders: list[str]
-    paths: list[str]
-    start: Chosen
+    job: Job
     conditions: Conditions
     found: Mapping[str, Setting]
     text: str
@@ -60,11 +55,11 @@ class Plan:
     def __str__(self) -> str:
         memory = self.conditions.speed.memory if self.conditions.speed else None
         lines = [
-            f'start: {self.start.reason}',
+            f'start: {self.job.start.reason}',
             f'machine: {self.conditions.machine}',
             settings_table(self.found.values()),
             f'time: about {show_time(self.seconds)}; disk: {self.disk / 2**20:,.0f} MB of '
-            f'{free_bytes(self.folder) / 2**20:,.0f} MB that are free; memory: '
+            f'{free_bytes(self.job.folder) / 2**20:,.0f} MB that are free; memory: '
             + (f'{memory / 2**20:,.0f} MB' if memory else 'not measured'),
         ]
         warning = advice(self.found)
@@ -77,6 +72,7 @@ def make_plan(
     start: str | None = None,
     hours: float | None = None,
     method: str | None = None,
+    labelled: str | Path | None = None,
     size: int | None = None,
     measure: bool = True,
     options: dict[str, Any] | None = None,
@@ -86,10 +82,10 @@ def make_plan(
     Args: see :func:`densecl.runs.pretrain`.
     """
     folders = [str(Path(p).expanduser()) for p in ([photos] if isinstance(photos, (str, Path)) else photos)]
-    paths = find_photos(folders)
     chosen = choose_start(start)
+    job = Job(Path(out), folders, find_photos(folders), chosen, labelled)
     conditions = Conditions(
-        photos=describe_photos(paths),
+        photos=describe_photos(job.paths),
         machine=look_at_machine(),
         architecture=chosen.architecture,
         continued=chosen.start is not None,
@@ -98,24 +94,25 @@ def make_plan(
         size=size,
         method=method,
         parameters=chosen.parameters,
-        parts=method_parts(method or DEFAULT_METHOD),
+        layers=chosen.layers,
+        **method_traits(method or DEFAULT_METHOD),
     )
-    plan = _decide(Path(out), folders, paths, chosen, conditions)
+    plan = _decide(job, conditions)
     if not measure:
         return plan
     speed = timed_speed(_parsed(plan.text, options))
     # The size was chosen by the estimate; the time that was measured is that of this size.
     view_size = plan.found['view_size']
     conditions = replace(conditions, speed=speed, size=view_size.value)
-    again = _decide(Path(out), folders, paths, chosen, conditions)
+    again = _decide(job, conditions)
     return replace(again, found={**again.found, 'view_size': view_size})
 
 
-def _decide(folder: Path, folders: list[str], paths: list[str], chosen: Chosen, c: Conditions) -> Plan:
+def _decide(job: Job, c: Conditions) -> Plan:
     found = derive(c)
-    base, values = run_values(found, c, chosen, folders, paths, folder)
-    text = config_text(', '.join(folders), str(folder / 'config.py'), base, values)
-    return Plan(folder, folders, paths, chosen, c, found, text)
+    base, values = run_values(found, c, job)
+    text = config_text(', '.join(job.folders), str(job.folder / 'config.py'), base, values)
+    return Plan(job, c, found, text)
 
 
 def _parsed(text: str, options: dict[str, Any] | None):

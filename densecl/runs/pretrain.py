@@ -39,8 +39,8 @@ def pretrain(
         hours: the budget; None takes what the rules think best, at most two hours.
         out: folder of the run.
         method: such as ``'densecl'`` or ``'pixpro'``; see ``densecl.settings.recipes.recipe_names``.
-        labelled: an evaluation set that the photos are compared with before anything else: a COCO json, or a
-            folder with ``images/`` and ``labels/``.
+        labelled: a COCO json, or a folder with ``images/`` and ``labels/``: the guard probes on it, and which
+            of its scored images are among the photos is told before anything else.
         size: side of the views in pixels.
         resume: go on with the run in ``out``; everything else was decided when it began.
         measure: time two real steps before deciding, rather than estimate.
@@ -56,11 +56,11 @@ def pretrain(
     folder = Path(out)
     check_folder_of_run(folder, resume)
     if not resume:
-        plan = make_plan(photos, folder, start, hours, method, size, measure, options)
+        plan = make_plan(photos, folder, start, hours, method, labelled, size, measure, options)
         show(str(plan))
         check_disk(folder, plan.disk)
         if labelled is not None:
-            show(leak_check(plan.paths, labelled))
+            show(leak_check(plan.job.paths, labelled))
         write_run(plan)
     else:
         _compare_photos(Run(folder), photos, show)
@@ -69,14 +69,15 @@ def pretrain(
 
 def write_run(plan: Plan) -> None:
     """Config, settings, manifest and starting weights; the config last, for it says that a run is there."""
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    folder, start = plan.job.folder, plan.job.start
+    folder.mkdir(parents=True, exist_ok=True)
     settings = [vars(setting) for setting in plan.found.values()]
     values = {setting['name']: setting['value'] for setting in settings}
-    write_json(plan.folder / 'settings.json', settings)
-    write_json(plan.folder / 'manifest.json', make_manifest(plan.paths, values, plan.start.record))
-    if plan.start.start is not None:
-        plan.start.start.save(plan.folder / 'start.pth')
-    (plan.folder / 'config.py').write_text(plan.text, encoding='utf-8')
+    write_json(folder / 'settings.json', settings)
+    write_json(folder / 'manifest.json', make_manifest(plan.job.paths, values, start.record))
+    if start.start is not None:
+        start.start.save(folder / 'start.pth')
+    (folder / 'config.py').write_text(plan.text, encoding='utf-8')
 
 
 def train(folder: Path, options: dict[str, Any] | None = None, resume: bool = False) -> Run:

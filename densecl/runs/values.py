@@ -1,12 +1,14 @@
 """What a run's config builds on, and what it changes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from densecl.settings import Conditions, Setting
 from densecl.settings.config_values import (
     has_queue,
+    head_values,
     optimizer_values,
     relative,
     shared_values,
@@ -14,42 +16,71 @@ from densecl.settings.config_values import (
 )
 from densecl.settings.recipes import small_recipe
 
+from .continuation import continued_model, continued_optimizer
 from .manifest import hash_files
 from .starts import Chosen
 
 
-def run_values(
-    found: Mapping[str, Setting],
-    c: Conditions,
-    chosen: Chosen,
-    folders: list[str],
-    paths: list[str],
-    folder: Path,
-) -> tuple[list[str], dict[str, Any]]:
+@dataclass(frozen=True)
+class Job:
+    """What a user asks for.
+
+    Attributes:
+        folder: of the run.
+        folders, paths: where the photos are, and each of them.
+        start: the weights to start from.
+        labelled: set by which the guard measures, or None.
+    """
+
+    folder: Path
+    folders: list[str]
+    paths: list[str]
+    start: Chosen
+    labelled: str | Path | None = None
+
+
+def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[list[str], dict[str, Any]]:
     """``_base_`` and the names below it of a run's config."""
     from densecl.engine.launch import read_config
 
-    base = small_recipe(found['method'].value)
+    base, folder = small_recipe(found['method'].value), relative(job.folder)
     recipe = read_config(base)
-    photos = [relative(path) for path in folders]
-    values = shared_values(found, recipe, photos, relative(folder), c.machine.gpu is not None)
-    scale = found['batch'].value / recipe.auto_scale_lr.base_batch_size
-    values['optim_wrapper'] = optimizer_values(found, recipe.optim_wrapper.optimizer.lr * scale)
-    values['param_scheduler'] = [
-        dict(type='CosineAnnealingLR', T_max=values['epochs'], eta_min=0, by_epoch=True)
-    ]
-    values['start'] = chosen.record
-    values['manifest'] = hash_files(paths)
+    photos = [relative(path) for path in job.folders]
+    values = shared_values(found, recipe, photos, folder, c.machine.gpu is not None)
+    optimizer, heads = optimizer_values(found), head_values(found, recipe)
+    if job.start.start is None:
+        values['model'] = dict(heads=heads)
+    else:
+        values['model'] = continued_model(found, job.start, recipe, heads)
+        optimizer = continued_optimizer(found, optimizer, c.transformer)
+    values['custom_hooks'] = _hooks(job, folder)
+    values['optim_wrapper'] = optimizer
+    schedule = dict(type='ParamSchedule', param_name='lr', factor=dict(start=1, end=0))
+    values['param_scheduler'] = [schedule | dict(convert_to_iter_based=True)]
+    values['start'] = job.start.record
+    values['manifest'] = hash_files(job.paths)
     return [base], values
 
 
-def method_parts(method: str) -> frozenset[str]:
-    """Which of the parts that rules decide about a method has: queue, prototypes, momentum."""
+def _hooks(job: Job, folder: str) -> list[dict[str, Any]]:
+    """Weights in, and a guard where there are weights or labels to compare with."""
+    hooks = []
+    if job.start.start is not None:
+        hooks.append(dict(type='PretrainedHook', checkpoint=f'{folder}/start.pth'))
+    if job.labelled is not None:
+        hooks.append(dict(type='GuardHook', labelled=relative(job.labelled)))
+    elif job.start.start is not None:
+        hooks.append(dict(type='GuardHook'))
+    return hooks
+
+
+def method_traits(method: str) -> dict[str, Any]:
+    """What the rules ask about a method: ``parts`` (queue, prototypes, momentum) and ``recipe_lr``."""
     from densecl.engine.launch import read_config
 
-    model = read_config(small_recipe(method)).model
-    heads = model.heads.values()
+    recipe = read_config(small_recipe(method))
+    model, heads = recipe.model, recipe.model.heads.values()
     found = {'momentum'} if model.type == 'MomentumPretrainer' else set()
     found |= {'queue'} if any(map(has_queue, heads)) else set()
     found |= {'prototypes'} if any(map(with_prototypes, heads)) else set()
-    return frozenset(found)
+    return dict(parts=frozenset(found), recipe_lr=recipe.optim_wrapper.optimizer.lr)

@@ -36,6 +36,8 @@ class Conditions:
         method: the user's method, or None.
         speed: measured, or None for an estimate.
         parameters: of the backbone.
+        layers: of the backbone, stem and stages, or stem and blocks of a transformer.
+        recipe_lr: learning rate of the method's small recipe, which is made for 64 photos a step.
         parts: which of ``'queue'``, ``'prototypes'`` and ``'momentum'`` the method has.
     """
 
@@ -49,4 +51,6 @@ class Conditions:
     method: str | None = None
     speed: Speed | None = None
     parameters: int = 11_200_000
+    layers: int = 5
+    recipe_lr: float = 0.06
     parts: frozenset[str] = frozenset({'queue', 'momentum'})

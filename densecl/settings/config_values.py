@@ -43,13 +43,12 @@ def shared_values(found: Found, recipe, photos: list[str], folder: str, gpu: boo
         'train_cfg': dict(max_epochs=Source('epochs')),
         'default_hooks': hooks,
         'auto_scale_lr': dict(base_batch_size=batch),
-        'model': dict(heads=head_values(found, recipe)),
     }
 
 
-def optimizer_values(found: Found, lr: float) -> dict[str, Any]:
+def optimizer_values(found: Found) -> dict[str, Any]:
     """The optimiser wrapper: rate, and mixed precision where the machine is fast at it."""
-    values = dict(optimizer=dict(lr=round(lr, 6)))
+    values = dict(optimizer=dict(lr=found['lr'].value))
     return dict(type='BF16OptimWrapper', **values) if found['precision'].value == 'bf16' else values
 
 

@@ -141,6 +141,42 @@ def _ramp(c: Conditions, found: Found) -> Setting | None:
     return Setting('ramp', value, 'then the rate of the backbone rises over these steps')
 
 
+def _lr(c: Conditions, found: Found) -> Setting:
+    if c.continued and c.transformer:
+        return Setting('lr', 1e-3, 'AdamW, of the heads')
+    size = found['batch'].value
+    return Setting(
+        'lr', round(c.recipe_lr * size / _BATCH, 6), f'the small recipe of the method, for {size} photos'
+    )
+
+
+def _backbone_lr(c: Conditions, found: Found) -> Setting | None:
+    if not c.continued:
+        return None
+    share = 0.02 if c.transformer else 0.05
+    return Setting(
+        'backbone_lr', share * found['lr'].value, f'{share:.0%} of the heads: more has harmed good weights'
+    )
+
+
+def _layer_decay(c: Conditions, found: Found) -> Setting | None:
+    if not c.continued:
+        return None
+    value = 0.9 if c.transformer else 0.8
+    return Setting(
+        'layer_decay', value, 'a factor for each layer towards the stem: shallow layers serve any photo'
+    )
+
+
+def _frozen_layers(c: Conditions, found: Found) -> Setting | None:
+    if not c.continued or c.transformer:
+        return None
+    value = int(0.4 * c.layers)
+    return Setting(
+        'frozen_layers', value, f'the shallowest of {c.layers} stay as they are, which saves time too'
+    )
+
+
 def _queue(c: Conditions, found: Found) -> Setting | None:
     if 'queue' not in c.parts:
         return None
@@ -191,6 +227,10 @@ RULES = (
     _steps,
     _heads_only,
     _ramp,
+    _lr,
+    _backbone_lr,
+    _layer_decay,
+    _frozen_layers,
     _queue,
     _prototypes,
     _momentum,

@@ -37,7 +37,7 @@ def test_pretrain_writes_a_whole_run(densecl, photos, labelled, run_folder):
     run = package.Run(run_folder)
     assert run.checkpoint.name == f'iter_{settings["steps"]["value"]}.pth'
     assert torch.load(run.checkpoint, weights_only=False)['message_hub'] is not None
-    assert f'checkpoint: {run.checkpoint}' in out
+    assert f'weights: {run.best}' in out
 
 
 def test_the_config_runs_again_unchanged(run_folder, tmp_path):

@@ -20,13 +20,15 @@ class ProgressHook(Hook):
     device.
 
     Args:
-        quality: value of the log that says how good dense features are, shown as soon as there is one.
+        quality: values of the log that say how good dense features are; the first that is there is shown.
         console: of rich, to draw on; standard error by default.
     """
 
     priority = 'VERY_LOW'
 
-    def __init__(self, quality: str = 'guard/dense_quality', console: Any = None) -> None:
+    def __init__(
+        self, quality: tuple[str, ...] = ('guard/linear_miou', 'guard/dse'), console: Any = None
+    ) -> None:
         self.quality, self.console, self.bar = quality, console, None
 
     def before_train(self, runner) -> None:
@@ -57,23 +59,25 @@ class ProgressHook(Hook):
             self._quiet(runner.logger, logging.NOTSET)
 
     def describe(self, runner) -> str:
-        """``'37 img/s, 4 % waiting, loss 6.21, quality -0.31'``, as far as it is known."""
-        seconds, data, loss, quality = (
-            self._mean(runner, name) for name in ('train/time', 'train/data_time', 'train/loss', self.quality)
+        """``'37 img/s, 4 % waiting, loss 6.21, dse -0.31'``, as far as it is known."""
+        seconds, data, loss = (
+            self._mean(runner, name) for name in ('train/time', 'train/data_time', 'train/loss')
         )
+        known = ((name, self._mean(runner, name, 1)) for name in self.quality)
+        quality = next(((name, value) for name, value in known if value is not None), None)
         parts = []
         if seconds:
             parts.append(f'{runner.train_dataloader.batch_size / seconds:.0f} img/s')
             parts.append(f'{(data or 0) / seconds:.0%} waiting')
         parts += [f'loss {loss:.3g}'] if loss is not None else []
-        parts += [f'quality {quality:.3g}'] if quality is not None else []
+        parts += [f'{quality[0].removeprefix("guard/")} {quality[1]:.3g}'] if quality else []
         return ', '.join(parts)
 
     @staticmethod
-    def _mean(runner, name: str) -> float | None:
-        """Mean of the last ten values that the log has."""
+    def _mean(runner, name: str, count: int = 10) -> float | None:
+        """Mean of the last values that the log has."""
         scalars = runner.message_hub.log_scalars
-        return float(scalars[name].mean(10)) if name in scalars and scalars[name].data[0].size else None
+        return float(scalars[name].mean(count)) if name in scalars and scalars[name].data[0].size else None
 
     @staticmethod
     def _quiet(logger: logging.Logger, level: int) -> None:

@@ -1,0 +1,38 @@
+"""Fine-tune a stock mmdet or mmseg model from a run or weights; its config is yours to edit."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument('start', help='folder of a run, a checkpoint, any file of weights, or imagenet')
+    parser.add_argument('--data', required=True, help='COCO json, or a folder with images/ and labels/ (PNG)')
+    parser.add_argument(
+        '--out', default='runs/finetune', help='folder for config, checkpoints, figures, pictures'
+    )
+    parser.add_argument('--val', help='json or folder for validation (default: a part of --data)')
+    parser.add_argument('--images', help='folder of the images, where they are not beside the json')
+    parser.add_argument(
+        '--task', choices=('detection', 'instance', 'semantic'), help='default: what the labels carry'
+    )
+    parser.add_argument('--size', choices=('slim', 'full'), help='default: full where there is a GPU')
+    parser.add_argument('--iters', type=int, help='length of the training')
+    parser.add_argument('--minutes', type=float, help='the same by time; a few steps are timed')
+    parser.add_argument('--batch', type=int, help='images a step')
+    parser.add_argument('--lr', type=float, help="AdamW's rate for the new layers")
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--write-only', action='store_true', help='write the config and stop')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the config and run it."""
+    from densecl.finetune import finetune, write_config
+
+    left_out = ('write_only', 'debug', 'command', 'run')
+    config = write_config(**{key: value for key, value in vars(args).items() if key not in left_out})
+    if args.write_only:
+        return 0
+    for name, value in finetune(config).items():
+        print(f'{name:15s} {value:5.1f}')
+    print(f'pictures: {config.parent / "pictures"}')
+    return 0

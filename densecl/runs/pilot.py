@@ -1,0 +1,192 @@
+"""Will pretraining help me? Random weights, the start and the start continued, on the labels there are."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .intervals import Interval, interval, paired
+from .manifest import write_json
+
+ARMS = ('random', 'start', 'continued')
+_PRETRAINING = 0.45  # share of the hours
+_LEAST_SECONDS = 60  # of a fine-tuning; shorter ones tell nothing
+_FIGURES = ('mask AP', 'box AP', 'mIoU')  # of a fine-tuning, the first that is there
+
+
+@dataclass
+class Record:
+    """What was measured so far; it survives an interruption.
+
+    Attributes:
+        path: of the json.
+        figures: dicts of ``arm``, ``kind``, ``seed`` and ``value`` (per cent).
+        facts: whatever else later steps need, such as the length of the fine-tunings.
+    """
+
+    path: Path
+    figures: list[dict[str, Any]]
+    facts: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> 'Record':
+        """Go on with a record, or begin one."""
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        return cls(path, known.get('figures', []), known.get('facts', {}))
+
+    def has(self, arm: str, seed: int, *kinds: str) -> bool:
+        """Whether all kinds were measured."""
+        known = {f['kind'] for f in self.figures if (f['arm'], f['seed']) == (arm, seed)}
+        return set(kinds) <= known
+
+    def add(self, arm: str, seed: int, **values: float) -> None:
+        """Keep figures, on disk too."""
+        self.figures += [dict(arm=arm, kind=kind, seed=seed, value=v) for kind, v in values.items()]
+        self.save()
+
+    def save(self) -> None:
+        """Write the json."""
+        write_json(self.path, dict(facts=self.facts, figures=self.figures))
+
+    def values(self, arm: str, kind: str) -> dict[int, float]:
+        """Seed -> value."""
+        return {f['seed']: f['value'] for f in self.figures if (f['arm'], f['kind']) == (arm, kind)}
+
+    @property
+    def kinds(self) -> list[str]:
+        """What was measured, in the order in which it was."""
+        return list(dict.fromkeys(f['kind'] for f in self.figures))
+
+
+def pilot(
+    photos: str | list[str],
+    labelled: str | Path,
+    hours: float = 1.0,
+    out: str | Path = 'runs/pilot',
+    start: str | None = None,
+    method: str | None = None,
+    test: str | Path | None = None,
+    seeds: int = 3,
+    finetune: bool = True,
+    show=print,
+    **pretraining,
+) -> Record:
+    """Compare starts within some hours; write ``pilot.json`` and ``pilot.png``, and tell one sentence.
+
+    A call with the same folder goes on where the last one was interrupted.
+
+    Args:
+        photos: unlabelled.
+        labelled, test: see :func:`densecl.evaluation.labelled.open_labelled`.
+        hours: for everything: a little less than half goes to pretraining, the rest to measuring.
+        out: folder.
+        start: see :func:`densecl.runs.pretrain`.
+        method: of the pretraining.
+        seeds: repetitions of each probe and fine-tuning.
+        finetune: also fine-tune, as far as time allows.
+        show: what is told goes here.
+        **pretraining: further arguments of :func:`densecl.runs.pretrain`.
+    """
+    from .checks import find_photos
+    from .leak import leak_check
+    from .pilot_measures import fine_tunings, probes
+    from .pretrain import pretrain
+    from .run import Run
+
+    begin, folder = time.monotonic(), Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = Record.open(folder / 'pilot.json')
+    folders = [str(p) for p in ([photos] if isinstance(photos, (str, Path)) else photos)]
+    show(leak_check(find_photos(folders), labelled, test))
+    if not record.facts.get('pretrained'):
+        there = (folder / 'continued' / 'config.py').is_file()
+        wishes = dict(start=start, hours=hours * _PRETRAINING, method=method) | pretraining
+        # Without the labels, by which the guard would choose what is then measured by them.
+        pretrain(photos, out=folder / 'continued', resume=there, show=show, **wishes)
+        record.facts['pretrained'] = True
+        record.save()
+    run = Run(folder / 'continued')
+    arms = ARMS if run.start else ('random', 'continued')
+    probes(record, run, arms, labelled, test, seeds, show)
+    left = hours * 3600 - (time.monotonic() - begin)
+    todo = [(arm, seed) for seed in range(seeds) for arm in arms if not record.has(arm, seed, 'fine-tuned')]
+    if finetune and todo and left / len(todo) < _LEAST_SECONDS:
+        show(f'no fine-tuning: {left / 60:.0f} minutes are left for {len(todo)} of them; give more --hours')
+    elif finetune and todo:
+        fine_tunings(record, run, todo, labelled, test, left / len(todo) / 60, show)
+    show(summary(record, arms))
+    plot(record, arms, folder / 'pilot.png', show)
+    return record
+
+
+def summary(record: Record, arms: tuple[str, ...] = ARMS) -> str:
+    """A table of means, the differences, and one sentence."""
+    lines = [f'{"":<12}' + ''.join(f'{arm:>18}' for arm in arms) + f'{"gain":>18}']
+    gains = differences(record, arms)
+    for kind in record.kinds:
+        means = [
+            interval(list(record.values(arm, kind).values())) for arm in arms if record.values(arm, kind)
+        ]
+        lines.append(
+            f'{kind:<12}'
+            + ''.join(f'{str(m):>18}' for m in (*means, *([gains[kind]] if kind in gains else [])))
+        )
+    lines.append('mean ± 95 % interval over seeds; gain: continued minus what it began with, seed by seed')
+    return '\n'.join([*lines, verdict(gains)])
+
+
+def differences(record: Record, arms: tuple[str, ...] = ARMS) -> dict[str, Interval]:
+    """Kind -> continued minus start (or random weights, where a run began there), paired by seed."""
+    before = arms[-2]
+    found = {}
+    for kind in record.kinds:
+        one, two = record.values(before, kind), record.values('continued', kind)
+        shared = sorted(one.keys() & two.keys())
+        if shared:
+            found[kind] = paired([one[s] for s in shared], [two[s] for s in shared])
+    return found
+
+
+def verdict(gains: dict[str, Interval]) -> str:
+    """Go, stop, or not known: one sentence with the figures that decided."""
+
+    def listed(kinds: list[str]) -> str:
+        return ', '.join(
+            f'{kind} {gains[kind].mean:+.2f} ({gains[kind].low:+.2f} to {gains[kind].high:+.2f})'
+            for kind in kinds
+        )
+
+    better = [kind for kind, gain in gains.items() if gain.low > 0]
+    worse = [kind for kind, gain in gains.items() if gain.high < 0]
+    if worse:
+        return f'stop: continuing lowers {listed(worse)}; stay with your start'
+    if better:
+        return f'go: continuing raises {listed(better)}, and lowers nothing'
+    return (
+        f'not known: no difference is beyond chance ({listed(list(gains))}); stay with your start, or give '
+        'more --hours or --seeds'
+    )
+
+
+def plot(record: Record, arms: tuple[str, ...], path: Path, show=print) -> None:
+    """A panel a kind: each seed as a point, mean and interval as a bar."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        show('no plot: pip install matplotlib')
+        return
+    figure = Figure(figsize=(3.2 * max(len(record.kinds), 1), 3.2), layout='constrained')
+    panels = figure.subplots(1, max(len(record.kinds), 1), squeeze=False)[0]
+    for panel, kind in zip(panels, record.kinds, strict=False):
+        for x, arm in enumerate(arms):
+            values = list(record.values(arm, kind).values())
+            if values:
+                found = interval(values)
+                half = found.half if len(values) > 1 else 0
+                panel.errorbar(x, found.mean, half, fmt='o', capsize=6, color='black')
+                panel.plot([x + 0.15] * len(values), values, '.', color='gray')
+        panel.set_xticks(range(len(arms)), arms)
+        panel.set_title(kind)
+    figure.savefig(path, dpi=120)
+    show(f'plot: {path}')

@@ -1,0 +1,97 @@
+"""The measurements of a pilot: frozen probes and short fine-tunings of each arm."""
+
+from pathlib import Path
+from typing import Any
+
+from .pilot import _FIGURES, Record
+from .run import Run
+
+
+def probes(
+    record: Record,
+    run: Run,
+    arms: tuple[str, ...],
+    labelled: str | Path,
+    test: str | Path | None,
+    seeds: int,
+    show,
+) -> None:
+    """Linear and retrieval segmentation of every arm and seed that the record lacks."""
+    from mmengine.registry import init_default_scope
+
+    from densecl.engine.launch import read_config
+    from densecl.evaluation.features import open_encoder, random_encoder
+    from densecl.evaluation.labelled import open_labelled
+    from densecl.evaluation.probes import probe
+
+    todo = [(arm, s) for s in range(seeds) for arm in arms if not record.has(arm, s, 'linear', 'retrieval')]
+    if not todo:
+        return
+    init_default_scope('densecl')
+    config, opened = read_config(str(run.config)), open_labelled(labelled, test)
+    files = {'start': run.start, 'continued': run.best}
+    for arm, seed in todo:
+        encoder = random_encoder(config, seed) if arm == 'random' else open_encoder(files[arm], config=config)
+        found = probe(encoder, opened, opened.use_size(), level(config), seed).scores()
+        record.add(arm, seed, **{kind: score.mean for kind, score in found.items()})
+        show(f'{arm}, seed {seed}: ' + ', '.join(f'{kind} mIoU {s.mean:.2f}' for kind, s in found.items()))
+
+
+def level(config) -> int:
+    """The deepest map of a run's backbone; a class token may stand behind it."""
+    heads = config.model.heads.values()
+    levels = [head.units.get('level', -1) for head in heads if isinstance(head.get('units'), dict)]
+    return min(levels, default=-1)
+
+
+def fine_tunings(
+    record: Record,
+    run: Run,
+    todo: list[tuple[str, int]],
+    labelled: str | Path,
+    test: str | Path | None,
+    minutes: float,
+    show,
+) -> None:
+    """Fine-tune every arm and seed, all for as many steps as the first gets in ``minutes``."""
+    from densecl.engine.launch import read_config
+    from densecl.finetune import finetune, write_config
+
+    for arm, seed in todo:
+        folder = run.folder.parent / 'finetune' / f'{arm}_{seed}'
+        known = record.facts.get('iters')
+        length = dict(iters=known) if known else dict(minutes=minutes)
+        config = write_config(weights_of(run, arm, seed), labelled, folder, val=test, seed=seed, **length)
+        if not known:
+            record.facts['iters'] = read_config(str(config)).train_cfg.max_iters
+        figures = finetune(config, pictures=0)
+        name = next(figure for figure in _FIGURES if figure in figures)
+        record.add(arm, seed, **{'fine-tuned': figures[name]})
+        show(f'{arm}, seed {seed}: fine-tuned {name} {figures[name]:.2f}')
+
+
+def weights_of(run: Run, arm: str, seed: int) -> Path:
+    """The file that a fine-tuning of an arm starts from."""
+    if arm == 'random':
+        return random_weights(run, seed)
+    return run.start if arm == 'start' else run.best
+
+
+def random_weights(run: Run, seed: int) -> Path:
+    """A checkpoint of the run's backbone at random weights."""
+    import torch
+
+    from densecl.engine.launch import read_config
+    from densecl.registry import MODELS
+
+    path = run.folder.parent / f'random_{seed}.pth'
+    config = read_config(str(run.config))
+    config.start = dict(name='random')
+    torch.manual_seed(seed)
+    backbone = MODELS.build(config.model.backbone)
+    if hasattr(backbone, 'init_weights'):
+        backbone.init_weights()
+    tensors = {f'backbone.{name}': value for name, value in backbone.state_dict().items()}
+    meta: dict[str, Any] = dict(cfg=config.pretty_text, iter=0, epoch=0, experiment_name='random')
+    torch.save({'state_dict': tensors, 'meta': meta}, path)
+    return path
