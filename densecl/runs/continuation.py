@@ -22,7 +22,7 @@ def continued_model(
     Raises:
         ValueError: the method reads levels that another backbone than ResNet-18 does not have.
     """
-    layout, momentum = chosen.layout, recipe.model.type == 'MomentumPretrainer'
+    layout = chosen.layout
     model = dict(
         backbone=dict(_delete_=True, **layout.backbone),
         data_preprocessor=dict(mean=list(chosen.start.mean), std=list(chosen.start.std)),
@@ -30,41 +30,65 @@ def continued_model(
         heads_first=found['heads_only'].value,
         frozen_layers=found['frozen_layers'].value if 'frozen_layers' in found else 0,
     )
-    if momentum:
+    if recipe.model.type == 'MomentumPretrainer':
+        model |= dict(shuffle_bn=False, bn_groups=1)  # held statistics leak nothing
+    if 'momentum' in found:
         low, high = found['momentum'].value
-        model |= dict(momentum=dict(_delete_=True, start=low, end=high), shuffle_bn=False, bn_groups=1)
+        model['momentum'] = dict(_delete_=True, start=low, end=high)
     model['heads'] = {
         name: _fitted(name, head, heads.get(name, {}), layout, found['method'].value)
         for name, head in recipe.model.heads.items()
     }
-    model['heads']['anchor'] = anchor(layout.level)
+    model['heads']['anchor'] = anchor(recipe, found['view_size'].value, layout.level)
     return model
 
 
-def anchor(level: int) -> dict[str, Any]:
-    """The head of ``configs/_base_/continuation.py`` that keeps the relations among cells, on a level."""
+def anchor(recipe, size: int, level: int) -> dict[str, Any]:
+    """The anchor of ``configs/_base_/continuation.py`` for views of this size, on this level.
+
+    The start sees the first crop at twice the side, as the last view. Methods that compare all crops would
+    take that for one of theirs: they get the plain anchor, which sees the same view.
+    """
+    head = _parts().anchor.to_dict()
+    head['units'] = head['units'] | dict(grid=max(size // 16, 1), level=level)
+    return head | dict(pairs=((0, number_of_views(recipe)),) if takes_finer(recipe) else ((0, 0),))
+
+
+def finer_view(size: int) -> dict[str, Any]:
+    """The view that the anchor's start sees."""
+    return _parts().finer.to_dict() | dict(size=2 * size)
+
+
+def number_of_views(recipe) -> int:
+    """Views that a method makes of a photo."""
+    return sum(view.get('count', 1) for view in recipe.views)
+
+
+def takes_finer(recipe) -> bool:
+    """Whether a method can do with a further view, which is no crop of its own."""
+    crops = any(head.get('pairs') == 'crops' for head in recipe.model.heads.values())
+    return not crops and 'min_overlap' not in recipe.train_dataloader.dataset.pipeline[0]
+
+
+def _parts():
     from densecl.engine.launch import read_config
 
-    head = read_config('densecl::_base_/continuation.py').anchor.to_dict()
-    return head if level == -1 else head | dict(units=dict(type=head['units'], level=level))
+    return read_config('densecl::_base_/continuation.py')
 
 
-def continued_optimizer(
-    found: Mapping[str, Setting], values: dict[str, Any], transformer: bool
-) -> dict[str, Any]:
+def continued_optimizer(found: Mapping[str, Setting], values: dict[str, Any]) -> dict[str, Any]:
     """An optimiser wrapper with rates for the backbone beside those of the heads."""
     rule = dict(
         match=r'^backbone\.',
         lr_mult=round(found['backbone_lr'].value / found['lr'].value, 4),
-        decay_mult=0.0,  # decay pulls to zero, away from the start
         layer_decay=found['layer_decay'].value,
+        decay_mult=0,  # decay pulls to zero, away from the start
         lr_ramp=(found['heads_only'].value, found['ramp'].value),
     )
-    if transformer:
-        values = values | dict(
-            optimizer=dict(_delete_=True, type='AdamW', lr=found['lr'].value, weight_decay=0.04)
-        )
-    return values | dict(constructor='ParamGroupsConstructor', paramwise_cfg=dict(rules=[rule]))
+    optimizer = _parts().gentle.optimizer.to_dict() | dict(_delete_=True, lr=found['lr'].value)
+    return values | dict(
+        optimizer=optimizer, constructor='ParamGroupsConstructor', paramwise_cfg=dict(rules=[rule])
+    )
 
 
 def _fitted(name: str, head: Mapping, changes: dict[str, Any], layout, method: str) -> dict[str, Any]:
@@ -75,7 +99,7 @@ def _fitted(name: str, head: Mapping, changes: dict[str, Any], layout, method: s
     several = isinstance(units, Mapping) and (units.get('levels') or units.get('level', -1) != -1)
     if several or not channels or channels[0] != _WIDTH:
         raise ValueError(
-            f'--method {method}: its head {name} reads several levels of a ResNet-18, and goes on from no '
+            f'--method {method}: its head {name} is made for the levels of a ResNet-18 and goes on from no '
             'other weights; take densecl, pixpro or mocov2'
         )
     changes.setdefault('projector', {})['channels'] = (layout.width, *channels[1:])

@@ -95,7 +95,7 @@ def make_plan(
         method=method,
         parameters=chosen.parameters,
         layers=chosen.layers,
-        **method_traits(method or DEFAULT_METHOD),
+        **method_traits(method or DEFAULT_METHOD[chosen.start is not None]),
     )
     plan = _decide(job, conditions)
     if not measure:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from densecl.settings import Conditions, Setting
+from densecl.settings.config_text import Source, source_of
 from densecl.settings.config_values import (
     has_queue,
     head_values,
@@ -16,7 +17,7 @@ from densecl.settings.config_values import (
 )
 from densecl.settings.recipes import small_recipe
 
-from .continuation import continued_model, continued_optimizer
+from .continuation import continued_model, continued_optimizer, finer_view, takes_finer
 from .manifest import hash_files
 from .starts import Chosen
 
@@ -52,7 +53,11 @@ def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[l
         values['model'] = dict(heads=heads)
     else:
         values['model'] = continued_model(found, job.start, recipe, heads)
-        optimizer = continued_optimizer(found, optimizer, c.transformer)
+        optimizer = continued_optimizer(found, optimizer)
+        if takes_finer(recipe):
+            values['views'] = Source(
+                f'{values["views"]} + [{source_of(finer_view(found["view_size"].value))}]'
+            )
     values['custom_hooks'] = _hooks(job, folder)
     values['optim_wrapper'] = optimizer
     schedule = dict(type='ParamSchedule', param_name='lr', factor=dict(start=1, end=0))
@@ -75,12 +80,12 @@ def _hooks(job: Job, folder: str) -> list[dict[str, Any]]:
 
 
 def method_traits(method: str) -> dict[str, Any]:
-    """What the rules ask about a method: ``parts`` (queue, prototypes, momentum) and ``recipe_lr``."""
+    """What the rules ask about a method: ``parts`` (queue, prototypes, constant momentum), ``recipe_lr``."""
     from densecl.engine.launch import read_config
 
     recipe = read_config(small_recipe(method))
     model, heads = recipe.model, recipe.model.heads.values()
-    found = {'momentum'} if model.type == 'MomentumPretrainer' else set()
+    found = {'momentum'} if isinstance(model.get('momentum'), float) else set()
     found |= {'queue'} if any(map(has_queue, heads)) else set()
     found |= {'prototypes'} if any(map(with_prototypes, heads)) else set()
     return dict(parts=frozenset(found), recipe_lr=recipe.optim_wrapper.optimizer.lr)

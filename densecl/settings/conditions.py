@@ -38,7 +38,7 @@ class Conditions:
         parameters: of the backbone.
         layers: of the backbone, stem and stages, or stem and blocks of a transformer.
         recipe_lr: learning rate of the method's small recipe, which is made for 64 photos a step.
-        parts: which of ``'queue'``, ``'prototypes'`` and ``'momentum'`` the method has.
+        parts: which of ``'queue'``, ``'prototypes'`` and ``'momentum'`` (a constant one) the method has.
     """
 
     photos: Photos

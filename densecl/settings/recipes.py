@@ -35,7 +35,9 @@ def _recipes() -> dict[str, Path]:
 
 def _needed(path: Path) -> str | None:
     """What a recipe needs besides photos, or None."""
-    text = path.read_text(encoding='utf-8')
-    if 'roposal' in text:
+    from densecl.engine.launch import read_config
+
+    dataset = read_config(str(path)).train_dataloader.dataset
+    if dataset.get('proposals'):
         return 'candidate objects, which tools/make_proposals.py names'
-    return "labels (source=dict(type='ImageNet'))" if "type='ImageNet'" in text else None
+    return "labels (source=dict(type='ImageNet'))" if dataset.source.type == 'ImageNet' else None

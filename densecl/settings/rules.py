@@ -1,8 +1,7 @@
 """From photos, machine and hours to settings: pure functions, each with its reason.
 
-The constants are those of recipes that continue from released weights (HPT, FINO, a study of fifteen sets),
-of LightlyTrain's tables for small sets, and of own measurements; ``docs/command-line.md`` says which is
-which.
+What was measured here (``docs/continuation.md``) comes before published recipes, and these before inference;
+``docs/command-line.md`` says which is which.
 """
 
 import math
@@ -11,14 +10,13 @@ from .conditions import Conditions, Speed
 from .record import Setting
 from .speed import estimated_speed
 
-#: Photos -> steps of 64 photos, steps with the heads alone, steps of the ramp.
-_STEPS = {300: (300, 100, 30), 1000: (500, 100, 50), 3000: (1000, 150, 80), 10_000: (2000, 300, 150)}
-_BATCH = 64  # the table's
-DEFAULT_METHOD = 'densecl'
+#: Photos -> steps of a continuation.
+_STEPS = {300: 300, 1000: 500, 3000: 1000, 10_000: 2000}
+DEFAULT_METHOD = {True: 'pixpro', False: 'densecl'}
 #: Without ``hours``, no run is planned to take longer.
 DEFAULT_HOURS = 2.0
 #: Fewer steps than this after the ramp change a backbone too little to be worth it.
-LEAST_STEPS = 150
+LEAST_STEPS = 50
 _USED = 0.9  # share of the hours that steps get; guard, checkpoints and start take the rest
 
 Found = dict[str, Setting]
@@ -54,47 +52,48 @@ def _photos(c: Conditions, found: Found) -> Setting:
 def _method(c: Conditions, found: Found) -> Setting:
     if c.method:
         return Setting('method', c.method, 'as you asked')
-    return Setting('method', DEFAULT_METHOD, 'the default: an image and a dense head, safe on few photos')
-
-
-def _crop_area(c: Conditions, found: Found) -> Setting | None:
-    n = c.photos.count
-    if not c.continued:
-        return None
-    low = 0.6 if n < 600 else 0.5 if n < 2000 else 0.4
-    return Setting('crop_area', (low, 1.0), f'{n:,} photos: milder crops for fewer photos, which vary less')
+    name = DEFAULT_METHOD[c.continued]
+    if c.continued:
+        return Setting('method', name, 'with the anchor it gained most when it went on from ImageNet weights')
+    return Setting('method', name, 'an image and a dense head, sound on few photos')
 
 
 def _view_size(c: Conditions, found: Found) -> Setting:
     if c.size:
         return Setting('view_size', c.size, 'as you asked')
     if not c.continued:
-        return Setting(
-            'view_size', 96, 'from random weights the number of photos seen counts more than their size'
-        )
-    side = min(c.photos.short_sides[1], 512 if c.machine.gpu else 320)
-    mean = sum(found['crop_area'].value) / 2
-    wanted = side * math.sqrt(mean)  # the crop then shows things at the scale of use
-    limit = 224 if c.machine.gpu else 160 if c.machine.cores >= 4 else 144
-    size = max(min(int(wanted) // 16 * 16, limit), 64)
-    if size < limit:
-        return Setting(
-            'view_size', size, f'the scale of photos of {side} px in crops of {mean:.0%} of their area'
-        )
-    kind = 'a GPU' if c.machine.gpu else f'{c.machine.cores} cores'
+        why = 'from random weights the number of photos seen counts more than their size'
+        return Setting('view_size', 96, why)
+    limit, side = 224 if c.machine.gpu else 160, c.photos.short_sides[1]
+    if side < limit:
+        return Setting('view_size', max(side // 16 * 16, 64), f'most photos have no more than {side} px')
+    kind = 'a GPU' if c.machine.gpu else 'a CPU'
     return Setting(
-        'view_size', size, f'the most that {kind} can pay for; nearer to the size of use is better'
+        'view_size', limit, f'what {kind} can pay for; the anchor sees the same crop at twice that'
+    )
+
+
+def _crop_area(c: Conditions, found: Found) -> Setting | None:
+    if not c.continued:
+        return None
+    whole = round(found['view_size'].value / math.sqrt(0.425))
+    return Setting(
+        'crop_area', (0.25, 0.6), f'things look as large as in a photo of {whole} px that is used whole'
     )
 
 
 def _batch(c: Conditions, found: Found) -> Setting:
     n = c.photos.count
-    if n < _BATCH:
-        value = 2 ** int(math.log2(n))
-        return Setting('batch', value, f'the largest power of two within {n} photos')
-    if c.machine.gpu and n >= 20_000 and c.machine.gpu_memory > 20 * 2**30:
-        return Setting('batch', 256, 'a GPU with memory for it, and 20,000 photos or more')
-    return Setting('batch', _BATCH, 'few large steps would leave a small budget without steps')
+    value, why = (
+        (64, 'the small recipe of the method')
+        if not c.continued
+        else (16, 'many small steps from few photos')
+    )
+    if c.continued and c.machine.gpu and n >= 3000:
+        value, why = 64, 'a GPU, and 3,000 photos or more'
+    if n < value:
+        return Setting('batch', 2 ** int(math.log2(n)), f'the largest power of two within {n} photos')
+    return Setting('batch', value, why)
 
 
 def _precision(c: Conditions, found: Found) -> Setting:
@@ -117,9 +116,8 @@ def _steps(c: Conditions, found: Found) -> Setting:
         wanted = max(200 * n // size, 1)
         why = 'random weights: 200 epochs, after which small sets have little left to give'
     else:
-        wanted = round(_table(n, 0) * min(_BATCH / size, 1))
-        wanted *= 2 if c.hours else 1
-        why = f'{n:,} photos: gains come early, and longer runs lose them again'
+        wanted = round(table_steps(n)) * (2 if c.hours else 1)
+        why = f'{n:,} photos: gains come early, and longer runs can lose them again'
     if paid < wanted:
         return Setting('steps', paid, f'{hours} pay for these; {wanted:,} would be taken')
     return Setting('steps', wanted, why)
@@ -128,34 +126,41 @@ def _steps(c: Conditions, found: Found) -> Setting:
 def _heads_only(c: Conditions, found: Found) -> Setting | None:
     if not c.continued:
         return None
-    table, limit = round(_table(c.photos.count, 1)), found['steps'].value // 3
-    if limit < table:
-        return Setting('heads_only', limit, f'a third of the steps; {table} would be safer')
-    return Setting('heads_only', table, 'the backbone waits until the new heads give it a direction')
+    steps = found['steps'].value
+    wanted = min(max(20, steps // 20), 100)
+    if steps // 3 < wanted:
+        return Setting('heads_only', steps // 3, f'a third of the steps; {wanted} would be safer')
+    return Setting('heads_only', wanted, 'the backbone waits until the new heads give it a direction')
 
 
 def _ramp(c: Conditions, found: Found) -> Setting | None:
     if not c.continued:
         return None
-    value = min(round(_table(c.photos.count, 2)), found['steps'].value // 6)
-    return Setting('ramp', value, 'then the rate of the backbone rises over these steps')
+    return Setting(
+        'ramp', found['heads_only'].value // 2, 'then the rate of the backbone rises over these steps'
+    )
 
 
 def _lr(c: Conditions, found: Found) -> Setting:
-    if c.continued and c.transformer:
-        return Setting('lr', 1e-3, 'AdamW, of the heads')
     size = found['batch'].value
-    return Setting(
-        'lr', round(c.recipe_lr * size / _BATCH, 6), f'the small recipe of the method, for {size} photos'
-    )
+    if not c.continued:
+        why = f'the small recipe of the method, for {size} photos'
+        return Setting('lr', round(c.recipe_lr * size / 64, 6), why)
+    if c.transformer:
+        return Setting('lr', 1e-3, 'AdamW, of the heads')
+    value = round(2e-3 * math.sqrt(size / 16), 6)
+    return Setting('lr', value, f'AdamW: 0.002 was best for 16 photos a step; by the square root for {size}')
 
 
 def _backbone_lr(c: Conditions, found: Found) -> Setting | None:
     if not c.continued:
         return None
-    share = 0.02 if c.transformer else 0.05
+    if c.transformer:
+        return Setting(
+            'backbone_lr', 2e-5, 'of the deepest layer; as transformers are gone on with elsewhere'
+        )
     return Setting(
-        'backbone_lr', share * found['lr'].value, f'{share:.0%} of the heads: more has harmed good weights'
+        'backbone_lr', found['lr'].value, 'of the deepest layer: as the heads, for the anchor holds it'
     )
 
 
@@ -171,10 +176,7 @@ def _layer_decay(c: Conditions, found: Found) -> Setting | None:
 def _frozen_layers(c: Conditions, found: Found) -> Setting | None:
     if not c.continued or c.transformer:
         return None
-    value = int(0.4 * c.layers)
-    return Setting(
-        'frozen_layers', value, f'the shallowest of {c.layers} stay as they are, which saves time too'
-    )
+    return Setting('frozen_layers', 1, f'of {c.layers}: the stem stays as it is')
 
 
 def _queue(c: Conditions, found: Found) -> Setting | None:
@@ -219,8 +221,8 @@ def _checkpoint_interval(c: Conditions, found: Found) -> Setting:
 RULES = (
     _photos,
     _method,
-    _crop_area,
     _view_size,
+    _crop_area,
     _batch,
     _precision,
     _speed,
@@ -239,12 +241,12 @@ RULES = (
 )
 
 
-def _table(n: int, column: int) -> float:
-    """A column of the table at n photos, by straight lines between the rows in log-log scale.
+def table_steps(n: int) -> float:
+    """Steps at n photos, by straight lines between the rows of the table in log-log scale.
 
     Below the first row its value, above the last row the slope of the last two, for up to 100,000 photos.
     """
-    rows = [(math.log(photos), math.log(values[column])) for photos, values in _STEPS.items()]
+    rows = [(math.log(photos), math.log(steps)) for photos, steps in _STEPS.items()]
     x = min(max(math.log(n), rows[0][0]), math.log(100_000))
     row = next((i for i in range(1, len(rows)) if x <= rows[i][0]), len(rows) - 1)
     (x0, y0), (x1, y1) = rows[row - 1 : row + 1]

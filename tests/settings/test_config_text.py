@@ -31,7 +31,7 @@ def test_values_are_read_back(tmp_path):
 def test_recipes_are_found_by_method():
     names = recipe_names()
     assert {'densecl', 'pixpro', 'mocov2', 'dino', 'vicregl'} <= set(names)
-    assert not {'soco', 'detcon-b', 'supcon', 'clop'} & set(names)
+    assert not {'soco', 'detcon-b', 'supcon', 'clop', 'sincere'} & set(names)
     assert small_recipe('densecl') == BASE
 
 
