@@ -26,7 +26,7 @@ def test_it_goes_on_from_imagenet_by_default(densecl, photos, labelled, run_fold
     code, out, err = densecl('pretrain', photos, '--out', run_folder, '--labelled', labelled, *TINY, *GUARD)
     assert code == 0, err
     assert 'EfficientNet-Lite0; Apache-2.0 (the weights that are installed)' in out
-    assert 'fewer than 150: use the start itself' in out
+    assert 'fewer than 50: use the start itself' in out
     run = package.Run(run_folder)
     cfg, settings = Config.fromfile(run.config), {s['name']: s['value'] for s in run.settings}
     assert cfg.model.batch_statistics == 'held' and cfg.model.heads_first == settings['heads_only'] > 0
@@ -44,9 +44,7 @@ def test_backbone_moved_only_where_it_was_let(run_folder):
     now = torch.load(run.checkpoint, weights_only=False)['state_dict']
     start = {key.removeprefix('backbone.'): value for key, value in start.items()}
     moved = {key for key, value in start.items() if not torch.equal(value, now[f'backbone.{key}'])}
-    assert moved and not any(
-        'running' in key or key.startswith(('conv_stem', 'bn1', 'blocks.0', 'blocks.1')) for key in moved
-    )
+    assert moved and not any('running' in key or key.startswith(('conv_stem', 'bn1')) for key in moved)
 
 
 def test_export_says_licence_start_and_manifest(densecl, run_folder, tmp_path):
