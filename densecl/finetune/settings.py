@@ -11,8 +11,8 @@ from .start import StartFile
 LEAST_ITERS = 10
 SIZES = ('slim', 'full')
 _LONGEST = {'slim': 320, 'full': 1333}
-_CROP = {'slim': 160, 'full': 512}
-_BATCH = {('slim', False): 4, ('full', False): 8, ('slim', True): 8, ('full', True): 16}
+_CROP = {'slim': 224, 'full': 512}
+_BATCH = {('slim', False): 4, ('full', False): 8, ('slim', True): 4, ('full', True): 16}
 _LEAST, _MOST = {'slim': 200, 'full': 1000}, {'slim': 2000, 'full': 24_000}
 _EPOCHS = 12
 _SMALL_OBJECT = 16  # pixels; a detector's finest cell has 4 or 8

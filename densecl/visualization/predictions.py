@@ -57,24 +57,27 @@ def draw_segmentation(
 
     Args:
         image: uint8 (H, W, 3).
-        label_map: integers (H, W); 255 is left uncoloured.
+        label_map: integers (H, W); 255 is left uncoloured, and so is a class of the name ``background``.
         classes: names of the classes; ids are written without.
         palette: RGB of each class.
         opacity: of the colours, 0 to 1.
     """
     if label_map.shape != image.shape[:2]:
         raise ValueError(f'label map of {label_map.shape} does not fit an image of {image.shape[:2]}')
-    present = [int(label) for label in np.unique(label_map) if label != 255]
-    palette = _palette(palette, present)
+    names = {
+        int(label): classes[label] if classes else str(label)
+        for label in np.unique(label_map)
+        if label != 255
+    }
+    palette = _palette(palette, list(names))
+    names = {label: name for label, name in names.items() if name != 'background'}
     painted = image.copy()
-    for label in present:
+    for label in names:
         where = label_map == label
         painted[where] = _blend(image[where], palette[label], opacity)
-    for label in present:
-        name = classes[label] if classes else str(label)
-        if name != 'background':
-            x, y = inside(label_map == label)
-            caption(painted, name, (x - 12, y - 6), palette[label])
+    for label, name in names.items():
+        x, y = inside(label_map == label)
+        caption(painted, name, (x - 12, y - 6), palette[label])
     return painted
 
 
