@@ -8,7 +8,7 @@ model = dict(
     frozen_layers=1,
     backbone={k: v for k, v in _base_.lite0.items() if k != '_delete_'},
     data_preprocessor=_base_.lite0_images,
-    heads=dict(anchor=dict(_base_.anchor, pairs=((0, 1),), loss_weight=1.0)),
+    heads=dict(anchor=dict(_base_.anchor, pairs=((0, 1),))),
 )
 optim_wrapper = dict(
     _base_.gentle,
@@ -20,9 +20,7 @@ train_cfg = dict(max_epochs=epochs)
 mild_colours = dict(
     brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, jitter_prob=0.8, blur_prob=0.2
 )
-views = [
-    dict(_base_.mild, flip=0.5, photometric=mild_colours),
-    _base_.finer,
-]
-train_dataloader = dict(batch_size=16, dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
+views = [dict(_base_.mild, flip=0.5, photometric=mild_colours)]
+pipeline = [dict(_base_.multi_view, views=views + [_base_.finer])]
+train_dataloader = dict(batch_size=16, dataset=dict(pipeline=pipeline))
 auto_scale_lr = dict(base_batch_size=16)

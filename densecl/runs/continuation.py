@@ -30,6 +30,8 @@ def continued_model(
         heads_first=found['heads_only'].value,
         frozen_layers=found['frozen_layers'].value if 'frozen_layers' in found else 0,
     )
+    if not found['heads_only'].value:
+        del model['heads_first']
     if recipe.model.type == 'MomentumPretrainer':
         model |= dict(shuffle_bn=False, bn_groups=1)  # held statistics leak nothing
     if 'momentum' in found:
@@ -38,6 +40,7 @@ def continued_model(
     model['heads'] = {
         name: _fitted(name, head, heads.get(name, {}), layout, found['method'].value)
         for name, head in recipe.model.heads.items()
+        if head.get('target') != 'start'
     }
     model['heads']['anchor'] = anchor(recipe, found['view_size'].value, layout.level)
     return model
@@ -100,7 +103,7 @@ def _fitted(name: str, head: Mapping, changes: dict[str, Any], layout, method: s
     if several or not channels or channels[0] != _WIDTH:
         raise ValueError(
             f'--method {method}: its head {name} is made for the levels of a ResNet-18 and goes on from no '
-            'other weights; take densecl, pixpro or mocov2'
+            'other weights; take anchor, densecl, pixpro or mocov2'
         )
     changes.setdefault('projector', {})['channels'] = (layout.width, *channels[1:])
     if layout.level != -1 and units:

@@ -50,6 +50,10 @@ def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[l
     values = shared_values(found, recipe, photos, folder, c.machine.gpu is not None)
     optimizer, heads = optimizer_values(found), head_values(found, recipe)
     if job.start.start is None:
+        if any(head.get('target') == 'start' for head in recipe.model.heads.values()):
+            raise ValueError(
+                f'--method {found["method"].value} goes on from weights: give --start, or take densecl'
+            )
         values['model'] = dict(heads=heads)
     else:
         values['model'] = continued_model(found, job.start, recipe, heads)

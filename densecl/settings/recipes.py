@@ -5,6 +5,8 @@ from pathlib import Path
 from densecl.compat.packages import config_root
 
 _MARK = '_resnet18_1xb64-'
+#: The anchor alone has no recipe from random weights.
+_ANCHOR = 'anchor/anchor_efficientnet-lite0_1xb16-coslr-4e_photos.py'
 
 
 def recipe_names() -> list[str]:
@@ -30,7 +32,9 @@ def small_recipe(method: str) -> str:
 
 
 def _recipes() -> dict[str, Path]:
-    return {path.name.split(_MARK)[0]: path for path in sorted(config_root().glob(f'*/*{_MARK}*_photos.py'))}
+    root = config_root()
+    found = {path.name.split(_MARK)[0]: path for path in sorted(root.glob(f'*/*{_MARK}*_photos.py'))}
+    return {'anchor': root / _ANCHOR, **found}
 
 
 def _needed(path: Path) -> str | None:

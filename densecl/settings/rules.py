@@ -12,7 +12,7 @@ from .speed import estimated_speed
 
 #: Photos -> steps of a continuation.
 _STEPS = {300: 300, 1000: 500, 3000: 1000, 10_000: 2000}
-DEFAULT_METHOD = {True: 'pixpro', False: 'densecl'}
+DEFAULT_METHOD = {True: 'anchor', False: 'densecl'}
 #: Without ``hours``, no run is planned to take longer.
 DEFAULT_HOURS = 2.0
 #: Fewer steps than this after the ramp change a backbone too little to be worth it.
@@ -54,7 +54,8 @@ def _method(c: Conditions, found: Found) -> Setting:
         return Setting('method', c.method, 'as you asked')
     name = DEFAULT_METHOD[c.continued]
     if c.continued:
-        return Setting('method', name, 'with the anchor it gained most when it went on from ImageNet weights')
+        why = 'the start at twice the side teaches; from ImageNet weights it gained most'
+        return Setting('method', name, why)
     return Setting('method', name, 'an image and a dense head, sound on few photos')
 
 
@@ -126,6 +127,8 @@ def _steps(c: Conditions, found: Found) -> Setting:
 def _heads_only(c: Conditions, found: Found) -> Setting | None:
     if not c.continued:
         return None
+    if found['method'].value == 'anchor':
+        return Setting('heads_only', 0, 'the anchor has no new head')
     steps = found['steps'].value
     wanted = min(max(20, steps // 20), 100)
     if steps // 3 < wanted:
@@ -136,9 +139,8 @@ def _heads_only(c: Conditions, found: Found) -> Setting | None:
 def _ramp(c: Conditions, found: Found) -> Setting | None:
     if not c.continued:
         return None
-    return Setting(
-        'ramp', found['heads_only'].value // 2, 'then the rate of the backbone rises over these steps'
-    )
+    value = max(found['heads_only'].value // 2, min(10, found['steps'].value // 6))
+    return Setting('ramp', value, 'then the rate of the backbone rises over these steps')
 
 
 def _lr(c: Conditions, found: Found) -> Setting:

@@ -22,13 +22,15 @@ _TABLE = {
 #: at twice
 #: the side): measured. From random weights: two views online and two by the target, forward alone a third.
 _UNITS = {True: 3.6, False: 2 + 2 / 3}
+_ANCHOR_UNITS = 7 / 3  # one view, and the start's forward pass of four times the pixels
 _REFERENCE = 128
 
 
 def estimated_speed(c: Conditions, size: int) -> Speed:
     """From the table, the number of cores and the size of the views."""
     name = c.architecture if c.architecture in _TABLE else 'resnet50'
-    rate = _TABLE[name] * (_REFERENCE / size) ** 2 / _UNITS[c.continued]
+    units = _ANCHOR_UNITS if c.continued and c.method in (None, 'anchor') else _UNITS[c.continued]
+    rate = _TABLE[name] * (_REFERENCE / size) ** 2 / units
     if c.machine.gpu:
         return Speed(rate * 100, f'a guess for {c.machine.gpu}; the first steps tell')
     rate *= c.machine.cores**0.9 * (1 if c.machine.bf16 else 0.8)

@@ -18,9 +18,10 @@ def written(tmp_path, **wishes) -> Config:
     return Config.fromfile(path)
 
 
-@pytest.mark.parametrize('method', ['pixpro', 'mocov2'])
+@pytest.mark.parametrize('method', ['anchor', 'pixpro', 'mocov2'])
 def test_it_agrees_with_the_repository(tmp_path, method):
-    name = f'densecl::{method}/{method}_efficientnet-lite0_1xb16-continue-20e_photos.py'
+    length = 'coslr-4e' if method == 'anchor' else 'continue-20e'
+    name = f'densecl::{method}/{method}_efficientnet-lite0_1xb16-{length}_photos.py'
     theirs = Config.fromstring(f'_base_ = {name!r}', '.py')
     mine = written(tmp_path, method=method, size=160)
     for cfg in (mine, theirs):
@@ -34,7 +35,8 @@ def test_it_agrees_with_the_repository(tmp_path, method):
             model.pop(key, None)
         model['data_preprocessor'].pop('type')
     assert ours == given
-    assert mine.views == theirs.views
+    one, two = (cfg.train_dataloader.dataset.pipeline[0].views for cfg in (mine, theirs))
+    assert one == two
     rules = mine.optim_wrapper.paramwise_cfg.rules
     assert [rule | dict(lr_mult=1) for rule in theirs.optim_wrapper.paramwise_cfg.rules] == list(rules)
     for part in ('optim_wrapper.optimizer', 'param_scheduler', 'train_dataloader.batch_size'):
@@ -56,3 +58,8 @@ def test_methods_that_take_no_further_view_have_the_plain_anchor(tmp_path, metho
     assert not any('crop_of' in view for view in cfg.views)
     assert cfg.model.heads.anchor.pairs == ((0, 0),)
     assert next(iter(cfg.model.heads.values())).projector.channels[0] == 320
+
+
+def test_the_anchor_alone_needs_weights(tmp_path):
+    with pytest.raises(ValueError, match='--method anchor goes on from weights: give --start'):
+        make_plan(sample_root() / 'detection', tmp_path / 'run', 'random', method='anchor', measure=False)

@@ -38,7 +38,7 @@ def test_recipes_are_found_by_method():
 @pytest.mark.parametrize(
     ('method', 'message'),
     [
-        ('dense', 'no such method; one of barlow_twins, byol'),
+        ('dense', 'no such method; one of anchor, barlow_twins, byol'),
         ('detcon-b', 'needs candidate objects'),
         ('supcon', 'needs labels'),
     ],

@@ -23,10 +23,16 @@ def test_rows_of_the_table():
         10_000: (2000, 100, 50, 4096, (0.996, 1.0)),
     }
     for count, (steps, heads, ramp, queue, momentum) in rows.items():
-        found = decided(count, hours=None)
+        found = decided(count, hours=None, method='pixpro')
         assert (found['batch'], found['method']) == (16, 'pixpro')
         assert (found['steps'], found['heads_only'], found['ramp']) == (steps, heads, ramp)
         assert (found['queue'], found['momentum']) == (queue, momentum)
+
+
+def test_the_anchor_alone_has_no_heads_to_wait_for():
+    found = decided(300)
+    assert (found['method'], found['heads_only'], found['ramp']) == ('anchor', 0, 10)
+    assert decided(300, continued=False)['method'] == 'densecl'
 
 
 def test_more_hours_give_at_most_twice_the_steps():
@@ -53,7 +59,7 @@ def test_hours_pay_for_steps():
 
 
 def test_too_few_steps_after_the_ramp_are_told():
-    short = derive(Conditions(Photos(1000), hours=0.1, speed=Speed(3.0, 'measured')))
+    short = derive(Conditions(Photos(1000), hours=0.1, speed=Speed(3.0, 'measured'), method='pixpro'))
     # 972 photos: 60 steps; 20 of the heads alone, 10 of the ramp
     assert [short[name].value for name in ('steps', 'heads_only', 'ramp')] == [60, 20, 10]
     assert advice(short).startswith('30 steps are left after the ramp, fewer than 50: use the start itself')
