@@ -10,7 +10,7 @@ A config builds on a method's small recipe and on this file, and takes these par
 docs/continuation.md says why each of them is there, and what it is worth.
 """
 
-start = 'imagenet'  # or a file of any common project
+weights = 'imagenet'  # or a file of any common project
 # Optimiser steps: the heads alone, then the backbone's rate rises.
 heads_first, ramp = 20, 10
 continued = dict(batch_statistics='held', heads_first=heads_first, frozen_layers=1)
@@ -43,4 +43,4 @@ gentle = dict(
 to_zero = [
     dict(type='ParamSchedule', param_name='lr', factor=dict(start=1, end=0), convert_to_iter_based=True)
 ]
-from_start = [dict(type='PretrainedHook', checkpoint=start)]
+from_start = [dict(type='PretrainedHook', checkpoint=weights)]

@@ -97,11 +97,14 @@ def test_parts_that_a_method_lacks_are_left_out():
 
 
 def test_speed_is_estimated_by_cores_and_size_or_measured():
-    slow, fast = (derive(Conditions(Photos(500), Machine(cores), size=128)) for cores in (1, 4))
-    # ResNet-18: 36 views a second and core; a continuation costs as much as 3.6 of them
+    asked = dict(size=128, method='pixpro')
+    slow, fast = (derive(Conditions(Photos(500), Machine(cores), **asked)) for cores in (1, 4))
+    # ResNet-18: 36 views a second and core; a continuation costs as much as 3.6 of them, the anchor 7/3
     assert slow['photos_per_s'].value == pytest.approx(0.8 * 36 / 3.6, abs=0.01)
     assert fast['photos_per_s'].value == pytest.approx(4**0.9 * slow['photos_per_s'].value, abs=0.01)
     assert 'estimated from a table: resnet18, 128 px, 1 cores' in slow['photos_per_s'].reason
+    anchor = derive(Conditions(Photos(500), Machine(1), size=128))['photos_per_s']
+    assert anchor.value == pytest.approx(0.8 * 36 * 3 / 7, abs=0.01)
     measured = derive(Conditions(Photos(500), speed=Speed(7.25, 'measured: 2 steps')))
     assert measured['photos_per_s'] == Setting('photos_per_s', 7.25, 'measured: 2 steps')
 
