@@ -48,9 +48,10 @@ def second_images(images: Tensor, change: str, seed: int = 0) -> tuple[Tensor, T
         channels = images.shape[-1]
         gain = 0.6 + 0.8 * torch.rand(count, 1, 1, channels, generator=generator)
         offset = 0.25 * torch.rand(count, 1, 1, 1, generator=generator) - 0.125
-        low, high = (f((1, 2, 3), keepdim=True).float() for f in (images.amin, images.amax))
+        values = images.float()  # torch has no extremes of uint16
+        low, high = (f((1, 2, 3), keepdim=True) for f in (values.amin, values.amax))
         middle = (low + high) / 2
-        changed = (images.float() - middle) * gain + middle + offset * (high - low)
+        changed = (values - middle) * gain + middle + offset * (high - low)
         changed = torch.minimum(torch.maximum(changed, low), high)
         return _as(changed, images.dtype), affine
     if change == 'flip':

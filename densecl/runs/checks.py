@@ -15,8 +15,12 @@ def find_photos(folders: list[str]) -> list[str]:
         ValueError: too few photos to fill a batch.
     """
     from densecl.datasets import Folder
+    from densecl.datasets.sources import SENSOR_EXTENSIONS
 
-    source = Folder(folders)
+    try:
+        source = Folder(folders)
+    except FileNotFoundError:  # images of other sensors perhaps
+        source = Folder(folders, SENSOR_EXTENSIONS)
     if len(source) < LEAST_PHOTOS:
         raise ValueError(
             f'{", ".join(folders)}: {len(source)} photos; pretraining needs at least {LEAST_PHOTOS}, '

@@ -20,6 +20,7 @@ from densecl.settings.rules import DEFAULT_METHOD
 from densecl.settings.speed import timed_speed
 
 from .checks import find_photos, free_bytes
+from .sensor import look_at_sensor
 from .starts import choose_start
 from .values import Job, method_traits, run_values
 
@@ -83,9 +84,17 @@ def make_plan(
     """
     folders = [str(Path(p).expanduser()) for p in ([photos] if isinstance(photos, (str, Path)) else photos)]
     chosen = choose_start(start)
-    job = Job(Path(out), folders, find_photos(folders), chosen, labelled)
+    paths = find_photos(folders)
+    sensor = look_at_sensor(paths)
+    if sensor and labelled is not None:
+        raise ValueError(
+            f'--labelled: probes and the leak check read 8-bit photos; those in {folders[0]} have '
+            f'{sensor.channels} channels of {sensor.decoder["dtype"]}; leave it out'
+        )
+    job = Job(Path(out), folders, paths, chosen, labelled, sensor)
+    depth = (sensor.channels, sensor.decoder['dtype']) if sensor else ()
     conditions = Conditions(
-        photos=describe_photos(job.paths),
+        photos=describe_photos(paths, *depth),
         machine=look_at_machine(),
         architecture=chosen.architecture,
         continued=chosen.start is not None,

@@ -19,6 +19,7 @@ from densecl.settings.recipes import small_recipe
 
 from .continuation import continued_model, continued_optimizer, finer_view, takes_finer
 from .manifest import hash_files
+from .sensor import Sensor, read_by_sensor
 from .starts import Chosen
 
 
@@ -31,6 +32,7 @@ class Job:
         folders, paths: where the photos are, and each of them.
         start: the weights to start from.
         labelled: set by which the guard measures, or None.
+        sensor: how the images are read, where they are no 8-bit photos.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class Job:
     paths: list[str]
     start: Chosen
     labelled: str | Path | None = None
+    sensor: Sensor | None = None
 
 
 def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[list[str], dict[str, Any]]:
@@ -68,6 +71,8 @@ def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[l
     values['param_scheduler'] = [schedule | dict(convert_to_iter_based=True)]
     values['start'] = job.start.record
     values['manifest'] = hash_files(job.paths)
+    if job.sensor is not None:
+        values = read_by_sensor(values, job.sensor, found['view_size'].value)
     return [base], values
 
 

@@ -17,20 +17,26 @@ class Photos:
         count: number of photos.
         short_sides: in pixels; the value that a tenth of the photos stays below, the median, and the value
             that a tenth exceeds.
-        channels: of the first photo.
+        channels, depth: of the first photo.
     """
 
     count: int
     short_sides: tuple[int, int, int] = (480, 480, 480)
     channels: int = 3
+    depth: str = 'uint8'
 
     def __str__(self) -> str:
         low, middle, high = self.short_sides
-        return f'{self.count:,} photos of {self.channels} channels, short side {middle} px ({low} to {high})'
+        text = f'{self.count:,} photos of {self.channels} channels ({self.depth})'
+        return f'{text}, short side {middle} px ({low} to {high})'
 
 
-def describe_photos(paths: Sequence[str | os.PathLike]) -> Photos:
+def describe_photos(paths: Sequence[str | os.PathLike], channels: int = 3, depth: str = 'uint8') -> Photos:
     """Look at up to 200 photos, evenly spread over the list.
+
+    Args:
+        paths: of the photos.
+        channels, depth: what the images have, where it is not 8-bit RGB that they are read as.
 
     Raises:
         ValueError: there is no photo.
@@ -39,22 +45,18 @@ def describe_photos(paths: Sequence[str | os.PathLike]) -> Photos:
     if not len(paths):
         raise ValueError('there is no photo')
     chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, MAX_LOOKED_AT).astype(int))]
-    looks = [_look(path) for path in chosen]
-    sides = np.percentile([side for side, _ in looks], [10, 50, 90]).round().astype(int)
-    return Photos(len(paths), tuple(int(side) for side in sides), looks[0][1])
+    sides = np.percentile([_short_side(path) for path in chosen], [10, 50, 90]).round().astype(int)
+    return Photos(len(paths), tuple(int(side) for side in sides), channels, depth)
 
 
-def _look(path: str | os.PathLike) -> tuple[int, int]:
-    """Short side and channels of a file, from its header where that tells."""
+def _short_side(path: str | os.PathLike) -> int:
+    """From the header where PIL knows the file."""
     from PIL import Image
 
-    from densecl.datasets.decode import decode_image
+    from densecl.datasets.sensor import load_bands
 
     try:
         with Image.open(path) as image:
-            return min(image.size), 3 if image.mode in ('P', 'L', '1', 'CMYK', 'RGBA') else len(
-                image.getbands()
-            )
+            return min(image.size)
     except Exception:  # what PIL does not know, the decoder may, and it says what is wrong
-        pixels = decode_image(path)
-        return min(pixels.shape[:2]), pixels.shape[2]
+        return min(load_bands(path, os.fspath(path)).pixels.shape[:2])

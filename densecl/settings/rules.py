@@ -178,6 +178,10 @@ def _layer_decay(c: Conditions, found: Found) -> Setting | None:
 def _frozen_layers(c: Conditions, found: Found) -> Setting | None:
     if not c.continued or c.transformer:
         return None
+    if c.photos.channels != 3:
+        return Setting(
+            'frozen_layers', 0, f'the stem was made for 3 channels and has to learn {c.photos.channels}'
+        )
     return Setting('frozen_layers', 1, f'of {c.layers}: the stem stays as it is')
 
 

@@ -99,6 +99,14 @@ class TestCorrespondence:
         assert affine[:, 0].abs().max() == 0
         assert (changed != images).any()
 
+    def test_images_of_16_bits_change_as_those_of_8(self):
+        small = torch.randint(0, 256, (2, 32, 48, 4), dtype=torch.uint8)
+        large = (small.int() * 16).to(torch.uint16)
+        for change in ('photometric', 'scale', 'flip'):
+            (one, _), (two, _) = (second_images(images, change) for images in (small, large))
+            assert two.dtype == torch.uint16
+            assert (two.int() - 16 * one.int()).abs().max() <= 16  # one step of the 8 bits
+
     def test_content_is_found_and_position_gives_itself_away(self):
         maps = torch.randn(4, 16, 6, 8)
         flip = torch.tensor([[0.0, 1.0], [1.0, -1.0]]).expand(4, 2, 2)

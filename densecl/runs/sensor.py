@@ -1,0 +1,69 @@
+"""Images that are no 8-bit photos: a decoder, statistics and a stem of their own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from densecl.settings.config_text import Source
+
+from .continuation import finer_view
+
+_BANDS = {'.tif', '.tiff', '.npy', '.dcm', '.dicom'}
+_LOOKED_AT = 128
+#: Colour operators are for RGB; blur is left out, which not every sensor knows.
+_PHOTOMETRIC = dict(brightness=0.4, contrast=0.4, jitter_prob=0.8)
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What a config says of such images.
+
+    Attributes:
+        decoder: config of :class:`densecl.datasets.SensorDecoder`.
+        images: mean, std, low and high of each channel, for the data preprocessor.
+    """
+
+    decoder: dict[str, Any]
+    images: dict[str, Any]
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return self.decoder['channels']
+
+
+def look_at_sensor(paths: Sequence[str]) -> Sensor | None:
+    """Channels and depth of the first image, statistics of up to 128; None for 8-bit photos, grey or colour.
+
+    Raises:
+        UnreadableImageError: the first image cannot be read.
+    """
+    from densecl.datasets import SensorDecoder, estimate_statistics
+    from densecl.datasets.sensor import load_bands
+    from densecl.datasets.sources import FileSource
+
+    pixels = load_bands(paths[0], paths[0]).pixels
+    channels, depth = pixels.shape[2], pixels.dtype.name
+    transparent = channels in (2, 4) and Path(paths[0]).suffix.lower() not in _BANDS
+    if depth == 'uint8' and (channels in (1, 3) or transparent):
+        return None
+    decoder = dict(channels=channels, dtype=depth)
+    found = estimate_statistics(FileSource(paths), _LOOKED_AT, decoder=SensorDecoder(**decoder))
+    images = {name: [round(value, 4) for value in values] for name, values in found.settings.items()}
+    return Sensor(dict(type='SensorDecoder', **decoder), images)
+
+
+def read_by_sensor(values: dict[str, Any], sensor: Sensor, size: int) -> dict[str, Any]:
+    """The names of a run's config, changed for such images; views have no colour operators."""
+    views = Source(f"[{{**v, 'photometric': photometric}} for v in {values['views'].split(' + [')[0]}]")
+    if ' + [' in values['views']:
+        views = Source(f'{views} + [{finer_view(size)!r}]')
+    values = {'photometric': _PHOTOMETRIC} | values | {'views': views}
+    values['train_dataloader']['dataset']['decoder'] = sensor.decoder
+    model = values['model']
+    model['data_preprocessor'] = dict(type='PretrainDataPreprocessor', **sensor.images)
+    backbone = model.setdefault('backbone', {})
+    name = 'in_chans' if 'Timm' in str(backbone.get('type')) else 'in_channels'
+    backbone[name] = sensor.channels
+    return values
