@@ -4,6 +4,7 @@ mmengine's checkpoints hold its running averages (`HistoryBuffer`) and numpy arr
 weights.  Exactly the classes needed for those are allowed; anything else stays refused.
 """
 
+import argparse
 import pickle
 import re
 import zipfile
@@ -20,6 +21,7 @@ def install_safe_globals() -> None:
 
     multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
     allowed: list = [np.ndarray, np.dtype, HistoryBuffer, (_statistic_of, 'builtins.getattr')]
+    allowed.append(argparse.Namespace)  # the command line, which DINO, MAE and others save along
     # numpy 2 renamed numpy.core; files of either version are read by either.
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed.append((multiarray._reconstruct, f'{module}._reconstruct'))

@@ -1,11 +1,15 @@
-"""EfficientNets, under timm's names and those of ``efficientnet_pytorch`` and its Lite kin."""
+"""EfficientNets and MobileNetV3s of every project, under timm's names."""
 
 import re
+from functools import partial
 
+import torch
+import torchvision
 from torch import Tensor
 
-from .network import Network
-from .timm_names import shapes_of, timm_images, variant_of
+from .network import Hints, Network, filled, timm_map
+from .rename import renamed_in_order
+from .timm_names import shapes_of, timm_images, variant_of, whole_shapes_of
 
 # Parts of a block of efficientnet_pytorch -> timm's, where the block expands its channels and where not.
 _EXPANDING = {
@@ -18,7 +22,8 @@ _TOPS = {
     '_conv_stem': 'conv_stem', '_bn0': 'bn1', '_conv_head': 'conv_head', '_bn1': 'bn2', '_fc': 'classifier',
 }  # fmt: skip
 # By timm's names; Lite models have no squeeze-and-excitation.
-_VARIANTS = [f'efficientnet_{kind}{n}' for kind, count in (('lite', 5), ('b', 9)) for n in range(count)]
+_EFFICIENTNETS = [f'efficientnet_{kind}{n}' for kind, count in (('lite', 5), ('b', 8)) for n in range(count)]
+_MOBILENETS = [f'mobilenetv3_{size}_{width}' for size in ('large', 'small') for width in ('100', '075')]
 _KEY = re.compile(r'^(?:_blocks\.(\d+)\.)?(_\w+)\.(?:conv\.)?(\w+)$')
 
 
@@ -52,18 +57,70 @@ def _renamed(key: str, places: dict[int, tuple[int, int]], tensors: dict[str, Te
     return f'blocks.{stage}.{place}.{names.get(part, part)}.{leaf}'
 
 
-def read_efficientnet(tensors: dict[str, Tensor]) -> Network | None:
-    """An EfficientNet under timm's or ``efficientnet_pytorch``'s names (no prefix); None where it is none."""
-    theirs = '_conv_stem.weight' in tensors
+def read_efficientnet(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
+    """An EfficientNet or MobileNetV3 under the names of timm, torchvision or ``efficientnet_pytorch``."""
+    if names == 'torchvision':
+        return _read_torchvision(tensors)
+    theirs = names == 'efficientnet_pytorch'
     named = from_efficientnet_pytorch(tensors) if theirs else tensors
     # efficientnet_pytorch has TensorFlow's weights, which pad unevenly, as timm's tf_ models do.
-    variant = variant_of(named, [f'tf_{name}' if theirs else name for name in _VARIANTS])
+    uneven = theirs or hints.architecture.startswith('tf_')
+    variant = variant_of(
+        named, [f'tf_{name}' if uneven else name for name in _variants(named['conv_stem.weight'])]
+    )
     if variant is None:
         return None
-    return Network(
-        title=f'EfficientNet-{variant.rpartition("efficientnet_")[2].capitalize()}',
-        backbone={'type': 'TimmBackbone', 'model_name': variant},
-        tensors={key: named[key] for key in shapes_of(variant) if key in named},
-        names='efficientnet_pytorch' if theirs else 'timm',
-        **timm_images(variant),
-    )
+    title, notes = _title(variant), []
+    if not uneven and not hints.architecture.startswith(variant):
+        notes = [
+            f"padding taken as that of timm's {variant}; tf_{variant} has tensors of the same "
+            'shapes; call the file tf_... if it is that'
+        ]
+    tensors = {key: named[key] for key in shapes_of(variant) if key in named}
+    backbone = dict(type='TimmBackbone', model_name=variant)
+    original = partial(_timm_last_map, variant, named)
+    return Network(title, backbone, tensors, names, **timm_images(variant), notes=notes, original=original)
+
+
+def _variants(stem: Tensor) -> list[str]:
+    """A MobileNetV3 begins with 16 channels, an EfficientNet with 32 or more."""
+    return _MOBILENETS if len(stem) == 16 else _EFFICIENTNETS
+
+
+def _title(variant: str) -> str:
+    if 'mobilenet' in variant:
+        return f'MobileNetV3-{variant.split("_")[1].capitalize()}'
+    return f'EfficientNet-{variant.rpartition("efficientnet_")[2].capitalize()}'
+
+
+def _read_torchvision(tensors: dict[str, Tensor]) -> Network | None:
+    """torchvision numbers the same modules through, in the same order."""
+    features = {k: v for k, v in tensors.items() if k.startswith('features.')}
+    for variant in (name for name in _variants(tensors['features.0.0.weight']) if 'lite' not in name):
+        named = renamed_in_order(features, whole_shapes_of(variant))
+        if variant_of(named, [variant]) is None:
+            continue
+        # torchvision's batch norms: 1e-3 in MobileNetV3 and from B5 on.
+        wide = 'mobilenet' in variant or variant[-2:] in ('b5', 'b6', 'b7')
+        options = dict(bn_eps=1e-3) if wide else {}
+        backbone = dict(type='TimmBackbone', model_name=variant, **options)
+        own = {key: named[key] for key in shapes_of(variant) if key in named}
+        original = partial(_torchvision_map, variant, tensors)
+        return Network(_title(variant), backbone, own, 'torchvision', original=original)
+    return None
+
+
+@torch.no_grad()
+def _torchvision_map(variant: str, tensors: dict[str, Tensor], images: Tensor) -> Tensor:
+    name = re.sub(r'^mobilenetv3_(\w+?)_\d+$', r'mobilenet_v3_\1', variant)
+    model = filled(torchvision.models.get_model(name), tensors, ('classifier.',))
+    layers = model.features if 'mobilenet' in name else model.features[:-1]
+    return layers(images)
+
+
+def _timm_last_map(variant: str, tensors: dict[str, Tensor], images: Tensor) -> Tensor:
+    import timm
+
+    model = timm.create_model(variant)
+    kept = {k: v for k, v in tensors.items() if not k.startswith(('conv_head.', 'classifier.'))}
+    return timm_map(filled(model, kept, ('conv_head.', 'bn2.', 'classifier.')))(images)

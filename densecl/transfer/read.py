@@ -34,11 +34,13 @@ class Weights:
         tensors: name -> tensor, on the CPU.
         meta: what the file says about its making; {} where it says nothing.
         source: the file, for messages.
+        names: ``'detectron2'`` where its names were replaced by mmdet's, else None.
     """
 
     tensors: dict[str, Tensor]
     meta: dict[str, Any] = field(default_factory=dict)
     source: str = 'checkpoint'
+    names: str | None = None
 
 
 def read_weights(checkpoint: str | Path | dict | Weights) -> Weights:
@@ -50,7 +52,7 @@ def read_weights(checkpoint: str | Path | dict | Weights) -> Weights:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is cut off, or holds no tensors.
+        ValueError: the file is empty, cut off, a web page, or holds no tensors.
         pickle.UnpicklingError: the file needs classes that could run code.
     """
     if isinstance(checkpoint, Weights):
@@ -61,10 +63,22 @@ def read_weights(checkpoint: str | Path | dict | Weights) -> Weights:
     if not path.is_file():
         what = 'is a folder' if path.is_dir() else 'does not exist'
         raise FileNotFoundError(f'checkpoint {path} {what}: give the path of a file')
+    _check_beginning(path)
     if path.suffix == '.safetensors':
         return _read_safetensors(path)
     read = _read_numpy_pickle if path.suffix == '.pkl' else load_checkpoint
     return _unpack(read(path), str(path))
+
+
+def _check_beginning(path: Path) -> None:
+    with path.open('rb') as file:
+        beginning = file.read(64).lstrip()
+    if not beginning:
+        raise ValueError(f'{path} is empty: copy or download it again')
+    if beginning.startswith(b'<'):
+        raise ValueError(f'{path} is a web page, not weights: its download went wrong, do it again')
+    if beginning.startswith(b'version https://git-lfs'):
+        raise ValueError(f'{path} is a Git LFS pointer, not weights: run git lfs pull')
 
 
 def _read_safetensors(path: Path) -> Weights:
@@ -121,7 +135,8 @@ def _unpack(content: Any, source: str) -> Weights:
             f'{source} holds no tensors where a state dict is expected (top-level keys: {keys}); '
             f'put the state dict under one of {", ".join(_CONTAINERS)}'
         )
-    return Weights(from_detectron2(tensors), meta, source)
+    named = from_detectron2(tensors)
+    return Weights(named, meta, source, None if named is tensors else 'detectron2')
 
 
 def _tensors_of(state: dict) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
         'format': FORMAT,
         'branch': branch,
         **_backbone_record(model.get('backbone') or {}, backbone),
-        **_image_record(model),
+        **_image_record(model, config),
         'method': _method_record(model),
         'config_name': weights.meta.get('experiment_name'),
         'epoch': weights.meta.get('epoch'),
@@ -94,9 +94,10 @@ def _backbone_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]
     }
 
 
-def _image_record(model: dict) -> dict[str, Any]:
+def _image_record(model: dict, whole: dict) -> dict[str, Any]:
     """Channel order (of three) and normalisation; pretraining images are decoded to RGB."""
-    config = model.get('data_preprocessor') or {}
+    old = whole.get('img_norm_cfg') or {}  # mm before its version 3
+    config = model.get('data_preprocessor') or {**old, 'bgr_to_rgb': old.get('to_rgb')}
     if model.get('heads'):  # a pretrainer: what its config leaves out has the class's default
         from densecl.models.data_preprocessors import PretrainDataPreprocessor
 

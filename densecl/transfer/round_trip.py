@@ -91,7 +91,12 @@ def _user_vit(dialect: str | None, meta: dict) -> nn.Module:
         from timm.models import VisionTransformer
 
         whole = {'num_classes': 0, 'dynamic_img_size': True, 'dynamic_img_pad': True}
-        return VisionTransformer(embed_dim=width, depth=depth, **whole, **same)
+        sizes = {'embed_dim': width, 'depth': depth, **whole, **same}
+        if not meta['image_size']:  # rotary positions
+            from timm import create_model
+
+            return create_model(meta['arch'], **{k: v for k, v in sizes.items() if k != 'img_size'})
+        return VisionTransformer(**sizes, **(meta.get('options') or {}))
     vit = {'type': 'mmseg.VisionTransformer', 'embed_dims': width, 'num_layers': depth}
     norm = {'norm_cfg': {'type': 'LN', 'eps': meta['norm_eps']}}
     return MODELS.build(vit | norm | {'patch_bias': True, 'final_norm': True} | same)

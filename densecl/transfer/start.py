@@ -1,21 +1,31 @@
 """The weights that a pretraining starts from: found, recognised, built, saved for the training command."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
+from .check import backbone_features, normalised
 from .export import save_export
+from .network import Hints, Network
 from .prefixes import copy, counted, fitting
+from .projects import Project, caution, project_of
 from .read import Weights
 from .recognise import recognise
+<<<<<<< HEAD
 from .record import training_record
 from .start_files import locate
 from .stem import fit_stem
+=======
+from .record import FORMAT, training_record
+from .start_files import Located, locate
+>>>>>>> d363974 (Starting weights of every project: recognised by names and shapes, compared with their own network)
 from .vit import fit_positions
 
 
@@ -32,6 +42,7 @@ class Start:
         origin: what was recognised: ``'MoCo v2, query encoder, ResNet-50'``.
         sha256: of the file.
         notes: what was guessed, and how to say otherwise.
+        network: as the file has it; None where a Start was made otherwise.
     """
 
     name: str
@@ -43,6 +54,7 @@ class Start:
     origin: str = ''
     sha256: str | None = None
     notes: list[str] = field(default_factory=list)
+    network: Network | None = field(default=None, repr=False)
 
     def build(self, out_indices: tuple[int, ...] | None = None, **options) -> nn.Module:
         """The backbone, filled with the weights.
@@ -81,34 +93,141 @@ class Start:
         images = {'channel_order': 'RGB', 'mean': list(self.mean), 'std': list(self.std)}
         form = torch.contiguous_format
         own = {k: v.detach().cpu().clone(memory_format=form) for k, v in self.tensors.items()}
-        return {'state_dict': own, 'meta': {**meta, **images, **self.record()}}
+        return {'state_dict': own, 'meta': {**meta, **images, **self.record(), 'method': None}}
 
     def save(self, path: str | Path) -> Path:
         """Write a file that ``--pretrained``, :func:`load_backbone` and the export read; return ``path``."""
         return save_export(self.export(), path)
+
+    def check(self, image: Tensor) -> float | None:
+        """Compare with the network of the project that wrote the file, each fed the image in its own way.
+
+        Args:
+            image: uint8 (H, W, 3), RGB. Networks that were made for one size see it resized to that.
+
+        Returns:
+            The largest difference of the last maps, as a share of the largest value; None where that
+            project's network cannot be built here.
+        """
+        network = self.network
+        if network is None or network.original is None:
+            return None
+        side = self.backbone.get('img_size')
+        if side:
+            image = F.interpolate(image.permute(2, 0, 1)[None].float(), (side, side), mode='area')
+            image = image[0].permute(1, 2, 0).round().to(torch.uint8)
+        theirs = dict(channel_order=network.channel_order, mean=list(network.mean), std=list(network.std))
+        expected = network.original(normalised(image, theirs))
+        ours = normalised(image, dict(mean=list(self.mean), std=list(self.std)))
+        found = backbone_features(self.build(), ours)[-1]
+        return ((found - expected).abs().max() / expected.abs().max()).item()
+
+    def lines(self, image: Tensor | None = None) -> list[str]:
+        """What is to be said: origin, licence with its caution, the feature check, what was guessed."""
+        rows = [f'start {self.name}: {self.origin}', f'licence: {self.licence or "not known"}']
+        rows += [f'  ! {text}' for text in [caution(self.licence)] if text]
+        if image is not None:
+            rows.append(_said(self.check(image), self.network))
+        return rows + [f'  ! {note}' for note in self.notes]
+
+
+def _said(difference: float | None, network: Network | None) -> str:
+    if difference is None:
+        return 'features: not compared, there is no network of that project here'
+    text = f'largest difference {difference:.1e} of the largest value'
+    if difference > 1e-3:
+        return f"features: NOT those of {network.names}'s own network ({text}): do not use these weights"
+    return f"features: those of {network.names}'s own network ({text})"
 
 
 def find_start(what: str | Path) -> Start:
     """Find and recognise weights, by their names and shapes alone.
 
     Args:
-        what: ``'imagenet'`` (a pip package, see docs/starting-weights.md), or the path of a file of any
-            common project.
+        what: the path of a file of any common project; a model folder (``config.json`` and
+            ``model.safetensors``); ``'imagenet'``, which is a pip package; ``'timm:NAME'`` or
+            ``'torchvision:NAME'``, which are downloaded. See docs/starting-weights.md.
 
     Raises:
-        FileNotFoundError: no such file, or the package is not installed.
+        FileNotFoundError: no such file, the package is not installed, or nothing could be downloaded.
         ValueError: the file is no whole checkpoint, or its network is not known.
+        pickle.UnpicklingError: the file needs classes that could run code.
     """
     located = locate(what)
-    network = recognise(located.weights)
+    project = project_of(located.weights, located.name)
+    hints = Hints(located.name, config=located.config, heads=_heads(project))
+    network, branch, prefix = recognise(located.weights, project, hints)
+    _verify(network, located.weights.source)
+    mean, std, order = _images(network, located)
+    network = replace(network, mean=mean, std=std, channel_order=order)
+    turn = -1 if order == 'BGR' else 1
     return Start(
         name=located.name,
         backbone=network.backbone,
-        tensors=network.tensors,
-        mean=network.mean,
-        std=network.std,
-        licence=located.licence,
-        origin=f'{located.origin}, {network.title}' if located.origin else network.title,
+        tensors=_as_rgb(network),
+        mean=tuple(mean[::turn]),
+        std=tuple(std[::turn]),
+        **_provenance(located, project, network, branch, project.part(branch) if prefix else ''),
         sha256=located.sha256,
         notes=network.notes,
+        network=network,
     )
+
+
+def _heads(project: Project) -> Callable[[int], int | None]:
+    """MoCo v3 has 12 heads in every ViT; most projects have one for 64 channels."""
+    if project.name == 'MoCo v3':
+        return lambda width: 12 if width % 12 == 0 else None
+    return lambda width: max(1, width // project.heads) if project.heads else None
+
+
+def _verify(network: Network, source: str) -> None:
+    """Build the backbone without memory and compare names and shapes, in both directions.
+
+    Raises:
+        ValueError: it has a part that the file lacks, or the file one that it lacks.
+    """
+    with torch.device('meta'):
+        wanted = counted(MODELS.build(network.backbone).state_dict())
+    given = counted(network.tensors)
+    wrong = [k for k in {**wanted, **given} if k not in given or k not in wanted]
+    wrong += [k for k in wanted if k in given and wanted[k].shape != given[k].shape]
+    if wrong:
+        raise ValueError(
+            f"{source} looks like a {network.title}, but {len(wrong)} tensors are another network's "
+            f'({", ".join(wrong[:3])}): this variant is not known; build its backbone in a config and use '
+            '--pretrained'
+        )
+
+
+def _images(network: Network, located: Located) -> tuple[tuple, tuple, str]:
+    """Mean, std and channel order: what the file says of its training comes first, then its folder."""
+    said = network.record
+    if said.get('mean'):
+        return tuple(said['mean']), tuple(said['std']), said['channel_order'] or 'RGB'
+    if located.images:
+        return located.images['mean'], located.images['std'], 'RGB'
+    return network.mean, network.std, network.channel_order
+
+
+def _as_rgb(network: Network) -> dict[str, Tensor]:
+    """float32, and the stem's input channels reversed where it took BGR."""
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in network.tensors.items()}
+    if network.channel_order == 'BGR':
+        stems = [k for k, v in tensors.items() if v.ndim == 4 and v.shape[1] == 3]
+        tensors |= {k: tensors[k].flip(1) for k in stems}
+    return tensors
+
+
+def _provenance(
+    located: Located, project: Project, network: Network, branch: str, part: str
+) -> dict[str, str | None]:
+    """Origin and licence: what the file carries comes first, then the place, then the project."""
+    record = network.record
+    if (record.get('method') or {}).get('heads'):
+        own, began = f'densecl, {branch} branch, {network.title}', record.get('origin')
+        return {'origin': f'{own}, began as {began}' if began else own, 'licence': record.get('licence')}
+    if located.weights.meta.get('format') == FORMAT:
+        return {key: record.get(key) for key in ('origin', 'licence')}
+    words = [located.origin or project.name, part, network.title]
+    return {'origin': ', '.join(w for w in words if w), 'licence': located.licence or project.licence}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .config_text import parse_config
+from .prefixes import counted
 
 _SEQUENCE = re.compile(r'(^|\.)(stem|stages|layers|features)_(\d+)(?=\.)')
 
@@ -27,6 +28,12 @@ def own_names(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str
     return {own.get(key, key): value for key, value in tensors.items()}
 
 
+def feature_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a whole model (no prefix) under the names that ``features_only`` gives its sequences."""
+    pattern = r'^(stem|stages|layers)\.(\d+)\.'
+    return {re.sub(pattern, r'\1_\2.', key): value for key, value in tensors.items()}
+
+
 @functools.cache
 def shapes_of(model_name: str) -> dict[str, torch.Size]:
     """Name -> shape of a timm model's feature levels; nothing is allocated."""
@@ -37,11 +44,25 @@ def shapes_of(model_name: str) -> dict[str, torch.Size]:
     return {key: tensor.shape for key, tensor in model.state_dict().items()}
 
 
+@functools.cache
+def whole_shapes_of(model_name: str) -> dict[str, torch.Size]:
+    """As :func:`shapes_of`, of the whole model."""
+    import timm
+
+    with torch.device('meta'):
+        return {key: tensor.shape for key, tensor in timm.create_model(model_name).state_dict().items()}
+
+
 def variant_of(tensors: dict[str, Tensor], candidates: Iterable[str]) -> str | None:
-    """The first timm model whose feature levels these tensors (no prefix) fill; None where none is."""
+    """The first timm model whose feature levels these tensors (no prefix) fill; None where none is.
+
+    A part of a level that the model lacks rules it out; layers behind the levels do not.
+    """
+    given = {key: tensor.shape for key, tensor in counted(tensors).items()}
     for name in candidates:
-        wanted = {k: shape for k, shape in shapes_of(name).items() if not k.endswith('num_batches_tracked')}
-        if all(k in tensors and tensors[k].shape == shape for k, shape in wanted.items()):
+        wanted = counted(shapes_of(name))
+        parts = tuple({key.split('.')[0] + '.' for key in wanted})
+        if wanted == {key: shape for key, shape in given.items() if key.startswith(parts)}:
             return name
     return None
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from densecl.models.backbones.timm import resize_positions
 
-# The patch projection and the first block in each dialect.
+# The patch projection and the first block in each dialect; positions may be learned or turned (RoPE).
 _MARKS = {
     'timm': ('patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'),
     'mmseg': ('patch_embed.projection.weight', 'layers.0.attn.attn.in_proj_weight'),
@@ -38,7 +38,7 @@ _TOP = re.compile(
 
 def vit_dialect(tensors: dict[str, Tensor]) -> str | None:
     """``'timm'``, ``'mmseg'``, or None where the names (without prefix) are not a ViT's."""
-    found = (name for name, marks in _MARKS.items() if {'pos_embed', *marks} <= tensors.keys())
+    found = (name for name, marks in _MARKS.items() if set(marks) <= tensors.keys())
     return next(found, None)
 
 
@@ -89,20 +89,35 @@ def _swapped(name: str, pairs: dict[str, str], dialect: str) -> str | None:
     return None
 
 
+def grid_of(tensors: dict[str, Tensor]) -> tuple[int | None, int]:
+    """Of a ViT's position embedding: how many of class and register tokens, and the side of its square grid.
+
+    The first is None where neither all nor none of these tokens leave a square; (0, 0) without positions.
+    """
+    if 'pos_embed' not in tensors:
+        return 0, 0
+    registers = tensors['reg_token'].shape[1] if 'reg_token' in tensors else 0
+    count = tensors['pos_embed'].shape[1]
+    for extra in (1 + registers, 0):
+        side = math.isqrt(max(count - extra, 0))
+        if side**2 == count - extra:
+            return extra, side
+    return None, math.isqrt(max(count - 1, 0))
+
+
 def fit_positions(
     given: dict[str, Tensor], wanted: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], str | None]:
-    """Resize the file's position embedding to the model's, where both are square grids with a class token.
+    """Resize the file's position embedding to the model's, where both are square grids and as many tokens.
 
     Returns:
         The tensors, and ``'14x14 -> 32x32'`` where something was resized, else None.
     """
-    if vit_dialect(given) is None or 'pos_embed' not in wanted:
+    if vit_dialect(given) is None or not {'pos_embed'} <= wanted.keys() & given.keys():
         return given, None
     positions = given['pos_embed']
-    old, new = (math.isqrt(max(t.shape[1] - 1, 0)) for t in (positions, wanted['pos_embed']))
-    sizes = (positions.shape[1], wanted['pos_embed'].shape[1])
-    if old == new or sizes != (old**2 + 1, new**2 + 1):
+    (extra, old), (others, new) = (grid_of(tensors) for tensors in (given, wanted))
+    if old == new or extra != others or None in (extra, others):
         return given, None
     resized = resize_positions(positions.float(), (old, old), (new, new))
     return given | {'pos_embed': resized.to(positions.dtype)}, f'{old}x{old} -> {new}x{new}'

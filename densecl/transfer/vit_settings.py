@@ -1,7 +1,6 @@
 """The settings of a vision transformer that its tensors do not tell: heads, biases, epsilon."""
 
 import inspect
-import math
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
-from .vit import to_dialect, vit_dialect
+from .vit import grid_of, to_dialect, vit_dialect
 
 # A bias of the file that the model would silently go without.
 _BIASES = {
@@ -28,7 +27,8 @@ def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
 
     Returns:
         ``depth``, ``embed_dim``, ``num_heads`` (None where unknown: no shape depends on it),
-        ``patch_size``, ``image_size`` (of the position embedding), ``norm_eps``.
+        ``patch_size``, ``image_size`` (of the position embedding, 0 without one), ``norm_eps``, ``arch``
+        (timm's name) and ``options``: what timm wants to hear of layer scale and register tokens.
     """
     if vit_dialect(tensors) is None:
         return {}
@@ -39,8 +39,10 @@ def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
         'embed_dim': width,
         'num_heads': _heads_in(config),
         'patch_size': patch.shape[-1],
-        'image_size': math.isqrt(max(tensors['pos_embed'].shape[1] - 1, 0)) * patch.shape[-1],
+        'image_size': grid_of(tensors)[1] * patch.shape[-1],
         'norm_eps': _eps_in(config),
+        'arch': config.get('arch') if _is_timm(config) else None,
+        'options': _options(tensors),
     }
 
 
@@ -64,7 +66,9 @@ def _heads_in(config: dict) -> int | None:
 def _eps_in(config: dict) -> float | None:
     if config.get('type') == 'mmseg.VisionTransformer':
         return (config.get('norm_cfg') or {}).get('eps', 1e-5)
-    return 1e-6 if _is_timm(config) else None
+    if not _is_timm(config):
+        return None
+    return 1e-5 if 'dinov3' in str(config.get('arch')) else 1e-6
 
 
 def _is_timm(config: dict) -> bool:
@@ -89,7 +93,10 @@ def vit_mismatch(
     if sizes != own:
         text = 'the file is a ViT of {} blocks of {} channels, the model has {} of {}'
         reasons.append(text.format(*sizes, *own))
-    elif given['pos_embed'].shape != wanted['pos_embed'].shape:
+    elif ('pos_embed' in given) != ('pos_embed' in wanted):
+        kinds = ['learned' if 'pos_embed' in t else 'rotary' for t in (given, wanted)]
+        reasons.append('the file has {} positions, the model {} ones: set backbone.arch'.format(*kinds))
+    elif 'pos_embed' in given and given['pos_embed'].shape != wanted['pos_embed'].shape:
         tokens = [tensors['pos_embed'].shape[1] for tensors in (given, wanted)]
         reasons.append(
             f'pos_embed is for {tokens[0]} tokens in the file and {tokens[1]} in the model; only square '
@@ -101,7 +108,19 @@ def vit_mismatch(
 def _sizes(tensors: dict[str, Tensor]) -> tuple[int, int]:
     """Blocks and channels."""
     numbers = {k.split('.')[1] for k in tensors if k.startswith(('blocks.', 'layers.'))}
-    return len(numbers), tensors['pos_embed'].shape[-1]
+    return len(numbers), tensors['cls_token'].shape[-1]
+
+
+def _options(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    options = {}
+    if 'blocks.0.ls1.gamma' in tensors:
+        options['init_values'] = 1.0
+    if 'reg_token' in tensors:
+        options['reg_tokens'] = tensors['reg_token'].shape[1]
+        options['no_embed_class'] = grid_of(tensors)[0] == 0
+    if 'blocks.0.attn.qkv.bias' not in to_dialect(tensors, 'timm'):
+        options['qkv_bias'] = False
+    return options
 
 
 def vit_eps_warning(record: dict, backbone: nn.Module) -> list[str]:
@@ -120,11 +139,12 @@ def vit_how_to_load(target: str, meta: dict) -> str:
     """The model that an export to one of ``vit.DIALECTS`` is for, with the settings of :func:`vit_record`."""
     size, patch, heads = meta['image_size'], meta['patch_size'], meta['num_heads'] or '<as pretrained>'
     if target in ('timm', 'safetensors'):
-        return (
-            f"timm's VisionTransformer(img_size={size}, patch_size={patch}, embed_dim={meta['embed_dim']}, "
-            f'depth={meta["depth"]}, num_heads={heads}) and '
-            'load_state_dict(strict=False), lacks head only; or --pretrained FILE'
-        )
+        options = ''.join(f', {key}={value!r}' for key, value in (meta.get('options') or {}).items())
+        sizes = f'patch_size={patch}, embed_dim={meta["embed_dim"]}, depth={meta["depth"]}, num_heads={heads}'
+        made = f"timm's VisionTransformer(img_size={size}, {sizes}{options})"
+        if not size:
+            made = f'timm.create_model({meta.get("arch")!r}, {sizes})'
+        return f'{made} and load_state_dict(strict=False), lacks head only; or --pretrained FILE'
     return (
         f"backbone=dict(type='mmseg.VisionTransformer', img_size={size}, patch_size={patch}, "
         f'embed_dims={meta["embed_dim"]}, num_layers={meta["depth"]}, num_heads={heads}, patch_bias=True, '

@@ -1,5 +1,6 @@
 """timm's models as backbones; vision transformers return maps and, last, the class token."""
 
+import math
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -23,12 +24,32 @@ def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **k
         **kwargs: passed to ``timm.create_model``.
     """
     options = dict(pretrained=False, features_only=True, out_indices=out_indices)
-    return _timm('TimmBackbone').create_model(model_name, **options, **kwargs)
+    swin = model_name.startswith('swin_')
+    if swin:  # images of any size
+        kwargs.setdefault('strict_img_size', False)
+    model = _timm('TimmBackbone').create_model(model_name, **options, **kwargs)
+    if swin:
+        model.register_forward_pre_hook(_pad_to_patches)
+        model.register_forward_hook(_channels_first)
+    return model
+
+
+def _pad_to_patches(model: nn.Module, images: tuple[Tensor]) -> tuple[Tensor]:
+    """Zeros at the bottom and right, so that patches of 4 fill the image; its windows Swin pads itself."""
+    height, width = images[0].shape[2:]
+    return (F.pad(images[0], (0, -width % 4, 0, -height % 4)),)
+
+
+def _channels_first(model: nn.Module, images: tuple[Tensor], levels: list[Tensor]) -> list[Tensor]:
+    """timm's Swin gives (B, H, W, C)."""
+    return [level.permute(0, 3, 1, 2) for level in levels]
 
 
 @MODELS.register_module()
 class TimmViT(nn.Module):
-    """A timm ViT of plain kind (class token, no register tokens), with timm's parameter names.
+    """A timm ViT with a class token, with or without register tokens, under timm's parameter names.
+
+    Positions are added to the tokens, or (DINOv3's architectures) turn queries and keys (RoPE).
 
     Its levels are the patch maps of ``out_indices`` and, as the LAST one, the class token as a map of one
     cell: a head that averages level -1 reads the class token, a dense head reads level -2. The
@@ -70,10 +91,13 @@ class TimmViT(nn.Module):
         if num_heads is not None:
             kwargs['num_heads'] = num_heads
         model = _timm_vit(arch, drop_path_rate=drop_path, **kwargs)
-        for name in ('patch_embed', 'cls_token', 'pos_embed', 'pos_drop', 'blocks', 'norm'):
-            setattr(self, name, getattr(model, name))
+        names = ('patch_embed', 'cls_token', 'reg_token', 'pos_embed', 'pos_drop', 'rope', 'blocks', 'norm')
+        for name in names:
+            setattr(self, name, getattr(model, name, None))
+        self.extra_tokens = model.num_prefix_tokens
+        self.no_embed_class = model.no_embed_class
         self.embed_dim = model.embed_dim
-        self.num_heads = model.blocks[0].attn.num_heads
+        self.num_heads = num_heads or model.blocks[0].attn.num_heads
         depth = len(self.blocks)
         if not all(-depth <= i < depth for i in out_indices):
             raise ValueError(f'TimmViT: out_indices {tuple(out_indices)} with {depth} blocks')
@@ -91,20 +115,28 @@ class TimmViT(nn.Module):
         """(B, 3, H, W) -> (B, C, H / p, W / p) a block of ``out_indices``, then (B, C, 1, 1)."""
         patches = self.patch_embed(x)  # (B, h, w, C)
         grid = patches.shape[1:3]
-        token = self.cls_token.expand(len(patches), -1, -1)
-        tokens = torch.cat([token, patches.flatten(1, 2)], dim=1)  # (B, 1 + h w, C)
-        positions = resize_positions(self.pos_embed, self.patch_embed.grid_size, grid)
-        tokens = self.pos_drop(tokens + positions)
+        tokens = self._tokens(patches.flatten(1, 2), grid)
+        turned = {} if self.rope is None else {'rope': self.rope.get_embed(shape=list(grid))}
         levels = []
         for i, block in enumerate(self.blocks):
-            tokens = block(tokens)
+            tokens = block(tokens, **turned)
             if i == len(self.blocks) - 1:
                 tokens = self.norm(tokens)
             if i in self.out_indices:
-                levels.append(tokens[:, 1:].unflatten(1, grid).permute(0, 3, 1, 2))
+                levels.append(tokens[:, self.extra_tokens :].unflatten(1, grid).permute(0, 3, 1, 2))
         if self.output_cls_token:
             levels.append(tokens[:, 0, :, None, None])
         return tuple(levels)
+
+    def _tokens(self, patches: Tensor, grid: Sequence[int]) -> Tensor:
+        """(B, h w, C) -> (B, 1 + R + h w, C): class token, R register tokens, patches, with positions."""
+        extra = [t.expand(len(patches), -1, -1) for t in (self.cls_token, self.reg_token) if t is not None]
+        if self.pos_embed is None:
+            return self.pos_drop(torch.cat([*extra, patches], dim=1))
+        positions = resize_positions(self.pos_embed, self.patch_embed.grid_size, grid)
+        if self.no_embed_class:
+            return self.pos_drop(torch.cat([*extra, patches + positions], dim=1))
+        return self.pos_drop(torch.cat([*extra, patches], dim=1) + positions)
 
 
 def _timm(needing: str) -> ModuleType:
@@ -117,29 +149,39 @@ def _timm(needing: str) -> ModuleType:
 
 def _timm_vit(arch: str, **kwargs) -> nn.Module:
     timm = _timm('TimmViT')
-    plain = timm.models.is_model_in_modules(arch, ('vision_transformer', 'deit'))
-    if plain:
+    known = timm.models.is_model_in_modules(arch, ('vision_transformer', 'deit', 'eva'))
+    if known:
         sizes = dict(dynamic_img_size=True, dynamic_img_pad=True)
         model = timm.create_model(arch, pretrained=False, num_classes=0, **sizes, **kwargs)
-        # Whether the model is what ``TimmViT.forward`` computes, with no step or token of its own.
-        others = (model.norm_pre, model.patch_drop, model.fc_norm)
-        plain = model.has_class_token and model.num_prefix_tokens == 1 and not model.no_embed_class
-        plain &= not isinstance(model.norm, nn.Identity) and all(isinstance(x, nn.Identity) for x in others)
-    if not plain:
+        known = _is_computed_here(model)
+    if not known:
         raise ValueError(
             f'TimmViT: {arch!r} is no plain ViT with class token and final norm; use TimmBackbone'
         )
     return model
 
 
-def resize_positions(positions: Tensor, grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:
-    """Bicubic interpolation of position embeddings, (1, 1 + h w, C) -> (1, 1 + h' w', C).
+def _is_computed_here(model: nn.Module) -> bool:
+    """Whether a timm model is what ``TimmViT.forward`` computes, with no step or token of its own."""
+    own = ('norm_pre', 'patch_drop', 'fc_norm')
+    plain = all(isinstance(getattr(model, name, None), nn.Identity | None) for name in own)
+    tokens = 1 + (0 if model.reg_token is None else model.reg_token.shape[1])
+    plain &= model.cls_token is not None and model.num_prefix_tokens == tokens
+    turned = getattr(model, 'rope', None) is not None and not model.rope_mixed
+    # Positions are added, or turn queries and keys; EVA's networks do both.
+    return plain and not isinstance(model.norm, nn.Identity) and turned == (model.pos_embed is None)
 
-    That of the class token comes first and stays; ``grid`` is h, w and ``new_grid`` h', w'.
+
+def resize_positions(positions: Tensor, grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:
+    """Bicubic interpolation of position embeddings, (1, E + h w, C) -> (1, E + h' w', C).
+
+    Those of class and register tokens, E of them or none, come first and stay; ``grid`` is h, w and
+    ``new_grid`` h', w'.
     """
     if tuple(grid) == tuple(new_grid):
         return positions
-    token, patches = positions[:, :1], positions[:, 1:]
+    extra = positions.shape[1] - math.prod(grid)
+    token, patches = positions[:, :extra], positions[:, extra:]
     patches = patches.unflatten(1, tuple(grid)).permute(0, 3, 1, 2)
     patches = F.interpolate(patches, tuple(new_grid), mode='bicubic', align_corners=False)
     return torch.cat([token, patches.flatten(2).transpose(1, 2)], dim=1)

@@ -70,6 +70,35 @@ def test_any_size_positions_follow():
     torch.testing.assert_close(vit(cut)[0], vit(padded)[0])
 
 
+REGISTERS = dict(arch='vit_small_patch14_reg4_dinov2', patch_size=14, img_size=84)
+ROTARY = dict(arch='vit_small_patch16_dinov3_qkvb', patch_size=16, img_size=96)
+
+
+@pytest.mark.parametrize(
+    'arch', [REGISTERS, ROTARY, dict(arch='vit_small_patch16_224', img_size=96, reg_tokens=2)]
+)
+def test_register_tokens_and_rotary_positions_are_timms(arch):
+    sizes = dict(arch, embed_dim=64, depth=2, num_heads=2)
+    vit = MODELS.build(dict(type='TimmViT', out_indices=(0, 1), **sizes)).eval()
+    twin = timm.create_model(sizes.pop('arch'), num_classes=0, dynamic_img_size=True, **sizes).eval()
+    for parameter in twin.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    vit.load_state_dict(twin.state_dict())
+    image = torch.randn(2, 3, arch['img_size'], arch['img_size'])
+    early, late, token = vit(image)
+    tokens, extra = twin.forward_features(image), twin.num_prefix_tokens
+    assert extra == 1 + vit.reg_token.shape[1] and late.shape == (2, 64, 6, 6)
+    torch.testing.assert_close(late.flatten(2).mT, tokens[:, extra:])
+    torch.testing.assert_close(token[:, :, 0, 0], tokens[:, 0])
+    raw = twin.forward_intermediates(image, indices=[0], intermediates_only=True)[0]
+    torch.testing.assert_close(early, raw)
+    other = vit(torch.randn(1, 3, 70, 90))[1]
+    assert other.shape[2:] == (
+        -(-70 // vit.patch_embed.patch_size[0]),
+        -(-90 // vit.patch_embed.patch_size[0]),
+    )
+
+
 def test_resizing_keeps_the_token_and_constants():
     positions = torch.randn(1, 1 + 12, 8)
     assert resize_positions(positions, (3, 4), (3, 4)) is positions
@@ -145,7 +174,6 @@ def test_gradients_reach_every_parameter():
         (dict(pos_embed='rotary'), 'pos_embed must be one of learned, sincos'),
         (dict(init='mae'), 'init must be one of timm, mocov3'),
         (dict(out_indices=(4,)), r'out_indices \(4,\) with 4 blocks'),
-        (dict(reg_tokens=4), 'no plain ViT'),
         (dict(class_token=False, global_pool='avg'), 'no plain ViT'),
     ],
 )
@@ -154,7 +182,9 @@ def test_what_it_refuses(kwargs, message):
         build(**kwargs)
 
 
-@pytest.mark.parametrize('arch', ['resnet18', 'deit_tiny_distilled_patch16_224', 'no_such_model'])
+@pytest.mark.parametrize(
+    'arch', ['resnet18', 'deit_tiny_distilled_patch16_224', 'no_such_model', 'eva02_tiny_patch14_224']
+)
 def test_other_architectures_are_refused(arch):
     with pytest.raises(ValueError, match=f"'{arch}' is no plain ViT"):
         MODELS.build(dict(type='TimmViT', arch=arch))
