@@ -7,10 +7,10 @@ import importlib.util
 import json
 import socket
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from torch import nn
 
@@ -131,18 +131,30 @@ def _of_timm(name: str) -> Located:
     )
 
 
-def _without_retries():
-    """Where the host has no address, its client is told so: it would try for a minute."""
+@contextlib.contextmanager
+def _without_retries() -> Iterator[None]:
+    """Tell Hugging Face's client where its host has no address: it would try for a minute."""
     try:
         from huggingface_hub import constants
-
-        socket.getaddrinfo('huggingface.co', 443)
     except ImportError:
-        return contextlib.nullcontext()
+        yield
+        return
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _has_address('huggingface.co')
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _has_address(host: str) -> bool:
+    """Whether a host is known here; behind a proxy it need not be."""
+    if 'https' in urllib.request.getproxies():
+        return True
+    try:
+        return bool(socket.getaddrinfo(host, 443))
     except OSError:
-        proxied = 'https' in urllib.request.getproxies()
-        return contextlib.nullcontext() if proxied else mock.patch.object(constants, 'HF_HUB_OFFLINE', True)
-    return contextlib.nullcontext()
+        return False
 
 
 def _of_torchvision(name: str) -> Located:
