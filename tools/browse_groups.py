@@ -58,18 +58,14 @@ def main() -> None:
     model = MODELS.build(cfg.model).eval()
     model.load_state_dict(load_checkpoint(args.checkpoint)['state_dict'])
     out = Path(args.out or Path('work_dirs') / Path(args.config).stem / 'groups')
-    samples = [
-        dataset[int(i)] for i in np.linspace(0, len(dataset) - 1, min(args.num, len(dataset)))
-    ]
+    samples = [dataset[int(i)] for i in np.linspace(0, len(dataset) - 1, min(args.num, len(dataset)))]
     images = [sample['image'] for sample in samples]
     scores = [scores_of(model, image, args.size) for image in images]
     used = torch.stack([s.argmax(0).flatten().bincount(minlength=len(s)) for s in scores])  # (N, K)
     areas = {k: int(n) for k, n in enumerate(used.sum(0)) if n}
     palette = vis.palette_of(areas)
     for sample, score in zip(samples, scores, strict=True):
-        sheet = vis.draw_groups(
-            sample['image'], vis.assigned(score, sample['image'].shape[:2]), palette
-        )
+        sheet = vis.draw_groups(sample['image'], vis.assigned(score, sample['image'].shape[:2]), palette)
         vis.save_image(out / f'{Path(sample["path"]).stem}.png', sheet)
     vis.save_image(out / 'slots.png', vis.draw_slots(images, scores, list(palette)[: args.rows]))
     print(
@@ -83,9 +79,7 @@ def main() -> None:
 @torch.no_grad()
 def scores_of(model, image: np.ndarray, size: int) -> Tensor:
     """(K, h, w) cosines of slots and cells of a uint8 (H, W, 3) image, by the target branch."""
-    name, head = next(
-        ((n, h) for n, h in model.heads.items() if isinstance(h.units, Groups)), (None, None)
-    )
+    name, head = next(((n, h) for n, h in model.heads.items() if isinstance(h.units, Groups)), (None, None))
     if head is None:
         raise ValueError(f"none of the heads {list(model.heads)} has units='Groups'; no slots to draw")
     norm = model_images(model)

@@ -95,17 +95,12 @@ def check_classes(train, test) -> None:
     names, others = (set(d.metainfo.get('classes', ())) for d in (train, test))
     if names != others and names and others:
         odd = sorted(names ^ others)
-        raise ValueError(
-            f'--train and --test need the same class folders; only one has {", ".join(odd[:5])}'
-        )
+        raise ValueError(f'--train and --test need the same class folders; only one has {", ".join(odd[:5])}')
 
 
 def report(figures: dict, counts: dict, channels: int) -> None:
     """Print a line a k."""
-    print(
-        f'{counts["test"]} images by {counts["train"]}, {counts["classes"]} classes, '
-        f'{channels} channels'
-    )
+    print(f'{counts["test"]} images by {counts["train"]}, {counts["classes"]} classes, {channels} channels')
     for k, values in figures.items():
         print(f'k = {k:<3} top-1 {values["top1"]:6.2f} %   mean of classes {values["mean_class"]:6.2f} %')
 

@@ -15,30 +15,30 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(os.path.relpath(Path(__file__).resolve().parents[1]))  # short in what is printed
 SAMPLE = ROOT / 'densecl/sample'
 CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
-TASKS = {  # name -> what tools/finetune.py learns, and for how long
+TASKS = {  # name -> what is learned, and for how long
     'cells': ['--data', SAMPLE / 'bccd/instances_train.json', '--iters', 240],
     'things': ['--data', SAMPLE / 'things', '--images', SAMPLE / 'detection', '--iters', 150],
 }
 
 
 def run(*commands: list, logs: list[Path] | None = None) -> None:
-    """Run tools side by side, sharing the cores, and stop everything if one fails."""
+    """Run commands side by side, sharing the cores, and stop everything if one fails."""
     cores = max((os.cpu_count() or 1) // len(commands), 1)
     environment = {**os.environ, 'OMP_NUM_THREADS': str(cores)}
     begin, running = time.time(), []
     for command, log in zip(commands, logs or [None] * len(commands), strict=True):
-        tool, *arguments = map(str, command)
-        print(f'\n$ python tools/{tool} {shlex.join(arguments)}' + (f' > {log}' if log else ''), flush=True)
+        words = ['-m', 'densecl', *map(str, command)]
+        print(f'\n$ python {shlex.join(words)}' + (f' > {log}' if log else ''), flush=True)
         out = open(log, 'w') if log else None  # noqa: SIM115  (closed with the process)
-        full = [sys.executable, str(ROOT / 'tools' / tool), *arguments]
-        running.append(subprocess.Popen(full, env=environment, stdout=out, stderr=out and subprocess.STDOUT))
+        pipes = dict(stdout=out, stderr=out and subprocess.STDOUT)
+        running.append(subprocess.Popen([sys.executable, *words], env=environment, **pipes))
     codes = [process.wait() for process in running]
     if any(codes):
-        where = ', '.join(map(str, logs)) if logs else 'its message above'
-        sys.exit(f'a tool failed with exit codes {codes}; see {where}')
+        where = ', '.join(map(str, logs)) if logs else 'the message above'
+        sys.exit(f'a command failed (exit codes {codes}); see {where}')
     print(f'({time.time() - begin:.0f} s)', flush=True)
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     begin = time.time()
 
     continued = work / 'continued'
-    run(['train.py', CONFIG, '--work-dir', continued])
+    run(['train', CONFIG, '--work-dir', continued])
     guard = json.loads((continued / 'guard.json').read_text())
     print(f'\nguard: {guard["told"]}', flush=True)
 
@@ -61,7 +61,7 @@ def main() -> None:
         for folder in folders.values():
             folder.mkdir(parents=True, exist_ok=True)
         options = [*options, '--size', 'slim', '--out']
-        commands = [['finetune.py', starts[name], *options, folder] for name, folder in folders.items()]
+        commands = [['finetune', starts[name], *options, folder] for name, folder in folders.items()]
         run(*commands, logs=[folder / 'output.log' for folder in folders.values()])
         for name, folder in folders.items():
             figures[name] |= json.loads((folder / 'metrics.json').read_text())

@@ -21,9 +21,7 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='go on from the newest checkpoint of the work directory, or from this one',
     )
-    parser.add_argument(
-        '--amp', nargs='?', const='bf16', choices=['bf16', 'fp16'], help='mixed precision'
-    )
+    parser.add_argument('--amp', nargs='?', const='bf16', choices=['bf16', 'fp16'], help='mixed precision')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
