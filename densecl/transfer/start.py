@@ -18,14 +18,9 @@ from .prefixes import copy, counted, fitting
 from .projects import Project, caution, project_of
 from .read import Weights
 from .recognise import recognise
-<<<<<<< HEAD
-from .record import training_record
-from .start_files import locate
-from .stem import fit_stem
-=======
 from .record import FORMAT, training_record
 from .start_files import Located, locate
->>>>>>> d363974 (Starting weights of every project: recognised by names and shapes, compared with their own network)
+from .stem import fit_stem
 from .vit import fit_positions
 
 
