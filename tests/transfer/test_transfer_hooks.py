@@ -95,7 +95,7 @@ def test_export_wins_over_load_from(pretrained, tmp_path):
 def test_misfit_stops_the_run(pretrained, tmp_path):
     with pytest.raises(RuntimeError, match='ResNet-18, the model a ResNet-34'):
         run(tmp_path / 'a', pretrained[0], backbone=dict(depth=34))
-    with pytest.raises(FileNotFoundError, match='no.pth does not exist'):
+    with pytest.raises(FileNotFoundError, match="no.pth': no such file; expected a path"):
         run(tmp_path / 'b', tmp_path / 'no.pth')
 
 
