@@ -20,7 +20,7 @@ SAMPLE = ROOT / 'densecl/sample'
 CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
 TASKS = {  # name -> what is learned, and for how long
     'cells': ['--data', SAMPLE / 'bccd/instances_train.json', '--iters', 240],
-    'things': ['--data', SAMPLE / 'things', '--images', SAMPLE / 'detection', '--iters', 150],
+    'things': ['--data', SAMPLE / 'things', '--images', SAMPLE / 'detection', '--iters', 200],
 }
 
 
