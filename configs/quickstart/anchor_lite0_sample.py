@@ -13,5 +13,5 @@ train_dataloader = dict(
     dataset=dict(data_root=[f'{root}/photos', f'{root}/detection/train', f'{root}/bccd/train'])
 )
 train_cfg = dict(max_epochs=epochs)
-custom_hooks = [*_base_.from_start, dict(type='GuardHook', count=64, size=(176, 240), every=1.0)]
+custom_hooks = [*_base_.from_start, dict(type='GuardHook', count=32, size=(176, 240), every=1.0, averages=())]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=epochs), collapse=dict(interval=10))

@@ -15,8 +15,6 @@ from densecl.registry import HOOKS
 
 from .momentum import unwrap
 
-#: Weights of the end in the averages with the start that are measured beside both.
-_AVERAGES = (0.25, 0.5, 0.75)
 _START = 'start.pth'
 
 
@@ -38,10 +36,11 @@ class GuardHook(Hook):
         size: height and width of use; by default the usual ones with a short side of at most 240.
         labelled: a labelled set, see :func:`densecl.evaluation.labelled.open_labelled`.
         every: share of the run between two measurements.
+        averages: weights of the end in averages with the start, which are measured after the end.
         batch_size: images that are encoded together.
 
     Raises:
-        ValueError: ``every`` is not in (0, 1].
+        ValueError: ``every`` is not in (0, 1], or an average not within (0, 1).
     """
 
     # Before checkpoints are written, so that they hold the measurement; after weights are loaded.
@@ -54,10 +53,14 @@ class GuardHook(Hook):
         size: Sequence[int] | None = None,
         labelled: str | None = None,
         every: float = 0.1,
+        averages: Sequence[float] = (0.25, 0.5, 0.75),
         batch_size: int = 16,
     ) -> None:
         if not 0 < every <= 1:
             raise ValueError(f'GuardHook: every must be a share of the run in (0, 1], got {every}')
+        if not all(0 < alpha < 1 for alpha in averages):
+            raise ValueError(f'GuardHook: averages must be weights within (0, 1), got {averages}')
+        self.averages = tuple(averages)
         self.photos, self.count, self.size = photos, count, tuple(size) if size else None
         self.labelled, self.every, self.batch_size = labelled, every, batch_size
         self.rows: list[dict] = []
@@ -83,7 +86,7 @@ class GuardHook(Hook):
         if known is None:
             self.first, self.rows = self.images.measure(encoder), []
             self._record(runner, 'start', self.first, iter=0, alpha=0.0)
-            left = (runner.max_iters - 1) // self._step(runner) + 1 + len(_AVERAGES)
+            left = (runner.max_iters - 1) // self._step(runner) + 1 + len(self.averages)
             runner.logger.info(f'guard: {left} more measurements, each of about {self.first.seconds:.0f} s')
         else:
             state = json.loads(known)
@@ -108,8 +111,8 @@ class GuardHook(Hook):
 
         end = _on_cpu(_branch(runner).backbone)
         tensors = {1.0: end, 0.0: self.start}
-        tensors |= {alpha: interpolated(self.start, end, alpha) for alpha in _AVERAGES}
-        for alpha in (1.0, *_AVERAGES):
+        tensors |= {alpha: interpolated(self.start, end, alpha) for alpha in self.averages}
+        for alpha in (1.0, *self.averages):
             name = 'end' if alpha == 1 else f'average {1 - alpha:g} start + {alpha:g} end'
             found = self.images.measure(self._encoder(runner, tensors[alpha]))
             line = self._record(runner, name, found, iter=runner.iter, alpha=alpha)
@@ -185,7 +188,7 @@ class GuardHook(Hook):
     def _write(self, runner, **more) -> None:
         from densecl.evaluation.guard import TABLE
 
-        averages = [line for line in self.rows if line.get('alpha') in _AVERAGES]
+        averages = [line for line in self.rows if line.get('alpha') in self.averages]
         measured = [line for line in self.rows if line not in averages]
         labelled = self.images.labelled
         content = dict(
