@@ -180,7 +180,8 @@ def _semantic(data: LabelledData, start: StartFile, levels: Levels) -> str:
 def _images(start: StartFile, preprocessor: str) -> dict[str, Any]:
     """How images are read and normalised: as in pretraining."""
     if not start.decoder:
-        load, how = "dict(type='LoadImageFromFile')", 'bgr_to_rgb=True'
+        load = "dict(type='LoadImageFromFile')"  # BGR
+        how = f'bgr_to_rgb={start.record.get("channel_order") != "BGR"}'
     else:
         load = source_of({**start.decoder, 'type': 'densecl.LoadSensorImage'})
         how = f"_delete_=True, type='densecl.SensorDataPreprocessor', base='{preprocessor}'"

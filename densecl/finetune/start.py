@@ -22,7 +22,7 @@ class StartFile:
         title: what it is, for messages.
         backbone: config of the backbone in pretraining.
         record: what the file says of itself; see :func:`densecl.transfer.record.training_record`.
-        mean, std: of the images, RGB, 0 to 255.
+        mean, std: of the images, 0 to 255, in the ``channel_order`` of the record (RGB where unknown).
         from_scratch: the weights come from a pretraining that began at random weights.
         decoder: what read the images of the pretraining, None for 8-bit RGB.
     """

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from densecl.engine.launch import read_config
+from densecl.finetune import write_config
 from densecl.finetune.start import checkpoint_of, read_start
 from densecl.transfer import find_start
 
@@ -35,3 +37,17 @@ def test_weights_from_scratch_get_a_larger_rate(starts, tmp_path):
     path = tmp_path / 'scratch.pth'
     torch.save(content, path)
     assert read_start(path, tmp_path).from_scratch and not read_start(starts['resnet'], tmp_path).from_scratch
+
+
+def test_order_of_channels_follows_the_weights(starts, coco, tmp_path):
+    content = torch.load(starts['resnet'])
+    images = dict(mean=[103.5, 116.3, 123.7], std=[1.0, 1.0, 1.0])
+    for swapped in (True, False):
+        model = dict(
+            backbone=dict(type='mmdet.ResNet', depth=18), data_preprocessor=dict(bgr_to_rgb=swapped, **images)
+        )
+        content['meta']['cfg'] = f'model = {model!r}'
+        torch.save(content, tmp_path / 'detector.pth')
+        cfg = read_config(str(write_config(tmp_path / 'detector.pth', coco(), tmp_path / 'out', size='slim')))
+        assert cfg.model.data_preprocessor.bgr_to_rgb is swapped
+        assert cfg.model.data_preprocessor.mean == images['mean']
