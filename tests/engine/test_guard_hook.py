@@ -135,3 +135,5 @@ def test_a_share_is_needed():
 
     with pytest.raises(ValueError, match='every must be a share'):
         GuardHook(every=2)
+    with pytest.raises(ValueError, match='averages must be weights within'):
+        GuardHook(averages=(0.5, 1))
