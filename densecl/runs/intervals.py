@@ -48,6 +48,11 @@ class Interval:
         """Upper limit."""
         return self.mean + self.half
 
+    @property
+    def limits(self) -> str:
+        """``'+0.20 to +1.40'``, or that there is a single value."""
+        return 'one value' if math.isinf(self.half) else f'{self.low:+.2f} to {self.high:+.2f}'
+
     def __str__(self) -> str:
         if math.isinf(self.half):
             return f'{self.mean:.2f} (one value)'

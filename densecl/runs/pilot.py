@@ -152,10 +152,7 @@ def verdict(gains: dict[str, Interval]) -> str:
     """Go, stop, or not known: one sentence with the figures that decided."""
 
     def listed(kinds: list[str]) -> str:
-        return ', '.join(
-            f'{kind} {gains[kind].mean:+.2f} ({gains[kind].low:+.2f} to {gains[kind].high:+.2f})'
-            for kind in kinds
-        )
+        return ', '.join(f'{kind} {gains[kind].mean:+.2f} ({gains[kind].limits})' for kind in kinds)
 
     better = [kind for kind, gain in gains.items() if gain.low > 0]
     worse = [kind for kind, gain in gains.items() if gain.high < 0]

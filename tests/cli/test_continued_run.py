@@ -29,11 +29,12 @@ def test_it_goes_on_from_imagenet_by_default(densecl, photos, labelled, run_fold
     assert 'fewer than 50: use the start itself' in out
     run = package.Run(run_folder)
     cfg, settings = Config.fromfile(run.config), {s['name']: s['value'] for s in run.settings}
-    assert cfg.model.batch_statistics == 'held' and cfg.model.heads_first == settings['heads_only'] > 0
+    assert settings['method'] == 'anchor' and list(cfg.model.heads) == ['anchor']
+    assert cfg.model.batch_statistics == 'held'
     assert cfg.model.heads.anchor.target == 'start'
     rule = cfg.optim_wrapper.paramwise_cfg.rules[0]
     assert rule.lr_mult * cfg.optim_wrapper.optimizer.lr == pytest.approx(settings['backbone_lr'], rel=0.01)
-    assert rule.lr_ramp == (settings['heads_only'], settings['ramp'])
+    assert rule.lr_ramp == (0, settings['ramp'])
     assert run.guard['told'] in out and len(run.guard['measurements']) >= 2
     assert f'weights: {run.best}' in out
 
