@@ -19,8 +19,8 @@ ROOT = Path(os.path.relpath(Path(__file__).resolve().parents[1]))  # short in wh
 SAMPLE = ROOT / 'densecl/sample'
 CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
 TASKS = {  # name -> what is learned, and for how long
-    'cells': ['--data', SAMPLE / 'bccd/instances_train.json', '--iters', 240],
-    'things': ['--data', SAMPLE / 'things', '--images', SAMPLE / 'detection', '--iters', 200],
+    'cells': ['--data', SAMPLE / 'bccd/instances_train.json', '--iters', 200],
+    'things': ['--data', SAMPLE / 'things', '--images', SAMPLE / 'detection', '--iters', 150],
 }
 
 

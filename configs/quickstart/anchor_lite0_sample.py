@@ -8,7 +8,7 @@ _base_ = '../anchor/anchor_efficientnet-lite0_1xb16-coslr-4e_photos.py'
 from densecl.sample import sample_root  # noqa: E402  (after _base_: mmengine reads it in this order)
 
 root = str(sample_root())
-epochs = 2
+epochs = 1
 train_dataloader = dict(
     dataset=dict(data_root=[f'{root}/photos', f'{root}/detection/train', f'{root}/bccd/train'])
 )
