@@ -35,6 +35,12 @@ def test_the_anchor_alone_has_no_heads_to_wait_for():
     assert decided(300, continued=False)['method'] == 'densecl'
 
 
+def test_the_anchor_takes_four_epochs():
+    # 4 n / 16, but 90 at least and the table's at most
+    for count, steps in {100: 90, 367: 91, 1000: 250, 3000: 750, 10_000: 2000}.items():
+        assert decided(count, hours=None)['steps'] == steps
+
+
 def test_more_hours_give_at_most_twice_the_steps():
     assert decided(3000, hours=100.0)['steps'] == 2 * decided(3000, hours=None)['steps']
 
