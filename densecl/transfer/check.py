@@ -91,6 +91,15 @@ def _as_fed(model: nn.Module, image: Tensor) -> Tensor:
     return normalised(image, seen).to(next(model.parameters()).device)
 
 
+def sample_picture(height: int = 128, width: int = 160) -> Tensor:
+    """A made picture, uint8 (H, W, 3): in each channel waves of another length and direction."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
+    waves = [
+        torch.sin(x / (3 + 4 * c) + y / (11 - 3 * c)) + torch.cos(x * y / (90 + 70 * c)) for c in range(3)
+    ]
+    return (127.5 + 60 * torch.stack(waves, dim=-1)).to(torch.uint8)
+
+
 def normalised(image: Tensor, images: dict) -> Tensor:
     """(H, W, C) to (1, C, H, W) by ``channel_order``, ``mean`` and ``std``, or as ImageNet's.
 

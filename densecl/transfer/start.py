@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
-from .check import backbone_features, normalised
+from .check import backbone_features, normalised, sample_picture
 from .export import save_export
 from .network import Hints, Network
 from .prefixes import copy, counted, fitting
@@ -94,11 +94,12 @@ class Start:
         """Write a file that ``--pretrained``, :func:`load_backbone` and the export read; return ``path``."""
         return save_export(self.export(), path)
 
-    def check(self, image: Tensor) -> float | None:
+    def check(self, image: Tensor | None = None) -> float | None:
         """Compare with the network of the project that wrote the file, each fed the image in its own way.
 
         Args:
-            image: uint8 (H, W, 3), RGB. Networks that were made for one size see it resized to that.
+            image: uint8 (H, W, 3), RGB; by default a made one, :func:`densecl.transfer.check.sample_picture`.
+                Networks that were made for one size see it resized to that.
 
         Returns:
             The largest difference of the last maps, as a share of the largest value; None where that
@@ -107,6 +108,7 @@ class Start:
         network = self.network
         if network is None or network.original is None:
             return None
+        image = sample_picture() if image is None else image
         side = self.backbone.get('img_size')
         if side:
             image = F.interpolate(image.permute(2, 0, 1)[None].float(), (side, side), mode='area')
@@ -121,14 +123,14 @@ class Start:
         """What is to be said: origin, licence with its caution, the feature check, what was guessed."""
         rows = [f'start {self.name}: {self.origin}', f'licence: {self.licence or "not known"}']
         rows += [f'  ! {text}' for text in [caution(self.licence)] if text]
-        if image is not None:
-            rows.append(_said(self.check(image), self.network))
+        rows.append(_said(self.check(image), self.network))
         return rows + [f'  ! {note}' for note in self.notes]
 
 
 def _said(difference: float | None, network: Network | None) -> str:
     if difference is None:
-        return 'features: not compared, there is no network of that project here'
+        named = network.names if network else 'its project'
+        return f'features: not compared with those of {named}, whose network cannot be built here'
     text = f'largest difference {difference:.1e} of the largest value'
     if difference > 1e-3:
         return f"features: NOT those of {network.names}'s own network ({text}): do not use these weights"
