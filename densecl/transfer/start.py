@@ -127,14 +127,21 @@ class Start:
         return rows + [f'  ! {note}' for note in self.notes]
 
 
+# Whose names a file has -> whose network is built to compare with, where that is another's.
+_LIBRARIES = {'official': 'timm', 'efficientnet_pytorch': 'timm', 'detectron2': 'torchvision'}
+
+
 def _said(difference: float | None, network: Network | None) -> str:
+    names = network.names if network else 'densecl'
+    if names == 'densecl':
+        return 'features: its own backbone, nothing was renamed'
     if difference is None:
-        named = network.names if network else 'its project'
-        return f'features: not compared with those of {named}, whose network cannot be built here'
+        return f'features: not compared, the network of {names} cannot be built here'
+    library = _LIBRARIES.get(names, names)
     text = f'largest difference {difference:.1e} of the largest value'
     if difference > 1e-3:
-        return f"features: NOT those of {network.names}'s own network ({text}): do not use these weights"
-    return f"features: those of {network.names}'s own network ({text})"
+        return f"features: NOT those of {library}'s network ({text}): do not use these weights"
+    return f"features: those of {library}'s network ({text})"
 
 
 def find_start(what: str | Path) -> Start:

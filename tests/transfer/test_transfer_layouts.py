@@ -78,7 +78,7 @@ def test_computes_what_its_project_computes(name, image, tmp_path):
     assert start.backbone['type'] == kind(start)
     assert start.check(image) < 1e-5
     text = start.lines()[-1 - len(start.notes)]  # a picture of its own
-    assert 'own network (largest difference' in text and 'NOT' not in text
+    assert 'features: those of' in text and 'largest difference' in text
     again = find_start(start.save(tmp_path / 'saved.pth'))
     assert (again.origin, again.licence, again.mean) == (start.origin, start.licence, start.mean)
     assert again.backbone == start.backbone and again.tensors.keys() == start.tensors.keys()

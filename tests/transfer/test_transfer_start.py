@@ -56,6 +56,7 @@ def test_imagenet(start, images):
     for level, other in zip(levels, expected, strict=True):
         torch.testing.assert_close(level, other, atol=1e-4, rtol=1e-4)
     assert find_start(find_file()).backbone == start.backbone
+    assert start.lines()[-1].startswith("features: those of timm's network")
 
 
 def test_levels_and_options(start, images):

@@ -20,6 +20,7 @@ def test_a_densecl_checkpoint(pretrained):
     assert start.origin == 'densecl, online branch, ResNet-18' and start.licence is None
     assert start.backbone == dict(type='mmdet.ResNet', depth=18, norm_eval=False)
     assert start.mean == (123.675, 116.28, 103.53) and len(start.sha256) == 64
+    assert start.lines()[-1] == 'features: its own backbone, nothing was renamed'
     assert all(torch.equal(v, start.tensors[k]) for k, v in model.backbone.state_dict().items())
 
 
