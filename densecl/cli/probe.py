@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--photos', nargs='+', help='folders of the pretraining photos, for the leak check')
     parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='of the images in pixels')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--out', help='json file of the figures (of a run; those of its start beside it)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,30 +25,44 @@ def run(args: argparse.Namespace) -> int:
     import densecl.compat
 
     densecl.compat.install()
-    from densecl.engine.launch import read_config
-    from densecl.runs.checks import find_photos
     from densecl.runs.leak import leak_check
     from densecl.runs.run import Run
     from densecl.tools import run_tool
 
+    done = Run(args.what) if Path(args.what).is_dir() else None
+    photos = _photos(args.photos, done)
+    if photos:
+        print(leak_check(photos, args.labelled, args.test))
+    else:
+        print('leak check: the photos that these weights saw are not known here; --photos FOLDER compares')
     options = ['--labelled', args.labelled, '--seed', str(args.seed)]
     options += ['--test', args.test] if args.test else []
     options += ['--size', *map(str, args.size)] if args.size else []
-    done = Run(args.what) if Path(args.what).is_dir() else None
-    photos = args.photos or (done and read_config(str(done.config)).train_dataloader.dataset.data_root)
-    if photos:
-        print(
-            leak_check(
-                find_photos([photos] if isinstance(photos, str) else list(photos)), args.labelled, args.test
-            )
-        )
-    else:
-        print('leak check: not known which photos these weights saw; --photos FOLDER compares')
     if done is None:
-        run_tool('probe', [args.what, *options])
+        run_tool('probe', [args.what, *options, *_out(args.out)])
         return 0
-    for name, weights in (('start', done.start), ('run', done.best)):
-        if weights is not None:
-            print(f'{name}: {weights}')
-            run_tool('probe', [str(weights), '--config', str(done.config), *options])
+    options += ['--config', str(done.config)]
+    if done.start is not None:
+        print(f'start: {done.start}')
+        run_tool('probe', [str(done.start), *options, *_out(args.out, '_start')])
+    print(f'run: {done.best}')
+    run_tool('probe', [str(done.best), *options, *_out(args.out)])
     return 0
+
+
+def _photos(folders: list[str] | None, done) -> list[str]:
+    """Photos of the pretraining: in folders that were named, or where the run had them, if still there."""
+    from densecl.engine.launch import read_config
+    from densecl.runs.checks import find_photos
+
+    if folders:
+        return find_photos(folders)
+    root = read_config(str(done.config)).train_dataloader.dataset.data_root if done else []
+    roots = [root] if isinstance(root, str) else list(root)
+    return find_photos(roots) if roots and all(Path(path).is_dir() for path in roots) else []
+
+
+def _out(path: str | None, ending: str = '') -> list[str]:
+    if path is None:
+        return []
+    return ['--out', str(Path(path).with_stem(Path(path).stem + ending))]

@@ -13,7 +13,7 @@ pytest.importorskip('timm')
 
 # Three steps; the guard measures start and end on eight photos.
 TINY = ('--size', '32', '--estimate', '--hours', '0.0002')
-GUARD = ('--cfg-options', 'custom_hooks.1.every=1.0', 'custom_hooks.1.count=8')
+GUARD = ('--cfg-options', 'custom_hooks.1.every=1.0', 'custom_hooks.1.count=8', 'custom_hooks.1.averages=[]')
 
 
 @pytest.fixture(scope='module')
@@ -108,8 +108,31 @@ def test_pilot_says_go_stop_or_not_known_and_goes_on(densecl, photos, labelled, 
     assert json.loads((tmp_path / 'pilot.json').read_text())['figures'][:-2] == record['figures']
 
 
-def test_probe_tells_the_leak_before_any_figure(densecl, labelled, run_folder):
-    code, out, err = densecl('probe', run_folder, '--labelled', labelled, '--size', '64', '64')
+def test_probe_tells_the_leak_before_any_figure(densecl, labelled, run_folder, tmp_path):
+    options = ('--labelled', labelled, '--size', '64', '64', '--out', tmp_path / 'a.json')
+    code, out, err = densecl('probe', run_folder, *options)
     assert code == 0, err
     assert out.index('leak check: 12 of the 12') < out.index('start: ') < out.index('run: ')
     assert out.count('retrieval  mIoU') == 2
+    figures = [json.loads((tmp_path / name).read_text()) for name in ('a.json', 'a_start.json')]
+    assert all(f'{f["linear"]["mean"]:6.2f}' in out for f in figures)
+
+
+def test_finetune_writes_a_config_that_can_be_edited(densecl, labelled, run_folder, tmp_path):
+    arguments = (
+        'finetune',
+        run_folder,
+        '--data',
+        labelled,
+        '--out',
+        tmp_path,
+        '--iters',
+        '10',
+        '--write-only',
+    )
+    code, _, err = densecl(*arguments)
+    assert code == 0, err
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    assert cfg.model.type.endswith('EncoderDecoder') and cfg.train_cfg.max_iters == 10
+    code, _, err = densecl('finetune', run_folder, '--data', tmp_path / 'none.json', '--out', tmp_path)
+    assert code == 2 and 'none.json' in err and len(err.strip().splitlines()) == 1

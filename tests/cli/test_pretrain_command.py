@@ -1,12 +1,15 @@
 """Real runs through the command: planned, carried out, resumed, run again by tools/train.py, exported."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
 import densecl as package
+from densecl.cli import doctor
 from densecl.runs.manifest import hash_files
 from densecl.tools import run_tool
 
@@ -84,6 +87,12 @@ def test_plan_writes_nothing(densecl, photos, tmp_path):
     assert 'time: about' in out and 'disk: ' in out and 'memory: ' in out
     assert "_base_ = ['densecl::densecl/densecl_resnet18_1xb64-coslr-6e_photos.py']" in out
     assert not (tmp_path / 'run').exists()
+
+
+def test_doctor_knows_every_extra():
+    text = (Path(package.__file__).parents[1] / 'setup.py').read_text()
+    extras = set(re.findall(r"^    '(\w+)': \[", text, re.MULTILINE)) - {'tests'}
+    assert extras == set(doctor.EXTRAS)
 
 
 def test_doctor_lists_what_there_is(densecl):

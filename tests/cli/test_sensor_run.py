@@ -21,6 +21,7 @@ def tiffs(tmp_path_factory):
 
 def test_the_start_is_inflated_and_trained(densecl, tiffs, tmp_path):
     options = ('--cfg-options', 'custom_hooks.1.every=1.0', 'custom_hooks.1.count=8')
+    options += ('custom_hooks.1.averages=[]',)
     code, out, err = densecl('pretrain', tiffs, '--out', tmp_path / 'run', *TINY, *options)
     assert code == 0, err
     assert '16 photos of 4 channels (uint16), short side 96 px' in out

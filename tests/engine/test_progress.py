@@ -33,7 +33,7 @@ def test_a_terminal_has_a_bar_with_the_figures():
     out = io.StringIO()
     hook, runner = ProgressHook(console=Console(file=out, force_terminal=True, width=120)), fake_runner()
     steps(hook, runner)
-    assert hook.describe(runner) == '32 img/s, 25% waiting, loss 6.5'
+    assert hook.describe(runner) == '640 images, 32 img/s, 25% waiting, loss 6.5'
     assert runner.logger.handlers[0].level == logging.WARNING
     runner.message_hub.log_scalars['guard/dse'].update(-0.5)
     runner.message_hub.log_scalars['guard/dse'].update(-0.25)

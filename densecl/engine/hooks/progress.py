@@ -59,13 +59,13 @@ class ProgressHook(Hook):
             self._quiet(runner.logger, logging.NOTSET)
 
     def describe(self, runner) -> str:
-        """``'37 img/s, 4 % waiting, loss 6.21, dse -0.31'``, as far as it is known."""
+        """``'1,280 images, 37 img/s, 4 % waiting, loss 6.21, dse -0.31'``, as far as it is known."""
         seconds, data, loss = (
             self._mean(runner, name) for name in ('train/time', 'train/data_time', 'train/loss')
         )
         known = ((name, self._mean(runner, name, 1)) for name in self.quality)
         quality = next(((name, value) for name, value in known if value is not None), None)
-        parts = []
+        parts = [f'{(runner.iter + 1) * runner.train_dataloader.batch_size:,} images']
         if seconds:
             parts.append(f'{runner.train_dataloader.batch_size / seconds:.0f} img/s')
             parts.append(f'{(data or 0) / seconds:.0%} waiting')
