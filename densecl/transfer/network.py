@@ -24,7 +24,7 @@ class Hints:
     file: str = ''
     record: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    heads: Callable[[int], int | None] = lambda width: None  # noqa: E731
+    heads: Callable[[int], int | None] = lambda width: None
 
     @property
     def architecture(self) -> str:

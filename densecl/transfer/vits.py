@@ -1,5 +1,6 @@
 """Vision transformers of every project, under timm's names."""
 
+import importlib
 from collections.abc import Callable
 
 import torch
@@ -59,7 +60,7 @@ def read_vit(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | 
     extra, side = grid_of(named)
     if extra is None:
         return None
-    backbone, heads, notes = _sizes(named, hints)
+    backbone, notes = _sizes(named, hints)
     patch = backbone['patch_size']
     backbone = dict(type='TimmViT', arch='vit_small_patch16_224', img_size=side * patch, **backbone)
     backbone |= dict(init_values=1.0) if 'blocks.0.ls1.gamma' in named else {}
@@ -89,8 +90,8 @@ def _positions_of_patches(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return tensors | {'cls_token': token, 'pos_embed': positions[:, 1:]}
 
 
-def _sizes(tensors: dict[str, Tensor], hints: Hints) -> tuple[dict, int, list[str]]:
-    """Settings of the blocks, attention heads, and what was guessed."""
+def _sizes(tensors: dict[str, Tensor], hints: Hints) -> tuple[dict, list[str]]:
+    """Settings of the blocks, and what was guessed."""
     width = tensors['cls_token'].shape[-1]
     depth = len({k.split('.')[1] for k in tensors if k.startswith('blocks.')})
     said = hints.record.get('num_heads') or hints.config.get('num_attention_heads') or hints.heads(width)
@@ -100,7 +101,7 @@ def _sizes(tensors: dict[str, Tensor], hints: Hints) -> tuple[dict, int, list[st
     hidden = len(tensors['blocks.0.mlp.fc1.weight'])
     patch = tensors['patch_embed.proj.weight'].shape[-1]
     settings = dict(embed_dim=width, depth=depth, num_heads=heads, patch_size=patch)
-    return settings | (dict(mlp_ratio=hidden / width) if hidden != 4 * width else {}), heads, notes
+    return settings | (dict(mlp_ratio=hidden / width) if hidden != 4 * width else {}), notes
 
 
 def _rotary(named: dict, tensors: dict, hints: Hints, names: str) -> Network | None:
@@ -111,7 +112,7 @@ def _rotary(named: dict, tensors: dict, hints: Hints, names: str) -> Network | N
     own = _split_bias(own)
     bias = 'blocks.0.attn.q_bias' in own
     arch = f'vit_small_patch16_dinov3{"_qkvb" if bias else ""}'
-    settings, _, notes = _sizes(own, hints)
+    settings, notes = _sizes(own, hints)
     registers = own['reg_token'].shape[1]
     backbone = dict(type='TimmViT', arch=arch, **settings)
     backbone |= dict(num_reg_tokens=registers) if registers != 4 else {}
@@ -142,8 +143,6 @@ def _through_timm(module: str, tensors: dict, named: dict, backbone: dict) -> Ca
     """timm's whole network, filled through timm's own reading of the file."""
 
     def last_map(images: Tensor) -> Tensor:
-        import importlib
-
         import timm
 
         options = {k: v for k, v in backbone.items() if k not in ('type', 'arch')}

@@ -187,9 +187,7 @@ def dinov2_registers():
 
 def dinov3():
     """As facebookresearch writes it: a bias of query, key and value of which the key's is masked."""
-    sizes = dict(embed_dim=64, depth=2, num_heads=1, img_size=32, num_classes=0)
-    net = state(timm.create_model('vit_small_patch16_dinov3_qkvb', **sizes))
-    names = {}
+    net, names = timm_dinov3(), {}
     for key, value in net.items():
         if key.endswith('q_bias'):
             masked = torch.full_like(value, 0.3)
@@ -199,6 +197,11 @@ def dinov3():
         elif not key.endswith('v_bias'):
             names[re.sub(r'gamma_(\d)', r'ls\1.gamma', key).replace('reg_token', 'storage_tokens')] = value
     return names | {'rope_embed.periods': torch.ones(16), 'mask_token': torch.zeros(1, 64)}
+
+
+def timm_dinov3():
+    sizes = dict(embed_dim=64, depth=2, num_heads=1, img_size=32, num_classes=0)
+    return state(timm.create_model('vit_small_patch16_dinov3_qkvb', **sizes))
 
 
 def torchvision_vit():
@@ -311,6 +314,27 @@ def hf_vit(registers=False):
 
 def hf_dinov2():
     return hf_vit(registers=True)
+
+
+def hf_dinov3():
+    """transformers' DINOv3ViTModel, whose key has no bias, and the same under timm's names."""
+    own, names = timm_dinov3(), {}
+    rules = (
+        (r'^(cls_token)$', r'embeddings.\1'), (r'^reg_token$', 'embeddings.register_tokens'),
+        (r'^patch_embed\.proj', 'embeddings.patch_embeddings'), (r'^blocks\.', 'layer.'),
+        (r'attn\.proj', 'attention.o_proj'), (r'attn\.(q|v)_bias', r'attention.\1_proj.bias'),
+        (r'mlp\.fc1', 'mlp.up_proj'), (r'mlp\.fc2', 'mlp.down_proj'),
+        (r'gamma_(\d)', r'layer_scale\1.lambda1'),
+    )  # fmt: skip
+    for key, value in own.items():
+        for pattern, replacement in rules:
+            key = re.sub(pattern, replacement, key)
+        if key.endswith('attn.qkv.weight'):
+            for part, tensor in zip('qkv', value.chunk(3), strict=True):
+                names[key.replace('attn.qkv', f'attention.{part}_proj')] = tensor
+        else:
+            names[key] = value
+    return names | {'embeddings.mask_token': torch.zeros(1, 1, 64)}, own
 
 
 def hf_resnet():
