@@ -1,11 +1,16 @@
 """Run by test_continuation_of_two_processes.py: four steps; in the first two the heads train alone."""
 
+import runpy
+from pathlib import Path
+
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from densecl.distributed import rank, world_size
 from densecl.models.pretrainers import MomentumPretrainer
-from tests.distributed.two_processes import views
+
+# By its path: mmsegmentation installs a package that is named tests too.
+views = runpy.run_path(Path(__file__).with_name('two_processes.py'))['views']
 
 
 def build() -> MomentumPretrainer:
