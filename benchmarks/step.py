@@ -83,13 +83,13 @@ def build(arch: str, queue: int, method: str) -> torch.nn.Module:
 
 def make_views(images: list[torch.Tensor]) -> Views:
     """Views of a batch, already on the device."""
-    n, count = len(images[0]), len(images)
+    n, count, device = len(images[0]), len(images), images[0].device
     return Views(
         images=images,
-        boxes=[torch.zeros(n, 4)] * count,
-        flipped=[torch.zeros(n, dtype=torch.bool)] * count,
-        source_sizes=torch.ones(n, 2),
-        indices=torch.arange(n),
+        boxes=[torch.zeros(n, 4, device=device)] * count,
+        flipped=[torch.zeros(n, dtype=torch.bool, device=device)] * count,
+        source_sizes=torch.ones(n, 2, device=device),
+        indices=torch.arange(n, device=device),
         paths=[''] * n,
         photometric=[None] * count,
     )

@@ -46,7 +46,7 @@ METHODS = {
     'DetCon-B': 'detcon/detcon-b_resnet50_8xb512-coslr-100e_in1k.py',
     'DetCon-S': 'detcon/detcon-s_resnet50_8xb512-coslr-100e_in1k.py',
     'DetCo': 'detco/detco_resnet50_8xb32-coslr-200e_in1k.py',
-    'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-4e_photos.py',
+    'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}
 #: Arguments that say nothing about the method.

@@ -23,7 +23,7 @@ import densecl.registry  # noqa: E402, F401
 from densecl.engine.launch import read_config  # noqa: E402
 from densecl.evaluation.features import FrozenEncoder, open_encoder, random_encoder  # noqa: E402
 from densecl.evaluation.labelled import open_labelled  # noqa: E402
-from densecl.evaluation.probes import RETRIEVAL, probe  # noqa: E402
+from densecl.evaluation.probes import RETRIEVAL, draw_probe, probe  # noqa: E402
 from densecl.files import atomic_write  # noqa: E402
 
 
@@ -51,6 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of both probes and of "random"')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--out', help='json file of the figures')
+    parser.add_argument('--pictures', help='folder for sixteen pictures: truth, linear, retrieval')
     args = parser.parse_args(argv)
     if args.checkpoint == 'random' and not args.config:
         parser.error('"random" needs --config, whose backbone is built')
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     size = tuple(args.size or labelled.use_size())
     frozen = encoder(args).to(args.device)
     retrieval = dict(k=args.k, temperature=args.temperature, cells=args.cells)
-    found = probe(frozen, labelled, size, args.level, args.seed, **retrieval)
+    found = probe(frozen, labelled, size, args.level, args.seed, 16 if args.pictures else 0, **retrieval)
     for note in labelled.notes:
         print(f'note: {note}')
     print(
@@ -75,6 +76,8 @@ def main(argv: list[str] | None = None) -> None:
     report(found.scores(), labelled.classes, args, len(labelled.train))
     if args.out:
         save(args, size, labelled, found)
+    if args.pictures:
+        print(f'{len(draw_probe(found, labelled, size, args.pictures))} pictures: {args.pictures}')
 
 
 def encoder(args: argparse.Namespace) -> FrozenEncoder:

@@ -1,9 +1,8 @@
 #!/usr/bin/env python
-"""The whole road on the bundled photos: from ImageNet weights, go on without labels, fine-tune, compare.
+"""The whole road on the bundled photos of blood cells: from ImageNet weights, go on without labels, compare.
 
-Two tasks, blood cells (boxes) and things against background (masks), are learned from the ImageNet weights
-and from the continued ones, with the same seed. Every command is printed before it runs, to be copied. On two
-CPU cores it takes ten to twelve minutes.
+Weights before and after are compared twice: frozen, by a linear and a retrieval probe, and fine-tuned with
+the same seed as a detector that has a tenth of the labels. Every command is printed before it runs.
 """
 
 import argparse
@@ -16,12 +15,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(os.path.relpath(Path(__file__).resolve().parents[1]))  # short in what is printed
-SAMPLE = ROOT / 'densecl/sample'
+CELLS = ROOT / 'densecl/sample/bccd'
+TRAIN, VAL = CELLS / 'instances_train.json', CELLS / 'instances_val.json'
 CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
-TASKS = {  # name -> what is learned, and for how long
-    'cells': ['--data', SAMPLE / 'bccd/instances_train.json', '--iters', 200],
-    'things': ['--data', SAMPLE / 'things', '--images', SAMPLE / 'detection', '--iters', 150],
-}
+EVERY, ITERS = 10, 120  # labelled images of the detector; its length
 
 
 def run(*commands: list, logs: list[Path] | None = None) -> None:
@@ -30,7 +27,7 @@ def run(*commands: list, logs: list[Path] | None = None) -> None:
     environment = {**os.environ, 'OMP_NUM_THREADS': str(cores)}
     begin, running = time.time(), []
     for command, log in zip(commands, logs or [None] * len(commands), strict=True):
-        words = ['-m', 'densecl', *map(str, command)]
+        words = list(map(str, command))
         print(f'\n$ python {shlex.join(words)}' + (f' > {log}' if log else ''), flush=True)
         out = open(log, 'w') if log else None  # noqa: SIM115  (closed with the process)
         pipes = dict(stdout=out, stderr=out and subprocess.STDOUT)
@@ -49,42 +46,78 @@ def main() -> None:
     work = parser.parse_args().work_dir
     begin = time.time()
 
-    continued = work / 'continued'
-    run(['train', CONFIG, '--work-dir', continued])
-    guard = json.loads((continued / 'guard.json').read_text())
+    run([ROOT / 'tools/train.py', CONFIG, '--work-dir', work / 'pretrain'])
+    guard = json.loads((work / 'pretrain/guard.json').read_text())
     print(f'\nguard: {guard["told"]}', flush=True)
 
-    starts = {'start': 'imagenet', 'continued': continued}
-    figures = {name: {} for name in starts}
-    for task, options in TASKS.items():
-        folders = {name: work / f'{task}_{name}' for name in starts}
-        for folder in folders.values():
-            folder.mkdir(parents=True, exist_ok=True)
-        options = [*options, '--size', 'slim', '--out']
-        commands = [['finetune', starts[name], *options, folder] for name, folder in folders.items()]
-        run(*commands, logs=[folder / 'output.log' for folder in folders.values()])
-        for name, folder in folders.items():
-            figures[name] |= json.loads((folder / 'metrics.json').read_text())
-        contact_sheet(*folders.values(), work / 'pictures' / f'{task}.png')
+    weights = {'ImageNet': work / 'pretrain/start.pth', 'continued': work / 'pretrain/best_guard.pth'}
+    folders = {name: work / name for name in weights}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    probes = [
+        [ROOT / 'tools/probe.py', weights[name], '--labelled', TRAIN, '--test', VAL]
+        + ['--out', folder / 'probe.json', '--pictures', folder / 'probe']
+        for name, folder in folders.items()
+    ]
+    run(*probes, logs=[folder / 'probe.log' for folder in folders.values()])
+    few = every_tenth(TRAIN, work / 'few.json')
+    detectors = [
+        ['-m', 'densecl', 'finetune', weights[name], '--data', few, '--images', CELLS, '--val', VAL]
+        + ['--size', 'slim', '--iters', ITERS, '--out', folder]
+        for name, folder in folders.items()
+    ]
+    run(*detectors, logs=[folder / 'finetune.log' for folder in folders.values()])
 
-    print(f'\n{"":16s} ImageNet  continued')
-    for key, value in figures['start'].items():
-        print(f'{key:16s} {value:8.1f}  {figures["continued"][key]:9.1f}')
-    print(f'\nPictures: {work / "pictures"}. Finished in {(time.time() - begin) / 60:.1f} minutes.')
+    for what, tiles in (('probe', 3), ('pictures', 2)):
+        contact_sheet({name: folder / what for name, folder in folders.items()}, tiles, work / f'{what}.png')
+    print(f'\n{"":26s} ' + ' '.join(f'{name:>10s}' for name in folders))
+    rows = [figures(folder) for folder in folders.values()]
+    for key in rows[0]:
+        print(f'{key:26s} ' + ' '.join(f'{row[key]:10.1f}' for row in rows))
+    print(f'\nPictures: {work}/*.png. Finished in {(time.time() - begin) / 60:.1f} minutes.')
 
 
-def contact_sheet(start: Path, continued: Path, path: Path, count: int = 6) -> None:
-    """Ground truth, prediction from the start and from the continued weights, an image a row."""
+def every_tenth(path: Path, target: Path) -> Path:
+    """Write a COCO json with every tenth image of another, by name."""
+    content = json.loads(path.read_text())
+    images = sorted(content['images'], key=lambda image: image['file_name'])[::EVERY]
+    kept = {image['id'] for image in images}
+    objects = [each for each in content['annotations'] if each['image_id'] in kept]
+    target.write_text(json.dumps({**content, 'images': images, 'annotations': objects}))
+    return target
+
+
+def figures(folder: Path) -> dict[str, float]:
+    """Name -> per cent, of the probes and of the detector."""
+    probed = json.loads((folder / 'probe.json').read_text())
+    found = {f'frozen, {kind} mIoU': probed[kind]['mean'] for kind in ('linear', 'retrieval')}
+    detected = json.loads((folder / 'metrics.json').read_text())
+    return found | {f'fine-tuned, {name}': value for name, value in detected.items()}
+
+
+def contact_sheet(folders: dict[str, Path], tiles: int, path: Path, count: int = 5) -> None:
+    """Truth, then what each of the weights say, an image a row.
+
+    Args:
+        folders: name of the weights -> pictures of the same names, of ``tiles`` tiles of which the first is
+            the truth and the last is shown.
+        tiles: side by side in a picture.
+        path: of the sheet.
+        count: of rows.
+    """
     import cv2
 
     from densecl.visualization.canvas import GAP, save_image, side_by_side, stacked, titled
 
-    rows, titles = [], ('', 'from ImageNet weights', 'from continued weights')
-    for name in sorted(path.name for path in (start / 'pictures').glob('*.png'))[:count]:
-        first, second = (cv2.imread(str(run / 'pictures' / name))[..., ::-1] for run in (start, continued))
-        middle = (first.shape[1] + GAP) // 2  # truth and prediction stand side by side
-        tiles = (first[:, : middle - GAP], first[:, middle:], second[:, middle:])
-        rows.append(side_by_side([titled(tile, title) for tile, title in zip(tiles, titles, strict=True)]))
+    rows = []
+    for name in sorted(path.name for path in next(iter(folders.values())).glob('*.png'))[:count]:
+        pictures = {title: cv2.imread(str(folder / name))[..., ::-1] for title, folder in folders.items()}
+        first = next(iter(pictures.values()))
+        width = (first.shape[1] + GAP) // tiles - GAP
+        shown = {'truth': first[:, :width]} | {
+            f'from {title} weights': picture[:, -width:] for title, picture in pictures.items()
+        }
+        rows.append(side_by_side([titled(tile, title) for title, tile in shown.items()]))
     print(f'picture: {save_image(path, stacked(rows))}', flush=True)
 
 

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='of the images in pixels')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', help='json file of the figures (of a run; those of its start beside it)')
+    parser.add_argument('--pictures', help='folder of pictures, truth, linear and retrieval (likewise)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,14 +40,14 @@ def run(args: argparse.Namespace) -> int:
     options += ['--test', args.test] if args.test else []
     options += ['--size', *map(str, args.size)] if args.size else []
     if done is None:
-        run_tool('probe', [args.what, *options, *_out(args.out)])
+        run_tool('probe', [args.what, *options, *_written(args)])
         return 0
     options += ['--config', str(done.config)]
     if done.start is not None:
         print(f'start: {done.start}')
-        run_tool('probe', [str(done.start), *options, *_out(args.out, '_start')])
+        run_tool('probe', [str(done.start), *options, *_written(args, '_start')])
     print(f'run: {done.best}')
-    run_tool('probe', [str(done.best), *options, *_out(args.out)])
+    run_tool('probe', [str(done.best), *options, *_written(args)])
     return 0
 
 
@@ -62,7 +63,9 @@ def _photos(folders: list[str] | None, done) -> list[str]:
     return find_photos(roots) if roots and all(Path(path).is_dir() for path in roots) else []
 
 
-def _out(path: str | None, ending: str = '') -> list[str]:
-    if path is None:
-        return []
-    return ['--out', str(Path(path).with_stem(Path(path).stem + ending))]
+def _written(args: argparse.Namespace, ending: str = '') -> list[str]:
+    """``--out`` and ``--pictures``, ``ending`` added to their names."""
+    named = {option: Path(getattr(args, option)) for option in ('out', 'pictures') if getattr(args, option)}
+    return [
+        x for option, path in named.items() for x in (f'--{option}', str(path.with_stem(path.stem + ending)))
+    ]

@@ -1,5 +1,7 @@
 """Linear probe: segmentation by one 1x1 convolution on frozen maps."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ def linear_segmentation(
     lr: float = 1e-2,
     batch_size: int = 16,
     seed: int = 0,
+    seen: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Train a batch norm without affine and a 1x1 convolution on frozen maps, and test them.
 
@@ -34,6 +37,8 @@ def linear_segmentation(
         lr: the peak of the cycle.
         batch_size: images a step.
         seed: of the order.
+        seen: called with what is predicted, (B, H, W) int64 on the CPU, batch by batch in the order of the
+            images.
 
     Returns:
         (M, K, K) counts of pixels at full size, see :func:`~densecl.evaluation.segmentation.confusion`.
@@ -45,7 +50,7 @@ def linear_segmentation(
     head.eval()
     with torch.no_grad():
         pairs = zip(test.split(batch_size), test_labels.split(batch_size), strict=True)
-        return torch.cat([_test(head, maps, labels, classes) for maps, labels in pairs])
+        return torch.cat([_test(head, maps, labels, classes, seen) for maps, labels in pairs])
 
 
 class _Head(nn.Module):
@@ -78,6 +83,8 @@ def _fit(head: _Head, maps: Tensor, labels: Tensor, epochs, lr, batch_size, seed
             schedule.step()
 
 
-def _test(head: _Head, maps: Tensor, labels: Tensor, classes: int) -> Tensor:
-    predicted = enlarged_argmax(head(maps), labels.shape[1:])
-    return confusion(predicted.cpu(), labels.cpu(), classes)
+def _test(head: _Head, maps: Tensor, labels: Tensor, classes: int, seen: Callable | None) -> Tensor:
+    predicted = enlarged_argmax(head(maps), labels.shape[1:]).cpu()
+    if seen is not None:
+        seen(predicted)
+    return confusion(predicted, labels.cpu(), classes)

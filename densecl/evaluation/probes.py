@@ -1,13 +1,14 @@
 """Both dense probes of a frozen backbone on a labelled set."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from .features import FrozenEncoder, dense_features
-from .labelled import Labelled, LabelledPart
+from .labelled import Labelled, LabelledPart, spread
 from .linear_segmentation import linear_segmentation
 from .retrieval_segmentation import retrieval_segmentation
 from .segmentation import MeanIoU, mean_iou
@@ -24,11 +25,14 @@ class Probed:
         linear: (M, K, K) counts of pixels for each test image.
         retrieval: the same.
         seconds: of features and both probes together.
+        shown: for :func:`draw_probe`, ``linear`` and ``retrieval``: (S, H, W) predicted labels of some test
+            images.
     """
 
     linear: Tensor
     retrieval: Tensor
     seconds: float
+    shown: dict[str, Tensor] = field(default_factory=dict)
 
     def scores(self) -> dict[str, MeanIoU]:
         """``linear`` and ``retrieval``, over all test images."""
@@ -41,6 +45,7 @@ def probe(
     size: tuple[int, int],
     level: int = -1,
     seed: int = 0,
+    shown: int = 0,
     **retrieval,
 ) -> Probed:
     """Linear and retrieval segmentation of the test part, learnt from the training part.
@@ -51,14 +56,50 @@ def probe(
         size: height and width that all images are scaled to; the figures are of this size.
         level: of the backbone.
         seed: of both probes.
+        shown: number of test images whose predicted labels are kept.
         **retrieval: ``k``, ``temperature`` and ``cells`` of :func:`retrieval_segmentation`.
     """
     start = time.perf_counter()
     train, test = (_features(encoder, part, size, level) for part in (labelled.train, labelled.test))
     classes = len(labelled.classes)
-    linear = linear_segmentation(*train, *test, classes, seed=seed)
-    found = retrieval_segmentation(*train, *test, classes, seed=seed, **(RETRIEVAL | retrieval))
-    return Probed(linear, found, time.perf_counter() - start)
+    kept = {name: _Kept(spread(len(labelled.test), shown)) for name in ('linear', 'retrieval')}
+    linear = linear_segmentation(*train, *test, classes, seed=seed, seen=kept['linear'].see)
+    retrieval = RETRIEVAL | retrieval
+    found = retrieval_segmentation(*train, *test, classes, seed=seed, seen=kept['retrieval'].see, **retrieval)
+    maps = {name: torch.stack(each.maps) for name, each in kept.items() if shown}
+    return Probed(linear, found, time.perf_counter() - start, maps)
+
+
+class _Kept:
+    """Label maps at some positions of a stream of batches."""
+
+    def __init__(self, positions: list[int]) -> None:
+        self.positions, self.maps, self.passed = set(positions), [], 0
+
+    def see(self, batch: Tensor) -> None:
+        self.maps += [m for i, m in enumerate(batch, self.passed) if i in self.positions]
+        self.passed += len(batch)
+
+
+def draw_probe(probed: Probed, labelled: Labelled, size: tuple[int, int], folder: str | Path) -> list[Path]:
+    """Write a picture of each image that was ``shown``: truth, linear and retrieval probe, side by side.
+
+    Args:
+        probed: of :func:`probe` with ``shown``.
+        labelled, size: as they were given to it.
+        folder: for the pictures, named after the images.
+    """
+    from densecl.visualization.canvas import colors, save_image, side_by_side
+    from densecl.visualization.predictions import draw_segmentation
+
+    count = len(next(iter(probed.shown.values()), ()))
+    part = labelled.test.part(spread(len(labelled.test), count))
+    palette, written = colors(len(labelled.classes)), []
+    for index, (images, labels) in enumerate(part.batches(size, 1)):
+        maps = [labels[0], *(each[index] for each in probed.shown.values())]
+        tiles = [draw_segmentation(images[0].numpy(), m.numpy(), labelled.classes, palette) for m in maps]
+        written.append(save_image(Path(folder) / f'{part.images[index].stem}.png', side_by_side(tiles)))
+    return written
 
 
 def _features(

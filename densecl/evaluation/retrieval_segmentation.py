@@ -1,5 +1,7 @@
 """Retrieval probe: segmentation by the nearest cells of labelled images, nothing is trained."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,6 +25,7 @@ def retrieval_segmentation(
     temperature: float = 0.02,
     cells: int = 40,
     seed: int = 0,
+    seen: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Let the nearest cells of a memory vote for each cell (Balazevic et al., Hummingbird, 2023,
     section 3), temperature 0.02 there and 0.07 in DIP (Sirko-Galouchenko et al., 2025).
@@ -41,6 +44,8 @@ def retrieval_segmentation(
         temperature: of the votes.
         cells: of each image in the memory; cells without a labelled pixel are not taken.
         seed: which cells.
+        seen: called with what is predicted, (B, H, W) int64 on the CPU, batch by batch in the order of the
+            images.
 
     Returns:
         (M, K, K) counts of pixels at full size, see :func:`~densecl.evaluation.segmentation.confusion`.
@@ -54,8 +59,10 @@ def retrieval_segmentation(
         rows = maps.flatten(2).transpose(1, 2).flatten(0, 1)  # (B, C, h, w) -> (B h w, C)
         shares = _vote(unit(rows), memory, votes, min(k, len(memory)), temperature)
         shares = shares.unflatten(0, (len(maps), *maps.shape[2:])).permute(0, 3, 1, 2)
-        predicted = enlarged_argmax(shares, labels.shape[1:])
-        found.append(confusion(predicted.cpu(), labels.cpu(), classes))
+        predicted = enlarged_argmax(shares, labels.shape[1:]).cpu()
+        if seen is not None:
+            seen(predicted)
+        found.append(confusion(predicted, labels.cpu(), classes))
     return torch.cat(found)
 
 

@@ -49,7 +49,7 @@ def continued_model(
 def anchor(recipe, size: int, level: int) -> dict[str, Any]:
     """The anchor of ``configs/_base_/continuation.py`` for views of this size, on this level.
 
-    The start sees the first crop at twice the side, as the last view. Methods that compare all crops would
+    The start sees the first crop enlarged, as the last view. Methods that compare all crops would
     take that for one of theirs: they get the plain anchor, which sees the same view.
     """
     head = _parts().anchor.to_dict()
@@ -57,9 +57,9 @@ def anchor(recipe, size: int, level: int) -> dict[str, Any]:
     return head | dict(pairs=((0, number_of_views(recipe)),) if takes_finer(recipe) else ((0, 0),))
 
 
-def finer_view(size: int) -> dict[str, Any]:
+def finer_view(found: Mapping[str, Setting]) -> dict[str, Any]:
     """The view that the anchor's start sees."""
-    return _parts().finer.to_dict() | dict(size=2 * size)
+    return _parts().finer.to_dict() | dict(size=found['anchor_times'].value * found['view_size'].value)
 
 
 def number_of_views(recipe) -> int:

@@ -1,10 +1,11 @@
 """Images that are no 8-bit photos: a decoder, statistics and a stem of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from densecl.settings import Setting
 from densecl.settings.config_text import Source
 
 from .continuation import finer_view
@@ -54,11 +55,11 @@ def look_at_sensor(paths: Sequence[str]) -> Sensor | None:
     return Sensor(dict(type='SensorDecoder', **decoder), images)
 
 
-def read_by_sensor(values: dict[str, Any], sensor: Sensor, size: int) -> dict[str, Any]:
+def read_by_sensor(values: dict[str, Any], sensor: Sensor, found: Mapping[str, Setting]) -> dict[str, Any]:
     """The names of a run's config, changed for such images; views have no colour operators."""
     views = Source(f"[{{**v, 'photometric': photometric}} for v in {values['views'].split(' + [')[0]}]")
     if ' + [' in values['views']:
-        views = Source(f'{views} + [{finer_view(size)!r}]')
+        views = Source(f'{views} + [{finer_view(found)!r}]')
     values = {'photometric': _PHOTOMETRIC} | values | {'views': views}
     values['train_dataloader']['dataset']['decoder'] = sensor.decoder
     model = values['model']

@@ -116,7 +116,8 @@ def layout_of(start: Any) -> Layout:
     from densecl.models.pretrainers.base import _flat
 
     options = _stride16(start.backbone)
-    model = start.build(**options).eval()
+    model = start.build(**options)
+    model.eval()  # of mm's backbones it returns nothing
     with torch.no_grad():
         levels = _flat(model(torch.zeros(1, len(start.mean), 64, 64)))
     maps = [i for i, level in enumerate(levels) if level.shape[-1] > 1]

@@ -62,9 +62,7 @@ def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[l
         values['model'] = continued_model(found, job.start, recipe, heads)
         optimizer = continued_optimizer(found, optimizer)
         if takes_finer(recipe):
-            values['views'] = Source(
-                f'{values["views"]} + [{source_of(finer_view(found["view_size"].value))}]'
-            )
+            values['views'] = Source(f'{values["views"]} + [{source_of(finer_view(found))}]')
     values['custom_hooks'] = _hooks(job, folder)
     values['optim_wrapper'] = optimizer
     schedule = dict(type='ParamSchedule', param_name='lr', factor=dict(start=1, end=0))
@@ -72,7 +70,7 @@ def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[l
     values['start'] = job.start.record
     values['manifest'] = hash_files(job.paths)
     if job.sensor is not None:
-        values = read_by_sensor(values, job.sensor, found['view_size'].value)
+        values = read_by_sensor(values, job.sensor, found)
     return [base], values
 
 

@@ -6,7 +6,7 @@ from densecl.compat.packages import config_root
 
 _MARK = '_resnet18_1xb64-'
 #: The anchor alone has no recipe from random weights.
-_ANCHOR = 'anchor/anchor_efficientnet-lite0_1xb16-coslr-4e_photos.py'
+_ANCHOR = 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py'
 
 
 def recipe_names() -> list[str]:

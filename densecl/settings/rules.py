@@ -8,11 +8,11 @@ import math
 
 from .conditions import Conditions, Speed
 from .record import Setting
-from .speed import estimated_speed
+from .speed import anchor_times, estimated_speed
 
 #: Photos -> steps of a continuation.
 _STEPS = {300: 300, 1000: 500, 3000: 1000, 10_000: 2000}
-_ANCHOR_STEPS = 90
+_ANCHOR_EPOCHS, _ANCHOR_STEPS = 16, (350, 3000)
 DEFAULT_METHOD = {True: 'anchor', False: 'densecl'}
 #: Without ``hours``, no run is planned to take longer.
 DEFAULT_HOURS = 2.0
@@ -55,7 +55,7 @@ def _method(c: Conditions, found: Found) -> Setting:
         return Setting('method', c.method, 'as you asked')
     name = DEFAULT_METHOD[c.continued]
     if c.continued:
-        why = 'the start at twice the side teaches; from ImageNet weights it gained most'
+        why = 'the start, which sees more pixels, teaches; from ImageNet weights nothing gained more'
         return Setting('method', name, why)
     return Setting('method', name, 'an image and a dense head, sound on few photos')
 
@@ -69,10 +69,19 @@ def _view_size(c: Conditions, found: Found) -> Setting:
     limit, side = 224 if c.machine.gpu else 160, c.photos.short_sides[1]
     if side < limit:
         return Setting('view_size', max(side // 16 * 16, 64), f'most photos have no more than {side} px')
-    kind = 'a GPU' if c.machine.gpu else 'a CPU'
-    return Setting(
-        'view_size', limit, f'what {kind} can pay for; the anchor sees the same crop at twice that'
+    return Setting('view_size', limit, f'what {"a GPU" if c.machine.gpu else "a CPU"} can pay for')
+
+
+def _anchor_times(c: Conditions, found: Found) -> Setting | None:
+    if not c.continued:
+        return None
+    value = anchor_times(c)
+    why = (
+        'three times gained most, and a GPU pays for it'
+        if value == 3
+        else 'three times costs a CPU almost twice as much'
     )
+    return Setting('anchor_times', value, f'the start sees the crop at so many times the side: {why}')
 
 
 def _crop_area(c: Conditions, found: Found) -> Setting | None:
@@ -123,10 +132,9 @@ def _steps(c: Conditions, found: Found) -> Setting:
             f'{n:,} photos: gains come early, and longer runs can lose them again',
         )
         if found['method'].value == 'anchor':
-            wanted, why = (
-                min(max(4 * n // size, _ANCHOR_STEPS), wanted),
-                'four epochs, or 90 steps; measured with 88',
-            )
+            least, most = _ANCHOR_STEPS
+            wanted = min(max(_ANCHOR_EPOCHS * n // size, least), most)
+            why = f'{_ANCHOR_EPOCHS} epochs, within {least} and {most:,} steps; 352 were measured'
         wanted *= 2 if c.hours else 1
     if paid < wanted:
         return Setting('steps', paid, f'{hours} pay for these; {wanted:,} would be taken')
@@ -237,6 +245,7 @@ RULES = (
     _photos,
     _method,
     _view_size,
+    _anchor_times,
     _crop_area,
     _batch,
     _precision,

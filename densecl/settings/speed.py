@@ -18,18 +18,19 @@ _TABLE = {
     'convnext-tiny': 14.0,
     'swin-tiny': 14.0,
 }
-#: What a step costs, in forward and backward passes of a view. Going on from weights (PixPro with the anchor
-#: at twice
-#: the side): measured. From random weights: two views online and two by the target, forward alone a third.
-_UNITS = {True: 3.6, False: 2 + 2 / 3}
-_ANCHOR_UNITS = 7 / 3  # one view, and the start's forward pass of four times the pixels
+#: What a step costs, in forward and backward passes of a view, forward alone being a third. From random
+#: weights two views online and two by the target; going on from weights less, for the stem is frozen (PixPro,
+#: measured).
+_UNITS = {True: 2.27, False: 2 + 2 / 3}
 _REFERENCE = 128
 
 
 def estimated_speed(c: Conditions, size: int) -> Speed:
     """From the table, the number of cores and the size of the views."""
     name = c.architecture if c.architecture in _TABLE else 'resnet50'
-    units = _ANCHOR_UNITS if c.continued and c.method in (None, 'anchor') else _UNITS[c.continued]
+    units = 1 if c.continued and c.method in (None, 'anchor') else _UNITS[c.continued]
+    if c.continued:
+        units += anchor_times(c) ** 2 / 3  # the start's forward pass of the larger view
     rate = _TABLE[name] * (_REFERENCE / size) ** 2 / units
     if c.machine.gpu:
         return Speed(rate * 100, f'a guess for {c.machine.gpu}; the first steps tell')
@@ -37,6 +38,11 @@ def estimated_speed(c: Conditions, size: int) -> Speed:
     other = '' if name == c.architecture else f', taken for {c.architecture or "an unknown backbone"}'
     source = f'estimated from a table: {name}{other}, {size} px, {c.machine.cores} cores'
     return Speed(rate, source)
+
+
+def anchor_times(c: Conditions) -> int:
+    """How many times the side of a view the anchor's start sees."""
+    return 3 if c.machine.gpu else 2
 
 
 def timed_speed(cfg, steps: int = 2, photos: int = 16) -> Speed:

@@ -158,9 +158,10 @@ def find_start(what: str | Path) -> Start:
         pickle.UnpicklingError: the file needs classes that could run code.
     """
     located = locate(what)
-    project = project_of(located.weights, located.name)
+    weights = _in_float32(located.weights)
+    project = project_of(weights, located.name)
     hints = Hints(located.name, config=located.config, heads=_heads(project))
-    network, branch, prefix = recognise(located.weights, project, hints)
+    network, branch, prefix = recognise(weights, project, hints)
     _verify(network, located.weights.source)
     mean, std, order = _images(network, located)
     network = replace(network, mean=mean, std=std, channel_order=order)
@@ -176,6 +177,12 @@ def find_start(what: str | Path) -> Start:
         notes=network.notes,
         network=network,
     )
+
+
+def _in_float32(weights: Weights) -> Weights:
+    """Many releases are in half precision, in which a network on a CPU cannot run."""
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in weights.tensors.items()}
+    return replace(weights, tensors=tensors)
 
 
 def _heads(project: Project) -> Callable[[int], int | None]:
@@ -215,8 +222,8 @@ def _images(network: Network, located: Located) -> tuple[tuple, tuple, str]:
 
 
 def _as_rgb(network: Network) -> dict[str, Tensor]:
-    """float32, and the stem's input channels reversed where it took BGR."""
-    tensors = {k: v.float() if v.is_floating_point() else v for k, v in network.tensors.items()}
+    """The stem's input channels reversed where it took BGR."""
+    tensors = dict(network.tensors)
     if network.channel_order == 'BGR':
         stems = [k for k, v in tensors.items() if v.ndim == 4 and v.shape[1] == 3]
         tensors |= {k: tensors[k].flip(1) for k in stems}

@@ -13,6 +13,7 @@ from densecl.compat import load_checkpoint
 from densecl.engine import launch
 from densecl.evaluation.features import load_encoder
 from densecl.evaluation.guard import export_refusal
+from densecl.finetune.start import read_start
 from densecl.transfer import export_backbone
 
 SIZE = (96, 96)
@@ -137,3 +138,23 @@ def test_a_share_is_needed():
         GuardHook(every=2)
     with pytest.raises(ValueError, match='averages must be weights within'):
         GuardHook(averages=(0.5, 1))
+
+
+def test_origin_and_licence_travel_with_what_it_keeps(guarded, tmp_path):
+    """So that an export says them, and a fine-tuning knows that the weights are strong."""
+    guard = dict(averages=())
+    launch.build_runner(guarded(guard=guard)).train()
+    weights = load_checkpoint(tmp_path / 'run/best_guard.pth')
+    assert weights['meta']['start'] is None
+    assert read_start(tmp_path / 'run/best_guard.pth', tmp_path).from_scratch
+    weights['meta'] = dict(origin='a release', licence='MIT')
+    torch.save(weights, tmp_path / 'release.pth')
+
+    cfg = guarded(guard=guard)
+    cfg.work_dir = str(tmp_path / 'continued')
+    cfg.custom_hooks.append(dict(type='PretrainedHook', checkpoint=str(tmp_path / 'release.pth')))
+    launch.build_runner(cfg).train()
+    for name in ('start.pth', 'best_guard.pth', 'iter_10.pth'):
+        meta = export_backbone(tmp_path / 'continued' / name)['meta']
+        assert (meta['origin'], meta['licence']) == ('a release', 'MIT'), name
+        assert not read_start(tmp_path / 'continued' / name, tmp_path).from_scratch, name

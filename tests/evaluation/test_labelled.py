@@ -145,11 +145,12 @@ class TestCoco:
 
 
 def test_command(tmp_path, capsys):
-    """A random backbone tells bright from dark; the figures are printed and written."""
+    """A random backbone tells bright from dark; figures are printed and written, pictures drawn."""
     write_folder(tmp_path / 'set', ('train', 'test'), each=12, size=(64, 96))
     out = tmp_path / 'out.json'
     command = (
-        f'random --config {ROOT / CONFIG} --labelled {tmp_path / "set"} --level 0 --cells 20 --out {out}'
+        f'random --config {ROOT / CONFIG} --labelled {tmp_path / "set"} --level 0 --cells 20 --out {out} '
+        f'--pictures {tmp_path / "pictures"}'
     )
     runpy.run_path(str(ROOT / 'tools/probe.py'))['main'](command.split())
     said = capsys.readouterr().out
@@ -160,3 +161,11 @@ def test_command(tmp_path, capsys):
         assert f'{kind:<10} mIoU' in said
         assert 42 < found[kind]['mean'] <= 100  # all background: 38
         assert found[kind]['mean'] == pytest.approx(sum(found[kind]['per_class']) / 2)
+    pictures = sorted((tmp_path / 'pictures').iterdir())
+    images = sorted((tmp_path / 'set/images/test').iterdir())
+    assert [p.stem for p in pictures] == [p.stem for p in images]
+    # Truth, linear and retrieval in a row; where the probes are right, the colours of the truth.
+    tiles = np.split(np.pad(cv2.imread(str(pictures[0])), ((0, 0), (0, 6), (0, 0))).astype(int), 3, axis=1)
+    assert tiles[0].shape == (64, 102, 3)
+    equal = [(abs(tiles[0] - tile).max(-1) < 3)[:, :96].mean() for tile in tiles[1:]]
+    assert min(equal) > 0.5 and max(equal) < 1

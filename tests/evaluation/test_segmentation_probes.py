@@ -110,6 +110,14 @@ class TestBothProbes:
         assert torch.equal(probe(*data, 3), first)
         assert first.shape == (4, 3, 3)
 
+    def test_what_is_predicted_is_seen_in_the_order_of_the_images(self, probe):
+        train, test = blocks(8, seed=4), blocks(37, seed=5)  # more than two batches
+        seen = []
+        counts = probe(*train, *test, 3, seen=seen.append)
+        predicted = torch.cat(seen)
+        assert len(seen) > 1 and predicted.shape == test[1].shape
+        assert torch.equal(confusion(predicted, test[1], 3), counts)
+
 
 class TestMaps:
     def test_maps_of_any_size_in_eval_mode_with_modes_restored(self):

@@ -35,10 +35,15 @@ def test_the_anchor_alone_has_no_heads_to_wait_for():
     assert decided(300, continued=False)['method'] == 'densecl'
 
 
-def test_the_anchor_takes_four_epochs():
-    # 4 n / 16, but 90 at least and the table's at most
-    for count, steps in {100: 90, 367: 91, 1000: 250, 3000: 750, 10_000: 2000}.items():
+def test_the_anchor_takes_sixteen_epochs():
+    # 16 n / 16, but 350 at least and 3,000 at most
+    for count, steps in {100: 350, 367: 367, 1000: 1000, 3000: 3000, 10_000: 3000}.items():
         assert decided(count, hours=None)['steps'] == steps
+
+
+def test_a_gpu_pays_for_a_larger_view_of_the_start():
+    assert decided(300)['anchor_times'] == 2 and decided(300, machine=GPU)['anchor_times'] == 3
+    assert 'anchor_times' not in decided(300, continued=False)
 
 
 def test_more_hours_give_at_most_twice_the_steps():

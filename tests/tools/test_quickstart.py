@@ -1,5 +1,6 @@
 """The quickstart's parts; .ci/run takes the whole road."""
 
+import json
 import runpy
 from pathlib import Path
 
@@ -19,28 +20,41 @@ def quickstart():
     return runpy.run_path(str(ROOT / 'tools/quickstart.py'))
 
 
-def test_tasks_and_config_are_there(quickstart, tmp_path):
-    for task, options in quickstart['TASKS'].items():
-        given = dict(zip(options[::2], options[1::2], strict=True))
-        found = read_data(given['--data'], tmp_path, images=given.get('--images'))
-        assert found.task == {'cells': 'detection', 'things': 'semantic'}[task]
-        assert 100 <= given['--iters'] <= 400
+def test_data_and_config_are_there(quickstart, tmp_path):
+    few = quickstart['every_tenth'](quickstart['TRAIN'], tmp_path / 'few.json')
+    found = read_data(few, tmp_path, quickstart['VAL'], quickstart['CELLS'])
+    assert found.task == 'detection' and len(found.train.sizes) == 30 and len(found.val.sizes) == 72
+    assert len(found.classes) == 3 and len(found.train.sides) > 300
+    assert 100 <= quickstart['ITERS'] <= 400
     config = read_config(str(quickstart['CONFIG']))
-    folders = config.train_dataloader.dataset.data_root
-    assert folders and all(Path(folder).is_dir() and 'val' not in Path(folder).parts for folder in folders)
+    folder = Path(config.train_dataloader.dataset.data_root)
+    assert folder.is_dir() and 'val' not in folder.parts
     assert [hook['type'] for hook in config.custom_hooks] == ['PretrainedHook', 'GuardHook']
 
 
-def test_contact_sheet_shows_truth_and_both_predictions(quickstart, tmp_path):
-    for folder, colour in (('start', BLUE), ('continued', RED)):
-        (tmp_path / folder / 'pictures').mkdir(parents=True)
+@pytest.mark.parametrize('tiles', [2, 3])
+def test_contact_sheet_shows_truth_and_both_predictions(quickstart, tmp_path, tiles):
+    folders = {name: tmp_path / name for name in ('ImageNet', 'continued')}
+    for folder, colour in zip(folders.values(), (BLUE, RED), strict=True):
+        folder.mkdir()
         for number in range(8):
-            picture = np.full((50, 206, 3), colour, np.uint8)
-            picture[:, :100] = GREEN
-            cv2.imwrite(str(tmp_path / folder / f'pictures/{number}.png'), picture)
-    quickstart['contact_sheet'](tmp_path / 'start', tmp_path / 'continued', tmp_path / 'sheet.png', count=3)
+            picture = np.full((50, 106 * tiles - 6, 3), (9, 9, 9), np.uint8)
+            picture[:, :100], picture[:, -100:] = GREEN, colour
+            cv2.imwrite(str(folder / f'{number}.png'), picture)
+    quickstart['contact_sheet'](folders, tiles, tmp_path / 'sheet.png', count=3)
     sheet = cv2.imread(str(tmp_path / 'sheet.png'))
     pixels = [int((sheet == colour).all(-1).sum()) for colour in (GREEN, BLUE, RED)]
     assert pixels == 3 * [3 * 50 * 100]
     places = [np.nonzero((sheet == colour).all(-1))[1].min() for colour in (GREEN, BLUE, RED)]
     assert places == sorted(places), 'truth, from the start, from the continued weights'
+
+
+def test_figures_of_both_kinds_have_names(quickstart, tmp_path):
+    probed = dict(linear=dict(mean=40.0), retrieval=dict(mean=30.0))
+    (tmp_path / 'probe.json').write_text(json.dumps(probed))
+    (tmp_path / 'metrics.json').write_text(json.dumps({'box AP': 45.0}))
+    assert quickstart['figures'](tmp_path) == {
+        'frozen, linear mIoU': 40.0,
+        'frozen, retrieval mIoU': 30.0,
+        'fine-tuned, box AP': 45.0,
+    }

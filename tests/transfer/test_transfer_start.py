@@ -156,3 +156,15 @@ def test_names_of_sequences_there_and_back(images):
     back = MODELS.build(dict(type='TimmBackbone', **tiny))
     assert load_backbone(back, export).fraction == 1
     assert feature_difference(model, back, images) == 0
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_release_in_half_precision(tmp_path, dtype):
+    """The backbone is in float32, and its features are compared with the other project's in float32 too."""
+    state = timm.create_model('resnet18').state_dict()
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+    torch.save(state, tmp_path / 'half.pth')
+    start = find_start(tmp_path / 'half.pth')
+    assert start.check() < 1e-5
+    assert {p.dtype for p in start.build().parameters()} == {torch.float32}
+    torch.testing.assert_close(start.tensors['conv1.weight'], state['conv1.weight'].float(), atol=0, rtol=0)

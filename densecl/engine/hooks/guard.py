@@ -71,6 +71,7 @@ class GuardHook(Hook):
             return
         from densecl.evaluation.guard import Measurement
         from densecl.evaluation.measuring import Measuring
+        from densecl.transfer import PretrainedHook
 
         dataset = runner.train_dataloader.dataset
         photos, decoder = self.photos or dataset, getattr(dataset, 'decoder', None)
@@ -78,7 +79,12 @@ class GuardHook(Hook):
             photos, self.count, self.size, self.labelled, self.batch_size, decoder=decoder
         )
         # mmengine formats the text anew each time it is asked, for a second.
-        self.meta = dict(cfg=runner.cfg.pretty_text, experiment_name=runner.experiment_name)
+        self.meta = dict(
+            cfg=runner.cfg.pretty_text,
+            experiment_name=runner.experiment_name,
+            # Origin and licence of the weights that the run goes on from.
+            start=next((hook.start for hook in runner.hooks if isinstance(hook, PretrainedHook)), None),
+        )
         known = runner.message_hub.runtime_info.get('guard') if runner._resume else None
         self.start = self._start_tensors(runner, resumed=known is not None)
         encoder = self._encoder(runner, self.start)
