@@ -42,7 +42,7 @@ def advice(found: Found) -> str | None:
         return None
     return (
         f'{max(after, 0)} steps are left after the ramp, fewer than {LEAST_STEPS}: use the start itself, '
-        'with batch statistics estimated anew from your photos, or give more --hours'
+        'or give more --hours'
     )
 
 
