@@ -24,6 +24,11 @@ TESTED = {
     'mmcv': Range('2.1.0', '2.1.0'),
     'mmdet': Range('3.3.0', '3.3.0'),
     'mmsegmentation': Range('1.2.2', '1.2.2'),
+    # Forks that go on, under the same module names (docs/support.md).
+    'onedl-mmengine': Range('0.10.12', '0.10.12'),
+    'onedl-mmcv': Range('2.3.6', '2.3.6'),
+    'onedl-mmdetection': Range('3.5.1', '3.5.1'),
+    'onedl-mmsegmentation': Range('1.4.2', '1.4.2'),
 }
 # mmcv comes under several distribution names; mmcv-lite is the one without compiled code.
 _ALIASES = {'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full')}

@@ -108,5 +108,6 @@ def _fitted(name: str, head: Mapping, changes: dict[str, Any], layout, method: s
     changes.setdefault('projector', {})['channels'] = (layout.width, *channels[1:])
     if layout.level != -1 and units:
         kind = units if isinstance(units, str) else units.get('type')
-        changes['units'] = dict(type=kind, level=layout.level)
+        whole = dict(_delete_=True) if isinstance(units, str) else {}
+        changes['units'] = dict(type=kind, level=layout.level, **whole)
     return changes

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from densecl.models.backbones.low_rank import without_low_rank
+
 from .dialects import backbone_part
 from .mismatch import describe_mismatch, image_warnings
 from .prefixes import BRANCHES, branch_of, copy, counted, fitting, matching_prefixes, neck_prefix, under
@@ -49,7 +51,7 @@ def load_backbone(
     """
     weights = read_weights(checkpoint)
     backbone = getattr(model, 'backbone', model)
-    wanted = backbone.state_dict() | stage_of(model)
+    wanted = without_low_rank(backbone.state_dict()) | stage_of(model)
     weights = replace(weights, tensors=whole_names(weights.tensors))
     prefix = _best_prefix(weights, whole_names(to_dialect(wanted, spoken_in(weights.tensors))), branch)
     given = stage_part(weights.tensors, prefix) | backbone_part(under(weights.tensors, prefix))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from densecl.compat import load_checkpoint
+from densecl.models.backbones.low_rank import fold_low_rank
 
 from .dialects import from_detectron2
 
@@ -135,6 +136,7 @@ def _unpack(content: Any, source: str) -> Weights:
             f'{source} holds no tensors where a state dict is expected (top-level keys: {keys}); '
             f'put the state dict under one of {", ".join(_CONTAINERS)}'
         )
+    tensors = fold_low_rank(tensors)
     named = from_detectron2(tensors)
     return Weights(named, meta, source, None if named is tensors else 'detectron2')
 

@@ -27,7 +27,9 @@ def guarded(tiny_config):
         for head in cfg.model.heads.values():
             head.projector.channels = (48, 64, 128)
         if guard is not None:
-            cfg.custom_hooks = [dict(type='GuardHook', size=SIZE, every=0.3, count=8, **guard)]
+            cfg.custom_hooks = [
+                dict(type='GuardHook', size=SIZE, every=0.3, count=8, **{'cost': None, **guard})
+            ]
         return cfg
 
     return make
@@ -158,3 +160,12 @@ def test_origin_and_licence_travel_with_what_it_keeps(guarded, tmp_path):
         meta = export_backbone(tmp_path / 'continued' / name)['meta']
         assert (meta['origin'], meta['licence']) == ('a release', 'MIT'), name
         assert not read_start(tmp_path / 'continued' / name, tmp_path).from_scratch, name
+
+
+@pytest.mark.parametrize(('cost', 'measured'), [(0.0, [0, 10]), (1e6, [0, 3, 6, 9, 10])])
+def test_measurements_on_the_way_stay_within_their_share_of_the_time(guarded, tmp_path, cost, measured):
+    launch.build_runner(guarded(guard=dict(cost=cost))).train()
+    found = table(tmp_path / 'run')
+    assert [line['iter'] for line in found['measurements']] == measured
+    assert len(found['averages']) == (3 if cost else 0)
+    assert found['chosen'] in {line['name'] for line in found['measurements'] + found['averages']}

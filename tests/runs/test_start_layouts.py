@@ -29,3 +29,24 @@ def test_the_deepest_map_has_stride_16(tmp_path, make, width):
     last = levels[-1][0] if isinstance(levels[-1], tuple) else levels[layout.level]
     assert (last.shape[1], last.shape[-1]) == (width, 224 // 16) and layout.width == width
     assert layout.layers > 1
+
+
+def test_a_method_goes_on_from_a_transformer(tmp_path):
+    """Its deepest map is not its last level, which is the class token."""
+    from mmengine.config import Config
+
+    from densecl.runs.plan import make_plan
+    from densecl.sample import sample_root
+
+    torch.save(timm.create_model('vit_tiny_patch16_224').state_dict(), tmp_path / 'weights.pth')
+    plan = make_plan(
+        sample_root() / 'detection',
+        tmp_path / 'run',
+        str(tmp_path / 'weights.pth'),
+        method='densecl',
+        measure=False,
+    )
+    (tmp_path / 'config.py').write_text(plan.text)
+    heads = Config.fromfile(tmp_path / 'config.py').model.heads
+    assert heads.dense.units == dict(type='Cells', level=-2)
+    assert heads.dense.projector.channels[0] == heads.image.projector.channels[0] == 192

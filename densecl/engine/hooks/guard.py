@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from densecl.distributed import rank
 from densecl.files import atomic_write
+from densecl.models.backbones.low_rank import fold_low_rank, load_folded
 from densecl.registry import HOOKS
 
 from .momentum import unwrap
@@ -37,6 +39,8 @@ class GuardHook(Hook):
         labelled: a labelled set, see :func:`densecl.evaluation.labelled.open_labelled`.
         every: share of the run between two measurements.
         averages: weights of the end in averages with the start, which are measured after the end.
+        cost: share of the training's time that measurements beside those of start and end may take. The
+            others are left out, and the log says how many; None measures all.
         batch_size: images that are encoded together.
 
     Raises:
@@ -54,16 +58,18 @@ class GuardHook(Hook):
         labelled: str | None = None,
         every: float = 0.1,
         averages: Sequence[float] = (0.25, 0.5, 0.75),
+        cost: float | None = 0.05,
         batch_size: int = 16,
     ) -> None:
         if not 0 < every <= 1:
             raise ValueError(f'GuardHook: every must be a share of the run in (0, 1], got {every}')
         if not all(0 < alpha < 1 for alpha in averages):
             raise ValueError(f'GuardHook: averages must be weights within (0, 1), got {averages}')
-        self.averages = tuple(averages)
+        self.averages, self.cost = tuple(averages), cost
         self.photos, self.count, self.size = photos, count, tuple(size) if size else None
         self.labelled, self.every, self.batch_size = labelled, every, batch_size
         self.rows: list[dict] = []
+        self._spent, self._left_out = 0.0, 0  # seconds beside those of start and end; measurements
 
     def before_train(self, runner) -> None:
         """Measure the start; a resumed run takes what its checkpoint says of it."""
@@ -93,21 +99,25 @@ class GuardHook(Hook):
             self.first, self.rows = self.images.measure(encoder), []
             self._record(runner, 'start', self.first, iter=0, alpha=0.0)
             left = (runner.max_iters - 1) // self._step(runner) + 1 + len(self.averages)
-            runner.logger.info(f'guard: {left} more measurements, each of about {self.first.seconds:.0f} s')
+            within = '' if self.cost is None else f', within {self.cost:.0%} of the run beside its end'
+            runner.logger.info(
+                f'guard: up to {left} more measurements, each of about {self.first.seconds:.0f} s{within}'
+            )
         else:
             state = json.loads(known)
             self.first, self.rows = Measurement.restore(state['first']), state['rows']
+        self._begun = time.perf_counter()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Measure where a tenth of the run ends."""
         done = runner.iter + 1
-        if rank() != 0 or done % self._step(runner) or done >= runner.max_iters:
+        if rank() != 0 or done % self._step(runner) or done >= runner.max_iters or not self._affordable():
             return
         found = self.images.measure(self._encoder(runner))
         line = self._record(runner, f'iteration {done}', found, iter=done)
         _warn(runner, line)
         if self._best() is line:
-            self._save(runner, line, _branch(runner).backbone.state_dict())
+            self._save(runner, line, _on_cpu(_branch(runner).backbone))
 
     def after_train(self, runner) -> None:
         """Measure the end and its averages with the start; keep and tell the best."""
@@ -119,6 +129,8 @@ class GuardHook(Hook):
         tensors = {1.0: end, 0.0: self.start}
         tensors |= {alpha: interpolated(self.start, end, alpha) for alpha in self.averages}
         for alpha in (1.0, *self.averages):
+            if alpha != 1 and not self._affordable():
+                continue
             name = 'end' if alpha == 1 else f'average {1 - alpha:g} start + {alpha:g} end'
             found = self.images.measure(self._encoder(runner, tensors[alpha]))
             line = self._record(runner, name, found, iter=runner.iter, alpha=alpha)
@@ -132,7 +144,17 @@ class GuardHook(Hook):
             told = 'stay with your start: of what was measured nothing is better'
         self._write(runner, chosen=best['name'], told=told)
         seconds = sum(line['seconds'] for line in self.rows)
-        runner.logger.info(f'guard: {told} ({len(self.rows)} measurements in {seconds:.0f} s)')
+        left_out = f', {self._left_out} left out: above {self.cost:.0%} of the run' if self._left_out else ''
+        runner.logger.info(f'guard: {told} ({len(self.rows)} measurements in {seconds:.0f} s{left_out})')
+
+    def _affordable(self) -> bool:
+        """Whether one more measurement stays within the share of the time that was trained."""
+        if self.cost is None:
+            return True
+        trained = time.perf_counter() - self._begun - self._spent
+        affordable = self._spent + self.first.seconds <= self.cost * trained
+        self._left_out += not affordable
+        return affordable
 
     def _step(self, runner) -> int:
         """Iterations between two measurements."""
@@ -144,6 +166,8 @@ class GuardHook(Hook):
 
         line = row(name, found, decide(self.first, found), **more)
         self.rows.append(line)
+        if name not in ('start', 'end'):
+            self._spent += found.seconds
         state = {'first': self.first.state(), 'rows': self.rows}
         runner.message_hub.update_info('guard', json.dumps(state))
         self._write(runner)
@@ -164,7 +188,7 @@ class GuardHook(Hook):
         backbone = _branch(runner).backbone
         if tensors is not None:
             backbone = copy.deepcopy(backbone)
-            backbone.load_state_dict(tensors)
+            load_folded(backbone, tensors)
         record = training_record(Weights({}, self.meta), backbone.state_dict(), 'online')
         return FrozenEncoder(backbone, record).to(next(backbone.parameters()).device)
 
@@ -229,7 +253,9 @@ def _branch(runner) -> nn.Module:
 
 
 def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+    """A copy of the plain network's tensors."""
+    plain = fold_low_rank(module.state_dict())
+    return {name: tensor.detach().cpu().clone() for name, tensor in plain.items()}
 
 
 def _save_backbone(runner, name: str, tensors: dict[str, Tensor], meta: dict, neck=None) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from densecl.distributed import world_size
 from densecl.models.backbones.layers import freeze_layers
+from densecl.models.backbones.low_rank import add_low_rank
 from densecl.models.heads import Head
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
@@ -82,6 +83,9 @@ class Pretrainer(BaseModel):
             backbone as it is: the gradient of random heads is random.
         frozen_layers: so many of the backbone's layers, from the stem on, are not trained; see
             :func:`~densecl.models.backbones.layers.layers_of`.
+        low_rank: of a transformer only an addition of this rank to its linear layers is trained (LoRA); see
+            :func:`~densecl.models.backbones.low_rank.add_low_rank`. Whatever reads the checkpoint reads
+            the plain network, with the additions in its weights.
         channels_last: keep convolution weights in the memory format in which convolutions are fastest.
     """
 
@@ -95,6 +99,7 @@ class Pretrainer(BaseModel):
         batch_statistics: str = 'batch',
         heads_first: int = 0,
         frozen_layers: int = 0,
+        low_rank: int | None = None,
         channels_last: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
@@ -111,6 +116,8 @@ class Pretrainer(BaseModel):
             raise ValueError(f"model.batch_statistics must be 'batch' or 'held', got {batch_statistics!r}")
         self.held, self.heads_first = batch_statistics == 'held', heads_first
         self.backbone = MODELS.build(backbone)
+        if low_rank is not None:
+            add_low_rank(self.backbone, low_rank)
         freeze_layers(self.backbone, frozen_layers)
         self.neck = MODELS.build(neck) if neck is not None else None
         self.heads = nn.ModuleDict({name: _build_head(name, cfg) for name, cfg in heads.items()})
