@@ -12,8 +12,8 @@ _DOWN, _UP = '.low_rank_down', '.low_rank_up'
 class LowRankLinear(nn.Linear):
     """A linear layer whose weight stays, and to which the product of two thin matrices is added.
 
-    ``weight + low_rank_up @ low_rank_down``: (out, rank) by (rank, in). The first is zero at the beginning, so
-    that the layer computes what it did (section 4.1). The paper's scale alpha / rank is 1.
+    ``weight + low_rank_up @ low_rank_down``: (out, rank) by (rank, in). The first is zero at the beginning,
+    so that the layer computes what it did (section 4.1). The paper's scale alpha / rank is 1.
     """
 
     @classmethod

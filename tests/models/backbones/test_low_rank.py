@@ -1,4 +1,4 @@
-"""Low-rank adapters of transformers: what they compute, what learns, and that files hold the plain network."""
+"""Low-rank adapters of transformers: what they compute, what learns, and files of the plain network."""
 
 import pytest
 import torch
