@@ -78,6 +78,7 @@ def weights_of(run: Run, arm: str, seed: int) -> Path:
     Random weights are written, and so is a start for RGB that the run inflated for other images.
     """
     import torch
+    from mmengine.registry import init_default_scope
 
     from densecl.engine.launch import read_config
     from densecl.evaluation.features import open_encoder, random_encoder
@@ -85,6 +86,7 @@ def weights_of(run: Run, arm: str, seed: int) -> Path:
 
     if arm == 'continued':
         return run.best
+    init_default_scope('densecl')  # a fine-tuning before leaves mmdet's or mmseg's
     config = read_config(str(run.config))
     if arm == 'start' and decoder_config(config) is None:
         return run.start
