@@ -14,9 +14,10 @@ densecl.compat.install()
 from densecl.datasets import decode_image  # noqa: E402
 from densecl.evaluation.guard import export_refusal  # noqa: E402
 from densecl.transfer import check_export, export_backbone, read_weights, save_export  # noqa: E402
+from densecl.transfer.config_text import parse_config  # noqa: E402
 from densecl.transfer.dialects import TARGETS  # noqa: E402
 from densecl.transfer.export import SUFFIXES  # noqa: E402
-from densecl.transfer.record import trained_decoder, training_record  # noqa: E402
+from densecl.transfer.record import build_decoder, training_record  # noqa: E402
 
 RECORDED_OF_VIT = ('embed_dim', 'num_heads', 'patch_size', 'image_size', 'norm_eps')
 RECORDED = ('method', 'backbone', 'depth', 'stem', 'style', 'channel_order', 'mean', 'std', 'epoch')
@@ -65,7 +66,8 @@ def main() -> None:
 
 def check(weights, out: Path, branch: str, path: str) -> None:
     """Compare features of source and export; beyond rounding, the export is unusable."""
-    decode = trained_decoder(training_record(weights, weights.tensors, branch)) or decode_image
+    config = parse_config(training_record(weights, weights.tensors, branch).get('config'))
+    decode = build_decoder(config) or decode_image
     image = torch.from_numpy(decode(path))
     difference = check_export(weights, out, branch, image)
     print(f'features on {path}: largest difference to the source {difference:.1e}')

@@ -71,8 +71,10 @@ def main() -> None:
     else:
         encoder = load_encoder(args.checkpoint, args.branch, config)
     encoder = encoder.to(args.device, memory_format=torch.channels_last)
-    train = labelled_images(args.train, args.train_list, args.size)
-    test = train if args.leave_one_out else labelled_images(args.test, args.test_list, args.size)
+    train = labelled_images(args.train, args.train_list, args.size, encoder.decoder)
+    test = train
+    if not args.leave_one_out:
+        test = labelled_images(args.test, args.test_list, args.size, encoder.decoder)
     check_classes(train, test)
     bank, classes = extract_features(encoder, train, args.batch_size, args.workers)
     queries, truth = bank, classes

@@ -31,19 +31,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def parsed_options(args: argparse.Namespace) -> dict | None:
-    """``--cfg-options`` as a dict.
+    """``--cfg-options`` as a dict."""
+    return parsed_pairs(args.cfg_options, '--cfg-options')
+
+
+def parsed_pairs(entries: list[str] | None, name: str) -> dict | None:
+    """The entries of an argument ``name`` as a dict, None where there are none.
 
     Raises:
         ValueError: an entry is not of the form KEY=VALUE.
     """
-    if not args.cfg_options:
+    if not entries:
         return None
     from mmengine.config import DictAction
 
-    pairs = [entry.partition('=') for entry in args.cfg_options]
+    pairs = [entry.partition('=') for entry in entries]
     for key, sign, _ in pairs:
         if not (key and sign):
-            raise ValueError(f'--cfg-options takes KEY=VALUE, got {key}')
+            raise ValueError(f'{name} takes KEY=VALUE, got {key}')
     return {key: DictAction._parse_iterable(value) for key, _, value in pairs}
 
 

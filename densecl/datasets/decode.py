@@ -104,7 +104,12 @@ def _decode(data: bytes, min_side: int | None, high_depth: str) -> tuple[np.ndar
         if pixels is not None:
             width, height = image.size if orientation < 5 else image.size[::-1]
             return _upright(pixels, orientation), (height, width)
-    image.load()
+    try:
+        image.load()
+    except ValueError as error:
+        if image.format != 'TIFF':
+            raise
+        raise _NotRGBError(str(error)) from error  # a raw mode that Pillow does not know: bands, most likely
     orientation = _orientation(image)  # after load: of a TIFF, PIL applies it there
     pixels = _upright(_to_rgb(image, high_depth), orientation)
     return pixels, pixels.shape[:2]

@@ -5,7 +5,7 @@ perceptual hashes propose pairs, and the fine structure of small thumbnails deci
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -62,8 +62,13 @@ class Duplicate:
     mirrored: bool
 
 
-def fingerprints(paths: Iterable[str | os.PathLike]) -> Fingerprints:
+def fingerprints(paths: Iterable[str | os.PathLike], decoder: Callable | None = None) -> Fingerprints:
     """Read photos and take their fingerprints, 1 to 3 ms each.
+
+    Args:
+        paths: of the files.
+        decoder: path -> (H, W, C) of any depth, a :class:`densecl.datasets.SensorDecoder`; the mean of the
+            channels, from an image's percentile 1 to 99, is its grey. None: 8-bit photos of any mode.
 
     Raises:
         UnreadableImageError: a file is not a whole image; the message names it.
@@ -71,7 +76,7 @@ def fingerprints(paths: Iterable[str | os.PathLike]) -> Fingerprints:
     paths = [os.fspath(path) for path in paths]
     grey = np.zeros((len(paths), SIDE, SIDE), np.uint8)
     for row, path in zip(grey, paths, strict=True):
-        row[:] = _thumbnail(decode_scaled(path, SIDE)[0])
+        row[:] = _sensor_thumbnail(decoder(path)) if decoder else _thumbnail(decode_scaled(path, SIDE)[0])
     return _of_thumbnails(paths, grey)
 
 
@@ -115,6 +120,13 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 -> (SIDE, SIDE) uint8."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def _sensor_thumbnail(image: np.ndarray) -> np.ndarray:
+    """(H, W, C) of any depth -> (SIDE, SIDE) uint8."""
+    grey = cv2.resize(image.mean(2, dtype=np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    low, high = np.percentile(grey, (1, 99))
+    return np.rint((grey - low).clip(0, high - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
 
 
 def _of_thumbnails(paths: Sequence[str], grey: np.ndarray) -> Fingerprints:

@@ -102,8 +102,8 @@ class SensorDecoder:
         if found != self.channels:
             raise UnreadableImageError(
                 f'{name} has {found} channels ({pixels.dtype}), decoder.channels={self.channels} was '
-                f'expected: set channels={found}, mean and std of {found} values and in_channels={found} of '
-                'the backbone, or choose some with bands'
+                f'expected: give images of that sensor; or set channels={found}, mean and std of {found} '
+                f'values and in_channels={found} of the backbone, or choose some with bands'
             )
         return pixels
 

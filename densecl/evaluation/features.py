@@ -1,7 +1,7 @@
 """Features of a frozen backbone: the backbone out of a checkpoint, and what it says of labelled images."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from densecl.registry import MODELS
 from densecl.transfer import backbone_features, load_backbone, read_weights
 from densecl.transfer.check import IMAGENET
 from densecl.transfer.config_text import parse_config
-from densecl.transfer.record import training_record
+from densecl.transfer.record import build_decoder, training_record
 
 
 class FrozenEncoder(nn.Module):
     """A backbone that turns images, as they were decoded, into one vector each.
+
+    An image is uint8 RGB, or has the channels and the depth (uint8, uint16, float32) that ``decoder`` gives.
 
     The last level counts: a class token as it is, a map as its mean over the places.
 
@@ -30,12 +32,18 @@ class FrozenEncoder(nn.Module):
             a pair of map and class token counts as the token.
         record: ``mean``, ``std`` (0..255) and ``channel_order`` of the images it was trained on;
             what is None or missing is ImageNet's, in RGB. They say how many channels an image has.
+        decoder: what reads images as in training, None for 8-bit RGB; kept for who has images to read.
     """
 
-    def __init__(self, backbone: nn.Module, record: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        record: dict[str, Any] | None = None,
+        decoder: Callable | None = None,
+    ) -> None:
         super().__init__()
         record = record or {}
-        self.backbone = backbone
+        self.backbone, self.decoder = backbone, decoder
         self.bgr = record.get('channel_order') == 'BGR'
         for name, usual in IMAGENET.items():
             value = torch.tensor(record.get(name) or usual).view(1, -1, 1, 1)
@@ -43,14 +51,14 @@ class FrozenEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8, RGB, or what a decoder gives -> (B, C) float32; always in eval mode."""
+        """(B, H, W, channels) -> (B, C) float32; always in eval mode."""
         last = backbone_features(self.backbone, self._normalised(images), tokens=True)[-1]
         last = last if isinstance(last, Tensor) else last[-1]
         return last.flatten(2).mean(2) if last.ndim > 2 else last
 
     @torch.no_grad()
     def maps(self, images: Tensor, level: int = -1) -> Tensor:
-        """One level as it is, class tokens left out: (B, H, W, 3) uint8, RGB -> (B, C, h, w) float32.
+        """One level as it is, class tokens left out: (B, H, W, channels) -> (B, C, h, w) float32.
 
         In eval mode whatever the mode was. The images may have any size that the backbone takes.
         """
@@ -72,7 +80,7 @@ def dense_features(encoder: FrozenEncoder, batches: Iterable[Tensor], level: int
 
     Args:
         encoder: see :meth:`FrozenEncoder.maps`.
-        batches: each (B, H, W, 3) uint8, RGB.
+        batches: each (B, H, W, channels) as the encoder takes them.
         level: which of the backbone's levels.
 
     Returns:
@@ -92,7 +100,7 @@ def random_encoder(config: dict, seed: int = 0) -> FrozenEncoder:
             backbone.init_weights()
     finally:
         logging.disable(logging.NOTSET)
-    return FrozenEncoder(backbone, config['model'].get('data_preprocessor'))
+    return FrozenEncoder(backbone, config['model'].get('data_preprocessor'), build_decoder(config))
 
 
 def load_encoder(checkpoint: str | Path, branch: str = 'auto', config: dict | None = None) -> FrozenEncoder:
@@ -101,7 +109,8 @@ def load_encoder(checkpoint: str | Path, branch: str = 'auto', config: dict | No
     Args:
         checkpoint: the file; see :func:`densecl.transfer.read_weights`.
         branch: ``online``, ``target``, or ``auto``: online where there are both.
-        config: a whole config, with ``model.backbone``; the one that the file carries if None.
+        config: a whole config, with ``model.backbone``; the one that the file carries if None. Where it has a
+            decoder, images are also read and normalised as it says: weights for RGB get an inflated stem.
 
     Raises:
         ValueError: there is no config to build the backbone from, or no such branch.
@@ -116,7 +125,8 @@ def load_encoder(checkpoint: str | Path, branch: str = 'auto', config: dict | No
     backbone = _build(backbone_config)
     report = load_backbone(backbone, weights, branch)
     print_log(str(report), 'current')
-    return FrozenEncoder(backbone, record)
+    decoder = build_decoder(config)
+    return FrozenEncoder(backbone, config['model'].get('data_preprocessor') if decoder else record, decoder)
 
 
 def open_encoder(
@@ -159,21 +169,25 @@ def _build(config: dict) -> nn.Module:
     return MODELS.build(Config(offline)._cfg_dict)
 
 
-def labelled_images(root: str | Path, list_file: str | None = None, size: int = 224) -> PretrainDataset:
+def labelled_images(
+    root: str | Path, list_file: str | None = None, size: int = 224, decoder: Callable | None = None
+) -> PretrainDataset:
     """Centre crops of images with labels.
 
     Args:
         root: a folder with one folder a class, or the folder that the paths of ``list_file`` start from.
         list_file: a text file with a path and a class id in each line.
         size: of the crops, in pixels.
+        decoder: of the encoder; None reads 8-bit RGB.
 
     Raises:
         ValueError: an image has no label.
     """
     source = dict(type='ListFile', list_file=list_file) if list_file else dict(type='ImageNet')
     # Reduced decoding of large JPEGs: at least twice the pixels that the crop will have.
+    least = None if decoder else max(1, round(2 * size / 0.875))
     dataset = PretrainDataset(
-        root, source, pipeline=[CentreCrop(size)], decode_min_side=max(1, round(2 * size / 0.875))
+        root, source, pipeline=[CentreCrop(size)], decode_min_side=least, decoder=decoder
     )
     labels = [dataset.source.label(i) for i in range(len(dataset))]
     if None in labels or min(labels) < 0:

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from densecl.datasets import decode_image
+from densecl.datasets.sources.base import is_image
+from densecl.datasets.sources.folder import walk
 
 from .segmentation import IGNORED
 
 #: Fewer images tell nothing.
 FEWEST = 20
-_IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,26 @@ class LabelledPart:
     Attributes:
         images: their files.
         read: index -> (H, W) uint8 label map, 255 = ignored.
+        decode: path -> (H, W, C): uint8 RGB, or what a decoder of other images gives.
     """
 
     images: tuple[Path, ...]
     read: Callable[[int], np.ndarray]
+    decode: Callable[[Path], np.ndarray] = decode_image
 
     def __len__(self) -> int:
         return len(self.images)
 
     def part(self, rows: Sequence[int]) -> 'LabelledPart':
         """Only these images."""
-        return LabelledPart(tuple(self.images[i] for i in rows), lambda i: self.read(rows[i]))
+        return replace(self, images=tuple(self.images[i] for i in rows), read=lambda i: self.read(rows[i]))
 
     def batches(self, size: tuple[int, int], batch_size: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (B, h, w, 3) uint8 RGB and labels (B, h, w) uint8, all scaled to ``size`` = (h, w).
+        """Images (B, h, w, C), of the type that ``decode`` gives, and labels (B, h, w) uint8, all scaled to
+        ``size`` = (h, w).
 
         Raises:
+            UnreadableImageError: an image has other channels or another depth than the decoder expects.
             ValueError: an image and its label map differ in size.
         """
         for start in range(0, len(self), batch_size):
@@ -50,7 +55,7 @@ class LabelledPart:
             yield images, labels
 
     def _pair(self, index: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        image, label = decode_image(self.images[index]), self.read(index)
+        image, label = self.decode(self.images[index]), self.read(index)
         if image.shape[:2] != label.shape:
             raise ValueError(
                 f'{self.images[index]} is {image.shape[1]} x {image.shape[0]} pixels, its label map '
@@ -85,7 +90,9 @@ class Labelled:
         return Labelled(*parts, self.classes, self.notes)
 
 
-def open_labelled(path: str | Path, test: str | Path | None = None) -> Labelled:
+def open_labelled(
+    path: str | Path, test: str | Path | None = None, decoder: Callable | None = None
+) -> Labelled:
     """Open a labelled set.
 
     Args:
@@ -95,19 +102,21 @@ def open_labelled(path: str | Path, test: str | Path | None = None) -> Labelled:
         test: another such path, all of which is the test part; ``path`` then is all training part.
             By default the folder's own parts; without any, one half of the images, by a hash of
             their names.
+        decoder: what reads the images, that of the weights or the run that they are shown to
+            (:func:`densecl.transfer.record.build_decoder`); None for 8-bit RGB.
 
     Raises:
         FileNotFoundError: a path does not exist.
         ValueError: fewer than 20 images, one class only, or what is there is no labelled set.
     """
     if test is not None:
-        train, other = _open(Path(path)), _open(Path(test))
+        train, other = _open(Path(path), decoder), _open(Path(test), decoder)
         if train.classes != other.classes and '0' not in (train.classes[0], other.classes[0]):
             raise ValueError(f'{path} and {test} have other classes: {train.classes} and {other.classes}')
         classes = max(train.classes, other.classes, key=len)
         notes = tuple(dict.fromkeys(train.notes + other.notes))
         return _checked(Labelled(train.parts['all'], other.parts['all'], classes, notes), path)
-    found = _open(Path(path))
+    found = _open(Path(path), decoder)
     parts, notes = found.parts, found.notes
     if 'train' in parts and ('test' in parts or 'val' in parts):
         pair = parts['train'], parts.get('test', parts.get('val'))
@@ -126,11 +135,11 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-def _open(path: Path) -> Opened:
+def _open(path: Path, decoder: Callable | None) -> Opened:
     if path.suffix == '.json':
         from .labelled_coco import open_coco
 
-        return open_coco(path)
+        return open_coco(path, decoder)
     if not path.exists():
         raise FileNotFoundError(
             f'{path} does not exist; give a folder with images/ and labels/, or a COCO json'
@@ -139,18 +148,21 @@ def _open(path: Path) -> Opened:
         raise ValueError(
             f'{path} must hold images/ and labels/ (PNG label maps of equal names), or be a COCO json'
         )
-    return _open_folder(path)
+    return _open_folder(path, decoder)
 
 
-def _open_folder(path: Path) -> Opened:
-    images = {_key(p, path / 'images'): p for p in _files(path / 'images', _IMAGES)}
-    labels = {_key(p, path / 'labels'): p for p in _files(path / 'labels', {'.png'})}
+def _open_folder(path: Path, decoder: Callable | None) -> Opened:
+    more = getattr(decoder, 'extensions', ())
+    images = {_stem(name): path / 'images' / name for name in walk(path / 'images') if is_image(name, more)}
+    labels = {_stem(n): path / 'labels' / n for n in walk(path / 'labels') if n.lower().endswith('.png')}
     keys = sorted(images.keys() & labels.keys())
     if not keys:
         raise ValueError(f'{path}: no image has a label map of its name, labels/<same path>.png')
     missing = len(images) - len(keys)
     notes = (f'{missing} of {len(images)} images have no label map and are left out',) if missing else ()
-    whole = LabelledPart(tuple(images[k] for k in keys), lambda i: read_map(labels[keys[i]]))
+    whole = LabelledPart(
+        tuple(images[k] for k in keys), lambda i: read_map(labels[keys[i]]), decoder or decode_image
+    )
     present = sorted(set().union(*(np.unique(whole.read(i)).tolist() for i in range(len(whole)))))
     if present == [0, IGNORED]:
         whole = replace(whole, read=lambda i: (read_map(labels[keys[i]]) == IGNORED).astype(np.uint8))
@@ -164,12 +176,8 @@ def _open_folder(path: Path) -> Opened:
     return Opened({'all': whole, **parts}, classes, notes)
 
 
-def _files(root: Path, suffixes: set[str]) -> Iterator[Path]:
-    return (p for p in root.rglob('*') if p.suffix.lower() in suffixes)
-
-
-def _key(path: Path, root: Path) -> str:
-    return path.relative_to(root).with_suffix('').as_posix()
+def _stem(name: str) -> str:
+    return Path(name).with_suffix('').as_posix()
 
 
 def read_map(path: Path) -> np.ndarray:
@@ -204,9 +212,10 @@ def usual_size(shapes: Sequence[tuple[int, ...]], short: int = 240) -> tuple[int
 
 
 def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, C) to ``size`` = (h, w), without aliasing."""
+    """(H, W, C) to ``size`` = (h, w), without aliasing; C at most 128."""
     smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return image if image.ndim == 3 else image[:, :, None]  # OpenCV drops a single channel
 
 
 def halves(part: LabelledPart) -> tuple[LabelledPart, LabelledPart]:

@@ -1,19 +1,22 @@
 """A COCO json as label maps: 0 is the background, then the categories in the order of their ids."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from densecl.datasets import decode_image
+
 from .labelled import LabelledPart, Opened
 from .segmentation import IGNORED
 
 
-def open_coco(path: Path) -> Opened:
+def open_coco(path: Path, decoder: Callable | None = None) -> Opened:
     """Label maps from masks, from boxes where an object has no mask; small objects lie on top.
 
-    Crowds are ignored (255).
+    Crowds are ignored (255). ``decoder`` reads the images, None 8-bit RGB.
 
     Raises:
         FileNotFoundError: the json or its images are not there.
@@ -45,6 +48,7 @@ def open_coco(path: Path) -> Opened:
     part = LabelledPart(
         tuple(root / image['file_name'] for image in images),
         lambda i: label_map(images[i], of_image[images[i]['id']], ids),
+        decoder or decode_image,
     )
     boxes = sum(not entry.get('segmentation') for entry in objects)
     notes = (f'{boxes} of {len(objects)} objects have no mask: their boxes are filled',) if boxes else ()

@@ -29,7 +29,7 @@ class Measuring:
         size: height and width; by default the usual one of the labelled set, else of the photos.
         labelled: a path for :func:`~densecl.evaluation.labelled.open_labelled`, or None.
         batch_size: images that are encoded together.
-        decoder: see :func:`read_photos`.
+        decoder: of photos and labelled images, see :func:`read_photos`.
 
     Raises:
         ValueError, FileNotFoundError: there are no such images, or too few.
@@ -44,7 +44,9 @@ class Measuring:
         batch_size: int = 16,
         decoder: Callable | None = None,
     ) -> None:
-        self.labelled: Labelled | None = labelled and open_labelled(labelled).at_most(count)
+        self.labelled: Labelled | None = None
+        if labelled:
+            self.labelled = open_labelled(labelled, decoder=decoder).at_most(count)
         size = size or (self.labelled and self.labelled.use_size())
         images = read_photos(photos, count, size, decoder)
         self.size = tuple(images.shape[1:3])

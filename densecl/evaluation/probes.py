@@ -1,6 +1,8 @@
 """Both dense probes of a frozen backbone on a labelled set."""
 
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,19 +89,30 @@ def draw_probe(probed: Probed, labelled: Labelled, size: tuple[int, int], folder
     Args:
         probed: of :func:`probe` with ``shown``.
         labelled, size: as they were given to it.
-        folder: for the pictures, named after the images.
+        folder: for the pictures, named after the images, in the folders that these lie in below a common one.
     """
     from densecl.visualization.canvas import colors, save_image, side_by_side
     from densecl.visualization.predictions import draw_segmentation
+    from densecl.visualization.views import as_picture
 
     count = len(next(iter(probed.shown.values()), ()))
     part = labelled.test.part(spread(len(labelled.test), count))
-    palette, written = colors(len(labelled.classes)), []
+    palette, names, written = colors(len(labelled.classes)), picture_names(part.images), []
     for index, (images, labels) in enumerate(part.batches(size, 1)):
         maps = [labels[0], *(each[index] for each in probed.shown.values())]
-        tiles = [draw_segmentation(images[0].numpy(), m.numpy(), labelled.classes, palette) for m in maps]
-        written.append(save_image(Path(folder) / f'{part.images[index].stem}.png', side_by_side(tiles)))
+        image = as_picture(images[0].numpy())
+        tiles = [draw_segmentation(image, m.numpy(), labelled.classes, palette) for m in maps]
+        written.append(save_image(Path(folder) / names[index], side_by_side(tiles)))
     return written
+
+
+def picture_names(paths: Sequence[Path]) -> list[Path]:
+    """A PNG each: the path below the folder that all lie in; ``a.jpg.png`` where two would be ``a.png``."""
+    root = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ''
+    inside = [path.absolute().relative_to(root) for path in paths]
+    short = [path.with_suffix('.png') for path in inside]
+    pairs = zip(inside, short, strict=True)
+    return [one if short.count(one) == 1 else path.with_name(f'{path.name}.png') for path, one in pairs]
 
 
 def _features(

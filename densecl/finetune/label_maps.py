@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from densecl.datasets.sensor import load_bands
+from densecl.datasets.sources.folder import walk
 from densecl.files import atomic_write
 from densecl.visualization.canvas import colors
 
@@ -64,7 +65,7 @@ def _folders(
 
 def _pairs(images: Path, labels: Path) -> tuple[str, list[str]]:
     """The one suffix of the images, and names (relative, without suffix) that both folders have."""
-    files = sorted(path for path in images.rglob('*') if path.suffix.lower() in SUFFIXES)
+    files = sorted(images / name for name in walk(images) if name.lower().endswith(SUFFIXES))
     suffixes = Counter(path.suffix for path in files)
     if not files:
         raise ValueError(f'{images}: no image in it; expected files that end in {", ".join(SUFFIXES)}')

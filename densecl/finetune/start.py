@@ -8,7 +8,7 @@ from densecl.evaluation.guard import BEST
 from densecl.transfer.config_text import parse_config
 from densecl.transfer.prefixes import backbone_prefixes, under
 from densecl.transfer.read import read_weights
-from densecl.transfer.record import evaluated_branch, training_record
+from densecl.transfer.record import decoder_config, evaluated_branch, training_record
 
 IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
 
@@ -84,7 +84,7 @@ def _own(path: Path, weights, backbone: dict) -> StartFile:
     images = {name: record.get(name) or IMAGENET[name] for name in IMAGENET}
     config = parse_config(record.get('config'))
     begun = config.get('start') or {}
-    decoder = ((config.get('train_dataloader') or {}).get('dataset') or {}).get('decoder')
+    decoder = decoder_config(config)
     known = begun.get('name') if isinstance(begun, dict) else begun
     title = f'{path} ({record.get("origin") or record.get("config_name") or "densecl"})'
     scratch = known in (None, 'random') and not record.get('origin')

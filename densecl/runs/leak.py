@@ -1,21 +1,28 @@
 """Which of the images that a figure is measured on were among the photos of a pretraining."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
-def leak_check(paths: Iterable[str | Path], labelled: str | Path, test: str | Path | None = None) -> str:
+def leak_check(
+    paths: Iterable[str | Path],
+    labelled: str | Path,
+    test: str | Path | None = None,
+    decoder: Callable | None = None,
+) -> str:
     """One line about the images of a labelled set that a probe scores on.
 
     Args:
         paths: photos of the pretraining.
         labelled, test: see :func:`densecl.evaluation.labelled.open_labelled`.
+        decoder: what reads all of them, None for 8-bit photos.
 
     Raises:
         FileNotFoundError, ValueError: the labelled set cannot be opened.
+        UnreadableImageError: an image is damaged, or of another sensor.
     """
     from densecl.datasets.duplicates import describe_duplicates, find_duplicates, fingerprints
     from densecl.evaluation.labelled import open_labelled
 
-    scored = fingerprints(open_labelled(labelled, test).test.images)
-    return describe_duplicates(find_duplicates(fingerprints(paths), scored), len(scored))
+    scored = fingerprints(open_labelled(labelled, test, decoder).test.images, decoder)
+    return describe_duplicates(find_duplicates(fingerprints(paths, decoder), scored), len(scored))

@@ -93,12 +93,14 @@ def pilot(
     from .pilot_measures import fine_tunings, probes
     from .pretrain import pretrain
     from .run import Run
+    from .sensor import decoder_of_photos
 
     begin, folder = time.monotonic(), Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     record = Record.open(folder / 'pilot.json')
     folders = [str(p) for p in ([photos] if isinstance(photos, (str, Path)) else photos)]
-    show(leak_check(find_photos(folders), labelled, test))
+    paths = find_photos(folders)
+    show(leak_check(paths, labelled, test, decoder_of_photos(paths)))
     if not record.facts.get('pretrained'):
         there = (folder / 'continued' / 'config.py').is_file()
         wishes = dict(start=start, hours=hours * _PRETRAINING, method=method) | pretraining

@@ -23,12 +23,14 @@ def probes(
     from densecl.evaluation.features import open_encoder, random_encoder
     from densecl.evaluation.labelled import open_labelled
     from densecl.evaluation.probes import probe
+    from densecl.transfer.record import build_decoder
 
     todo = [(arm, s) for s in range(seeds) for arm in arms if not record.has(arm, s, 'linear', 'retrieval')]
     if not todo:
         return
     init_default_scope('densecl')
-    config, opened = read_config(str(run.config)), open_labelled(labelled, test)
+    config = read_config(str(run.config))
+    opened = open_labelled(labelled, test, build_decoder(config))
     files = {'start': run.start, 'continued': run.best}
     for arm, seed in todo:
         encoder = random_encoder(config, seed) if arm == 'random' else open_encoder(files[arm], config=config)
@@ -71,27 +73,29 @@ def fine_tunings(
 
 
 def weights_of(run: Run, arm: str, seed: int) -> Path:
-    """The file that a fine-tuning of an arm starts from."""
-    if arm == 'random':
-        return random_weights(run, seed)
-    return run.start if arm == 'start' else run.best
+    """The file that a fine-tuning of an arm starts from.
 
-
-def random_weights(run: Run, seed: int) -> Path:
-    """A checkpoint of the run's backbone at random weights."""
+    Random weights are written, and so is a start for RGB that the run inflated for other images.
+    """
     import torch
+    from mmengine.registry import init_default_scope
 
     from densecl.engine.launch import read_config
-    from densecl.registry import MODELS
+    from densecl.evaluation.features import open_encoder, random_encoder
+    from densecl.transfer.record import decoder_config
 
-    path = run.folder.parent / f'random_{seed}.pth'
+    if arm == 'continued':
+        return run.best
+    init_default_scope('densecl')  # a fine-tuning before leaves mmdet's or mmseg's
     config = read_config(str(run.config))
-    config.start = dict(name='random')
-    torch.manual_seed(seed)
-    backbone = MODELS.build(config.model.backbone)
-    if hasattr(backbone, 'init_weights'):
-        backbone.init_weights()
-    tensors = {f'backbone.{name}': value for name, value in backbone.state_dict().items()}
-    meta: dict[str, Any] = dict(cfg=config.pretty_text, iter=0, epoch=0, experiment_name='random')
+    if arm == 'start' and decoder_config(config) is None:
+        return run.start
+    if arm == 'random':
+        config.start = dict(name='random')
+        encoder, path = random_encoder(config, seed), run.folder.parent / f'random_{seed}.pth'
+    else:
+        encoder, path = open_encoder(run.start, config=config), run.folder.parent / 'start.pth'
+    tensors = {f'backbone.{name}': value for name, value in encoder.backbone.state_dict().items()}
+    meta: dict[str, Any] = dict(cfg=config.pretty_text, iter=0, epoch=0, experiment_name=arm)
     torch.save({'state_dict': tensors, 'meta': meta}, path)
     return path

@@ -86,11 +86,6 @@ def make_plan(
     chosen = choose_start(start)
     paths = find_photos(folders)
     sensor = look_at_sensor(paths)
-    if sensor and labelled is not None:
-        raise ValueError(
-            f'--labelled: probes and the leak check read 8-bit photos; those in {folders[0]} have '
-            f'{sensor.channels} channels of {sensor.decoder["dtype"]}; leave it out'
-        )
     job = Job(Path(out), folders, paths, chosen, labelled, sensor)
     depth = (sensor.channels, sensor.decoder['dtype']) if sensor else ()
     conditions = Conditions(

@@ -15,6 +15,7 @@ from .leak import leak_check  # noqa: E402
 from .manifest import hash_files, make_manifest, write_json  # noqa: E402
 from .plan import Plan, make_plan  # noqa: E402
 from .run import Run  # noqa: E402
+from .sensor import decoder_of_photos  # noqa: E402
 
 
 def pretrain(
@@ -60,7 +61,7 @@ def pretrain(
         show(str(plan))
         check_disk(folder, plan.disk)
         if labelled is not None:
-            show(leak_check(plan.job.paths, labelled))
+            show(leak_check(plan.job.paths, labelled, decoder=decoder_of_photos(plan.job.paths)))
         write_run(plan)
     else:
         _compare_photos(Run(folder), photos, show)

@@ -40,19 +40,32 @@ def look_at_sensor(paths: Sequence[str]) -> Sensor | None:
     Raises:
         UnreadableImageError: the first image cannot be read.
     """
-    from densecl.datasets import SensorDecoder, estimate_statistics
-    from densecl.datasets.sensor import load_bands
+    from densecl.datasets import estimate_statistics
     from densecl.datasets.sources import FileSource
+
+    decoder = decoder_of_photos(paths)
+    if decoder is None:
+        return None
+    found = estimate_statistics(FileSource(paths), _LOOKED_AT, decoder=decoder)
+    images = {name: [round(value, 4) for value in values] for name, values in found.settings.items()}
+    return Sensor(dict(type='SensorDecoder', channels=decoder.channels, dtype=decoder.dtype), images)
+
+
+def decoder_of_photos(paths: Sequence[str]):
+    """A :class:`densecl.datasets.SensorDecoder` for images like the first one, None for 8-bit photos.
+
+    Raises:
+        UnreadableImageError: it cannot be read.
+    """
+    from densecl.datasets import SensorDecoder
+    from densecl.datasets.sensor import load_bands
 
     pixels = load_bands(paths[0], paths[0]).pixels
     channels, depth = pixels.shape[2], pixels.dtype.name
     transparent = channels in (2, 4) and Path(paths[0]).suffix.lower() not in _BANDS
     if depth == 'uint8' and (channels in (1, 3) or transparent):
         return None
-    decoder = dict(channels=channels, dtype=depth)
-    found = estimate_statistics(FileSource(paths), _LOOKED_AT, decoder=SensorDecoder(**decoder))
-    images = {name: [round(value, 4) for value in values] for name, values in found.settings.items()}
-    return Sensor(dict(type='SensorDecoder', **decoder), images)
+    return SensorDecoder(channels, dtype=depth)
 
 
 def read_by_sensor(values: dict[str, Any], sensor: Sensor, found: Mapping[str, Setting]) -> dict[str, Any]:

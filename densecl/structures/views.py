@@ -38,6 +38,9 @@ class PhotometricParams:
         gray: () bool, whether the view becomes grey.
         sigma: () float32, standard deviation of the Gaussian blur in pixels; 0 is no blur.
         solarize: () float32, pixels at or above this value (0..255 scale) are inverted; 256 is none.
+        gamma: () float32, exponent of the values between black and white; 1 changes nothing.
+        noise: () float32, standard deviation of the Gaussian noise in units of each channel's; 0 is none.
+        noise_seed: () int64, of the generator of the noise; -1 where the recipe has neither gamma nor noise.
     """
 
     order: Tensor
@@ -46,6 +49,9 @@ class PhotometricParams:
     gray: Tensor
     sigma: Tensor
     solarize: Tensor
+    gamma: Tensor
+    noise: Tensor
+    noise_seed: Tensor
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """What a checkpoint says about its own making: stem, style, normalisation, method."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,18 @@ def evaluated_branch(weights: Weights) -> str:
     return said if said in BRANCHES else 'online'
 
 
-def trained_decoder(record: dict[str, Any]):
-    """What read the images of the pretraining, None for 8-bit RGB; ``record`` is an export's or a run's."""
+def decoder_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How the images of a run of this whole config are read, None for 8-bit RGB."""
+    loader = config.get('train_dataloader') or {}
+    return (loader.get('dataset') or {}).get('decoder') or None
+
+
+def build_decoder(config: Mapping[str, Any]) -> Callable | None:
+    """What reads the images of a run of this whole config, as a
+    :class:`densecl.datasets.SensorDecoder`; None for 8-bit RGB."""
     from densecl.registry import TRANSFORMS
 
-    loader = parse_config(record.get('config')).get('train_dataloader') or {}
-    decoder = (loader.get('dataset') or {}).get('decoder')
+    decoder = decoder_config(config)
     return TRANSFORMS.build(decoder) if decoder else None
 
 

@@ -3,7 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+from oracles.sensor_files import four_bands
 
+from densecl.datasets import SensorDecoder
 from densecl.datasets.decode import UnreadableImageError
 from densecl.datasets.duplicates import (
     Fingerprints,
@@ -87,3 +89,34 @@ def test_a_broken_photo_is_named(tmp_path):
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
     with pytest.raises(UnreadableImageError, match='broken.jpg'):
         fingerprints([tmp_path / 'broken.jpg'])
+
+
+def test_copies_of_images_of_another_sensor_are_found(everything, tmp_path):
+    """12 bits, four channels, a hot pixel in each: half the size, another gain and offset, or mirrored."""
+    change = {
+        'same': lambda image: image,
+        'half': lambda image: cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+        'gain': lambda image: (image * 0.4 + 300).astype(np.uint16),
+        'mirrored': lambda image: image[:, ::-1],
+    }
+    for folder in ('photos', *change):
+        (tmp_path / folder).mkdir()
+    for number, path in enumerate(everything.paths[::40]):
+        image = four_bands(path, 120)
+        image[5, 7] = 65535
+        np.save(tmp_path / 'photos' / f'{number:02}.npy', image)
+        if number % 2:
+            for name, made in change.items():
+                np.save(tmp_path / name / f'{number:02}.npy', made(image))
+    decoder = SensorDecoder(4, dtype='uint16')
+    photos, *copies = (fingerprints(sorted((tmp_path / f).iterdir()), decoder) for f in ('photos', *change))
+    assert photos.thumbnails.std((1, 2)).min() > 20  # neither black nor white
+    for name, other in zip(change, copies, strict=True):
+        found = find_duplicates(photos, other)
+        assert len(found) == len(other) == 8
+        assert all(pair.photo[-6:] == pair.labelled[-6:] for pair in found)
+        assert sum(pair.mirrored for pair in found) >= 7 if name == 'mirrored' else True
+    even = Fingerprints(photos.paths[::2], photos.dct[::2], photos.gradient[::2], photos.thumbnails[::2])
+    assert find_duplicates(even, copies[0]) == []
+    with pytest.raises(UnreadableImageError, match=r'00\.npy has 4 channels'):
+        fingerprints([tmp_path / 'photos/00.npy'], SensorDecoder(3))

@@ -1,7 +1,6 @@
 """Labelled sets of both kinds open, split and refuse as they should; the command prints its figures."""
 
 import json
-import runpy
 from pathlib import Path
 
 import cv2
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from densecl.evaluation.labelled import open_labelled, usual_size
+from densecl.tools import run_tool
 
 ROOT = Path(__file__).parents[2]
 CONFIG = 'configs/quickstart/densecl_resnet18_sample.py'
@@ -152,7 +152,8 @@ def test_command(tmp_path, capsys):
         f'random --config {ROOT / CONFIG} --labelled {tmp_path / "set"} --level 0 --cells 20 --out {out} '
         f'--pictures {tmp_path / "pictures"}'
     )
-    runpy.run_path(str(ROOT / 'tools/probe.py'))['main'](command.split())
+    with pytest.raises(SystemExit, match='0'):
+        run_tool('probe', command.split())
     said = capsys.readouterr().out
     assert 'memory 12 x 20 cells, k 30, temperature 0.02' in said
     assert '12 images to learn from, 12 to score on, 64 x 96 pixels, 2 classes' in said

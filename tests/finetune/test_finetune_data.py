@@ -61,6 +61,16 @@ def test_label_maps_are_counted_or_named(label_maps, tmp_path):
     assert found.classes == ('a', 'b', 'c', 'd') and found.palette[3] == (0, 0, 1)
 
 
+def test_links_below_the_folders_are_followed(label_maps, tmp_path):
+    root = label_maps(6)
+    for name in ('images', 'labels'):
+        (tmp_path / 'linked' / name).mkdir(parents=True)
+        (tmp_path / 'linked' / name / 'part').symlink_to(root / name)
+    found = read_data(tmp_path / 'linked', tmp_path)
+    assert len(found.train.sizes) + len(found.val.sizes) == 6
+    assert all(name.startswith('part/') for name in found.train.list_file.read_text().split())
+
+
 def test_folders_of_splits(label_maps, tmp_path):
     root = label_maps(4)
     for kind, suffix in (('images', 'jpg'), ('labels', 'png')):

@@ -47,3 +47,19 @@ def write_folder(root: Path, count: int, height: int = 96) -> Path:
     content = dict(images=kept, annotations=boxes, categories=coco['categories'])
     (root / 'boxes.json').write_text(json.dumps(content))
     return root
+
+
+def write_labelled(root: Path, count: int = 20, height: int = 96) -> Path:
+    """``write_folder`` with ``root``/labels, PNG maps: 1 in the boxes, 255 in the first row, else 0."""
+    write_folder(root, count, height)
+    content = json.loads((root / 'boxes.json').read_text())
+    (root / 'labels').mkdir()
+    for image in content['images']:
+        label = np.zeros((image['height'], image['width']), np.uint8)
+        for entry in content['annotations']:
+            if entry['image_id'] == image['id']:
+                x, y, w, h = (round(v) for v in entry['bbox'])
+                label[y : y + h, x : x + w] = 1
+        label[0] = 255
+        cv2.imwrite(str(root / 'labels' / f'{Path(image["file_name"]).stem}.png'), label)
+    return root

@@ -15,7 +15,8 @@ from densecl.datasets import PretrainDataset, estimate_statistics
 from densecl.engine.launch import build_runner, load_config
 from densecl.sample import sample_root
 from densecl.transfer import check_export, export_backbone, load_backbone, read_weights, save_export
-from densecl.transfer.record import trained_decoder, training_record
+from densecl.transfer.config_text import parse_config
+from densecl.transfer.record import build_decoder, training_record
 from densecl.transfer.stem import inflate_stem
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ def test_what_the_run_saw(sensor, pretrained):
     assert record['channel_order'] is None
     assert record['mean'] == list(statistics.mean) and record['std'] == list(statistics.std)
     path = sorted((root / 'images').iterdir())[0]
-    image = trained_decoder(record)(path)
+    image = build_decoder(parse_config(record['config']))(path)
     photo = sample_root() / 'detection/train' / f'{path.stem}.jpg'
     np.testing.assert_array_equal(image, four_bands(photo, 96))
 
@@ -92,7 +93,7 @@ def test_the_export_computes_the_same(sensor, pretrained, tmp_path):
         out = save_export(
             export, tmp_path / ('a.safetensors' if target == 'safetensors' else f'{target}.pth')
         )
-        decoder = trained_decoder(export['meta'])
+        decoder = build_decoder(parse_config(export['meta']['config']))
         image = torch.from_numpy(decoder(sorted((root / 'images').iterdir())[1]))
         assert check_export(weights, out, 'online', image) < 1e-4
     with pytest.raises(ValueError, match='the image has 3 channels, the model was trained on 4'):

@@ -21,7 +21,7 @@ from .base import (
 )
 
 
-def _walk(root: Path) -> Iterator[str]:
+def walk(root: Path) -> Iterator[str]:
     """Paths below ``root``, relative to it, without hidden ones; links are followed once."""
     seen = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
@@ -40,7 +40,7 @@ def _walk(root: Path) -> Iterator[str]:
 def find_images(root: Path, source: str, extensions: Sequence[str] = ()) -> list[str]:
     """Images below ``root``, relative to it and sorted; what is left out is logged by extension."""
     images, others = [], Counter()
-    for path in _walk(root):
+    for path in walk(root):
         if is_image(path, extensions):
             images.append(path)
         else:

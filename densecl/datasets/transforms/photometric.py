@@ -10,14 +10,15 @@ from densecl.structures import PhotometricParams
 NO_SOLARIZE = 256.0
 RGB_ONLY = ('saturation', 'hue', 'gray_prob', 'solarize_prob')
 _DRAWS = 13  # 4 for the order, 4 factors, and jitter, grey, blur, sigma, solarise
+_MORE_DRAWS = 5  # gamma or not, its exponent, noise or not, its strength and seed
 
 
 @dataclass
 class Photometric:
-    """Colour jitter, grey, Gaussian blur and solarise, in this order (MoCo v2, SimCLR, BYOL).
+    """Colour jitter, grey, Gaussian blur, solarise, gamma and noise, in this order (MoCo v2, SimCLR, BYOL).
 
     The defaults change nothing, so that a recipe states all it does. Images other than 8-bit RGB take
-    brightness, contrast (a channel at a time) and blur.
+    brightness, contrast, gamma and noise (a channel at a time) and blur.
 
     Attributes:
         brightness: factor is uniform in [max(0, 1 - b), 1 + b], as in torchvision's ``ColorJitter``.
@@ -30,6 +31,12 @@ class Photometric:
         blur_sigma: lower and upper standard deviation of the blur in view pixels, uniform.
         solarize_prob: probability of inverting the values at or above ``solarize_threshold``.
         solarize_threshold: on the scale 0..255.
+        gamma: the exponent of the values between black and white is log-uniform in
+            [1 / (1 + gamma), 1 + gamma], the same for all channels.
+        gamma_prob: probability of it.
+        noise_sigma: lower and upper standard deviation of Gaussian noise, uniform, in units of each channel's
+            standard deviation (the data preprocessor's ``std``).
+        noise_prob: probability of it.
     """
 
     brightness: float = 0.0
@@ -42,12 +49,16 @@ class Photometric:
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     solarize_prob: float = 0.0
     solarize_threshold: float = 128.0
+    gamma: float = 0.0
+    gamma_prob: float = 0.0
+    noise_sigma: tuple[float, float] = (0.0, 0.1)
+    noise_prob: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ('jitter_prob', 'gray_prob', 'blur_prob', 'solarize_prob'):
+        for name in ('jitter_prob', 'gray_prob', 'blur_prob', 'solarize_prob', 'gamma_prob', 'noise_prob'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'photometric.{name} must be in [0, 1], got {getattr(self, name)}')
-        for name in ('brightness', 'contrast', 'saturation'):
+        for name in ('brightness', 'contrast', 'saturation', 'gamma'):
             if getattr(self, name) < 0:
                 raise ValueError(f'photometric.{name} must be >= 0, got {getattr(self, name)}')
         if not 0 <= self.hue <= 0.5:
@@ -56,6 +67,11 @@ class Photometric:
         if not 0 < low <= high:
             raise ValueError(
                 f'photometric.blur_sigma must be (low, high) with 0 < low <= high, got {self.blur_sigma}'
+            )
+        low, high = self.noise_sigma
+        if not 0 <= low <= high:
+            raise ValueError(
+                f'photometric.noise_sigma must be (low, high) with 0 <= low <= high, got {self.noise_sigma}'
             )
         strength = np.array([self.brightness, self.contrast, self.saturation])
         self._low = np.append(np.maximum(1 - strength, 0), -self.hue)
@@ -73,7 +89,7 @@ class Photometric:
                 )
 
     def draw(self, rng: np.random.Generator) -> PhotometricParams:
-        """Draw the parameters of one view; always the same number of values from ``rng``."""
+        """Draw the parameters of one view; how many values of ``rng`` depends on the recipe alone."""
         u = rng.random(_DRAWS)
         factors = (self._low + u[4:8] * self._span).astype(np.float32)
         jitter, gray, blur, sigma, solarize = u[8:].tolist()
@@ -87,7 +103,19 @@ class Photometric:
             solarize=torch.tensor(
                 float(self.solarize_threshold) if solarize < self.solarize_prob else NO_SOLARIZE
             ),
+            **self._draw_more(rng),
         )
+
+    def _draw_more(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Gamma and noise; nothing is drawn for recipes without, whose views stay what they were."""
+        gamma, sigma, seed = 1.0, 0.0, -1
+        if self.gamma_prob or self.noise_prob:
+            apply, exponent, add, strength, fraction = rng.random(_MORE_DRAWS).tolist()
+            low, high = self.noise_sigma
+            gamma = (1 + self.gamma) ** (2 * exponent - 1) if apply < self.gamma_prob else 1.0
+            sigma = low + strength * (high - low) if add < self.noise_prob else 0.0
+            seed = int(fraction * 2**53)
+        return dict(gamma=torch.tensor(gamma), noise=torch.tensor(sigma), noise_seed=torch.tensor(seed))
 
 
 def is_rgb(image: np.ndarray) -> bool:

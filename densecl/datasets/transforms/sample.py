@@ -1,5 +1,7 @@
 """From drawn views to the sample that leaves a data worker."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from densecl.datasets.bands import DEPTHS
 from densecl.structures import PretrainDataSample, ViewRegions
 
-from .photometric import is_rgb
+from .photometric import NO_SOLARIZE, is_rgb
 from .photometric_uint8 import apply_photometric_uint8
 from .recipe import DrawnView
 
@@ -26,7 +28,7 @@ def make_sample(
             are used where present.
         drawn: the V views.
         photometric_on: ``device`` leaves the parameters in the sample, ``worker`` applies them (of 8-bit RGB;
-            those of other images stay).
+            those of other images stay, and so do gamma and noise of all).
         regions: name -> V entries, the regions of this name in the views.
         cutouts: V entries, boxes to blot out or None, or None.
     """
@@ -82,8 +84,13 @@ def _checked_bands(image: np.ndarray, results: dict) -> np.ndarray:
 def _recoloured(view: DrawnView) -> DrawnView:
     if view.photometric is None or not is_rgb(view.image):
         return view
-    image = apply_photometric_uint8(view.image, view.photometric)
-    return view._replace(image=image, photometric=None)
+    params = view.photometric
+    image = apply_photometric_uint8(view.image, params)
+    left = None
+    if params.noise_seed >= 0:  # gamma and noise are done on the device
+        none, no = torch.tensor(0.0), torch.tensor(False)
+        left = replace(params, jitter=no, gray=no, sigma=none, solarize=torch.tensor(NO_SOLARIZE))
+    return view._replace(image=image, photometric=left)
 
 
 def _to_source(

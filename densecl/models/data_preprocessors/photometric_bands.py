@@ -1,7 +1,7 @@
 """Photometric augmentation of batches from any sensor: a channel at a time, and without colours.
 
 Images are floats (B, C, H, W) on the scale of the sensor. Nothing is clamped: an outlier is a measurement,
-and values have no common limits.
+and values have no common limits. Gamma and noise are for 8-bit RGB too, after all other operators.
 """
 
 import functools
@@ -19,7 +19,8 @@ def apply_photometric_bands(images: Tensor, params: PhotometricParams, low: Tens
 
     Args:
         images: float (B, C, H, W).
-        params: of B samples, on the CPU; hue, saturation, grey and solarise are not applied.
+        params: of B samples, on the CPU; hue, saturation, grey and solarise are not applied; of gamma and
+            noise see :func:`apply_gamma_and_noise`.
         low: (C, 1, 1), the value that is black in each channel.
     """
     operators = (functools.partial(brightness_bands, low=low), contrast_bands)
@@ -39,3 +40,48 @@ def brightness_bands(images: Tensor, factor: Tensor, low: Tensor) -> Tensor:
 def contrast_bands(images: Tensor, factor: Tensor) -> Tensor:
     """Multiply the distance from each channel's mean in the view by ``factor`` (B,)."""
     return torch.lerp(images.mean((2, 3), keepdim=True), images, factor.view(-1, 1, 1, 1))
+
+
+def apply_gamma_and_noise(
+    images: Tensor, params: PhotometricParams, low: Tensor, high: Tensor, std: Tensor
+) -> Tensor:
+    """Apply gamma, then noise, with every sample's own parameters, in place; returns the images.
+
+    Args:
+        images: float (B, C, H, W), of 8-bit RGB on the scale 0..255.
+        params: of B samples, on the CPU.
+        low, high: (C, 1, 1), the values that are black and white in each channel.
+        std: (C, 1, 1), standard deviation of each channel in the data, the unit of the noise.
+    """
+    gamma = functools.partial(gamma_bands, low=low, high=high)
+    run_steps(images, found_steps([(gamma, params.gamma != 1, params.gamma)]))
+    return add_noise(images, params.noise, params.noise_seed, std)
+
+
+def gamma_bands(images: Tensor, exponent: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Raise the share of the way from black to white to the power ``exponent`` (B,), above 0.
+
+    With t = (value - low) / (high - low), values of t in [0, 1] become low + (high - low) t^exponent. Those
+    below black and above white stay what they are: the curve is continuous and rises everywhere.
+    """
+    span = high - low
+    share = ((images - low) / span.clamp(min=torch.finfo(images.dtype).tiny)).clamp_(0, 1)
+    return torch.addcmul(images, span, share.pow(exponent.view(-1, 1, 1, 1)) - share)
+
+
+def add_noise(images: Tensor, sigma: Tensor, seed: Tensor, std: Tensor) -> Tensor:
+    """Add Gaussian noise of ``sigma`` times ``std``, each sample's from its own seed, in place.
+
+    The noise of a sample depends on its seed and on the kind of device, not on the batch that it is in.
+
+    Args:
+        images: float (B, C, H, W).
+        sigma, seed: (B,), on the CPU; 0 is none.
+        std: (C, 1, 1).
+    """
+    generator = torch.Generator(images.device)
+    for i in sigma.nonzero().flatten().tolist():
+        generator.manual_seed(int(seed[i]))
+        noise = torch.randn(images.shape[1:], generator=generator, device=images.device)
+        images[i].addcmul_(noise, std, value=float(sigma[i]))
+    return images

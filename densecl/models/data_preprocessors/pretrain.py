@@ -11,7 +11,7 @@ from densecl.registry import MODELS
 from densecl.structures import PhotometricParams, Views
 
 from .photometric import apply_photometric
-from .photometric_bands import apply_photometric_bands
+from .photometric_bands import apply_gamma_and_noise, apply_photometric_bands
 
 _DEPTHS = (torch.uint8, torch.uint16, torch.float32)
 
@@ -21,14 +21,15 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
     """Move a batch of views to the device, augment and normalise it there.
 
     Three values of ``mean`` without ``low`` and ``high`` are for 8-bit RGB; anything else is for images of
-    another sensor, of any depth: of their augmentation brightness, contrast and blur are done. The values of
-    such images come from :func:`densecl.datasets.estimate_statistics`.
+    another sensor, of any depth: of their augmentation brightness, contrast, blur, gamma and noise are done.
+    The values of such images come from :func:`densecl.datasets.estimate_statistics`.
 
     Args:
         mean: of each channel; of RGB on the scale 0..255, ImageNet's by default.
         std: of each channel, likewise.
         low: of each channel the value that is black, around which brightness changes; 0 if None.
-        high: of each channel the value that is white, for pictures alone.
+        high: of each channel the value that is white, for gamma and for pictures; None: 255 of 8-bit RGB, of
+            other images unknown.
         channels_last: memory format of the images it returns.
         non_blocking: do not wait for copies from page-locked memory.
     """
@@ -53,9 +54,13 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         self.low, self.high = low, high
         mean, std = (torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1) for values in (mean, std))
         black = torch.zeros(len(mean[0])) if low is None else torch.tensor(low, dtype=torch.float32)
+        white = (
+            torch.full((len(mean[0]),), 255.0) if high is None else torch.tensor(high, dtype=torch.float32)
+        )
         self.register_buffer('scale', 1 / std, persistent=False)
         self.register_buffer('shift', -mean / std, persistent=False)
-        self.register_buffer('black', black.view(-1, 1, 1), persistent=False)
+        for name, values in (('black', black), ('white', white), ('std', std)):
+            self.register_buffer(name, values.view(-1, 1, 1), persistent=False)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
 
     @torch.no_grad()
@@ -86,8 +91,15 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
 
     def _augment(self, planes: Tensor, params: PhotometricParams) -> Tensor:
         if self.rgb:
-            return apply_photometric(planes, params)
-        return apply_photometric_bands(planes, params, self.black)
+            planes = apply_photometric(planes, params)
+        elif self.high is None and (params.gamma != 1).any():
+            raise ValueError(
+                'photometric.gamma acts between black and white: set data_preprocessor.high (and low) to '
+                f'{self.channels} values (tools/image_statistics.py prints them)'
+            )
+        else:
+            planes = apply_photometric_bands(planes, params, self.black)
+        return apply_gamma_and_noise(planes, params, self.black, self.white, self.std)
 
     def _checked(self, data: dict) -> Views:
         views = _views_of(data)

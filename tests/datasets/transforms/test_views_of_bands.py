@@ -85,6 +85,41 @@ def test_the_same_views_as_of_rgb():
             assert torch.equal(view.factors, other.factors) and torch.equal(view.sigma, other.sigma)
 
 
+def test_gamma_and_noise_are_drawn_after_the_others():
+    """From the generator of the image; recipes without them draw what they always drew."""
+    recipe = dict(brightness=0.4, jitter_prob=0.8, blur_prob=0.5)
+    more = dict(gamma=1.0, gamma_prob=0.5, noise_prob=0.5, noise_sigma=(0.1, 0.4))
+    plain, drawn = (
+        [Photometric(**r).draw(np.random.default_rng(i)) for i in range(200)] for r in (recipe, recipe | more)
+    )
+    for a, b in zip(plain, drawn, strict=True):
+        assert all(torch.equal(getattr(a, n), getattr(b, n)) for n in ('order', 'factors', 'jitter', 'sigma'))
+        assert (a.gamma, a.noise, a.noise_seed) == (1, 0, -1)
+    rng = np.random.default_rng(3)
+    Photometric(**recipe).draw(rng)
+    reference = np.random.default_rng(3)
+    reference.random(13)
+    assert rng.random() == reference.random()
+    gamma, noise, seeds = (
+        torch.stack([getattr(p, n) for p in drawn]) for n in ('gamma', 'noise', 'noise_seed')
+    )
+    assert 70 < (gamma != 1).sum() < 130 and 70 < (noise > 0).sum() < 130
+    exponents = gamma[gamma != 1].log2()  # uniform in [-1, 1]
+    assert exponents.abs().max() <= 1 and exponents.mean().abs() < 0.2 and exponents.std() > 0.5
+    assert 0.1 <= noise[noise > 0].min() < 0.15 and 0.35 < noise.max() <= 0.4
+    assert seeds.unique().numel() == 200 and seeds.min() >= 0
+    again = Photometric(**recipe, **more).draw(np.random.default_rng(0))
+    assert all(torch.equal(value, vars(again)[name]) for name, value in vars(drawn[0]).items())
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(gamma=-1), dict(gamma_prob=2), dict(noise_prob=-1), dict(noise_sigma=(0.2, 0.1))]
+)
+def test_gamma_and_noise_are_checked_by_name(settings):
+    with pytest.raises(ValueError, match=f'photometric.{next(iter(settings))} must be'):
+        Photometric(**settings)
+
+
 @pytest.mark.parametrize('name', RGB_ONLY)
 def test_colour_operators_are_refused_by_name(tmp_path, name):
     photometric = {'jitter_prob': 1.0, name: 0.1}

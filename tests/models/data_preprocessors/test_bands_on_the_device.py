@@ -5,8 +5,13 @@ import pytest
 import torch
 
 from densecl.datasets.transforms import MultiView
-from densecl.models.data_preprocessors import PretrainDataPreprocessor, apply_photometric_bands
+from densecl.models.data_preprocessors import (
+    PretrainDataPreprocessor,
+    apply_gamma_and_noise,
+    apply_photometric_bands,
+)
 from densecl.models.data_preprocessors.photometric import blur
+from densecl.models.data_preprocessors.photometric_bands import add_noise, gamma_bands
 from densecl.registry import MODELS
 from densecl.structures import PhotometricParams, Views
 
@@ -92,6 +97,82 @@ def test_blur_is_that_of_rgb():
     assert (found - planes).abs().mean() > 100
 
 
+def levels(values) -> torch.Tensor:
+    return torch.tensor(values).view(-1, 1, 1)
+
+
+def test_gamma_acts_between_black_and_white_and_leaves_outliers():
+    """Float64: low + (high - low) ((x - low) / (high - low)) ** g inside, x itself outside."""
+    views = batch(photometric=dict(gamma=1.0, gamma_prob=0.7), count=16)
+    params = views.photometric[0]
+    assert 0 < (params.gamma != 1).sum() < 16 and params.gamma.min() >= 0.5 and params.gamma.max() <= 2
+    planes = views.images[0].permute(0, 3, 1, 2).float().contiguous()
+    planes[:, :, 0, :3] = torch.tensor([-500.0, 60000.0, 0.0])  # below black, above white, a hole
+    x, low, high = (np.asarray(v, np.float64) for v in (planes, levels(LOW), levels(HIGH)))
+    share = ((x - low) / (high - low)).clip(0, 1) ** params.gamma.double().numpy()[:, None, None, None]
+    expected = np.where((x > low) & (x < high), low + (high - low) * share, x)
+    found = apply_gamma_and_noise(planes.clone(), params, levels(LOW), levels(HIGH), levels(STD))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=0.02)
+    assert torch.equal(found[:, :, 0, :2], planes[:, :, 0, :2])
+    assert torch.equal(found[params.gamma == 1], planes[params.gamma == 1])
+    assert (found - planes).abs().max() > 300
+    flat = gamma_bands(planes, torch.full((16,), 2.0), levels(LOW), levels(LOW))  # no span between the two
+    assert torch.equal(flat, planes)
+
+
+def test_noise_is_gaussian_in_units_of_the_std_and_of_each_sample_alone():
+    recipe = dict(noise_prob=0.8, noise_sigma=(0.1, 0.3))
+    params = batch(photometric=recipe, count=16).photometric[0]
+    zeros = torch.zeros(16, 4, 90, 80)
+    found = apply_gamma_and_noise(zeros.clone(), params, levels(LOW), levels(HIGH), levels(STD))
+    unit = found / levels(STD)
+    noisy = params.noise > 0
+    assert 0 < noisy.sum() < 16 and not found[~noisy].any()
+    # 90 * 80 values a channel: three standard errors of mean and of standard deviation
+    sigma = params.noise[noisy][:, None]
+    assert (unit[noisy].mean((2, 3)).abs() < 4 * sigma / 7200**0.5).all()
+    torch.testing.assert_close(unit[noisy].std((2, 3)), sigma.expand(-1, 4), rtol=4 / 14400**0.5, atol=0)
+    flat = unit[noisy].flatten(2)
+    assert torch.corrcoef(flat.flatten(0, 1)).fill_diagonal_(0).abs().max() < 0.06  # nothing is repeated
+    alone = add_noise(zeros[:1].clone(), params.noise[7:8], params.noise_seed[7:8], levels(STD))
+    assert torch.equal(alone[0], found[7])
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    again = apply_gamma_and_noise(zeros.clone(), params, levels(LOW), levels(HIGH), levels(STD))
+    assert torch.equal(again, found) and torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize('on', ['device', 'worker'])
+def test_gamma_and_noise_of_rgb(on):
+    """After all else, on the scale 0..255; the data worker leaves them to the device."""
+    recipe = dict(jitter_prob=0.8, brightness=0.4, hue=0.1, solarize_prob=0.3, gray_prob=0.2)
+    more = dict(gamma=0.5, gamma_prob=0.9, noise_prob=0.9, noise_sigma=(0.05, 0.1))
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    samples = {}
+    for name, photometric in (('without', recipe), ('with', recipe | more)):
+        view = MultiView([dict(size=24, photometric=photometric)], on)
+        made = [view(dict(image=image, rng=np.random.default_rng(i), index=i)) for i in range(8)]
+        samples[name] = Views.collate(made)
+    params = samples['with'].photometric[0]
+    assert (samples['without'].photometric[0] is None) == (on == 'worker')
+    assert bool(params.jitter.any()) == (on == 'device') and (params.gamma != 1).sum() > 4
+    processor = PretrainDataPreprocessor()
+    plain, found = (processor({'inputs': samples[name]})['inputs'].images[0] for name in ('without', 'with'))
+    mean, std = (v.view(3, 1, 1) for v in (-processor.shift / processor.scale, 1 / processor.scale))
+    zero, full = torch.zeros(3, 1, 1), torch.full((3, 1, 1), 255.0)
+    expected = apply_gamma_and_noise((plain * std + mean).contiguous(), params, zero, full, std)
+    torch.testing.assert_close(found, (expected - mean) / std, rtol=0, atol=1e-3)
+    assert (found - plain).abs().mean() > 0.02
+
+
+def test_gamma_needs_white():
+    views = batch(photometric=dict(gamma=1.0, gamma_prob=1.0))
+    with pytest.raises(ValueError, match=r'gamma acts between .*: set data_preprocessor.high .* to 4 values'):
+        PretrainDataPreprocessor(MEAN, STD, low=LOW)({'inputs': views})
+    noise = batch(photometric=dict(noise_prob=1.0))
+    assert PretrainDataPreprocessor(MEAN, STD)({'inputs': noise})['inputs'].images[0].isfinite().all()
+
+
 def test_another_number_of_channels_is_refused_in_one_line():
     processor = PretrainDataPreprocessor(MEAN, STD, low=LOW, high=HIGH)
     message = (
@@ -133,13 +214,16 @@ def test_preprocessors_of_mm(base):
 
 @pytest.mark.gpu
 def test_bands_never_wait_for_the_device():
-    views = batch(photometric=RECIPE, count=16)
+    views = batch(photometric=RECIPE | dict(gamma=0.5, gamma_prob=0.5), count=16)
     expected = PretrainDataPreprocessor(MEAN, STD, low=LOW, high=HIGH)({'inputs': views})['inputs']
     processor = PretrainDataPreprocessor(MEAN, STD, low=LOW, high=HIGH).cuda()
+    noisy = batch(photometric=RECIPE | dict(noise_prob=1.0), count=16).pin_memory()
     views = views.pin_memory()
+    processor({'inputs': noisy})
     processor({'inputs': views})
     torch.cuda.set_sync_debug_mode('error')
     try:
+        processor({'inputs': noisy})
         done = processor({'inputs': views})['inputs']
     finally:
         torch.cuda.set_sync_debug_mode('default')
