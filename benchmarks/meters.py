@@ -2,7 +2,7 @@
 
 python benchmarks/meters.py --labelled data/camvid --out meters.csv imagenet runs/*/epoch_*.pth
 
-A name of weights stands for its backbone at stride 16. ``cka`` and ``labels`` compare with the first checkpoint
+A name of weights stands for its backbone at stride 16. ``cka`` and ``labels`` compare with the first one
 of the same backbone. A csv that exists is gone on with: checkpoints that it has are not measured again.
 """
 
