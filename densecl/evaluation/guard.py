@@ -164,17 +164,40 @@ def row(name: str, measurement: Measurement, decision: Decision, **more) -> dict
 def choose(rows: list[dict]) -> dict:
     """The line of the backbone to use.
 
-    With labels the one of the highest mean mIoU, the start where nothing is higher. Without, no meter
-    can tell what is better: of those that are not damaged the one trained most (the largest
-    ``alpha``, else the latest), or the start.
+    With labels the one of the highest mean mIoU, the start where nothing is higher. Without: of those that
+    are not damaged, and have not fallen since an earlier one (:func:`fallen_since`), the one trained most (the
+    largest ``alpha``, else the latest), or the start.
 
     Args:
         rows: lines of the table, the start first.
     """
     if rows[0]['score'] is not None:
         return max(rows, key=lambda r: r['score'])  # the first of equals
-    safe = [r for r in rows[1:] if r['verdict'] != 'refuse']
+    safe = [r for r in rows[1:] if r['verdict'] != 'refuse' and fallen_since(rows, r) is None]
     return max(safe, key=lambda r: (r.get('alpha') or 0, r['iter']), default=rows[0])
+
+
+def fallen_since(rows: list[dict], line: dict) -> dict | None:
+    """The measurement since which dense quality has fallen, or None.
+
+    It is the best one: by labels the highest mean mIoU, without by the correspondence. ``line`` has fallen if
+    it lies further below than half of its 95 % interval; without labels, than the spread of either.
+
+    Args:
+        rows: lines of the table, the start first; averages with the start do not count.
+        line: one of them.
+    """
+    earlier = [r for r in rows if r['iter'] < line['iter'] and r.get('alpha') in (None, 0, 1)]
+    if not earlier:
+        return None
+    if line['score'] is not None:
+        best = max(earlier, key=lambda r: r['score'])
+        _, low, high = line['interval']
+        return best if best['score'] - line['score'] > (high - low) / 2 else None
+    best = max(earlier, key=lambda r: r['signals'][DECIDING[0]]['value'])
+    now, then = (r['signals'][DECIDING[0]] for r in (line, best))
+    margin = max(now['spread'], then['spread'], LEAST_SPREAD)
+    return None if then['value'] - now['value'] <= margin else best  # of a NaN: fallen
 
 
 def export_refusal(checkpoint: str | Path, iteration: int | None) -> str | None:

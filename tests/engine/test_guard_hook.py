@@ -124,7 +124,7 @@ def test_damage_is_told_refused_and_undone(guarded, tmp_path):
     assert found['verdict'] == 'refuse', found['sentence']
     assert found['labelled_images'] == [8, 8]
     assert found['measurements'][-1]['interval'][2] < 0
-    assert any('dense quality has fallen since the start (end)' in line for line in said)
+    assert any('dense quality has fallen since the start; end: ' in line for line in said)
     assert found['chosen'] == 'start'
     assert found['told'].startswith('stay with your start')
     assert 'is worse than its start' in export_refusal(tmp_path / 'run/iter_5.pth', 5)

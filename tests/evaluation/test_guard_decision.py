@@ -17,6 +17,7 @@ from densecl.evaluation.guard import (
     decide,
     export_refusal,
     fallen_signals,
+    fallen_since,
     paired_gain,
     row,
 )
@@ -121,6 +122,36 @@ def table(*entries):
         name = f'{more.get("alpha", "")} at {more["iter"]}'
         rows.append(row(name, now, decide(start, now), **more))
     return rows
+
+
+def course(*values, spread=0.02):
+    """Lines of a run without labels whose correspondence took these values, the start's first."""
+    found = [Measurement(signals(correspondence=value, spread=spread)) for value in values]
+    return [row(f'at {i}', now, decide(found[0], now), iter=i) for i, now in enumerate(found)]
+
+
+class TestFallenSince:
+    def test_quality_that_rose_and_fell_is_told_and_the_peak_kept(self):
+        rows = course(0.1, 0.4, 0.5, 0.47)
+        assert [fallen_since(rows, r) for r in rows] == [None, None, None, rows[2]]
+        assert rows[3]['verdict'] == 'same' and choose(rows) is rows[2]
+
+    def test_a_dip_within_the_spread_is_none(self):
+        rows = course(0.1, 0.5, 0.485)
+        assert fallen_since(rows, rows[2]) is None and choose(rows) is rows[2]
+
+    def test_a_network_that_diverged_has_fallen(self):
+        rows = course(0.1, 0.5, math.nan)
+        assert fallen_since(rows, rows[2]) is rows[1] and choose(rows) is rows[1]
+
+    def test_with_labels_the_interval_is_the_margin(self):
+        rows = table((0.75, False, dict(iter=5)), (0.74, False, dict(iter=6)), (0.65, False, dict(iter=7)))
+        assert [fallen_since(rows, r) for r in rows] == [None, None, None, rows[1]]
+
+    def test_averages_with_the_start_are_no_peak(self):
+        rows = course(0.1, 0.5, 0.4)
+        rows[1]['alpha'] = 0.5
+        assert fallen_since(rows, rows[2]) is None
 
 
 class TestChoose:

@@ -115,7 +115,7 @@ class GuardHook(Hook):
             return
         found = self.images.measure(self._encoder(runner))
         line = self._record(runner, f'iteration {done}', found, iter=done)
-        _warn(runner, line)
+        self._warn(runner, line)
         if self._best() is line:
             self._save(runner, line, _on_cpu(_branch(runner).backbone))
 
@@ -135,7 +135,7 @@ class GuardHook(Hook):
             found = self.images.measure(self._encoder(runner, tensors[alpha]))
             line = self._record(runner, name, found, iter=runner.iter, alpha=alpha)
             if alpha == 1:
-                _warn(runner, line)
+                self._warn(runner, line)
         best = self._best()
         if 'alpha' in best:
             self._save(runner, best, tensors[best['alpha']])  # of an iteration it was saved then
@@ -146,6 +146,22 @@ class GuardHook(Hook):
         seconds = sum(line['seconds'] for line in self.rows)
         left_out = f', {self._left_out} left out: above {self.cost:.0%} of the run' if self._left_out else ''
         runner.logger.info(f'guard: {told} ({len(self.rows)} measurements in {seconds:.0f} s{left_out})')
+
+    def _warn(self, runner, line: dict) -> None:
+        """Say when dense quality fell, and since when."""
+        from densecl.evaluation.guard import fallen_since
+
+        best = fallen_since(self.rows, line)
+        damaged = line['verdict'] in ('warn', 'refuse')
+        if best is None and not damaged:
+            return
+        since = 'the start' if damaged or best['iter'] == 0 else best['name']
+        if since != 'the start':
+            since += f' ({best["sentence"]})'
+        runner.logger.warning(
+            f'dense quality has fallen since {since}; {line["name"]}: {line["sentence"]}. Lower the '
+            "backbone's learning rate or shorten the run"
+        )
 
     def _affordable(self) -> bool:
         """Whether one more measurement stays within the share of the time that was trained."""
@@ -236,14 +252,6 @@ class GuardHook(Hook):
         neck = _branch(runner).neck if line.get('alpha') != 0 else None
         meta = dict(iter=line['iter'], epoch=runner.epoch, guard=f'{line["name"]}: {line["sentence"]}')
         _save_backbone(runner, BEST, tensors, self.meta | meta, neck)
-
-
-def _warn(runner, line: dict) -> None:
-    if line['verdict'] in ('warn', 'refuse'):
-        runner.logger.warning(
-            f'dense quality has fallen since the start ({line["name"]}): {line["sentence"]}. Lower the '
-            "backbone's learning rate or shorten the run"
-        )
 
 
 def _branch(runner) -> nn.Module:
