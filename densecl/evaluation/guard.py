@@ -165,8 +165,8 @@ def choose(rows: list[dict]) -> dict:
     """The line of the backbone to use.
 
     With labels the one of the highest mean mIoU, the start where nothing is higher. Without: of those that
-    are not damaged, and have not fallen since an earlier one (:func:`fallen_since`), the one trained most (the
-    largest ``alpha``, else the latest), or the start.
+    are not damaged, and have not fallen since an earlier one (:func:`fallen_since`), the one trained most
+    (the largest ``alpha``, else the latest), or the start.
 
     Args:
         rows: lines of the table, the start first.
