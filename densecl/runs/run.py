@@ -62,6 +62,15 @@ class Run:
         path = self.folder / 'start.pth'
         return path if path.is_file() else None
 
+    @property
+    def photos(self) -> list[str]:
+        """Folders of its photos; none where one is no longer there."""
+        from densecl.engine.launch import read_config
+
+        root = read_config(str(self.config)).train_dataloader.dataset.data_root
+        roots = [root] if isinstance(root, str) else list(root)
+        return roots if all(Path(path).is_dir() for path in roots) else []
+
     @cached_property
     def settings(self) -> list[dict[str, Any]]:
         """Name, value and reason of each setting."""
