@@ -58,10 +58,10 @@ def run(args: argparse.Namespace) -> int:
 
     import densecl.registry  # noqa: F401  (makes the scope "densecl" known)
     from densecl.runs.pictures import open_networks, write_pictures
-    from densecl.runs.run import Run
+    from densecl.runs.run import Run, is_run
 
     init_default_scope('densecl')
-    runs = [Run(what) for what in args.what if Path(what).is_dir() and (Path(what) / 'config.py').is_file()]
+    runs = [Run(Path(what)) for what in args.what if is_run(what)]
     photos = args.photos or (runs[0].photos if runs else [])
     if not photos:
         raise ValueError('the photos that these weights saw are not known here; give --photos FOLDER')

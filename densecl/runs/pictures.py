@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from densecl.datasets import PretrainDataset
-from densecl.evaluation.features import FrozenEncoder, carries_config, open_encoder
+from densecl.evaluation.features import FrozenEncoder, carries_config, dense_features, open_encoder
 from densecl.evaluation.labelled import scaled, spread
 from densecl.files import atomic_write
 from densecl.visualization import as_picture, resized, save_image
 from densecl.visualization import feature_sheets as sheets
 from densecl.visualization.feature_maps import cell_at, centred
 
-from .run import Run
+from .run import Run, is_run
 from .starts import layout_of
 
 #: Most bytes of a picture, so that a page can hold many.
@@ -28,9 +28,9 @@ def open_networks(whats: Sequence[str], branch: str = 'auto') -> dict[str, Froze
     """The networks to show, by the names that stand above their columns.
 
     Args:
-        whats: folders of runs, which give two networks, the start (where there was one) and the chosen weights;
-            files of weights; names of some. What brings no config is built as pretraining builds it: stride 16 at
-            the last level where that is possible.
+        whats: folders of runs, which give two networks, the start (where there was one) and the chosen
+            weights; files of weights; names of some. What brings no config is built as pretraining builds it:
+            stride 16 at the last level where that is possible.
         branch: see :func:`densecl.evaluation.features.load_encoder`.
 
     Raises:
@@ -41,9 +41,9 @@ def open_networks(whats: Sequence[str], branch: str = 'auto') -> dict[str, Froze
 
     found: dict[str, FrozenEncoder] = {}
     for what in whats:
-        if Path(what).is_dir() and (Path(what) / 'config.py').is_file():
+        if is_run(what):
             run = Run(Path(what))
-            prefix = f'{run.folder.resolve().name}: ' if len(whats) > 1 else ''
+            prefix = f'{what}: ' if len(whats) > 1 else ''
             parts = {'start': run.start, f'after training ({run.best.name})': run.best}
             config = read_config(str(run.config))
             for name, weights in parts.items():
@@ -90,19 +90,16 @@ def write_pictures(
     for point in points:
         cell_at(point, (1, 1))
     if min(count, segments, gallery) < 1:
-        raise ValueError(
-            f'numbers of photos and segments must be above 0, got {count}, {gallery}, {segments}'
-        )
+        raise ValueError(f'photos and segments must be at least 1, got {count}, {gallery} and {segments}')
     decoder = next((n.decoder for n in networks.values() if n.decoder), None)
     images = _read(photos, count, gallery, size, decoder)
-    maps = {
-        name: centred([_map(network, image, level) for image in images]) for name, network in networks.items()
-    }
+    maps = {name: centred(_maps(network, images, level)) for name, network in networks.items()}
     pictures = [as_picture(image) for image in images]
     shown = pictures[:count]
     few = {name: each[:count] for name, each in maps.items()}
     groups = sheets.segments_of(few, segments)
-    chosen = [list(points)] * len(shown) if points else _telling(next(iter(groups.values())), segments)
+    first = next(iter(groups.values()))
+    chosen = [list(points) or [sheets.telling_point(each)] for each in first]
     drawn = {
         'pca': sheets.draw_components(shown, few),
         'similarity': sheets.draw_similarity(shown, few, chosen),
@@ -116,19 +113,28 @@ def write_pictures(
     return _write_captions(Path(out), {f'{kind}.jpg': CAPTIONS[kind] for kind in drawn})
 
 
+#: What a beginner sees in each kind of picture.
 CAPTIONS = {
-    'pca': 'Each small area of a photo is described by hundreds of numbers; here the three mixtures of them that '
-    'vary most are shown as red, green and blue, so that areas of one colour look alike to the network, in all '
-    'photos of a column.',
-    'similarity': 'How similar every area of the photo is to the ringed one, to the network: yellow is alike, dark '
-    'is different; good features light up the whole object or others of its kind, and little else.',
-    'segments': 'The areas of all photos sorted into groups of similar features by k-means, without any label: one '
-    'colour is one group, and good features give a kind of thing one colour in every photo.',
-    'neighbours': 'For each photo on the left the photos that the network finds most similar as a whole, the best '
-    'one first.',
-    'neighbour_patches': 'For the ringed place of each photo on the left (enlarged beside it) the places of other '
-    'photos that the network finds most similar, the best one first; good features find the same kind of thing.',
-}  # fmt: skip
+    'pca': (
+        'A network describes each small area of a photo by hundreds of numbers; the three mixtures of them '
+        'that vary most are shown as red, green and blue, so that areas of one colour are alike to it.'
+    ),
+    'similarity': (
+        'How similar each area of a photo is to the ringed one, to the network: yellow is alike, dark is '
+        'different; good features light up the whole object, and others of its kind, and little else.'
+    ),
+    'segments': (
+        'The areas of all photos in groups of similar features, found by k-means without any label: one '
+        'colour is one group, and good features give one kind of thing one colour in every photo.'
+    ),
+    'neighbours': (
+        'Beside each photo on the left those that the network finds most similar as a whole, the best first.'
+    ),
+    'neighbour_patches': (
+        'Beside the ringed place of each photo (enlarged next to it) the places in other photos that the '
+        'network finds most similar, the best first; good features find the same kind of thing.'
+    ),
+}
 
 
 def _read(photos, count: int, gallery: int, size, decoder) -> list[np.ndarray]:
@@ -145,14 +151,9 @@ def _use_size(shape: tuple[int, ...]) -> tuple[int, int]:
     return tuple(max(16, 16 * round(side * scale / 16)) for side in shape[:2])
 
 
-def _map(network: FrozenEncoder, image: np.ndarray, level: int) -> Tensor:
-    return network.maps(torch.from_numpy(image)[None], level)[0].cpu()
-
-
-def _telling(groups: Sequence[Tensor], segments: int) -> list[list[tuple[float, float]]]:
-    """A point for each photo."""
-    areas = torch.stack([torch.bincount(g.flatten(), minlength=segments) / g.numel() for g in groups]).mean(0)
-    return [[sheets.telling_point(g, areas)] for g in groups]
+def _maps(network: FrozenEncoder, images: Sequence[np.ndarray], level: int) -> list[Tensor]:
+    """One by one, for sizes may differ; (C, h, w) float16 each."""
+    return [dense_features(network, [torch.from_numpy(image)[None]], level)[0] for image in images]
 
 
 def _save(path: Path, sheet: np.ndarray) -> None:

@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 
+def is_run(folder: str | Path) -> bool:
+    """Whether this is the folder of a run."""
+    return (Path(folder) / 'config.py').is_file()
+
+
 @dataclass(frozen=True)
 class Run:
     """The folder of a pretraining, and what is in it.
@@ -22,7 +27,7 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'folder', Path(self.folder))
-        if not (self.folder / 'config.py').is_file():
+        if not is_run(self.folder):
             raise FileNotFoundError(
                 f'{self.folder} is no run of densecl pretrain: there is no config.py in it'
             )

@@ -18,10 +18,11 @@ def centred(maps: Sequence[Tensor]) -> list[Tensor]:
     """Maps minus the mean cell of all photos, each cell then of length 1.
 
     After a ReLU all cells point into one corner of the space, and every cosine is near 1; minus the mean they
-    differ. A cell that equals the mean is 0.
+    differ. A cell that equals the mean is 0. In the precision of the input.
     """
-    mean = _rows(maps).mean(0)[:, None, None]
-    return [F.normalize(m.float() - mean, dim=0, eps=1e-6) for m in maps]
+    total = sum(m.float().sum((1, 2)) for m in maps)
+    mean = (total / sum(m[0].numel() for m in maps))[:, None, None]
+    return [F.normalize(m.float() - mean, dim=0, eps=1e-6).to(m.dtype) for m in maps]
 
 
 def principal_components(maps: Sequence[Tensor], count: int = 3) -> list[Tensor]:
@@ -52,9 +53,8 @@ def aligned(scores: Sequence[Tensor], reference: Sequence[Tensor]) -> list[Tenso
         scores: (K, h, w) each, of :func:`principal_components`.
         reference: the same of the other network, on the same photos.
     """
-    sized = [
-        F.interpolate(r[None], s.shape[1:], mode='area')[0] for s, r in zip(scores, reference, strict=True)
-    ]
+    pairs = zip(scores, reference, strict=True)
+    sized = [F.interpolate(r[None], s.shape[1:], mode='bilinear')[0] for s, r in pairs]
     left, _, right = torch.linalg.svd(_rows(scores).T @ _rows(sized))
     return _maps(_rows(scores) @ left @ right, scores)
 
@@ -64,7 +64,7 @@ def component_colors(scores: Sequence[Tensor], tails: float = 0.02) -> list[np.n
 
     Args:
         scores: (3, h, w) each.
-        tails: the share of all cells that is black, and that is full, in each colour; one scale for all photos.
+        tails: share of all cells that is dark, and share that is full, in each colour; one scale for all.
 
     Returns:
         uint8 (h, w, 3) each. A component without variance is grey.

@@ -28,7 +28,7 @@ _FOUND = 4  # neighbours in a row
 
 
 def draw_components(photos: Sequence[np.ndarray], maps: Maps, height: int = 160) -> np.ndarray:
-    """Principal components of the cells as colours, one basis for all photos, those of later networks turned to it.
+    """Principal components of the cells as colours: one basis for all photos, later networks' turned to it.
 
     Args:
         photos: uint8 (H, W, 3) each.
@@ -42,7 +42,7 @@ def draw_components(photos: Sequence[np.ndarray], maps: Maps, height: int = 160)
         name: [_enlarged(c, p, height) for c, p in zip(fm.component_colors(s), photos, strict=True)]
         for name, s in scores.items()
     }
-    title = 'Features as colours: places of one colour are alike to the network'
+    title = 'Features as colours (three principal components): places of one colour are alike to the network'
     return _sheet(title, [resized(p, height) for p in photos], columns)
 
 
@@ -68,7 +68,11 @@ def draw_similarity(
         for point in each:
             tile = _marked(tile, point)
         first.append(tile)
-    return _sheet('Similarity to the marked place: yellow = alike, dark = different', first, columns)
+    return _sheet(
+        'Similarity to the ringed place: yellow = alike (cosine 1), dark = different (0 or less)',
+        first,
+        columns,
+    )
 
 
 def draw_segments(
@@ -85,7 +89,7 @@ def draw_segments(
         name: [_painted(m.numpy(), p, palette, height) for m, p in zip(each, photos, strict=True)]
         for name, each in segments.items()
     }
-    title = f'{len(palette)} groups of similar places, found without labels'
+    title = f'{len(palette)} groups of similar places, found by k-means without labels: one colour, one group'
     return _sheet(title, [resized(p, height) for p in photos], columns)
 
 
@@ -101,7 +105,7 @@ def draw_nearest_images(photos: Sequence[np.ndarray], maps: Maps, rows: int, hei
         name: [side_by_side([small[i] for i in fm.nearest_images(each, row, _FOUND)]) for row in range(rows)]
         for name, each in maps.items()
     }
-    return _sheet('The most similar other photos, best first', small[:rows], columns)
+    return _sheet('The most similar other photos to the network, best first', small[:rows], columns)
 
 
 def draw_nearest_cells(
@@ -126,7 +130,9 @@ def draw_nearest_cells(
         side_by_side([_marked(resized(photos[row], height), point), _window(photos[row], point, height)])
         for row, point in enumerate(points)
     ]
-    return _sheet('The most similar places in other photos, best first', first, columns)
+    return _sheet(
+        'The places in other photos that are most similar to the ringed one, best first', first, columns
+    )
 
 
 def segments_of(maps: Maps, count: int, seed: int = 0) -> dict[str, list[Tensor]]:
@@ -138,16 +144,22 @@ def segments_of(maps: Maps, count: int, seed: int = 0) -> dict[str, list[Tensor]
     return {name: each if each is first else fm.renamed(each, first) for name, each in found.items()}
 
 
-def telling_point(segments: Tensor, areas: Tensor) -> tuple[float, float]:
-    """A place worth asking about: the innermost of the photo's rarest segment that is no speck.
+def telling_point(segments: Tensor) -> tuple[float, float]:
+    """A place worth asking about: the middle of the segment that is most inside of the photo.
+
+    Objects are inside, background touches the border; segments below 4 % of the cells are not asked about.
 
     Args:
         segments: int64 (h, w) of the photo.
-        areas: share of each segment among the cells of all photos.
+
+    Returns:
+        x and y in shares of the photo.
     """
-    shares = torch.bincount(segments.flatten(), minlength=len(areas)) / segments.numel()
-    candidates = torch.where(shares >= min(0.04, float(shares.max())), areas, torch.inf)
-    x, y = inside((segments == candidates.argmin()).numpy())
+    sizes = torch.bincount(segments.flatten())
+    inner = torch.bincount(segments[1:-1, 1:-1].flatten(), minlength=len(sizes))
+    large = sizes >= min(0.04 * segments.numel(), int(sizes.max()))
+    chosen = torch.where(large, inner / sizes.clamp(min=1), -1).argmax()
+    x, y = inside((segments == chosen).numpy())
     return (x + 0.5) / segments.shape[1], (y + 0.5) / segments.shape[0]
 
 
@@ -186,7 +198,7 @@ def _painted(ids: np.ndarray, photo: np.ndarray, palette: np.ndarray, height: in
 
 
 def _window(photo: np.ndarray, point: Point, height: int, share: float = 0.3) -> np.ndarray:
-    """The square around a point, its side a ``share`` of the photo's short one, with the place in its middle marked."""
+    """The square around a point, its side a ``share`` of the photo's short one; the point is marked."""
     side = max(1, int(share * min(photo.shape[:2])))
     x, y = (
         int(min(max(p * length - side / 2, 0), length - side))
