@@ -81,11 +81,11 @@ def test_checkpoints_of_several_kinds_side_by_side(densecl, run_folder, photos, 
     assert check(tmp_path / 'seen', out)['segments'].shape[1] == 4 * 240 + 3 * 12
 
 
-def test_images_of_four_bands_and_points(densecl, tmp_path):
+def test_images_of_four_bands_and_points(densecl, photos, tmp_path):
     import tifffile
 
-    for number in range(3):
-        tifffile.imwrite(tmp_path / f'{number}.tif', four_bands(number, 60, 90))
+    for photo in sorted(photos.iterdir())[:3]:
+        tifffile.imwrite(tmp_path / f'{photo.stem}.tif', four_bands(photo, 64))
     backbone = dict(type='mmdet.ResNet', depth=18, in_channels=4)
     decoder = dict(decoder=dict(type='SensorDecoder', channels=4, dtype='uint16'))
     save(tmp_path / 'a.pth', backbone, tmp_path, mean=[1500.0] * 4, std=[800.0] * 4, dataset=decoder)
