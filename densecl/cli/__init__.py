@@ -1,4 +1,4 @@
-"""The command ``densecl``: pretraining, pilot, fine-tuning, probes, export, report, plan, doctor.
+"""The command ``densecl``: pretraining, pilot, fine-tuning, probes, pictures, export, report, plan, doctor.
 
 Each command is a file with ``HELP``, ``add_arguments(parser)`` and ``run(args)``, which returns the exit
 code; it calls the package and prints. What users do wrong ends in one line and exit code 2; ``--debug``
@@ -10,7 +10,7 @@ import importlib
 import sys
 
 #: In the order of the help.
-COMMANDS = ('pretrain', 'pilot', 'finetune', 'probe', 'export', 'report', 'plan', 'doctor')
+COMMANDS = ('pretrain', 'pilot', 'finetune', 'probe', 'show', 'export', 'report', 'plan', 'doctor')
 
 
 def main(argv: list[str] | None = None) -> None:

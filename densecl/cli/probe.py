@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     parts = {'': (args.what, '')} if done is None else {'run: ': (done.best, '')}
     if done is not None and done.start is not None:
         parts = {'start: ': (done.start, '_start')} | parts
-    folders = args.photos or (_photos_of(config) if done else [])
+    folders = args.photos or (done.photos if done else [])
     for number, (title, (weights, ending)) in enumerate(parts.items()):
         encoder = _encoder(weights, args, config)
         if number == 0:
@@ -80,13 +80,6 @@ def _encoder(weights: str | Path, args: argparse.Namespace, config):
     if weights == 'random':
         return random_encoder(config, args.seed)
     return open_encoder(weights, args.branch, config, **(parsed_pairs(args.options, '--options') or {}))
-
-
-def _photos_of(config) -> list[str]:
-    """Folders of a run's photos, if they are still there."""
-    root = config.train_dataloader.dataset.data_root
-    roots = [root] if isinstance(root, str) else list(root)
-    return roots if all(Path(path).is_dir() for path in roots) else []
 
 
 def _leaks(folders: list[str], args: argparse.Namespace, decoder) -> str:

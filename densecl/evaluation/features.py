@@ -61,8 +61,14 @@ class FrozenEncoder(nn.Module):
         """One level as it is, class tokens left out: (B, H, W, channels) -> (B, C, h, w) float32.
 
         In eval mode whatever the mode was. The images may have any size that the backbone takes.
+
+        Raises:
+            ValueError: no such level, or images of other channels.
         """
-        return backbone_features(self.backbone, self._normalised(images))[level].float()
+        levels = backbone_features(self.backbone, self._normalised(images))
+        if not -len(levels) <= level < len(levels):
+            raise ValueError(f'there is no level {level}: this backbone returns {len(levels)}')
+        return levels[level].float()
 
     def _normalised(self, images: Tensor) -> Tensor:
         if images.shape[3] != self.mean.shape[1]:
@@ -145,7 +151,7 @@ def open_encoder(
         FileNotFoundError: there is no such file or name.
         ValueError: the network is not known, or ``options`` are given for a file that says its own.
     """
-    if config is None and not _carries_config(what):
+    if config is None and not carries_config(what):
         from densecl.transfer import find_start
 
         start = find_start(what)
@@ -155,7 +161,8 @@ def open_encoder(
     return load_encoder(what, branch, config)
 
 
-def _carries_config(what: str | Path) -> bool:
+def carries_config(what: str | Path) -> bool:
+    """Whether this is a file that says how its backbone is built."""
     if not Path(what).is_file():
         return False
     weights = read_weights(what)

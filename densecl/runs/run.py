@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 
+def is_run(folder: str | Path) -> bool:
+    """Whether this is the folder of a run."""
+    return (Path(folder) / 'config.py').is_file()
+
+
 @dataclass(frozen=True)
 class Run:
     """The folder of a pretraining, and what is in it.
@@ -22,7 +27,7 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'folder', Path(self.folder))
-        if not (self.folder / 'config.py').is_file():
+        if not is_run(self.folder):
             raise FileNotFoundError(
                 f'{self.folder} is no run of densecl pretrain: there is no config.py in it'
             )
@@ -61,6 +66,15 @@ class Run:
         """The weights that it started from, or None."""
         path = self.folder / 'start.pth'
         return path if path.is_file() else None
+
+    @property
+    def photos(self) -> list[str]:
+        """Folders of its photos; none where one is no longer there."""
+        from densecl.engine.launch import read_config
+
+        root = read_config(str(self.config)).train_dataloader.dataset.data_root
+        roots = [root] if isinstance(root, str) else list(root)
+        return roots if all(Path(path).is_dir() for path in roots) else []
 
     @cached_property
     def settings(self) -> list[dict[str, Any]]:

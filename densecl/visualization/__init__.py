@@ -3,7 +3,7 @@
 Every function takes and returns uint8 RGB arrays (H, W, 3) and leaves its input as it is.
 """
 
-from .canvas import colors, save_image, side_by_side, stacked, titled
+from .canvas import colors, resized, save_image, side_by_side, stacked, titled
 from .groups import assigned, draw_groups, draw_slots, palette_of
 from .hooks import PredictionHook
 from .matches import draw_matches, draw_true_locations, match_distance, true_locations
@@ -27,6 +27,7 @@ __all__ = [
     'draw_views',
     'match_distance',
     'palette_of',
+    'resized',
     'save_image',
     'side_by_side',
     'stacked',

@@ -1,0 +1,169 @@
+"""Pictures of what the features of runs and checkpoints see, side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densecl.datasets import PretrainDataset
+from densecl.evaluation.features import FrozenEncoder, carries_config, dense_features, open_encoder
+from densecl.evaluation.labelled import scaled, spread
+from densecl.files import atomic_write
+from densecl.visualization import as_picture, resized, save_image
+from densecl.visualization import feature_sheets as sheets
+from densecl.visualization.feature_maps import cell_at, centred
+
+from .run import Run, is_run
+from .starts import layout_of
+
+#: Most bytes of a picture, so that a page can hold many.
+LARGEST = 600_000
+_SHORT = 448  # short side of a photo, in pixels, that features are taken at
+
+
+def open_networks(whats: Sequence[str], branch: str = 'auto') -> dict[str, FrozenEncoder]:
+    """The networks to show, by the names that stand above their columns.
+
+    Args:
+        whats: folders of runs, which give two networks, the start (where there was one) and the chosen
+            weights; files of weights; names of some. What brings no config is built as pretraining builds it:
+            stride 16 at the last level where that is possible.
+        branch: see :func:`densecl.evaluation.features.load_encoder`.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`densecl.evaluation.features.open_encoder`.
+    """
+    from densecl.engine.launch import read_config
+    from densecl.transfer import find_start
+
+    found: dict[str, FrozenEncoder] = {}
+    for what in whats:
+        if is_run(what):
+            run = Run(Path(what))
+            prefix = f'{what}: ' if len(whats) > 1 else ''
+            parts = {'start': run.start, f'after training ({run.best.name})': run.best}
+            config = read_config(str(run.config))
+            for name, weights in parts.items():
+                if weights is not None:
+                    found[prefix + name] = open_encoder(weights, branch, config)
+            continue
+        name = Path(what).stem if Path(what).is_file() else str(what)
+        options = {} if carries_config(what) else layout_of(find_start(what)).backbone
+        found[name if name not in found else str(what)] = open_encoder(what, branch, **options)
+    return found
+
+
+def write_pictures(
+    networks: Mapping[str, FrozenEncoder],
+    photos: str | Path | Sequence[str],
+    out: str | Path,
+    count: int = 8,
+    points: Sequence[Sequence[float]] = (),
+    level: int = -1,
+    size: tuple[int, int] | None = None,
+    segments: int = 6,
+    gallery: int = 64,
+) -> dict[str, str]:
+    """Write a sheet of each kind, and ``captions.json``: its file name -> a sentence for beginners.
+
+    Args:
+        networks: by name, see :func:`open_networks`.
+        photos: a folder or several; read by the decoder of the first network that has one.
+        out: folder for the pictures; other captions that it has already are kept.
+        count: photos shown, evenly spread.
+        points: x and y in shares of the photo, the same on all; by default one a photo that tells something.
+        level: of the backbones.
+        size: height and width of the photos; by default each has a short side of 448 pixels.
+        segments: clusters of k-means.
+        gallery: photos that neighbours are searched in.
+
+    Returns:
+        The captions.
+
+    Raises:
+        FileNotFoundError: there is no photo.
+        ValueError: a point outside, no such level, photos that the networks cannot read.
+    """
+    for point in points:
+        cell_at(point, (1, 1))
+    if min(count, segments, gallery) < 1:
+        raise ValueError(f'photos and segments must be at least 1, got {count}, {gallery} and {segments}')
+    decoder = next((n.decoder for n in networks.values() if n.decoder), None)
+    images = _read(photos, count, gallery, size, decoder)
+    maps = {name: centred(_maps(network, images, level)) for name, network in networks.items()}
+    pictures = [as_picture(image) for image in images]
+    shown = pictures[:count]
+    few = {name: each[:count] for name, each in maps.items()}
+    groups = sheets.segments_of(few, segments)
+    first = next(iter(groups.values()))
+    chosen = [list(points) or [sheets.telling_point(each)] for each in first]
+    drawn = {
+        'pca': sheets.draw_components(shown, few),
+        'similarity': sheets.draw_similarity(shown, few, chosen),
+        'segments': sheets.draw_segments(shown, groups),
+    }
+    if len(pictures) > 1:
+        drawn['neighbours'] = sheets.draw_nearest_images(pictures, maps, len(shown))
+        drawn['neighbour_patches'] = sheets.draw_nearest_cells(pictures, maps, [each[0] for each in chosen])
+    for kind, sheet in drawn.items():
+        _save(Path(out) / f'{kind}.jpg', sheet)
+    return _write_captions(Path(out), {f'{kind}.jpg': CAPTIONS[kind] for kind in drawn})
+
+
+#: What a beginner sees in each kind of picture.
+CAPTIONS = {
+    'pca': (
+        'A network describes each small area of a photo by hundreds of numbers; the three mixtures of them '
+        'that vary most are shown as red, green and blue, so that areas of one colour are alike to it.'
+    ),
+    'similarity': (
+        'How similar each area of a photo is to the ringed one, to the network: yellow is alike, dark is '
+        'different; good features light up the whole object, and others of its kind, and little else.'
+    ),
+    'segments': (
+        'The areas of all photos in groups of similar features, found by k-means without any label: one '
+        'colour is one group, and good features give one kind of thing one colour in every photo.'
+    ),
+    'neighbours': (
+        'Beside each photo on the left those that the network finds most similar as a whole, the best first.'
+    ),
+    'neighbour_patches': (
+        'Beside the ringed place of each photo (enlarged next to it) the places in other photos that the '
+        'network finds most similar, the best first; good features find the same kind of thing.'
+    ),
+}
+
+
+def _read(photos, count: int, gallery: int, size, decoder) -> list[np.ndarray]:
+    """The photos that are shown, then the others of the gallery, (H, W, C) each."""
+    dataset = PretrainDataset(photos, **({'decoder': decoder} if decoder else {}))
+    order = dict.fromkeys([*spread(len(dataset), count), *spread(len(dataset), gallery)])
+    images = [dataset[i]['image'] for i in order]
+    return [scaled(image, size or _use_size(image.shape)) for image in images]
+
+
+def _use_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The aspect kept but for multiples of 16."""
+    scale = _SHORT / min(shape[:2])
+    return tuple(max(16, 16 * round(side * scale / 16)) for side in shape[:2])
+
+
+def _maps(network: FrozenEncoder, images: Sequence[np.ndarray], level: int) -> list[Tensor]:
+    """One by one, for sizes may differ; (C, h, w) float16 each."""
+    return [dense_features(network, [torch.from_numpy(image)[None]], level)[0] for image in images]
+
+
+def _save(path: Path, sheet: np.ndarray) -> None:
+    while save_image(path, sheet).stat().st_size > LARGEST:
+        sheet = resized(sheet, int(0.85 * sheet.shape[0]))
+
+
+def _write_captions(out: Path, captions: dict[str, str]) -> dict[str, str]:
+    path = out / 'captions.json'
+    kept = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    with atomic_write(path) as temporary:
+        Path(temporary).write_text(json.dumps(kept | captions, indent=1), encoding='utf-8')
+    return captions
