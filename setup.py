@@ -59,6 +59,7 @@ setup(
         'mmengine>=0.10.7',
         'opencv-python>=4.11',
         'pillow>=10',
+        'scipy>=1.8',
     ],
     extras_require=extras,
     classifiers=[

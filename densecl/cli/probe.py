@@ -1,4 +1,4 @@
-"""Dense quality of frozen features on a labelled set: linear and retrieval segmentation.
+"""Dense quality of frozen features on a labelled set: linear and retrieval segmentation, clusters, boxes.
 
 Of a run the start is probed too, and the scored images that are among its photos are told first. Images are
 read as in the pretraining of the weights, or as --config says.
@@ -6,13 +6,16 @@ read as in the pretraining of the weights, or as --config says.
 densecl probe runs/a --labelled data/camvid
 densecl probe imagenet --options output_stride=16 --labelled instances_train.json --test instances_val.json
 densecl probe random --config runs/a/config.py --labelled data/camvid
+densecl probe runs/a --labelled instances.json --probes linear retrieval clusters discovery boxes
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from .arguments import parsed_pairs
+from .probe_report import report, save
+
+_PROBES = ('linear', 'retrieval', 'clusters', 'discovery', 'boxes')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='of the images in pixels')
     parser.add_argument('--level', type=int, default=-1, help='of the backbone')
+    parser.add_argument(
+        '--probes', nargs='+', choices=_PROBES, default=_PROBES[:2],
+        help='which; discovery (of objects) and boxes (retrieval of their classes) need a COCO json',
+    )  # fmt: skip
+    parser.add_argument(
+        '--clusters', type=int, nargs='+', default=(), metavar='K',
+        help='of k-means; as many as classes and three times as many by default',
+    )  # fmt: skip
     parser.add_argument('--k', type=int, help='cells that vote in the retrieval')
     parser.add_argument('--temperature', type=float, help='of the votes')
     parser.add_argument('--cells', type=int, help='of an image in the memory of the retrieval')
-    parser.add_argument('--seed', type=int, default=0, help='of both probes and of "random"')
+    parser.add_argument('--seed', type=int, default=0, help='of the probes and of "random"')
     parser.add_argument('--device', help='cuda where there is one, else cpu')
     parser.add_argument('--out', help='json file of the figures (of a run; those of its start beside it)')
     parser.add_argument(
@@ -92,56 +103,38 @@ def _leaks(folders: list[str], args: argparse.Namespace, decoder) -> str:
 
 
 def _probe(encoder, args: argparse.Namespace, weights: str, ending: str) -> None:
-    """Both probes of one encoder; ``ending`` is added to the names of what is written."""
+    """The probes of one encoder; ``ending`` is added to the names of what is written."""
     import torch
 
     from densecl.evaluation.labelled import open_labelled
-    from densecl.evaluation.probes import RETRIEVAL, draw_probe, probe
+    from densecl.evaluation.probes import RETRIEVAL, SEGMENTING, draw_probe, probe
 
     labelled = open_labelled(args.labelled, args.test, encoder.decoder)
     size = tuple(args.size or labelled.use_size())
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     given = {name: getattr(args, name) for name in RETRIEVAL if getattr(args, name) is not None}
     retrieval, shown = RETRIEVAL | given, 16 if args.pictures else 0
-    found = probe(encoder.to(device), labelled, size, args.level, args.seed, shown, **retrieval)
+    asked = dict.fromkeys(args.probes)
+    if shown and not asked.keys() & set(SEGMENTING):
+        raise ValueError('--pictures draws the probes linear and retrieval; ask for one of them')
+    encoder = encoder.to(device)
+    found = probe(
+        encoder, labelled, size, args.level, args.seed, shown, tuple(asked), args.clusters, **retrieval
+    )
     for note in labelled.notes:
         print(f'note: {note}')
     print(
         f'{len(labelled.train)} images to learn from, {len(labelled.test)} to score on, '
-        f'{size[0]} x {size[1]} pixels, {len(labelled.classes)} classes, {found.seconds:.0f} s'
+        f'{size[0]} x {size[1]} pixels, {len(labelled.classes)} classes, {sum(found.seconds.values()):.0f} s'
     )
-    _report(found.scores(), labelled.classes, retrieval, len(labelled.train))
+    report(found, labelled, retrieval)
     if args.out:
-        kept = {name: getattr(args, name) for name in ('config', 'branch', 'level', 'seed', 'test')}
+        kept = {name: getattr(args, name) for name in ('config', 'branch', 'level', 'seed', 'test', 'probes')}
         content = dict(checkpoint=weights, **kept, **retrieval, labelled=str(args.labelled), size=size)
-        _save(_ended(args.out, ending), content, labelled, found)
+        save(_ended(args.out, ending), content, labelled, found)
     if args.pictures:
         folder = _ended(args.pictures, ending)
         print(f'{len(draw_probe(found, labelled, size, folder))} pictures: {folder}')
-
-
-def _report(scores: dict, classes: tuple[str, ...], retrieval: dict, images: int) -> None:
-    """Print mean and classes of both probes."""
-    said = 'memory {} x {cells} cells, k {k}, temperature {temperature}'.format(images, **retrieval)
-    print(f'linear     mIoU {scores["linear"].mean:6.2f}')
-    print(f'retrieval  mIoU {scores["retrieval"].mean:6.2f}   ({said})')
-    width = max(map(len, classes))
-    for i, name in enumerate(classes):
-        pair = (scores[kind].per_class[i] for kind in ('linear', 'retrieval'))
-        print(f'  {name:<{width}}  linear {next(pair):6.2f}   retrieval {next(pair):6.2f}')
-    absent = [classes[i] for i in scores['linear'].absent]
-    print(f'absent from the test part and not in the mean: {", ".join(absent) or "none"}')
-
-
-def _save(path: Path, content: dict, labelled, found) -> None:
-    """Write the figures and what they are of."""
-    from densecl.files import atomic_write
-
-    content |= dict(classes=labelled.classes, seconds=found.seconds)
-    content |= dict(train_images=len(labelled.train), test_images=len(labelled.test))
-    content |= {name: vars(score) for name, score in found.scores().items()}
-    with atomic_write(path) as temporary:
-        Path(temporary).write_text(json.dumps(content, indent=1))
 
 
 def _ended(path: str, ending: str) -> Path:

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+# distances in memory at once: 64 MiB in float32
+_TILE = 1 << 24
+
 
 @torch.no_grad()
 def kmeans(
@@ -16,9 +19,9 @@ def kmeans(
     """Lloyd's iterations from k-means++ centres; a cluster that runs empty keeps its centre.
 
     Args:
-        rows: (N, d) float, on the CPU.
+        rows: (N, d) float.
         k: clusters; N where there are fewer rows.
-        generator: draws the first centres.
+        generator: on the CPU, draws the first centres.
         iterations: at most so many.
         tolerance: stop where no centre moves further.
         power: of the distance to the nearest centre that the next one is drawn by: 2 is k-means++
@@ -29,7 +32,7 @@ def kmeans(
     """
     centres = _first_centres(rows, min(k, len(rows)), generator, power)
     for _ in range(iterations):
-        ids = torch.cdist(rows, centres).argmin(1)
+        ids = _nearest_centre(rows, centres)
         sizes = torch.bincount(ids, minlength=len(centres))
         sums = torch.zeros_like(centres).index_add_(0, ids, rows)
         moved = torch.where(sizes[:, None] > 0, sums / sizes[:, None].clamp(min=1), centres)
@@ -37,16 +40,21 @@ def kmeans(
         centres = moved
         if shift < tolerance:
             break
-    return centres, torch.cdist(rows, centres).argmin(1)
+    return centres, _nearest_centre(rows, centres)
+
+
+def _nearest_centre(rows: Tensor, centres: Tensor) -> Tensor:
+    tiles = rows.split(max(1, _TILE // len(centres)))
+    return torch.cat([torch.cdist(tile, centres).argmin(1) for tile in tiles])
 
 
 def _first_centres(rows: Tensor, k: int, generator: torch.Generator, power: float) -> Tensor:
     chosen = [int(torch.randint(len(rows), (1,), generator=generator))]
-    distance = torch.full((len(rows),), torch.inf, dtype=rows.dtype)
+    distance = rows.new_full((len(rows),), torch.inf)
     for _ in range(k - 1):
         distance = torch.minimum(distance, (rows - rows[chosen[-1]]).norm(dim=1))
         weights = distance**power
         if not weights.any():  # every row is a centre already
             weights = torch.ones_like(weights)
-        chosen.append(int(torch.multinomial(weights, 1, generator=generator)))
+        chosen.append(int(torch.multinomial(weights.cpu(), 1, generator=generator)))
     return rows[chosen]

@@ -48,8 +48,25 @@ def dse(maps: Tensor, seed: int = 0) -> DSE:
         maps: (B, C, h, w), B >= 2, of any floating type.
         seed: of the clusters and of the order of the cells; the global random state is left alone.
     """
-    generator = torch.Generator().manual_seed(seed)
-    cells = full_precision(maps.cpu()).flatten(2).transpose(1, 2)  # (B, N, d)
+    return dense_structure(maps.flatten(2).transpose(1, 2), torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def dense_structure(cells: Tensor, generator: torch.Generator | None = None) -> DSE:
+    """DSE and its terms from the cells of images: official settings, in at least float32, on the CPU.
+
+    Args:
+        cells: (B, N, D), of any floating type, not normalised.
+        generator: on the CPU, draws the clusters and the order of the cells; if None a fresh one of seed 0,
+            so that the global random state is left alone.
+
+    Raises:
+        ValueError: the cells are not (B, N, D) with at least one of each.
+    """
+    if cells.ndim != 3 or not cells.numel():
+        raise ValueError(f'cells must be (B, N, D), got {tuple(cells.shape)}')
+    generator = generator or torch.Generator().manual_seed(0)
+    cells = full_precision(cells.cpu())
     scale = (cells - cells.mean((0, 1))).norm(dim=2).mean().clamp(min=torch.finfo(cells.dtype).tiny)
     inter, batch, image = [], [], []
     for group in cells.split(_GROUP):

@@ -81,19 +81,35 @@ class FrozenEncoder(nn.Module):
         return (planes - self.mean) / self.std
 
 
-def dense_features(encoder: FrozenEncoder, batches: Iterable[Tensor], level: int = -1) -> Tensor:
-    """Maps of many images of one size, kept on the CPU in half precision.
+def dense_features(
+    encoder: FrozenEncoder, batches: Iterable[Tensor], level: int = -1, count: int | None = None
+) -> Tensor:
+    """Maps of many images of one size, in half precision.
 
     Args:
         encoder: see :meth:`FrozenEncoder.maps`.
         batches: each (B, H, W, channels) as the encoder takes them.
         level: which of the backbone's levels.
+        count: of the images; the maps then stay on the encoder's device if a quarter of its free memory holds
+            so many. Otherwise, and by default, they are gathered on the CPU.
 
     Returns:
         (N, C, h, w) float16. Values beyond its range, 65,504, are cut off.
     """
-    limit = torch.finfo(torch.float16).max
-    return torch.cat([encoder.maps(b, level).clamp(-limit, limit).half().cpu() for b in batches])
+    limit, kept, device = torch.finfo(torch.float16).max, [], None
+    for batch in batches:
+        maps = encoder.maps(batch, level).clamp(-limit, limit).half()
+        device = device or _roomy_device(maps, count)
+        kept.append(maps.to(device))
+    return torch.cat(kept)
+
+
+def _roomy_device(maps: Tensor, count: int | None) -> torch.device:
+    """That of these maps if ``count`` such images fit there, else the CPU."""
+    if count is None or maps.device.type != 'cuda':
+        return torch.device('cpu')
+    needed = count * maps[0].numel() * maps.element_size()
+    return maps.device if 4 * needed <= torch.cuda.mem_get_info(maps.device)[0] else torch.device('cpu')
 
 
 def random_encoder(config: dict, seed: int = 0) -> FrozenEncoder:

@@ -1,6 +1,6 @@
-"""Weighted k-nearest-neighbour classification on frozen features."""
+"""What the nearest frozen features say: classes, or soft labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -40,19 +40,52 @@ def knn_predict(
         ValueError: a k is not in 1..M (M - 1 with ``leave_one_out``), or the shapes do not fit.
     """
     _check(queries, bank, labels, neighbors, leave_one_out)
-    queries, bank = unit(queries), unit(bank)
-    found = []
-    tile = max(1, _TILE.get(bank.device.type, _TILE['cpu']) // len(bank))
-    for rows in torch.arange(len(queries), device=bank.device).split(tile):
-        similarity = queries[rows] @ bank.T  # (rows, M)
-        if leave_one_out:
-            similarity[torch.arange(len(rows)), rows] = -torch.inf
-        found.append(similarity.topk(max(neighbors)))
+    found = _nearest(unit(queries), unit(bank), max(neighbors), leave_one_out)
     cosine, index = (torch.cat(parts) for parts in zip(*found, strict=True))  # (N, k), descending
     weights, classes = (cosine / temperature).exp(), labels.to(bank.device)[index]
     empty = weights.new_zeros(len(weights), int(labels.max()) + 1)
     # Of classes with equal votes the first.
     return {k: empty.scatter_add(1, classes[:, :k], weights[:, :k]).argmax(1) for k in neighbors}
+
+
+@torch.no_grad()
+def retrieve_labels(
+    query: Tensor, keys: Tensor, labels: Tensor, neighbours: int, temperature: float
+) -> Tensor:
+    """Mix the labels of the nearest keys (cross-attention of Hummingbird, Balazevic et al., 2023, section 3).
+
+    The keys of largest cosine similarity s count by the softmax of s / temperature over them.
+
+    Args:
+        query: (Q, D); rows are normalised here.
+        keys: (M, D), on the same device; rows are normalised here.
+        labels: (M, C), of each key, as class frequencies.
+        neighbours: keys that count, 1 to M.
+        temperature: of the softmax, above 0.
+
+    Returns:
+        (Q, C), in the precision of the similarities: at least float32.
+
+    Raises:
+        ValueError: ``neighbours`` is not in 1..M, the temperature not above 0, or the shapes do not fit.
+    """
+    if query.ndim != 2 or keys.ndim != 2 or query.shape[1] != keys.shape[1]:
+        raise ValueError(
+            f'query and keys must be (Q, D) and (M, D), got {tuple(query.shape)} and {tuple(keys.shape)}'
+        )
+    if labels.ndim != 2 or len(labels) != len(keys):
+        raise ValueError(f'labels must be ({len(keys)}, C), a row for each key, got {tuple(labels.shape)}')
+    if not 1 <= neighbours <= len(keys) or not temperature > 0:
+        raise ValueError(
+            f'neighbours must be in 1..{len(keys)} and temperature above 0, got {neighbours}, {temperature}'
+        )
+    query, keys = unit(query), unit(keys)
+    labels = labels.to(keys.device, keys.dtype)
+    mixed = [query.new_zeros(0, labels.shape[1])]
+    for cosine, index in _nearest(query, keys, neighbours):
+        weights = (cosine / temperature).softmax(1)
+        mixed.append(torch.einsum('qk,qkc->qc', weights, labels[index]))  # c: classes
+    return torch.cat(mixed)
 
 
 def class_accuracy(predicted: Tensor, labels: Tensor) -> dict[str, float]:
@@ -66,6 +99,18 @@ def class_accuracy(predicted: Tensor, labels: Tensor) -> dict[str, float]:
     total = torch.bincount(labels)
     share = torch.bincount(labels, right)[total > 0] / total[total > 0]
     return {'top1': 100 * right.mean().item(), 'mean_class': 100 * share.mean().item()}
+
+
+def _nearest(
+    queries: Tensor, bank: Tensor, k: int, leave_one_out: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Exact search, some queries at a time: cosines (q, k), descending, and rows of the bank (q, k)."""
+    tile = max(1, _TILE.get(bank.device.type, _TILE['cpu']) // len(bank))
+    for rows in torch.arange(len(queries), device=bank.device).split(tile):
+        similarity = queries[rows] @ bank.T  # (q, M)
+        if leave_one_out:
+            similarity[torch.arange(len(rows)), rows] = -torch.inf
+        yield similarity.topk(k)
 
 
 def _check(queries, bank, labels, neighbors, leave_one_out: bool) -> None:

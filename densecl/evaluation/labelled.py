@@ -28,18 +28,23 @@ class LabelledPart:
         images: their files.
         read: index -> (H, W) uint8 label map, 255 = ignored.
         decode: path -> (H, W, C): uint8 RGB, or what a decoder of other images gives.
+        boxes: index -> (n, 4) float64 boxes of the objects, x0 y0 x1 y1 as shares of the sides, and (n,)
+            int64 class ids; None where only label maps are known.
     """
 
     images: tuple[Path, ...]
     read: Callable[[int], np.ndarray]
     decode: Callable[[Path], np.ndarray] = decode_image
+    boxes: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def part(self, rows: Sequence[int]) -> 'LabelledPart':
         """Only these images."""
-        return replace(self, images=tuple(self.images[i] for i in rows), read=lambda i: self.read(rows[i]))
+        boxes = self.boxes and (lambda i: self.boxes(rows[i]))
+        images = tuple(self.images[i] for i in rows)
+        return replace(self, images=images, read=lambda i: self.read(rows[i]), boxes=boxes)
 
     def batches(self, size: tuple[int, int], batch_size: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (B, h, w, C), of the type that ``decode`` gives, and labels (B, h, w) uint8, all scaled to

@@ -49,6 +49,7 @@ def open_coco(path: Path, decoder: Callable | None = None) -> Opened:
         tuple(root / image['file_name'] for image in images),
         lambda i: label_map(images[i], of_image[images[i]['id']], ids),
         decoder or decode_image,
+        lambda i: object_boxes(images[i], of_image[images[i]['id']], ids),
     )
     boxes = sum(not entry.get('segmentation') for entry in objects)
     notes = (f'{boxes} of {len(objects)} objects have no mask: their boxes are filled',) if boxes else ()
@@ -75,6 +76,20 @@ def label_map(image: dict, objects: list[dict], ids: dict[int, int]) -> np.ndarr
     for mask, entry in sorted(masks, key=lambda pair: (not pair[1].get('iscrowd'), -pair[0].sum())):
         label[mask] = IGNORED if entry.get('iscrowd') else ids[entry['category_id']]
     return label
+
+
+def object_boxes(image: dict, objects: list[dict], ids: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) float64, x0 y0 x1 y1 as shares of the image's sides, and their labels (n,) int64.
+
+    Cut off at the image; crowds and what has no area left are not among them.
+    """
+    kept = [entry for entry in objects if not entry.get('iscrowd') and entry.get('bbox')]
+    x, y, width, height = np.array([entry['bbox'] for entry in kept], np.float64).reshape(-1, 4).T
+    sides = np.array([image['width'], image['height']] * 2)
+    boxes = (np.stack([x, y, x + width, y + height], 1) / sides).clip(0, 1)
+    labels = np.array([ids[entry['category_id']] for entry in kept], np.int64)
+    some = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return boxes[some], labels[some]
 
 
 def _mask(entry: dict, size: tuple[int, int]) -> np.ndarray:

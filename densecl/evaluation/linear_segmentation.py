@@ -84,7 +84,7 @@ def _fit(head: _Head, maps: Tensor, labels: Tensor, epochs, lr, batch_size, seed
 
 
 def _test(head: _Head, maps: Tensor, labels: Tensor, classes: int, seen: Callable | None) -> Tensor:
-    predicted = enlarged_argmax(head(maps), labels.shape[1:]).cpu()
+    predicted = enlarged_argmax(head(maps.to(head.weight.device)), labels.shape[1:]).cpu()
     if seen is not None:
         seen(predicted)
     return confusion(predicted, labels.cpu(), classes)

@@ -1,4 +1,4 @@
-"""Both dense probes of a frozen backbone on a labelled set."""
+"""The probes of a frozen backbone on a labelled set; its maps are made once for all of them."""
 
 import os
 import time
@@ -9,36 +9,50 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .box_retrieval import BoxAccuracy, box_retrieval
+from .discovery import Discovery, discover
 from .features import FrozenEncoder, dense_features
 from .labelled import Labelled, LabelledPart, spread
 from .linear_segmentation import linear_segmentation
+from .overclustering import Clusters, overclustering
 from .retrieval_segmentation import retrieval_segmentation
 from .segmentation import MeanIoU, mean_iou
 
+#: The probes that predict label maps.
+SEGMENTING = ('linear', 'retrieval')
+#: All of them.
+PROBES = (*SEGMENTING, 'clusters', 'discovery', 'boxes')
 #: Of the memory of the retrieval probe, see :func:`retrieval_segmentation`.
 RETRIEVAL = dict(k=30, temperature=0.02, cells=40)
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What the probes say.
+    """What the probes say; None of a probe that was not asked for.
 
     Attributes:
         linear: (M, K, K) counts of pixels for each test image.
         retrieval: the same.
-        seconds: of features and both probes together.
+        clusters: one for each number of clusters.
+        discovery: of one object an image.
+        boxes: of the classes of boxes.
+        seconds: by name: ``'features'`` and each probe.
         shown: for :func:`draw_probe`, ``linear`` and ``retrieval``: (S, H, W) predicted labels of some test
             images.
     """
 
-    linear: Tensor
-    retrieval: Tensor
-    seconds: float
+    linear: Tensor | None = None
+    retrieval: Tensor | None = None
+    clusters: list[Clusters] | None = None
+    discovery: Discovery | None = None
+    boxes: BoxAccuracy | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
     shown: dict[str, Tensor] = field(default_factory=dict)
 
     def scores(self) -> dict[str, MeanIoU]:
-        """``linear`` and ``retrieval``, over all test images."""
-        return {name: mean_iou(getattr(self, name).sum(0)) for name in ('linear', 'retrieval')}
+        """Of ``linear`` and ``retrieval``, over all test images."""
+        counts = {name: getattr(self, name) for name in SEGMENTING}
+        return {name: mean_iou(each.sum(0)) for name, each in counts.items() if each is not None}
 
 
 def probe(
@@ -48,28 +62,75 @@ def probe(
     level: int = -1,
     seed: int = 0,
     shown: int = 0,
+    probes: Sequence[str] = SEGMENTING,
+    clusters: Sequence[int] = (),
     **retrieval,
 ) -> Probed:
-    """Linear and retrieval segmentation of the test part, learnt from the training part.
+    """Score a backbone on the test part, with what is learnt from the training part.
+
+    Maps stay on the encoder's device, and the probes run there, if its memory allows; else on the CPU.
 
     Args:
         encoder: the frozen backbone.
         labelled: see :func:`~densecl.evaluation.labelled.open_labelled`.
         size: height and width that all images are scaled to; the figures are of this size.
         level: of the backbone.
-        seed: of both probes.
+        seed: of all probes; over-clustering takes this one and the next two.
         shown: number of test images whose predicted labels are kept.
+        probes: some of ``PROBES``.
+        clusters: of :func:`overclustering`; as many as classes, and three times as many, if empty.
         **retrieval: ``k``, ``temperature`` and ``cells`` of :func:`retrieval_segmentation`.
+
+    Raises:
+        ValueError: a probe is not known, or needs boxes where the set has none.
     """
-    start = time.perf_counter()
-    train, test = (_features(encoder, part, size, level) for part in (labelled.train, labelled.test))
-    classes = len(labelled.classes)
-    kept = {name: _Kept(spread(len(labelled.test), shown)) for name in ('linear', 'retrieval')}
-    linear = linear_segmentation(*train, *test, classes, seed=seed, seen=kept['linear'].see)
+    _check(probes, labelled)
+    classes, seconds = len(labelled.classes), {}
+    kept = {name: _Kept(spread(len(labelled.test), shown)) for name in SEGMENTING if name in probes}
+    clusters = clusters or (classes, 3 * classes)
     retrieval = RETRIEVAL | retrieval
-    found = retrieval_segmentation(*train, *test, classes, seed=seed, seen=kept['retrieval'].see, **retrieval)
+    start = time.perf_counter()
+    test, truth = _features(encoder, labelled.test, size, level)
+    if {*SEGMENTING, 'boxes'} & set(probes):
+        train = _features(encoder, labelled.train, size, level)
+    seconds['features'] = time.perf_counter() - start
+
+    def boxes() -> BoxAccuracy:
+        return box_retrieval(train[0], _boxes(labelled.train), test, _boxes(labelled.test), classes)
+
+    runs = {
+        'linear': lambda: linear_segmentation(
+            *train, test, truth, classes, seed=seed, seen=kept['linear'].see
+        ),
+        'retrieval': lambda: retrieval_segmentation(
+            *train, test, truth, classes, seed=seed, seen=kept['retrieval'].see, **retrieval
+        ),
+        'clusters': lambda: overclustering(test, truth, classes, clusters, range(seed, seed + 3)),
+        'discovery': lambda: discover(test, [places for places, _ in _boxes(labelled.test)]),
+        'boxes': boxes,
+    }
+    found = {}
+    for name in probes:
+        start = time.perf_counter()
+        found[name] = runs[name]()
+        seconds[name] = time.perf_counter() - start
     maps = {name: torch.stack(each.maps) for name, each in kept.items() if shown}
-    return Probed(linear, found, time.perf_counter() - start, maps)
+    return Probed(**found, seconds=seconds, shown=maps)
+
+
+def _check(probes: Sequence[str], labelled: Labelled) -> None:
+    unknown = [name for name in probes if name not in PROBES]
+    if unknown or not probes:
+        raise ValueError(f'probes must be some of {PROBES}, got {list(probes)}')
+    needed = {'boxes': (labelled.train, labelled.test), 'discovery': (labelled.test,)}
+    for name in probes:
+        if any(part.boxes is None for part in needed.get(name, ())):
+            raise ValueError(f'the probe "{name}" needs boxes; give a COCO json instead of label maps')
+
+
+def _boxes(part: LabelledPart) -> list[tuple[Tensor, Tensor]]:
+    """Boxes and class ids of each image."""
+    return [tuple(map(torch.from_numpy, part.boxes(i))) for i in range(len(part))]
 
 
 class _Kept:
@@ -118,7 +179,7 @@ def picture_names(paths: Sequence[Path]) -> list[Path]:
 def _features(
     encoder: FrozenEncoder, part: LabelledPart, size: tuple[int, int], level: int
 ) -> tuple[Tensor, Tensor]:
-    """Maps (N, C, h, w) float16 and labels (N, H, W) uint8."""
+    """Maps (N, C, h, w) float16 and, on the CPU, labels (N, H, W) uint8."""
     labels = []
 
     def images():
@@ -126,5 +187,5 @@ def _features(
             labels.append(label)
             yield batch
 
-    maps = dense_features(encoder, images(), level)
+    maps = dense_features(encoder, images(), level, len(part))
     return maps, torch.cat(labels)

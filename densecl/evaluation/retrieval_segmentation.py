@@ -8,10 +8,8 @@ from torch import Tensor
 
 from densecl.numerics import unit
 
+from .knn import retrieve_labels
 from .segmentation import IGNORED, confusion, enlarged_argmax
-
-# similarities in memory at once: 64 MiB in float32
-_TILE = 1 << 24
 
 
 @torch.no_grad()
@@ -56,8 +54,8 @@ def retrieval_segmentation(
     memory, votes = build_memory(train, train_labels, classes, cells, seed)
     found = []
     for maps, labels in zip(test.split(16), test_labels.split(16), strict=True):
-        rows = maps.flatten(2).transpose(1, 2).flatten(0, 1)  # (B, C, h, w) -> (B h w, C)
-        shares = _vote(unit(rows), memory, votes, min(k, len(memory)), temperature)
+        rows = maps.flatten(2).transpose(1, 2).flatten(0, 1).to(memory.device)  # (B, C, h, w) -> (B h w, C)
+        shares = retrieve_labels(rows, memory, votes, min(k, len(memory)), temperature)
         shares = shares.unflatten(0, (len(maps), *maps.shape[2:])).permute(0, 3, 1, 2)
         predicted = enlarged_argmax(shares, labels.shape[1:]).cpu()
         if seen is not None:
@@ -111,13 +109,3 @@ def class_frequencies(labels: Tensor, classes: int, grid: tuple[int, int]) -> Te
     counted = F.one_hot(labels.long().where(labels != IGNORED, classes), classes + 1)[..., :-1]
     shares = F.adaptive_avg_pool2d(counted.permute(0, 3, 1, 2).float(), tuple(grid))
     return shares / shares.sum(1, keepdim=True).clamp(min=1e-12)
-
-
-def _vote(queries: Tensor, memory: Tensor, votes: Tensor, k: int, temperature: float) -> Tensor:
-    """(Q, C) and (R, C) unit rows, (R, K) -> (Q, K) shares."""
-    shares = []
-    for rows in queries.split(max(1, _TILE // len(memory))):
-        cosine, index = (rows @ memory.T).topk(k)  # (q, k)
-        weights = (cosine / temperature).softmax(1)
-        shares.append(torch.einsum('qk,qkc->qc', weights, votes[index]))  # c: classes
-    return torch.cat(shares)

@@ -1,0 +1,101 @@
+"""Object discovery without labels: one box an image from the likeness of its cells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from densecl.numerics import full_precision
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """Correct localisation.
+
+    Attributes:
+        corloc: share in per cent of the images whose box has an IoU of 0.5 or more with a true box.
+        whole: the same of boxes as large as the image: what needs no features.
+        images: that have a true box; the others do not count.
+        without: images that have none.
+        cells: of an image.
+        k: of :func:`lost_box`.
+    """
+
+    corloc: float
+    whole: float
+    images: int
+    without: int
+    cells: int
+    k: int
+
+
+@torch.no_grad()
+def discover(maps: Tensor, boxes: Sequence[Tensor], k: int = 100) -> Discovery:
+    """Find a box in each image by :func:`lost_box` and compare with the true ones.
+
+    LOST takes the keys of a transformer's last block, which have both signs. Maps of a convolutional network
+    are often positive, so that all cells are alike: here the mean cell of an image is subtracted first.
+
+    Args:
+        maps: (M, C, h, w), of any floating type.
+        boxes: of each image (n, 4), x0 y0 x1 y1 as shares of the sides.
+        k: see :func:`lost_box`.
+
+    Raises:
+        ValueError: no image has a true box.
+    """
+    size = torch.tensor([*maps.shape[:1:-1]] * 2)  # w, h, w, h
+    best, whole = [], []
+    for image, true in zip(maps, boxes, strict=True):
+        if not len(true):
+            continue
+        image = full_precision(image)
+        found = lost_box(image - image.mean((1, 2), keepdim=True), k) / size.double()
+        best.append(box_iou(found, true).max())
+        whole.append(box_iou(torch.tensor([0.0, 0.0, 1.0, 1.0]), true).max())
+    if not best:
+        raise ValueError('the probe "discovery" needs boxes; no test image has one')
+    shares = [100 * (torch.stack(values) >= 0.5).double().mean().item() for values in (best, whole)]
+    cells = maps.shape[2] * maps.shape[3]
+    return Discovery(*shares, len(best), len(maps) - len(best), cells, min(k, cells))
+
+
+@torch.no_grad()
+def lost_box(features: Tensor, k: int = 100) -> Tensor:
+    """The box of one object (LOST, Simeoni et al., 2021, section 3.2).
+
+    Two cells are alike where their dot product is positive. The seed is the cell that the fewest others are
+    like, for objects are smaller than the background. Of the k cells with the fewest, those like the seed
+    join it. Cells whose dot products with all of these have a positive sum are the object, and the box is
+    that of the 4-connected part around the seed.
+
+    Args:
+        features: (C, h, w), as they come.
+        k: cells among which the seed expands; all where there are fewer.
+
+    Returns:
+        (4,) int64 on the CPU, x0 y0 x1 y1 in cells, the ends exclusive.
+    """
+    cells = full_precision(features).flatten(1).T  # (h w, C)
+    similarity = cells @ cells.T
+    degree = (similarity > 0).sum(1) - (similarity.diagonal() > 0).int()
+    order = degree.argsort(stable=True)
+    seed, candidates = order[0], order[:k]
+    joined = candidates[similarity[seed, candidates] > 0]
+    mask = similarity[joined].sum(0) > 0
+    mask[seed] = True  # a cell of zeros is like nothing
+    grid = mask.view(features.shape[1:]).cpu().numpy().astype(np.uint8)
+    parts = cv2.connectedComponents(grid, connectivity=4)[1]
+    y, x = np.nonzero(parts == parts.flat[int(seed)])
+    return torch.tensor([x.min(), y.min(), x.max() + 1, y.max() + 1])
+
+
+def box_iou(box: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of (4,) with (n, 4), x0 y0 x1 y1, in float64: (n,)."""
+    box, others = box.double(), others.double()
+    sides = torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])
+    shared = sides.clamp(min=0).prod(1)
+    return shared / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - shared)
