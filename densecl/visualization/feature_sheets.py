@@ -42,7 +42,7 @@ def draw_components(photos: Sequence[np.ndarray], maps: Maps, height: int = 160)
         name: [_enlarged(c, p, height) for c, p in zip(fm.component_colors(s), photos, strict=True)]
         for name, s in scores.items()
     }
-    title = 'Features as colours (three principal components): places of one colour are alike to the network'
+    title = 'Features as colours (three principal components): one colour = alike to the network'
     return _sheet(title, [resized(p, height) for p in photos], columns)
 
 
@@ -145,9 +145,10 @@ def segments_of(maps: Maps, count: int, seed: int = 0) -> dict[str, list[Tensor]
 
 
 def telling_point(segments: Tensor) -> tuple[float, float]:
-    """A place worth asking about: the middle of the segment that is most inside of the photo.
+    """A place worth asking about: the middle of a small segment inside of the photo.
 
-    Objects are inside, background touches the border; segments below 4 % of the cells are not asked about.
+    Objects are inside, background is large and touches the border: the share of a segment's cells that are
+    not at the border, minus its share of the photo, is highest. Segments below 2 % are not asked about.
 
     Args:
         segments: int64 (h, w) of the photo.
@@ -157,8 +158,8 @@ def telling_point(segments: Tensor) -> tuple[float, float]:
     """
     sizes = torch.bincount(segments.flatten())
     inner = torch.bincount(segments[1:-1, 1:-1].flatten(), minlength=len(sizes))
-    large = sizes >= min(0.04 * segments.numel(), int(sizes.max()))
-    chosen = torch.where(large, inner / sizes.clamp(min=1), -1).argmax()
+    large = sizes >= 0.02 * segments.numel()
+    chosen = torch.where(large, inner / sizes.clamp(min=1) - sizes / segments.numel(), -2).argmax()
     x, y = inside((segments == chosen).numpy())
     return (x + 0.5) / segments.shape[1], (y + 0.5) / segments.shape[0]
 

@@ -122,7 +122,7 @@ def test_neighbours_find_the_planted_twin():
 
 def test_the_telling_point_is_in_the_object():
     ids = torch.zeros(12, 16, dtype=torch.int64)
-    ids[9:], ids[3:7, 5:10], ids[1, 1] = 1, 2, 3  # ground, an object, and a speck
+    ids[9:], ids[3:7, 5:10], ids[1, 1], ids[7:9, 1:15] = 1, 2, 3, 4  # ground, an object, a speck, a strip
     x, y = sheets.telling_point(ids)
     assert ids[fm.cell_at((x, y), ids.shape)] == 2
     assert fm.cell_at(sheets.telling_point(torch.zeros(5, 5, dtype=torch.int64)), (5, 5)) == (2, 2)
