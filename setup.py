@@ -49,7 +49,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['densecl', 'densecl.*']),
-    package_data={'densecl.sample': ['**/*']},
+    package_data={'densecl.sample': ['**/*'], 'densecl.runs': ['page.html']},
     cmdclass={'build_py': BuildWithConfigs},
     entry_points={'console_scripts': ['densecl = densecl.cli:main']},
     install_requires=[
@@ -59,6 +59,7 @@ setup(
         'mmengine>=0.10.7',
         'opencv-python>=4.11',
         'pillow>=10',
+        'jinja2>=3.1',
     ],
     extras_require=extras,
     classifiers=[
