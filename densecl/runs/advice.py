@@ -25,31 +25,40 @@ class Advice:
     good: bool | None = None
 
 
-def advise(run: RunFolder) -> Advice:
-    """The next step for a run: wait, resume, export, stay with the start, lower the rate, or compare."""
+def advise(run: RunFolder, beside: bool = False) -> Advice:
+    """The next step for a run: wait, resume, export, stay with the start, lower the rate, or compare.
+
+    Args:
+        run: finished or not.
+        beside: other runs stand beside it on the page.
+    """
     folder, refused = shlex.quote(str(run.folder)), run.guard.get('verdict') == 'refuse'
     told, chosen = str(run.guard.get('told', '')), run.guard.get('chosen')
-    fallen = f'The guard measured: {run.guard.get("sentence", "")}. {_LOWER}'
+    fallen = f'At its end the guard measured {run.guard.get("sentence", "nothing")}. {_LOWER}'
     if run.state == 'running':
         if refused:
-            return Advice('Stop, and lower the rate', f'Dense quality has fallen. {fallen}', good=False)
-        return Advice(
-            'Wait', f'The {run.kind} is running{_progress(run)}.', (f'densecl report {folder} --live',)
-        )
+            return Advice(
+                'Stop, and lower the rate',
+                f'Dense quality has fallen: {run.guard.get("sentence", "")}. {_LOWER}',
+                good=False,
+            )
+        text = f'The {run.kind} is running{_progress(run)}.'
+        return Advice('Wait', text, (f'densecl report {folder} --live',))
     if run.state == 'stopped':
         text = f'The {run.kind} was stopped{_progress(run)}; it goes on from its last checkpoint.'
         return Advice('Resume it', text, (_resume(run, folder),))
+    if run.kind == 'fine-tuning' and beside:
+        text = 'The figures stand side by side below. A small difference needs more seeds before it counts.'
+        return Advice('Compare', text)
     if run.kind == 'fine-tuning':
-        text = (
-            'Compare it with the start, fine-tuned in the same way; only the difference says what is gained.'
-        )
+        text = 'Compare it with its start, fine-tuned in the same way: only the difference is a gain.'
         return Advice('Compare', text, (f'densecl report {folder} RUN_FROM_THE_START',))
     probe = f'densecl probe {folder} --labelled my/coco.json --out {folder}/probe.json'
     if not told:
         text = 'No guard has compared it with its start. Measure it on labelled images before you use it.'
         return Advice('Measure it', text, (probe,))
     if chosen == 'start':
-        text = f'Of what was measured nothing is better than the weights it began with. {_LOWER}'
+        text = f'Of what was measured nothing is better than the weights it began with. {fallen}'
         return Advice('Stay with your start', text, good=False)
     text = f'The guard chose “{chosen}”; export takes these weights (best_guard.pth).'
     if refused:

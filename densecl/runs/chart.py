@@ -6,13 +6,13 @@ from html import escape
 
 Points = Sequence[tuple[float, float]]
 #: Dash patterns in px; a series has one of them and one of the page's colours ``--c0`` to ``--c6``.
-DASHES = ('none', '7 4', '2 3', '9 3 2 3', '14 4', '4 2 1 2 1 2', '1 5')
-_WIDTH, _HEIGHT = 420, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 12, 42
+DASHES = ('none', '7 4', '2.5 3', '9 3 2 3', '14 4', '4 2 1 2 1 2', '1 5')
+_WIDTH, _HEIGHT = 340, 210
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 10, 10, 42
 
 
 def chart(series: dict[str, Points], label: str, across: str, band: tuple[float, float] | None = None) -> str:
-    """An SVG of 420 x 230 units that grows and shrinks with its box.
+    """An SVG of 340 x 210 units that grows and shrinks with its box.
 
     Args:
         series: name -> (x, y), x ascending; y may be NaN or infinite, where the curve has a gap.
@@ -28,7 +28,7 @@ def chart(series: dict[str, Points], label: str, across: str, band: tuple[float,
     if not finite:
         return ''
     ys = [y for _, y in finite] + list(band or ())
-    xs = ticks(min(x for x, _ in finite), max(x for x, _ in finite), 5, whole=True)
+    xs = ticks(min(x for x, _ in finite), max(x for x, _ in finite), 4, whole=True)
     ups = ticks(min(ys), max(ys), 4)
     low_x, high_x = xs[0], xs[-1]
 

@@ -43,7 +43,7 @@ def curve_groups(runs: dict[str, RunFolder]) -> list[tuple[str, list[dict[str, A
 
     Returns:
         Title of the group, and of each chart ``name``, ``title``, ``svg``, ``legend`` (swatch, label, what
-        the curve did) and ``note``.
+        the curve did), ``note`` and ``band``, whether the start is shaded.
     """
     names = dict.fromkeys(name for run in runs.values() for name in run.scalars)
     groups: dict[str, list[dict[str, Any]]] = {title: [] for title in _GROUPS}
@@ -95,9 +95,15 @@ def _drawn(name: str, runs: dict[str, RunFolder]) -> dict[str, Any] | None:
         if points
     ]
     broken = sum(not math.isfinite(y) for points in series.values() for _, y in points)
-    note = f'{broken} values are NaN or infinite and leave gaps. ' if broken else ''
-    note += 'Shaded: the start, give or take its spread over photos.' if band else ''
-    return dict(name=name, title=title or name, svg=svg, legend=legend, note=note)
+    note = f'{broken} values are NaN or infinite and leave gaps' if broken else ''
+    title = title or _spoken(name)
+    return dict(name=name, title=title, svg=svg, legend=legend, note=note, band=band is not None)
+
+
+def _spoken(name: str) -> str:
+    """A title for a scalar that has none: its last part, with blanks."""
+    text = name.split('/')[-1].replace('_', ' ').replace('miou', 'mIoU')
+    return text[:1].upper() + text[1:]
 
 
 def _band(name: str, run: RunFolder) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,9 @@ def _tiles(run: RunFolder) -> list[tuple[str, str, str]]:
     tiles += [(name, f'{value:.1f} %', 'fine-tuned') for name, value in list(run.metrics.items())[:2]]
     if speed := _finite(run, 'images_per_s'):
         wait = _finite(run, 'data_wait')
-        small = f'images / s; {statistics.median(wait):.0%} waits for data' if wait else 'images / s'
+        small = (
+            f'images / s; {statistics.median(wait):.0%} of the time waits for data' if wait else 'images / s'
+        )
         tiles.append(('Throughput', f'{statistics.median(speed):.3g}', small))
     elif seconds := _finite(run, 'time'):
         tiles.append(('Speed', f'{statistics.median(seconds):.3g}', 's / step'))
@@ -290,10 +293,10 @@ def _classes(run: RunFolder, label: str, many: int) -> list[dict[str, Any]]:
         kinds = [kind for kind in ('linear', 'retrieval') if isinstance(probe.get(kind), dict)]
         columns = [probe[kind].get('per_class') or [] for kind in kinds]
         names = [str(c) for c in probe.get('classes') or range(max(map(len, columns), default=0))]
-        rows = [
-            (c, [_number((col[i : i + 1] or [None])[0], 1) for col in columns]) for i, c in enumerate(names)
-        ]
-        about = f'{probe.get("train_images", "?")} images to learn from, {probe.get("test_images", "?")} to score on'
+        values = zip_longest(*columns, fillvalue=None)
+        rows = [(c, [_number(v, 1) for v in row]) for c, row in zip(names, values, strict=False)]
+        learnt, scored = probe.get('train_images', '?'), probe.get('test_images', '?')
+        about = f'{learnt} images to learn from, {scored} to score on'
         title = f'{label}, {name}' if many > 1 else name
         tables.append(dict(title=title, kinds=kinds, rows=rows, about=about))
     return tables

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-BUDGET = 5_500_000  # bytes of all pictures of a page; base64 makes 7.3 MB of them
+BUDGET = 4_500_000  # bytes of all pictures of a page; base64 makes 6 MB of them
 _KINDS = {'.png', '.jpg', '.jpeg', '.webp'}
 _SIDES = (1600, 1200, 800, 560, 400, 280, 200, 140, 100)  # px of the longer side, tried in turn
 
