@@ -37,11 +37,8 @@ def advise(run: RunFolder, beside: bool = False) -> Advice:
     fallen = f'At its end the guard measured {run.guard.get("sentence", "nothing")}. {_LOWER}'
     if run.state == 'running':
         if refused:
-            return Advice(
-                'Stop, and lower the rate',
-                f'Dense quality has fallen: {run.guard.get("sentence", "")}. {_LOWER}',
-                good=False,
-            )
+            text = f'Dense quality has fallen: {run.guard.get("sentence", "")}. {_LOWER}'
+            return Advice('Stop, and lower the rate', text, good=False)
         text = f'The {run.kind} is running{_progress(run)}.'
         return Advice('Wait', text, (f'densecl report {folder} --live',))
     if run.state == 'stopped':

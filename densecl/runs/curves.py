@@ -10,8 +10,8 @@ _ACROSS = 'iteration (steps)'
 # name or ending -> title or None (the name itself), unit, factor
 _UNITS: dict[str, tuple[str | None, str, float]] = {
     'loss': ('Loss', 'no unit', 1),
-    'lr': ('Learning rate, first group', 'per step, no unit', 1),
-    'base_lr': ('Learning rate, base', 'per step, no unit', 1),
+    'lr': ('Learning rate, first group', 'no unit', 1),
+    'base_lr': ('Learning rate, base', 'no unit', 1),
     'grad_norm': ('Norm of the gradient', 'no unit', 1),
     'images_per_s': ('Throughput', 'images / s', 1),
     'data_wait': ('Wait for data', '% of the time', 100),
@@ -42,13 +42,14 @@ def curve_groups(runs: dict[str, RunFolder]) -> list[tuple[str, list[dict[str, A
         runs: label -> run.
 
     Returns:
-        Title of the group, and of each chart ``name``, ``title``, ``svg``, ``legend`` (swatch, label, what
+        A scalar that no run has twice is left out. Title of the group, and of each chart ``name``, ``title``, ``svg``, ``legend`` (swatch, label, what
         the curve did), ``note`` and ``band``, whether the start is shaded.
     """
     names = dict.fromkeys(name for run in runs.values() for name in run.scalars)
     groups: dict[str, list[dict[str, Any]]] = {title: [] for title in _GROUPS}
     for name in names:
-        if not _repeats(name, runs):
+        several = any(len(run.scalars.get(name, ())) > 1 for run in runs.values())
+        if several and not _repeats(name, runs):
             drawn = _drawn(name, runs)
             groups[_group(name)] += [drawn] if drawn else []
     return [(title, charts) for title, charts in groups.items() if charts]
@@ -90,7 +91,11 @@ def _drawn(name: str, runs: dict[str, RunFolder]) -> dict[str, Any] | None:
     if not svg:
         return None
     legend = [
-        (swatch(number) if len(runs) > 1 else '', label if len(runs) > 1 else '', _told(points))
+        (
+            swatch(number) if len(runs) > 1 else '',
+            label if len(runs) > 1 else '',
+            _told(points, len(runs) > 1),
+        )
         for number, (label, points) in enumerate(series.items())
         if points
     ]
@@ -116,11 +121,11 @@ def _band(name: str, run: RunFolder) -> tuple[float, float] | None:
     return (value - spread, value + spread) if math.isfinite(value) and math.isfinite(spread) else None
 
 
-def _told(points: list[tuple[float, float]]) -> str:
-    """First and last finite value, and the range where they are not its ends."""
+def _told(points: list[tuple[float, float]], short: bool) -> str:
+    """First and last finite value; where they are not the ends of the range, and not ``short``, that too."""
     ys = [y for _, y in points if math.isfinite(y)]
     if not ys:
         return 'no finite value'
     ends, low, high = f'{ys[0]:.4g} → {ys[-1]:.4g}', min(ys), max(ys)
     inside = {low, high} == {ys[0], ys[-1]}
-    return ends if inside else f'{ends}; from {low:.4g} to {high:.4g}'
+    return ends if inside or short else f'{ends}; from {low:.4g} to {high:.4g}'
