@@ -8,7 +8,7 @@ Points = Sequence[tuple[float, float]]
 #: Dash patterns in px; a series has one of them and one of the page's colours ``--c0`` to ``--c6``.
 DASHES = ('none', '7 4', '2.5 3', '9 3 2 3', '14 4', '4 2 1 2 1 2', '1 5')
 _WIDTH, _HEIGHT = 340, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 10, 10, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 10, 10, 42
 
 
 def chart(series: dict[str, Points], label: str, across: str, band: tuple[float, float] | None = None) -> str:
@@ -90,10 +90,11 @@ def ticks(low: float, high: float, about: int, whole: bool = False) -> list[floa
 
 
 def tick_label(value: float, step: float) -> str:
-    """A tick as text: as many decimals as the step has; powers of ten where that is long."""
-    if value and not 1e-4 <= max(abs(value), step) < 1e7:
-        return f'{value:.3g}'.replace('e-0', 'e-').replace('e+0', 'e')
-    return f'{value:,.{max(0, -math.floor(math.log10(step) + 1e-9))}f}'.replace('-', '−')
+    """A tick as text: as many decimals as the step has; of very small and very large steps its power of ten."""
+    power = math.floor(math.log10(step) + 1e-9)
+    if not -4 < power < 6 and value:
+        return f'{value / 10**power:.0f}e{power}'.replace('-', '−')
+    return f'{value:,.{max(0, -power) if value else 0}f}'.replace('-', '−')
 
 
 def _look(number: int) -> str:

@@ -42,8 +42,9 @@ def curve_groups(runs: dict[str, RunFolder]) -> list[tuple[str, list[dict[str, A
         runs: label -> run.
 
     Returns:
-        A scalar that no run has twice is left out. Title of the group, and of each chart ``name``, ``title``, ``svg``, ``legend`` (swatch, label, what
-        the curve did), ``note`` and ``band``, whether the start is shaded.
+        Title of the group, and of each chart ``name``, ``title``, ``svg``, ``legend`` (swatch, label, what
+        the curve did), ``note`` and ``band``, whether the start is shaded. A scalar that no run has twice is
+        left out.
     """
     names = dict.fromkeys(name for run in runs.values() for name in run.scalars)
     groups: dict[str, list[dict[str, Any]]] = {title: [] for title in _GROUPS}

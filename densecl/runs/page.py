@@ -16,12 +16,12 @@ import densecl
 from densecl.files import atomic_write
 from densecl.settings.record import show_value
 
-from .advice import advise
+from .advice import Advice, advise
 from .curves import curve_groups
 from .folder import RunFolder
 from .page_pictures import BUDGET, embed, find_pictures
 
-_TEXT_MOST = 200_000  # characters of a config
+_TEXT_MOST = 200_000  # characters of all configs
 _VERDICTS = {
     'same': 'no damage seen',
     'better': 'better than the start',
@@ -95,29 +95,34 @@ def page_content(runs: Sequence[RunFolder], refresh: int | None = None) -> dict[
     found = [find_pictures(run.folder) for run in runs]
     budget = BUDGET / max(sum(map(len, found)), 1)
     embedded = [embed(run.folder, paths, budget) for run, paths in zip(runs, found, strict=True)]
-    pictures = [(p.name, names[i], p) for i, (own, _) in enumerate(embedded) for p in own]
-    if len(runs) > 1:
-        pictures.sort(key=lambda row: (row[0], names.index(row[1])))
+    pictures: dict[str, list] = {}  # a name that several runs have is a row
+    for name, (own, _) in zip(names, embedded, strict=True):
+        for picture in own:
+            key = picture.name if len(runs) > 1 else ''
+            pictures.setdefault(key, []).append((name, picture))
+    advice: dict[Advice, list[str]] = {}
+    for name, run in zip(names, runs, strict=True):
+        advice.setdefault(advise(run, len(runs) > 1), []).append(name)
     parts = [
         dict(
             name=name,
             run=run,
-            advice=advise(run),
             facts=_trained(run),
             tiles=_tiles(run),
             guard=_guard(run),
-            config=run.config_text[:_TEXT_MOST],
+            config=run.config_text[: _TEXT_MOST // len(runs)],
             versions=_shown(run.manifest.get('versions')),
         )
         for name, run in zip(names, runs, strict=True)
     ]
     return dict(
-        title=' and '.join(names) if len(names) < 4 else f'{len(names)} runs',
+        title=' · '.join(names) if len(names) < 4 else f'{len(names)} runs',
         refresh=refresh if any(run.state == 'running' for run in runs) else None,
         written=time.strftime('%Y-%m-%d %H:%M'),
         version=densecl.__version__,
         names=names,
         parts=parts,
+        advice=advice,
         trained=_side_by_side(part['facts'] for part in parts),
         data=_side_by_side(_data(run) for run in runs),
         speed=_side_by_side(_speed(run) for run in runs),
@@ -125,7 +130,7 @@ def page_content(runs: Sequence[RunFolder], refresh: int | None = None) -> dict[
         groups=[
             (title, _safe(charts)) for title, charts in curve_groups(dict(zip(names, runs, strict=True)))
         ],
-        pictures=pictures,
+        pictures=list(pictures.values()),
         left_out=[name for _, missing in embedded for name in missing],
         figures=_side_by_side(_figures(run) for run in runs),
         classes=[row for part in parts for row in _classes(part['run'], part['name'], len(runs))],
@@ -227,10 +232,8 @@ def _tiles(run: RunFolder) -> list[tuple[str, str, str]]:
     tiles += [(name, f'{value:.1f} %', 'fine-tuned') for name, value in list(run.metrics.items())[:2]]
     if speed := _finite(run, 'images_per_s'):
         wait = _finite(run, 'data_wait')
-        small = (
-            f'images / s; {statistics.median(wait):.0%} of the time waits for data' if wait else 'images / s'
-        )
-        tiles.append(('Throughput', f'{statistics.median(speed):.3g}', small))
+        idle = f'; {statistics.median(wait):.0%} of the time waits for data' if wait else ''
+        tiles.append(('Throughput', f'{statistics.median(speed):.3g}', f'images / s{idle}'))
     elif seconds := _finite(run, 'time'):
         tiles.append(('Speed', f'{statistics.median(seconds):.3g}', 's / step'))
     return tiles
@@ -262,7 +265,7 @@ def _number(value: Any, digits: int) -> str:
 
 
 def _figures(run: RunFolder) -> dict[str, str]:
-    """Labelled figures: frozen probes, differences to the start, fine-tuning, the guard's probes."""
+    """Labelled figures: frozen probes, differences to the start, fine-tuning, the guard's probes, validation."""
     found: dict[str, str] = {}
     for name, probe in run.probes.items():
         for kind in ('linear', 'retrieval'):
@@ -275,8 +278,9 @@ def _figures(run: RunFolder) -> dict[str, str]:
     found |= {f'fine-tuned: {name} (%)': f'{value:.1f}' for name, value in run.metrics.items()}
     for name, points in run.scalars.items():
         if name.startswith('guard/') and name.endswith('_miou'):
-            kind = name[6:-5]
-            found[f'guard: {kind}, last, mIoU (%)'] = _number(points[-1][1], 1)
+            found[f'guard: {name[6:-5]}, last, mIoU (%)'] = _number(points[-1][1], 1)
+        elif ('/' in name and not name.startswith('guard/')) or name in ('mIoU', 'mAcc', 'aAcc'):
+            found[f'validation: {name}, last'] = f'{points[-1][1]:.4g}'
     return found
 
 
