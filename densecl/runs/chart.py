@@ -90,7 +90,7 @@ def ticks(low: float, high: float, about: int, whole: bool = False) -> list[floa
 
 
 def tick_label(value: float, step: float) -> str:
-    """A tick as text: as many decimals as the step has; of very small and very large steps its power of ten."""
+    """A tick as text: decimals of the step, or its power of ten where it is very small or large."""
     power = math.floor(math.log10(step) + 1e-9)
     if not -4 < power < 6 and value:
         return f'{value / 10**power:.0f}e{power}'.replace('-', '−')

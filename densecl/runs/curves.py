@@ -91,12 +91,9 @@ def _drawn(name: str, runs: dict[str, RunFolder]) -> dict[str, Any] | None:
     svg = chart(series, unit, _ACROSS, band)
     if not svg:
         return None
+    many = len(runs) > 1
     legend = [
-        (
-            swatch(number) if len(runs) > 1 else '',
-            label if len(runs) > 1 else '',
-            _told(points, len(runs) > 1),
-        )
+        (swatch(number) if many else '', label if many else '', _told(points, short=many))
         for number, (label, points) in enumerate(series.items())
         if points
     ]

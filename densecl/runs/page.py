@@ -265,7 +265,7 @@ def _number(value: Any, digits: int) -> str:
 
 
 def _figures(run: RunFolder) -> dict[str, str]:
-    """Labelled figures: frozen probes, differences to the start, fine-tuning, the guard's probes, validation."""
+    """Labelled figures: frozen probes, gains over the start, fine-tuning, the guard's probes, validation."""
     found: dict[str, str] = {}
     for name, probe in run.probes.items():
         for kind in ('linear', 'retrieval'):
