@@ -60,9 +60,10 @@ def advise(run: RunFolder, beside: bool = False) -> Advice:
     text = f'The guard chose “{chosen}”; export takes these weights (best_guard.pth).'
     if refused:
         text += f' Later ones are worse. {_LOWER}'
-    elif not run.guard.get('labelled'):
+    elif not run.guard.get('labelled') and not run.probes:
         text += ' Without labels it sees damage, not gain: a probe on a few labelled images says more.'
-    return Advice('Export it', text, (f'densecl export {folder} --to mmdet', probe), True)
+    commands = (f'densecl export {folder} --to mmdet', *(() if run.probes else (probe,)))
+    return Advice('Export it', text, commands, True)
 
 
 def _progress(run: RunFolder) -> str:

@@ -30,7 +30,12 @@ def chart(series: dict[str, Points], label: str, across: str, band: tuple[float,
     ys = [y for _, y in finite] + list(band or ())
     xs = ticks(min(x for x, _ in finite), max(x for x, _ in finite), 4, whole=True)
     ups = ticks(min(ys), max(ys), 4)
-    low_x, high_x = xs[0], xs[-1]
+    low_x, high_x = min(x for x, _ in finite), max(x for x, _ in finite)
+    inside = [x for x in xs if low_x <= x <= high_x]
+    if len(inside) > 1:
+        xs = inside
+    else:
+        low_x, high_x = xs[0], xs[-1]
 
     def place(x: float, y: float) -> tuple[float, float]:
         right = (x - low_x) / ((high_x - low_x) or 1) * (_WIDTH - _LEFT - _RIGHT)

@@ -31,7 +31,8 @@ _UNITS: dict[str, tuple[str | None, str, float]] = {
     '_sim': (None, 'cosine, −1 to 1', 1),
     '_queue_age': (None, 'steps', 1),
 }
-_GROUPS = ('Losses', 'Dense quality', 'Validation', 'Learning rate', 'Throughput', 'Features and gradient')
+_LOSS, _GUARD = 'Losses and learning rate', 'Dense quality'
+_GROUPS = (_LOSS, _GUARD, 'Validation', 'Throughput', 'Features and gradient')
 _SPEED = ('images_per_s', 'data_wait', 'time', 'data_time', 'memory')
 
 
@@ -46,7 +47,8 @@ def curve_groups(runs: dict[str, RunFolder]) -> list[tuple[str, list[dict[str, A
         the curve did), ``note`` and ``band``, whether the start is shaded. A scalar that no run has twice is
         left out.
     """
-    names = dict.fromkeys(name for run in runs.values() for name in run.scalars)
+    known = dict.fromkeys(name for run in runs.values() for name in run.scalars)
+    names = sorted(known, key=lambda name: (name in ('lr', 'base_lr'), name != 'loss'))
     groups: dict[str, list[dict[str, Any]]] = {title: [] for title in _GROUPS}
     for name in names:
         several = any(len(run.scalars.get(name, ())) > 1 for run in runs.values())
@@ -57,12 +59,10 @@ def curve_groups(runs: dict[str, RunFolder]) -> list[tuple[str, list[dict[str, A
 
 
 def _group(name: str) -> str:
-    if name.startswith('loss'):
-        return 'Losses'
+    if name.startswith('loss') or name in ('lr', 'base_lr'):
+        return _LOSS
     if name.startswith('guard/'):
-        return 'Dense quality'
-    if name in ('lr', 'base_lr'):
-        return 'Learning rate'
+        return _GUARD
     if name in _SPEED:
         return 'Throughput'
     return 'Validation' if '/' in name or name in ('mIoU', 'aAcc', 'mAcc') else 'Features and gradient'
@@ -126,4 +126,5 @@ def _told(points: list[tuple[float, float]], short: bool) -> str:
         return 'no finite value'
     ends, low, high = f'{ys[0]:.4g} → {ys[-1]:.4g}', min(ys), max(ys)
     inside = {low, high} == {ys[0], ys[-1]}
-    return ends if inside or short else f'{ends}; from {low:.4g} to {high:.4g}'
+    text = ends if inside or short else f'{ends}; from {low:.4g} to {high:.4g}'
+    return text.replace('-', '−')

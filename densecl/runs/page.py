@@ -174,6 +174,7 @@ def _trained(run: RunFolder) -> dict[str, Any]:
     start = run.start
     first = (run.config_text.lstrip('"\n').splitlines() or [''])[0] if run.kind == 'fine-tuning' else ''
     done, total = run.steps
+    command = run.manifest.get('command') or []
     facts = {
         'kind': run.kind,
         'method' if run.kind == 'pretraining' else 'model': run.method,
@@ -183,7 +184,7 @@ def _trained(run: RunFolder) -> dict[str, Any]:
         'licence of the start': (start.get('licence') or 'not known') if start else 'not recorded',
         'sha256 of the start': start.get('sha256'),
         'steps': f'{done:,} of {total:,}' if total else f'{done:,}' if done else None,
-        'command': ' '.join(map(str, run.manifest.get('command') or ())) or None,
+        'command': ' '.join(['densecl', *map(str, command[1:])]) if command else None,
     }
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -225,7 +226,7 @@ def _tiles(run: RunFolder) -> list[tuple[str, str, str]]:
     done, total = run.steps
     tiles = [('State', run.state, f'{done:,} of {total:,} steps' if total else f'{done:,} steps')]
     if loss := _finite(run, 'loss'):
-        tiles.append(('Loss', f'{loss[-1]:.4g}', f'began at {loss[0]:.4g}'))
+        tiles.append(('Loss', _signed(loss[-1]), f'began at {_signed(loss[0])}'))
     if run.guard:
         verdict = str(run.guard.get('verdict', 'unknown'))
         tiles.append(('Guard', verdict, _VERDICTS.get(verdict, '')))
@@ -258,6 +259,10 @@ def _guard(run: RunFolder) -> dict[str, Any] | None:
     chosen = run.guard.get('chosen')
     body = [(r.get('name'), r.get('verdict'), r.get('name') == chosen, cells(r)) for r in rows]
     return dict(head=head, rows=body, told=run.guard.get('told'), sentence=run.guard.get('sentence'))
+
+
+def _signed(value: float) -> str:
+    return f'{value:.4g}'.replace('-', '−')
 
 
 def _number(value: Any, digits: int) -> str:

@@ -100,7 +100,7 @@ def test_page_says_what_was_trained_on_what_and_how_it_went(tmp_path):
     for row in (
         ['method', 'pixpro', 'few & large'], ['lr', '0.1', 'as you asked'], ['batch', '1,024', 'a GPU'],
         ['photos', '1,234'], ['size (MB)', '5.0'], ['sha256 of the list of photos', 'abc'],
-        ['licence of the start', 'Apache-2.0'], ['torch', '2.14.1'], ['start', 'same', '38.00', '1.000'],
+        ['licence of the start', 'Apache-2.0'], ['torch', '2.14.1'], ['command', 'densecl pretrain my'], ['start', 'same', '38.00', '1.000'],
         ['end · chosen', 'better', '41.50', '↓ 0.250'],
     ):  # fmt: skip
         assert row in found.rows, row
