@@ -49,7 +49,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['densecl', 'densecl.*']),
-    package_data={'densecl.sample': ['**/*']},
+    package_data={'densecl.sample': ['**/*'], 'densecl.runs': ['page.html']},
     cmdclass={'build_py': BuildWithConfigs},
     entry_points={'console_scripts': ['densecl = densecl.cli:main']},
     install_requires=[
@@ -60,6 +60,7 @@ setup(
         'opencv-python>=4.11',
         'pillow>=10',
         'scipy>=1.8',
+        'jinja2>=3.1',
     ],
     extras_require=extras,
     classifiers=[

@@ -28,6 +28,7 @@ def test_wheel_from_sdist_has_configs_tools_and_photos(tmp_path):
     assert 'densecl/.mim/configs/_base_/pretrain_runtime.py' in names
     assert 'densecl/.mim/tools/train.py' in names
     assert 'densecl/sample/ATTRIBUTION.md' in names
+    assert 'densecl/runs/page.html' in names
     assert sum(name.startswith('densecl/sample/photos/') for name in names) == 500
     assert sum(name.startswith('densecl/sample/bccd/') for name in names) == 366
     assert f'densecl-{densecl.__version__}' in wheel.name

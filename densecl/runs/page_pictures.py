@@ -1,0 +1,83 @@
+"""Pictures of a run as data URIs, small enough for one page."""
+
+import base64
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+BUDGET = 4_500_000  # bytes of all pictures of a page; base64 makes 6 MB of them
+_KINDS = {'.png', '.jpg', '.jpeg', '.webp'}
+_SIDES = (1600, 1200, 800, 560, 400, 280, 200, 140, 100)  # px of the longer side, tried in turn
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture.
+
+    Attributes:
+        name: below ``pictures``, or of a file directly in the folder of the run.
+        caption: sentence of ``captions.json``, or an empty one.
+        uri: of the data.
+        size: width and height in px, as embedded.
+    """
+
+    name: str
+    caption: str
+    uri: str
+    size: tuple[int, int]
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Images in ``pictures/`` of a run, then those directly in its folder; PNG, JPEG and WebP."""
+    paths = [*sorted((folder / 'pictures').rglob('*')), *sorted(folder.glob('*'))]
+    return [path for path in paths if path.suffix.lower() in _KINDS and path.is_file()]
+
+
+def embed(folder: Path, paths: Iterable[Path], budget: float) -> tuple[list[Picture], list[str]]:
+    """Read pictures of a run; those above the budget are made smaller.
+
+    Args:
+        folder: of the run.
+        paths: of the images.
+        budget: bytes for each.
+
+    Returns:
+        The pictures, and names of files that are no images or do not fit in at 100 px.
+    """
+    try:
+        known = json.loads((folder / 'pictures' / 'captions.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        known = {}
+    captions = known if isinstance(known, dict) else {}
+    pictures, left_out = [], []
+    for path in paths:
+        within = folder / 'pictures' if folder / 'pictures' in path.parents else folder
+        name = path.relative_to(within).as_posix()
+        try:
+            kind, data, size = _fitting(path, budget)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            left_out.append(name)
+            continue
+        uri = f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
+        pictures.append(Picture(name, str(captions.get(name, '')), uri, size))
+    return pictures, left_out
+
+
+def _fitting(path: Path, budget: float) -> tuple[str, bytes, tuple[int, int]]:
+    """Format, bytes and size: the file as it is, or the largest copy within the budget."""
+    with Image.open(path) as image:
+        image.load()
+        if path.stat().st_size <= budget and image.format in ('PNG', 'JPEG', 'WEBP'):
+            return image.format.lower(), path.read_bytes(), image.size
+        whole = ImageOps.exif_transpose(image).convert('RGB')
+    for side in _SIDES:
+        small, buffer = whole.copy(), io.BytesIO()
+        small.thumbnail((side, side))
+        small.save(buffer, 'webp', quality=80)
+        if buffer.tell() <= budget:
+            return 'webp', buffer.getvalue(), small.size
+    raise ValueError('does not fit in')
