@@ -78,6 +78,10 @@ class TestProbe:
         assert max(overclustering(noise, labels, 3, (3,))[0].hungarian) < 27  # of equal parts: 20
         assert overclustering(maps, labels, 4, (3,))[0].many == pytest.approx(3 * (75,))
 
+    def test_clusters_are_needed(self):
+        with pytest.raises(ValueError, match=r'must be 1 or more, got \[3, 0\]'):
+            overclustering(*one_hot(), 3, (3, 0))
+
     def test_same_again_and_the_random_state_stays(self):
         maps, labels = one_hot(6)
         maps = maps + torch.randn(maps.shape)
