@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Classify images by the nearest frozen features: nothing is trained.
+"""Classify images by the nearest frozen features; with --linear also by a logistic regression on them.
 
 python tools/knn.py work_dirs/.../epoch_8.pth --train data/train --test data/val
 python tools/knn.py CHECKPOINT --train data/photos --leave-one-out
@@ -20,7 +20,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401
 from densecl.engine.launch import read_config  # noqa: E402
-from densecl.evaluation import class_accuracy, knn_predict  # noqa: E402
+from densecl.evaluation import class_accuracy, knn_predict, linear_predict  # noqa: E402
 from densecl.evaluation.features import (  # noqa: E402
     extract_features,
     labelled_images,
@@ -46,6 +46,7 @@ def parse_args() -> argparse.Namespace:
         '--leave-one-out', action='store_true', help='classify --train itself, each by the others'
     )
     parser.add_argument('--k', type=int, nargs='+', default=[1, 10, 20], help='neighbours that vote')
+    parser.add_argument('--linear', action='store_true', help='a logistic regression too')
     parser.add_argument('--temperature', type=float, default=0.07, help='of the votes')
     parser.add_argument('--size', type=int, default=224, help='side of the centre crops in pixels')
     parser.add_argument('--batch-size', type=int, default=64)
@@ -56,6 +57,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.leave_one_out == bool(args.test):
         parser.error('give either --test or --leave-one-out')
+    if args.linear and args.leave_one_out:
+        parser.error('--linear learns from --train and needs --test')
     if args.checkpoint == 'random' and not args.config:
         parser.error('"random" needs --config, whose backbone is built')
     return args
@@ -86,10 +89,13 @@ def main() -> None:
     )
     predicted = {k: found.cpu() for k, found in predicted.items()}
     figures = {k: class_accuracy(found, truth) for k, found in predicted.items()}
+    linear = None
+    if args.linear:
+        linear = class_accuracy(linear_predict(queries.to(device), bank.to(device), classes).cpu(), truth)
     counts = dict(train=len(bank), test=len(queries), classes=int(classes.unique().numel()))
-    report(figures, counts, bank.shape[1])
+    report(figures, linear, counts, bank.shape[1])
     if args.out:
-        save(args, figures, counts)
+        save(args, figures, linear, counts)
 
 
 def check_classes(train, test) -> None:
@@ -100,17 +106,18 @@ def check_classes(train, test) -> None:
         raise ValueError(f'--train and --test need the same class folders; only one has {", ".join(odd[:5])}')
 
 
-def report(figures: dict, counts: dict, channels: int) -> None:
-    """Print a line a k."""
+def report(figures: dict, linear: dict | None, counts: dict, channels: int) -> None:
+    """Print a line a k, and one of the linear classifier."""
     print(f'{counts["test"]} images by {counts["train"]}, {counts["classes"]} classes, {channels} channels')
-    for k, values in figures.items():
-        print(f'k = {k:<3} top-1 {values["top1"]:6.2f} %   mean of classes {values["mean_class"]:6.2f} %')
+    lines = {f'k = {k:<3}': values for k, values in figures.items()} | ({'linear ': linear} if linear else {})
+    for name, values in lines.items():
+        print(f'{name} top-1 {values["top1"]:6.2f} %   mean of classes {values["mean_class"]:6.2f} %')
 
 
-def save(args: argparse.Namespace, figures: dict, counts: dict) -> None:
+def save(args: argparse.Namespace, figures: dict, linear: dict | None, counts: dict) -> None:
     """Write the figures and what they are of."""
     kept = ('checkpoint', 'config', 'branch', 'temperature', 'size', 'seed', 'leave_one_out')
-    content = {name: getattr(args, name) for name in kept} | counts | {'knn': figures}
+    content = {name: getattr(args, name) for name in kept} | counts | {'knn': figures, 'linear': linear}
     with atomic_write(args.out) as temporary:
         Path(temporary).write_text(json.dumps(content, indent=1))
 

@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     path = args.config or (done and done.config)
     if args.what == 'random' and not path:
         raise ValueError('"random" needs --config, whose backbone is built')
+    if args.pictures and not {'linear', 'retrieval'} & {*args.probes}:
+        raise ValueError('--pictures draws the probes linear and retrieval; ask for one of them')
     args.config = str(path) if path else None
     config = read_config(args.config) if path else None
     parts = {'': (args.what, '')} if done is None else {'run: ': (done.best, '')}
@@ -107,20 +109,16 @@ def _probe(encoder, args: argparse.Namespace, weights: str, ending: str) -> None
     import torch
 
     from densecl.evaluation.labelled import open_labelled
-    from densecl.evaluation.probes import RETRIEVAL, SEGMENTING, draw_probe, probe
+    from densecl.evaluation.probes import RETRIEVAL, draw_probe, probe
 
     labelled = open_labelled(args.labelled, args.test, encoder.decoder)
     size = tuple(args.size or labelled.use_size())
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     given = {name: getattr(args, name) for name in RETRIEVAL if getattr(args, name) is not None}
     retrieval, shown = RETRIEVAL | given, 16 if args.pictures else 0
-    asked = dict.fromkeys(args.probes)
-    if shown and not asked.keys() & set(SEGMENTING):
-        raise ValueError('--pictures draws the probes linear and retrieval; ask for one of them')
+    asked = tuple(dict.fromkeys(args.probes))
     encoder = encoder.to(device)
-    found = probe(
-        encoder, labelled, size, args.level, args.seed, shown, tuple(asked), args.clusters, **retrieval
-    )
+    found = probe(encoder, labelled, size, args.level, args.seed, shown, asked, args.clusters, **retrieval)
     for note in labelled.notes:
         print(f'note: {note}')
     print(

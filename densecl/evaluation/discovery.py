@@ -33,7 +33,7 @@ class Discovery:
 
 
 @torch.no_grad()
-def discover(maps: Tensor, boxes: Sequence[Tensor], k: int = 100) -> Discovery:
+def discover(maps: Tensor, boxes: Sequence[Tensor], k: int | None = None) -> Discovery:
     """Find a box in each image by :func:`lost_box` and compare with the true ones.
 
     LOST takes the keys of a transformer's last block, which have both signs. Maps of a convolutional network
@@ -42,12 +42,14 @@ def discover(maps: Tensor, boxes: Sequence[Tensor], k: int = 100) -> Discovery:
     Args:
         maps: (M, C, h, w), of any floating type.
         boxes: of each image (n, 4), x0 y0 x1 y1 as shares of the sides.
-        k: see :func:`lost_box`.
+        k: see :func:`lost_box`; by default a ninth of the cells, as the paper's 100 are of some 900.
 
     Raises:
         ValueError: no image has a true box.
     """
     size = torch.tensor([*maps.shape[:1:-1]] * 2)  # w, h, w, h
+    cells = maps.shape[2] * maps.shape[3]
+    k = k or -(-cells // 9)
     best, whole = [], []
     for image, true in zip(maps, boxes, strict=True):
         if not len(true):
@@ -59,7 +61,6 @@ def discover(maps: Tensor, boxes: Sequence[Tensor], k: int = 100) -> Discovery:
     if not best:
         raise ValueError('the probe "discovery" needs boxes; no test image has one')
     shares = [100 * (torch.stack(values) >= 0.5).double().mean().item() for values in (best, whole)]
-    cells = maps.shape[2] * maps.shape[3]
     return Discovery(*shares, len(best), len(maps) - len(best), cells, min(k, cells))
 
 

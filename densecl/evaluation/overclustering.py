@@ -53,8 +53,10 @@ def overclustering(
         seeds: of k-means.
 
     Raises:
-        ValueError: no pixel is labelled.
+        ValueError: a K is below 1, or no pixel is labelled.
     """
+    if min(clusters) < 1:
+        raise ValueError(f'clusters must be 1 or more, got {list(clusters)}')
     rows, found = principal_components(maps.transpose(0, 1).flatten(1).T, _COMPONENTS), []
     for k in clusters:
         scores = {matching: [] for matching in MATCHINGS}

@@ -208,7 +208,7 @@ def test_command(checkpoint, photos, tmp_path):
     out = tmp_path / 'figures.json'
     command = [
         sys.executable, '-m', 'densecl', 'knn', checkpoint[0], '--branch', 'target', '--size', 64,
-        '--train', photos, '--test', photos, '--test-list', 'test.txt', '--k', 1, 5, '--out', out,
+        '--train', photos, '--test', photos, '--test-list', 'test.txt', '--k', 1, 5, '--linear', '--out', out,
     ]  # fmt: skip
     environment = os.environ | {'PYTHONPATH': str(ROOT)}
     done = subprocess.run(
@@ -218,6 +218,7 @@ def test_command(checkpoint, photos, tmp_path):
     assert '8 images by 24, 2 classes, 512 channels' in done.stdout
     figures = json.loads(out.read_text())
     assert (figures['train'], figures['test'], figures['branch']) == (24, 8, 'target')
+    assert figures['linear']['top1'] == 100 and 'linear  top-1 100.00 %' in done.stdout
     assert figures['knn']['1'] == {'top1': 100, 'mean_class': 100}  # the images are in the bank
 
 
@@ -241,6 +242,7 @@ def test_leave_one_out_on_a_random_backbone(photos, tmp_path, monkeypatch, capsy
     ('arguments', 'message'),
     [
         (['random', '--leave-one-out'], '"random" needs --config'),
+        (['a.pth', '--leave-one-out', '--linear'], '--linear learns from --train'),
         (['a.pth'], 'either --test or --leave-one-out'),
     ],
 )
