@@ -8,16 +8,23 @@ from typing import Any
 
 
 def is_run(folder: str | Path) -> bool:
-    """Whether this is the folder of a run."""
-    return (Path(folder) / 'config.py').is_file()
+    """Whether this is the folder of a run, of ``densecl pretrain`` or ``tools/train.py``."""
+    return config_of(Path(folder)) is not None
+
+
+def config_of(folder: Path) -> Path | None:
+    """The config of a run: ``config.py``, else the whole one that the newest training of the folder wrote."""
+    whole = sorted(folder.glob('*/vis_data/config.py'))
+    own = folder / 'config.py'
+    return own if own.is_file() else whole[-1] if whole else None
 
 
 @dataclass(frozen=True)
 class Run:
     """The folder of a pretraining, and what is in it.
 
-    ``config.py``, ``settings.json`` (values and reasons), ``manifest.json``, ``start.pth`` (the
-    weights that it started from, where there are some), checkpoints, ``guard.json`` and the log.
+    A config, checkpoints and the log; of ``densecl pretrain`` also ``settings.json`` (values and reasons) and
+    ``manifest.json``; where it went on from weights ``start.pth``, and ``guard.json`` of the guard.
 
     Attributes:
         folder: of the run.
@@ -29,13 +36,13 @@ class Run:
         object.__setattr__(self, 'folder', Path(self.folder))
         if not is_run(self.folder):
             raise FileNotFoundError(
-                f'{self.folder} is no run of densecl pretrain: there is no config.py in it'
+                f'{self.folder} is no run of densecl pretrain or tools/train.py: there is no config in it'
             )
 
     @property
     def config(self) -> Path:
-        """The config, which ``tools/train.py`` runs."""
-        return self.folder / 'config.py'
+        """The config, which ``tools/train.py`` runs; see :func:`config_of`."""
+        return config_of(self.folder)
 
     @property
     def checkpoint(self) -> Path:
