@@ -2,13 +2,15 @@
 """The whole road on the bundled photos of blood cells: from ImageNet weights, go on without labels, compare.
 
 Weights before and after are compared twice: frozen, by a linear and a retrieval probe, and fine-tuned with
-the same seed as a detector that has a tenth of the labels. Every command is printed before it runs.
+the same seed as a detector that has a tenth of the labels. It ends with pictures of what the features see
+and a page of the run. Every command is printed before it runs.
 """
 
 import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +21,15 @@ CELLS = ROOT / 'densecl/sample/bccd'
 TRAIN, VAL = CELLS / 'instances_train.json', CELLS / 'instances_val.json'
 CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
 EVERY, ITERS = 10, 120  # labelled images of the detector; its length
+SHOWN = ('--count', 4, '--gallery', 24)  # photos of a sheet; those among which neighbours are looked for
+SHEETS = {  # pictures of either weights -> tiles of one, name and caption of the sheet
+    'probe': (3, 'retrieval.png', 'Cells that were named by their most similar cells in labelled photos.'),
+    'pictures': (
+        2,
+        'detections.png',
+        'What a detector finds after a tenth of the labels, from either weights.',
+    ),
+}
 
 
 def run(*commands: list, logs: list[Path] | None = None) -> None:
@@ -68,13 +79,21 @@ def main() -> None:
     ]
     run(*detectors, logs=[folder / 'finetune.log' for folder in folders.values()])
 
-    for what, tiles in (('probe', 3), ('pictures', 2)):
-        contact_sheet({name: folder / what for name, folder in folders.items()}, tiles, work / f'{what}.png')
+    pretrain, seen = work / 'pretrain', work / 'pretrain/pictures'
+    run(['-m', 'densecl', 'show', pretrain, '--photos', CELLS / 'val', '--out', seen, *SHOWN])
+    for what, (tiles, name, caption) in SHEETS.items():
+        contact_sheet({name: folder / what for name, folder in folders.items()}, tiles, seen / name)
+        captions = json.loads((seen / 'captions.json').read_text())
+        (seen / 'captions.json').write_text(json.dumps(captions | {name: caption}, indent=1))
+    for name, folder in zip(('probe_start.json', 'probe.json'), folders.values(), strict=True):
+        shutil.copy(folder / 'probe.json', pretrain / name)
+    run(['-m', 'densecl', 'report', pretrain, '--out', work / 'report.html'])
     print(f'\n{"":26s} ' + ' '.join(f'{name:>10s}' for name in folders))
     rows = [figures(folder) for folder in folders.values()]
     for key in rows[0]:
         print(f'{key:26s} ' + ' '.join(f'{row[key]:10.1f}' for row in rows))
-    print(f'\nPictures: {work}/*.png. Finished in {(time.time() - begin) / 60:.1f} minutes.')
+    minutes = (time.time() - begin) / 60
+    print(f'\nThe page: {work}/report.html. Pictures: {seen}. Finished in {minutes:.1f} minutes.')
 
 
 def every_tenth(path: Path, target: Path) -> Path:
