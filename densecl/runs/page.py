@@ -31,7 +31,7 @@ _VERDICTS = {
 
 
 def write_page(
-    folders: Sequence[str | Path], out: str | Path | None = None, refresh: int | None = None
+    folders: Sequence[str | Path], out: str | Path | None = None, refresh: float | None = None
 ) -> Path:
     """Write one self-contained HTML page: settings, data, curves, pictures, figures, and what to do next.
 
@@ -57,7 +57,7 @@ def write_page(
     return out
 
 
-def follow(folders: Sequence[str | Path], out: str | Path | None = None, every: int = 30) -> Path:
+def follow(folders: Sequence[str | Path], out: str | Path | None = None, every: float = 30) -> Path:
     """Write the page again and again until all runs have ended, by themselves or after half an hour idle.
 
     Args:
@@ -89,7 +89,7 @@ def write_csv(folders: Sequence[str | Path], out: str | Path) -> Path:
     return Path(out)
 
 
-def page_content(runs: Sequence[RunFolder], refresh: int | None = None) -> dict[str, Any]:
+def page_content(runs: Sequence[RunFolder], refresh: float | None = None) -> dict[str, Any]:
     """What the template shows of runs; ``refresh`` as in :func:`write_page`."""
     names = labels(runs)
     found = [find_pictures(run.folder) for run in runs]
@@ -117,7 +117,7 @@ def page_content(runs: Sequence[RunFolder], refresh: int | None = None) -> dict[
     ]
     return dict(
         title=' · '.join(names) if len(names) < 4 else f'{len(names)} runs',
-        refresh=refresh if any(run.state == 'running' for run in runs) else None,
+        refresh=max(1, round(refresh)) if refresh and 'running' in [run.state for run in runs] else None,
         written=time.strftime('%Y-%m-%d %H:%M'),
         version=densecl.__version__,
         names=names,
