@@ -151,7 +151,7 @@ def test_runs_side_by_side(tmp_path):
     (two / 'probe_start.json').write_text(json.dumps(dict(linear=dict(mean=41.0), classes=['sky', 'road'])))
     found = parse(one, two, out=tmp_path / 'both.html')
     assert ['lr', '0.1', '0.2'] in found.rows and ['batch', '1,024', '1,024'] not in found.rows
-    assert '2 settings are the same' in found.text
+    assert 'The same in all runs: 2.' in found.text
     assert ['probe: linear, mIoU (%)', '40.0', '45.5'] in found.rows
     assert ['probe: linear, gain over the start (points)', '–', '+4.5'] in found.rows
     assert 'x/a' in found.text and 'y/a' in found.text
