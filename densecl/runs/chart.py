@@ -28,7 +28,7 @@ def chart(series: dict[str, Points], label: str, across: str, band: tuple[float,
     if not finite:
         return ''
     ys = [y for _, y in finite] + list(band or ())
-    xs = ticks(min(x for x, _ in finite), max(x for x, _ in finite), 4, whole=True)
+    xs = ticks(min(x for x, _ in finite), max(x for x, _ in finite), 5, whole=True)
     ups = ticks(min(ys), max(ys), 4)
     low_x, high_x = min(x for x, _ in finite), max(x for x, _ in finite)
     inside = [x for x in xs if low_x <= x <= high_x]

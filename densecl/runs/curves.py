@@ -7,6 +7,7 @@ from .chart import chart, swatch
 from .folder import RunFolder
 
 _ACROSS = 'iteration (steps)'
+_LARGEST = 1e30  # a loss beyond it has exploded and is drawn as infinite
 # name or ending -> title or None (the name itself), unit, factor
 _UNITS: dict[str, tuple[str | None, str, float]] = {
     'loss': ('Loss', 'no unit', 1),
@@ -86,7 +87,10 @@ def _unit(name: str) -> tuple[str | None, str, float]:
 def _drawn(name: str, runs: dict[str, RunFolder]) -> dict[str, Any] | None:
     title, unit, factor = _unit(name)
     # Every run keeps its colour where another one lacks the scalar.
-    series = {label: [(x, y * factor) for x, y in run.scalars.get(name, ())] for label, run in runs.items()}
+    series = {
+        label: [(x, y * factor if abs(y) < _LARGEST else math.inf) for x, y in run.scalars.get(name, ())]
+        for label, run in runs.items()
+    }
     band = _band(name, next(iter(runs.values()))) if len(runs) == 1 else None
     svg = chart(series, unit, _ACROSS, band)
     if not svg:

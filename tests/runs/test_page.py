@@ -73,9 +73,9 @@ def make_run(folder, told='use end (best_guard.pth): fine', lr=0.1):
     )
     (folder / 'manifest.json').write_text(json.dumps(manifest))
     lines = [dict(loss=5.0, iter=1, lr=lr, images_per_s=20.0, data_wait=0.25), dict(loss=4.0, iter=2)]
-    lines += [dict(loss=float('nan'), iter=3, lr=lr / 2), dict(loss=99.0, iter=4)]
+    lines += [dict(loss=float('nan'), iter=3, lr=lr / 2, grad_norm=1e308), dict(loss=99.0, iter=4)]
     (logs[0] / 'vis_data/scalars.json').write_text('\n'.join(map(json.dumps, lines)))
-    lines = [dict(loss=3.0, iter=4, dense_rank=80.5), dict(loss=float('inf'), iter=5)]
+    lines = [dict(loss=3.0, iter=4, dense_rank=80.5), dict(loss=float('inf'), iter=5, grad_norm=-1e308)]
     cut = '{"loss": 2.0, "it'
     (logs[1] / 'vis_data/scalars.json').write_text('\n'.join([*map(json.dumps, lines), cut]))
     warning = '2026/01/01 00:00:00 - mmengine - WARNING - rank {} is low <b>\n'
@@ -100,7 +100,8 @@ def test_page_says_what_was_trained_on_what_and_how_it_went(tmp_path):
     for row in (
         ['method', 'pixpro', 'few & large'], ['lr', '0.1', 'as you asked'], ['batch', '1,024', 'a GPU'],
         ['photos', '1,234'], ['size (MB)', '5.0'], ['sha256 of the list of photos', 'abc'],
-        ['licence of the start', 'Apache-2.0'], ['torch', '2.14.1'], ['command', 'densecl pretrain my'], ['start', 'same', '38.00', '1.000'],
+        ['licence of the start', 'Apache-2.0'], ['torch', '2.14.1'],
+        ['command', 'densecl pretrain my'], ['start', 'same', '38.00', '1.000'],
         ['end · chosen', 'better', '41.50', '↓ 0.250'],
     ):  # fmt: skip
         assert row in found.rows, row
@@ -150,7 +151,7 @@ def test_runs_side_by_side(tmp_path):
     (two / 'probe_start.json').write_text(json.dumps(dict(linear=dict(mean=41.0), classes=['sky', 'road'])))
     found = parse(one, two, out=tmp_path / 'both.html')
     assert ['lr', '0.1', '0.2'] in found.rows and ['batch', '1,024', '1,024'] not in found.rows
-    assert '2 settings are the same' in found.text
+    assert 'The same in all runs: 2.' in found.text
     assert ['probe: linear, mIoU (%)', '40.0', '45.5'] in found.rows
     assert ['probe: linear, gain over the start (points)', '–', '+4.5'] in found.rows
     assert 'x/a' in found.text and 'y/a' in found.text
