@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 
 from densecl.cli import main
 from densecl.datasets import decode_image
@@ -16,6 +17,7 @@ def densecl(capsys, monkeypatch):
     """``densecl('plan', 'photos')`` -> exit code, what was printed, what was printed as an error."""
 
     def call(*arguments) -> tuple[int, str, str]:
+        MMLogger._instance_dict.clear()  # those of earlier commands write to streams that are closed now
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
             main([str(argument) for argument in arguments])
