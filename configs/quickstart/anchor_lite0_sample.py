@@ -13,5 +13,5 @@ views = [dict(_base_.views[0], size=side)]
 pipeline = [dict(_base_.multi_view, views=views + [dict(_base_.finer, size=2 * side)])]
 train_dataloader = dict(dataset=dict(data_root=str(sample_root() / 'bccd' / 'train'), pipeline=pipeline))
 train_cfg = dict(max_epochs=epochs)
-custom_hooks = [*_base_.from_start, dict(type='GuardHook', count=32, every=1.0, averages=())]
+custom_hooks = [*_base_.from_start, dict(type='GuardHook', count=32, every=1.0, averages=(0.75,))]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=epochs), collapse=dict(interval=10))

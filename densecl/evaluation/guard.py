@@ -165,8 +165,9 @@ def choose(rows: list[dict]) -> dict:
     """The line of the backbone to use.
 
     With labels the one of the highest mean mIoU, the start where nothing is higher. Without: of those that
-    are not damaged, and have not fallen since an earlier one (:func:`fallen_since`), the one trained most
-    (the largest ``alpha``, else the latest), or the start.
+    are not damaged, and have not fallen since an earlier one (:func:`fallen_since`), the average of start and
+    end with the largest share of the end, for it has gained where the end gained, and also where the end lost
+    (docs/guard.md); where there is none, the one trained most, or the start.
 
     Args:
         rows: lines of the table, the start first.
@@ -174,7 +175,27 @@ def choose(rows: list[dict]) -> dict:
     if rows[0]['score'] is not None:
         return max(rows, key=lambda r: r['score'])  # the first of equals
     safe = [r for r in rows[1:] if r['verdict'] != 'refuse' and fallen_since(rows, r) is None]
-    return max(safe, key=lambda r: (r.get('alpha') or 0, r['iter']), default=rows[0])
+    averages = [r for r in safe if is_average(r) and not has_barrier(rows, r)]
+    return max(averages or safe, key=lambda r: (r.get('alpha') or 0, r['iter']), default=rows[0])
+
+
+def is_average(line: dict) -> bool:
+    """Whether a line is of an average of start and end."""
+    return line.get('alpha') not in (None, 0, 1)
+
+
+def has_barrier(rows: list[dict], line: dict) -> bool:
+    """Whether an average finds places again less well than the straight line from start to end would have it.
+
+    Networks whose averages are no networks of their kind have such a barrier between them (Frankle et al.,
+    2020); a random start and its end, for example.
+    """
+    signals = (
+        r['signals'][DECIDING[0]] for r in (rows[0], next(r for r in rows if r.get('alpha') == 1), line)
+    )
+    start, end, now = signals
+    between = start['value'] + line['alpha'] * (end['value'] - start['value'])
+    return not between - now['value'] <= max(start['spread'], end['spread'], LEAST_SPREAD)
 
 
 def fallen_since(rows: list[dict], line: dict) -> dict | None:
@@ -187,7 +208,7 @@ def fallen_since(rows: list[dict], line: dict) -> dict | None:
         rows: lines of the table, the start first; averages with the start do not count.
         line: one of them.
     """
-    earlier = [r for r in rows if r['iter'] < line['iter'] and r.get('alpha') in (None, 0, 1)]
+    earlier = [r for r in rows if r['iter'] < line['iter'] and not is_average(r)]
     if not earlier:
         return None
     if line['score'] is not None:

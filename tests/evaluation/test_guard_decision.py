@@ -18,6 +18,7 @@ from densecl.evaluation.guard import (
     export_refusal,
     fallen_signals,
     fallen_since,
+    has_barrier,
     paired_gain,
     row,
 )
@@ -160,18 +161,36 @@ class TestChoose:
         assert choose(rows) is rows[1]
         assert choose(rows[::2]) is rows[0]  # nothing is better: stay with the start
 
-    def test_without_labels_the_most_trained_that_is_not_damaged(self):
+    def test_without_labels_the_average_nearest_to_the_end_that_is_not_damaged(self):
         end, quarter, half = (dict(iter=10, alpha=a) for a in (1.0, 0.25, 0.5))
-        rows = table((None, False, dict(iter=5)), (None, False, end), (None, False, half))
-        assert choose(rows) is rows[2]
         rows = table(
-            (None, False, dict(iter=5)), (None, True, end), (None, False, quarter), (None, False, half)
+            (None, False, dict(iter=5)), (None, False, end), (None, False, half), (None, False, quarter)
+        )
+        assert choose(rows) is rows[3]
+        rows = table(
+            (None, False, dict(iter=5)), (None, True, end), (None, True, half), (None, False, quarter)
         )
         assert choose(rows) is rows[4]
+
+    def test_without_labels_and_averages_the_most_trained_that_is_not_damaged(self):
+        end = dict(iter=10, alpha=1.0)
+        rows = table((None, False, dict(iter=5)), (None, False, end))
+        assert choose(rows) is rows[2]
         rows = table((None, False, dict(iter=5)), (None, True, end))
         assert choose(rows) is rows[1]
         rows = table((None, True, dict(iter=5)), (None, True, end))
         assert choose(rows) is rows[0]
+
+    def test_an_average_behind_a_barrier_is_not_taken(self):
+        """Of a random start and its end, for example."""
+        rows = course(0.05, 0.45, 0.36)
+        rows[1] |= dict(iter=10, alpha=1.0)
+        rows[2] |= dict(iter=10, alpha=0.75)
+        assert not has_barrier(rows, rows[2]) and choose(rows) is rows[2]  # the line is at 0.35
+        rows[2]['signals']['correspondence']['value'] = 0.3
+        assert has_barrier(rows, rows[2]) and choose(rows) is rows[1]
+        rows[2]['signals']['correspondence']['value'] = math.nan
+        assert has_barrier(rows, rows[2])
 
 
 class TestExport:

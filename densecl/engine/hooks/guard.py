@@ -39,8 +39,8 @@ class GuardHook(Hook):
         labelled: a labelled set, see :func:`densecl.evaluation.labelled.open_labelled`.
         every: share of the run between two measurements.
         averages: weights of the end in averages with the start, which are measured after the end.
-        cost: share of the training's time that measurements beside those of start and end may take. The
-            others are left out, and the log says how many; None measures all.
+        cost: share of the training's time that measurements beside those of start, end and the first average
+            may take. The others are left out, and the log says how many; None measures all.
         batch_size: images that are encoded together.
 
     Raises:
@@ -65,11 +65,11 @@ class GuardHook(Hook):
             raise ValueError(f'GuardHook: every must be a share of the run in (0, 1], got {every}')
         if not all(0 < alpha < 1 for alpha in averages):
             raise ValueError(f'GuardHook: averages must be weights within (0, 1), got {averages}')
-        self.averages, self.cost = tuple(averages), cost
+        self.averages, self.cost = tuple(sorted(averages, reverse=True)), cost
         self.photos, self.count, self.size = photos, count, tuple(size) if size else None
         self.labelled, self.every, self.batch_size = labelled, every, batch_size
         self.rows: list[dict] = []
-        self._spent, self._left_out = 0.0, 0  # seconds beside those of start and end; measurements
+        self._spent, self._left_out = 0.0, 0  # of those beside start, end and first average; measurements
 
     def before_train(self, runner) -> None:
         """Measure the start; a resumed run takes what its checkpoint says of it."""
@@ -99,7 +99,7 @@ class GuardHook(Hook):
             self.first, self.rows = self.images.measure(encoder), []
             self._record(runner, 'start', self.first, iter=0, alpha=0.0)
             left = (runner.max_iters - 1) // self._step(runner) + 1 + len(self.averages)
-            within = '' if self.cost is None else f', within {self.cost:.0%} of the run beside its end'
+            within = '' if self.cost is None else f', within {self.cost:.0%} of the run'
             runner.logger.info(
                 f'guard: up to {left} more measurements, each of about {self.first.seconds:.0f} s{within}'
             )
@@ -129,7 +129,7 @@ class GuardHook(Hook):
         tensors = {1.0: end, 0.0: self.start}
         tensors |= {alpha: interpolated(self.start, end, alpha) for alpha in self.averages}
         for alpha in (1.0, *self.averages):
-            if alpha != 1 and not self._affordable():
+            if alpha in self.averages[1:] and not self._affordable():
                 continue
             name = 'end' if alpha == 1 else f'average {1 - alpha:g} start + {alpha:g} end'
             found = self.images.measure(self._encoder(runner, tensors[alpha]))
@@ -182,7 +182,7 @@ class GuardHook(Hook):
 
         line = row(name, found, decide(self.first, found), **more)
         self.rows.append(line)
-        if name not in ('start', 'end'):
+        if more.get('alpha') is None or more['alpha'] in self.averages[1:]:
             self._spent += found.seconds
         state = {'first': self.first.state(), 'rows': self.rows}
         runner.message_hub.update_info('guard', json.dumps(state))
