@@ -32,9 +32,22 @@ class Picture:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Images in ``pictures/`` of a run, then those directly in its folder; PNG, JPEG and WebP."""
-    paths = [*sorted((folder / 'pictures').rglob('*')), *sorted(folder.glob('*'))]
+    """Images in ``pictures/`` of a run, in the order of their captions, then those directly in its folder;
+    PNG, JPEG and WebP."""
+    order = {name: number for number, name in enumerate(_captions(folder))}
+    inside = sorted(
+        (folder / 'pictures').rglob('*'), key=lambda path: (order.get(path.name, len(order)), path)
+    )
+    paths = [*inside, *sorted(folder.glob('*'))]
     return [path for path in paths if path.suffix.lower() in _KINDS and path.is_file()]
+
+
+def _captions(folder: Path) -> dict[str, str]:
+    try:
+        known = json.loads((folder / 'pictures' / 'captions.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def embed(folder: Path, paths: Iterable[Path], budget: float) -> tuple[list[Picture], list[str]]:
@@ -48,12 +61,7 @@ def embed(folder: Path, paths: Iterable[Path], budget: float) -> tuple[list[Pict
     Returns:
         The pictures, and names of files that are no images or do not fit in at 100 px.
     """
-    try:
-        known = json.loads((folder / 'pictures' / 'captions.json').read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        known = {}
-    captions = known if isinstance(known, dict) else {}
-    pictures, left_out = [], []
+    captions, pictures, left_out = _captions(folder), [], []
     for path in paths:
         within = folder / 'pictures' if folder / 'pictures' in path.parents else folder
         name = path.relative_to(within).as_posix()

@@ -22,6 +22,18 @@ def pretraining(path: Path) -> bool:
 
 PATHS = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
 PATHS = [p for p in PATHS if p.parent.name not in ('detection', 'segmentation') and pretraining(p)]
+
+
+def other_steps(paths: list[Path]) -> list[Path]:
+    """Without those that differ from an earlier one in length and data alone."""
+    first: dict[str, Path] = {}
+    for path in paths:
+        cfg = Config.fromfile(path)
+        step = cfg.model, cfg.train_dataloader.dataset.pipeline, cfg.optim_wrapper, cfg.get('custom_hooks')
+        first.setdefault(str(step), path)
+    return list(first.values())
+
+
 METHODS = {
     'barlow_twins', 'byol', 'clop', 'densecl', 'detco', 'detcon', 'dino', 'directclr', 'mocov1', 'mocov2',
     'mocov3', 'npid', 'pirl', 'pixcontrast', 'pixpro', 'quickstart', 'resim', 'scrl', 'setsim', 'simclr',
@@ -61,7 +73,7 @@ def photos(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.parametrize('path', PATHS, ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', other_steps(PATHS), ids=lambda p: p.stem)
 def test_config_takes_a_step(path, photos, tmp_path):
     cfg = Config.fromfile(path)
     shrink(cfg.model)
