@@ -164,19 +164,23 @@ def row(name: str, measurement: Measurement, decision: Decision, **more) -> dict
 def choose(rows: list[dict]) -> dict:
     """The line of the backbone to use.
 
-    With labels the one of the highest mean mIoU, the start where nothing is higher. Without: of those that
-    are not damaged, and have not fallen since an earlier one (:func:`fallen_since`), the average of start and
-    end with the largest share of the end, for it has gained where the end gained, and also where the end lost
-    (docs/guard.md); where there is none, the one trained most, or the start.
+    With labels the one of the highest mean mIoU, the start where nothing is higher. Without: the last one
+    that is not damaged and has not fallen since an earlier one (:func:`fallen_since`), or the start. If that
+    is the end, its average with the start that is nearest to it, not damaged and behind no barrier: averages
+    have gained where the end gained, and also where the end lost (docs/guard.md).
 
     Args:
         rows: lines of the table, the start first.
     """
     if rows[0]['score'] is not None:
         return max(rows, key=lambda r: r['score'])  # the first of equals
-    safe = [r for r in rows[1:] if r['verdict'] != 'refuse' and fallen_since(rows, r) is None]
+    safe = [r for r in rows[1:] if r['verdict'] != 'refuse']
+    trained = [r for r in safe if not is_average(r) and fallen_since(rows, r) is None]
+    last = max(trained, key=lambda r: r['iter'], default=rows[0])
+    if last.get('alpha') != 1:
+        return last
     averages = [r for r in safe if is_average(r) and not has_barrier(rows, r)]
-    return max(averages or safe, key=lambda r: (r.get('alpha') or 0, r['iter']), default=rows[0])
+    return max(averages, key=lambda r: r['alpha'], default=last)
 
 
 def is_average(line: dict) -> bool:

@@ -162,15 +162,22 @@ class TestChoose:
         assert choose(rows[::2]) is rows[0]  # nothing is better: stay with the start
 
     def test_without_labels_the_average_nearest_to_the_end_that_is_not_damaged(self):
-        end, quarter, half = (dict(iter=10, alpha=a) for a in (1.0, 0.25, 0.5))
-        rows = table(
-            (None, False, dict(iter=5)), (None, False, end), (None, False, half), (None, False, quarter)
-        )
+        before, end, quarter, half = (dict(iter=5), *(dict(iter=10, alpha=a) for a in (1.0, 0.25, 0.5)))
+        rows = table((None, False, before), (None, False, end), (None, False, half), (None, False, quarter))
         assert choose(rows) is rows[3]
-        rows = table(
-            (None, False, dict(iter=5)), (None, True, end), (None, True, half), (None, False, quarter)
-        )
+        rows = table((None, False, before), (None, False, end), (None, True, half), (None, False, quarter))
         assert choose(rows) is rows[4]
+        # Of an end that has fallen no average is taken.
+        rows = table((None, False, before), (None, True, end), (None, False, half))
+        assert choose(rows) is rows[1]
+        rows = table((None, True, end), (None, False, half))
+        assert choose(rows) is rows[0]
+
+    def test_an_average_may_lie_below_what_was_measured_on_the_way(self):
+        rows = course(0.5, 0.59, 0.6, 0.575)
+        rows[2] |= dict(iter=10, alpha=1.0)
+        rows[3] |= dict(iter=10, alpha=0.75)
+        assert choose(rows) is rows[3]  # the line is at 0.575
 
     def test_without_labels_and_averages_the_most_trained_that_is_not_damaged(self):
         end = dict(iter=10, alpha=1.0)
