@@ -42,6 +42,27 @@ def test_an_adapted_layer_adds_the_product_of_two_matrices():
     assert learning == {'low_rank_down', 'low_rank_up'}
 
 
+def test_gradients_are_exact_and_half_precision_stays_finite():
+    layer = torch.nn.Linear(6, 5).double()
+    LowRankLinear.adapt(layer, 2)
+    torch.nn.init.normal_(layer.low_rank_up)
+    x = torch.randn(3, 6, dtype=torch.double, requires_grad=True)
+    x.data[0] = 0  # a zero vector
+    factors = layer.low_rank_down, layer.low_rank_up
+
+    def output(x, down, up):
+        state = {'low_rank_down': down, 'low_rank_up': up}
+        return torch.func.functional_call(layer, state, (x,))
+
+    assert torch.autograd.gradcheck(output, (x, *factors))
+    half = {name: tensor.half() for name, tensor in layer.state_dict().items()}
+    half = {f'a.{name}': tensor for name, tensor in half.items()}
+    folded = fold_low_rank(half)
+    assert folded.keys() == {'a.weight', 'a.bias'} and folded['a.weight'].dtype == torch.float16
+    exact = layer.weight + layer.low_rank_up @ layer.low_rank_down
+    torch.testing.assert_close(folded['a.weight'].double(), exact, atol=5e-3, rtol=5e-3)
+
+
 def test_a_folded_state_is_the_plain_network():
     adapted, plain = learnt(vit(3)), vit()
     folded = fold_low_rank(adapted.state_dict())
