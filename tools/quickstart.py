@@ -61,7 +61,7 @@ def main() -> None:
     guard = json.loads((work / 'pretrain/guard.json').read_text())
     print(f'\nguard: {guard["told"]}', flush=True)
 
-    weights = {'ImageNet': work / 'pretrain/start.pth', 'continued': work / 'pretrain/best_guard.pth'}
+    weights = {'ImageNet': work / 'pretrain/start.pth', 'continued': work / 'pretrain/best_dense.pth'}
     folders = {name: work / name for name in weights}
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ Of a run its start stands beside the chosen weights; several runs or checkpoints
 captions.json beside the pictures explains each.
 
 densecl show runs/a
-densecl show imagenet runs/a/best_guard.pth --photos data/camvid/images/test --out pictures
+densecl show imagenet runs/a/best_dense.pth --photos data/camvid/images/test --out pictures
 densecl show runs/a --points 0.5,0.6 0.2,0.3
 """
 

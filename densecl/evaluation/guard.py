@@ -17,7 +17,7 @@ LEAST_SPREAD = 0.01
 #: The start has a CKA of 1 with itself, without a spread: below this it has fallen.
 LEAST_CKA = 0.8
 #: Files in the folder of a run: the table of measurements, and the backbone that the guard prefers.
-TABLE, BEST = 'guard.json', 'best_guard.pth'
+TABLE, BEST = 'guard.json', 'best_dense.pth'
 
 
 @dataclass(frozen=True)

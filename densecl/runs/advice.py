@@ -57,7 +57,7 @@ def advise(run: RunFolder, beside: bool = False) -> Advice:
     if chosen == 'start':
         text = f'Of what was measured nothing is better than the weights it began with. {fallen}'
         return Advice('Stay with your start', text, good=False)
-    text = f'The guard chose “{chosen}”; export takes these weights (best_guard.pth).'
+    text = f'The guard chose “{chosen}”; export takes these weights (best_dense.pth).'
     if refused:
         text += f' Later ones are worse. {_LOWER}'
     elif not run.guard.get('labelled') and not run.probes:

@@ -65,7 +65,7 @@ class Run:
         Raises:
             FileNotFoundError: there is no checkpoint yet.
         """
-        path = self.folder / 'best_guard.pth'
+        path = self.folder / 'best_dense.pth'
         return path if path.is_file() and (self.guard or {}).get('chosen') else self.checkpoint
 
     @property

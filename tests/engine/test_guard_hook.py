@@ -72,10 +72,10 @@ def test_a_run_is_measured_and_not_changed(guarded, tmp_path):
     assert [line['step'] for line in scalars if 'guard/dse' in line] == [0, 3, 6, 9, 10]
 
     # What it keeps reads as any checkpoint; the start is what the run began with.
-    best, start = load_encoder(run / 'best_guard.pth'), load_encoder(run / 'start.pth')
+    best, start = load_encoder(run / 'best_dense.pth'), load_encoder(run / 'start.pth')
     images = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     assert best.maps(images).shape == start.maps(images).shape == (1, 48, 2, 2)
-    assert export_backbone(run / 'best_guard.pth')['meta']['mean'] is not None
+    assert export_backbone(run / 'best_dense.pth')['meta']['mean'] is not None
 
     # A run resumed between two measurements ends with the same table.
     again = guarded(guard={})
@@ -128,7 +128,7 @@ def test_damage_is_told_refused_and_undone(guarded, tmp_path):
     assert found['chosen'] == 'start'
     assert found['told'].startswith('stay with your start')
     assert 'is worse than its start' in export_refusal(tmp_path / 'run/iter_5.pth', 5)
-    best = load_checkpoint(tmp_path / 'run/best_guard.pth')['state_dict']
+    best = load_checkpoint(tmp_path / 'run/best_dense.pth')['state_dict']
     start = load_checkpoint(tmp_path / 'run/start.pth')['state_dict']
     assert all(torch.equal(start[name], value) for name, value in best.items())
 
@@ -146,9 +146,9 @@ def test_origin_and_licence_travel_with_what_it_keeps(guarded, tmp_path):
     """So that an export says them, and a fine-tuning knows that the weights are strong."""
     guard = dict(averages=())
     launch.build_runner(guarded(guard=guard)).train()
-    weights = load_checkpoint(tmp_path / 'run/best_guard.pth')
+    weights = load_checkpoint(tmp_path / 'run/best_dense.pth')
     assert weights['meta']['start'] is None
-    assert read_start(tmp_path / 'run/best_guard.pth', tmp_path).from_scratch
+    assert read_start(tmp_path / 'run/best_dense.pth', tmp_path).from_scratch
     weights['meta'] = dict(origin='a release', licence='MIT')
     torch.save(weights, tmp_path / 'release.pth')
 
@@ -156,7 +156,7 @@ def test_origin_and_licence_travel_with_what_it_keeps(guarded, tmp_path):
     cfg.work_dir = str(tmp_path / 'continued')
     cfg.custom_hooks.append(dict(type='PretrainedHook', checkpoint=str(tmp_path / 'release.pth')))
     launch.build_runner(cfg).train()
-    for name in ('start.pth', 'best_guard.pth', 'iter_10.pth'):
+    for name in ('start.pth', 'best_dense.pth', 'iter_10.pth'):
         meta = export_backbone(tmp_path / 'continued' / name)['meta']
         assert (meta['origin'], meta['licence']) == ('a release', 'MIT'), name
         assert not read_start(tmp_path / 'continued' / name, tmp_path).from_scratch, name

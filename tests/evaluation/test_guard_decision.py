@@ -212,11 +212,11 @@ class TestExport:
         said = export_refusal(run / 'iter_100.pth', 100)
         assert 'is worse than its start, measured at iteration 100: correspondence 0.100' in said
         assert 'stay with the start' in said
-        (run / 'best_guard.pth').touch()
-        assert f'export {run / "best_guard.pth"} instead' in export_refusal(run / 'a.pth', 100)
+        (run / 'best_dense.pth').touch()
+        assert f'export {run / "best_dense.pth"} instead' in export_refusal(run / 'a.pth', 100)
 
     def test_files_that_the_guard_has_not_judged(self, run, tmp_path):
-        assert export_refusal(run / 'best_guard.pth', 100) is None
+        assert export_refusal(run / 'best_dense.pth', 100) is None
         assert export_refusal(run / 'start.pth', None) is None
         assert export_refusal(tmp_path / 'elsewhere' / 'a.pth', 100) is None
 

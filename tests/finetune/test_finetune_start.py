@@ -27,8 +27,8 @@ def test_a_run_gives_its_newest_checkpoint_or_what_its_guard_prefers(starts, tmp
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth')
     found = read_start(tmp_path, tmp_path)
     assert found.file == tmp_path / 'epoch_2.pth' and found.backbone['depth'] == 18
-    torch.save(content, tmp_path / 'best_guard.pth')
-    assert read_start(tmp_path, tmp_path).file == tmp_path / 'best_guard.pth'
+    torch.save(content, tmp_path / 'best_dense.pth')
+    assert read_start(tmp_path, tmp_path).file == tmp_path / 'best_dense.pth'
 
 
 def test_weights_from_scratch_get_a_larger_rate(starts, tmp_path):

@@ -54,7 +54,7 @@ class Parsed(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def make_run(folder, told='use end (best_guard.pth): fine', lr=0.1):
+def make_run(folder, told='use end (best_dense.pth): fine', lr=0.1):
     """A folder as a run leaves it: resumed once, one line cut off, NaN and inf in it."""
     logs = folder / 'one', folder / 'two'
     for log in logs:

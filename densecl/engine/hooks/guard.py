@@ -28,7 +28,7 @@ class GuardHook(Hook):
     label-free signals (:class:`densecl.evaluation.signals.Signals`), and where there are labels a linear
     and a retrieval probe, which then decide (:func:`densecl.evaluation.guard.decide`). At the end averages of
     start and end are measured too. Process 0 writes into the run's folder: ``guard.json``, all
-    measurements and the decision; ``best_guard.pth``, the backbone to use; ``start.pth``, the backbone as it
+    measurements and the decision; ``best_dense.pth``, the backbone to use; ``start.pth``, the backbone as it
     started. Training stays as it would be: no random state is touched, and a resumed run goes on with
     the measurements of its checkpoint.
 
@@ -139,7 +139,7 @@ class GuardHook(Hook):
         best = self._best()
         if 'alpha' in best:
             self._save(runner, best, tensors[best['alpha']])  # of an iteration it was saved then
-        told = f'use {best["name"]} (best_guard.pth): {best["sentence"]}'
+        told = f'use {best["name"]} (best_dense.pth): {best["sentence"]}'
         if best is self.rows[0]:
             told = 'stay with your start: of what was measured nothing is better'
         self._write(runner, chosen=best['name'], told=told)
