@@ -37,6 +37,7 @@ METERS = (
     'dim',
     'correspondence',
     'photometric',
+    'positional',
     'cka',
     'labels',
 )
@@ -61,7 +62,7 @@ def main() -> None:
     init_default_scope('densecl')
     labelled = open_labelled(args.labelled).at_most(args.count)
     size = labelled.use_size()
-    photos = read_photos([str(path) for path in labelled.train.images], args.count, size)
+    photos, _ = read_photos([str(path) for path in labelled.train.images], args.count, size)
     out, signals = Path(args.out), {}
     rows = list(csv.DictReader(out.open())) if out.is_file() else []
     for name in args.checkpoints:

@@ -225,6 +225,19 @@ def fallen_since(rows: list[dict], line: dict) -> dict | None:
     return None if then['value'] - now['value'] <= margin else best  # of a NaN: fallen
 
 
+def affordable(cost: float, each: float, measured: float, ahead: int, training: float) -> bool:
+    """Whether ``ahead`` more measurements keep all of them within their share of the run's time.
+
+    Args:
+        cost: the share, of the training alone.
+        each: seconds of a measurement.
+        measured: seconds of those that were made.
+        ahead: how many more there would be, with those that are always made.
+        training: seconds that the whole run trains, measurements aside.
+    """
+    return measured + ahead * each <= cost * training
+
+
 def export_refusal(checkpoint: str | Path, iteration: int | None) -> str | None:
     """Why a checkpoint must not be exported, or None: the guard of its run found it worse than its start.
 

@@ -48,7 +48,7 @@ class Measuring:
         if labelled:
             self.labelled = open_labelled(labelled, decoder=decoder).at_most(count)
         size = size or (self.labelled and self.labelled.use_size())
-        images = read_photos(photos, count, size, decoder)
+        images, self.names = read_photos(photos, count, size, decoder)
         self.size = tuple(images.shape[1:3])
         self.signals = Signals(images, batch_size)
 
@@ -71,8 +71,8 @@ def read_photos(
     count: int,
     size: tuple[int, int] | None = None,
     decoder: Callable | None = None,
-) -> Tensor:
-    """``count`` photos, evenly spread and un-augmented, (N, H, W, C) at one size.
+) -> tuple[Tensor, list[str]]:
+    """``count`` photos, evenly spread and un-augmented, (N, H, W, C) at one size, and their names.
 
     Args:
         photos: as :class:`Measuring` takes them.
@@ -85,11 +85,13 @@ def read_photos(
     if isinstance(photos, PretrainDataset):
         plain = copy.copy(photos)
         plain.transforms, plain.provider = [], None
-        images = [plain[i]['image'] for i in spread(len(plain), count)]
+        read = [plain[i] for i in spread(len(plain), count)]
+        images, names = ([result[key] for result in read] for key in ('image', 'path'))
     else:
         decode = decoder or decode_image
-        images = [decode(photos[i], str(photos[i])) for i in spread(len(photos), count)]
+        names = [str(photos[i]) for i in spread(len(photos), count)]
+        images = [decode(name, name) for name in names]
     if not images:
         raise ValueError('the list of photos for the guard is empty; give files, a folder, or None')
     size = size or usual_size([image.shape for image in images])
-    return torch.from_numpy(np.stack([scaled(image, size) for image in images]))
+    return torch.from_numpy(np.stack([scaled(image, size) for image in images])), names

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 
 import torch
 from torch import Tensor
@@ -54,6 +55,18 @@ class Probed:
         counts = {name: getattr(self, name) for name in SEGMENTING}
         return {name: mean_iou(each.sum(0)) for name, each in counts.items() if each is not None}
 
+    def figures(self) -> dict[str, float]:
+        """One number each, in per cent, by name: ``linear_miou``, ``clusters_36_miou`` (many-to-one)."""
+        found = {f'{name}_miou': score.mean for name, score in self.scores().items()}
+        found |= {f'clusters_{each.clusters}_miou': mean(each.many) for each in self.clusters or ()}
+        if self.discovery:
+            found['discovery_corloc'] = self.discovery.corloc
+        if self.boxes:
+            found |= {
+                f'boxes_{kind}_acc': getattr(self.boxes, kind)['mean_class'] for kind in ('knn', 'linear')
+            }
+        return found
+
 
 def probe(
     encoder: FrozenEncoder,
@@ -84,7 +97,7 @@ def probe(
     Raises:
         ValueError: a probe is not known, or needs boxes where the set has none.
     """
-    _check(probes, labelled)
+    check_probes(probes, labelled)
     classes, seconds = len(labelled.classes), {}
     kept = {name: _Kept(spread(len(labelled.test), shown)) for name in SEGMENTING if name in probes}
     clusters = clusters or (classes, 3 * classes)
@@ -118,7 +131,8 @@ def probe(
     return Probed(**found, seconds=seconds, shown=maps)
 
 
-def _check(probes: Sequence[str], labelled: Labelled) -> None:
+def check_probes(probes: Sequence[str], labelled: Labelled) -> None:
+    """Raise a ValueError of :func:`probe` before anything is measured."""
     unknown = [name for name in probes if name not in PROBES]
     if unknown or not probes:
         raise ValueError(f'probes must be some of {PROBES}, got {list(probes)}')

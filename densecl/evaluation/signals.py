@@ -1,4 +1,4 @@
-"""The four label-free signals of the guard, measured on fixed photos."""
+"""The label-free signals of the guard, measured on fixed photos."""
 
 import math
 import time
@@ -12,13 +12,13 @@ from .drift import cluster_labels, label_retrieval, linear_cka
 from .dse import dse
 from .features import FrozenEncoder, dense_features
 
-# Photos of a set that are also encoded in three changed forms.
+# Of a set a quarter of the photos, and at least so many, are also encoded in three changed forms.
 _CHANGED = 8
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One meter's value; higher is better.
+    """One meter's value.
 
     Attributes:
         value: mean over the two sets.
@@ -31,6 +31,8 @@ class Signal:
     seconds: float = 0.0
 
 
+#: All of them.
+SIGNALS = ('dse', 'correspondence', 'photometric', 'positional', 'cka', 'labels')
 _NAN = Signal(math.nan, math.nan)
 
 
@@ -39,7 +41,9 @@ class Signals:
 
     ``dse``: see :func:`~densecl.evaluation.dse.dse`. ``correspondence``: accuracy above chance, mean of
     the changes ``scale`` and ``flip`` (``photometric`` is measured, but random networks are good at
-    it). ``cka``: likeness to the reference. ``labels``: retrieval of the reference's k-means labels.
+    it). ``positional``: there, the share of cells that are matched to the cell of their own index although it
+    is wrong; lower is better. ``cka``: likeness to the reference. ``labels``: retrieval of the reference's
+    k-means labels.
 
     Args:
         images: (N, H, W, C) as the encoder takes them, N >= 8, at the size of use; even positions are one
@@ -63,20 +67,18 @@ class Signals:
         self.reference = [(m, cluster_labels(m)) for m in maps]
 
     def measure(self, encoder: FrozenEncoder) -> dict[str, Signal]:
-        """``dse``, ``correspondence``, ``cka``, ``labels``, and ``photometric``, which decides nothing.
-
-        All NaN where a feature is not finite.
-        """
+        """All of ``SIGNALS``; every one is NaN where a feature is not finite."""
         clock = _Clock()
         found: dict[str, list[float]] = {}
         for images, (reference, labels) in zip(self.sets, self.reference, strict=True):
             maps = self._maps(encoder, images)
             if not maps.isfinite().all():  # it diverged
-                return dict.fromkeys(('dse', 'correspondence', 'photometric', 'cka', 'labels'), _NAN)
+                return dict.fromkeys(SIGNALS, _NAN)
             clock.lap('')
             values = {'dse': dse(maps).value}
             clock.lap('dse')
-            values |= self._correspondence(encoder, images[:_CHANGED], maps[:_CHANGED])
+            changed = max(_CHANGED, len(images) // 4)
+            values |= self._correspondence(encoder, images[:changed], maps[:changed])
             clock.lap('correspondence')
             values['cka'] = linear_cka(reference, maps)
             clock.lap('cka')
@@ -90,13 +92,13 @@ class Signals:
         }
 
     def _correspondence(self, encoder: FrozenEncoder, images: Tensor, maps: Tensor) -> dict[str, float]:
-        above = {}
+        above, positional = {}, {}
         for change in CHANGES:
             changed, affine = second_images(images, change)
             found = correspondence(maps, self._maps(encoder, changed), affine)
-            above[change] = found.accuracy - found.chance
-        mean = (above['scale'] + above['flip']) / 2
-        return {'correspondence': mean, 'photometric': above['photometric']}
+            above[change], positional[change] = found.accuracy - found.chance, found.same_index
+        mean, shortcut = ((each['scale'] + each['flip']) / 2 for each in (above, positional))
+        return {'correspondence': mean, 'photometric': above['photometric'], 'positional': shortcut}
 
     def _maps(self, encoder: FrozenEncoder, images: Tensor) -> Tensor:
         maps = dense_features(encoder, images.split(self.batch_size))

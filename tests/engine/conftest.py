@@ -3,6 +3,8 @@
 import itertools
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -119,3 +121,17 @@ def toy_runner(tmp_path):
         return runner
 
     return make
+
+
+@pytest.fixture
+def labelled_discs(tmp_path):
+    """A labelled set of 20 images of 96 x 96 pixels: bright discs on dark noise."""
+    rng, root = np.random.default_rng(0), tmp_path / 'discs'
+    for name in ('images', 'labels'):
+        (root / name).mkdir(parents=True)
+    for i in range(20):
+        label = cv2.circle(np.zeros((96, 96), np.uint8), rng.integers(20, 76, 2).tolist(), 25, 1, -1)
+        image = 60 + 100 * label[..., None] + rng.integers(0, 60, (96, 96, 3))
+        cv2.imwrite(str(root / 'images' / f'{i}.png'), image.astype(np.uint8))
+        cv2.imwrite(str(root / 'labels' / f'{i}.png'), label)
+    return str(root)

@@ -3,9 +3,8 @@
 import json
 import logging
 import shutil
+from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -62,7 +61,9 @@ def test_a_run_is_measured_and_not_changed(guarded, tmp_path):
     first, *later = found['measurements']
     assert first['verdict'] == 'same' and first['signals']['cka']['value'] == pytest.approx(1)
     assert later[0]['signals']['cka']['value'] != first['signals']['cka']['value']
-    assert set(first['signals']) == {'dse', 'correspondence', 'photometric', 'cka', 'labels'}
+    assert set(first['signals']) == {'dse', 'correspondence', 'photometric', 'positional', 'cka', 'labels'}
+    photos = sorted(path.name for path in (tmp_path / 'photos').iterdir())
+    assert [Path(name).name for name in found['named']] == [photos[i] for i in (0, 1, 2, 3, 5, 6, 7, 8)]
     logged = load_checkpoint(run / 'iter_10.pth')['message_hub']['log_scalars']
     dse = [line['signals']['dse']['value'] for line in found['measurements'][:4]]
     assert logged['guard/dse']._log_history.tolist() == pytest.approx(dse)
@@ -96,22 +97,9 @@ def test_a_run_is_measured_and_not_changed(guarded, tmp_path):
         launch.build_runner(again).train()
 
 
-def labelled_set(root):
-    """Bright discs on dark noise, photos of 96 x 96."""
-    rng = np.random.default_rng(0)
-    for name in ('images', 'labels'):
-        (root / name).mkdir(parents=True)
-    for i in range(20):
-        label = cv2.circle(np.zeros(SIZE, np.uint8), rng.integers(20, 76, 2).tolist(), 25, 1, -1)
-        image = 60 + 100 * label[..., None] + rng.integers(0, 60, (*SIZE, 3))
-        cv2.imwrite(str(root / 'images' / f'{i}.png'), image.astype(np.uint8))
-        cv2.imwrite(str(root / 'labels' / f'{i}.png'), label)
-    return str(root)
-
-
-def test_damage_is_told_refused_and_undone(guarded, tmp_path):
+def test_damage_is_told_refused_and_undone(guarded, labelled_discs, tmp_path):
     """A learning rate that destroys the backbone: warned of, not chosen, not exported."""
-    guard = dict(labelled=labelled_set(tmp_path / 'set'), photos=str(tmp_path / 'set/images'))
+    guard = dict(labelled=labelled_discs, photos=f'{labelled_discs}/images')
     cfg = guarded(guard=guard, **{'optim_wrapper.optimizer.lr': 30.0, 'train_cfg.max_epochs': 1})
     cfg.work_dir = str(tmp_path / 'run')
     runner = launch.build_runner(cfg)

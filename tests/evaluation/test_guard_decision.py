@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from densecl.evaluation.correspondence import correspondence, second_images
 from densecl.evaluation.features import FrozenEncoder
 from densecl.evaluation.guard import (
     DECIDING,
     Measurement,
+    affordable,
     choose,
     decide,
     export_refusal,
@@ -237,6 +239,23 @@ class TestExport:
         assert 'is worse than its start' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ('training', 'each', 'more'), [(1000, 2.0, 11), (100, 2.0, 0), (100, 0.5, 3), (10, 2.0, 0)]
+)
+def test_measurements_stay_within_their_share_of_the_run(training, each, more):
+    """Start, end and one average are always measured; nine on the way and two averages where they fit."""
+    measured, count = each, 0
+    for _ in range(9):
+        if affordable(0.03, each, measured, 3, training):
+            measured, count = measured + each, count + 1
+    measured += 2 * each
+    for _ in range(2):
+        if affordable(0.03, each, measured, 1, training):
+            measured, count = measured + each, count + 1
+    assert count == more
+    assert measured <= max(0.03 * training, 3 * each)
+
+
 class TestSignals:
     def test_damage_is_seen_and_a_rotation_is_not(self):
         conv = torch.nn.Conv2d(3, 16, 8, stride=8)
@@ -249,6 +268,14 @@ class TestSignals:
         assert start['cka'] == Signal(pytest.approx(1), pytest.approx(0), start['cka'].seconds)
         assert start['labels'].value > 0.5
         assert fallen_signals(start, meters.measure(encoder)) == ()
+        # Of each half the first eight, twice as large and mirrored: how many take the cell of the same index.
+        shares = []
+        for half in (images[0:16:2], images[1:17:2]):
+            for change in ('scale', 'flip'):
+                changed, affine = second_images(half, change)
+                shares.append(correspondence(encoder.maps(half), encoder.maps(changed), affine).same_index)
+        assert start['positional'].value == pytest.approx(sum(shares) / 4)
+        assert start['positional'].spread == pytest.approx(abs(sum(shares[:2]) - sum(shares[2:])) / 2)
         turned, ruined = torch.nn.Conv2d(3, 16, 8, stride=8), torch.nn.Conv2d(3, 16, 8, stride=8)
         turn = torch.linalg.qr(torch.randn(16, 16))[0]
         turned.weight.data = torch.einsum('oc,cikl->oikl', turn, conv.weight.data)  # o, c: channels

@@ -7,6 +7,7 @@ from .data_size import DataSizeHook
 from .guard import GuardHook
 from .heads_first import HeadsFirstHook
 from .momentum import MomentumUpdateHook
+from .probe import ProbeHook
 from .progress import ProgressHook
 from .runtime_info import DeferredRuntimeInfoHook
 from .terminate import TerminateHook
@@ -20,6 +21,7 @@ __all__ = [
     'HeadsFirstHook',
     'MomentumUpdateHook',
     'PretrainCheckpointHook',
+    'ProbeHook',
     'ProgressHook',
     'TerminateHook',
 ]

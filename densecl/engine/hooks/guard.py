@@ -1,6 +1,5 @@
 """Compares the backbone with its start while it is trained, and keeps the best."""
 
-import copy
 import json
 import time
 from collections.abc import Sequence
@@ -8,14 +7,13 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
-from torch import Tensor, nn
+from torch import Tensor
 
 from densecl.distributed import rank
 from densecl.files import atomic_write
-from densecl.models.backbones.low_rank import fold_low_rank, load_folded
 from densecl.registry import HOOKS
 
-from .momentum import unwrap
+from .exported import exported_branch, frozen_encoder, plain_tensors, read_backbone, run_meta, save_backbone
 
 _START = 'start.pth'
 
@@ -24,8 +22,8 @@ _START = 'start.pth'
 class GuardHook(Hook):
     """Measures dense quality before training, at every tenth of it, and at its end.
 
-    On photos as they are, at the size of use, in eval mode, of the branch that is exported: four
-    label-free signals (:class:`densecl.evaluation.signals.Signals`), and where there are labels a linear
+    On photos as they are, at the size of use, in eval mode, of the branch that is exported: label-free
+    signals (:class:`densecl.evaluation.signals.Signals`), and where there are labels a linear
     and a retrieval probe, which then decide (:func:`densecl.evaluation.guard.decide`). At the end averages of
     start and end are measured too. Process 0 writes into the run's folder: ``guard.json``, all
     measurements and the decision; ``best_dense.pth``, the backbone to use; ``start.pth``, the backbone as it
@@ -39,8 +37,8 @@ class GuardHook(Hook):
         labelled: a labelled set, see :func:`densecl.evaluation.labelled.open_labelled`.
         every: share of the run between two measurements.
         averages: weights of the end in averages with the start, which are measured after the end.
-        cost: share of the training's time that measurements beside those of start, end and the first average
-            may take. The others are left out, and the log says how many; None measures all.
+        cost: share of the training's time that all measurements together may take. What does not fit is left
+            out, but for start, end and the first average, and the log says how many; None measures all.
         batch_size: images that are encoded together.
 
     Raises:
@@ -58,7 +56,7 @@ class GuardHook(Hook):
         labelled: str | None = None,
         every: float = 0.1,
         averages: Sequence[float] = (0.25, 0.5, 0.75),
-        cost: float | None = 0.05,
+        cost: float | None = 0.03,
         batch_size: int = 16,
     ) -> None:
         if not 0 < every <= 1:
@@ -69,7 +67,7 @@ class GuardHook(Hook):
         self.photos, self.count, self.size = photos, count, tuple(size) if size else None
         self.labelled, self.every, self.batch_size = labelled, every, batch_size
         self.rows: list[dict] = []
-        self._spent, self._left_out = 0.0, 0  # of those beside start, end and first average; measurements
+        self._left_out = 0
 
     def before_train(self, runner) -> None:
         """Measure the start; a resumed run takes what its checkpoint says of it."""
@@ -77,23 +75,16 @@ class GuardHook(Hook):
             return
         from densecl.evaluation.guard import Measurement
         from densecl.evaluation.measuring import Measuring
-        from densecl.transfer import PretrainedHook
 
         dataset = runner.train_dataloader.dataset
         photos, decoder = self.photos or dataset, getattr(dataset, 'decoder', None)
         self.images = Measuring(
             photos, self.count, self.size, self.labelled, self.batch_size, decoder=decoder
         )
-        # mmengine formats the text anew each time it is asked, for a second.
-        self.meta = dict(
-            cfg=runner.cfg.pretty_text,
-            experiment_name=runner.experiment_name,
-            # Origin and licence of the weights that the run goes on from.
-            start=next((hook.start for hook in runner.hooks if isinstance(hook, PretrainedHook)), None),
-        )
+        self.meta = run_meta(runner)
         known = runner.message_hub.runtime_info.get('guard') if runner._resume else None
         self.start = self._start_tensors(runner, resumed=known is not None)
-        encoder = self._encoder(runner, self.start)
+        encoder = frozen_encoder(runner, self.meta, self.start)
         self.images.set_start(encoder)
         if known is None:
             self.first, self.rows = self.images.measure(encoder), []
@@ -106,18 +97,21 @@ class GuardHook(Hook):
         else:
             state = json.loads(known)
             self.first, self.rows = Measurement.restore(state['first']), state['rows']
-        self._begun = time.perf_counter()
+        self._begun, self._from, self._before = time.perf_counter(), runner.iter, self._measured()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Measure where a tenth of the run ends."""
         done = runner.iter + 1
-        if rank() != 0 or done % self._step(runner) or done >= runner.max_iters or not self._affordable():
+        if rank() != 0 or done % self._step(runner) or done >= runner.max_iters:
             return
-        found = self.images.measure(self._encoder(runner))
+        always = 1 + bool(self.averages)  # the end and the first average
+        if not self._affordable(runner, done, ahead=1 + always):
+            return
+        found = self.images.measure(frozen_encoder(runner, self.meta))
         line = self._record(runner, f'iteration {done}', found, iter=done)
         self._warn(runner, line)
         if self._best() is line:
-            self._save(runner, line, _on_cpu(_branch(runner).backbone))
+            self._save(runner, line, plain_tensors(exported_branch(runner).backbone))
 
     def after_train(self, runner) -> None:
         """Measure the end and its averages with the start; keep and tell the best."""
@@ -125,14 +119,14 @@ class GuardHook(Hook):
             return
         from densecl.evaluation.signals import interpolated
 
-        end = _on_cpu(_branch(runner).backbone)
+        end = plain_tensors(exported_branch(runner).backbone)
         tensors = {1.0: end, 0.0: self.start}
         tensors |= {alpha: interpolated(self.start, end, alpha) for alpha in self.averages}
         for alpha in (1.0, *self.averages):
-            if alpha in self.averages[1:] and not self._affordable():
+            if alpha in self.averages[1:] and not self._affordable(runner, runner.iter, ahead=1):
                 continue
             name = 'end' if alpha == 1 else f'average {1 - alpha:g} start + {alpha:g} end'
-            found = self.images.measure(self._encoder(runner, tensors[alpha]))
+            found = self.images.measure(frozen_encoder(runner, self.meta, tensors[alpha]))
             line = self._record(runner, name, found, iter=runner.iter, alpha=alpha)
             if alpha == 1:
                 self._warn(runner, line)
@@ -143,9 +137,9 @@ class GuardHook(Hook):
         if best is self.rows[0]:
             told = 'stay with your start: of what was measured nothing is better'
         self._write(runner, chosen=best['name'], told=told)
-        seconds = sum(line['seconds'] for line in self.rows)
         left_out = f', {self._left_out} left out: above {self.cost:.0%} of the run' if self._left_out else ''
-        runner.logger.info(f'guard: {told} ({len(self.rows)} measurements in {seconds:.0f} s{left_out})')
+        spent = f'{len(self.rows)} measurements in {self._measured():.0f} s{left_out}'
+        runner.logger.info(f'guard: {told} ({spent})')
 
     def _warn(self, runner, line: dict) -> None:
         """Say when dense quality fell, and since when."""
@@ -163,14 +157,22 @@ class GuardHook(Hook):
             "backbone's learning rate or shorten the run"
         )
 
-    def _affordable(self) -> bool:
-        """Whether one more measurement stays within the share of the time that was trained."""
+    def _affordable(self, runner, done: int, ahead: int) -> bool:
+        """Whether so many more measurements stay within the share of the run's time, as foretold from the
+        iterations so far."""
+        from densecl.evaluation.guard import affordable
+
         if self.cost is None:
             return True
-        trained = time.perf_counter() - self._begun - self._spent
-        affordable = self._spent + self.first.seconds <= self.cost * trained
-        self._left_out += not affordable
-        return affordable
+        trained = time.perf_counter() - self._begun - (self._measured() - self._before)
+        training = trained / (done - self._from) * runner.max_iters
+        fits = affordable(self.cost, self.first.seconds, self._measured(), ahead, training)
+        self._left_out += not fits
+        return fits
+
+    def _measured(self) -> float:
+        """Seconds of all measurements."""
+        return sum(line['seconds'] for line in self.rows)
 
     def _step(self, runner) -> int:
         """Iterations between two measurements."""
@@ -182,8 +184,6 @@ class GuardHook(Hook):
 
         line = row(name, found, decide(self.first, found), **more)
         self.rows.append(line)
-        if more.get('alpha') is None or more['alpha'] in self.averages[1:]:
-            self._spent += found.seconds
         state = {'first': self.first.state(), 'rows': self.rows}
         runner.message_hub.update_info('guard', json.dumps(state))
         self._write(runner)
@@ -195,30 +195,17 @@ class GuardHook(Hook):
         runner.logger.info(f'guard, {name}: {line["sentence"]} ({line["seconds"]:.0f} s)')
         return line
 
-    def _encoder(self, runner, tensors: dict[str, Tensor] | None = None):
-        """The backbone of the run, or a copy of it with other tensors, that takes images as they are."""
-        from densecl.evaluation.features import FrozenEncoder
-        from densecl.transfer.read import Weights
-        from densecl.transfer.record import training_record
-
-        backbone = _branch(runner).backbone
-        if tensors is not None:
-            backbone = copy.deepcopy(backbone)
-            load_folded(backbone, tensors)
-        record = training_record(Weights({}, self.meta), backbone.state_dict(), 'online')
-        return FrozenEncoder(backbone, record).to(next(backbone.parameters()).device)
-
     def _start_tensors(self, runner, resumed: bool) -> dict[str, Tensor]:
         """The backbone's tensors before any step; a resumed run reads what the first one wrote."""
         folder = Path(runner.work_dir)
         if not resumed:
-            tensors = _on_cpu(_branch(runner).backbone)
+            tensors = plain_tensors(exported_branch(runner).backbone)
             # A file of the same tensors may say more of them: their licence.
-            if not _same(_read_start(runner, folder / _START), tensors):
-                _save_backbone(runner, _START, tensors, self.meta)
+            if not _same(read_backbone(runner, folder / _START), tensors):
+                save_backbone(runner, _START, tensors, self.meta)
             return tensors
         beside = Path(runner._load_from).parent if runner._load_from else folder
-        tensors = _read_start(runner, folder / _START) or _read_start(runner, beside / _START)
+        tensors = read_backbone(runner, folder / _START) or read_backbone(runner, beside / _START)
         if tensors is None:
             raise FileNotFoundError(
                 f'GuardHook: the resumed run needs {folder / _START}, the backbone as it started; copy it '
@@ -239,8 +226,8 @@ class GuardHook(Hook):
         labelled = self.images.labelled
         content = dict(
             verdict=measured[-1]['verdict'], sentence=measured[-1]['sentence'], **more,
-            photos=sum(map(len, self.images.signals.sets)), size=self.images.size, labelled=self.labelled,
-            labelled_images=labelled and [len(labelled.train), len(labelled.test)],
+            photos=len(self.images.names), named=self.images.names, size=self.images.size,
+            labelled=self.labelled, labelled_images=labelled and [len(labelled.train), len(labelled.test)],
             notes=labelled.notes if labelled else (), measurements=measured, averages=averages,
         )  # fmt: skip
         with atomic_write(Path(runner.work_dir) / TABLE) as temporary:
@@ -249,43 +236,9 @@ class GuardHook(Hook):
     def _save(self, runner, line: dict, tensors: dict[str, Tensor]) -> None:
         from densecl.evaluation.guard import BEST
 
-        neck = _branch(runner).neck if line.get('alpha') != 0 else None
+        neck = exported_branch(runner).neck if line.get('alpha') != 0 else None
         meta = dict(iter=line['iter'], epoch=runner.epoch, guard=f'{line["name"]}: {line["sentence"]}')
-        _save_backbone(runner, BEST, tensors, self.meta | meta, neck)
-
-
-def _branch(runner) -> nn.Module:
-    """The part of the model that is exported: it has ``backbone`` and ``neck``."""
-    model = unwrap(runner.model)
-    return model.target if getattr(model, 'export_branch', 'online') == 'target' else model
-
-
-def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of the plain network's tensors."""
-    plain = fold_low_rank(module.state_dict())
-    return {name: tensor.detach().cpu().clone() for name, tensor in plain.items()}
-
-
-def _save_backbone(runner, name: str, tensors: dict[str, Tensor], meta: dict, neck=None) -> None:
-    """As a checkpoint of the run that holds the exported branch's backbone, and neck, alone."""
-    prefix = 'target.' if _branch(runner) is not unwrap(runner.model) else ''
-    state = {f'{prefix}backbone.{key}': tensor for key, tensor in tensors.items()}
-    if neck is not None:
-        state |= {f'{prefix}neck.{key}': tensor for key, tensor in neck.state_dict().items()}
-    with atomic_write(Path(runner.work_dir) / name) as temporary:
-        torch.save({'state_dict': state, 'meta': meta}, temporary)
-
-
-def _read_start(runner, path: Path) -> dict[str, Tensor] | None:
-    """The backbone's tensors in a file, or None if there is none that fits."""
-    from densecl.transfer import load_backbone
-
-    loaded = copy.deepcopy(_branch(runner).backbone)
-    try:
-        load_backbone(loaded, path, min_match=1)
-    except (OSError, RuntimeError, ValueError):
-        return None
-    return _on_cpu(loaded)
+        save_backbone(runner, BEST, tensors, self.meta | meta, neck)
 
 
 def _same(first: dict[str, Tensor] | None, second: dict[str, Tensor]) -> bool:
