@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--clusters', type=int, nargs='+', default=(), metavar='K',
         help='of k-means; as many as classes and three times as many by default',
     )  # fmt: skip
+    parser.add_argument(
+        '--dropout', type=float, default=0.0, help="of channels in the linear probe; DINOv3's head has 0.1"
+    )
     parser.add_argument('--k', type=int, help='cells that vote in the retrieval')
     parser.add_argument('--temperature', type=float, help='of the votes')
     parser.add_argument('--cells', type=int, help='of an image in the memory of the retrieval')
@@ -118,7 +121,8 @@ def _probe(encoder, args: argparse.Namespace, weights: str, ending: str) -> None
     retrieval, shown = RETRIEVAL | given, 16 if args.pictures else 0
     asked = tuple(dict.fromkeys(args.probes))
     encoder = encoder.to(device)
-    found = probe(encoder, labelled, size, args.level, args.seed, shown, asked, args.clusters, **retrieval)
+    more = dict(clusters=args.clusters, dropout=args.dropout, **retrieval)
+    found = probe(encoder, labelled, size, args.level, args.seed, shown, asked, **more)
     for note in labelled.notes:
         print(f'note: {note}')
     print(
@@ -127,7 +131,8 @@ def _probe(encoder, args: argparse.Namespace, weights: str, ending: str) -> None
     )
     report(found, labelled, retrieval)
     if args.out:
-        kept = {name: getattr(args, name) for name in ('config', 'branch', 'level', 'seed', 'test', 'probes')}
+        kept = ('config', 'branch', 'level', 'seed', 'test', 'probes', 'dropout')
+        kept = {name: getattr(args, name) for name in kept}
         content = dict(checkpoint=weights, **kept, **retrieval, labelled=str(args.labelled), size=size)
         save(_ended(args.out, ending), content, labelled, found)
     if args.pictures:

@@ -18,14 +18,14 @@ def linear_segmentation(
     epochs: int = 12,
     lr: float = 1e-2,
     batch_size: int = 16,
+    dropout: float = 0.0,
     seed: int = 0,
     seen: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Train a batch norm without affine and a 1x1 convolution on frozen maps, and test them.
 
     AdamW, one cycle; the loss is the cross entropy at a quarter of the labels' side. The convolution
-    starts at zero, so that the seed decides about the order of the images only. The global random
-    state is left alone.
+    starts at zero. The global random state is left alone.
 
     Args:
         train: (N, C, h, w) maps, of any floating type, on the device to train on.
@@ -36,7 +36,9 @@ def linear_segmentation(
         epochs: over the training maps.
         lr: the peak of the cycle.
         batch_size: images a step.
-        seed: of the order.
+        dropout: probability that a channel of an image is left out in training, before the batch norm;
+            DINOv3's head has 0.1.
+        seed: of the order, and of the channels.
         seen: called with what is predicted, (B, H, W) int64 on the CPU, batch by batch in the order of the
             images.
 
@@ -44,7 +46,7 @@ def linear_segmentation(
         (M, K, K) counts of pixels at full size, see :func:`~densecl.evaluation.segmentation.confusion`.
     """
     small = F.interpolate(train_labels[:, None].float(), scale_factor=0.25, mode='nearest-exact')
-    head = _Head(train.shape[1], classes).to(train.device)
+    head = _Head(train.shape[1], classes, dropout, seed).to(train.device)
     small = small[:, 0].long().to(train.device)
     _fit(head.train(), train, small, epochs, lr, batch_size, seed)
     head.eval()
@@ -54,15 +56,20 @@ def linear_segmentation(
 
 
 class _Head(nn.Module):
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, dropout: float, seed: int) -> None:
         super().__init__()
+        self.dropout, self.generator = dropout, torch.Generator().manual_seed(seed)
         self.norm = nn.BatchNorm2d(channels, affine=False)
         self.weight = nn.Parameter(torch.zeros(classes, channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(classes))
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) of any floating type -> (B, K, h, w) float32."""
-        return F.conv2d(self.norm(maps.float()), self.weight, self.bias)
+        maps = maps.float()
+        if self.training and self.dropout:
+            kept = torch.rand(*maps.shape[:2], 1, 1, generator=self.generator) >= self.dropout
+            maps = maps * (kept / (1 - self.dropout)).to(maps.device)
+        return F.conv2d(self.norm(maps), self.weight, self.bias)
 
 
 def _fit(head: _Head, maps: Tensor, labels: Tensor, epochs, lr, batch_size, seed) -> None:

@@ -77,6 +77,7 @@ def probe(
     shown: int = 0,
     probes: Sequence[str] = SEGMENTING,
     clusters: Sequence[int] = (),
+    dropout: float = 0.0,
     **retrieval,
 ) -> Probed:
     """Score a backbone on the test part, with what is learnt from the training part.
@@ -92,6 +93,7 @@ def probe(
         shown: number of test images whose predicted labels are kept.
         probes: some of ``PROBES``.
         clusters: of :func:`overclustering`; as many as classes, and three times as many, if empty.
+        dropout: of :func:`linear_segmentation`.
         **retrieval: ``k``, ``temperature`` and ``cells`` of :func:`retrieval_segmentation`.
 
     Raises:
@@ -113,7 +115,7 @@ def probe(
 
     runs = {
         'linear': lambda: linear_segmentation(
-            *train, test, truth, classes, seed=seed, seen=kept['linear'].see
+            *train, test, truth, classes, dropout=dropout, seed=seed, seen=kept['linear'].see
         ),
         'retrieval': lambda: retrieval_segmentation(
             *train, test, truth, classes, seed=seed, seen=kept['retrieval'].see, **retrieval

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from oracles import segmentation as oracle
+from torch import nn
 
 from densecl.evaluation.features import FrozenEncoder, dense_features
 from densecl.evaluation.linear_segmentation import linear_segmentation
@@ -67,7 +69,7 @@ class TestRetrieval:
             ]
         )
         shares = shares.view(2, 3, 4, 3).permute(0, 3, 1, 2)
-        wanted = torch.nn.functional.interpolate(shares, (24, 32), mode='bilinear').argmax(1)
+        wanted = F.interpolate(shares, (24, 32), mode='bilinear').argmax(1)
         found = retrieval_segmentation(
             train, train_labels, test, test_labels, 3, k=4, temperature=0.1, cells=5
         )
@@ -117,6 +119,33 @@ class TestBothProbes:
         predicted = torch.cat(seen)
         assert len(seen) > 1 and predicted.shape == test[1].shape
         assert torch.equal(confusion(predicted, test[1], 3), counts)
+
+
+@pytest.mark.parametrize('dropout', (0.0, 0.4))
+def test_linear_agrees_with_modules_in_float64(dropout):
+    """Dropout of channels, batch norm, a 1x1 convolution from zero; the loss at a quarter of the side."""
+    (train, labels), (test, truth) = blocks(20, noise=2.0), blocks(9, noise=2.0, seed=1)
+    norm, conv = nn.BatchNorm2d(9, affine=False).double(), nn.Conv2d(9, 3, 1).double()
+    nn.init.zeros_(conv.weight), nn.init.zeros_(conv.bias)
+    optimizer = torch.optim.AdamW(conv.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=12 * 3)
+    order, drawn = (torch.Generator().manual_seed(5) for _ in range(2))
+    for _ in range(12):
+        for rows in torch.randperm(20, generator=order).split(8):
+            x = train[rows].double()
+            if dropout:
+                kept = torch.rand(len(rows), 9, 1, 1, generator=drawn) >= dropout
+                x = torch.where(kept, x, 0) / (1 - dropout)
+            scores = F.interpolate(conv(norm(x)), (6, 8), mode='bilinear')
+            loss = F.cross_entropy(scores, labels[rows][:, 2::4, 2::4].long())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    wanted = F.interpolate(conv(norm.eval()(test.double())), (24, 32), mode='bilinear').argmax(1)
+    found = linear_segmentation(train, labels, test, truth, 3, lr=0.01, batch_size=8, dropout=dropout, seed=5)
+    # Scores that are equal to six digits may fall either way in float32.
+    assert (found - confusion(wanted, truth, 3)).abs().sum() <= 4
 
 
 class TestMaps:
