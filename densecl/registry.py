@@ -39,6 +39,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'densecl.en
 PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS, 'densecl.engine')
 RUNNERS = _child(root.RUNNERS, 'densecl.engine')
 METRICS = _child(root.METRICS, 'densecl.evaluation')
+VISBACKENDS = _child(root.VISBACKENDS, 'densecl.visualization.backends')
 
 # Empty so far; they exist so that mmengine finds the scope and falls through to its own. Without a
 # location it would log that densecl is not installed.
@@ -46,6 +47,5 @@ EVALUATOR = _child(root.EVALUATOR, __name__)
 MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, __name__)
 RUNNER_CONSTRUCTORS = _child(root.RUNNER_CONSTRUCTORS, __name__)
 TASK_UTILS = _child(root.TASK_UTILS, __name__)
-VISBACKENDS = _child(root.VISBACKENDS, __name__)
 VISUALIZERS = _child(root.VISUALIZERS, __name__)
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, __name__)

@@ -15,7 +15,7 @@ default_hooks = dict(
     sampler_seed=None,  # PretrainLoop tells the sampler epoch and position
 )
 log_processor = dict(type='PretrainLogProcessor', window_size=50)
-# TensorBoard or wandb in place of local json files:
-# --cfg-options visualizer.vis_backends.0.type=TensorboardVisBackend (or WandbVisBackend)
+# Another logger in place of local json files:
+# --cfg-options visualizer.vis_backends.0.type=TensorboardVisBackend (or WandbVisBackend, TrackioVisBackend)
 visualizer = dict(type='mmengine.Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)

@@ -15,6 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--labelled',
         help='COCO json, or folder with images/ and labels/, on which the guard probes; leaks are told first',
     )
+    parser.add_argument(
+        '--log-to', nargs='+', default=[], metavar='LOGGER',
+        help='send the curves there too: tensorboard, wandb, mlflow, trackio',
+    )  # fmt: skip
     parser.add_argument('--resume', action='store_true', help='go on with the run in --out')
 
 
@@ -32,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         size=args.size,
         resume=args.resume,
         measure=not args.estimate,
+        log_to=args.log_to,
         options=parsed_options(args),
     )
     print((done.guard or {}).get('told', 'no guard: there was nothing to compare with'))

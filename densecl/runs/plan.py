@@ -1,7 +1,7 @@
 """Everything about a run that is decided before it begins."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from densecl.settings import (
 from densecl.settings.config_text import config_text
 from densecl.settings.rules import DEFAULT_METHOD
 from densecl.settings.speed import timed_speed
+from densecl.visualization.backends import vis_backends
 
 from .checks import find_photos, free_bytes
 from .sensor import look_at_sensor
@@ -77,16 +78,18 @@ def make_plan(
     size: int | None = None,
     measure: bool = True,
     options: dict[str, Any] | None = None,
+    log_to: Sequence[str] = (),
 ) -> Plan:
     """Look at photos, start and machine, and decide.
 
     Args: see :func:`densecl.runs.pretrain`.
     """
+    backends = vis_backends(log_to, Path(out).name) if log_to else ()  # before anything is timed
     folders = [str(Path(p).expanduser()) for p in ([photos] if isinstance(photos, (str, Path)) else photos)]
     chosen = choose_start(start)
     paths = find_photos(folders)
     sensor = look_at_sensor(paths)
-    job = Job(Path(out), folders, paths, chosen, labelled, sensor)
+    job = Job(Path(out), folders, paths, chosen, labelled, sensor, backends)
     depth = (sensor.channels, sensor.decoder['dtype']) if sensor else ()
     conditions = Conditions(
         photos=describe_photos(paths, *depth),

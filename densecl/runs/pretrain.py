@@ -1,5 +1,6 @@
 """``densecl.pretrain``: from a folder of photos to a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ densecl.compat.install()
 
 import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
 from densecl.engine import launch  # noqa: E402
+from densecl.visualization.backends import vis_backends  # noqa: E402
 
 from .checks import check_disk, check_folder_of_run, find_photos  # noqa: E402
 from .leak import leak_check  # noqa: E402
@@ -29,6 +31,7 @@ def pretrain(
     resume: bool = False,
     measure: bool = True,
     options: dict[str, Any] | None = None,
+    log_to: Sequence[str] = (),
     show=print,
 ) -> Run:
     """Pretrain a backbone on unlabelled photos, from weights or from nothing.
@@ -46,24 +49,27 @@ def pretrain(
         resume: go on with the run in ``out``; everything else was decided when it began.
         measure: time two real steps before deciding, rather than estimate.
         options: changes of the config, ``{'optim_wrapper.optimizer.lr': 0.01}``.
+        log_to: ``'tensorboard'``, ``'wandb'``, ``'mlflow'``, ``'trackio'``, beside the json files of the run.
         show: what is told to the user goes here.
 
     Returns:
         The finished run.
 
     Raises:
-        OSError, ValueError, RuntimeError: what is wrong, in one line.
+        OSError, ValueError, RuntimeError, ImportError: what is wrong, in one line.
     """
     folder = Path(out)
     check_folder_of_run(folder, resume)
     if not resume:
-        plan = make_plan(photos, folder, start, hours, method, labelled, size, measure, options)
+        plan = make_plan(photos, folder, start, hours, method, labelled, size, measure, options, log_to)
         show(str(plan))
         check_disk(folder, plan.disk)
         if labelled is not None:
             show(leak_check(plan.job.paths, labelled, decoder=decoder_of_photos(plan.job.paths)))
         write_run(plan)
     else:
+        if log_to:
+            options = {**(options or {}), 'visualizer.vis_backends': vis_backends(log_to, folder.name)}
         _compare_photos(Run(folder), photos, show)
     return train(folder, options, resume)
 

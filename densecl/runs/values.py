@@ -1,6 +1,6 @@
 """What a run's config builds on, and what it changes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Job:
         start: the weights to start from.
         labelled: set by which the guard measures, or None.
         sensor: how the images are read, where they are no 8-bit photos.
+        backends: ``vis_backends`` of the visualizer, where others than the recipe's are wished.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Job:
     start: Chosen
     labelled: str | Path | None = None
     sensor: Sensor | None = None
+    backends: Sequence[dict[str, Any]] = ()
 
 
 def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[list[str], dict[str, Any]]:
@@ -67,6 +69,8 @@ def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[l
     values['optim_wrapper'] = optimizer
     schedule = dict(type='ParamSchedule', param_name='lr', factor=dict(start=1, end=0))
     values['param_scheduler'] = [schedule | dict(convert_to_iter_based=True)]
+    if job.backends:
+        values['visualizer'] = dict(vis_backends=list(job.backends))
     values['start'] = job.start.record
     values['manifest'] = hash_files(job.paths)
     if job.sensor is not None:

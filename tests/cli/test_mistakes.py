@@ -63,6 +63,14 @@ def test_wrong_method_and_wrong_options(densecl, photos, tmp_path):
     assert code == 2 and 'must be above 0' in err
 
 
+def test_logger_is_unknown_or_not_installed(densecl, photos, tmp_path, monkeypatch):
+    out = ('--out', tmp_path / 'run')
+    refused(densecl('pretrain', photos, *out, '--log-to', 'nonsense'), 'nonsense', 'tensorboard, wandb')
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    refused(densecl('pretrain', photos, *out, '--log-to', 'trackio'), 'pip install trackio')
+    assert not (tmp_path / 'run' / 'config.py').exists()
+
+
 def test_export_of_nothing(densecl, tmp_path):
     refused(densecl('export', tmp_path / 'none.pth'), 'no such run or checkpoint')
     refused(densecl('export', tmp_path), 'is no run of densecl pretrain')

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import densecl as package
 from densecl.cli import doctor
@@ -24,8 +25,9 @@ def run_folder(photos, tmp_path_factory):
 
 def test_pretrain_writes_a_whole_run(densecl, photos, labelled, run_folder):
     code, out, err = densecl(
-        'pretrain', photos, '--start', 'random', '--out', run_folder, '--labelled', labelled, *TINY
-    )
+        'pretrain', photos, '--start', 'random', '--out', run_folder, '--labelled', labelled,
+        '--log-to', 'tensorboard', *TINY,
+    )  # fmt: skip
     assert code == 0, err
     # the reasons, then the leak, before any figure
     assert out.index('view_size') < out.index('leak check: 12 of the 12 scored photos are')
@@ -37,6 +39,14 @@ def test_pretrain_writes_a_whole_run(densecl, photos, labelled, run_folder):
     assert cfg.manifest == manifest['photos']['sha256'] == hash_files([str(p) for p in photos.iterdir()])
     assert cfg.train_dataloader.batch_size == 16 and cfg.views[0].size == 32
     assert (run_folder / 'config.py').read_text().startswith('"""Pretraining on')
+    curves = EventAccumulator(str(next(run_folder.glob('*/vis_data')))).Reload()
+    logged = [json.loads(line) for line in next(run_folder.glob('*/vis_data/scalars.json')).open()]
+    for name in ('loss', 'guard/linear_miou'):
+        of_json = [(line['step'], line[name]) for line in logged if name in line]
+        assert [(e.step, e.value) for e in curves.Scalars(name)] == [
+            (s, pytest.approx(v)) for s, v in of_json
+        ]
+        assert of_json
     run = package.Run(run_folder)
     assert run.checkpoint.name == f'iter_{settings["steps"]["value"]}.pth'
     assert torch.load(run.checkpoint, weights_only=False)['message_hub'] is not None
