@@ -1,4 +1,4 @@
-"""Two processes that continue from a start equal one: while the heads settle, and after."""
+"""Two processes that continue from a start equal one: while the heads settle, after, and with adapters."""
 
 from pathlib import Path
 
@@ -12,5 +12,7 @@ def test_weights_after_four_steps(over_processes):
     two = over_processes(SCRIPT, 2)
     for mine in two:
         assert mine['moved'] == one['moved'] == [False, False, True, True]
-        for name, value in one['state'].items():
-            torch.testing.assert_close(mine['state'][name], value, rtol=1e-6, atol=1e-8, msg=name)
+        assert mine['moved_low_rank'] == one['moved_low_rank'] == [True] * 4
+        for part in ('state', 'adapted'):
+            for name, value in one[part].items():
+                torch.testing.assert_close(mine[part][name], value, rtol=1e-6, atol=1e-8, msg=name)

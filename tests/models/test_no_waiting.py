@@ -71,3 +71,17 @@ def test_a_step(name, monkeypatch):
             return
         losses = model.loss(views)
     assert all(value.device.type == 'cuda' for value in losses.values())
+
+
+def test_a_step_with_low_rank_adapters():
+    """Of a momentum pretrainer that also has a frozen start."""
+    from tests.models.backbones.test_low_rank import pretrainer
+    from tests.models.pretrainers.test_momentum import batch
+
+    model, mode = pretrainer(), FakeTensorMode()
+    move(mode, model)
+    views = Views(**{k: moved(mode, v) for k, v in vars(batch()).items()})
+    with mode:
+        losses = model.loss(views)
+    assert {'loss_image', 'loss_anchor'} <= losses.keys()
+    assert all(value.device.type == 'cuda' for value in losses.values())
