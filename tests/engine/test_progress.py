@@ -35,9 +35,9 @@ def test_a_terminal_has_a_bar_with_the_figures():
     steps(hook, runner)
     assert hook.describe(runner) == '640 images, 32 img/s, 25% waiting, loss 6.5'
     assert runner.logger.handlers[0].level == logging.WARNING
-    runner.message_hub.log_scalars['guard/dse'].update(-0.5)
-    runner.message_hub.log_scalars['guard/dse'].update(-0.25)
-    assert hook.describe(runner).endswith('loss 6.5, dse -0.25')
+    runner.message_hub.log_scalars['guard/correspondence'].update(0.5)
+    runner.message_hub.log_scalars['guard/correspondence'].update(0.25)
+    assert hook.describe(runner).endswith('loss 6.5, correspondence 0.25')
     runner.message_hub.log_scalars['guard/linear_miou'].update(41.5)
     assert hook.describe(runner).endswith('loss 6.5, linear_miou 41.5')
     hook.after_train(runner)

@@ -27,7 +27,9 @@ class ProgressHook(Hook):
     priority = 'VERY_LOW'
 
     def __init__(
-        self, quality: tuple[str, ...] = ('guard/linear_miou', 'guard/dse'), console: Any = None
+        self,
+        quality: tuple[str, ...] = ('guard/linear_miou', 'probe/linear_miou', 'guard/correspondence'),
+        console: Any = None,
     ) -> None:
         self.quality, self.console, self.bar = quality, console, None
 
@@ -59,7 +61,7 @@ class ProgressHook(Hook):
             self._quiet(runner.logger, logging.NOTSET)
 
     def describe(self, runner) -> str:
-        """``'1,280 images, 37 img/s, 4 % waiting, loss 6.21, dse -0.31'``, as far as it is known."""
+        """``'1,280 images, 37 img/s, 4 % waiting, loss 6.21, linear_miou 39.9'``, as far as it is known."""
         seconds, data, loss = (
             self._mean(runner, name) for name in ('train/time', 'train/data_time', 'train/loss')
         )
@@ -70,7 +72,7 @@ class ProgressHook(Hook):
             parts.append(f'{runner.train_dataloader.batch_size / seconds:.0f} img/s')
             parts.append(f'{(data or 0) / seconds:.0%} waiting')
         parts += [f'loss {loss:.3g}'] if loss is not None else []
-        parts += [f'{quality[0].removeprefix("guard/")} {quality[1]:.3g}'] if quality else []
+        parts += [f'{quality[0].rpartition("/")[2]} {quality[1]:.3g}'] if quality else []
         return ', '.join(parts)
 
     @staticmethod
