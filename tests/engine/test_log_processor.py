@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 from mmengine.logging import MessageHub
 
 from densecl.engine.log_processor import _line
@@ -31,3 +32,22 @@ def test_the_gradient_norm_has_its_place_behind_the_losses():
 def test_what_does_not_fit_is_counted():
     figures = {f'std_{level}': 0.5 for level in range(5)}
     assert line(figures, 2).endswith('| std_0 0.5 std_1 0.5 (and 3 in scalars.json)')
+
+
+@pytest.mark.parametrize('history', [5, 100])
+def test_the_memory_of_logged_values_is_bounded(toy_runner, history):
+    """24 steps; values of mmengine's own hooks too."""
+    runner = toy_runner(
+        dict(type='SGD', lr=1.0),
+        default_hooks=dict(runtime_info=dict(type='DeferredRuntimeInfoHook', interval=4, history=history)),
+        param_scheduler=[dict(type='PolyLR', by_epoch=False, begin=0, end=24)],
+        log_processor=dict(type='PretrainLogProcessor'),
+    )
+    runner.train()
+    scalars = runner.message_hub.log_scalars
+    assert {'train/loss', 'train/lr', 'train/time'} <= scalars.keys()
+    kept = {len(buffer.data[0]) for name, buffer in scalars.items() if 'grad' not in name}
+    assert kept == {min(history, 24)}
+    wanted = [1 - i / 23 for i in range(24)][-history:]
+    assert scalars['train/lr'].data[0].tolist() == pytest.approx(wanted)
+    assert scalars['train/lr'].mean(3) == pytest.approx(sum(wanted[-3:]) / 3)
