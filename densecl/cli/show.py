@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--gallery', type=int, default=64, help='photos that neighbours are searched in (%(default)s)'
     )
+    parser.add_argument(
+        '--embedding', metavar='FOLDER', help="write the gallery's mean cells for TensorBoard's projector"
+    )
     parser.add_argument('--level', type=int, default=-1, help='of the backbone')
     parser.add_argument(
         '--size', type=int, nargs=2, metavar=('H', 'W'),
@@ -68,8 +71,11 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out or (runs[0].folder / 'pictures' if runs else 'pictures'))
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     networks = {name: each.to(device) for name, each in open_networks(args.what, args.branch).items()}
-    options = {name: getattr(args, name) for name in ('count', 'points', 'level', 'segments', 'gallery')}
+    names = ('count', 'points', 'level', 'segments', 'gallery', 'embedding')
+    options = {name: getattr(args, name) for name in names}
     size = tuple(args.size) if args.size else None
     for name, caption in write_pictures(networks, photos, out, size=size, **options).items():
         print(f'{out / name}: {caption}')
+    if args.embedding:
+        print(f'tensorboard --logdir {args.embedding}')
     return 0

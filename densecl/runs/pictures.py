@@ -14,7 +14,8 @@ from densecl.evaluation.labelled import scaled, spread
 from densecl.files import atomic_write
 from densecl.visualization import as_picture, resized, save_image
 from densecl.visualization import feature_sheets as sheets
-from densecl.visualization.feature_maps import cell_at, centred
+from densecl.visualization.embedding import check_embedding, write_embedding
+from densecl.visualization.feature_maps import cell_at, centred, mean_cells
 
 from .run import Run, is_run
 from .starts import layout_of
@@ -66,6 +67,7 @@ def write_pictures(
     size: tuple[int, int] | None = None,
     segments: int = 6,
     gallery: int = 64,
+    embedding: str | Path | None = None,
 ) -> dict[str, str]:
     """Write a sheet of each kind, and ``captions.json``: its file name -> a sentence for beginners.
 
@@ -79,20 +81,24 @@ def write_pictures(
         size: height and width of the photos; by default each has a short side of 448 pixels.
         segments: clusters of k-means.
         gallery: photos that neighbours are searched in.
+        embedding: folder for TensorBoard's projector: the mean cell of each photo of the gallery.
 
     Returns:
         The captions.
 
     Raises:
         FileNotFoundError: there is no photo.
+        ImportError: there is no TensorBoard to write an embedding with.
         ValueError: a point outside, no such level, photos that the networks cannot read.
     """
+    if embedding is not None:
+        check_embedding()
     for point in points:
         cell_at(point, (1, 1))
     if min(count, segments, gallery) < 1:
         raise ValueError(f'photos and segments must be at least 1, got {count}, {gallery} and {segments}')
     decoder = next((n.decoder for n in networks.values() if n.decoder), None)
-    images = _read(photos, count, gallery, size, decoder)
+    names, images = _read(photos, count, gallery, size, decoder)
     maps = {name: centred(_maps(network, images, level)) for name, network in networks.items()}
     pictures = [as_picture(image) for image in images]
     shown = pictures[:count]
@@ -108,6 +114,9 @@ def write_pictures(
     if len(pictures) > 1:
         drawn['neighbours'] = sheets.draw_nearest_images(pictures, maps, len(shown))
         drawn['neighbour_patches'] = sheets.draw_nearest_cells(pictures, maps, [each[0] for each in chosen])
+    if embedding is not None:
+        vectors = {name: mean_cells(each) for name, each in maps.items()}
+        write_embedding(embedding, vectors, pictures, names)
     for kind, sheet in drawn.items():
         _save(Path(out) / f'{kind}.jpg', sheet)
     return _write_captions(Path(out), {f'{kind}.jpg': CAPTIONS[kind] for kind in drawn})
@@ -137,12 +146,13 @@ CAPTIONS = {
 }
 
 
-def _read(photos, count: int, gallery: int, size, decoder) -> list[np.ndarray]:
-    """The photos that are shown, then the others of the gallery, (H, W, C) each."""
+def _read(photos, count: int, gallery: int, size, decoder) -> tuple[list[str], list[np.ndarray]]:
+    """Names and images (H, W, C) of the photos that are shown, then of the others of the gallery."""
     dataset = PretrainDataset(photos, **({'decoder': decoder} if decoder else {}))
     order = dict.fromkeys([*spread(len(dataset), count), *spread(len(dataset), gallery)])
-    images = [dataset[i]['image'] for i in order]
-    return [scaled(image, size or _use_size(image.shape)) for image in images]
+    read = [dataset[i] for i in order]
+    images = [scaled(each['image'], size or _use_size(each['image'].shape)) for each in read]
+    return [Path(each['path']).name for each in read], images
 
 
 def _use_size(shape: tuple[int, ...]) -> tuple[int, int]:

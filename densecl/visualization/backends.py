@@ -29,8 +29,7 @@ def vis_backends(loggers: Sequence[str], run: str) -> list[dict[str, Any]]:
     for name in loggers:
         if name not in LOGGERS:
             raise ValueError(f'--log-to {name}: no such logger; there are {", ".join(LOGGERS)}')
-        if importlib.util.find_spec(name) is None:
-            raise ImportError(f'--log-to {name} needs the package {name}: pip install {name}')
+        check_installed(name, f'--log-to {name}')
     backends = {
         'tensorboard': dict(type='TensorboardVisBackend'),
         'wandb': dict(type='WandbVisBackend', init_kwargs=dict(project='densecl', name=run)),
@@ -41,6 +40,12 @@ def vis_backends(loggers: Sequence[str], run: str) -> list[dict[str, Any]]:
         'trackio': dict(type='TrackioVisBackend'),
     }  # fmt: skip
     return [dict(type='LocalVisBackend'), *(backends[name] for name in dict.fromkeys(loggers))]
+
+
+def check_installed(package: str, option: str) -> None:
+    """Raise an ImportError that says what ``option`` of a command needs, where it is not there."""
+    if importlib.util.find_spec(package) is None:
+        raise ImportError(f'{option} needs the package {package}: pip install {package}')
 
 
 @VISBACKENDS.register_module()

@@ -129,10 +129,14 @@ def renamed(found: Sequence[Tensor], reference: Sequence[Tensor]) -> list[Tensor
     return [names[m] for m in found]
 
 
+def mean_cells(maps: Sequence[Tensor]) -> Tensor:
+    """The mean cell of each photo: (N, C) float32."""
+    return torch.stack([m.float().mean((1, 2)) for m in maps])
+
+
 def nearest_images(maps: Sequence[Tensor], photo: int, count: int) -> list[int]:
     """The photos whose mean cells have the highest cosine with that of ``photo``, the best first."""
-    pooled = torch.stack([m.float().mean((1, 2)) for m in maps])
-    pooled = F.normalize(pooled, dim=1, eps=1e-6)
+    pooled = F.normalize(mean_cells(maps), dim=1, eps=1e-6)
     order = (pooled @ pooled[photo]).argsort(descending=True).tolist()
     return [i for i in order if i != photo][:count]
 

