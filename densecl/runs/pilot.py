@@ -91,7 +91,7 @@ def pilot(
     from .checks import find_photos
     from .leak import leak_check
     from .pilot_measures import fine_tunings, probes
-    from .pretrain import pretrain
+    from .pretraining import pretrain
     from .run import Run
     from .sensor import decoder_of_photos
 

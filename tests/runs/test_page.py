@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from html.parser import HTMLParser
@@ -254,6 +255,19 @@ def test_folder_that_is_no_run_ends_in_one_line(tmp_path, capsys):
             main(['report', str(folder)])
         message = capsys.readouterr().err.strip()
         assert left.value.code == 2 and 'is no run' in message and len(message.splitlines()) == 1
+
+
+def test_a_page_needs_no_torch(tmp_path):
+    folder = make_run(tmp_path / 'a')
+    (folder / 'pictures').mkdir()
+    Image.new('RGB', (8, 4)).save(folder / 'pictures/pca.png')
+    code = (
+        'import sys; from densecl.cli import call, make_parser\n'
+        f'assert call(make_parser().parse_args(["report", {str(folder)!r}])) == 0\n'
+        'assert not {"torch", "mmengine", "cv2", "scipy"} & set(sys.modules)'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=60)
+    assert Parsed((folder / 'report.html').read_text(encoding='utf-8')).all('img')
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
