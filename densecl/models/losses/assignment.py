@@ -151,11 +151,6 @@ class SwappedPrediction(Objective):
         self.queues = nn.ModuleList(Queue(queue, dim) for _ in range(assign if queue else 0))
         self.queue_start = queue_start
         self.clock: Clock | None = None
-        self._full = False
-
-    def _load_from_state_dict(self, *args, **kwargs) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._full = False  # look again
 
     def score(self, comparison):
         """The mean over the units, ln K where all is guessing.
@@ -172,9 +167,7 @@ class SwappedPrediction(Objective):
     def codes(self, key: Units, projector: nn.Module, temperature: float) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, N, K) codes of a key view, and how they are spread."""
         everything = rows = full_precision(key.vectors).flatten(0, 1)
-        if self.queues and not self._full and self._started():
-            self._full = bool(self.queues[0].filled >= 1)  # waits for the device only while they fill
-        if self._full:
+        if self.queues and self._started() and self.queues[0].is_full():
             earlier = projector.prototypes(self._queue_of(key).keys[rank() :: world_size()])
             everything = torch.cat([full_precision(earlier), rows])
         codes = sinkhorn(everything, self.epsilon, self.iterations, across_ranks=True)[-len(rows) :]

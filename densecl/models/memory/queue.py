@@ -20,6 +20,11 @@ class Queue(nn.Module):
         self.register_buffer('images', torch.full((length,), -1, dtype=torch.int64))
         for name in ('pointer', 'enqueued'):  # tensors: they travel with the checkpoint, nothing waits
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+        self._count: int | None = 0  # ``enqueued`` as the host knows it; None: not yet
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._count = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -35,8 +40,11 @@ class Queue(nn.Module):
         self.images[slots] = -1 if images is None else images[skipped:]
         self.pointer.add_(count).remainder_(len(self))
         self.enqueued.add_(count)
+        if self._count is not None:
+            self._count += count
 
-    @property
-    def filled(self) -> Tensor:
-        """Share of the queue that holds real keys, a scalar in [0, 1]."""
-        return (self.enqueued / len(self)).clamp(max=1)
+    def is_full(self) -> bool:
+        """Whether all keys are real ones; waits for the device once after the queue was loaded."""
+        if self._count is None:
+            self._count = int(self.enqueued)
+        return self._count >= len(self)

@@ -34,14 +34,21 @@ def test_overwrites_the_oldest_first_and_wraps():
     torch.testing.assert_close(queue.keys, torch.stack([*second[1:], first[2], second[0]]))
 
 
-def test_starts_with_random_unit_vectors_and_says_how_much_is_real():
+def test_starts_with_random_unit_vectors_and_knows_when_all_are_real():
     queue = Queue(10, 16)
     torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(10))
-    assert queue.filled == 0
+    assert not queue.is_full()
     queue.enqueue(unit_rows(4, 16))
-    assert queue.filled == pytest.approx(0.4)
-    queue.enqueue(unit_rows(9, 16))
-    assert queue.filled == 1
+    assert not queue.is_full()
+    loaded = Queue(10, 16)
+    loaded.load_state_dict(queue.state_dict())
+    for each in (queue, loaded):
+        each.enqueue(unit_rows(5, 16))
+        assert not each.is_full()
+        each.enqueue(unit_rows(1, 16))
+        assert each.is_full()
+    loaded.load_state_dict(Queue(10, 16).state_dict())
+    assert not loaded.is_full()
 
 
 def test_state_dict_restores_content_and_position():
