@@ -165,7 +165,7 @@ class GuardHook(Hook):
         if self.cost is None:
             return True
         trained = time.perf_counter() - self._begun - (self._measured() - self._before)
-        training = trained / (done - self._from) * runner.max_iters
+        training = trained / max(done - self._from, 1) * runner.max_iters
         fits = affordable(self.cost, self.first.seconds, self._measured(), ahead, training)
         self._left_out += not fits
         return fits
