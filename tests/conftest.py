@@ -2,13 +2,12 @@
 
 import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest
+import run_over_processes
 import torch
 
 import densecl.compat
@@ -18,8 +17,6 @@ densecl.compat.install()
 from mmengine.registry import DefaultScope  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401
-
-LAUNCHED = Path(__file__).with_name('run_over_processes.py')
 
 
 def pytest_collection_modifyitems(items):
@@ -55,11 +52,6 @@ def over_processes(tmp_path_factory):
     def run(script: Path, processes: int) -> list | dict:
         if not processes:
             return runpy.run_path(str(script))['everything']()
-        out = tmp_path_factory.mktemp(script.stem) / 'out'
-        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-        command += [f'--nproc_per_node={processes}', str(LAUNCHED), str(script), str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return [torch.load(f'{out}.{rank}', weights_only=True) for rank in range(processes)]
+        return run_over_processes.run(script, tmp_path_factory.mktemp(script.stem) / 'out', processes)
 
     return run

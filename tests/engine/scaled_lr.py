@@ -1,10 +1,9 @@
-"""Run twice by test_scaled_lr.py: each of the two processes writes its learning rate."""
+"""Run by test_scaled_lr.py: the learning rate and the log of each of two processes."""
 
-import sys
+import tempfile
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from mmengine.model import BaseModel
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -22,9 +21,8 @@ class Toy(BaseModel):
         return dict(loss=self.layer(inputs).mean())
 
 
-if __name__ == '__main__':
-    out, rank = Path(sys.argv[1]), int(sys.argv[2])
-    dist.init_process_group('gloo', f'file://{out}/store', rank=rank, world_size=2)
+def everything() -> dict:
+    out = Path(tempfile.mkdtemp())
     options = dict(base_batch_size=48, enable=True)
     runner = LRScalingRunner(
         model=Toy(),
@@ -37,5 +35,5 @@ if __name__ == '__main__':
     )
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.scale_lr(wrapper, options)
-    (out / f'lr.{rank}').write_text(str(wrapper.param_groups[0]['lr']))
-    dist.destroy_process_group()
+    logs = ''.join(path.read_text() for path in sorted(out.rglob('*.log')))
+    return dict(lr=wrapper.param_groups[0]['lr'], logs=logs)

@@ -1,8 +1,6 @@
 """auto_scale_lr: rules, processes and accumulation, before schedules take their initial values."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -59,22 +57,11 @@ def test_nothing_happens_unless_enabled(toy_runner):
     assert runner.record.groups[0][0]['lr'] == 0.5
 
 
-def test_two_processes_and_the_log_line(tmp_path):
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(tmp_path), rank],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in '01'
-    ]
-    for process in processes:
-        out, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, out[-3000:]
+def test_two_processes_and_the_log_line(over_processes):
+    first, second = over_processes(SCRIPT, 2)
     # 2 rows x 2 processes x 3 accumulated = 12, made for 48
-    assert [(tmp_path / f'lr.{rank}').read_text() for rank in (0, 1)] == ['0.125', '0.125']
-    log = next(tmp_path.rglob('*.log')).read_text()
+    assert first['lr'] == second['lr'] == 0.125
+    log = first['logs'] + second['logs']
     assert log.count('auto_scale_lr, rule') == 1
     assert 'lr 0.5 -> 0.125' in log
     assert '12 images a step = 2 x 2 processes x 3 accumulated; the config is made for 48' in log
