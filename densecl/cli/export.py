@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = Path(args.run_or_checkpoint)
     if checkpoint.is_dir():
         done = Run(checkpoint)
-        print((done.guard or {}).get('told', f'no guard has watched {checkpoint}'))
+        print(done.guard.get('told', f'no guard has watched {checkpoint}'))
         checkpoint = done.best
     elif not checkpoint.is_file():
         raise FileNotFoundError(f'{checkpoint}: no such run or checkpoint')

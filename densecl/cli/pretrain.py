@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         log_to=args.log_to,
         options=parsed_options(args),
     )
-    print((done.guard or {}).get('told', 'no guard: there was nothing to compare with'))
+    print(done.guard.get('told', 'no guard: there was nothing to compare with'))
     print(f'weights: {done.best}')
     print(f'next: densecl export {done.folder} --to mmdet')
     return 0

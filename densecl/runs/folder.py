@@ -14,6 +14,16 @@ _IDLE_S = 1800  # a training that has written nothing for so long was stopped
 _LIBRARY_NOTICE = re.compile(r'deprecated|metric class')  # of mmengine, about itself
 
 
+def config_of(folder: Path) -> Path | None:
+    """The config of a run: ``config.py``, else the whole one that the newest training of the folder wrote."""
+    own = folder / 'config.py'
+    return own if own.is_file() else _whole_config(folder)
+
+
+def _whole_config(folder: Path) -> Path | None:
+    return max(folder.glob('*/vis_data/config.py'), default=None)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of ``densecl pretrain``, ``densecl finetune``, ``densecl pilot`` or ``tools/train.py``.
@@ -63,14 +73,13 @@ class RunFolder:
     @cached_property
     def config_text(self) -> str:
         """``config.py`` of the folder, or the whole config that the training wrote."""
-        names = ('config.py', '*/vis_data/config.py', '*.py')
-        path = next((path for name in names for path in sorted(self.folder.glob(name))), None)
+        path = config_of(self.folder) or min(self.folder.glob('*.py'), default=None)
         return path.read_text(encoding='utf-8', errors='replace') if path else ''
 
     @cached_property
-    def config(self) -> dict[str, Any]:
+    def config_values(self) -> dict[str, Any]:
         """The whole config, read and not run; what is no literal is None."""
-        path = next(iter(sorted(self.folder.glob('*/vis_data/config.py'))), None)
+        path = _whole_config(self.folder)
         try:
             tree = ast.parse(path.read_text(encoding='utf-8')) if path else ast.Module([], [])
         except (SyntaxError, ValueError):
@@ -96,12 +105,12 @@ class RunFolder:
 
     @cached_property
     def guard(self) -> dict[str, Any]:
-        """``guard.json``."""
+        """``guard.json``: what the guard measured, and ``told``, its answer; empty where it did not run."""
         return self.json('guard.json', dict)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """``manifest.json``."""
+        """``manifest.json``: which files it saw, versions, settings, starting weights."""
         return self.json('manifest.json', dict)
 
     @cached_property
@@ -149,7 +158,7 @@ class RunFolder:
     @property
     def kind(self) -> str:
         """``'fine-tuning'`` or ``'pretraining'``."""
-        parts = self.config.get('model') or {}
+        parts = self.config_values.get('model') or {}
         heads = ('bbox_head', 'roi_head', 'decode_head', 'rpn_head')
         return 'fine-tuning' if self.metrics or any(name in parts for name in heads) else 'pretraining'
 
@@ -157,12 +166,12 @@ class RunFolder:
     def method(self) -> str:
         """Method of a pretraining, model of a fine-tuning; ``'not known'`` where nothing says it."""
         known = {s['name']: s.get('value') for s in self.settings}
-        model = self.config.get('model') or {}
+        model = self.config_values.get('model') or {}
         names = ' + '.join(model.get('heads') or {}) if isinstance(model.get('heads'), dict) else ''
         return str(known.get('method') or names or model.get('type') or 'not known')
 
     @cached_property
-    def start(self) -> dict[str, Any]:
+    def start_record(self) -> dict[str, Any]:
         """Name, origin, licence and sha256 of the starting weights, as far as they are known."""
         known, path = self.manifest.get('start'), self.folder / 'start.pth'
         if known or not path.is_file():
@@ -212,7 +221,7 @@ class RunFolder:
             'weight_decay': ('optim_wrapper', 'optimizer', 'weight_decay'),
             'load_from': ('load_from',),
         }
-        found = {name: _dig(self.config, path) for name, path in paths.items()}
+        found = {name: _dig(self.config_values, path) for name, path in paths.items()}
         reason = 'stands in the config'
         return [dict(name=name, value=v, reason=reason) for name, v in found.items() if v is not None]
 

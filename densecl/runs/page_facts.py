@@ -17,7 +17,7 @@ _VERDICTS = {
 
 def trained(run: RunFolder) -> dict[str, Any]:
     """Kind, method, start, licence, steps and command, as far as they are known."""
-    start = run.start
+    start = run.start_record
     first = (run.config_text.lstrip('"\n').splitlines() or [''])[0] if run.kind == 'fine-tuning' else ''
     done, total = run.steps
     command = run.manifest.get('command') or []

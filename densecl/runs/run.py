@@ -1,10 +1,11 @@
-"""A run on disk."""
+"""A pretraining on disk, whose weights are used."""
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from .folder import RunFolder, config_of
 
 
 def is_run(folder: str | Path) -> bool:
@@ -12,32 +13,20 @@ def is_run(folder: str | Path) -> bool:
     return config_of(Path(folder)) is not None
 
 
-def config_of(folder: Path) -> Path | None:
-    """The config of a run: ``config.py``, else the whole one that the newest training of the folder wrote."""
-    whole = sorted(folder.glob('*/vis_data/config.py'))
-    own = folder / 'config.py'
-    return own if own.is_file() else whole[-1] if whole else None
-
-
 @dataclass(frozen=True)
-class Run:
-    """The folder of a pretraining, and what is in it.
+class Run(RunFolder):
+    """The folder of a pretraining with its weights; unlike its base it refuses what is missing or cut off.
 
-    A config, checkpoints and the log; of ``densecl pretrain`` also ``settings.json`` (values and reasons) and
-    ``manifest.json``; where it went on from weights ``start.pth``, and ``guard.json`` of the guard.
-
-    Attributes:
-        folder: of the run.
+    Raises:
+        FileNotFoundError: there is no config in the folder.
     """
 
-    folder: Path
-
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'folder', Path(self.folder))
         if not is_run(self.folder):
             raise FileNotFoundError(
                 f'{self.folder} is no run of densecl pretrain or tools/train.py: there is no config in it'
             )
+        super().__post_init__()
 
     @property
     def config(self) -> Path:
@@ -66,7 +55,7 @@ class Run:
             FileNotFoundError: there is no checkpoint yet.
         """
         path = self.folder / 'best_dense.pth'
-        return path if path.is_file() and (self.guard or {}).get('chosen') else self.checkpoint
+        return path if path.is_file() and self.guard.get('chosen') else self.checkpoint
 
     @property
     def start(self) -> Path | None:
@@ -83,27 +72,23 @@ class Run:
         roots = [root] if isinstance(root, str) else list(root)
         return roots if all(Path(path).is_dir() for path in roots) else []
 
-    @cached_property
-    def settings(self) -> list[dict[str, Any]]:
-        """Name, value and reason of each setting."""
-        return self._json('settings.json') or []
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """Which files it saw, versions, settings, starting weights."""
-        return self._json('manifest.json') or {}
-
-    @property
-    def guard(self) -> dict[str, Any] | None:
-        """What the guard measured, and ``told``, its answer; None where it did not run."""
-        return self._json('guard.json')
-
     def export(self, path: str | Path | None = None, to: str = 'mmdet', force: bool = False) -> Path:
         """Write the backbone for those who will use it; see :func:`densecl.runs.export_run`."""
         from .export import export_run
 
         return export_run(self, path, to, force)
 
-    def _json(self, name: str) -> Any:
+    def json(self, name: str, kind: type) -> Any:
+        """Content of a file of the folder; an empty ``kind`` where there is none.
+
+        Raises:
+            ValueError: it is cut off or of another kind.
+        """
         path = self.folder / name
-        return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+        try:
+            content = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else kind()
+        except ValueError as error:
+            raise ValueError(f'{path} is no json, or cut off: {error}') from error
+        if not isinstance(content, kind):
+            raise ValueError(f'{path} must hold a {kind.__name__}, has a {type(content).__name__}')
+        return content
