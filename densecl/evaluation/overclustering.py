@@ -10,6 +10,7 @@ from torch import Tensor
 from densecl.numerics import full_precision
 
 from .clustering import kmeans
+from .components import principal_components
 from .segmentation import IGNORED, class_iou, iou_counts
 
 #: How clusters get their classes, see :func:`clustering_miou`.
@@ -41,9 +42,9 @@ def overclustering(
 ) -> list[Clusters]:
     """Cluster all cells and give each cluster a class (Leopart, Ziegler and Asano, 2022, section 4.1).
 
-    As the published evaluation: channels standardised, 50 principal components, at most 100 iterations,
-    clusters enlarged by the nearest cell. Instead of its five restarts each seed is reported. The global
-    random state is left alone.
+    As the published evaluation: channels standardised (1e-5 added to the deviation), 50 principal
+    components, at most 100 iterations, clusters enlarged by the nearest cell. Instead of its five restarts
+    each seed is reported. The global random state is left alone.
 
     Args:
         maps: (M, C, h, w), of any floating type.
@@ -57,7 +58,9 @@ def overclustering(
     """
     if min(clusters) < 1:
         raise ValueError(f'clusters must be 1 or more, got {list(clusters)}')
-    rows, found = principal_components(maps.transpose(0, 1).flatten(1).T, _COMPONENTS), []
+    rows = full_precision(maps.transpose(0, 1).flatten(1).T)
+    rows, found = rows / (rows.std(0, unbiased=False) + 1e-5), []
+    rows = principal_components(rows, _COMPONENTS)
     for k in clusters:
         scores = {matching: [] for matching in MATCHINGS}
         for seed in seeds:
@@ -71,15 +74,6 @@ def overclustering(
                 values.append(_matched_miou(counts, matching))
         found.append(Clusters(k, len(rows), **{name: tuple(values) for name, values in scores.items()}))
     return found
-
-
-def principal_components(rows: Tensor, count: int) -> Tensor:
-    """(N, C) -> (N, count or C) float32 or better: channels standardised (1e-5 added to the deviation), then
-    their principal components of largest variance."""
-    rows = full_precision(rows)
-    rows = (rows - rows.mean(0)) / (rows.std(0, unbiased=False) + 1e-5)
-    vectors = torch.linalg.eigh((rows.T @ rows).double())[1]  # ascending
-    return rows @ vectors[:, -count:].to(rows)
 
 
 def clustering_miou(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.evaluation.clustering import kmeans
+from densecl.evaluation.components import principal_components
 
 
 def centred(maps: Sequence[Tensor]) -> list[Tensor]:
@@ -25,22 +26,18 @@ def centred(maps: Sequence[Tensor]) -> list[Tensor]:
     return [F.normalize(m.float() - mean, dim=0, eps=1e-6).to(m.dtype) for m in maps]
 
 
-def principal_components(maps: Sequence[Tensor], count: int = 3) -> list[Tensor]:
+def component_maps(maps: Sequence[Tensor], count: int = 3) -> list[Tensor]:
     """The first principal components of the cells of all photos: one basis for all.
 
     Returns:
         (count, h, w) each, the largest variance first, of mean 0 and variance 1 over all cells. The largest
         entry of each direction is positive. Components beyond the rank of the cells are 0.
     """
-    rows = _rows(maps)
-    rows = rows - rows.mean(0)
-    values, directions = torch.linalg.eigh(rows.T @ rows / len(rows))  # ascending
-    wanted = min(count, rows.shape[1])
-    values, directions = values.flip(0)[:wanted], directions.flip(1)[:, :wanted]
-    directions = directions * directions.gather(0, directions.abs().argmax(0)[None]).sign()
-    kept = values > 1e-6 * values[0].clamp(min=1e-12)
-    scores = (rows @ directions) * torch.where(kept, values.clamp(min=1e-12).rsqrt(), 0)
-    return _maps(F.pad(scores, (0, count - wanted)), maps)
+    scores = principal_components(_rows(maps), count)
+    variance = scores.square().mean(0)
+    kept = variance > 1e-6 * variance[0].clamp(min=1e-12)
+    scores = scores * torch.where(kept, variance.clamp(min=1e-12).rsqrt(), 0)
+    return _maps(F.pad(scores, (0, count - scores.shape[1])), maps)
 
 
 def aligned(scores: Sequence[Tensor], reference: Sequence[Tensor]) -> list[Tensor]:
@@ -50,7 +47,7 @@ def aligned(scores: Sequence[Tensor], reference: Sequence[Tensor]) -> list[Tenso
     networks see has one colour. Another grid of the reference is interpolated.
 
     Args:
-        scores: (K, h, w) each, of :func:`principal_components`.
+        scores: (K, h, w) each, of :func:`component_maps`.
         reference: the same of the other network, on the same photos.
     """
     pairs = zip(scores, reference, strict=True)

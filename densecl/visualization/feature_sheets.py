@@ -35,7 +35,7 @@ def draw_components(photos: Sequence[np.ndarray], maps: Maps, height: int = 160)
         maps: the (C, h, w) map of each photo, for each network by its name.
         height: of a photo.
     """
-    scores = {name: fm.principal_components(each) for name, each in maps.items()}
+    scores = {name: fm.component_maps(each) for name, each in maps.items()}
     first = next(iter(scores.values()))
     scores = {name: s if s is first else fm.aligned(s, first) for name, s in scores.items()}
     columns = {

@@ -6,7 +6,7 @@ import torch
 from oracles import clustering as oracle
 
 from densecl.evaluation import clustering_miou
-from densecl.evaluation.overclustering import MATCHINGS, overclustering, principal_components
+from densecl.evaluation.overclustering import MATCHINGS, overclustering
 
 
 def one_hot(images=4, classes=3, grid=(4, 5), cell=8, seed=0):
@@ -90,14 +90,3 @@ class TestProbe:
         assert torch.equal(torch.get_rng_state(), before)
         assert overclustering(maps, labels, 3, (5,)) == first
         assert overclustering(maps, labels, 3, (5,), (2,))[0].many == first[0].many[2:]
-
-    def test_principal_components_agree_with_a_singular_value_decomposition(self):
-        rows = torch.randn(40, 9) @ torch.randn(9, 9)
-        x = np.float64(rows)
-        x = (x - x.mean(0)) / (x.std(0) + 1e-5)
-        u, s, _ = np.linalg.svd(x, full_matrices=False)
-        found = principal_components(rows, 4).double()
-        np.testing.assert_allclose(
-            torch.cdist(found, found), torch.cdist(*2 * [torch.tensor((u * s)[:, :4])]), atol=1e-3
-        )
-        assert principal_components(rows, 50).shape == (40, 9)

@@ -32,7 +32,7 @@ def test_centred_cells_have_length_one_and_no_common_part():
 def test_components_are_those_of_the_covariance_in_order_of_variance():
     rows = torch.randn(110, 7, dtype=torch.float64) * torch.tensor([1, 5, 2, 0.5, 9, 1, 1])
     maps = [rows[:60].T.reshape(7, 6, 10), rows[60:].T.reshape(7, 5, 10)]
-    found = torch.cat([m.flatten(1).T for m in fm.principal_components(maps)]).double()
+    found = torch.cat([m.flatten(1).T for m in fm.component_maps(maps)]).double()
     middle = rows - rows.mean(0)
     _, _, directions = torch.linalg.svd(middle, full_matrices=False)
     expected = middle @ directions[:3].T
@@ -47,23 +47,23 @@ def test_colours_follow_the_channels_of_largest_variance():
     maps = [torch.zeros(5, 4, 4), torch.zeros(5, 4, 4)]
     maps[0][3, :2], maps[0][1, :, :2] = 9, 4  # channel 3 varies most: red; channel 1 less: green
     maps[1][3, 2:], maps[1][1, :, 2:] = 9, 4
-    colours = fm.component_colors(fm.principal_components(maps))
+    colours = fm.component_colors(fm.component_maps(maps))
     assert [c.shape for c in colours] == [(4, 4, 3)] * 2 and colours[0].dtype == np.uint8
     assert colours[0][0, 0].tolist() == [255, 255, 128] and colours[0][3, 3].tolist() == [0, 0, 128]
     assert colours[1][3, 0].tolist() == [255, 0, 128] and colours[1][0, 3].tolist() == [0, 255, 128]
 
 
 def test_fewer_channels_than_colours_and_no_variance():
-    assert [c.shape for c in fm.principal_components([torch.randn(2, 3, 3)])] == [(3, 3, 3)]
-    grey = fm.component_colors(fm.principal_components([torch.ones(4, 3, 3)]))
+    assert [c.shape for c in fm.component_maps([torch.randn(2, 3, 3)])] == [(3, 3, 3)]
+    grey = fm.component_colors(fm.component_maps([torch.ones(4, 3, 3)]))
     assert (grey[0] == 128).all()
 
 
 def test_a_turned_network_gets_the_colours_of_the_first():
     maps = [torch.randn(8, 6, 7) * torch.arange(1, 9)[:, None, None], torch.randn(8, 5, 5)]
     turn, _ = torch.linalg.qr(torch.randn(8, 8))
-    first = fm.principal_components(maps)
-    turned = fm.principal_components([torch.einsum('chw,cd->dhw', m, turn) for m in maps])
+    first = fm.component_maps(maps)
+    turned = fm.component_maps([torch.einsum('chw,cd->dhw', m, turn) for m in maps])
     for mine, other in zip(fm.aligned(turned, first), first, strict=True):
         assert torch.allclose(mine, other, atol=1e-3)
     swapped = [s[[2, 0, 1]] * torch.tensor([-1.0, 1, -1])[:, None, None] for s in first]
