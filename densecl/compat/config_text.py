@@ -9,11 +9,12 @@ from functools import lru_cache
 
 
 def install_config_text() -> None:
-    """Let mmengine keep what yapf made of the last texts."""
+    """Let mmengine keep what yapf made of the last texts; onedl-mmengine, which imports it late, is left so."""
     from mmengine.config import config
 
-    if not hasattr(config.FormatCode, 'densecl_original'):
-        config.FormatCode = formatted_once(config.FormatCode)
+    format_code = getattr(config, 'FormatCode', None)
+    if format_code is not None and not hasattr(format_code, 'densecl_original'):
+        config.FormatCode = formatted_once(format_code)
 
 
 def formatted_once(original: Callable) -> Callable:
