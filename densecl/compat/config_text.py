@@ -9,7 +9,7 @@ from functools import lru_cache
 
 
 def install_config_text() -> None:
-    """Let mmengine keep what yapf made of the last texts; onedl-mmengine, which imports it late, is left so."""
+    """Let mmengine keep what yapf made of the last texts; onedl-mmengine imports it late and is left so."""
     from mmengine.config import config
 
     format_code = getattr(config, 'FormatCode', None)
