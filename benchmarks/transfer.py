@@ -11,11 +11,12 @@ Every cell is mean and standard deviation over the seeds. Runs that are complete
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from densecl.runs.figures import Row, markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = {  # name -> config, and the annotation file of its evaluator
@@ -60,19 +61,16 @@ def finetune(config: Path, init: list[str], seed: int, moved: list[str], folder:
     return figures
 
 
-def table(results: dict[str, list[dict]]) -> str:
+def table(results: dict[str, list[dict]], seeds: list[int]) -> str:
     """Markdown: a row an initialisation, mean ± standard deviation over seeds."""
-    keys = [k for k in FIGURES if any(k in f for runs in results.values() for f in runs)]
-    rows = ['| initialisation | ' + ' | '.join(FIGURES[k][0] for k in keys) + ' |']
-    rows.append('|---' * (len(keys) + 1) + '|')
+    rows = []
     for name, runs in results.items():
-        cells = []
-        for key in keys:
-            values = [f[key] * FIGURES[key][1] for f in runs if key in f]
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            cells.append(f'{statistics.mean(values):.2f} ± {spread:.2f}')
-        rows.append(f'| {name} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(rows)
+        values = {
+            column: [run[key] * factor for run in runs if key in run]
+            for key, (column, factor) in FIGURES.items()
+        }
+        rows.append(Row(name, tuple(seeds), 0, {column: each for column, each in values.items() if each}))
+    return markdown(rows)
 
 
 def main() -> None:
@@ -112,7 +110,7 @@ def main() -> None:
             name: [futures[name, seed, task].result() for seed in args.seeds for task in tasks]
             for name in inits
         }
-    print(table(results))
+    print(table(results, args.seeds))
 
 
 if __name__ == '__main__':

@@ -51,6 +51,9 @@ def advise(run: RunFolder, beside: bool = False) -> Advice:
         text = 'Compare it with its start, fine-tuned in the same way: only the difference is a gain.'
         return Advice('Compare', text, (f'densecl report {folder} RUN_FROM_THE_START',))
     probe = f'densecl probe {folder} --labelled my/coco.json --out {folder}/probe.json'
+    if not told and run.probes:
+        text = 'Probe its start in the same way: only the difference is a gain.'
+        return Advice('Compare', text, (f'densecl report {folder} FOLDER_OF_THE_START',))
     if not told:
         text = 'No guard has compared it with its start. Measure it on labelled images before you use it.'
         return Advice('Measure it', text, (probe,))

@@ -26,7 +26,7 @@ def _whole_config(folder: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of ``densecl pretrain``, ``densecl finetune``, ``densecl pilot`` or ``tools/train.py``.
+    """The folder of ``densecl pretrain``, ``finetune``, ``pilot`` or ``tools/train.py``, or of probes.
 
     Every part may be missing or cut off in the middle; then the property is empty.
 
@@ -44,9 +44,9 @@ class RunFolder:
         if (folder / 'pilot.json').is_file() and (folder / 'continued').is_dir():
             folder = folder / 'continued'
         object.__setattr__(self, 'folder', folder)
-        kinds = ('config.py', 'guard.json', 'metrics.json', 'pilot.json', _LOGS, '*/*.log')
+        kinds = ('config.py', 'guard.json', 'metrics.json', 'pilot.json', 'probe*.json', _LOGS, '*/*.log')
         if not any(True for kind in kinds for _ in folder.glob(kind)):
-            raise FileNotFoundError(f'{folder} is no run: there is no config, log or guard.json in it')
+            raise FileNotFoundError(f'{folder} is no run: no config, log, guard.json or probe.json is in it')
 
     @cached_property
     def scalars(self) -> dict[str, list[tuple[float, float]]]:
@@ -60,7 +60,7 @@ class RunFolder:
                 except (ValueError, AttributeError):  # half a line: the run was cut off
                     continue
                 for name, value in entry.items():
-                    if _is_number(step) and _is_number(value) and name not in ('iter', 'step', 'epoch'):
+                    if is_number(step) and is_number(value) and name not in ('iter', 'step', 'epoch'):
                         found.setdefault(name, {})[step] = value
         return {name: sorted(values.items()) for name, values in found.items()}
 
@@ -116,13 +116,21 @@ class RunFolder:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """Figures of a fine-tuning in per cent."""
-        return {name: v for name, v in self.json('metrics.json', dict).items() if _is_number(v)}
+        return {name: v for name, v in self.json('metrics.json', dict).items() if is_number(v)}
 
     @cached_property
     def probes(self) -> dict[str, dict[str, Any]]:
         """Name of the file -> what ``densecl probe --out`` wrote, for each ``probe*.json``."""
         found = {path.stem: self.json(path.name, dict) for path in sorted(self.folder.glob('probe*.json'))}
         return {name: content for name, content in found.items() if content}
+
+    @cached_property
+    def seed(self) -> int | None:
+        """Seed of the training, as its config has it, or of the probes where there are only these."""
+        found = {dig(self.config_values, ('randomness', 'seed'))} - {None}
+        found = found or {probe.get('seed') for probe in self.probes.values()}
+        seed = found.pop() if len(found) == 1 else None
+        return seed if isinstance(seed, int) else None
 
     @cached_property
     def pilot(self) -> Path | None:
@@ -147,7 +155,8 @@ class RunFolder:
         epochs = re.findall(r' - epoch \d+/(\d+) ', self.log)
         end = {'iter': total, 'epoch': int(epochs[-1]) if epochs else None}
         over = (total and done >= total) or (last and int(last[2]) == end[last[1]])
-        if self.guard.get('told') or self.metrics or (over and not self.guard):
+        probed = self.probes and not config_of(self.folder)  # no training is here
+        if self.guard.get('told') or self.metrics or probed or (over and not self.guard):
             return 'finished'
         if re.search(r'- SIG\w+: saved [^\n]*\s*$', self.log):
             return 'stopped'
@@ -221,7 +230,7 @@ class RunFolder:
             'weight_decay': ('optim_wrapper', 'optimizer', 'weight_decay'),
             'load_from': ('load_from',),
         }
-        found = {name: _dig(self.config_values, path) for name, path in paths.items()}
+        found = {name: dig(self.config_values, path) for name, path in paths.items()}
         reason = 'stands in the config'
         return [dict(name=name, value=v, reason=reason) for name, v in found.items() if v is not None]
 
@@ -234,11 +243,13 @@ def _load(path: Path, kind: type) -> Any:
     return content if isinstance(content, kind) else kind()
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is an int or a float, NaN included."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _dig(content: Any, path: tuple[str, ...]) -> Any:
+def dig(content: Any, path: tuple[str, ...]) -> Any:
+    """What stands at a path of nested dicts; None where there is nothing."""
     for name in path:
         content = content.get(name) if isinstance(content, dict) else None
     return content

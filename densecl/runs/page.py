@@ -15,8 +15,9 @@ from densecl.settings.record import show_value
 
 from .advice import Advice, advise
 from .curves import curve_groups
+from .figures import figure_table, markdown, rows_of
 from .folder import RunFolder
-from .page_facts import class_tables, data, figures, guard_table, pilot_table, speed, tiles, trained, versions
+from .page_facts import class_tables, data, guard_table, pilot_table, speed, tiles, trained, versions
 from .page_pictures import BUDGET, embed, find_pictures
 
 _TEXT_MOST = 200_000  # characters of all configs
@@ -81,6 +82,28 @@ def write_csv(folders: Sequence[str | Path], out: str | Path) -> Path:
     return Path(out)
 
 
+def write_markdown(folders: Sequence[str | Path], out: str | Path) -> Path:
+    """Write the figures of runs as a Markdown table: a line a run, or a name of several seeds.
+
+    Args:
+        folders: of the runs.
+        out: file.
+
+    Raises:
+        ValueError: no run has a figure.
+    """
+    runs = [RunFolder(Path(folder)) for folder in folders]
+    rows = rows_of(runs, labels(runs))
+    if not figure_table(rows):
+        raise ValueError(
+            f'{", ".join(map(str, folders))}: no figure on labelled images yet; densecl probe --out '
+            'RUN/probe.json or densecl finetune makes some'
+        )
+    with atomic_write(out) as temporary:
+        Path(temporary).write_text(markdown(rows), encoding='utf-8')
+    return Path(out)
+
+
 def page_content(runs: Sequence[RunFolder], refresh: float | None = None) -> dict[str, Any]:
     """What the template shows of runs; ``refresh`` as in :func:`write_page`."""
     names = labels(runs)
@@ -95,6 +118,7 @@ def page_content(runs: Sequence[RunFolder], refresh: float | None = None) -> dic
     advice: dict[Advice, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
         advice.setdefault(advise(run, len(runs) > 1), []).append(name)
+    rows = rows_of(runs, names)
     parts = [
         dict(
             name=name,
@@ -124,7 +148,8 @@ def page_content(runs: Sequence[RunFolder], refresh: float | None = None) -> dic
         ],
         pictures=list(pictures.values()),
         left_out=[name for _, missing in embedded for name in missing],
-        figures=_side_by_side(figures(run) for run in runs),
+        figures=figure_table(rows),
+        headings=[row.heading for row in rows],
         classes=[row for part in parts for row in class_tables(part['run'], part['name'], len(runs))],
         pilot=next((pilot_table(run) for run in runs if run.pilot), None),
     )

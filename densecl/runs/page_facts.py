@@ -119,32 +119,6 @@ def _number(value: Any, digits: int) -> str:
     return f'{value:.{digits}f}' if isinstance(value, (int, float)) and math.isfinite(value) else '–'
 
 
-def figures(run: RunFolder) -> dict[str, str]:
-    """Labelled figures: frozen probes, gains over the start, fine-tuning, the guard's probes, validation."""
-    found: dict[str, str] = {}
-    for name, probe in run.probes.items():
-        for kind in ('linear', 'retrieval'):
-            mean = _mean(probe, kind)
-            before = _mean(run.probes.get(f'{name}_start', {}), kind)
-            if mean is not None:
-                found[f'{name}: {kind}, mIoU (%)'] = f'{mean:.1f}'
-            if mean is not None and before is not None:
-                found[f'{name}: {kind}, gain over the start (points)'] = f'{mean - before:+.1f}'
-    found |= {f'fine-tuned: {name} (%)': f'{value:.1f}' for name, value in run.metrics.items()}
-    for name, points in run.scalars.items():
-        if name.startswith('guard/') and name.endswith('_miou'):
-            found[f'guard: {name[6:-5]}, last, mIoU (%)'] = _number(points[-1][1], 1)
-        elif ('/' in name and not name.startswith('guard/')) or name in ('mIoU', 'mAcc', 'aAcc'):
-            found[f'validation: {name}, last'] = f'{points[-1][1]:.4g}'
-    return found
-
-
-def _mean(probe: dict[str, Any], kind: str) -> float | None:
-    value = probe.get(kind)
-    value = value.get('mean') if isinstance(value, dict) else None
-    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
-
-
 def class_tables(run: RunFolder, label: str, many: int) -> list[dict[str, Any]]:
     """Intersection over union of each class, a table a probe."""
     tables = []
