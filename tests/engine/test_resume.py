@@ -12,6 +12,7 @@ import torch
 
 from densecl.compat import load_checkpoint
 from densecl.engine import launch
+from densecl.tools import run_tool
 
 TRAIN = Path(__file__).parents[2] / 'tools/train.py'
 
@@ -88,13 +89,8 @@ def test_sigterm_saves_and_resume_auto_goes_on(tiny_config, tmp_path):
     assert saved.name == f'iter_{iteration}.pth'
     time.sleep(1)  # mmengine names a run's log folder by the second
     epochs = iteration // 5 + 1
-    done = subprocess.run(
-        [*command, '--resume', '--cfg-options', f'train_cfg.max_epochs={epochs}'],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    options = ['--resume', '--cfg-options', f'train_cfg.max_epochs={epochs}']
+    run_tool('train', [str(config), '--work-dir', str(run), *options])
     assert load_checkpoint(run / f'iter_{epochs * 5}.pth')['meta']['iter'] == epochs * 5
 
 

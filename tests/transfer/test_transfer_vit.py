@@ -1,9 +1,6 @@
 """Vision transformers: timm's names and mmseg's, there and back, and the same features."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from mmengine.config import Config
 from safetensors import safe_open
 
 from densecl.registry import MODELS
+from densecl.tools import run_tool
 from densecl.transfer import (
     backbone_features,
     check_export,
@@ -265,15 +263,11 @@ def _config_of(path):
     return torch.load(path, weights_only=True)['meta']['cfg']
 
 
-def test_command(pretrained, tmp_path):
+def test_command(pretrained, tmp_path, capsys):
     photo = next((ROOT / 'densecl' / 'sample' / 'photos').rglob('*.jpg'))
-    command = [sys.executable, 'tools/export.py', str(pretrained[0]), '--to', 'mmdet']
-    done = subprocess.run(
-        [*command, '--out', str(tmp_path / 'a.pth'), '--check', str(photo)],
-        cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT)}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert '54 backbone tensors' in done.stdout and 'num_heads     3' in done.stdout
-    difference = float(done.stdout.split('largest difference to the source ')[1].split()[0])
+    options = ['--to', 'mmdet', '--out', str(tmp_path / 'a.pth'), '--check', str(photo)]
+    run_tool('export', [str(pretrained[0]), *options])
+    out = capsys.readouterr().out
+    assert '54 backbone tensors' in out and 'num_heads     3' in out
+    difference = float(out.split('largest difference to the source ')[1].split()[0])
     assert difference < 1e-4

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from densecl.registry import MODELS
+from densecl.tools import run_tool
 
 ROOT = Path(__file__).parents[2]
 CONFIG = 'configs/quickstart/densecl_resnet18_sample.py'
@@ -28,13 +29,21 @@ def photos(tmp_path):
     return photos
 
 
-def browse(config, tmp_path, *arguments):
-    command = [
-        sys.executable, 'tools/browse_views.py', config, '--num', '2', '--out', tmp_path / 'out', *arguments,
-        '--cfg-options', f'train_dataloader.dataset.data_root={tmp_path / "photos"}',
-    ]  # fmt: skip
-    env = os.environ | {'PYTHONPATH': str(ROOT)}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+def arguments(config, tmp_path, *more):
+    options = ['--cfg-options', f'train_dataloader.dataset.data_root={tmp_path / "photos"}']
+    command = [ROOT / config, '--num', '2', '--out', tmp_path / 'out', *more, *options]
+    return [str(argument) for argument in command]
+
+
+@pytest.fixture
+def browse(tmp_path, capsys):
+    """``browse(config, '--matches')``: what the tool prints."""
+
+    def run(config, *more):
+        run_tool('browse_views', arguments(config, tmp_path, *more))
+        return capsys.readouterr().out
+
+    return run
 
 
 def test_views_and_matches(tmp_path, photos):
@@ -42,7 +51,10 @@ def test_views_and_matches(tmp_path, photos):
     with DefaultScope.overwrite_default_scope('densecl'):
         model = MODELS.build(cfg.model)
     torch.save({'state_dict': model.state_dict()}, tmp_path / 'a.pth')
-    done = browse(CONFIG, tmp_path, '--matches', tmp_path / 'a.pth')
+    command = [sys.executable, 'tools/browse_views.py']
+    command += arguments(CONFIG, tmp_path, '--matches', tmp_path / 'a.pth')
+    env = os.environ | {'PYTHONPATH': str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert '100 of 100 backbone tensors' in done.stdout
     assert 'has no heads.' not in done.stdout
@@ -53,12 +65,11 @@ def test_views_and_matches(tmp_path, photos):
     assert all(cv2.imread(str(p)).std() > 10 for p in (tmp_path / 'out').iterdir())
 
 
-def test_matches_by_location_need_no_checkpoint(tmp_path, photos):
+def test_matches_by_location_need_no_checkpoint(browse, tmp_path, photos):
     """Of a level of a pyramid; matched cells lie far closer together than chance."""
-    done = browse(PYRAMID, tmp_path, '--head', 'p4', '--matches')
-    assert done.returncode == 0, done.stderr
-    assert 'cells of 2 pairs lie in both views' in done.stdout
-    ratio = float(done.stdout.rsplit('(', 1)[1].split(')')[0])
+    out = browse(PYRAMID, '--head', 'p4', '--matches')
+    assert 'cells of 2 pairs lie in both views' in out
+    ratio = float(out.rsplit('(', 1)[1].split(')')[0])
     assert ratio < 0.5
     assert all(cv2.imread(str(p)).std() > 10 for p in (tmp_path / 'out').iterdir())
 
@@ -67,12 +78,11 @@ def test_matches_by_location_need_no_checkpoint(tmp_path, photos):
     ('method', 'said'),
     [('scrl', []), ('resim', []), ('slotcon', ['same slot: ']), ('vicregl', ['0 Near', '1 Near'])],
 )
-def test_regions_slots_and_several_rules(tmp_path, photos, method, said):
+def test_regions_slots_and_several_rules(browse, tmp_path, photos, method, said):
     """What heads that do not match cell by cell compare; a line of distances for each rule."""
     config = f'configs/{method}/{method}_resnet18_1xb64-coslr-6e_photos.py'
-    done = browse(config, tmp_path, '--matches')
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if 'lie in both views' in line]
+    out = browse(config, '--matches')
+    lines = [line for line in out.splitlines() if 'lie in both views' in line]
     assert len(lines) == len(said)
     assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
     assert len(list((tmp_path / 'out').glob('*_matches.png'))) == 2
