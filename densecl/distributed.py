@@ -51,7 +51,9 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> Tensor:
-        return _summed(gradient).chunk(world_size())[rank()]
+        rows = gradient.new_empty(len(gradient) // world_size(), *gradient.shape[1:])
+        dist.reduce_scatter_tensor(rows, gradient.contiguous())
+        return rows
 
 
 class _AllReduce(torch.autograd.Function):

@@ -5,6 +5,7 @@ second half of the first step.
 """
 
 import torch
+import torch.distributed as dist
 
 from densecl.distributed import all_reduce, rank, world_size
 from densecl.models.losses import (
@@ -21,7 +22,7 @@ from densecl.models.losses import (
 )
 from densecl.structures import Batch, Comparison, Match, Units
 
-ROWS, UNITS, DIM = 8, 3, 6
+ROWS, UNITS, DIM, WIDE = 8, 3, 6, 60
 LABELS = torch.tensor([1, -1, 2, 0, -1, -1, -1, 2])
 IMAGES = [[3, 12, 5, 0, 9, 5, 7, 1], [3, 2, 9, 4, 9, 11, 12, 6]]  # 5 and 9 come twice
 
@@ -48,6 +49,10 @@ def objectives() -> dict[str, torch.nn.Module]:
         vicreg=VICReg(),
         vicreg_paper=VICReg(form='paper'),
         positions=PositionVICReg(),
+        # Of so many channels that rows are gathered, where those above sum (D, D) matrices.
+        wide_barlow=BarlowTwins(redundancy_weight=0.1),
+        wide_vicreg=VICReg(),
+        wide_positions=PositionVICReg(),
         anchors=PrototypeAlignment(classes=3, dim=DIM),
         sum=Sum(objectives=[cosine, anchors], weights=[1.0, 2.0]),
         labels=LabelCrossEntropy(),
@@ -98,7 +103,8 @@ def compare(name: str, step: int, weight: torch.Tensor, own: slice) -> Compariso
 def run(name: str, objective: torch.nn.Module, own: slice) -> dict[str, torch.Tensor]:
     """Losses and gradients of two steps on this process's images, and the state after them."""
     generator = torch.Generator().manual_seed(9)
-    weight = torch.randn(DIM, DIM, generator=generator, dtype=torch.float64).requires_grad_()
+    channels = WIDE if name.startswith('wide') else DIM
+    weight = torch.randn(DIM, channels, generator=generator, dtype=torch.float64).requires_grad_()
     found = {}
     for step in range(len(IMAGES)):
         comparison = compare(name, step, weight, own)
@@ -113,7 +119,14 @@ def run(name: str, objective: torch.nn.Module, own: slice) -> dict[str, torch.Te
 
 
 def everything() -> dict[str, dict[str, torch.Tensor]]:
-    """What :func:`run` finds, for each objective."""
+    """What :func:`run` finds, for each objective; (D, D) sums of many channels are not on the wire."""
     size = ROWS // world_size()
     own = slice(rank() * size, (rank() + 1) * size)
-    return {name: run(name, objective, own) for name, objective in objectives().items()}
+    found, reduce = {}, dist.all_reduce
+    for name, objective in objectives().items():
+        sizes = [0]
+        dist.all_reduce = lambda x, *args, _sizes=sizes: _sizes.append(x.numel()) or reduce(x, *args)
+        found[name] = run(name, objective, own)
+        assert not name.startswith('wide') or max(sizes) < WIDE**2, (name, sizes)
+    dist.all_reduce = reduce
+    return found

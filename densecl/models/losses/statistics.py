@@ -7,7 +7,7 @@ are 1/world of these.) Nothing is L2-normalised here. A batch of one, which has 
 
 from torch import Tensor
 
-from densecl.distributed import all_reduce, world_size
+from densecl.distributed import all_reduce, gather, world_size
 from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Comparison
@@ -32,6 +32,18 @@ def centred(x: Tensor, across_ranks: bool) -> tuple[Tensor, int]:
     return x - over_ranks(x.sum(0), across_ranks) / rows, rows
 
 
+def from_ranks(views: tuple[Tensor, ...], across_ranks: bool) -> tuple[tuple[Tensor, ...], bool]:
+    """Views (B, ..., D) with the rows of all processes where these are fewer than the D rows of the sums; and
+    whether sums over processes are still to be taken.
+
+    VICReg's 2,048 rows of 8,192 channels are a quarter of its sums; the official code always gathers.
+    """
+    rows = world_size() * len(views[0]) * len(views)
+    if across_ranks and rows <= views[0].shape[-1]:
+        return tuple(map(gather, views)), False
+    return views, across_ranks
+
+
 def off_diagonals(matrices: Tensor) -> Tensor:
     """The (P, D - 1, D) off-diagonal entries of (P, D, D) matrices."""
     size = matrices.shape[-1]
@@ -45,8 +57,8 @@ def cross_correlation(view1: Tensor, view2: Tensor, eps: float = 1e-5, across_ra
 
     The variance is biased and ``eps`` is added, so that a perfect correlation stays a little below 1.
     """
-    sides = []
-    for x in (view1, view2):
+    sides, (views, across_ranks) = [], from_ranks((view1, view2), across_ranks)
+    for x in views:
         x, rows = centred(x, across_ranks)
         sides.append(x * (over_ranks(x.square().sum(0), across_ranks) / rows + eps).rsqrt())
     return over_ranks(sides[0].T @ sides[1], across_ranks) / rows
@@ -76,6 +88,7 @@ def vicreg_terms(first: Tensor, second: Tensor, across_ranks: bool = False) -> t
 
 def spread(x: Tensor, across_ranks: bool) -> tuple[Tensor, Tensor]:
     """Variance hinge and covariance penalty of one view (VICReg, eq. 1 to 4)."""
+    (x,), across_ranks = from_ranks((x,), across_ranks)
     x, rows = centred(x, across_ranks)
     matrices = over_ranks(x.permute(1, 2, 0) @ x.transpose(0, 1), across_ranks) / (rows - 1)
     deviations = (matrices.diagonal(dim1=1, dim2=2) + 1e-4).sqrt()
