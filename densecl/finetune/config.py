@@ -66,8 +66,11 @@ def write_config(
     """
     import torch
 
+    import densecl.compat
+
     if minutes is not None and iters is not None:
         raise ValueError('give iters or minutes, not both')
+    densecl.compat.install()  # before mmdet's or mmseg's backbones are imported
     out = Path(out)
     labelled = read_data(data, out, val, images, task)
     source = read_start(start, out)

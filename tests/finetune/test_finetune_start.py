@@ -1,5 +1,8 @@
 """What a fine-tuning starts from: a run, a file, a name; the guard's choice is kept to."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -51,3 +54,11 @@ def test_order_of_channels_follows_the_weights(starts, coco, tmp_path):
         cfg = read_config(str(write_config(tmp_path / 'detector.pth', coco(), tmp_path / 'out', size='slim')))
         assert cfg.model.data_preprocessor.bgr_to_rgb is swapped
         assert cfg.model.data_preprocessor.mean == images['mean']
+
+
+def test_the_command_prepares_mmdet_itself(starts, coco, tmp_path):
+    """In a process that has imported nothing: mmdet's backbones need a stand-in for mmcv._ext."""
+    command = [sys.executable, '-m', 'densecl', 'finetune', str(starts['resnet']), '--data', str(coco())]
+    done = subprocess.run([*command, '--out', str(tmp_path / 'fine'), '--write-only'], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / 'fine/config.py').is_file()
