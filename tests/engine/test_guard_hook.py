@@ -49,7 +49,12 @@ def test_a_run_is_measured_and_not_changed(guarded, tmp_path):
     bare = guarded()
     bare.work_dir = str(tmp_path / 'bare')
     launch.build_runner(bare).train()
-    launch.build_runner(guarded(guard={})).train()
+    runner, said = launch.build_runner(guarded(guard={})), []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    runner.logger.addHandler(handler)
+    runner.train()
+    assert sum('from random ones its meters are not proven' in line for line in said) == 1
     run, found = tmp_path / 'run', table(tmp_path / 'run')
     finals = [load_checkpoint(folder / 'iter_10.pth')['state_dict'] for folder in (run, tmp_path / 'bare')]
     assert all(torch.equal(finals[0][name], value) for name, value in finals[1].items())

@@ -91,6 +91,11 @@ class GuardHook(Hook):
             self._record(runner, 'start', self.first, iter=0, alpha=0.0)
             left = (runner.max_iters - 1) // self._step(runner) + 1 + len(self.averages)
             within = '' if self.cost is None else f', within {self.cost:.0%} of the run'
+            if not self.labelled and self.meta['start'] is None:
+                runner.logger.warning(
+                    'guard: the run goes on from no weights that are known; from random ones its meters are '
+                    'not proven to order backbones (docs/meters.md): give labelled images, or keep the end'
+                )
             runner.logger.info(
                 f'guard: up to {left} more measurements, each of about {self.first.seconds:.0f} s{within}'
             )
