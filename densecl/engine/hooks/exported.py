@@ -29,7 +29,7 @@ def run_meta(runner) -> dict:
     from densecl.transfer import PretrainedHook
 
     return dict(
-        cfg=runner.cfg.pretty_text,  # mmengine formats it anew each time it is asked, for a second
+        cfg=runner.cfg.pretty_text,
         experiment_name=runner.experiment_name,
         start=next((hook.start for hook in runner.hooks if isinstance(hook, PretrainedHook)), None),
     )
