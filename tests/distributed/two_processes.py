@@ -6,6 +6,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from densecl.distributed import rank, world_size
 from densecl.models.pretrainers import MomentumPretrainer
+from densecl.planning.wire import WireCounter
 from densecl.structures import Views
 
 
@@ -59,12 +60,14 @@ def everything() -> dict:
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
     losses = wrapped(views(slice(rank() * size, (rank() + 1) * size)), mode='loss')
     loss = losses['loss_image'] + losses['loss_dense']
-    loss.backward()
+    with WireCounter() as wire:
+        loss.backward()
     total = loss.detach().clone()
     dist.all_reduce(total)
     state = dict(
         loss=total / world_size(),
         gradients={n: p.grad for n, p in model.named_parameters() if p.grad is not None},
+        sent=dict(wire.bytes),
         queues={n: b for n, b in model.named_buffers() if '.queue.' in n},
     )
     return state
