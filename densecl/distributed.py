@@ -43,6 +43,22 @@ def all_gather(x: Tensor) -> Tensor:
     return gathered
 
 
+@torch.no_grad()
+def all_to_all(x: Tensor, sent: list[int], received: list[int]) -> Tensor:
+    """Give each rank r its ``sent[r]`` of the rows of (N, ...), without gradient.
+
+    ``received[r]`` rows come from rank r; the result is (sum of them, ...), in rank order. Memory that is
+    channels-last stays so.
+    """
+    if world_size() == 1:
+        return x
+    if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return all_to_all(x.permute(0, 2, 3, 1), sent, received).permute(0, 3, 1, 2)
+    arrived = x.new_empty(sum(received), *x.shape[1:])
+    dist.all_to_all_single(arrived, x.contiguous(), received, sent)
+    return arrived
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:

@@ -6,10 +6,51 @@ positive without looking at the image (MoCo, He et al., 2020, section 3.3).
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
-from densecl.distributed import all_gather, rank, world_size
+from densecl.distributed import all_to_all, rank, world_size
+
+
+class Shuffle:
+    """A random order of the B images of each process over all processes, and the way back.
+
+    A row goes from the process that has it to the one that wants it, and nowhere else. How many go where is
+    known on the host: nothing waits for the device.
+
+    Args:
+        count: B, the same in all processes.
+        seed: the same in all processes; the order depends on nothing else, so a resumed run repeats it.
+        device: where the rows will be.
+    """
+
+    def __init__(self, count: int, seed: int, device: torch.device) -> None:
+        world, me = world_size(), rank()
+        with _disable_current_modes():  # the host needs the numbers, also where fake tensors play a device
+            order = torch.randperm(count * world, generator=torch.Generator().manual_seed(seed)).numpy()
+        images = order.reshape(world, count)[me]  # which image stands at each place of this process
+        places = order.argsort().reshape(world, count)[me]  # and the place of each of its own images
+        leave = (
+            places.argsort()
+        )  # images leave in the order of their places, and so arrive process by process
+        arrive = (images // count).argsort(kind='stable')
+        moves = torch.from_numpy(np.stack([leave, leave.argsort(), arrive, arrive.argsort()]))
+        if device.type == 'cuda':  # copied without making the host wait
+            moves = moves.pin_memory().to(device, non_blocking=True)
+        self._leave, self._left, self._arrive, self._arrived = moves
+        self._sent, self._received = (
+            np.bincount(x // count, minlength=world).tolist() for x in (places, images)
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, ...) of this process's own images -> (B, ...) of those that stand here in the random order."""
+        return all_to_all(x[self._leave], self._sent, self._received)[self._arrived]
+
+    def back(self, x: Tensor) -> Tensor:
+        """(B, ...) in the random order -> (B, ...) of this process's own images."""
+        return all_to_all(x[self._arrive], self._received, self._sent)[self._left]
 
 
 def encode_shuffled(
@@ -17,18 +58,10 @@ def encode_shuffled(
 ) -> tuple[Tensor, ...]:
     """Encode (B, 3, H, W) images in a random order over all processes, and put the results back in order.
 
-    The images have the same shape on every rank, and ``seed`` is the same; the permutation depends on nothing
-    else, so a resumed run repeats it.
+    The images have the same shape on every rank, and ``seed`` is the same; see :class:`Shuffle`.
     """
-    total = len(images) * world_size()
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    if images.is_cuda:  # copied without making the host wait
-        order = order.pin_memory().to(images.device, non_blocking=True)
-    mine = order.chunk(world_size())[rank()]
-    encoded = encode(all_gather(images)[mine])
-    # Shuffled position of each of this rank's own images.
-    back = order.argsort().chunk(world_size())[rank()]
-    return tuple(all_gather(level)[back] for level in encoded)
+    shuffle = Shuffle(len(images), seed, images.device)
+    return tuple(shuffle.back(level) for level in encode(shuffle(images)))
 
 
 class GroupedBatchNorm2d(nn.BatchNorm2d):

@@ -166,6 +166,16 @@ def test_shuffled_encoding_is_put_back_in_order():
     assert torch.equal(seen[0], seen[1])
 
 
+def test_shuffled_images_stay_channels_last():
+    model, seen = make(shuffle_bn=True, bn_groups=2).train(), []
+    model.target.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    images = torch.randn(4, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    (level,) = model.encode_target(images)
+    assert not torch.equal(seen[0], images)
+    for x in (seen[0], level):
+        assert x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
 def test_grouped_statistics_are_those_of_separate_devices():
     norm = group_batch_norm(nn.Sequential(nn.BatchNorm2d(3)), 2).train()
     x = torch.randn(8, 3, 5, 5) * 3 + 1
