@@ -161,6 +161,24 @@ def test_resize_equals_torchvision_and_pillow(interpolation, size):
             assert np.abs(view - pillow).mean() <= 0.3
 
 
+@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
+def test_pixels_are_resized_as_they_lie_in_memory(interpolation, monkeypatch):
+    """torch sees channels last memory, does not fall back to planes, and the result is the same."""
+    seen, interpolate = [], torch.nn.functional.interpolate
+
+    def spy(*args, **options):
+        resized = interpolate(*args, **options)
+        seen.append(resized.is_contiguous(memory_format=torch.channels_last))
+        return resized
+
+    monkeypatch.setattr(torch.nn.functional, 'interpolate', spy)
+    image, box = texture(300, 280), (20, 10, 260, 290)
+    found = resize_crop(image, box, (64, 96), interpolation)
+    planes = torch.from_numpy(image[10:290, 20:260].transpose(2, 0, 1).copy())[None]
+    expected = interpolate(planes, (64, 96), mode=interpolation, antialias=True)[0].permute(1, 2, 0)
+    assert np.array_equal(found, expected.numpy()) and seen == [True]
+
+
 @pytest.mark.parametrize('shape', [(160, 213), (400, 100)])
 def test_crops_are_distributed_as_in_torchvision(shape):
     scale, ratio, count = (0.2, 1.0), (3 / 4, 4 / 3), 4000
