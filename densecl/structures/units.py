@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densecl.distributed import rank
+from densecl.distributed import all_gather, rank
 
 from .geometry import cell_centers, view_to_image
 from .views import Views
@@ -30,6 +30,7 @@ class Batch:
     numbers: Tensor
     indices: Tensor | None = None
     labels: Tensor | None = None
+    _of_all: 'Batch | None' = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, views: Views) -> 'Batch':
@@ -41,6 +42,15 @@ class Batch:
         """The same of positions in the data set."""
         here = torch.arange(len(indices), device=indices.device)
         return cls(here + rank() * len(indices), indices, labels)
+
+    def of_all(self) -> 'Batch':
+        """The images of all processes, in rank order; gathered when first asked for, and once."""
+        if self._of_all is None:
+            each = (self.numbers, self.indices, self.labels)
+            unknown = torch.full_like(self.numbers, -1)
+            columns = all_gather(torch.stack([unknown if x is None else x for x in each], 1)).unbind(1)
+            self._of_all = Batch(*(None if x is None else c for x, c in zip(each, columns, strict=True)))
+        return self._of_all
 
 
 @dataclass

@@ -89,7 +89,7 @@ class NCE(Objective):
     @torch.no_grad()
     def remember(self, keys: list[Units], batch: Batch) -> None:
         """Let the bank learn the images' pooled keys, those of all processes."""
-        images = all_gather(self.bank.indices(batch))
+        images = self.bank.indices(batch.of_all())
         for key in keys:
             self.bank.update(images, all_gather(unit(key.pooled.detach())))
 

@@ -53,7 +53,7 @@ class Candidates:
             batch); None where all are candidates of all queries.
         own: (R,) int64, the same number for the queries.
         place: (K,) int64, which unit of its image a key is (-1: none). None: no query meets its own image.
-        there: (K,) int64, 0 where a key is no candidate at all, such as a unit that no view shows; or None.
+        there: (K,) uint8 or int64, 0 where a key is no candidate, such as a unit that no view shows; or None.
         left_out: with ``place``, what a query does not meet of its own image: bool (R, P), or int64 (R,).
         indices: (K,) int64, position of each key's image in the data set, -1: not known; or None.
         labels: (K,) int64, class ids, -1: not known; or None.

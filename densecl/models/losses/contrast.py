@@ -210,9 +210,8 @@ class InfoNCE(Objective):
         if self.extra_channels:
             keys = [without_channels(key, self.extra_channels) for key in keys]
         if self.queue is not None:
-            indices = None if batch.indices is None else all_gather(batch.indices)
             for key in keys:
-                self.queue.enqueue(all_gather(unit(key.pooled)), indices)
+                self.queue.enqueue(all_gather(unit(key.pooled)), batch.of_all().indices)
         for part in self.filters:
             part.learn(keys, batch)
         for part in (self.mass, self.temperature):

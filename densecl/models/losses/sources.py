@@ -37,18 +37,20 @@ def batch_candidates(
         others = others if c.key.valid is None else others & c.key.valid[:, None]
         return Candidates(query[:0], pairs=Pairs.between(query, keys, others))
     parts = _parts(c, keys, source)
-    local, columns = torch.cat([x.flatten(0, 1) for x, _ in parts]), _columns(c, parts)
+    local, counts = torch.cat([x.flatten(0, 1) for x, _ in parts]), [x.shape[1] for x, _ in parts]
     ring = (worth_a_ring(local) if ring is None else ring) and gathered
-    if gathered:
-        local, columns = local if ring else gather(local), all_gather(columns)
-    images, indices, labels, place, there = columns.unbind(1)
+    batch = c.batch.of_all() if gathered else c.batch
+    images, indices, labels = (
+        _columns(x, len(c.batch.numbers), counts) for x in (batch.numbers, batch.indices, batch.labels)
+    )
+    there = _there(parts)
     found = Candidates(
-        local,
+        local if ring or not gathered else gather(local),
         images,
         c.batch.numbers.repeat_interleave(len(query) // len(c.batch.numbers)),
-        indices=None if c.batch.indices is None else indices,
-        labels=None if c.batch.labels is None else labels,
-        there=None if all(valid is None for _, valid in parts) else there,
+        indices=indices,
+        labels=labels,
+        there=all_gather(there) if gathered and there is not None else there,
         ring=ring,
     )
     if source == 'others' and overlapping:
@@ -56,7 +58,10 @@ def batch_candidates(
     elif source == 'others':
         found.pairs = _apart(c, query, parts[0][0])
     elif source in ('units', 'units+own'):
-        found.place, found.left_out = place, _left_out(c, keys.shape[1], source)
+        places = torch.arange(sum(counts), device=keys.device).split(counts)
+        local = torch.cat([place.repeat(len(keys)) for place in places])
+        found.place = local.repeat(len(images) // len(local))
+        found.left_out = _left_out(c, keys.shape[1], source)
     return found
 
 
@@ -76,21 +81,25 @@ def _parts(c: Comparison, keys: Tensor, source: str) -> list[tuple[Tensor, Tenso
     return [(keys, c.key.valid), *own]
 
 
-def _columns(c: Comparison, parts: list[tuple[Tensor, Tensor | None]]) -> Tensor:
-    """(K, 5) int64: number of the image, its position in the data set, its label, -1 where not known; place
-    in the image; and whether the unit is there.
+def _columns(values: Tensor | None, images: int, counts: list[int]) -> Tensor | None:
+    """A value of each image, of one process or of all, for each key; keys come process by process.
+
+    Args:
+        values: (P * B,), the B ``images`` of each of P processes.
+        counts: units of an image in each set; a process has its sets one after the other.
     """
-    unknown = torch.full_like(c.batch.numbers, -1)
-    images = [unknown if x is None else x for x in (c.batch.numbers, c.batch.indices, c.batch.labels)]
-    columns, first = [], 0
-    for x, valid in parts:
-        shape = x.shape[:2]
-        place = torch.arange(first, first + shape[1], device=x.device)
-        there = torch.ones_like(place) if valid is None else valid.long()
-        rows = [*(values[:, None] for values in images), place, there]
-        columns.append(torch.stack([values.expand(shape) for values in rows], -1).flatten(0, 1))
-        first += shape[1]
-    return torch.cat(columns)
+    if values is None:
+        return None
+    values = values.view(-1, images, 1)
+    return torch.cat([values.expand(-1, -1, count).flatten(1) for count in counts], 1).flatten()
+
+
+def _there(parts: list[tuple[Tensor, Tensor | None]]) -> Tensor | None:
+    """(K,) uint8, 1 for the units of this process that are there; None: all are."""
+    if all(valid is None for _, valid in parts):
+        return None
+    each = [torch.ones(x.shape[:2], device=x.device) if valid is None else valid for x, valid in parts]
+    return torch.cat([valid.flatten().to(torch.uint8) for valid in each])
 
 
 def _left_out(c: Comparison, count: int, source: str) -> Tensor:

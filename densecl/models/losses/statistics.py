@@ -5,6 +5,7 @@ those of one process with the whole batch. (The official Barlow Twins reduces ou
 are 1/world of these.) Nothing is L2-normalised here. A batch of one, which has no variance, is a ValueError.
 """
 
+import torch
 from torch import Tensor
 
 from densecl.distributed import all_reduce, gather, world_size
@@ -32,16 +33,20 @@ def centred(x: Tensor, across_ranks: bool) -> tuple[Tensor, int]:
     return x - over_ranks(x.sum(0), across_ranks) / rows, rows
 
 
-def from_ranks(views: tuple[Tensor, ...], across_ranks: bool) -> tuple[tuple[Tensor, ...], bool]:
-    """Views (B, ..., D) with the rows of all processes where these are fewer than the D rows of the sums; and
-    whether sums over processes are still to be taken.
+def from_ranks(
+    views: tuple[Tensor, ...], matrices: int, across_ranks: bool
+) -> tuple[tuple[Tensor, ...], bool]:
+    """Views (B, ..., D) with the rows of all processes, where these are fewer than those of the ``matrices``
+    (D, D) that would be summed; and whether sums over processes are still to be taken.
 
     VICReg's 2,048 rows of 8,192 channels are a quarter of its sums; the official code always gathers.
     """
-    rows = world_size() * len(views[0]) * len(views)
-    if across_ranks and rows <= views[0].shape[-1]:
-        return tuple(map(gather, views)), False
-    return views, across_ranks
+    world = world_size()
+    if not across_ranks or world == 1:
+        return views, False
+    if world * len(views[0]) * len(views) > matrices * views[0].shape[-1]:
+        return views, True
+    return gather(torch.stack(views, 1)).unbind(1), False
 
 
 def off_diagonals(matrices: Tensor) -> Tensor:
@@ -57,7 +62,7 @@ def cross_correlation(view1: Tensor, view2: Tensor, eps: float = 1e-5, across_ra
 
     The variance is biased and ``eps`` is added, so that a perfect correlation stays a little below 1.
     """
-    sides, (views, across_ranks) = [], from_ranks((view1, view2), across_ranks)
+    sides, (views, across_ranks) = [], from_ranks((view1, view2), 1, across_ranks)
     for x in views:
         x, rows = centred(x, across_ranks)
         sides.append(x * (over_ranks(x.square().sum(0), across_ranks) / rows + eps).rsqrt())
@@ -82,13 +87,13 @@ def vicreg_terms(first: Tensor, second: Tensor, across_ranks: bool = False) -> t
     latter two also over the two views.
     """
     distance = (full_precision(first) - full_precision(second)).square().mean()
-    (hinge1, penalty1), (hinge2, penalty2) = (spread(x, across_ranks) for x in (first, second))
+    views, across_ranks = from_ranks((first, second), 2, across_ranks)
+    (hinge1, penalty1), (hinge2, penalty2) = (spread(x, across_ranks) for x in views)
     return distance, (hinge1 + hinge2) / 2, (penalty1 + penalty2) / 2
 
 
 def spread(x: Tensor, across_ranks: bool) -> tuple[Tensor, Tensor]:
     """Variance hinge and covariance penalty of one view (VICReg, eq. 1 to 4)."""
-    (x,), across_ranks = from_ranks((x,), across_ranks)
     x, rows = centred(x, across_ranks)
     matrices = over_ranks(x.permute(1, 2, 0) @ x.transpose(0, 1), across_ranks) / (rows - 1)
     deviations = (matrices.diagonal(dim1=1, dim2=2) + 1e-4).sqrt()

@@ -87,7 +87,7 @@ class Clusters(Filter):
     @torch.no_grad()
     def learn(self, keys, batch):
         """Keep the step's keys; cluster when it is time."""
-        images = all_gather(self.state.indices(batch))
+        images = self.state.indices(batch.of_all())
         vectors = all_gather(unit_length(keys[-1].pooled))
         self.state.write(images, features=vectors, seen=torch.ones_like(images, dtype=torch.bool))
         clock = self.clock or Clock()
