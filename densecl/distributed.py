@@ -29,6 +29,28 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
+def local(x: Tensor) -> Tensor:
+    """This process's part of a tensor that is spread over the processes (a DTensor); any other as it is."""
+    return x.to_local() if is_spread(x) else x
+
+
+def is_spread(x: Tensor) -> bool:
+    """Whether a tensor is spread over the processes (a DTensor)."""
+    return hasattr(x, 'to_local')
+
+
+@torch.no_grad()
+def tensor_norms(parts: list[Tensor], spread: bool) -> Tensor:
+    """(T,) Euclidean norms, of half-precision tensors in float32; of whole tensors, where these are parts."""
+    dtype = torch.promote_types(parts[0].dtype, torch.float32)
+    norms = torch.stack(torch._foreach_norm(parts, 2, dtype=dtype))
+    if not spread:
+        return norms
+    squares = norms.square()
+    dist.all_reduce(squares)
+    return squares.sqrt()
+
+
 @torch.no_grad()
 def all_gather(x: Tensor) -> Tensor:
     """Concatenate the (B, ...) tensors of all ranks to (world * B, ...), in rank order, without gradient.

@@ -23,6 +23,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', nargs='?', const='bf16', choices=['bf16', 'fp16'], help='mixed precision')
     parser.add_argument(
+        '--checkpoint-activations', action='store_true', help='less memory: blocks are computed again'
+    )
+    parser.add_argument('--compile', action='store_true', help='run the backbones through torch.compile')
+    parser.add_argument('--shard', action='store_true', help='spread the model over the processes (FSDP2)')
+    parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
     parser.add_argument('--pretrained', help='checkpoint from which the backbone starts')
@@ -35,6 +40,12 @@ def main() -> None:
     cfg = launch.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
     if args.amp:
         launch.use_amp(cfg, args.amp)
+    if args.checkpoint_activations:
+        launch.use_checkpoint_activations(cfg)
+    if args.compile:
+        launch.use_compile(cfg)
+    if args.shard:
+        launch.use_shard(cfg)
     if args.auto_scale_lr:
         launch.use_auto_scale_lr(cfg)
     if args.pretrained:

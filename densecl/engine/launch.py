@@ -73,6 +73,46 @@ def use_amp(cfg: Config, dtype: str) -> None:
         wrapper.update(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
 
 
+def use_checkpoint_activations(cfg: Config) -> None:
+    """Let the backbone compute its blocks again in the backward pass; see ``Pretrainer``."""
+    _pretrainer(cfg, '--checkpoint-activations').checkpoint_activations = True
+
+
+def use_compile(cfg: Config) -> None:
+    """Compile the backbones; see ``Pretrainer``."""
+    _pretrainer(cfg, '--compile').setdefault('compile_backbone', True)
+
+
+def use_shard(cfg: Config) -> None:
+    """Spread parameters, gradients and optimiser state over the processes; see ``densecl.engine.shard``.
+
+    Raises:
+        ValueError: there is a single process, or a hook reads the weights in process 0 alone.
+    """
+    _pretrainer(cfg, '--shard')
+    if cfg.launcher == 'none':
+        raise ValueError('--shard spreads the model over several processes: start them, tools/dist_train.sh')
+    for hook in cfg.get('custom_hooks') or []:
+        if str(hook.get('type')).endswith(('GuardHook', 'ProbeHook')):
+            raise ValueError(
+                f'--shard: custom_hooks has {hook.type}, which reads the backbone in process 0 alone, where '
+                'a part of it is: leave it out, and measure the checkpoints with densecl probe'
+            )
+    cfg.model_wrapper_cfg = dict(type='FullyShard')
+
+
+def _pretrainer(cfg: Config, flag: str) -> ConfigDict:
+    """The model of a pretraining config.
+
+    Raises:
+        ValueError: it is a detector or a segmenter.
+    """
+    kind = str(cfg.model.type)
+    if not kind.endswith('Pretrainer'):
+        raise ValueError(f'{flag} is for pretraining, but model.type of this config is {kind}: leave it out')
+    return cfg.model
+
+
 def use_auto_scale_lr(cfg: Config) -> None:
     """Scale the learning rate to the batch size of this run; see ``LRScalingRunner``."""
     check_auto_scale_lr(cfg.get('auto_scale_lr') or {})
@@ -144,7 +184,8 @@ def use_gloo_without_gpu(cfg: Config) -> None:
     if not dist.is_initialized():
         dist.init_process_group('gloo')
     wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
-    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    if wrapper['type'] != 'FullyShard':
+        cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     if cfg.pop('sync_bn', None):  # SyncBN refuses to run on a CPU
         use_plain_batch_norm(cfg._cfg_dict)
         print_log(

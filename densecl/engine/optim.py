@@ -6,6 +6,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
+from densecl.distributed import is_spread, local, tensor_norms
 from densecl.registry import OPTIM_WRAPPERS
 
 
@@ -45,8 +46,8 @@ class _GradNorm:
     @torch.no_grad()
     def _measure(self, params: list[torch.nn.Parameter]) -> None:
         self.measure = False
-        norms = torch._foreach_norm([p.grad for p in params]) if params else [torch.zeros(())]
-        self.grad_norm = torch.linalg.vector_norm(torch.stack(norms))
+        parts = [local(p.grad) for p in params] or [torch.zeros(())]
+        self.grad_norm = torch.linalg.vector_norm(tensor_norms(parts, any(map(is_spread, params))))
 
 
 @OPTIM_WRAPPERS.register_module(name='OptimWrapper')

@@ -1,12 +1,18 @@
-"""The learning rate that belongs to a batch size."""
+"""mmengine's runner, with rules for the learning rate that belongs to a batch size, and sharded models."""
 
 import math
 from pathlib import Path
 
+from mmengine.device import get_device
+from mmengine.dist import broadcast
+from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
+from torch import nn
 
 from densecl.registry import RUNNERS
+
+from .shard import keep_state_whole, shard
 
 _RULES = {'linear': lambda ratio: ratio, 'sqrt': math.sqrt}
 
@@ -35,6 +41,39 @@ class LRScalingRunner(Runner):
     B.1), where b counts images per process, processes and accumulated iterations. mmengine knows the
     linear rule only and ignores accumulation.
     """
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """As mmengine's; ``model_wrapper_cfg=dict(type='FullyShard')``: see :func:`.shard.shard`."""
+        self._sharded = (model_wrapper_cfg or {}).get('type') == 'FullyShard'
+        if not self._sharded:
+            return super().wrap_model(model_wrapper_cfg, model)
+        if self.cfg.get('sync_bn'):
+            model = convert_sync_batchnorm(model, self.cfg.sync_bn)
+        model = model.to(get_device())
+        model.init_weights()  # while the parameters are whole
+        for tensor in model.state_dict().values():
+            broadcast(tensor)
+        return shard(model)
+
+    def _init_model_weights(self) -> None:
+        if not self._sharded:
+            super()._init_model_weights()
+
+    def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
+        """As mmengine's; the state of a sharded optimiser is saved and read as that of any other."""
+        built = isinstance(optim_wrapper, OptimWrapper)
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        if self._sharded and not built:
+            keep_state_whole(wrapper.optimizer)
+        return wrapper
+
+    def save_checkpoint(self, *args, **kwargs) -> None:
+        """As mmengine's, in process 0; of a sharded model the others give their parts."""
+        if self._sharded and self.rank != 0:
+            self.model.state_dict()
+            if kwargs.get('save_optimizer', True):
+                self.optim_wrapper.state_dict()
+        super().save_checkpoint(*args, **kwargs)
 
     def dump_config(self) -> None:
         """Write the whole config into the work directory, but never over the file that it was read from."""

@@ -30,6 +30,17 @@ def test_fp16_scales_the_loss():
         launch.use_amp(Config(dict(optim_wrapper=dict(type='Other'))), 'fp16')
 
 
+def test_flags_of_the_backbone_are_settings_of_the_model():
+    cfg = Config(dict(model=dict(type='densecl.SharedPretrainer')))
+    launch.use_checkpoint_activations(cfg)
+    launch.use_compile(cfg)
+    assert cfg.model == dict(
+        type='densecl.SharedPretrainer', checkpoint_activations=True, compile_backbone=True
+    )
+    with pytest.raises(ValueError, match=r'--compile is for pretraining, .* mmdet\.MaskRCNN: leave it out'):
+        launch.use_compile(Config(dict(model=dict(type='mmdet.MaskRCNN'))))
+
+
 def test_sync_bn_becomes_bn_everywhere():
     cfg = Config(
         dict(

@@ -4,6 +4,7 @@ import torch
 from mmengine.hooks import Hook
 from torch.optim import Optimizer
 
+from densecl.distributed import is_spread, local, tensor_norms
 from densecl.registry import HOOKS
 
 
@@ -47,5 +48,6 @@ class ClipTensorsHook(Hook):
         # A fused optimiser divides by the loss scale itself: its gradients are still scaled here.
         scale = getattr(optimizer, 'grad_scale', None)
         limit = self.max_norm if scale is None else self.max_norm * scale
-        norms = torch.stack(torch._foreach_norm(grads))
-        torch._foreach_mul_(grads, (limit / (norms + 1e-6)).clamp(max=1).unbind())
+        parts = [local(grad) for grad in grads]
+        norms = tensor_norms(parts, is_spread(grads[0]))
+        torch._foreach_mul_(parts, (limit / (norms + 1e-6)).clamp(max=1).unbind())

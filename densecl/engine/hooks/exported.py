@@ -51,8 +51,9 @@ def frozen_encoder(runner, meta: dict, tensors: dict[str, Tensor] | None = None)
     from densecl.transfer.record import training_record
 
     backbone = exported_branch(runner).backbone
+    if tensors is not None or getattr(unwrap(runner.model), 'compile_backbone', False):
+        backbone = copy.deepcopy(backbone)  # a copy is not compiled: images here have any size
     if tensors is not None:
-        backbone = copy.deepcopy(backbone)
         load_folded(backbone, tensors)
     record = training_record(Weights({}, meta), backbone.state_dict(), 'online')
     decoder = getattr(runner.train_dataloader.dataset, 'decoder', None)

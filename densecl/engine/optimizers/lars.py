@@ -3,6 +3,7 @@
 import torch
 from torch.optim import Optimizer
 
+from densecl.distributed import is_spread, local, tensor_norms
 from densecl.registry import OPTIMIZERS
 
 _VARIANTS = ('classic', 'popular', 'larc')
@@ -97,13 +98,14 @@ class LARS(Optimizer):
 
     def _update(self, params: list, group: dict, decay: float, adapt: bool) -> None:
         """One step of parameters that are treated alike."""
-        grads = [p.grad for p in params]
+        spread = is_spread(params[0])
+        buffers = [local(self._buffer(p)) for p in params]
+        grads, params = [local(p.grad) for p in params], [local(p) for p in params]
         updates = torch._foreach_add(grads, params, alpha=decay) if decay else grads
-        buffers = [self._buffer(p) for p in params]
         inside, outside = (group['lr'], 1) if group['variant'] == 'classic' else (1, group['lr'])
         torch._foreach_mul_(buffers, group['momentum'])
         if adapt:
-            ratios = _trust_ratios(params, grads, updates, decay, group)
+            ratios = _trust_ratios(params, grads, updates, decay, group, spread)
             torch._foreach_addcmul_(buffers, updates, ratios, value=inside)
         else:
             torch._foreach_add_(buffers, updates, alpha=inside)
@@ -116,19 +118,15 @@ class LARS(Optimizer):
         return state['momentum_buffer']
 
 
-def _trust_ratios(params, grads, updates, decay: float, group: dict) -> tuple[torch.Tensor, ...]:
+def _trust_ratios(
+    params, grads, updates, decay: float, group: dict, spread: bool
+) -> tuple[torch.Tensor, ...]:
     """r of each parameter as a 0-dimensional tensor on its device."""
-    weight = _norms(params)
+    weight = tensor_norms(params, spread)
     if group['variant'] == 'larc':
-        grad = _norms(grads)
+        grad = tensor_norms(grads, spread)
         ratio = group['trust'] * weight / (grad + decay * weight + 1e-8)
         return (torch.where(weight > 0, ratio, 1.0) * (grad > 0)).unbind()
-    update = _norms(updates)
+    update = tensor_norms(updates, spread)
     ratio = group['trust'] * weight / update
     return torch.where((weight > 0) & (update > 0), ratio, 1.0).unbind()
-
-
-def _norms(tensors: list) -> torch.Tensor:
-    """Euclidean norms (number of tensors,), of half-precision tensors in float32."""
-    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
-    return torch.stack(torch._foreach_norm(tensors, 2, dtype=dtype))

@@ -6,9 +6,10 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from densecl.distributed import world_size
+from densecl.distributed import is_spread, world_size
 from densecl.models.backbones.layers import freeze_layers
 from densecl.models.backbones.low_rank import add_low_rank
+from densecl.models.backbones.recompute import recompute_blocks
 from densecl.models.heads import Head
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
@@ -87,6 +88,12 @@ class Pretrainer(BaseModel):
             :func:`~densecl.models.backbones.low_rank.add_low_rank`. Whatever reads the checkpoint reads
             the plain network, with the additions in its weights.
         channels_last: keep convolution weights in the memory format in which convolutions are fastest.
+        checkpoint_activations: compute the blocks of the backbone again in the backward pass rather than keep
+            what is inside them: less memory for a third more time; see
+            :func:`~densecl.models.backbones.recompute.recompute_blocks`.
+        compile_backbone: run every backbone through ``torch.compile``; a dict gives its arguments. By default
+            each size of batch and image is compiled once (``dynamic=False``), and Python that cannot be
+            compiled is an error (``fullgraph=True``). Names in checkpoints stay.
     """
 
     def __init__(
@@ -101,6 +108,8 @@ class Pretrainer(BaseModel):
         frozen_layers: int = 0,
         low_rank: int | None = None,
         channels_last: bool = True,
+        checkpoint_activations: bool = False,
+        compile_backbone: bool | dict = False,
         init_cfg: dict | None = None,
     ) -> None:
         preprocessor = data_preprocessor or dict(type='PretrainDataPreprocessor')
@@ -119,6 +128,8 @@ class Pretrainer(BaseModel):
         if low_rank is not None:
             add_low_rank(self.backbone, low_rank)
         freeze_layers(self.backbone, frozen_layers)
+        if checkpoint_activations:
+            recompute_blocks(self.backbone)
         self.neck = MODELS.build(neck) if neck is not None else None
         self.heads = nn.ModuleDict({name: _build_head(name, cfg) for name, cfg in heads.items()})
         anchored = [name for name, head in self.heads.items() if head.target == 'start']
@@ -129,6 +140,8 @@ class Pretrainer(BaseModel):
             )
         #: The frozen copy of the backbone that heads with ``target='start'`` compare with.
         self.start = FrozenStart(self.backbone) if anchored else None
+        self.compile_backbone = compile_backbone
+        self._compile(self.backbone, *([self.start.backbone] if anchored else []))
         #: ``<head>`` or ``<head>_<kind>`` -> some rows of the last batch's queries, and which are there.
         self.watched: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.join_views = join_views
@@ -140,6 +153,12 @@ class Pretrainer(BaseModel):
         #: The same as an int, so that reading it never waits for the device; shared with every part.
         self.clock = Clock()
         self._share_clock()
+
+    def _compile(self, *backbones: nn.Module) -> None:
+        if self.compile_backbone:
+            options = {} if self.compile_backbone is True else self.compile_backbone
+            for backbone in backbones:  # in place; a copy of a compiled module is not compiled
+                backbone.compile(**{'dynamic': False, 'fullgraph': True, **options})
 
     def _share_clock(self) -> None:
         for module in self.modules():
@@ -236,15 +255,14 @@ class Pretrainer(BaseModel):
                 logged[f'loss_{name}'] = weight * result.loss
             else:  # only logged, for 0 times NaN would be NaN; data-parallel training waits for gradients
                 logged[f'{name}_value'] = result.loss.detach()
-                logged[f'loss_{name}'] = sum(p.sum() * 0.0 for p in self.parameters() if p.requires_grad)
+                logged[f'loss_{name}'] = _zero(self.parameters())
             logged.update({f'{name}_{key}': value for key, value in result.log.items()})
             self.watched.update({_joined_name(name, kind): x for kind, x in result.watched.items()})
             keys[name] = result.keys
         if self.settling and self.training and world_size() > 1:
             # Data-parallel training waits for the gradient of every parameter.
-            trained = (p for p in self.backbone.parameters() if p.requires_grad)
             first = next(key for key in logged if key.startswith('loss_'))
-            logged[first] = logged[first] + sum(p.sum() * 0.0 for p in trained)
+            logged[first] = logged[first] + _zero(self.backbone.parameters())
         if self.training:
             for name, head in self.heads.items():
                 head.remember(keys[name], batch)
@@ -282,6 +300,11 @@ class SharedPretrainer(Pretrainer):
 
     def target_projector(self, name: str) -> nn.Module:
         return self.heads[name].projector
+
+
+def _zero(parameters: Iterable[nn.Parameter]) -> Tensor | float:
+    """0, with zero gradient for each of those that are whole; nobody waits for those that are spread."""
+    return sum(p.sum() * 0.0 for p in parameters if p.requires_grad and not is_spread(p))
 
 
 def _joined_name(head: str, kind: str) -> str:

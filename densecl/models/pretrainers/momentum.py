@@ -10,7 +10,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchvision.ops import DropBlock2d, StochasticDepth
 
-from densecl.distributed import world_size
+from densecl.distributed import local, world_size
 from densecl.registry import MODELS
 from densecl.schedule import Schedule
 from densecl.structures import Views
@@ -90,6 +90,7 @@ class MomentumPretrainer(Pretrainer):
             if self.neck is not None and any(isinstance(m, nn.BatchNorm2d) for m in self.neck.modules()):
                 group_batch_norm(self.neck, bn_groups)
         self.target = TargetBranch(self.backbone, self.neck, self.heads)
+        self._compile(self.target.backbone)
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
         self._share_clock()
@@ -138,7 +139,7 @@ class MomentumPretrainer(Pretrainer):
     def after_optimizer_step(self) -> None:
         """Move the target, then advance the schedules."""
         sides = zip(*self._mirrored(), strict=True)
-        online, target = ([p for module in side for p in module.parameters()] for side in sides)
+        online, target = ([local(p) for module in side for p in module.parameters()] for side in sides)
         get_ema_multi_avg_fn(self.momentum)(target, online, None)
         self._still = 0
         super().after_optimizer_step()

@@ -1,0 +1,90 @@
+"""Parameters, gradients and optimiser state spread over the processes (FSDP2), one block at a time."""
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+from densecl.models.backbones.recompute import blocks_of
+
+
+def shard(model: nn.Module) -> nn.Module:
+    """Spread a pretrainer's parameters, online and target, over all processes, in place.
+
+    Each process keeps a part of every parameter, of its gradient and of its optimiser state; a block of a
+    backbone is put together when it is used (ZeRO stage 3, Rajbhandari et al., 2020). State dicts of the
+    model are whole, under the usual names, on every process: making one is a collective operation.
+    Buffers (batch statistics, queues) stay whole everywhere.
+
+    Args:
+        model: initialised, with the same weights in every process.
+
+    Raises:
+        ValueError: its backbones are compiled as wholes.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    if getattr(model, 'compile_backbone', False):
+        raise ValueError(
+            '--shard puts blocks together one at a time, --compile wants whole backbones: leave out one'
+        )
+    for parameter in model.parameters():  # all that FSDP takes; channels-last images stay so
+        parameter.data = parameter.data.contiguous()
+    device = next(model.parameters()).device.type
+    mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
+    for name, backbone in model.named_modules():
+        if name.rpartition('.')[2] == 'backbone':
+            for block in blocks_of(backbone).values():
+                fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    model.register_state_dict_post_hook(_gather_parameters)
+    for module in model.modules():
+        if any(isinstance(p, DTensor) for p in module._parameters.values()):
+            module.register_load_state_dict_pre_hook(_scatter_parameters)
+    return model
+
+
+def whole(x: Tensor) -> Tensor:
+    """A tensor that is spread over the processes as an ordinary one; a collective operation."""
+    return x.full_tensor() if isinstance(x, DTensor) else x
+
+
+def spread_like(x: Tensor, other: Tensor) -> Tensor:
+    """This process's part of a tensor that every process has, spread as ``other`` is."""
+    if not isinstance(other, DTensor) or isinstance(x, DTensor) or x.shape != other.shape:
+        return x
+    x = x.to(device=other.device)
+    return distribute_tensor(x, other.device_mesh, other.placements, src_data_rank=None)
+
+
+def keep_state_whole(optimizer: Optimizer) -> None:
+    """Let the optimiser's state dict have whole tensors, as an unsharded run saves and reads them."""
+    optimizer.register_state_dict_post_hook(_gather_state)
+    optimizer.register_load_state_dict_post_hook(_scatter_state)
+
+
+def _gather_parameters(module: nn.Module, state: dict, prefix: str, _) -> None:
+    state.update({name: whole(x.detach()) for name, x in state.items() if isinstance(x, Tensor)})
+
+
+def _scatter_parameters(module: nn.Module, state: dict, prefix: str, *_) -> None:
+    for name, parameter in module._parameters.items():
+        if prefix + name in state:
+            state[prefix + name] = spread_like(state[prefix + name], parameter)
+
+
+def _gather_state(optimizer: Optimizer, state: dict) -> dict:
+    each = state['state'].items()
+    return {**state, 'state': {number: {k: _whole(v) for k, v in own.items()} for number, own in each}}
+
+
+def _whole(value):
+    return whole(value) if isinstance(value, Tensor) else value
+
+
+def _scatter_state(optimizer: Optimizer) -> None:
+    for parameter, own in optimizer.state.items():
+        for name, value in own.items():
+            if isinstance(value, Tensor) and value.ndim:
+                own[name] = spread_like(value, parameter)
