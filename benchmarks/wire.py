@@ -3,8 +3,8 @@
 python benchmarks/wire.py [--world 8] [--images 32] [CONFIG ...]
 
 Forward and backward run on fake tensors, in a fake process group that plays the other ranks. Views are made
-of bundled photos by the config's own pipeline. What DistributedDataParallel adds is a column of its own: every
-gradient, float32, once a step.
+of bundled photos by the config's own pipeline. What DistributedDataParallel adds, every gradient in float32,
+is the last column.
 """
 
 import argparse

@@ -9,7 +9,7 @@ from torch import Tensor
 from densecl.distributed import gather, world_size
 from densecl.structures import Comparison
 
-from .kernel import Keep, similarity_logsumexp, tiled_logsumexp, tiled_row_sum
+from .kernel import Keep, key_blocks, similarity_logsumexp, tiled_logsumexp, tiled_row_sum
 
 
 @dataclass
@@ -166,8 +166,7 @@ class Candidates:
             count += len(self) - same
         else:
             keys = self.gathered().keys
-            for start in range(0, len(keys), 4096):
-                columns = slice(start, min(start + 4096, len(keys)))
+            for columns in key_blocks(len(query), keys):
                 count += self.keep(columns, query @ keys[columns].T).sum(1)
         return count if self.pairs is None else count + self.pairs.count()
 

@@ -4,6 +4,7 @@ With 65,536 negatives and 49 cells an image, it would be the largest tensor of t
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,10 @@ Keep = Callable[[slice, Tensor], Tensor]
 TILE = {'cpu': 2**20, 'cuda': 2**21}
 # Rows of a tile. A mask is asked about all rows at once, the tile is then narrower.
 ROWS = {'cpu': 1024, 'cuda': 2**14}
+# Of a device's free memory a tile may take a 32nd, with what masks and exponentials make of its entries.
+SHARE, BYTES_OF_ENTRY = 32, 16
+# Free bytes of a CUDA device that fake tensors play: what a card of 24 GB may have left in a step.
+PLAYED_FREE = 8 * 2**30
 # Gathered keys above this size travel around the ring instead.
 RING_ABOVE_BYTES = 64 * 2**20
 
@@ -61,11 +66,29 @@ def pass_on(block: Tensor) -> Callable[[], Tensor]:
     return arrived
 
 
+def free_bytes(device: torch.device) -> int:
+    """Free memory of a CUDA device, by counters that the host has: nothing waits."""
+    if not torch.cuda.is_available():
+        return PLAYED_FREE
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused  # torch's allocator keeps what it has once had
+
+
+@cache
+def most_entries(device: torch.device) -> int:
+    """The largest tile for which a CUDA device has the memory; measured once, when first asked for.
+
+    It is a power of two: runs on one kind of device have the same tiles though a little more or less is free.
+    """
+    return 2 ** max(0, (free_bytes(device) // (SHARE * BYTES_OF_ENTRY)).bit_length() - 1)
+
+
 def key_blocks(rows: int, keys: Tensor, tile: int | None = None) -> Iterator[slice]:
     """Split the keys into blocks of ``tile``, or such that ``rows`` times a block makes a tile."""
-    width = TILE.get(keys.device.type, TILE['cpu']) // max(1, rows)
+    rows = max(1, rows)
+    width = TILE.get(keys.device.type, TILE['cpu']) // rows
     if keys.is_cuda:  # of a large matrix larger tiles: fewer launches, and still little memory
-        width = max(width, len(keys) // 32)
+        width = min(max(width, len(keys) // 32), most_entries(keys.device) // rows)
     width = tile or max(1, width)
     for start in range(0, len(keys), width):
         yield slice(start, min(start + width, len(keys)))

@@ -1,9 +1,12 @@
 """Tiled log-sum-exps, hardest keys and functions of tiles, against dense float64 forms."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from densecl.models.losses import kernel
 
@@ -65,6 +68,71 @@ def test_tiles_of_rows_and_columns(small_tiles, rule):
     lse, _ = kernel.similarity_logsumexp(query, keys, rule)
     logits = dense_logits(query, keys, rule)
     torch.testing.assert_close(lse, logits.logsumexp(1), **EXACT)
+    assert_same_gradients(lse, logits.logsumexp(1), [query, keys], **EXACT)
+
+
+def largest_tile(rows: int, count: int, rule) -> tuple[int, int]:
+    """The shape of the first tile, none is larger, on a CUDA device that fake tensors play."""
+    with FakeTensorMode():
+        query, keys = torch.empty(rows, 8, device='cuda'), torch.empty(count, 8, device='cuda')
+        _, _, logits = next(kernel.logit_tiles(query, keys, rule, None))
+    return tuple(logits.shape)
+
+
+@pytest.fixture
+def device_memory(monkeypatch):
+    """``device_memory(free)``: a CUDA device says that it has so many bytes free."""
+
+    def says(free: int) -> None:
+        kernel.most_entries.cache_clear()
+        monkeypatch.setattr(kernel, 'free_bytes', lambda device: free)
+
+    yield says
+    kernel.most_entries.cache_clear()
+
+
+@pytest.mark.parametrize('rule', [None, lambda _, logits: logits > 0])
+def test_tiles_fit_in_free_memory(rule, device_memory):
+    shape = 131_072, 65_536  # SlotCon: 2,048 slots of 64 images; as many keys as a queue has
+    largest = {}
+    for gib in (1, 8, 40):
+        device_memory(gib * 2**30)
+        largest[gib] = math.prod(largest_tile(*shape, rule))
+        assert 16 * largest[gib] <= gib * 2**30 / 32
+    assert largest[1] < largest[8] <= largest[40]
+    device_memory(int(39.3 * 2**30))  # a little less: the same tiles
+    assert math.prod(largest_tile(*shape, rule)) == largest[40]
+
+
+def test_memory_is_measured_once(device_memory):
+    device_memory(2**30)
+    before = largest_tile(65_536, 65_536, None)
+    kernel.free_bytes = None  # asking again would raise
+    assert largest_tile(65_536, 65_536, None) == before
+
+
+def test_free_memory_is_that_of_driver_and_allocator(monkeypatch):
+    assert kernel.free_bytes(torch.device('cuda')) == kernel.PLAYED_FREE or torch.cuda.is_available()
+    says = dict(mem_get_info=(700, 1000), memory_reserved=250, memory_allocated=200, is_available=True)
+    for name, value in says.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    assert kernel.free_bytes(torch.device('cuda')) == 750
+
+
+def test_a_large_device_does_not_change_small_tiles(device_memory):
+    device_memory(70 * 2**30)
+    assert largest_tile(1568, 65_536, None) == (1568, 2048)  # DenseCL: 49 cells of 32 images
+
+
+@pytest.mark.parametrize('entries', [2**3, 2**5, 2**20])
+@pytest.mark.parametrize('rule', [None, keep])
+def test_values_do_not_depend_on_memory(rule, entries, monkeypatch):
+    monkeypatch.setitem(kernel.TILE, 'cpu', entries)
+    query, keys = inputs()
+    lse, top = kernel.similarity_logsumexp(query, keys, rule)
+    logits = dense_logits(query, keys, rule)
+    torch.testing.assert_close(lse, logits.logsumexp(1), **EXACT)
+    torch.testing.assert_close(top, logits.amax(1), **EXACT)
     assert_same_gradients(lse, logits.logsumexp(1), [query, keys], **EXACT)
 
 
