@@ -43,6 +43,17 @@ class Batch:
         here = torch.arange(len(indices), device=indices.device)
         return cls(here + rank() * len(indices), indices, labels)
 
+    @classmethod
+    def joined(cls, parts: list['Batch']) -> 'Batch':
+        """The images of several batches of this process as those of one."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = {
+            n: torch.cat([getattr(x, n) for x in parts]) for n in _filled(parts[0], 'indices', 'labels')
+        }
+        here = torch.arange(sum(len(x.numbers) for x in parts), device=parts[0].numbers.device)
+        return cls(here + rank() * len(here), **columns)
+
     def of_all(self) -> 'Batch':
         """The images of all processes, in rank order; gathered when first asked for, and once."""
         if self._of_all is None:
@@ -148,8 +159,23 @@ class Units:
 
     def detach(self) -> 'Units':
         """The same without gradient."""
-        names = ('vectors', 'pooled', 'embeddings', 'others')
-        return replace(self, **{n: x.detach() for n in names if (x := getattr(self, n)) is not None})
+        names = _filled(self, 'vectors', 'pooled', 'embeddings', 'others')
+        return replace(self, **{n: getattr(self, n).detach() for n in names})
+
+    def kept(self) -> 'Units':
+        """What objectives remember of it: ``vectors``, ``pooled``, ``embeddings``, ``view``; no gradient."""
+        names = _filled(self, 'vectors', 'pooled', 'embeddings')
+        return Units(**{n: getattr(self, n).detach() for n in names}, view=self.view)
+
+    @classmethod
+    def joined(cls, parts: list['Units']) -> 'Units':
+        """The same set of several batches as one of a larger batch; what is :meth:`kept` of them."""
+        names = _filled(parts[0], 'vectors', 'pooled', 'embeddings')
+        return cls(**{n: torch.cat([getattr(x, n) for x in parts]) for n in names}, view=parts[0].view)
+
+
+def _filled(record, *names: str) -> list[str]:
+    return [name for name in names if getattr(record, name) is not None]
 
 
 @dataclass

@@ -15,9 +15,12 @@ from densecl.evaluation.collapse import embedding_statistics
 def test_target_moves_once_per_optimiser_step_under_accumulation(tiny_config):
     cfg = tiny_config(**{'optim_wrapper.accumulative_counts': 2, 'model.momentum': 0.9})
     runner = launch.build_runner(cfg)
+    queue, keys = runner.model.heads['image'].objective.queue, []
+    runner.model.register_forward_hook(lambda *_: keys.append(int(queue.enqueued)))
     runner.train()
-    # 10 iterations, 2 for each step
+    # 10 iterations, 2 for each step; of 2 images each
     assert runner.model.steps == 5
+    assert keys == [0, 4, 4, 8, 8, 12, 12, 16, 16, 20]
     assert runner.model.clock.total == 5
 
 

@@ -17,9 +17,9 @@ class MomentumUpdateHook(Hook):
 
     The first drops the gradients of what is frozen at the time, the second moves the target and advances the
     schedules; under gradient accumulation that is once every ``accumulative_counts`` iterations (a step
-    that a loss scaler skips counts as one). The hook also sets the model's clock to the length and
-    position of the run, and at the very start of a run copies the online branch into the target,
-    whatever was loaded before.
+    that a loss scaler skips counts as one), and queues move then, too: ``model.ends_step``. The hook also
+    sets the model's clock to the length and position of the run, and at the very start of a run copies the
+    online branch into the target, whatever was loaded before.
     """
 
     priority = 'HIGH'
@@ -41,8 +41,13 @@ class MomentumUpdateHook(Hook):
             lambda *_: model.before_optimizer_step()
         )
 
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Say whether the optimiser will step."""
+        unwrap(runner.model).ends_step = runner.optim_wrapper.should_sync()
+
     def after_train(self, runner) -> None:
         """Let the optimiser step without us."""
+        unwrap(runner.model).ends_step = True
         self._handle.remove()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:

@@ -11,10 +11,11 @@ from densecl.models.backbones.layers import freeze_layers
 from densecl.models.backbones.low_rank import add_low_rank
 from densecl.models.backbones.recompute import recompute_blocks
 from densecl.models.heads import Head
+from densecl.models.heads.units import Set
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.schedule import Clock
-from densecl.structures import Batch, Views
+from densecl.structures import Batch, Units, Views
 
 from .start import FrozenStart, hold_statistics
 
@@ -144,6 +145,10 @@ class Pretrainer(BaseModel):
         self._compile(self.backbone, *([self.start.backbone] if anchored else []))
         #: ``<head>`` or ``<head>_<kind>`` -> some rows of the last batch's queries, and which are there.
         self.watched: dict[str, tuple[Tensor, Tensor | None]] = {}
+        #: Whether the optimiser steps after the coming batch: under gradient accumulation queues, centres and
+        #: other memories take in the keys of all batches of a step together, when the last one was scored.
+        self.ends_step = True
+        self._kept: list[tuple[dict, Batch]] = []
         self.join_views = join_views
         self.channels_last = channels_last
         if channels_last:  # before DistributedDataParallel lays out its buckets
@@ -264,9 +269,21 @@ class Pretrainer(BaseModel):
             first = next(key for key in logged if key.startswith('loss_'))
             logged[first] = logged[first] + _zero(self.backbone.parameters())
         if self.training:
-            for name, head in self.heads.items():
-                head.remember(keys[name], batch)
+            self._remember(keys, batch)
         return logged
+
+    def _remember(self, keys: dict[str, dict[Set, Units]], batch: Batch) -> None:
+        """Let the heads take in the step's keys, of all its batches at once, when its last one is there."""
+        if self._kept or not self.ends_step:
+            kept = {name: {s: units.kept() for s, units in sets.items()} for name, sets in keys.items()}
+            self._kept.append((kept, batch))
+            if not self.ends_step:
+                return
+            parts, batches = zip(*self._kept, strict=True)
+            self._kept, batch = [], Batch.joined(batches)
+            keys = {n: {s: Units.joined([p[n][s] for p in parts]) for s in sets} for n, sets in kept.items()}
+        for name, head in self.heads.items():
+            head.remember(keys[name], batch)
 
     def queues(self) -> dict[str, Queue]:
         """The queues of all heads, by the names of :attr:`watched`."""
