@@ -5,15 +5,21 @@ pixel is (0.5, 0.5). A view is the crop ``box`` (x1, y1, x2, y2 in pixels of the
 to ``size`` (height, width) and, where ``flipped``, mirrored left to right after the resize.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+
+def constants(values: Sequence[float], like: Tensor) -> Tensor:
+    """(N,) in the type and on the device of ``like``, filled there: an upload would make the host wait."""
+    return torch.cat([like.new_full((1,), value) for value in values])
 
 
 def _corner_and_scale(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Top-left corner and original pixels per view pixel, both (B, 1, 2) in x, y order."""
     corner, far = boxes[:, None, :2], boxes[:, None, 2:]
-    view = boxes.new_tensor([size[1], size[0]])
-    return corner, (far - corner) / view
+    return corner, (far - corner) / constants((size[1], size[0]), boxes)
 
 
 def _mirror(points: Tensor, flipped: Tensor, width: float) -> Tensor:
@@ -90,5 +96,5 @@ def boxes_to_view(
     points = image_to_view(corners.flatten(1, 2), crop_box, flipped, view_size)
     points = points.unflatten(1, (-1, 2))
     placed = torch.cat([points.amin(2), points.amax(2)], -1)  # a mirrored view swaps x
-    limits = placed.new_tensor([view_size[1], view_size[0]] * 2)
+    limits = constants([view_size[1], view_size[0]] * 2, placed)
     return torch.minimum(placed.clamp(min=0), limits), keep

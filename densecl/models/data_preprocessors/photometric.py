@@ -157,4 +157,4 @@ def _taps(length: int, radius: int, device: torch.device) -> Tensor:
     period = max(2 * (length - 1), 1)
     source = source.remainder(period)
     source = torch.minimum(source, period - source)
-    return F.one_hot(source, length).float().to(device)
+    return F.one_hot(source, length).float().to(device, non_blocking=True)

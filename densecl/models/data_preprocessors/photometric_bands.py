@@ -79,8 +79,9 @@ def add_noise(images: Tensor, sigma: Tensor, seed: Tensor, std: Tensor) -> Tenso
         sigma, seed: (B,), on the CPU; 0 is none.
         std: (C, 1, 1).
     """
-    generator = torch.Generator(images.device)
-    for i in sigma.nonzero().flatten().tolist():
+    noisy = sigma.nonzero().flatten().tolist()
+    generator = torch.Generator(images.device) if noisy else None
+    for i in noisy:
         generator.manual_seed(int(seed[i]))
         noise = torch.randn(images.shape[1:], generator=generator, device=images.device)
         images[i].addcmul_(noise, std, value=float(sigma[i]))

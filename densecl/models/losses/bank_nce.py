@@ -71,6 +71,10 @@ class NCE(Objective):
         self._frozen = False  # whether Z is known: asking the buffer would mean waiting for the device
         self.register_buffer('rounds', torch.zeros((), dtype=torch.int64))  # sets of draws so far
 
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._frozen = bool(self.partition > 0)
+
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the units against the bank, and ``pos_sim``, the mean cosine with the own vector."""
         units = comparison.query.compared
@@ -109,10 +113,10 @@ class NCE(Objective):
     @torch.no_grad()
     def _log_partition(self, logits: Tensor) -> Tensor:
         """log Z, of these (N, 1 + K) logits where it is not known yet."""
-        self._frozen = self._frozen or bool(self.partition > 0)
         if not self._frozen:
             mean = all_reduce(logits.exp().mean()) / world_size()
             if not self.training:
                 return (len(self.bank) * mean).log()
             self.partition.copy_(len(self.bank) * mean)
+            self._frozen = True
         return self.partition.to(logits.dtype).log()

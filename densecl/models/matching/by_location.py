@@ -5,6 +5,7 @@ from torch import Tensor
 
 from densecl.registry import MODELS
 from densecl.structures import Match, cell_centers
+from densecl.structures.geometry import constants
 
 from .rule import Rule
 
@@ -39,7 +40,7 @@ def match_by_location(
     across = centers_q[:, 0, :, None, 0] - centers_k[:, :1, :, 0]  # (B, Wq, Wk): a column has one x
     down = centers_q[:, :, :1, 1] - centers_k[:, None, :, 0, 1]  # (B, Hq, Hk): a row has one y
     distance = torch.hypot(across[:, None, :, None], down[:, :, None, :, None])  # (B, Hq, Wq, Hk, Wk)
-    sides = ((b[:, 2:] - b[:, :2]) / b.new_tensor(g[::-1]) for b, g in ((boxes_q, grid_q), (boxes_k, grid_k)))
+    sides = ((b[:, 2:] - b[:, :2]) / constants(g[::-1], b) for b, g in ((boxes_q, grid_q), (boxes_k, grid_k)))
     diagonal = torch.maximum(*(torch.hypot(*side.unbind(1)) for side in sides))
     near = distance < threshold * diagonal.view(-1, 1, 1, 1, 1)
     return near.flatten(3).flatten(1, 2)

@@ -1,0 +1,193 @@
+"""A step of a config, counted without its data, and without a GPU."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+
+from densecl.datasets import collate_views
+from densecl.engine.launch import use_plain_batch_norm
+from densecl.models.backbones.recompute import recompute_blocks
+from densecl.registry import MODELS
+
+from .fake import fake_copy, fake_views
+from .step_cost import StepCounter, numel_of, size_of
+from .wire import WireCounter
+
+_COPIES = ('target.', 'start.')
+DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one process holds, does and sends in an optimiser step; sizes in bytes.
+
+    Attributes:
+        batch: photos of the process.
+        world: processes.
+        parameters, trained: of the online network, all and those with a gradient.
+        online, target, memories: weights and statistics of the online network; those of the target and of a
+            frozen start; queues and banks.
+        optimizer: what the optimiser keeps.
+        images: the views of the batch in float32.
+        passes: activations, losses and gradients at the fullest moment.
+        buckets: copies of the gradients that data-parallel training sends.
+        counter: operations.
+        wire: collective -> bytes that the process sends, gradients included.
+    """
+
+    batch: int
+    world: int
+    parameters: int
+    trained: int
+    online: int
+    target: int
+    memories: int
+    optimizer: int
+    images: int
+    passes: int
+    buckets: int
+    counter: StepCounter
+    wire: dict[str, int]
+
+    @property
+    def peak(self) -> int:
+        """The most that a step holds."""
+        held = self.online + self.target + self.memories + self.optimizer + self.images
+        return held + self.passes + self.buckets
+
+
+class Step:
+    """An optimiser step of a config, to be counted for any batch.
+
+    Args:
+        cfg: config of a pretraining; it is changed.
+        samples: two samples of its data set; they are repeated.
+        images: of the data set.
+    """
+
+    def __init__(self, cfg: Config, samples: list, images: int) -> None:
+        use_plain_batch_norm(cfg._cfg_dict)
+        init_default_scope(cfg.get('default_scope', 'densecl'))
+        if 'heads_first' in cfg.model:
+            cfg.model.heads_first = 0  # the heads alone cost less
+        with _NotDrawn():
+            self.model = MODELS.build(cfg.model).train()
+        for module in self.model.modules():
+            if hasattr(module, 'set_images'):  # as DataSizeHook does
+                module.set_images(images)
+        self.model.clock.total = self.model.clock.epoch = 1000
+        self.optim_wrapper = _plain(cfg.optim_wrapper)
+        with torch.no_grad():
+            self.views = self.model.data_preprocessor(collate_views(samples), True)['inputs']
+
+    def checkpoint_activations(self) -> None:
+        """From now on as with ``--checkpoint-activations``."""
+        recompute_blocks(self.model.backbone)
+
+    def count(self, batch: int, precision: str = 'fp32', world: int = 1) -> 'StepCost':
+        """What one of ``world`` processes does with ``batch`` photos; the others are played.
+
+        Args:
+            batch: an even number.
+            precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``.
+            world: processes.
+        """
+        mode = FakeTensorMode()
+        model = fake_copy(mode, self.model)
+        views = fake_views(mode, self.views, times=batch // len(self.views.indices))
+        with mode:
+            wrapper = build_optim_wrapper(model, self.optim_wrapper)
+        wrapper.measure = False  # log nothing: that would wait for the device
+        dtype = DTYPES[precision]
+        lower = torch.autocast('cpu', dtype=dtype) if dtype else nullcontext()
+        counter, wire = StepCounter(), WireCounter()
+        with _played_processes(world), mode, wire, counter:
+            with lower, _AsOnGpu():
+                losses = model(views, mode='loss')
+                loss = sum(value for name, value in losses.items() if name.startswith('loss'))
+            loss.backward()
+            passes = counter.peak
+            model.before_optimizer_step()
+            wrapper.step()
+            wrapper.zero_grad()
+            model.after_optimizer_step()
+        return _cost(model, wrapper.optimizer, views, passes, counter, dict(wire.bytes), batch, world)
+
+
+def _cost(model, optimizer, views, passes, counter, wire, batch, world) -> StepCost:
+    parts = {'online': [], 'target': [], 'memories': []}
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        copies = name.startswith(_COPIES)
+        memory = '.objective.' in name and not isinstance(tensor, torch.nn.Parameter)
+        parts['target' if copies else 'memories' if memory else 'online'].append(tensor)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    gradients = size_of(trained)
+    if world > 1:  # a ring sends every gradient almost twice
+        wire['gradients'] = int(2 * (world - 1) / world * gradients)
+    state = [x for entry in optimizer.state.values() for x in entry.values() if isinstance(x, torch.Tensor)]
+    mine = (p for name, p in model.named_parameters() if not name.startswith(_COPIES))
+    return StepCost(
+        batch=batch,
+        world=world,
+        parameters=sum(p.numel() for p in mine),
+        trained=numel_of(model, trained=True),
+        **{name: size_of(tensors) for name, tensors in parts.items()},
+        optimizer=size_of(state),
+        images=size_of(views.images),
+        passes=passes,
+        buckets=gradients if world > 1 else 0,
+        counter=counter,
+        wire=wire,
+    )
+
+
+def _plain(optim_wrapper: dict) -> dict:
+    """The wrapper without what a fake step cannot have: loss scale and accumulation."""
+    left_out = ('type', 'dtype', 'loss_scale', 'accumulative_counts')
+    return dict({k: v for k, v in optim_wrapper.items() if k not in left_out}, type='OptimWrapper')
+
+
+class _NotDrawn(TorchFunctionMode):
+    """Weights are not drawn: their values do not count, and large ones take seconds."""
+
+    _DRAWN = (torch.Tensor.normal_, torch.Tensor.uniform_)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Leave the tensor as it is."""
+        return args[0] if func in self._DRAWN else func(*args, **(kwargs or {}))
+
+
+class _AsOnGpu(TorchFunctionMode):
+    """Autocast of a CPU leaves to bfloat16 what that of a GPU computes in float32."""
+
+    _IN_FLOAT = (F.layer_norm, F.group_norm, F.softmax, F.log_softmax, F.normalize)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Give these functions float32."""
+        if func in self._IN_FLOAT and args and args[0].dtype in (torch.float16, torch.bfloat16):
+            args = (args[0].float(), *args[1:])
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _played_processes(world: int) -> Iterator[None]:
+    """A process group of so many processes, of which this one is there."""
+    if world == 1:
+        yield
+        return
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group('fake', store=FakeStore(), rank=0, world_size=world)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

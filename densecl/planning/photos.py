@@ -1,0 +1,118 @@
+"""Samples of a config's data set: of its own photos where they are there, of bundled ones where not."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from densecl.proposals import Felzenszwalb
+from densecl.registry import DATASETS
+from densecl.sample import sample_root
+
+STAND_IN = (375, 500)  # height and width; the usual photo of ImageNet
+_COUNT = 4
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A few samples, and what a data worker needs for them.
+
+    Attributes:
+        samples: of the data set.
+        images: in the data set, None where its photos are not there.
+        seconds: of one core for a sample, reading and decoding included.
+        tensors: of a batch that a worker hands over; each needs a file descriptor.
+    """
+
+    samples: list
+    images: int | None
+    seconds: float
+    tensors: int
+
+
+def take_samples(cfg: Config, count: int = 2, seconds: float = 0.5) -> Samples:
+    """Make samples as the config's data workers do.
+
+    Where its photos are not on this machine, bundled ones of 500 x 375 px stand in for them, and a stored
+    proposal's place is taken by Felzenszwalb's segments, made before the clock starts.
+
+    Args:
+        cfg: config of a pretraining; it is not changed.
+        count: samples to return.
+        seconds: for so long the making of samples is timed.
+    """
+    init_default_scope(cfg.get('default_scope', 'densecl'))
+    config = cfg.train_dataloader.dataset.copy()
+    try:
+        data, images = DATASETS.build(config.copy()), True
+    except (FileNotFoundError, NotADirectoryError):
+        images = False
+    if images:
+        return _timed(data, count, seconds, len(data))
+    with _stand_ins() as folder:
+        config.update(data_root=str(folder))
+        if config.get('source', {}).get('type') != 'ImageNet':
+            config.pop('source', None)
+        if 'proposals' in config:
+            config.proposals = _Remembered()
+        return _timed(DATASETS.build(config), count, seconds, None)
+
+
+class _Remembered:
+    """Felzenszwalb's segments, made once for a photo: reading them costs nothing, as from a store."""
+
+    def __init__(self) -> None:
+        self._make, self._made = Felzenszwalb(), {}
+
+    def __call__(self, image, image_id: str):
+        if image_id not in self._made:
+            self._made[image_id] = self._make(image, image_id)
+        return self._made[image_id]
+
+
+def _timed(data, count: int, least: float, images: int | None) -> Samples:
+    from densecl.datasets import collate_views
+
+    positions = [i % len(data) for i in range(count)]
+    samples = [data[i] for i in positions]  # not timed: imports, tables, the first segments
+    begin, made = time.perf_counter(), 0
+    while made < 2 or (time.perf_counter() - begin < least and made < 64):
+        data[made % len(data)]
+        made += 1
+    seconds = (time.perf_counter() - begin) / made
+    batch = collate_views(samples)['inputs']
+    tensors = [x for x in tree_leaves(_plain(batch)) if isinstance(x, Tensor)]
+    return Samples(samples, images, seconds, len({x.untyped_storage()._cdata for x in tensors}))
+
+
+def _plain(value):
+    """Data classes as dicts, for whoever walks through them."""
+    if isinstance(value, list):
+        return [_plain(x) for x in value]
+    if isinstance(value, dict):
+        return {name: _plain(x) for name, x in value.items()}
+    if hasattr(value, '__dataclass_fields__'):
+        return {name: _plain(x) for name, x in vars(value).items()}
+    return value
+
+
+@contextmanager
+def _stand_ins() -> Iterator[Path]:
+    """A folder a class, two classes, of bundled photos enlarged to 500 x 375."""
+    import cv2
+
+    photos = sorted((sample_root() / 'photos').rglob('*.jpg'))[:_COUNT]
+    with tempfile.TemporaryDirectory() as root:
+        for number, path in enumerate(photos):
+            folder = Path(root) / f'class_{number % 2}'
+            folder.mkdir(exist_ok=True)
+            image = cv2.resize(cv2.imread(str(path)), STAND_IN[::-1], interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(folder / path.name), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        yield Path(root)

@@ -1,0 +1,262 @@
+"""What a pretraining run will need, before it is started."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mmengine.config import Config
+
+from .counting import Step, StepCost
+from .gpus import GPUS, Gpu
+from .photos import Samples, take_samples
+
+IMAGENET = 1_281_167
+PRECISIONS = ('fp32', 'bf16', 'fp16')
+#: Device time of the roofline over that of published runs, see :func:`speed`.
+EFFICIENCY = (0.45, 0.8)
+#: Seconds in which Python tells a GPU to run an operation.
+HOST = (5e-6, 10e-6)
+#: GiB of a GPU that torch's allocator does not see, or cannot use for fragments.
+CONTEXT, FRAGMENTS = 0.6, 0.06
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A line of the plan.
+
+    Attributes:
+        name: what it is.
+        value: as text, with its unit.
+        source: ``'counted'``, ``'predicted'``, ``'measured'`` or ``'given'``.
+    """
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class ResourcePlan:
+    """What a run needs.
+
+    Attributes:
+        gpu: on which it runs.
+        cost: of a step.
+        samples: of its data.
+        images, epochs: of the run.
+        fits: the largest number of photos that a GPU can hold, without and with checkpointed activations.
+        speed: images/s of all GPUs, from and to.
+        options: settings that follow, as ``--cfg-options`` takes them.
+        hours: to be spent, if they were given.
+    """
+
+    gpu: Gpu
+    cost: StepCost
+    samples: Samples
+    images: int
+    epochs: float
+    fits: tuple[int, int]
+    speed: tuple[float, float]
+    options: dict[str, Any]
+    hours: float | None = None
+
+    @property
+    def duration(self) -> tuple[float, float]:
+        """Hours, from and to."""
+        low, high = self.speed
+        return tuple(self.epochs * self.images / rate / 3600 for rate in (high, low))
+
+    @property
+    def cores(self) -> int:
+        """Processor cores that keep a GPU busy at its highest speed."""
+        return math.ceil(self.speed[1] / self.cost.world * self.samples.seconds)
+
+    def figures(self) -> list[Figure]:
+        """Every line of the plan."""
+        return [*self._model(), *self._memory(), *self._data(), *self._time()]
+
+    def __str__(self) -> str:
+        rows = [(f.name, f.value, f.source) for f in self.figures()]
+        wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        lines = [f'{name:{wide[0]}s}  {value:{wide[1]}s}  {source}'.rstrip() for name, value, source in rows]
+        if self.options:
+            lines.append('--cfg-options ' + ' '.join(f'{key}={value}' for key, value in self.options.items()))
+        return '\n'.join(lines)
+
+    def _model(self) -> Iterable[Figure]:
+        cost = self.cost
+        yield Figure('processes', f'{cost.world} GPU{"s" * (cost.world > 1)} x {cost.batch} photos', 'given')
+        trained = '' if cost.trained == cost.parameters else f', {cost.trained / 1e6:.1f} M of them trained'
+        yield Figure('parameters', f'{cost.parameters / 1e6:.1f} M{trained}', 'counted')
+        flops = cost.counter.flops
+        a_photo = f'{flops / cost.batch / 1e9:.1f} G a photo'
+        yield Figure('operations', f'{flops / 1e12:.2f} TFLOP a step and GPU, {a_photo}', 'counted')
+
+    def _memory(self) -> Iterable[Figure]:
+        cost = self.cost
+        parts = {
+            'weights': cost.online,
+            'target and start': cost.target,
+            'queues and banks': cost.memories,
+            'optimiser': cost.optimizer,
+            'views': cost.images,
+            'activations, losses, gradients': cost.passes,
+            'gradients to be sent': cost.buckets,
+        }
+        for name, size in parts.items():
+            if size:
+                yield Figure(f'  {name}', f'{size / GIB:7.2f} GiB', 'counted')
+        yield Figure('memory', f'{cost.peak / GIB:7.2f} GiB and {CONTEXT} of CUDA itself', 'predicted')
+        plain, checkpointed = self.fits
+        room = f'{self.gpu.name}, {self.gpu.memory:g} GiB'
+        more = f'{checkpointed:,} with --checkpoint-activations'
+        yield Figure('largest batch', f'{plain:,} photos a GPU ({room}); {more}', 'predicted')
+        if cost.world > 1:
+            sent = ', '.join(f'{name} {size / 1e6:,.0f}' for name, size in sorted(cost.wire.items()) if size)
+            yield Figure('sent', f'{sum(cost.wire.values()) / 1e6:,.0f} MB a step and GPU: {sent}', 'counted')
+
+    def _data(self) -> Iterable[Figure]:
+        where = 'photos of 500 x 375 px in their place' if self.samples.images is None else 'its own photos'
+        milliseconds = 1e3 * self.samples.seconds
+        yield Figure('a photo', f'{milliseconds:.1f} ms of one core of this machine ({where})', 'measured')
+        yield Figure('cores', f'{self.cores} of this kind a GPU to keep it busy', 'predicted')
+        yield Figure('file descriptors', f'{self.samples.tensors} a batch that waits', 'counted')
+
+    def _time(self) -> Iterable[Figure]:
+        low, high = (rate / self.cost.world for rate in self.speed)
+        yield Figure('speed', f'{_round(low)} to {_round(high)} images/s a GPU', 'predicted')
+        short, long = self.duration
+        run = f'{self.epochs:g} epochs of {self.images:,} images'
+        yield Figure('time', f'{_hours(short)} to {_hours(long)}: {run}', 'predicted')
+        if self.hours is not None:
+            epochs = tuple(self.epochs * self.hours / hours for hours in (long, short))
+            value = f'{epochs[0]:,.1f} to {epochs[1]:,.1f} in {self.hours:g} hours'
+            yield Figure('epochs', value, 'predicted')
+
+
+def plan_resources(
+    cfg: Config,
+    gpu: str = 'h100',
+    gpus: int | None = None,
+    memory: float | None = None,
+    images: int | None = None,
+    hours: float | None = None,
+    precision: str | None = None,
+) -> ResourcePlan:
+    """Count a step of a config, and say what a run of it needs.
+
+    Args:
+        cfg: config of a pretraining, as :func:`densecl.engine.launch.read_config` reads it; it stays so.
+        gpu: one of :data:`densecl.planning.GPUS`.
+        gpus: processes (default: as many as the config's rates were made for).
+        memory: GiB of a GPU, in place of the model's.
+        images: of the data set (default: the config's own where it is there, else ImageNet's).
+        hours: that can be spent.
+        precision: ``'fp32'``, ``'bf16'`` or ``'fp16'`` (default: the config's).
+
+    Raises:
+        ValueError: an unknown GPU or precision, or a config that is no pretraining.
+    """
+    if gpu not in GPUS:
+        raise ValueError(f'--gpu: expected one of {", ".join(GPUS)}, got {gpu}')
+    if cfg.get('train_dataloader', {}).get('dataset', {}).get('type') != 'PretrainDataset':
+        raise ValueError('the config is no pretraining: its train_dataloader.dataset is no PretrainDataset')
+    chosen = replace(GPUS[gpu], memory=memory or GPUS[gpu].memory)
+    precision = precision or config_precision(cfg)
+    batch = cfg.train_dataloader.batch_size
+    world = gpus or config_gpus(cfg)
+    samples = take_samples(cfg)
+    count = images or samples.images or IMAGENET
+
+    step = Step(cfg.copy(), samples.samples, count)
+    counts = []
+    for checkpointed in (False, True):
+        if checkpointed:
+            step.checkpoint_activations()
+        counts.append([step.count(photos, precision, world) for photos in (_even(batch / 2), _even(batch))])
+    full = counts[0][1]
+    fits = tuple(_largest(chosen, *each) for each in counts)
+    return ResourcePlan(
+        gpu=chosen,
+        cost=full,
+        samples=samples,
+        images=count,
+        epochs=cfg.train_cfg.get('max_epochs', 1),
+        fits=fits,
+        speed=speed(full, chosen),
+        options=_options(cfg, fits[0], batch, world, count),
+        hours=hours,
+    )
+
+
+def config_precision(cfg: Config) -> str:
+    """In which precision a config trains."""
+    kind = str(cfg.optim_wrapper.get('type', '')).split('.')[-1]
+    if kind == 'BF16OptimWrapper':
+        return 'bf16'
+    return 'fp16' if kind == 'AmpOptimWrapper' else 'fp32'
+
+
+def config_gpus(cfg: Config) -> int:
+    """The number of processes for which a config's learning rate was made."""
+    whole = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    steps = cfg.optim_wrapper.get('accumulative_counts', 1)
+    return max(round(whole / cfg.train_dataloader.batch_size / steps), 1) if whole else 1
+
+
+def speed(cost: StepCost, gpu: Gpu) -> tuple[float, float]:
+    """Images/s of all GPUs, from and to.
+
+    Every operation takes as long as its arithmetic or its memory traffic at the GPU's peak, whichever is
+    longer (a roofline, Williams et al., 2009). Published runs take longer: ResNet-50 of MoCo, 168 images/s a
+    V100 in float32, has 0.50 of it; supervised ResNet-50, 2,470 images/s an A100 in half precision, 0.8.
+    Where Python is slower than the device it decides.
+    """
+    device = sum(n * _seconds(o, gpu) for o, n in cost.counter.operations.items())
+    sending = sum(cost.wire.values()) / (gpu.link * 1e9)
+    photos = cost.batch * cost.world
+    slow = max((device + sending) / EFFICIENCY[0], cost.counter.calls * HOST[1])
+    fast = max(device / EFFICIENCY[1], sending, cost.counter.calls * HOST[0])
+    return photos / slow, photos / fast
+
+
+def _seconds(operation, gpu: Gpu) -> float:
+    return max(operation.flops / gpu.flops(operation.kind), operation.moved / (gpu.bandwidth * 1e9))
+
+
+def _even(number: float) -> int:
+    return max(2 * round(number / 2), 2)
+
+
+def _largest(gpu: Gpu, small: StepCost, large: StepCost) -> int:
+    """Photos that fit, memory being a line through two counts."""
+    room = (gpu.memory - CONTEXT) * GIB / (1 + FRAGMENTS)
+    slope = (large.peak - small.peak) / max(large.batch - small.batch, 1)
+    return max(int((room - large.peak) / slope) + large.batch, 0) if slope > 0 else large.batch
+
+
+def _options(cfg: Config, fits: int, batch: int, world: int, images: int) -> dict[str, Any]:
+    """Settings that follow from the machine and the data."""
+    found: dict[str, Any] = {}
+    if 0 < fits < batch:
+        parts = next(n for n in range(2, batch + 1) if batch % n == 0 and batch // n <= fits)
+        found['train_dataloader.batch_size'] = batch // parts
+        found['optim_wrapper.accumulative_counts'] = parts * cfg.optim_wrapper.get('accumulative_counts', 1)
+    for name, head in cfg.model.heads.items():
+        objective = head.get('objective')
+        queue = objective.get('queue') if isinstance(objective, dict) else None
+        if isinstance(queue, int) and queue > images / 2:
+            found[f'model.heads.{name}.objective.queue'] = 2 ** int(math.log2(0.42 * images))
+    return found
+
+
+def _round(value: float) -> str:
+    """Two digits."""
+    digits = max(int(math.log10(value)) - 1, 0) if value >= 1 else 0
+    return f'{round(value, -digits):,.0f}'
+
+
+def _hours(value: float) -> str:
+    return f'{60 * value:.0f} min' if value < 1.5 else f'{value:,.1f} h' if value < 20 else f'{value:,.0f} h'

@@ -1,0 +1,124 @@
+"""What a step does, counted on fake tensors: memory at each moment, operations, and bytes that they move."""
+
+import weakref
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+aten = torch.ops.aten
+_HALF = (torch.float16, torch.bfloat16)
+_FLOPS = {  # what a CPU runs in place of the attention that torch's registry knows
+    aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(
+        q.shape, k.shape, v.shape
+    ),
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A kind of operation, to be timed.
+
+    Attributes:
+        kind: ``'half'``, ``'tf32'`` (a convolution in float32) or ``'fp32'``.
+        flops: of all products and sums.
+        moved: bytes read and written.
+    """
+
+    kind: str
+    flops: int
+    moved: int
+
+
+class StepCounter(TorchDispatchMode):
+    """Counts while it is entered; to be entered after the fake mode.
+
+    Attributes:
+        live: bytes of the tensors that were made since, and are still there.
+        peak: the most of that so far.
+        operations: operation -> how often.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self.operations: Counter[Operation] = Counter()
+        self._storages: dict[int, weakref.ref] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run the operation and count it."""
+        result = func(*args, **(kwargs or {}))
+        read, made = _tensors((args, kwargs)), _tensors(result)
+        there = {x.untyped_storage()._cdata for x in read}  # its views and changes in place make nothing
+        for tensor in made:
+            if tensor.untyped_storage()._cdata not in there:
+                self._watch(tensor.untyped_storage())
+        if not func.is_view and made:
+            self._count(func, args, kwargs or {}, result, (*read, *made))
+        return result
+
+    def _watch(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._storages:
+            return
+
+        def gone(_, key=key, size=size):
+            self._storages.pop(key, None)
+            self.live -= size
+
+        self._storages[key] = weakref.ref(storage, gone)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+    def _count(self, func, args, kwargs, result, touched: tuple[Tensor, ...]) -> None:
+        packet = func._overloadpacket
+        if packet in (aten.detach, aten.empty, aten.empty_like, aten.new_empty, aten.empty_strided):
+            return
+        formula = _FLOPS.get(packet)
+        if formula is None and packet in flop_registry:
+            flops = flop_registry[packet](*args, **kwargs, out_val=result)
+        else:
+            flops = formula(*args, **kwargs) if formula else 0
+        moved = sum(x.numel() * x.element_size() for x in touched)
+        self.operations[Operation(_kind(packet, touched[-1].dtype), flops, moved)] += 1
+
+    @property
+    def flops(self) -> int:
+        """Of all operations, a product and a sum being two."""
+        return sum(operation.flops * count for operation, count in self.operations.items())
+
+    @property
+    def calls(self) -> int:
+        """Operations that a GPU would be told to run."""
+        return sum(self.operations.values())
+
+
+def _tensors(values) -> list[Tensor]:
+    return [x for x in tree_leaves(values) if isinstance(x, Tensor)]
+
+
+def _kind(packet, dtype: torch.dtype) -> str:
+    if dtype in _HALF:
+        return 'half'
+    return 'tf32' if packet in (aten.convolution, aten.convolution_backward) else 'fp32'
+
+
+def size_of(tensors) -> int:
+    """Bytes of tensors; those that share memory count once."""
+    storages = {}
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        storages[storage._cdata] = storage.nbytes()
+    return sum(storages.values())
+
+
+def numel_of(module: nn.Module, trained: bool = False) -> int:
+    """Parameters, each once."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
