@@ -227,6 +227,14 @@ def check_ramps(cfg: Config) -> None:
             )
 
 
+def use_fused(cfg: Config) -> None:
+    """On CUDA one kernel steps all parameters, where torch has it and the config does not decide itself."""
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
+    decided = optimizer.keys() & {'fused', 'foreach', 'capturable', 'differentiable'}
+    if torch.cuda.is_available() and optimizer.get('type') in ('SGD', 'Adam', 'AdamW') and not decided:
+        optimizer.fused = True
+
+
 def leave_group() -> None:
     """End the process group, where there is one, as long as all processes are there."""
     if dist.is_initialized():
@@ -243,6 +251,7 @@ def build_runner(cfg: Config) -> Runner:
         cfg.pop('sync_bn', None)
     check_batch_statistics(cfg)
     check_ramps(cfg)
+    use_fused(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return LRScalingRunner.from_cfg(cfg)
