@@ -8,6 +8,8 @@ from torch import Tensor
 
 #: Shorter vectors get no gradient from :func:`unit`: what it passes on is at most 1e4 times what it is given.
 SHORTEST = 1e-4
+#: The same of float16 vectors, whose gradient times the loss scale must stay below 65,504.
+SHORTEST_HALF = 1e-2
 
 
 def full_precision(x: Tensor) -> Tensor:
@@ -19,11 +21,13 @@ def unit(x: Tensor, dim: int = -1) -> Tensor:
     """L2-normalise along ``dim`` in at least float32; a zero vector stays zero.
 
     The derivative of ``x / |x|`` grows as 1 / |x|: one dead cell, of length 1e-12, would ruin a step. Vectors
-    shorter than ``SHORTEST`` are normalised too, but cut off from the gradient.
+    shorter than ``SHORTEST``, in float16 ``SHORTEST_HALF``, are normalised too, but cut off from the
+    gradient.
     """
+    shortest = SHORTEST_HALF if x.dtype == torch.float16 else SHORTEST
     x = full_precision(x)
     if x.requires_grad:
-        short = torch.linalg.vector_norm(x.detach(), dim=dim, keepdim=True) < SHORTEST
+        short = torch.linalg.vector_norm(x.detach(), dim=dim, keepdim=True) < shortest
         x = torch.where(short, x.detach(), x)
     return torch.nn.functional.normalize(x, dim=dim)
 

@@ -33,7 +33,7 @@ def gram_distance(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
 
 
 def _cosines(x: Tensor) -> Tensor:
-    x = unit(full_precision(x))
+    x = unit(x)
     return x @ x.mT
 
 

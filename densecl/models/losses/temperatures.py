@@ -119,7 +119,8 @@ class UncertaintyTemperature(Temperature):
 
     def forward(self, cosine, comparison, extra):
         """(R,), with gradient."""
-        return self.schedule(self.clock) / full_precision(extra[:, 0]).sigmoid()
+        u = full_precision(extra[:, 0]).clamp(min=-20)  # far below, 1 / sigmoid would overflow
+        return self.schedule(self.clock) / u.sigmoid()
 
 
 @MODELS.register_module()

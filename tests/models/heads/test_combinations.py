@@ -174,6 +174,22 @@ KEPT = ('InfoNCE queue', 'InfoNCE units', 'InfoNCE units+own', 'InfoNCE others')
 KEPT += ('Triplet', 'Cosine', 'VICReg')
 
 
+@pytest.mark.parametrize('units', BARE)
+def test_large_float16_features_are_pooled_without_overflow(units):
+    config, matching, scoring, _ = parts(units, 'SameRow', 'Cosine')
+    losses = []
+    for dtype in (torch.float16, torch.float32):
+        head = build(config, scoring, matching, pairs=((0, 1), (1, 0))).float()
+        torch.manual_seed(0)
+        levels = [(1e4 * torch.randn(3, CHANNELS, GRID, GRID).clamp(1, 6)).half() for _ in range(2)]
+        levels = [level.to(dtype).requires_grad_() for level in levels]
+        with torch.autocast('cpu', torch.float16, enabled=dtype == torch.float16):
+            loss = two_steps(head, levels, make_views(labels=LABELS), None)[1].loss
+        assert all(x.isfinite().all() for x in torch.autograd.grad(loss, levels))
+        losses.append(loss)
+    torch.testing.assert_close(*losses, rtol=2e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(('units', 'objective'), list(itertools.product(BARE, KEPT)))
 def test_half_precision_with_zero_vectors(units, objective, dtype):

@@ -1,0 +1,133 @@
+"""Every registered objective on float16 vectors, as autocast makes them, near the ends of their range."""
+
+from pathlib import Path
+from runpy import run_path
+
+import pytest
+import torch
+from oracles.comparisons import compare, set_clock
+
+from densecl.models.losses import InfoNCE, Objective
+from densecl.models.losses.masses import Filter, Mass
+from densecl.models.losses.temperatures import Temperature
+from densecl.registry import MODELS
+from densecl.schedule import Clock
+
+SCRIPT = Path(__file__).parents[2] / 'distributed' / 'choices.py'
+script = run_path(str(SCRIPT))
+CHOICES, LABELLED, BATCH, DIM = (script[name] for name in ('CHOICES', 'LABELLED', 'BATCH', 'DIM'))
+CELLS = 3
+#: The initial scale of torch's GradScaler.
+SCALE = 65536.0
+
+#: What an objective needs to be built; a new one that needs nothing is covered as it is.
+NEEDED = {
+    'InfoNCE': dict(dim=DIM, queue=16, batch='views'),
+    'NCE': dict(dim=DIM, images=BATCH, negatives=16),
+    'PrototypeAlignment': dict(dim=DIM, classes=3),
+    'SelfDistillation': dict(prototypes=DIM),
+    'Sum': dict(objectives=[dict(type='Cosine'), dict(type='Gram')]),
+}
+
+
+def registered(kind: type) -> list[str]:
+    """Names of the classes of one kind."""
+    MODELS.import_from_location()
+    found = MODELS.module_dict.items()
+    return [
+        name for name, x in found if isinstance(x, type) and issubclass(x, kind) and 'densecl' in x.__module__
+    ]
+
+
+CONFIGS = {name: dict(type=name, **NEEDED.get(name, {})) for name in registered(Objective)}
+CONFIGS |= {
+    f'InfoNCE_{name}': dict(type='InfoNCE', **{**NEEDED['InfoNCE'], 'queue': 20, **choice})
+    for name, choice in CHOICES.items()
+}
+CONFIGS |= {
+    f'InfoNCE_{batch}': dict(type='InfoNCE', queue=0, batch=batch) for batch in ('keys', 'units', 'image')
+}
+CONFIGS |= {
+    'Cosine_squared': dict(type='Cosine', squared=True, mean='images'),
+    'NCE_softmax': dict(type='NCE', form='softmax', **NEEDED['NCE']),
+    'Triplet_semi-hard': dict(type='Triplet', mining='semi-hard', squared=True, batch='views'),
+    'VICReg_paper': dict(type='VICReg', form='paper'),
+}
+
+
+def some_zero(x):
+    return torch.where((torch.arange(len(x)) % 3 == 0)[:, None], 0.0, x)
+
+
+#: Kind of vectors -> how they are made of normal ones, and a scale of the loss that gradients must bear.
+KINDS = {
+    'usual': (lambda x: x, 2**13),
+    'large': (lambda x: 1e4 * x.clamp(-6, 6), 2**16),
+    'zero': (some_zero, 2**13),
+    'tiny': (lambda x: 1e-6 * x, 2**10),
+    'short': (lambda x: 1e-3 * x, 2**9),
+    'alike': (lambda x: x[:1].expand_as(x), 1),
+}
+#: Their true gradient grows as the third power of what they are given: beyond float16 whatever the scale.
+CUBIC = {'VICReg', 'VICReg_paper', 'PositionVICReg'}
+
+
+def run(name: str, kind: str, dtype: torch.dtype):
+    """Leaves, loss and diagnostics of the same float16 numbers, computed on as ``dtype``."""
+    torch.manual_seed(0)
+    objective = MODELS.build(CONFIGS[name]).train()
+    set_clock(objective, Clock(step=2, total=3, epoch=1))
+    generator = torch.Generator().manual_seed(1)
+    width = DIM + getattr(objective, 'extra_channels', 0)
+
+    def leaf(count: int):
+        x = KINDS[kind][0](torch.randn(count, width, generator=generator))
+        return x.half().to(dtype).requires_grad_()
+
+    leaves = [leaf(BATCH * CELLS), leaf(BATCH * CELLS), leaf(BATCH), leaf(BATCH)]
+    indices = torch.arange(BATCH)
+    support = leaf(BATCH).detach()[None]
+    c = compare(*leaves[:2], indices, *leaves[2:], support=support, labels=indices % 3)
+    if name.removeprefix('InfoNCE_') in LABELLED:
+        script['same_label'](c, CELLS)
+    torch.manual_seed(2)
+    with torch.autocast('cpu', torch.float16, enabled=dtype == torch.float16):
+        loss, diagnostics = objective.score(c)
+        objective.remember([c.key], c.batch)
+    return objective, leaves, loss, diagnostics
+
+
+def finite(loss, leaves, scale: float) -> bool:
+    """Whether the gradients of the scaled loss are."""
+    found = torch.autograd.grad(loss * scale, leaves, retain_graph=True, allow_unused=True)
+    found = [x for x in found if x is not None]
+    assert found and all(x.dtype == leaves[0].dtype for x in found)
+    return all(x.isfinite().all() for x in found)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('name', CONFIGS)
+def test_nothing_overflows(name, kind):
+    objective, leaves, loss, diagnostics = run(name, kind, torch.float16)
+    _, single, want, _ = run(name, kind, torch.float32)
+    assert loss.dtype == torch.float32 and loss.isfinite()
+    torch.testing.assert_close(loss, want, rtol=1e-4, atol=1e-6)
+    assert all(x.isfinite().all() for x in diagnostics.values())
+    state = (x for x in objective.buffers() if x.is_floating_point())
+    assert not any((x.isnan() | x.isposinf()).any() for x in state)  # -inf: the mean of no image yet
+    assert finite(want, single, SCALE)
+    scale = SCALE
+    while not finite(loss, leaves, scale) and scale > 1:  # as the scaler halves it
+        scale /= 2
+    if kind == 'large' and name in CUBIC:
+        assert scale == 1
+    else:
+        assert finite(loss, leaves, scale) and scale >= KINDS[kind][1]
+
+
+def test_every_part_of_info_nce_is_among_them():
+    built = [InfoNCE(**{**NEEDED['InfoNCE'], **choice}) for choice in CHOICES.values()]
+    found = {type(module).__name__ for objective in built for module in objective.modules()}
+    for kind in (Mass, Filter, Temperature):
+        assert found.issuperset(registered(kind))
+        assert registered(kind)
