@@ -1,0 +1,45 @@
+"""Collectives wait for the device no more than the rest of a step does; the other seven ranks are played."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from densecl.engine.launch import read_config
+from densecl.planning.counting import Step
+from densecl.planning.fake import fake_copy, fake_views
+from densecl.planning.photos import take_samples
+from densecl.planning.wire import WireCounter
+from tests.models.played_device import PlayedDevice
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+# Shuffled keys and a queue; units of all ranks; rows of all ranks for matrices.
+RECIPES = {
+    'mocov2/mocov2_resnet18_1xb64-coslr-6e_photos.py': {'all_to_all': 2, 'all_gather': 2},
+    'resim/resim_resnet18_1xb64-coslr-6e_photos.py': {'all_to_all': 4, 'all_gather': 4, 'all_reduce': 2},
+    'vicregl/vicregl_resnet18_1xb64-coslr-6e_photos.py': {'all_gather': 5},
+}
+
+
+@pytest.fixture
+def world():
+    dist.init_process_group('fake', store=FakeStore(), rank=0, world_size=8)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize('path', RECIPES)
+def test_a_loss_over_eight_ranks(path, world):
+    cfg = read_config(str(CONFIGS / path))
+    step = Step(cfg, take_samples(cfg, seconds=0).samples, images=1000)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    model, views = fake_copy(mode, step.model, 'cuda'), fake_views(mode, step.views, 'cuda', times=4)
+    device = PlayedDevice(mode)
+    with device, WireCounter() as wire:
+        losses = model(views, mode='loss')
+    assert not device.waits
+    assert all(value.device == torch.device('cuda', 0) for value in losses.values())
+    assert wire.calls == RECIPES[path]
