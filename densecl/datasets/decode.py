@@ -8,6 +8,8 @@ import functools
 import io
 import logging
 import os
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 
 EXIF_ORIENTATION = 0x0112
+_SCALES = (8, 4, 2, 1)
 
 
 class UnreadableImageError(RuntimeError):
@@ -74,6 +77,80 @@ def decode_scaled(
     Raises:
         UnreadableImageError: as in :func:`decode_image`.
     """
+    photo = open_photo(data, name, high_depth)
+    if isinstance(photo, np.ndarray):
+        return photo, photo.shape[:2]
+    height, width = photo.shape[:2]
+    return photo.decode(_scale((width, height), min_side)), (height, width)
+
+
+def open_photo(
+    data: bytes | str | os.PathLike,
+    name: str | None = None,
+    high_depth: str = 'range',
+    resolution: float = 1.0,
+) -> 'Photo | np.ndarray':
+    """Read an ordinary JPEG's header only, and decode any other image.
+
+    Args:
+        data: the encoded bytes, or a path.
+        name: as in :func:`decode_image`.
+        high_depth: as in :func:`decode_image`.
+        resolution: see :class:`Photo`.
+
+    Returns:
+        A photo, or (H, W, 3) uint8 RGB.
+
+    Raises:
+        UnreadableImageError: as in :func:`decode_image`; of a photo, :meth:`Photo.decode` may raise it too.
+    """
+    return _guarded(lambda data, name: _open_photo(data, name, high_depth, resolution), data, name)
+
+
+class Photo:
+    """An ordinary JPEG whose pixels are decoded when it is known how many are needed.
+
+    Attributes:
+        shape: H, W and 3 of the upright image at full size; the type is uint8, the colours are RGB.
+        scales: 1, 2, 4 and 8, those that :meth:`decode` can divide the size by.
+        resolution: the least pixels of a crop per pixel of its view, along each side, that whoever chooses a
+            scale should leave.
+        name: what to call the image in errors.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self, data: bytes, name: str, size: tuple[int, int], orientation: int, resolution: float = 1.0
+    ) -> None:
+        width, height = size if orientation < 5 else size[::-1]
+        self.shape = height, width, 3
+        # Turned, a pixel at the end that is not whole would come first and move all others.
+        self.scales = [s for s in _SCALES if orientation == 1 or width % s == height % s == 0]
+        self.resolution, self.name = resolution, name
+        self._data, self._orientation = data, orientation
+
+    def decode(self, scale: int = 1) -> np.ndarray:
+        """The upright image at 1 / scale, (ceil(H / scale), ceil(W / scale), 3) uint8, contiguous.
+
+        Pixel (y, x) shows pixels ``scale * y`` to ``scale * (y + 1)``, and the same of x.
+        """
+        return _guarded(lambda data, _: self._pixels(data, scale), self._data, self.name)
+
+    def _pixels(self, data: bytes, scale: int) -> np.ndarray:
+        pixels = _decode_jpeg(data, scale)
+        if pixels is None:  # PIL reads it, or says what is wrong
+            pixels = np.array(_open(data).convert('RGB'))
+            size = [-(-length // scale) for length in pixels.shape[1::-1]]
+            pixels = pixels if scale == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        return _upright(pixels, self._orientation)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.decode(), dtype)
+
+
+def _guarded(read: Callable[[bytes, str], Any], data: bytes | str | os.PathLike, name: str | None) -> Any:
+    """``read(data, name)`` with any error as one that names the image."""
     if not isinstance(data, bytes):
         name = name or os.fspath(data)
     name = name or f'{len(data)} bytes without a name'
@@ -81,7 +158,7 @@ def decode_scaled(
         if not isinstance(data, bytes):
             with open(data, 'rb') as file:
                 data = file.read()
-        return _decode(data, min_side, high_depth)
+        return read(data, name)
     # decoders raise whatever a damaged file makes them run into: SyntaxError, struct.error, ...
     except Exception as error:
         if isinstance(error, UnidentifiedImageError | _NotRGBError) and (found := _bands_of(data)):
@@ -90,7 +167,7 @@ def decode_scaled(
         raise UnreadableImageError(what) from error
 
 
-def _decode(data: bytes, min_side: int | None, high_depth: str) -> tuple[np.ndarray, tuple[int, int]]:
+def _open_photo(data: bytes, name: str, high_depth: str, resolution: float) -> Photo | np.ndarray:
     if not data:
         raise ValueError('the file is empty')
     image = _open(data)
@@ -99,11 +176,7 @@ def _decode(data: bytes, min_side: int | None, high_depth: str) -> tuple[np.ndar
     plain_jpeg = image.format in ('JPEG', 'MPO') and image.mode in ('RGB', 'L')
     # libjpeg fills what is missing of a truncated file with grey; only PIL says so
     if plain_jpeg and data.endswith(b'\xff\xd9'):
-        orientation = _orientation(image)
-        pixels = _decode_jpeg(data, _scale(image.size, min_side))
-        if pixels is not None:
-            width, height = image.size if orientation < 5 else image.size[::-1]
-            return _upright(pixels, orientation), (height, width)
+        return Photo(data, name, image.size, _orientation(image), resolution)
     try:
         image.load()
     except ValueError as error:
@@ -111,8 +184,7 @@ def _decode(data: bytes, min_side: int | None, high_depth: str) -> tuple[np.ndar
             raise
         raise _NotRGBError(str(error)) from error  # a raw mode that Pillow does not know: bands, most likely
     orientation = _orientation(image)  # after load: of a TIFF, PIL applies it there
-    pixels = _upright(_to_rgb(image, high_depth), orientation)
-    return pixels, pixels.shape[:2]
+    return _upright(_to_rgb(image, high_depth), orientation)
 
 
 def _bands_of(data: bytes) -> str:
@@ -159,7 +231,7 @@ def _scale(size: tuple[int, int], min_side: int | None) -> int:
     """By how much a JPEG can be shrunk while it is decoded: 1, 2, 4 or 8."""
     if min_side is None:
         return 1
-    return next((s for s in (8, 4, 2) if min(size) // s >= min_side), 1)
+    return next((s for s in _SCALES if min(size) // s >= min_side), 1)
 
 
 def _decode_jpeg(data: bytes, scale: int) -> np.ndarray | None:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, get_worker_info
 from densecl.registry import DATASETS, PROPOSALS, TRANSFORMS
 from densecl.structures import PretrainDataSample
 
-from .decode import UnreadableImageError, decode_scaled
+from .decode import Photo, UnreadableImageError, decode_scaled, open_photo
 from .propose import propose
 from .sampler import SampleKey
 from .sources import Source
@@ -33,13 +33,15 @@ class PretrainDataset(Dataset):
         source: config of the source, ``dict(type='Folder')`` if not given.
         pipeline: transforms ``results -> results``, the last of which returns a PretrainDataSample.
             The first gets a dict of image (H, W, 3) uint8 RGB, source_size (H, W) of the original
-            (the image is smaller than it after a reduced decode), rng, path, index, label,
-            proposals where there is a provider of them, and channels where there is a decoder.
+            (the image is smaller than it with ``decode_min_side``), rng, path, index, label,
+            proposals where there is a provider of them, and channels where there is a decoder. If its
+            ``takes_photo`` is True, the image may be a :class:`densecl.datasets.decode.Photo`.
         seed: of the views.
         on_error: ``raise``, or ``skip``: an unreadable file is named once in the log, marked (see
             :attr:`unreadable`), and replaced by an image drawn from (seed, epoch, index).
         decode_min_side: decode large JPEGs at 1/2, 1/4 or 1/8 as long as the short side keeps this
-            many pixels (several times faster); None: always at full size.
+            many pixels, whatever the crops are, which are then drawn in the smaller image; None: see
+            ``decode_resolution``.
         high_depth: how more than 8 bits become 8, see :func:`densecl.datasets.decode.decode_image`.
         max_images: use only that many images, evenly spread over the source.
         proposals: config of what names candidate objects, ``dict(type='ProposalStore', ...)`` for
@@ -48,6 +50,10 @@ class PretrainDataset(Dataset):
             another size.
         decoder: config of what reads images other than 8-bit RGB, ``dict(type='SensorDecoder', channels=4)``:
             called with bytes or a path and a name, it gives (H, W, C) in any depth. None: RGB.
+        decode_resolution: decode each JPEG at the coarsest of 1, 1/2, 1/4 and 1/8 at which every crop, all
+            drawn before, keeps this many pixels per pixel of its view, along both sides. 1: no view is
+            enlarged that would not be at full size; below 1, down to 0.5: faster and more blurred; None:
+            always at full size.
 
     Raises:
         ValueError: an unknown choice, ``decode_min_side`` with a decoder or with proposals that need images
@@ -66,6 +72,7 @@ class PretrainDataset(Dataset):
         max_images: int | None = None,
         proposals: dict | Callable | None = None,
         decoder: dict | Callable | None = None,
+        decode_resolution: float | None = 1.0,
     ) -> None:
         _check_choice('on_error', on_error, ('raise', 'skip'))
         _check_choice('high_depth', high_depth, ('range', 'stretch'))
@@ -87,7 +94,13 @@ class PretrainDataset(Dataset):
                 'tools/make_proposals.py --from-soco'
             )
         self.seed, self.on_error = seed, on_error
-        self.decode_min_side, self.high_depth = decode_min_side, high_depth
+        if decode_resolution is not None and not decode_resolution >= 0.5:
+            raise ValueError(
+                'PretrainDataset: decode_resolution must be 0.5 or more pixels of a crop per pixel of its '
+                f'view, or None for full size, got {decode_resolution!r}'
+            )
+        self.decode_min_side, self.decode_resolution = decode_min_side, decode_resolution
+        self.high_depth = high_depth
         self._subset = _spread(max_images, len(self.source))
         # one byte an image that all workers share
         self._unreadable = torch.zeros(len(self.source), dtype=torch.uint8)
@@ -123,43 +136,39 @@ class PretrainDataset(Dataset):
 
     def __getitem__(self, key: SampleKey | int) -> PretrainDataSample | dict:
         _one_thread_per_worker()
-        epoch, index = key if isinstance(key, tuple) else (0, key)
+        epoch, index = place = tuple(key) if isinstance(key, tuple) else (0, key)
         if not 0 <= index < len(self):
             raise IndexError(f'index {index} is not within the {len(self)} images')
-        results = self._read(epoch, index)
-        results['rng'] = np.random.default_rng((self.seed, epoch, index))
-        path = results['path']
-        for transform in self.transforms:
-            try:
-                results = transform(results)
-            except Exception as error:
-                what = f'{type(transform).__name__} failed on {path}'
-                raise RuntimeError(f'{what}: {type(error).__name__}: {error}') from error
-        return results
-
-    def _read(self, epoch: int, index: int) -> dict:
-        """Image ``index``; with ``on_error='skip'``, the first readable of a random series."""
         replacements = None
         for _ in range(MAX_TRIES):
             try:
-                return self._decode(index)
+                return self._make(self._decode(index), np.random.default_rng((self.seed, *place)))
             except UnreadableImageError as error:
                 if self.on_error == 'raise':
                     raise
                 self._report(index, error)
                 last = error
-            replacements = replacements or np.random.default_rng((self.seed, epoch, index, 1))
+            replacements = replacements or np.random.default_rng((self.seed, *place, 1))
             index = int(replacements.integers(len(self)))
         raise UnreadableImageError(f'{MAX_TRIES} images in a row cannot be read; the last: {last}') from last
+
+    def _make(self, results: dict, rng: np.random.Generator) -> PretrainDataSample | dict:
+        """What the pipeline makes of an image; a photo that it cannot decode raises as it is."""
+        results['rng'], path = rng, results['path']
+        for transform in self.transforms:
+            try:
+                results = transform(results)
+            except UnreadableImageError:
+                raise
+            except Exception as error:
+                what = f'{type(transform).__name__} failed on {path}'
+                raise RuntimeError(f'{what}: {type(error).__name__}: {error}') from error
+        return results
 
     def _decode(self, index: int) -> dict:
         position = self._position(index)
         data, name = self.source.load(position)
-        if self.decoder is None:
-            image, size = decode_scaled(data, self.decode_min_side, name, self.high_depth)
-        else:
-            image = self.decoder(data, name)
-            size = image.shape[:2]
+        image, size = self._pixels(data, name)
         results = {
             'image': image,
             'source_size': size,
@@ -173,6 +182,23 @@ class PretrainDataset(Dataset):
             image_id = self.source.image_id(position)
             results['proposals'] = propose(self.provider, image, image_id, name)
         return results
+
+    def _pixels(self, data: bytes | str, name: str) -> tuple[np.ndarray | Photo, tuple[int, int]]:
+        """The image, or a photo of which the pipeline decodes what it needs, and the original's size."""
+        if self.decoder is not None:
+            image = self.decoder(data, name)
+            return image, image.shape[:2]
+        if self.decode_min_side is not None or not self._reads_late:
+            return decode_scaled(data, self.decode_min_side, name, self.high_depth)
+        image = open_photo(data, name, self.high_depth, self.decode_resolution)
+        return image, image.shape[:2]
+
+    @property
+    def _reads_late(self) -> bool:
+        """Whether nobody looks at an image before the crops are drawn."""
+        early = self.provider is not None and getattr(self.provider, 'reads_pixels', True)
+        first = getattr(self.transforms[0], 'takes_photo', False) if self.transforms else False
+        return self.decode_resolution is not None and first and not early
 
     def load(self, index: int) -> tuple[bytes | str, str]:
         """The encoded image ``index`` as bytes or a path, and its name."""

@@ -5,6 +5,8 @@ an image (H, W, 3) uint8 RGB and what its source calls it. It returns :class:`de
 in pixels of ``Proposals.size``: of the image it is given, or, if it merely looks up, of the original. It
 says the same whenever it is asked, and survives being forked and pickled. One that looks up boxes without
 the original's size says so by an attribute ``needs_full_size = True``, and is only given images at full size.
+One that asks an image for no more than its ``shape`` says ``reads_pixels = False``: photos then need not be
+decoded before the crops are drawn.
 
 A store keeps what a provider named, and is a provider itself. Who chooses among the proposals for the views
 of a sample is a selector, in ``densecl.datasets.transforms``.

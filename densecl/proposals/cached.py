@@ -31,12 +31,11 @@ class Cached:
         ValueError: when an image is asked for that the folder has of another provider.
     """
 
-    def __init__(
-        self, provider: dict | Callable, folder: str | Path, precision: float = PRECISION
-    ) -> None:
+    def __init__(self, provider: dict | Callable, folder: str | Path, precision: float = PRECISION) -> None:
         is_config = isinstance(provider, dict)
         self.provider = PROPOSALS.build(dict(provider)) if is_config else provider
         self.needs_full_size = getattr(self.provider, 'needs_full_size', False)
+        self.reads_pixels = getattr(self.provider, 'reads_pixels', True)
         self.folder, self.precision = Path(folder).expanduser(), precision
         described = dict(provider) if is_config else type(provider).__name__
         self.settings = dict(provider=described, precision=precision)

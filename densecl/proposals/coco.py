@@ -37,6 +37,8 @@ class CocoBoxes:
         ValueError: a file is not such a json; names file and entry.
     """
 
+    reads_pixels = False
+
     def __init__(
         self,
         ann_file: str | Path | list,

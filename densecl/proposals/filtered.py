@@ -45,6 +45,7 @@ class Filtered:
     ) -> None:
         self.provider = _build(provider)
         self.needs_full_size = getattr(self.provider, 'needs_full_size', False)
+        self.reads_pixels = getattr(self.provider, 'reads_pixels', True)
         self.choices = [[_build(rule) for rule in choice] for choice in (rules, *fallbacks)]
 
     def __call__(self, image: np.ndarray, image_id: str) -> Proposals:

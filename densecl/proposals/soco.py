@@ -39,6 +39,7 @@ class SocoJson:
     """
 
     needs_full_size = True
+    reads_pixels = False
 
     def __init__(self, ann_file: str | Path) -> None:
         self.ann_file = Path(ann_file).expanduser()

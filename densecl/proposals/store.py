@@ -41,6 +41,8 @@ class ProposalStore:
         ValueError: the files were made with different settings.
     """
 
+    reads_pixels = False
+
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         self.files = [Shard(file) for file in _find(self.path)]

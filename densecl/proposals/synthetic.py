@@ -19,6 +19,8 @@ class GridBoxes:
         overlap: the share of its side that a box has in common with its neighbour, 0 <= overlap < 1.
     """
 
+    reads_pixels = False
+
     def __init__(self, rows: int = 3, columns: int = 3, overlap: float = 0.0) -> None:
         if rows < 1 or columns < 1 or not 0 <= overlap < 1:
             raise ValueError(
@@ -58,6 +60,8 @@ class RandomBoxes:
         tries: draws for a box before it is left out.
         seed: another set of boxes.
     """
+
+    reads_pixels = False
 
     def __init__(
         self,

@@ -1,9 +1,10 @@
 """What one image and one batch are, and the one mapping between their coordinates."""
 
 from .geometry import boxes_to_view, cell_centers, image_to_view, view_to_image
+from .photometric_params import PhotometricParams
 from .proposals import Proposals
 from .units import Batch, Comparison, Match, Place, Units
-from .views import PhotometricParams, PretrainDataSample, ViewRegions, Views
+from .views import PretrainDataSample, ViewRegions, Views
 
 __all__ = [
     'Batch',

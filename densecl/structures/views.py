@@ -4,8 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from .photometric_params import PhotometricParams
 
 
 @dataclass
@@ -22,36 +25,6 @@ class ViewRegions:
     boxes: Tensor
     ids: Tensor
     masks: Tensor | None = None
-
-
-@dataclass
-class PhotometricParams:
-    """The drawn parameters of a view's photometric augmentation; CPU tensors.
-
-    Of one view the shapes are those below; a batch has B in front.
-
-    Attributes:
-        order: (4,) int64, the order of brightness (0), contrast (1), saturation (2) and hue (3).
-        factors: (4,) float32, brightness, contrast and saturation factors (1 changes nothing) and the hue
-            shift in turns, [-0.5, 0.5].
-        jitter: () bool, whether the colour jitter is applied at all.
-        gray: () bool, whether the view becomes grey.
-        sigma: () float32, standard deviation of the Gaussian blur in pixels; 0 is no blur.
-        solarize: () float32, pixels at or above this value (0..255 scale) are inverted; 256 is none.
-        gamma: () float32, exponent of the values between black and white; 1 changes nothing.
-        noise: () float32, standard deviation of the Gaussian noise in units of each channel's; 0 is none.
-        noise_seed: () int64, of the generator of the noise; -1 where the recipe has neither gamma nor noise.
-    """
-
-    order: Tensor
-    factors: Tensor
-    jitter: Tensor
-    gray: Tensor
-    sigma: Tensor
-    solarize: Tensor
-    gamma: Tensor
-    noise: Tensor
-    noise_seed: Tensor
 
 
 @dataclass
@@ -91,18 +64,18 @@ class Views:
     Attributes:
         images: V tensors. uint8 (B, Hv, Wv, 3) as collated (of another sensor uint8, uint16 or float32 with C
             channels); float (B, C, Hv, Wv), normalised and on the device, after the data preprocessor.
-        boxes: V tensors (B, 4) float32: the crops, x1, y1, x2, y2 in pixels of the originals.
-        flipped: V tensors (B,) bool.
+        boxes: (V, B, 4) float32: the crops, x1, y1, x2, y2 in pixels of the originals.
+        flipped: (V, B) bool.
         source_sizes: (B, 2) float32, height and width of the originals in pixels.
         indices: (B,) int64, positions in the dataset.
         paths: B strings.
-        photometric, regions, cutouts: every tensor with B in front.
+        photometric, regions, cutouts: every array and tensor with B in front.
         labels: (B,) int64, -1 for an image without one, or None.
     """
 
     images: list[Tensor]
-    boxes: list[Tensor]
-    flipped: list[Tensor]
+    boxes: Tensor
+    flipped: Tensor
     source_sizes: Tensor
     indices: Tensor
     paths: list[str]
@@ -127,8 +100,8 @@ class Views:
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
         names = ('images', 'photometric', 'regions', 'cutouts')
         return cls(
-            boxes=list(torch.stack([s.boxes for s in samples], 1)),
-            flipped=list(torch.stack([s.flipped for s in samples], 1)),
+            boxes=torch.stack([s.boxes for s in samples], 1),
+            flipped=torch.stack([s.flipped for s in samples], 1),
             source_sizes=torch.tensor([s.source_size for s in samples], dtype=torch.float32),
             indices=torch.tensor([s.index for s in samples]),
             paths=[s.path for s in samples],
@@ -137,7 +110,7 @@ class Views:
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> 'Views':
-        """A copy with images and geometry on ``device``; photometric parameters stay on the CPU,
+        """A copy with every tensor on ``device``; photometric parameters are no tensors and stay here,
         where reading them costs no synchronisation."""
         return self._each_tensor(lambda x: x.to(device, non_blocking=non_blocking))
 
@@ -146,7 +119,7 @@ class Views:
         return self._each_tensor(Tensor.pin_memory)
 
     def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> 'Views':
-        """A copy in which every tensor but the photometric parameters is changed."""
+        """A copy in which every tensor is changed."""
 
         def changed(value):
             if isinstance(value, Tensor):
@@ -157,8 +130,7 @@ class Views:
                 return {name: changed(item) for name, item in value.items()}
             return [changed(item) for item in value] if isinstance(value, list) else value
 
-        names = {f.name for f in fields(self)} - {'photometric'}
-        return replace(self, **{name: changed(getattr(self, name)) for name in names})
+        return replace(self, **{f.name: changed(getattr(self, f.name)) for f in fields(self)})
 
 
 def _check_alike(samples: Sequence[PretrainDataSample]) -> None:
@@ -174,10 +146,12 @@ def _check_alike(samples: Sequence[PretrainDataSample]) -> None:
 
 
 def stack(parts: Sequence) -> Any:
-    """B tensors, or equal lists, dicts and records of tensors, as one with B in front; None stays None."""
+    """B tensors, arrays, or equal lists, dicts and records of them, as one with B in front, or None."""
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.stack(parts)
+    if isinstance(first, np.ndarray):
+        return np.stack(parts)
     if isinstance(first, dict):
         return {name: stack([part[name] for part in parts]) for name in first}
     if is_dataclass(first):

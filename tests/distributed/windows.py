@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from densecl.datasets.transforms.recipe import DrawnView
+from densecl.datasets.transforms.drawn import Crop, DrawnView
 from densecl.datasets.transforms.sliding_windows import SlidingWindows
 from densecl.distributed import rank, world_size
 from densecl.models.losses import kernel
@@ -67,7 +67,7 @@ def windows(selector: SlidingWindows, boxes, flipped, own: slice) -> list[ViewRe
     found = []
     for image in range(BATCH)[own]:
         drawn = [
-            DrawnView(torch.zeros(SIDE, SIDE, 3), tuple(b[image].tolist()), bool(f[image]), None)
+            DrawnView(Crop(tuple(b[image].tolist()), (SIDE, SIDE), bool(f[image])))
             for b, f in zip(boxes, flipped, strict=True)
         ]
         found.append(selector.choose({}, drawn))
@@ -76,6 +76,7 @@ def windows(selector: SlidingWindows, boxes, flipped, own: slice) -> list[ViewRe
 
 def build(gathered: bool) -> MomentumPretrainer:
     torch.manual_seed(0)
+
     def head_of(name: str, level: int, overlapping: bool) -> dict:
         """A head of ReSim."""
         how = dict(temperature=0.3, queue=0, batch='others', mean='counted')

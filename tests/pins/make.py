@@ -23,7 +23,7 @@ densecl.compat.install()
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
-from densecl.datasets.transforms.recipe import DrawnView  # noqa: E402
+from densecl.datasets.transforms.drawn import Crop, DrawnView  # noqa: E402
 from densecl.datasets.transforms.sliding_windows import SlidingWindows  # noqa: E402
 from densecl.engine.launch import use_plain_batch_norm  # noqa: E402
 from densecl.registry import MODELS  # noqa: E402
@@ -241,7 +241,7 @@ def windows(
     found = []
     for image in range(BATCH):
         drawn = [
-            DrawnView(torch.zeros(side, side, 3), tuple(box[image].tolist()), bool(flip[image]), None)
+            DrawnView(Crop(tuple(box[image].tolist()), (side, side), bool(flip[image])))
             for box, flip, side in zip(boxes, flipped, sides, strict=True)
         ]
         found.append(selector.choose({}, drawn))
@@ -335,9 +335,7 @@ def record(path: Path, names: list[str] | None = None) -> dict[str, list[float]]
     """
     cfg = Config.fromfile(path)
     model = build(cfg)
-    first, second = (
-        run_step(model, make_views(path.stem, cfg, step), names) for step in range(2)
-    )
+    first, second = (run_step(model, make_views(path.stem, cfg, step), names) for step in range(2))
     found = {key: values + second[key] for key, values in first.items()}
     return found | {f'state/{key}': values for key, values in state(model).items()}
 

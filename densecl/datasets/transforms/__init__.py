@@ -2,13 +2,14 @@
 
 from .centre import CentreCrop
 from .crop import resize_crop, sample_crop
+from .drawn import Crop, DrawnView
 from .jigsaw import JigsawPatches
 from .multi_view import MultiView
 from .overlap_boxes import OverlapBoxes
 from .photometric import Photometric
 from .photometric_uint8 import apply_photometric_uint8
 from .randaugment import RandAugmentView
-from .recipe import DrawnView, ViewRecipe
+from .recipe import ViewRecipe
 from .select_boxes import SelectBoxes
 from .select_masks import SelectMasks
 from .selector import WHOLE_IMAGE, ChosenViews
@@ -18,6 +19,7 @@ __all__ = [
     'WHOLE_IMAGE',
     'CentreCrop',
     'ChosenViews',
+    'Crop',
     'DrawnView',
     'JigsawPatches',
     'MultiView',

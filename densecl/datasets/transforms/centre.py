@@ -5,8 +5,7 @@ import numpy as np
 from densecl.registry import TRANSFORMS
 from densecl.structures import PretrainDataSample
 
-from .crop import resize_crop
-from .recipe import DrawnView
+from .drawn import Crop, DrawnView
 from .sample import checked_image, make_sample
 
 
@@ -38,5 +37,4 @@ class CentreCrop:
         side = max(1, round(self.share * min(height, width)))
         x, y = (width - side) // 2, (height - side) // 2
         box = x, y, x + side, y + side
-        view = resize_crop(image, box, (self.size, self.size), self.interpolation)
-        return [DrawnView(view, box, False, None)]
+        return [DrawnView(Crop(box, (self.size, self.size), interpolation=self.interpolation))]

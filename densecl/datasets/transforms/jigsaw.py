@@ -1,16 +1,14 @@
 """``JigsawPatches``: one crop becomes a shuffled puzzle of small views."""
 
 import numpy as np
-import torch
 
 from densecl.registry import TRANSFORMS
-from densecl.structures import PretrainDataSample, view_to_image
+from densecl.structures import PretrainDataSample
 
+from .drawn import DrawnView, fit_to_photo
 from .photometric import Photometric
-from .recipe import DrawnView, ViewRecipe
+from .recipe import ViewRecipe
 from .sample import checked_image, make_sample
-
-Box = tuple[float, float, float, float]
 
 
 @TRANSFORMS.register_module()
@@ -42,6 +40,8 @@ class JigsawPatches:
         flip_per_patch: mirror each patch by itself (the authors' code) rather than the crop.
         count: number of puzzles.
     """
+
+    takes_photo = True
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class JigsawPatches:
             results: as for :class:`MultiView`.
         """
         image = checked_image(results, 'JigsawPatches')
-        return make_sample(results, self.draw(image, results['rng']))
+        return make_sample(results, fit_to_photo(image, self.draw(image, results['rng'])))
 
     def check_images(self, channels: int, dtype: str | None) -> None:
         """As of :class:`ViewRecipe`."""
@@ -96,25 +96,12 @@ class JigsawPatches:
         offsets = rng.integers(0, self.cell - self.patch + 1, (len(cells), 2))
         rows, columns = np.divmod(cells, self.grid)
         corners = np.stack([columns, rows], 1) * self.cell + offsets  # (P, 2), x and y
-        boxes = _boxes(whole, corners, self.patch)
-        pairs = zip(corners.tolist(), boxes, strict=True)
-        return [self._patch(whole, x, y, box, rng) for (x, y), box in pairs]
+        return [self._patch(whole, x, y, rng) for x, y in corners.tolist()]
 
-    def _patch(self, whole: DrawnView, x: int, y: int, box: Box, rng: np.random.Generator) -> DrawnView:
-        pixels = whole.image[y : y + self.patch, x : x + self.patch]
-        flipped, params = whole.flipped, whole.photometric
+    def _patch(self, whole: DrawnView, x: int, y: int, rng: np.random.Generator) -> DrawnView:
+        view = whole._replace(part=(x, y, x + self.patch, y + self.patch))
         if self.flip_per_patch and rng.random() < self.flip:
-            pixels, flipped = pixels[:, ::-1], True
+            view = view._replace(mirrored=True)
         if self.photometric_per_patch and self.crop.photometric:
-            params = self.crop.photometric.draw(rng)
-        return DrawnView(np.ascontiguousarray(pixels), box, flipped, params)
-
-
-def _boxes(whole: DrawnView, corners: np.ndarray, patch: int) -> list[Box]:
-    """Where the patches at ``corners`` (P, 2) of a view lie in the image that the view shows."""
-    ends = torch.from_numpy(np.concatenate([corners, corners + patch])).double()[None]
-    box = torch.tensor([whole.box], dtype=torch.float64)
-    flipped = torch.tensor([whole.flipped])
-    first, last = view_to_image(ends, box, flipped, whole.image.shape[:2])[0].chunk(2)
-    low, high = torch.minimum(first, last), torch.maximum(first, last)  # a mirrored view swaps x
-    return [tuple(row) for row in torch.cat([low, high], 1).tolist()]
+            view = view._replace(photometric=self.crop.photometric.draw(rng))
+        return view

@@ -3,7 +3,8 @@
 from densecl.registry import TRANSFORMS
 from densecl.structures import PretrainDataSample
 
-from .recipe import DrawnView, ViewRecipe, build_from
+from .drawn import DrawnView, fit_to_photo
+from .recipe import ViewRecipe, build_from
 from .sample import checked_image, make_sample
 
 _TRIES = 10
@@ -33,6 +34,8 @@ class MultiView:
             and returns :class:`ChosenViews`: the views to keep, their regions, and cutouts.
     """
 
+    takes_photo = True
+
     def __init__(
         self,
         views: list[dict],
@@ -61,11 +64,12 @@ class MultiView:
         """Turn a decoded image into a sample.
 
         Args:
-            results: ``image`` (uint8 (H, W, 3) RGB array, or what the data set's decoder gave) and ``rng``
-                (numpy ``Generator``) are needed; ``index``, ``path``, ``label``, ``channels`` (said by a data
-                set with a decoder) and ``source_size`` (height and width of the original, where the
-                image is a reduced one) are used where present; some selectors need ``proposals``,
-                :class:`densecl.structures.Proposals` of the image.
+            results: ``image`` (uint8 (H, W, 3) RGB array, a :class:`densecl.datasets.decode.Photo`, or what
+                the data set's decoder gave) and ``rng`` (numpy ``Generator``) are needed; ``index``,
+                ``path``, ``label``, ``channels`` (said by a data set with a decoder) and ``source_size``
+                (height and width of the original, where the image is a reduced one) are used where
+                present; some selectors need ``proposals``, :class:`densecl.structures.Proposals` of the
+                image.
 
         Returns:
             The sample; its boxes are in pixels of the original.
@@ -74,7 +78,7 @@ class MultiView:
         regions, cutouts = {}, None
 
         def draw() -> list[DrawnView]:
-            return self._draw(image, rng)
+            return fit_to_photo(image, self._draw(image, rng))
 
         if self.redrawing is None:
             views = draw()

@@ -6,7 +6,7 @@ import torch
 from densecl.registry import TRANSFORMS
 from densecl.structures import ViewRegions
 
-from .recipe import DrawnView
+from .drawn import DrawnView
 from .selector import check_views, place, whole_view
 
 Box = tuple[float, float, float, float]
@@ -113,7 +113,7 @@ def overlap(box: Box, other: Box) -> np.ndarray:
 
 def _magnification(view: DrawnView) -> np.ndarray:
     """View pixels per image pixel, (2,) in x, y order."""
-    height, width = view.image.shape[:2]
+    height, width = view.size
     return np.array([width, height]) / np.subtract(view.box[2:], view.box[:2])
 
 

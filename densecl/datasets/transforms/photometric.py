@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from densecl.datasets.decode import Photo
 from densecl.structures import PhotometricParams
 
 NO_SOLARIZE = 256.0
@@ -91,33 +91,29 @@ class Photometric:
     def draw(self, rng: np.random.Generator) -> PhotometricParams:
         """Draw the parameters of one view; how many values of ``rng`` depends on the recipe alone."""
         u = rng.random(_DRAWS)
-        factors = (self._low + u[4:8] * self._span).astype(np.float32)
         jitter, gray, blur, sigma, solarize = u[8:].tolist()
         low, high = self.blur_sigma
-        return PhotometricParams(
-            order=torch.from_numpy(u[:4].argsort()),
-            factors=torch.from_numpy(factors),
-            jitter=torch.tensor(jitter < self.jitter_prob),
-            gray=torch.tensor(gray < self.gray_prob),
-            sigma=torch.tensor(low + sigma * (high - low) if blur < self.blur_prob else 0.0),
-            solarize=torch.tensor(
-                float(self.solarize_threshold) if solarize < self.solarize_prob else NO_SOLARIZE
-            ),
-            **self._draw_more(rng),
+        return PhotometricParams.of(
+            u[:4].argsort().tolist(),
+            (self._low + u[4:8] * self._span).tolist(),
+            jitter < self.jitter_prob,
+            gray < self.gray_prob,
+            low + sigma * (high - low) if blur < self.blur_prob else 0.0,
+            self.solarize_threshold if solarize < self.solarize_prob else NO_SOLARIZE,
+            *self._draw_more(rng),
         )
 
-    def _draw_more(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Gamma and noise; nothing is drawn for recipes without, whose views stay what they were."""
-        gamma, sigma, seed = 1.0, 0.0, -1
-        if self.gamma_prob or self.noise_prob:
-            apply, exponent, add, strength, fraction = rng.random(_MORE_DRAWS).tolist()
-            low, high = self.noise_sigma
-            gamma = (1 + self.gamma) ** (2 * exponent - 1) if apply < self.gamma_prob else 1.0
-            sigma = low + strength * (high - low) if add < self.noise_prob else 0.0
-            seed = int(fraction * 2**53)
-        return dict(gamma=torch.tensor(gamma), noise=torch.tensor(sigma), noise_seed=torch.tensor(seed))
+    def _draw_more(self, rng: np.random.Generator) -> tuple[float, float, int]:
+        """Gamma, noise and its seed; for recipes without them nothing is drawn."""
+        if not (self.gamma_prob or self.noise_prob):
+            return 1.0, 0.0, -1
+        apply, exponent, add, strength, fraction = rng.random(_MORE_DRAWS).tolist()
+        low, high = self.noise_sigma
+        gamma = (1 + self.gamma) ** (2 * exponent - 1) if apply < self.gamma_prob else 1.0
+        sigma = low + strength * (high - low) if add < self.noise_prob else 0.0
+        return gamma, sigma, int(fraction * 2**53)
 
 
-def is_rgb(image: np.ndarray) -> bool:
+def is_rgb(image: np.ndarray | Photo) -> bool:
     """Whether an image (H, W, C) has 8-bit colours."""
     return image.dtype == np.uint8 and image.shape[2] == 3

@@ -1,6 +1,7 @@
 """``RandAugmentView``: a view whose colours go through random operators before anything else."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,7 +9,8 @@ from torchvision.transforms.v2 import functional as F
 
 from densecl.registry import TRANSFORMS
 
-from .recipe import DrawnView, ViewRecipe
+from .drawn import DrawnView
+from .recipe import ViewRecipe
 
 #: Operators by name: what a strength in [0, 1] and a random sign do to a uint8 (3, H, W) image. The ranges
 #: are the paper's, as in torchvision's ``RandAugment``.
@@ -64,12 +66,13 @@ class RandAugmentView(ViewRecipe):
         return [self._recoloured(view, rng) for view in super().draw(image, rng, *args)]
 
     def _recoloured(self, view: DrawnView, rng: np.random.Generator) -> DrawnView:
-        names = list(OPERATORS)
-        image = torch.from_numpy(view.image).permute(2, 0, 1)
-        for chosen, sign in zip(
-            rng.integers(len(names), size=self.operators),
-            rng.choice((-1, 1), self.operators),
-            strict=True,
-        ):
-            image = OPERATORS[names[chosen]](image, self.magnitude / 30, int(sign))
-        return view._replace(image=np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+        chosen = rng.integers(len(OPERATORS), size=self.operators)
+        signs = rng.choice((-1, 1), self.operators)
+        return view._replace(recolour=partial(self._apply, chosen.tolist(), signs.tolist()))
+
+    def _apply(self, chosen: list[int], signs: list[int], pixels: np.ndarray) -> np.ndarray:
+        operators = list(OPERATORS.values())
+        image = torch.from_numpy(pixels).permute(2, 0, 1)
+        for number, sign in zip(chosen, signs, strict=True):
+            image = operators[number](image, self.magnitude / 30, sign)
+        return np.ascontiguousarray(image.permute(1, 2, 0).numpy())

@@ -1,31 +1,14 @@
-"""``ViewRecipe``: how a view is drawn, and what drawing it gives."""
+"""``ViewRecipe``: how a view is drawn."""
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 import numpy as np
 
-from densecl.structures import PhotometricParams
+from densecl.datasets.decode import Photo
 
-from .crop import INTERPOLATIONS, resize_crop, sample_crop
+from .crop import INTERPOLATIONS, sample_crop
+from .drawn import Crop, DrawnView
 from .photometric import Photometric, is_rgb
-
-
-class DrawnView(NamedTuple):
-    """One view before it enters a sample.
-
-    Attributes:
-        image: (H, W, C), of the type of the decoded image; uint8 RGB unless a decoder gives other bands.
-        box: x1, y1, x2, y2 in pixels of the decoded image; whole numbers but for patches.
-        flipped: mirrored left to right.
-        photometric: parameters still to be applied, or None.
-    """
-
-    image: np.ndarray
-    box: tuple[float, float, float, float]
-    flipped: bool
-    photometric: PhotometricParams | None
-
 
 _FLIP = 'a probability, or None together with crop_of'
 
@@ -88,27 +71,26 @@ class ViewRecipe:
 
     def draw(
         self,
-        image: np.ndarray,
+        image: np.ndarray | Photo,
         rng: np.random.Generator,
         of: DrawnView | None = None,
     ) -> list[DrawnView]:
         """The ``count`` views of an image (H, W, C); all of the crop of view ``of`` if one is given."""
         if self.photometric and not is_rgb(image):
             self.photometric.check_images(image.shape[2], image.dtype.name)
-        return [self._draw_one(image, rng, of) for _ in range(self.count)]
-
-    def _draw_one(self, image: np.ndarray, rng: np.random.Generator, of: DrawnView | None) -> DrawnView:
         height, width = image.shape[:2]
+        return [self._draw_one(height, width, rng, of) for _ in range(self.count)]
+
+    def _draw_one(self, height: int, width: int, rng: np.random.Generator, of: DrawnView | None) -> DrawnView:
         if of is not None:
-            box = of.box
+            box = of.crop.box
         elif self.scale is None:
             box = 0, 0, width, height
         else:
             box = sample_crop(rng, height, width, self.scale, self.ratio)
         flipped = of.flipped if self.flip is None else rng.random() < self.flip
         params = self.photometric.draw(rng) if self.photometric else None
-        view = resize_crop(image, box, self.size, self.interpolation, flipped)
-        return DrawnView(view, box, flipped, params)
+        return DrawnView(Crop(box, self.size, flipped, self.interpolation), params)
 
 
 def build_from(cls, arguments: dict, name: str):

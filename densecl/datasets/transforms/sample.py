@@ -1,17 +1,16 @@
 """From drawn views to the sample that leaves a data worker."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from densecl.datasets.bands import DEPTHS
-from densecl.structures import PretrainDataSample, ViewRegions
+from densecl.datasets.decode import Photo
+from densecl.structures import PhotometricParams, PretrainDataSample, ViewRegions
 
+from .drawn import DrawnView, make_pixels
 from .photometric import NO_SOLARIZE, is_rgb
 from .photometric_uint8 import apply_photometric_uint8
-from .recipe import DrawnView
 
 
 def make_sample(
@@ -26,36 +25,40 @@ def make_sample(
     Args:
         results: what the transform was given; ``index``, ``path``, ``label`` and ``source_size``
             are used where present.
-        drawn: the V views.
+        drawn: the V views; of a photo that is not decoded yet, as :func:`fit_to_photo` leaves them.
         photometric_on: ``device`` leaves the parameters in the sample, ``worker`` applies them (of 8-bit RGB;
             those of other images stay, and so do gamma and noise of all).
         regions: name -> V entries, the regions of this name in the views.
         cutouts: V entries, boxes to blot out or None, or None.
     """
+    pixels, photometric = make_pixels(results['image'], drawn), [view.photometric for view in drawn]
     if photometric_on == 'worker':
-        drawn = [_recoloured(view) for view in drawn]
+        pairs = [_recoloured(*pair) for pair in zip(pixels, photometric, strict=True)]
+        pixels, photometric = map(list, zip(*pairs, strict=True))
     shape = results['image'].shape[:2]
     source_size = tuple(results.get('source_size', shape))
     return PretrainDataSample(
-        images=[torch.from_numpy(view.image) for view in drawn],
+        images=[torch.from_numpy(image) for image in pixels],
         boxes=_to_source([view.box for view in drawn], shape, source_size),
         flipped=torch.tensor([view.flipped for view in drawn]),
         source_size=source_size,
         index=results.get('index', -1),
         path=results.get('path', ''),
-        photometric=[view.photometric for view in drawn],
+        photometric=photometric,
         label=results.get('label'),
         regions=regions or {},
         cutouts=cutouts,
     )
 
 
-def checked_image(results: dict, transform: str) -> np.ndarray:
-    """The decoded image, once it is known to be uint8 (H, W, 3), or what a decoder of bands gives.
+def checked_image(results: dict, transform: str) -> np.ndarray | Photo:
+    """The image, once it is known to be uint8 (H, W, 3), a photo, or what a decoder of bands gives.
 
     The key ``channels`` says that there was such a decoder.
     """
     image = results['image']
+    if isinstance(image, Photo):
+        return image
     if 'channels' in results:
         return _checked_bands(image, results)
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3):
@@ -81,16 +84,16 @@ def _checked_bands(image: np.ndarray, results: dict) -> np.ndarray:
     )
 
 
-def _recoloured(view: DrawnView) -> DrawnView:
-    if view.photometric is None or not is_rgb(view.image):
-        return view
-    params = view.photometric
-    image = apply_photometric_uint8(view.image, params)
+def _recoloured(
+    image: np.ndarray, params: PhotometricParams | None
+) -> tuple[np.ndarray, PhotometricParams | None]:
+    """The view with its parameters applied, and those that are left to the device."""
+    if params is None or not is_rgb(image):
+        return image, params
     left = None
     if params.noise_seed >= 0:  # gamma and noise are done on the device
-        none, no = torch.tensor(0.0), torch.tensor(False)
-        left = replace(params, jitter=no, gray=no, sigma=none, solarize=torch.tensor(NO_SOLARIZE))
-    return view._replace(image=image, photometric=left)
+        left = params.replaced(jitter=False, gray=False, sigma=0.0, solarize=NO_SOLARIZE)
+    return apply_photometric_uint8(image, params), left
 
 
 def _to_source(
@@ -100,4 +103,5 @@ def _to_source(
 ) -> Tensor:
     """Boxes of the decoded image in pixels of the original, (V, 4)."""
     scale_y, scale_x = source_size[0] / shape[0], source_size[1] / shape[1]
-    return torch.tensor(boxes, dtype=torch.float32) * torch.tensor([scale_x, scale_y] * 2)
+    scale = np.array([scale_x, scale_y] * 2, np.float32)
+    return torch.from_numpy(np.array(boxes, np.float32) * scale)

@@ -10,7 +10,8 @@ from densecl.registry import TRANSFORMS
 from densecl.structures import ViewRegions, boxes_to_view
 
 from .cutout import Cutout
-from .recipe import DrawnView, build_from
+from .drawn import DrawnView
+from .recipe import build_from
 from .selector import WHOLE_IMAGE, ChosenViews, check_views, place, proposals_of
 
 
@@ -121,9 +122,7 @@ class SelectBoxes:
         corner = boxes[:, :2] + shift * sides
         return torch.cat([corner, corner + sides * (1 + stretch)], 1)
 
-    def _cutouts(
-        self, placed: list[ViewRegions], rng: np.random.Generator
-    ) -> list[Tensor | None] | None:
+    def _cutouts(self, placed: list[ViewRegions], rng: np.random.Generator) -> list[Tensor | None] | None:
         if self.cutout is None:
             return None
         return [

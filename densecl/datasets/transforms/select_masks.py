@@ -6,8 +6,8 @@ import torch
 from densecl.registry import TRANSFORMS
 from densecl.structures import Proposals, ViewRegions
 
+from .drawn import DrawnView
 from .label_map import label_map
-from .recipe import DrawnView
 from .selector import WHOLE_IMAGE, place, proposals_of, whole_view
 
 
@@ -109,11 +109,9 @@ class SelectMasks:
         ids, masks = torch.from_numpy(proposals.ids[rows]), torch.from_numpy(shares[rows])
         return ViewRegions(place(boxes, view)[0].float(), ids, masks)
 
-    def _shares(
-        self, proposals: Proposals, labels: np.ndarray | None, view: DrawnView
-    ) -> np.ndarray:
+    def _shares(self, proposals: Proposals, labels: np.ndarray | None, view: DrawnView) -> np.ndarray:
         """(P, h, w): what each mask has of each cell; in whole cells where ``hard``."""
-        size = view.image.shape[:2]
+        size = view.size
         if self.grid[0] > size[0] or self.grid[1] > size[1]:
             raise ValueError(
                 f'SelectMasks: grid={self.grid} is finer than a view of {size[0]} x {size[1]} pixels; take '

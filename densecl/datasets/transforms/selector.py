@@ -8,7 +8,7 @@ from torch import Tensor
 
 from densecl.structures import Proposals, ViewRegions, boxes_to_view
 
-from .recipe import DrawnView
+from .drawn import DrawnView
 
 WHOLE_IMAGE = 2**31 - 1
 """The id of the object that is the whole image, where there is no better one."""
@@ -35,7 +35,7 @@ def proposals_of(results: dict, transform: str) -> Proposals:
     raise ValueError(
         f"{transform} needs results['proposals'] as Proposals, got "
         f'{type(results.get("proposals")).__name__}; name their provider in '
-        "PretrainDataset(proposals=dict(type=...))"
+        'PretrainDataset(proposals=dict(type=...))'
     )
 
 
@@ -48,10 +48,10 @@ def check_views(option: str, named: Iterable[int], count: int) -> None:
 def place(boxes: Tensor, view: DrawnView) -> tuple[Tensor, Tensor]:
     """Boxes (P, 4) of the decoded image in a view; see :func:`densecl.structures.boxes_to_view`."""
     crop = torch.tensor(view.box, dtype=boxes.dtype)
-    return boxes_to_view(boxes, crop, view.flipped, view.image.shape[:2])
+    return boxes_to_view(boxes, crop, view.flipped, view.size)
 
 
 def whole_view(view: DrawnView, count: int) -> Tensor:
     """(count, 4) float32, all of a view each time."""
-    height, width = view.image.shape[:2]
+    height, width = view.size
     return torch.tensor([[0.0, 0.0, width, height]]).repeat(count, 1)

@@ -6,7 +6,7 @@ from torch import Tensor
 from densecl.registry import TRANSFORMS
 from densecl.structures import ViewRegions, image_to_view, view_to_image
 
-from .recipe import DrawnView
+from .drawn import DrawnView
 from .selector import check_views, whole_view
 
 # Pixels by which a window may leave a view: rounding must not decide about one that ends on its border.
@@ -40,7 +40,7 @@ class SlidingWindows:
         """Place the windows; see :class:`MultiView`."""
         check_views('SlidingWindows: view', (self.view,), len(views))
         own = views[self.view]
-        windows = sliding_windows(own.image.shape[:2], self.window, self.stride)
+        windows = sliding_windows(own.size, self.window, self.stride)
         found = [windows_in_view(windows, own, other) for other in views]
         found[self.view] = ViewRegions(windows.float(), torch.arange(len(windows)))
         return found
@@ -89,4 +89,4 @@ def windows_in_view(windows: Tensor, view: DrawnView, other: DrawnView) -> ViewR
 def _in_view(points: Tensor, view: DrawnView, mapping) -> Tensor:
     """Points (1, N, 2) mapped from or to a view."""
     crop, flipped = torch.tensor([view.box], dtype=points.dtype), torch.tensor([view.flipped])
-    return mapping(points, crop, flipped, view.image.shape[:2])
+    return mapping(points, crop, flipped, view.size)

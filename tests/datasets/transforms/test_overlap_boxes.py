@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from densecl.datasets.transforms import DrawnView, MultiView, OverlapBoxes
+from densecl.datasets.transforms import Crop, DrawnView, MultiView, OverlapBoxes
 from densecl.datasets.transforms.overlap_boxes import _iou, iou, random_box
 from densecl.structures import view_to_image
 
@@ -17,7 +17,7 @@ VIEWS = [{'size': 96, 'count': 2}, {'size': 32}]
 
 
 def view_of(box, size, flipped=False):
-    return DrawnView(np.zeros((*size, 3), np.uint8), tuple(box), flipped, None)
+    return DrawnView(Crop(tuple(box), size, flipped))
 
 
 def draw(select, views, seed=0):
@@ -27,7 +27,7 @@ def draw(select, views, seed=0):
 def in_image(view, boxes):
     """Boxes of a view, taken back to the image, (K, 4) float64."""
     crop, flipped = torch.tensor([view.box]).double(), torch.tensor([view.flipped])
-    ends = view_to_image(boxes.double().view(1, -1, 2), crop, flipped, view.image.shape[:2]).view(-1, 2, 2)
+    ends = view_to_image(boxes.double().view(1, -1, 2), crop, flipped, view.size).view(-1, 2, 2)
     return torch.cat([ends.amin(1), ends.amax(1)], 1)
 
 
@@ -67,7 +67,7 @@ def test_which_images_have_boxes(drawn):
             assert found.ids.tolist() == ids and found.masks is None
             assert found.boxes.dtype == torch.float32 and found.boxes.shape == (6, 4)
             if not enough:
-                height, width = view.image.shape[:2]
+                height, width = view.size
                 assert found.boxes.tolist() == [[0, 0, width, height]] * 6
     assert 50 < len(with_boxes(drawn)) < 350
 
@@ -79,7 +79,7 @@ def test_the_same_place_in_both_views_inside_both_crops(drawn):
         one, other = (in_image(v, r.boxes) for v, r in zip(views, regions, strict=True))
         torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
         for view, found in zip(views, regions, strict=True):
-            height, width = view.image.shape[:2]
+            height, width = view.size
             assert (found.boxes[:, 2:] > found.boxes[:, :2]).all() and found.boxes.min() >= 0
             assert found.boxes[:, 2].max() <= width and found.boxes[:, 3].max() <= height
             back = in_image(view, found.boxes)

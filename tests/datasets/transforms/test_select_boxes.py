@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from densecl.datasets.transforms import WHOLE_IMAGE, MultiView, SelectBoxes
-from densecl.datasets.transforms.recipe import DrawnView
+from densecl.datasets.transforms.drawn import Crop, DrawnView
 from densecl.structures import Proposals, Views, view_to_image
 
 HEIGHT, WIDTH = 150, 210
@@ -31,7 +31,7 @@ def make(boxes, seed=0, recipes=VIEWS, ids=None, **options):
 
 
 def views_at(*crops):
-    return [DrawnView(np.zeros((20, 20, 3), np.uint8), crop, False, None) for crop in crops]
+    return [DrawnView(Crop(crop, (20, 20), False)) for crop in crops]
 
 
 def choose(select, boxes, seed, views):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from densecl.datasets.transforms import WHOLE_IMAGE, SelectBoxes
-from densecl.datasets.transforms.recipe import DrawnView
+from densecl.datasets.transforms.drawn import Crop, DrawnView
 from densecl.structures import Proposals
 
 
 def views_at(*crops):
-    return [DrawnView(np.zeros((20, 20, 3), np.uint8), crop, False, None) for crop in crops]
+    return [DrawnView(Crop(crop, (20, 20), False)) for crop in crops]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pycocotools import mask as coco
 
-from densecl.datasets.transforms import WHOLE_IMAGE, DrawnView, MultiView, SelectMasks
+from densecl.datasets.transforms import WHOLE_IMAGE, Crop, DrawnView, MultiView, SelectMasks
 from densecl.datasets.transforms.label_map import label_map
 from densecl.datasets.transforms.select_masks import cell_shares
 from densecl.structures import Proposals
@@ -109,7 +109,7 @@ def test_hard_masks_are_the_largest_shares_of_the_masks_present():
 def test_soft_masks_have_their_shares():
     labels = segments()
     results = results_of(proposals_of(labels))
-    drawn = [DrawnView(np.zeros((48, 48, 3), np.uint8), (0, 0, 80, 60), False, None)]
+    drawn = [DrawnView(Crop((0, 0, 80, 60), (48, 48), False))]
     (found,) = SelectMasks(count=60, grid=4, hard=False).choose(results, drawn)
     shares = torch.from_numpy(cell_shares(labels, (0, 0, 80, 60), False, (48, 48), (4, 4), 7))
     assert set(found.ids.tolist()) == set(range(7))
@@ -120,7 +120,7 @@ def test_soft_masks_have_their_shares():
 def test_boxes_lie_in_the_view():
     """The whole image as the view: boxes are scaled, and mirrored with it."""
     proposals = proposals_of(segments())
-    drawn = [DrawnView(np.zeros((120, 160, 3), np.uint8), (0, 0, 80, 60), f, None) for f in (False, True)]
+    drawn = [DrawnView(Crop((0, 0, 80, 60), (120, 160), f)) for f in (False, True)]
     plain, mirrored = SelectMasks(grid=6).choose(results_of(proposals), drawn)
     want = torch.from_numpy(proposals.boxes) * 2
     torch.testing.assert_close(plain.boxes, want[plain.ids])
@@ -132,7 +132,7 @@ def test_masks_are_drawn_uniformly_with_replacement():
     """Two masks of 3 : 1 area: each is drawn half of the time, and by each view for itself."""
     labels = np.zeros((60, 80), int)
     labels[:, 60:] = 1
-    drawn = [DrawnView(np.zeros((48, 48, 3), np.uint8), (0, 0, 80, 60), False, None)] * 2
+    drawn = [DrawnView(Crop((0, 0, 80, 60), (48, 48), False))] * 2
     results = results_of(proposals_of(labels))
     first, second = SelectMasks(count=4000, grid=4).choose(results, drawn)
     assert first.ids.float().mean().item() == pytest.approx(0.5, abs=0.03)
@@ -144,8 +144,8 @@ def test_masks_may_be_of_the_original_size():
     large = segments(size=(120, 160))
     whole, half = proposals_of(large), proposals_of(large)
     half.boxes, half.size = half.boxes / 2, (60, 80)
-    views = [DrawnView(np.zeros((48, 48, 3), np.uint8), box, True, None) for box in [(20, 10, 70, 50)]]
-    twice = [view._replace(box=tuple(2 * x for x in view.box)) for view in views]
+    views = [DrawnView(Crop(box, (48, 48), True)) for box in [(20, 10, 70, 50)]]
+    twice = [DrawnView(Crop(tuple(2 * x for x in view.box), (48, 48), True)) for view in views]
     (a,) = SelectMasks(grid=6).choose(results_of(half), views)
     (b,) = SelectMasks(grid=6).choose(results_of(whole, (120, 160)), twice)
     assert torch.equal(a.ids, b.ids) and torch.equal(a.masks, b.masks)
@@ -168,7 +168,7 @@ def test_what_no_mask_covers_is_never_drawn():
     mask[:30, :40] = True
     proposals = Proposals([[0, 0, 40, 30]], (60, 80), masks=encoded([mask]))
     boxes = [(0, 0, 80, 60), (40, 30, 80, 60)]
-    drawn = [DrawnView(np.zeros((48, 48, 3), np.uint8), box, False, None) for box in boxes]
+    drawn = [DrawnView(Crop(box, (48, 48), False)) for box in boxes]
     some, none = SelectMasks(count=5, grid=4).choose(results_of(proposals), drawn)
     assert some.ids.tolist() == [0] * 5 and some.masks.sum((1, 2)).tolist() == [4] * 5
     assert none.ids.tolist() == [WHOLE_IMAGE] * 5 and (none.masks == 1).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from densecl.datasets.transforms import DrawnView, MultiView, SlidingWindows
+from densecl.datasets.transforms import Crop, DrawnView, MultiView, SlidingWindows
 from densecl.datasets.transforms.sliding_windows import sliding_windows, windows_in_view
 
 
@@ -24,7 +24,7 @@ def test_windows_of_a_view_that_is_not_square():
 
 
 def view_of(box, size, flipped=False):
-    return DrawnView(np.zeros((*size, 3), np.uint8), tuple(box), flipped, None)
+    return DrawnView(Crop(tuple(box), size, flipped))
 
 
 def random_views(count, sizes, seed=0):
@@ -37,8 +37,8 @@ def random_views(count, sizes, seed=0):
 
 def by_hand(window, view, other):
     """One window, with Python's numbers: to the image, and into the other view."""
-    height, width = view.image.shape[:2]
-    crop, other_crop, other_size = view.box, other.box, other.image.shape[:2]
+    height, width = view.size
+    crop, other_crop, other_size = view.box, other.box, other.size
     x1, y1, x2, y2 = window
     if view.flipped:
         x1, x2 = width - x2, width - x1

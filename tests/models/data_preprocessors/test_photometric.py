@@ -32,7 +32,7 @@ def draw(count: int, recipe: Photometric = RECIPE) -> PhotometricParams:
 
 
 def one(params: PhotometricParams, i: int) -> PhotometricParams:
-    return PhotometricParams(*(value[i] for value in vars(params).values()))
+    return PhotometricParams(params.values[i])
 
 
 CASES = [
@@ -115,7 +115,7 @@ def torchvision_chain(image: torch.Tensor, params: PhotometricParams) -> torch.T
 
 def away_from_threshold(image: torch.Tensor, params: PhotometricParams) -> torch.Tensor:
     """Where solarising is not a matter of the last digit: a value just below stays, one above not."""
-    before = PhotometricParams(**{**vars(params), 'solarize': torch.tensor(256.0)})
+    before = params.replaced(solarize=256.0)
     return (torchvision_chain(image.double() / 255, before) * 255 - params.solarize).abs() > 4
 
 

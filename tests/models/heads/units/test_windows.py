@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from oracles.pooling import mean_over
 
-from densecl.datasets.transforms import DrawnView, SlidingWindows
+from densecl.datasets.transforms import Crop, DrawnView, SlidingWindows
 from densecl.models.heads.units.windows import pooled_boxes
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.structures import Batch, ViewRegions
@@ -51,7 +51,7 @@ def slide(options, boxes, flipped):
     """What the data worker makes, image by image."""
     found = [
         SlidingWindows(**options).choose(
-            {}, [DrawnView(torch.zeros(SIDE, SIDE, 3), tuple(b[i].tolist()), bool(f[i]), None)
+            {}, [DrawnView(Crop(tuple(b[i].tolist()), (SIDE, SIDE), bool(f[i])))
                  for b, f in zip(boxes, flipped, strict=True)]
         )
         for i in range(len(boxes[0]))
