@@ -2,6 +2,12 @@
 
 import argparse
 
+#: Flags that are settings of the model.
+_FLAGS = {
+    'checkpoint_activations': 'model.checkpoint_activations',
+    'compile': 'model.compile_backbone',
+}
+
 
 def add_pretraining(parser: argparse.ArgumentParser) -> None:
     """What ``pretrain`` and ``plan`` ask for."""
@@ -20,6 +26,10 @@ def add_pretraining(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--estimate', action='store_true', help='take the speed from a table instead of timing two steps'
     )
+    parser.add_argument(
+        '--checkpoint-activations', action='store_true', help='less memory: blocks are computed again'
+    )
+    parser.add_argument('--compile', action='store_true', help='run the backbones through torch.compile')
     add_options(parser)
 
 
@@ -31,8 +41,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def parsed_options(args: argparse.Namespace) -> dict | None:
-    """``--cfg-options`` as a dict."""
-    return parsed_pairs(args.cfg_options, '--cfg-options')
+    """What the flags of the backbone and ``--cfg-options`` set, None where that is nothing."""
+    settings = {name: True for flag, name in _FLAGS.items() if getattr(args, flag, False)}
+    return settings | (parsed_pairs(args.cfg_options, '--cfg-options') or {}) or None
 
 
 def parsed_pairs(entries: list[str] | None, name: str) -> dict | None:
