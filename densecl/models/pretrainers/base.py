@@ -90,7 +90,7 @@ class Pretrainer(BaseModel):
             the plain network, with the additions in its weights.
         channels_last: keep convolution weights in the memory format in which convolutions are fastest.
         checkpoint_activations: compute the blocks of the backbone again in the backward pass rather than keep
-            what is inside them: less memory for a third more time; see
+            what is inside them: less memory for more time; see
             :func:`~densecl.models.backbones.recompute.recompute_blocks`.
         compile_backbone: run every backbone through ``torch.compile``; a dict gives its arguments. By default
             each size of batch and image is compiled once (``dynamic=False``), and Python that cannot be

@@ -13,7 +13,7 @@ from tests.models.pretrainers.test_momentum import batch
 BACKBONES = {
     'resnet50': dict(type='TorchvisionResNet', arch='resnet50'),
     'efficientnet_lite0': dict(type='TimmBackbone', model_name='tf_efficientnet_lite0'),
-    'vit_small': dict(type='TimmViT', arch='vit_small_patch16_224'),
+    'vit_small': dict(type='TimmViT', arch='vit_small_patch16_224', depth=4),
 }
 
 
@@ -27,14 +27,15 @@ def _nothing_compiled():
 def make(**kwargs):
     heads = dict(
         image=dict(
-            projector=dict(type='MLP', channels=(512, 8)),
+            projector=dict(type='MLP', channels=(128, 8)),
             objective=dict(type='InfoNCE', queue=32, dim=8),
         )
     )
     torch.manual_seed(0)
-    model = MomentumPretrainer(
-        backbone=dict(type='TorchvisionResNet', arch='resnet18'), heads=heads, shuffle_bn=True, **kwargs
+    backbone = dict(
+        type='mmdet.ResNet', depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)
     )
+    model = MomentumPretrainer(backbone, heads, shuffle_bn=True, **kwargs)
     model.init_weights()
     return model.train()
 
