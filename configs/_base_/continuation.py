@@ -20,9 +20,9 @@ lite0 = dict(
 )
 lite0_images = dict(type='PretrainDataPreprocessor', mean=3 * [127.5], std=3 * [127.5])
 
-# The first view's cells stay near those of the start, as it sees the same crop at three times the side,
+# The first view's cells stay near those of the start, as it sees the same crop at twice the side,
 # uncoloured: its features are finer there, so that the anchor teaches as it holds.
-side, times = 160, 3
+side, times = 160, 2
 mild = dict(size=side, scale=(0.25, 0.6))  # things as large as in a photo of some 300 px that is used whole
 finer = dict(size=times * side, crop_of=0, flip=None)
 anchor = dict(

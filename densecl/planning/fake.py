@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import fields
 
+import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -49,7 +50,10 @@ def map_views(views: Views, times: int, change: Callable[[Tensor], Tensor]) -> V
             return ViewRegions(*(changed(getattr(value, field.name)) for field in fields(value)))
         return value
 
-    found = {name: changed(x) for name, x in vars(views).items() if name not in ('paths', 'photometric')}
+    left_out = ('paths', 'photometric', 'boxes', 'flipped')
+    found = {name: changed(x) for name, x in vars(views).items() if name not in left_out}
+    for name in ('boxes', 'flipped'):  # (V, B, ...)
+        found[name] = torch.stack([change(x) for x in getattr(views, name)])
     # The parameters of colours stay on the CPU, and have been applied.
     return Views(**found, paths=views.paths * times, photometric=[None] * len(views.images))
 

@@ -14,9 +14,9 @@ from .photos import Samples, take_samples
 IMAGENET = 1_281_167
 PRECISIONS = ('fp32', 'bf16', 'fp16')
 #: Device time of the roofline over that of published runs, see :func:`speed`.
-EFFICIENCY = (0.45, 0.8)
-#: Seconds in which Python tells a GPU to run an operation.
-HOST = (5e-6, 10e-6)
+EFFICIENCY = (0.42, 0.8)
+#: Seconds in which Python tells a GPU to run an operation, measured with an H100 of a virtual machine.
+HOST = (8e-6, 28e-6)
 #: GiB of a GPU that torch's allocator does not see, or cannot use for fragments.
 CONTEXT, FRAGMENTS = 0.6, 0.06
 GIB = 2**30
@@ -211,8 +211,8 @@ def speed(cost: StepCost, gpu: Gpu) -> tuple[float, float]:
 
     Every operation takes as long as its arithmetic or its memory traffic at the GPU's peak, whichever is
     longer (a roofline, Williams et al., 2009). Published runs take longer: ResNet-50 of MoCo, 168 images/s a
-    V100 in float32, has 0.50 of it; supervised ResNet-50, 2,470 images/s an A100 in half precision, 0.8.
-    Where Python is slower than the device it decides.
+    V100 in float32, has 0.50 of it; supervised ResNet-50, 2,470 images/s an A100 in half precision, 0.8;
+    ten steps measured on an H100 0.44 to 0.62 (docs/cost.md). Where Python is slower than the device it decides.
     """
     device = sum(n * _seconds(o, gpu) for o, n in cost.counter.operations.items())
     sending = sum(cost.wire.values()) / (gpu.link * 1e9)

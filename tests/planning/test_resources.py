@@ -14,6 +14,7 @@ from densecl.planning.counting import StepCost
 from densecl.planning.photos import Samples
 from densecl.planning.resources import (
     CONTEXT,
+    EFFICIENCY,
     FRAGMENTS,
     GIB,
     HOST,
@@ -49,7 +50,7 @@ def test_speed_is_the_slower_of_arithmetic_and_memory():
     arithmetic = Operation('half', flops=312 * 10**9, moved=0)  # a millisecond
     traffic = Operation('fp32', flops=1, moved=2039 * 10**6)  # another
     low, high = speed(cost(operations=[(arithmetic, 5), (traffic, 5)]), gpu)
-    assert (low, high) == pytest.approx((32 / 0.010 * 0.45, 32 / 0.010 * 0.8))
+    assert (low, high) == pytest.approx((32 / 0.010 * EFFICIENCY[0], 32 / 0.010 * EFFICIENCY[1]))
     tiny = Operation('fp32', flops=1, moved=1)
     host = (32 / (1000 * HOST[1]), 32 / (1000 * HOST[0]))
     assert speed(cost(operations=[(tiny, 1000)]), gpu) == pytest.approx(host)
