@@ -146,7 +146,11 @@ def main() -> None:
     rows = []
     for path in args.configs or (official() if args.all else parser.error('name configs, or --all')):
         for precision in args.amp:
-            rows.append(row(path, args, precision))
+            try:
+                rows.append(row(path, args, precision))
+            except ValueError as error:
+                print(f'{path.stem}: {error}', flush=True)
+                continue
             print('  '.join(f'{name} {value}' for name, value in rows[-1].items()), flush=True)
             if args.csv:
                 write_csv(rows, args.csv)

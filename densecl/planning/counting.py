@@ -1,5 +1,7 @@
 """A step of a config, counted without its data, and without a GPU."""
 
+import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,7 +12,11 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.overrides import TorchFunctionMode
 
 from densecl.datasets import collate_views
@@ -100,6 +106,9 @@ class Step:
             batch: an even number.
             precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``.
             world: processes.
+
+        Raises:
+            ValueError: the shapes of a step depend on the data.
         """
         mode = FakeTensorMode()
         model = fake_copy(mode, self.model)
@@ -112,8 +121,7 @@ class Step:
         counter, wire = StepCounter(), WireCounter()
         with _played_processes(world), mode, wire, counter:
             with lower, _AsOnGpu():
-                losses = model(views, mode='loss')
-                loss = sum(value for name, value in losses.items() if name.startswith('loss'))
+                loss = _loss(model, views)
             loss.backward()
             passes = counter.peak
             model.before_optimizer_step()
@@ -121,6 +129,19 @@ class Step:
             wrapper.zero_grad()
             model.after_optimizer_step()
         return _cost(model, wrapper.optimizer, views, passes, counter, dict(wire.bytes), batch, world)
+
+
+def _loss(model, views) -> torch.Tensor:
+    try:
+        losses = model(views, mode='loss')
+    except (DynamicOutputShapeException, DataDependentOutputException) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next(f for f in reversed(frames) if f'densecl{os.sep}models' in f.filename)
+        raise ValueError(
+            f'the step cannot be counted: its shapes depend on the data ({line.filename}:{line.lineno}, '
+            f'{line.line}); measure it instead'
+        ) from error
+    return sum(value for name, value in losses.items() if name.startswith('loss'))
 
 
 def _cost(model, optimizer, views, passes, counter, wire, batch, world) -> StepCost:

@@ -212,7 +212,7 @@ def speed(cost: StepCost, gpu: Gpu) -> tuple[float, float]:
     Every operation takes as long as its arithmetic or its memory traffic at the GPU's peak, whichever is
     longer (a roofline, Williams et al., 2009). Published runs take longer: ResNet-50 of MoCo, 168 images/s a
     V100 in float32, has 0.50 of it; supervised ResNet-50, 2,470 images/s an A100 in half precision, 0.8;
-    ten steps measured on an H100 0.44 to 0.62 (docs/cost.md). Where Python is slower than the device it decides.
+    steps measured on an H100 0.44 to 0.62 (docs/cost.md). Where Python is slower than the device it decides.
     """
     device = sum(n * _seconds(o, gpu) for o, n in cost.counter.operations.items())
     sending = sum(cost.wire.values()) / (gpu.link * 1e9)

@@ -59,7 +59,8 @@ def anchor(recipe, size: int, level: int) -> dict[str, Any]:
 
 def finer_view(found: Mapping[str, Setting]) -> dict[str, Any]:
     """The view that the anchor's start sees."""
-    return _parts().finer.to_dict() | dict(size=found['anchor_times'].value * found['view_size'].value)
+    parts = _parts()
+    return parts.finer.to_dict() | dict(size=parts.times * found['view_size'].value)
 
 
 def number_of_views(recipe) -> int:

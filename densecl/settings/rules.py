@@ -8,7 +8,7 @@ import math
 
 from .conditions import Conditions, Speed
 from .record import Setting
-from .speed import anchor_times, estimated_speed
+from .speed import estimated_speed
 
 #: Photos -> steps of a continuation.
 _STEPS = {300: 300, 1000: 500, 3000: 1000, 10_000: 2000}
@@ -70,18 +70,6 @@ def _view_size(c: Conditions, found: Found) -> Setting:
     if side < limit:
         return Setting('view_size', max(side // 16 * 16, 64), f'most photos have no more than {side} px')
     return Setting('view_size', limit, f'what {"a GPU" if c.machine.gpu else "a CPU"} can pay for')
-
-
-def _anchor_times(c: Conditions, found: Found) -> Setting | None:
-    if not c.continued:
-        return None
-    value = anchor_times(c)
-    why = (
-        'three times gained most, and a GPU pays for it'
-        if value == 3
-        else 'three times costs a CPU almost twice as much'
-    )
-    return Setting('anchor_times', value, f'the start sees the crop at so many times the side: {why}')
 
 
 def _crop_area(c: Conditions, found: Found) -> Setting | None:
@@ -245,7 +233,6 @@ RULES = (
     _photos,
     _method,
     _view_size,
-    _anchor_times,
     _crop_area,
     _batch,
     _precision,

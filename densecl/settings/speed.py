@@ -30,7 +30,7 @@ def estimated_speed(c: Conditions, size: int) -> Speed:
     name = c.architecture if c.architecture in _TABLE else 'resnet50'
     units = 1 if c.continued and c.method in (None, 'anchor') else _UNITS[c.continued]
     if c.continued:
-        units += anchor_times(c) ** 2 / 3  # the start's forward pass of the larger view
+        units += 2**2 / 3  # the start's forward pass of a view of twice the side
     rate = _TABLE[name] * (_REFERENCE / size) ** 2 / units
     if c.machine.gpu:
         return Speed(rate * 100, f'a guess for {c.machine.gpu}; the first steps tell')
@@ -38,11 +38,6 @@ def estimated_speed(c: Conditions, size: int) -> Speed:
     other = '' if name == c.architecture else f', taken for {c.architecture or "an unknown backbone"}'
     source = f'estimated from a table: {name}{other}, {size} px, {c.machine.cores} cores'
     return Speed(rate, source)
-
-
-def anchor_times(c: Conditions) -> int:
-    """How many times the side of a view the anchor's start sees."""
-    return 3 if c.machine.gpu else 2
 
 
 def timed_speed(cfg, steps: int = 2, photos: int = 16) -> Speed:

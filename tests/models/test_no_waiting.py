@@ -28,7 +28,7 @@ WAITING = ('slotcon',)
 def recipes() -> list[Path]:
     """Official recipes; of those that differ in length alone, the first."""
     found = {}
-    for path in sorted(CONFIGS.glob('*/*_in1k.py')):  # <method>_<backbone>_<gpus>xb<batch>-<...>-<epochs>e_in1k
+    for path in sorted(CONFIGS.glob('*/*_in1k.py')):
         found.setdefault(re.sub(r'-\d+e_in1k$', '', path.stem), path)
     return list(found.values())
 

@@ -41,11 +41,6 @@ def test_the_anchor_takes_sixteen_epochs():
         assert decided(count, hours=None)['steps'] == steps
 
 
-def test_a_gpu_pays_for_a_larger_view_of_the_start():
-    assert decided(300)['anchor_times'] == 2 and decided(300, machine=GPU)['anchor_times'] == 3
-    assert 'anchor_times' not in decided(300, continued=False)
-
-
 def test_more_hours_give_at_most_twice_the_steps():
     assert decided(3000, hours=100.0)['steps'] == 2 * decided(3000, hours=None)['steps']
 
