@@ -11,6 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from densecl.datasets import PretrainDataset, collate_views
+from densecl.planning.fake import map_views
 from densecl.structures import Views
 
 DETCO = Path(__file__).parents[2] / 'configs/detco/detco_resnet50_8xb32-coslr-200e_in1k.py'
@@ -49,6 +50,16 @@ def test_one_tensor_of_boxes_and_one_of_flips(dataset):
         assert torch.equal(batch.flipped[v], torch.stack([s.flipped[v] for s in samples]))
         factors = torch.stack([s.photometric[v].factors for s in samples])
         assert torch.equal(batch.photometric[v].factors, factors) and factors.dtype == torch.float32
+
+
+def test_a_batch_twice_as_large(dataset):
+    batch = Views.collate([dataset[i] for i in range(3)])
+    twice = map_views(batch, 2, lambda x: torch.cat([x, x]))
+    assert len(twice.boxes) == len(twice.flipped) == VIEWS
+    for v in (0, 7):
+        assert torch.equal(twice.boxes[v], torch.cat([batch.boxes[v]] * 2))
+        assert torch.equal(twice.flipped[v], torch.cat([batch.flipped[v]] * 2))
+        assert len(twice.images[v]) == 6 == len(twice.paths)
 
 
 def test_a_pinned_batch_holds_no_descriptor(dataset):
