@@ -25,7 +25,7 @@ from densecl.models.backbones.recompute import recompute_blocks
 from densecl.registry import MODELS
 
 from .fake import fake_copy, fake_views
-from .step_cost import StepCounter, numel_of, size_of
+from .step_cost import StepCounter, size_of
 from .wire import WireCounter
 
 _COPIES = ('target.', 'start.')
@@ -39,6 +39,7 @@ class StepCost:
     Attributes:
         batch: photos of the process.
         world: processes.
+        precision: in which losses are computed.
         parameters, trained: of the online network, all and those with a gradient.
         online, target, memories: weights and statistics of the online network; those of the target and of a
             frozen start; queues and banks.
@@ -52,6 +53,7 @@ class StepCost:
 
     batch: int
     world: int
+    precision: str
     parameters: int
     trained: int
     online: int
@@ -128,7 +130,8 @@ class Step:
             wrapper.step()
             wrapper.zero_grad()
             model.after_optimizer_step()
-        return _cost(model, wrapper.optimizer, views, passes, counter, dict(wire.bytes), batch, world)
+        given = dict(batch=batch, world=world, precision=precision, passes=passes, counter=counter)
+        return _cost(model, wrapper.optimizer, views, dict(wire.bytes), given)
 
 
 def _loss(model, views) -> torch.Tensor:
@@ -144,7 +147,7 @@ def _loss(model, views) -> torch.Tensor:
     return sum(value for name, value in losses.items() if name.startswith('loss'))
 
 
-def _cost(model, optimizer, views, passes, counter, wire, batch, world) -> StepCost:
+def _cost(model, optimizer, views, wire: dict[str, int], given: dict) -> StepCost:
     parts = {'online': [], 'target': [], 'memories': []}
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         copies = name.startswith(_COPIES)
@@ -152,22 +155,20 @@ def _cost(model, optimizer, views, passes, counter, wire, batch, world) -> StepC
         parts['target' if copies else 'memories' if memory else 'online'].append(tensor)
     trained = [p for p in model.parameters() if p.requires_grad]
     gradients = size_of(trained)
+    world = given['world']
     if world > 1:  # a ring sends every gradient almost twice
         wire['gradients'] = int(2 * (world - 1) / world * gradients)
     state = [x for entry in optimizer.state.values() for x in entry.values() if isinstance(x, torch.Tensor)]
     mine = (p for name, p in model.named_parameters() if not name.startswith(_COPIES))
     return StepCost(
-        batch=batch,
-        world=world,
         parameters=sum(p.numel() for p in mine),
-        trained=numel_of(model, trained=True),
+        trained=sum(p.numel() for p in trained),
         **{name: size_of(tensors) for name, tensors in parts.items()},
         optimizer=size_of(state),
         images=size_of(views.images),
-        passes=passes,
         buckets=gradients if world > 1 else 0,
-        counter=counter,
         wire=wire,
+        **given,
     )
 
 

@@ -87,7 +87,8 @@ class ResourcePlan:
 
     def _model(self) -> Iterable[Figure]:
         cost = self.cost
-        yield Figure('processes', f'{cost.world} GPU{"s" * (cost.world > 1)} x {cost.batch} photos', 'given')
+        gpus = f'{cost.world} GPU{"s" * (cost.world > 1)}'
+        yield Figure('processes', f'{gpus} x {cost.batch} photos, {cost.precision}', 'given')
         trained = '' if cost.trained == cost.parameters else f', {cost.trained / 1e6:.1f} M of them trained'
         yield Figure('parameters', f'{cost.parameters / 1e6:.1f} M{trained}', 'counted')
         flops = cost.counter.flops

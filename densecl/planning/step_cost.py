@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
@@ -117,8 +117,3 @@ def size_of(tensors) -> int:
         storage = tensor.untyped_storage()
         storages[storage._cdata] = storage.nbytes()
     return sum(storages.values())
-
-
-def numel_of(module: nn.Module, trained: bool = False) -> int:
-    """Parameters, each once."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)

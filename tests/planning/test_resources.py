@@ -1,7 +1,5 @@
 """The plan of a config: what follows from a count."""
 
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +34,7 @@ def cost(batch=32, passes=GIB, world=1, operations=(), wire=None) -> StepCost:
     counter = StepCounter()
     counter.operations = Counter(dict(operations))
     nothing = dict.fromkeys(('online', 'target', 'memories', 'optimizer', 'images', 'buckets'), 0)
-    return StepCost(batch, world, 10, 10, passes=passes, counter=counter, wire=wire or {}, **nothing)
+    return StepCost(batch, world, 'fp32', 10, 10, passes=passes, counter=counter, wire=wire or {}, **nothing)
 
 
 def test_the_largest_batch_lies_on_a_line():
@@ -79,36 +77,6 @@ def test_cores_and_hours():
     plan = ResourcePlan(GPUS['h100'], cost(world=2), samples, 3600, 2.0, (1, 1), rates, {})
     assert plan.cores == 1  # 100 photos/s a GPU of 10 ms each
     assert plan.duration == pytest.approx((2 * 3600 / 200 / 3600, 2 * 3600 / 100 / 3600))
-
-
-def test_the_command(tmp_path):
-    wishes = ['--gpu', 't4', '--gpus', '2', '--images', '5000']
-    command = [sys.executable, '-m', 'densecl', 'plan', str(SMALL), *wishes]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = {line.split('  ')[0].strip() or line.split('  ')[1]: line for line in done.stdout.splitlines()}
-    assert '2 GPUs x 64 photos' in lines['processes'] and lines['processes'].endswith('given')
-    assert '11.5 M' in lines['parameters'] and lines['parameters'].endswith('counted')
-    assert 't4, 14.7 GiB' in lines['largest batch'] and lines['largest batch'].endswith('predicted')
-    assert lines['a photo'].endswith('measured')
-    assert '6 epochs of 5,000 images' in lines['time']
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        ([str(SMALL), '--gpu', 'h900'], '--gpu: expected one of h200, h100'),
-        (['no.py'], 'no.py: no such config file'),
-        (['photos', '--gpu', 'h100'], '--gpu is of a config'),
-        ([str(CONFIGS / '_base_/schedules/finetune_slim.py')], 'the config is no pretraining'),
-    ],
-)
-def test_mistakes_end_in_a_line(arguments, message, tmp_path):
-    command = [sys.executable, '-m', 'densecl', 'plan', *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2 and message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_an_unknown_gpu():
