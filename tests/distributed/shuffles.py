@@ -32,7 +32,7 @@ def exchanged(images: Tensor, seed: int) -> tuple[list[Tensor], int]:
         return levels(x)
 
     with WireCounter() as wire:
-        result = encode_shuffled(encode, images, seed)
+        result = tuple(encode_shuffled(encode, images, seed))
     return [*seen, *result], wire.bytes['all_to_all']
 
 

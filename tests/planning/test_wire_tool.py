@@ -31,11 +31,11 @@ def test_moco(tool):
     wire, gradients = tool.step(cfg, IMAGES, WORLD)
     out, back = leaving()
     assert 0 < out < IMAGES
-    image, level = 4 * 3 * 96 * 96, 4 * 512 * 3 * 3
+    image, pooled = 4 * 3 * 96 * 96, 4 * 512
     key, numbers = 4 * 128, 8 * 3  # the key of an image; its number, position and label
     assert wire.calls == {'all_to_all': 2, 'all_gather': 2}
     assert wire.bytes == {
-        'all_to_all': out * image + back * level,
+        'all_to_all': out * image + back * pooled,
         'all_gather': (WORLD - 1) * IMAGES * (key + numbers),
     }
     backbone = 11_176_512  # ResNet-18 without its classifier

@@ -1,6 +1,6 @@
 """What every pair of encoders shares: backbone, neck, named heads, and the sum of their losses."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -17,16 +17,15 @@ from densecl.registry import MODELS
 from densecl.schedule import Clock
 from densecl.structures import Batch, Units, Views
 
+from .levels import Levels
 from .start import FrozenStart, hold_statistics
-
-Levels = tuple[Tensor, ...]
 
 
 class Branch:
     """The views of a batch as one encoder sees them: each is encoded when first asked for, and once.
 
     Args:
-        encode: maps (B, 3, H, W) images to a tuple of (B, C, H, W) levels.
+        encode: maps (B, 3, H, W) images to a tuple of (B, C, H, W) levels, or to :class:`.Levels`.
         views: the batch.
         together: views that will be asked for and may share a pass: those of one size are encoded (and,
             by heads, projected) as one batch, with common batch statistics. Others go alone.
@@ -35,7 +34,7 @@ class Branch:
 
     def __init__(
         self,
-        encode: Callable[[Tensor], Levels],
+        encode: Callable[[Tensor], Sequence[Tensor]],
         views: Views,
         together: Iterable[int] = (),
         gradient: bool = True,
@@ -60,8 +59,8 @@ class Branch:
             with torch.set_grad_enabled(self.gradient):
                 alone = len(group) == 1
                 levels = self._encode(images[view] if alone else torch.cat([images[v] for v in group]))
-                parts = zip(*(level.chunk(len(group)) for level in levels), strict=True)
-                self._levels.update(zip(group, parts, strict=True))
+                levels = levels if isinstance(levels, Levels) else Levels(levels)
+                self._levels.update(zip(group, levels.parts(len(group)), strict=True))
         return self._levels[view]
 
 
@@ -219,11 +218,11 @@ class Pretrainer(BaseModel):
         self.step += 1
         self.clock.step += 1
 
-    def encode(self, images: Tensor) -> Levels:
+    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) -> levels (B, C, H, W) of the online branch."""
         return _encode(self.backbone, self.neck, images, learning=not self.settling)
 
-    def encode_start(self, images: Tensor) -> Levels:
+    def encode_start(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) -> levels (B, C, H, W) of the frozen copy."""
         return _encode(self.start.backbone, None, images)
 
@@ -328,13 +327,15 @@ def _joined_name(head: str, kind: str) -> str:
     return f'{head}_{kind}' if kind else head
 
 
-def _encode(backbone: nn.Module, neck: nn.Module | None, images: Tensor, learning: bool = True) -> Levels:
+def _encode(
+    backbone: nn.Module, neck: nn.Module | None, images: Tensor, learning: bool = True
+) -> tuple[Tensor, ...]:
     with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
         levels = _flat(backbone(images))
     return levels if neck is None else tuple(neck(levels))
 
 
-def _flat(levels) -> Levels:
+def _flat(levels) -> tuple[Tensor, ...]:
     """Levels in one tuple, class tokens (B, C) as (B, C, 1, 1)."""
     if isinstance(levels, Tensor):
         return (levels if levels.ndim == 4 else levels[..., None, None],)

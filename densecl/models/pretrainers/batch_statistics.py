@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from densecl.distributed import all_to_all, rank, world_size
 
+from .levels import Levels
+
 
 class Shuffle:
     """A random order of the B images of each process over all processes, and the way back.
@@ -53,15 +55,14 @@ class Shuffle:
         return all_to_all(x[self._arrive], self._received, self._sent)[self._left]
 
 
-def encode_shuffled(
-    encode: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, seed: int
-) -> tuple[Tensor, ...]:
-    """Encode (B, 3, H, W) images in a random order over all processes, and put the results back in order.
+def encode_shuffled(encode: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, seed: int) -> Levels:
+    """Encode (B, 3, H, W) images in a random order over all processes; what is read is put back in order.
 
-    The images have the same shape on every rank, and ``seed`` is the same; see :class:`Shuffle`.
+    The images have the same shape on every rank, and ``seed`` is the same; see :class:`Shuffle`. All ranks
+    read the same levels, in one order.
     """
     shuffle = Shuffle(len(images), seed, images.device)
-    return tuple(shuffle.back(level) for level in encode(shuffle(images)))
+    return Levels(encode(shuffle(images)), shuffle.back)
 
 
 class GroupedBatchNorm2d(nn.BatchNorm2d):

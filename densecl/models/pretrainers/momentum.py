@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -15,7 +16,7 @@ from densecl.registry import MODELS
 from densecl.schedule import Schedule
 from densecl.structures import Views
 
-from .base import Branch, Levels, Pretrainer, _encode
+from .base import Branch, Pretrainer, _encode
 from .batch_statistics import encode_shuffled, group_batch_norm
 from .start import hold_statistics
 
@@ -165,7 +166,7 @@ class MomentumPretrainer(Pretrainer):
         return self.target.heads[name]
 
     @torch.no_grad()
-    def encode_target(self, images: Tensor) -> Levels:
+    def encode_target(self, images: Tensor) -> Sequence[Tensor]:
         """(B, 3, H, W) -> levels (B, C, H, W) of the target branch."""
         encode = partial(_encode, self.target.backbone, self.target.neck)
         leaks = self.training and not self.held  # held statistics do not depend on the batch

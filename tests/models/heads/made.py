@@ -2,6 +2,7 @@
 
 import torch
 
+from densecl.models.pretrainers.levels import Levels
 from densecl.registry import MODELS
 from densecl.structures import Batch, ViewRegions, Views
 
@@ -9,14 +10,14 @@ CHANNELS, DIM, SIDE, GRID = 6, 5, 24, 3
 
 
 class Fixed:
-    """A branch whose levels are given: ``branch[view]`` is a tuple of levels."""
+    """A branch whose levels are given: ``branch[view]`` are these levels."""
 
     def __init__(self, *levels, gradient=True, joint=False):
         self.levels = [level if isinstance(level, tuple) else (level,) for level in levels]
         self.gradient, self.joint = gradient and torch.is_grad_enabled(), joint
 
     def __getitem__(self, view):
-        return self.levels[view]
+        return Levels(self.levels[view])
 
     def without_gradient(self):
         """The same levels, of which nothing is to learn."""

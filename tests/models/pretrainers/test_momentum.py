@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models import SwinTransformer
 
 from densecl.models.pretrainers import MomentumPretrainer
-from densecl.models.pretrainers.batch_statistics import encode_shuffled, group_batch_norm
+from densecl.models.pretrainers.batch_statistics import Shuffle, encode_shuffled, group_batch_norm
 from densecl.models.pretrainers.momentum import TargetBranch
 from densecl.registry import MODELS
 from densecl.structures import Views
@@ -164,6 +164,22 @@ def test_shuffled_encoding_is_put_back_in_order():
     assert not torch.equal(seen[0], images)
     encode_shuffled(encode, images, seed=3)
     assert torch.equal(seen[0], seen[1])
+
+
+def test_only_what_is_read_is_put_back(monkeypatch):
+    moved, back = [], Shuffle.back
+    monkeypatch.setattr(Shuffle, 'back', lambda self, x: moved.append(tuple(x.shape)) or back(self, x))
+    images = torch.randn(6, 3, 4, 4)
+    levels = encode_shuffled(lambda x: (x, x * 2, x * 3), images, seed=3)
+    first, second = levels.parts(2)  # two views of three images
+    torch.testing.assert_close(first.pooled(-1), 3 * images[:3].mean((2, 3)))
+    torch.testing.assert_close(second.pooled(2), 3 * images[3:].mean((2, 3)))
+    assert moved == [(6, 3)]  # means of one level, and once
+    assert torch.equal(second[1], 2 * images[3:])
+    torch.testing.assert_close(first.pooled(1), first[1].mean((2, 3)))
+    assert moved[1:] == [(6, 3, 4, 4)]
+    with pytest.raises(IndexError):
+        first.pooled(3)
 
 
 def test_shuffled_images_stay_channels_last():

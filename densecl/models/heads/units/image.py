@@ -34,8 +34,8 @@ class Image(UnitProducer):
         self.detached = detach
 
     def inputs(self, branch, views, source):
-        level = branch[source][self.level]
-        level = level if self.by_cell else pool(level)
+        levels = branch[source]
+        level = levels[self.level] if self.by_cell else levels.pooled(self.level)
         return level.detach() if self.detached else level
 
     def record(self, chosen, inputs, projections, predictions, views):

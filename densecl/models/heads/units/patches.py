@@ -5,7 +5,7 @@ from torch import Tensor
 
 from densecl.registry import MODELS
 
-from .base import UnitProducer, pool, record_of
+from .base import UnitProducer, record_of
 
 
 @MODELS.register_module()
@@ -57,7 +57,7 @@ class Patches(UnitProducer):
         """(B, C), or (B, P, C)."""
         part, _, name = source[0].partition('_')
         numbers = self.views_of(source)
-        pooled = [pool(branch[v][self.levels[name]]) for v in numbers]
+        pooled = [branch[v].pooled(self.levels[name]) for v in numbers]
         if part == 'global':
             return pooled[0]
         stacked = torch.stack(pooled, 1)

@@ -1,0 +1,54 @@
+"""The feature maps of a view, as heads read them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+
+from torch import Tensor
+
+from densecl.models.heads.units.base import pool
+
+
+class Levels(Sequence[Tensor]):
+    """The (B, C, H, W) levels of a view, of which only what is read is put in order.
+
+    Args:
+        maps: the levels as they were encoded.
+        back: puts their rows in the order of the images, without gradient; by default they are.
+    """
+
+    def __init__(self, maps: Iterable[Tensor], back: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._maps: list[Tensor | None] = list(maps)
+        self._back = back
+        self._read: dict[int, tuple[Tensor, ...]] = {}
+        self._means: dict[int, tuple[Tensor, ...]] = {}
+        self._number, self._count = 0, 1
+
+    def parts(self, count: int) -> list['Levels']:
+        """The levels of each of ``count`` views that were encoded together, before any is read."""
+        if self._back is None:  # now, while gradients are on or off as they were for the encoder
+            return [Levels(part) for part in zip(*(x.chunk(count) for x in self._maps), strict=True)]
+        found = [copy(self) for _ in range(count)]  # they share what is encoded and read
+        for number, part in enumerate(found):
+            part._number, part._count = number, count
+        return found
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getitem__(self, level: int) -> Tensor:
+        level = range(len(self))[level]
+        if self._back is None:
+            return self._maps[level]
+        if level not in self._read:
+            maps, self._maps[level] = self._maps[level], None  # not in memory twice
+            self._read[level] = self._back(maps).chunk(self._count)
+        return self._read[level][self._number]
+
+    def pooled(self, level: int) -> Tensor:
+        """(B, C), the mean of each map. Of a level in another order only the means are put in order."""
+        level = range(len(self))[level]
+        if self._back is None or level in self._read:
+            return pool(self[level])
+        if level not in self._means:
+            self._means[level] = self._back(pool(self._maps[level])).chunk(self._count)
+        return self._means[level][self._number]
