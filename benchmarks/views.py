@@ -1,19 +1,21 @@
 """How fast two 224 px views are made from encoded photos, on one core.
 
-    python benchmarks/views.py --tar photos.tar --images 300
+    python benchmarks/views.py --photos photos.tar --images 300        # a tar or a folder of JPEGs
 
 Contestants take turns, round by round; the figures are medians over the rounds, of images (two views
 each) per second of CPU time. lightly's DenseCLTransform (``pip install lightly==1.6.*``) is the
 reference of the ratios and is left out where it is not installed. densecl leaves uint8 views, which the
-data preprocessor normalises on the device; the others leave normalised floats.
+data preprocessor normalises on the device; the others leave normalised floats. It decodes a photo when its
+crops are drawn, at 1/2, 1/4 or 1/8 where they need no more (``PretrainDataset.decode_resolution``).
 """
 
 import argparse
+import functools
 import io
 import statistics
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -23,7 +25,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from densecl.datasets import PretrainDataset, SampleKey
-from densecl.datasets.decode import decode_image
+from densecl.datasets.decode import Photo, decode_image, open_photo
 from densecl.datasets.transforms import MultiView
 from densecl.models.data_preprocessors import PretrainDataPreprocessor
 from densecl.structures import Views
@@ -40,18 +42,25 @@ PHOTOMETRIC = {
 }
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REFERENCE = 'lightly 1.6 DenseCLTransform'
+OURS = [  # name, where the photometric part is done, and decode_resolution
+    ('densecl, photometric on the device', 'device', 1.0),
+    ('densecl, photometric on the CPU', 'worker', 1.0),
+    ('device, decoded at full size', 'device', None),
+    ('device, decode_resolution=0.75', 'device', 0.75),
+    ('device, decode_resolution=0.5', 'device', 0.5),
+]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--tar', required=True, type=Path, help='tar of JPEGs')
+    parser.add_argument('--photos', required=True, type=Path, help='tar or folder of JPEGs')
     parser.add_argument('--images', type=int, default=300)
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--min-side', type=int, help='first enlarge the photos to this short side')
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    encoded = read(args.tar, args.images, args.min_side)
+    encoded = read(args.photos, args.images, args.min_side)
     sides = np.median([decode_image(data).shape[:2] for data in encoded], axis=0)
     print(f'{len(encoded)} photos, median {sides[0]:.0f} x {sides[1]:.0f} px, 2 views of 224 px\n')
     print('with the decoding')
@@ -60,16 +69,19 @@ def main() -> None:
     report(measure(contestants(encoded, decoded=True), args.rounds), len(encoded))
     print('\nparts of densecl')
     parts = densecl_parts(encoded)
-    if args.min_side is None:
-        parts |= dataset_parts(args.tar, len(encoded))
+    if args.min_side is None and args.photos.is_file():
+        parts |= dataset_parts(args.photos, len(encoded))
     report(measure(parts, args.rounds), len(encoded))
 
 
 def read(path: Path, count: int, min_side: int | None) -> list[bytes]:
-    """The first ``count`` JPEGs of a tar, enlarged if asked for."""
-    with tarfile.open(path) as tar:
-        names = [m for m in tar.getmembers() if m.name.endswith(('.jpg', '.jpeg'))][:count]
-        encoded = [tar.extractfile(member).read() for member in names]
+    """The first ``count`` JPEGs of a tar or a folder, enlarged if asked for."""
+    if path.is_dir():
+        encoded = [file.read_bytes() for file in sorted(path.rglob('*.jpg'))[:count]]
+    else:
+        with tarfile.open(path) as tar:
+            names = [m for m in tar.getmembers() if m.name.endswith(('.jpg', '.jpeg'))][:count]
+            encoded = [tar.extractfile(member).read() for member in names]
     return encoded if min_side is None else [enlarge(data, min_side) for data in encoded]
 
 
@@ -87,18 +99,13 @@ def contestants(encoded: list[bytes], decoded: bool) -> dict[str, Callable]:
     pictures = [Image.fromarray(array) for array in arrays]
     planes = [torch.from_numpy(array).permute(2, 0, 1).contiguous() for array in arrays]
     found = {}
-    for on in ('device', 'worker'):
-        transform = multi_view(on)
-        found[f'densecl, photometric on the {"CPU" if on == "worker" else "device"}'] = (
-            lambda transform=transform: [
-                transform({'image': image, 'rng': np.random.default_rng((0, 0, i)), 'index': i})
-                for i, image in enumerate(arrays if decoded else map(decode_image, encoded))
-            ]
-        )
+    for name, on, resolution in OURS:
+        if not decoded or resolution == 1:
+            images = arrays if decoded else functools.partial(photos, encoded, resolution)
+            found[name] = functools.partial(make_views, multi_view(on), images)
     two = torchvision_views()
     found['torchvision v2 on tensors'] = lambda: [
-        (two(image), two(image))
-        for image in (planes if decoded else map(decode_planes, encoded))
+        (two(image), two(image)) for image in (planes if decoded else map(decode_planes, encoded))
     ]
     lightly = lightly_transform()
     if lightly is not None:
@@ -106,6 +113,20 @@ def contestants(encoded: list[bytes], decoded: bool) -> dict[str, Callable]:
             lightly(image) for image in (pictures if decoded else map(decode_pil, encoded))
         ]
     return found
+
+
+def photos(encoded: list[bytes], resolution: float | None) -> Iterator[Photo | np.ndarray]:
+    """Of each image the header, or, without a resolution, the pixels."""
+    for data in encoded:
+        yield decode_image(data) if resolution is None else open_photo(data, resolution=resolution)
+
+
+def make_views(transform: MultiView, images: list | Callable) -> list:
+    images = images if isinstance(images, list) else images()
+    return [
+        transform({'image': image, 'rng': np.random.default_rng((0, 0, i)), 'index': i})
+        for i, image in enumerate(images)
+    ]
 
 
 def multi_view(on: str) -> MultiView:
@@ -153,9 +174,7 @@ def densecl_parts(encoded: list[bytes]) -> dict[str, Callable]:
     preprocessor = PretrainDataPreprocessor()
     return {
         'decode': lambda: [decode_image(data) for data in encoded],
-        'generator of a sample': lambda: [
-            np.random.default_rng((0, 0, i)) for i in range(len(arrays))
-        ],
+        'generator of a sample': lambda: [np.random.default_rng((0, 0, i)) for i in range(len(arrays))],
         'MultiView': lambda: [transform({'image': array, 'rng': rng}) for array in arrays],
         'collate, batches of 32': lambda: [
             Views.collate(samples[i : i + 32]) for i in range(0, len(samples), 32)
