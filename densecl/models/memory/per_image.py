@@ -70,7 +70,8 @@ class PerImage(nn.Module):
                 f'{self.owner} keeps state for each image, but batch.indices is None: pass the positions '
                 'of the images in the data set (Batch.of takes them from Views.indices)'
             )
-        if batch.indices.device.type == 'cpu':  # asking a GPU would mean waiting for it
+        # Asking a GPU would mean waiting for it; a fake tensor has no values.
+        if batch.indices.device.type == 'cpu' and type(batch.indices) is Tensor:
             for image in batch.indices.tolist():
                 if not 0 <= image < self.images:
                     raise IndexError(
