@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What only a GPU shows, in ten minutes, without a network: bash benchmarks/gpu.sh [FOLDER]
-# Writes FOLDER/plan.csv (predicted beside measured), step.txt (DenseCL beside its bare backbone), tests.txt.
+# MEASURE_ONLY=1 counts nothing. Writes FOLDER/plan.csv (predicted beside measured), step.txt (DenseCL beside its bare backbone), tests.txt.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-work_dirs/gpu}
@@ -13,7 +13,7 @@ recipes=(
     configs/dino/dino_vit-small_8xb64-mcrop-coslr-100e_in1k.py
     configs/soco/soco_resnet50_fpn_16xb128-coslr-100e_in1k.py
 )
-python3 benchmarks/plan.py "${recipes[@]}" --amp fp32 bf16 --measure ${COUNT:+--measure-only} --csv "$out/plan.csv"
+python3 benchmarks/plan.py "${recipes[@]}" --amp fp32 bf16 --measure ${MEASURE_ONLY:+--measure-only} --csv "$out/plan.csv"
 if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())'; then
     python3 benchmarks/step.py --arch resnet50 --size 224 --batch 32 --amp bf16 | tee "$out/step.txt"
     python3 -m pytest -q -m gpu -p no:cacheprovider tests | tee "$out/tests.txt"

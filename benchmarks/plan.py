@@ -10,6 +10,7 @@ process alone. Where there is no GPU the rows say so.
 
 import argparse
 import csv
+import re
 import sys
 import time
 from pathlib import Path
@@ -37,11 +38,7 @@ def official() -> list[Path]:
     """Official recipes of ImageNet; of those that differ in their length alone, the first."""
     found = {}
     for path in sorted((ROOT / 'configs').glob('*/*_in1k.py')):
-        cfg = read_config(str(path))
-        dataset = cfg.get('train_dataloader', {}).get('dataset', {})
-        if dataset.get('type') == 'PretrainDataset':
-            kind = (str(cfg.model), str(dataset.pipeline), cfg.train_dataloader.batch_size)
-            found.setdefault(kind, path)
+        found.setdefault(re.sub(r'-\d+e_in1k$', '', path.stem), path)
     return list(found.values())
 
 
@@ -88,12 +85,13 @@ def row(path: Path, args: argparse.Namespace, precision: str) -> dict[str, str |
     if not args.measure_only:
         found |= predicted(step.count(batch, precision, world), step.count(batch, precision), args.gpu)
     if args.measure and torch.cuda.is_available():
-        memory, rate = measured(step, batch, precision, args.steps)
-        found |= {
-            'GiB measured': round(memory / GIB, 2),
-            'images/s measured': round(rate),
-            'on': torch.cuda.get_device_name(),
-        }
+        try:
+            memory, rate = measured(step, batch, precision, args.steps)
+            figures = round(memory / GIB, 2), round(rate)
+        except torch.OutOfMemoryError:
+            figures = ('out of memory',) * 2
+        names = ('GiB measured', 'images/s measured', 'on')
+        found |= dict(zip(names, (*figures, torch.cuda.get_device_name()), strict=True))
     elif args.measure:
         found |= {'GiB measured': NOT_YET, 'images/s measured': NOT_YET, 'on': ''}
     return found
@@ -156,6 +154,8 @@ def main() -> None:
                 write_csv(rows, args.csv)
     if args.markdown:
         text = args.markdown.read_text()
+        if not rows or '<!-- table -->\n' not in text or '<!-- end -->\n' not in text:
+            parser.error(f'{args.markdown}: no row was counted, or <!-- table --> or <!-- end --> is missing')
         head, _, rest = text.partition('<!-- table -->\n')
         tail = rest.partition('<!-- end -->\n')[2]
         args.markdown.write_text(f'{head}<!-- table -->\n{markdown(rows)}\n<!-- end -->\n{tail}')

@@ -127,3 +127,13 @@ def all_reduce(x: Tensor) -> Tensor:
     waits for all.
     """
     return x if world_size() == 1 else _AllReduce.apply(x)
+
+
+def spread_like(x: Tensor, other: Tensor) -> Tensor:
+    """This process's part of a tensor that every process has, spread as ``other`` is (by ``--shard``)."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(other, DTensor) or isinstance(x, DTensor) or x.shape != other.shape:
+        return x
+    x = x.to(device=other.device)
+    return distribute_tensor(x, other.device_mesh, other.placements, src_data_rank=None)

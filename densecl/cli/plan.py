@@ -29,6 +29,9 @@ def run(args: argparse.Namespace) -> int:
     wishes = {name: getattr(args, name) for name in ('gpu', 'gpus', 'memory', 'images')}
     wishes = {name: value for name, value in {**wishes, 'precision': args.amp}.items() if value is not None}
     if args.photos[0].endswith('.py') or '::' in args.photos[0]:
+        for name in ('method', 'size', 'start', 'estimate'):
+            if getattr(args, name):
+                raise ValueError(f'--{name} is of photos; a config says it itself: {args.photos[0]}')
         _plan_config(args, wishes)
         return 0
     if wishes:

@@ -80,7 +80,8 @@ def use_checkpoint_activations(cfg: Config) -> None:
 
 def use_compile(cfg: Config) -> None:
     """Compile the backbones; see ``Pretrainer``."""
-    _pretrainer(cfg, '--compile').setdefault('compile_backbone', True)
+    model = _pretrainer(cfg, '--compile')
+    model.compile_backbone = model.get('compile_backbone') or True
 
 
 def use_shard(cfg: Config) -> None:

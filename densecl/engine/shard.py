@@ -2,9 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from densecl.distributed import spread_like
 from densecl.models.backbones.recompute import blocks_of
 
 
@@ -20,7 +21,7 @@ def shard(model: nn.Module) -> nn.Module:
         model: initialised, with the same weights in every process.
 
     Raises:
-        ValueError: its backbones are compiled as wholes.
+        ValueError: its backbones are compiled as wholes, or a parameter is a single number.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -29,6 +30,12 @@ def shard(model: nn.Module) -> nn.Module:
         raise ValueError(
             '--shard puts blocks together one at a time, --compile wants whole backbones: leave out one'
         )
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 0:
+            raise ValueError(
+                f'--shard cannot spread {name}, a single number: leave out one of them '
+                '(a learned temperature can be a fixed one)'
+            )
     for parameter in model.parameters():  # all that FSDP takes; channels-last images stay so
         parameter.data = parameter.data.contiguous()
     device = next(model.parameters()).device.type
@@ -48,14 +55,6 @@ def shard(model: nn.Module) -> nn.Module:
 def whole(x: Tensor) -> Tensor:
     """A tensor that is spread over the processes as an ordinary one; a collective operation."""
     return x.full_tensor() if isinstance(x, DTensor) else x
-
-
-def spread_like(x: Tensor, other: Tensor) -> Tensor:
-    """This process's part of a tensor that every process has, spread as ``other`` is."""
-    if not isinstance(other, DTensor) or isinstance(x, DTensor) or x.shape != other.shape:
-        return x
-    x = x.to(device=other.device)
-    return distribute_tensor(x, other.device_mesh, other.placements, src_data_rank=None)
 
 
 def keep_state_whole(optimizer: Optimizer) -> None:

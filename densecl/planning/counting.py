@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from densecl.datasets import collate_views
 from densecl.engine.launch import use_plain_batch_norm
-from densecl.models.backbones.recompute import recompute_blocks
+from densecl.models.backbones.recompute import blocks_of, recompute_blocks
 from densecl.registry import MODELS
 
 from .fake import fake_copy, fake_views
@@ -46,9 +46,12 @@ class StepCost:
         optimizer: what the optimiser keeps.
         images: the views of the batch in float32.
         passes: activations, losses and gradients at the fullest moment.
+        gradients: of a whole step, a part of ``passes``.
         buckets: copies of the gradients that data-parallel training sends.
+        accumulated: gradients of earlier batches of the same step.
         counter: operations.
         wire: collective -> bytes that the process sends, gradients included.
+        collectives: calls of them, without those of the gradients.
     """
 
     batch: int
@@ -62,7 +65,10 @@ class StepCost:
     optimizer: int
     images: int
     passes: int
+    gradients: int
     buckets: int
+    accumulated: int
+    collectives: int
     counter: StepCounter
     wire: dict[str, int]
 
@@ -70,7 +76,7 @@ class StepCost:
     def peak(self) -> int:
         """The most that a step holds."""
         held = self.online + self.target + self.memories + self.optimizer + self.images
-        return held + self.passes + self.buckets
+        return held + self.passes + self.buckets + self.accumulated
 
 
 class Step:
@@ -78,7 +84,7 @@ class Step:
 
     Args:
         cfg: config of a pretraining; it is changed.
-        samples: two samples of its data set; they are repeated.
+        samples: one or a few samples of its data set; they are repeated.
         images: of the data set.
     """
 
@@ -94,18 +100,22 @@ class Step:
                 module.set_images(images)
         self.model.clock.total = self.model.clock.epoch = 1000
         self.optim_wrapper = _plain(cfg.optim_wrapper)
+        self.accumulates = cfg.optim_wrapper.get('accumulative_counts', 1) > 1
         with torch.no_grad():
             self.views = self.model.data_preprocessor(collate_views(samples), True)['inputs']
 
-    def checkpoint_activations(self) -> None:
-        """From now on as with ``--checkpoint-activations``."""
+    def checkpoint_activations(self) -> bool:
+        """From now on as with ``--checkpoint-activations``; whether the backbone has blocks for that."""
+        if not blocks_of(self.model.backbone):
+            return False
         recompute_blocks(self.model.backbone)
+        return True
 
     def count(self, batch: int, precision: str = 'fp32', world: int = 1) -> 'StepCost':
         """What one of ``world`` processes does with ``batch`` photos; the others are played.
 
         Args:
-            batch: an even number.
+            batch: a multiple of the number of samples.
             precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``.
             world: processes.
 
@@ -131,6 +141,10 @@ class Step:
             wrapper.zero_grad()
             model.after_optimizer_step()
         given = dict(batch=batch, world=world, precision=precision, passes=passes, counter=counter)
+        given |= dict(
+            accumulated=size_of(p for p in model.parameters() if p.requires_grad) if self.accumulates else 0,
+            collectives=sum(wire.calls.values()),
+        )
         return _cost(model, wrapper.optimizer, views, dict(wire.bytes), given)
 
 
@@ -166,6 +180,7 @@ def _cost(model, optimizer, views, wire: dict[str, int], given: dict) -> StepCos
         **{name: size_of(tensors) for name, tensors in parts.items()},
         optimizer=size_of(state),
         images=size_of(views.images),
+        gradients=gradients,
         buckets=gradients if world > 1 else 0,
         wire=wire,
         **given,

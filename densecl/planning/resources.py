@@ -1,7 +1,8 @@
 """What a pretraining run will need, before it is started."""
 
+import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +47,8 @@ class ResourcePlan:
         cost: of a step.
         samples: of its data.
         images, epochs: of the run.
-        fits: the largest number of photos that a GPU can hold, without and with checkpointed activations.
+        fits: the largest number of photos that a GPU can hold, without and with checkpointed activations, the
+            latter None where the backbone has no blocks.
         speed: images/s of all GPUs, from and to.
         options: settings that follow, as ``--cfg-options`` takes them.
         hours: to be spent, if they were given.
@@ -57,7 +59,7 @@ class ResourcePlan:
     samples: Samples
     images: int
     epochs: float
-    fits: tuple[int, int]
+    fits: tuple[int, int | None]
     speed: tuple[float, float]
     options: dict[str, Any]
     hours: float | None = None
@@ -105,6 +107,7 @@ class ResourcePlan:
             'views': cost.images,
             'activations, losses, gradients': cost.passes,
             'gradients to be sent': cost.buckets,
+            'gradients of earlier batches': cost.accumulated,
         }
         for name, size in parts.items():
             if size:
@@ -112,8 +115,8 @@ class ResourcePlan:
         yield Figure('memory', f'{cost.peak / GIB:7.2f} GiB and {CONTEXT} of CUDA itself', 'predicted')
         plain, checkpointed = self.fits
         room = f'{self.gpu.name}, {self.gpu.memory:g} GiB'
-        more = f'{checkpointed:,} with --checkpoint-activations'
-        yield Figure('largest batch', f'{plain:,} photos a GPU ({room}); {more}', 'predicted')
+        more = '' if checkpointed is None else f'; {checkpointed:,} with --checkpoint-activations'
+        yield Figure('largest batch', f'{plain:,} photos a GPU ({room}){more}', 'predicted')
         if cost.world > 1:
             sent = ', '.join(f'{name} {size / 1e6:,.0f}' for name, size in sorted(cost.wire.items()) if size)
             yield Figure('sent', f'{sum(cost.wire.values()) / 1e6:,.0f} MB a step and GPU: {sent}', 'counted')
@@ -168,26 +171,26 @@ def plan_resources(
     precision = precision or config_precision(cfg)
     batch = cfg.train_dataloader.batch_size
     world = gpus or config_gpus(cfg)
-    samples = take_samples(cfg)
+    samples = take_samples(cfg, count=1)
     count = images or samples.images or IMAGENET
-
-    step = Step(cfg.copy(), samples.samples, count)
-    counts = []
-    for checkpointed in (False, True):
-        if checkpointed:
-            step.checkpoint_activations()
-        counts.append([step.count(photos, precision, world) for photos in (_even(batch / 2), _even(batch))])
-    full = counts[0][1]
-    fits = tuple(_largest(chosen, *each) for each in counts)
+    own = copy.deepcopy(cfg)
+    asked = own.model.pop('checkpoint_activations', False)
+    step = Step(own, samples.samples, count)
+    sizes = (batch, 2 * batch)  # a second count makes a line
+    plain = [step.count(photos, precision, world) for photos in sizes]
+    checkpointed = None
+    if step.checkpoint_activations():
+        checkpointed = [step.count(photos, precision, world) for photos in sizes]
+    full = checkpointed[0] if asked else plain[0]
     return ResourcePlan(
         gpu=chosen,
         cost=full,
         samples=samples,
         images=count,
-        epochs=cfg.train_cfg.get('max_epochs', 1),
-        fits=fits,
+        epochs=_epochs(cfg.train_cfg, batch * world / count),
+        fits=(_largest(chosen, *plain), checkpointed and _largest(chosen, *checkpointed)),
         speed=speed(full, chosen),
-        options=_options(cfg, fits[0], batch, world, count),
+        options=_options(cfg, chosen, checkpointed if asked else plain, count),
         hours=hours,
     )
 
@@ -227,22 +230,25 @@ def _seconds(operation, gpu: Gpu) -> float:
     return max(operation.flops / gpu.flops(operation.kind), operation.moved / (gpu.bandwidth * 1e9))
 
 
-def _even(number: float) -> int:
-    return max(2 * round(number / 2), 2)
+def _epochs(train_cfg: dict, share: float) -> float:
+    """Of a run that counts epochs, or steps of a ``share`` of the data set."""
+    return train_cfg['max_epochs'] if 'max_epochs' in train_cfg else train_cfg.get('max_iters', 0) * share
 
 
-def _largest(gpu: Gpu, small: StepCost, large: StepCost) -> int:
-    """Photos that fit, memory being a line through two counts."""
-    room = (gpu.memory - CONTEXT) * GIB / (1 + FRAGMENTS)
-    slope = (large.peak - small.peak) / max(large.batch - small.batch, 1)
-    return max(int((room - large.peak) / slope) + large.batch, 0) if slope > 0 else large.batch
+def _largest(gpu: Gpu, one: StepCost, other: StepCost, besides: int = 0) -> int:
+    """Photos that fit ``besides`` so many bytes, memory being a line through two counts."""
+    room = (gpu.memory - CONTEXT) * GIB / (1 + FRAGMENTS) - besides
+    slope = (one.peak - other.peak) / (one.batch - other.batch)
+    return max(int((room - one.peak) / slope) + one.batch, 0) if slope > 0 else one.batch
 
 
-def _options(cfg: Config, fits: int, batch: int, world: int, images: int) -> dict[str, Any]:
+def _options(cfg: Config, gpu: Gpu, counts: Sequence[StepCost], images: int) -> dict[str, Any]:
     """Settings that follow from the machine and the data."""
     found: dict[str, Any] = {}
-    if 0 < fits < batch:
-        parts = next(n for n in range(2, batch + 1) if batch % n == 0 and batch // n <= fits)
+    batch = counts[0].batch
+    if _largest(gpu, *counts) < batch:  # accumulated gradients then wait beside the activations
+        fits = _largest(gpu, *counts, besides=counts[0].gradients)
+        parts = next((n for n in range(2, batch + 1) if batch % n == 0 and batch // n <= fits), batch)
         found['train_dataloader.batch_size'] = batch // parts
         found['optim_wrapper.accumulative_counts'] = parts * cfg.optim_wrapper.get('accumulative_counts', 1)
     for name, head in cfg.model.heads.items():

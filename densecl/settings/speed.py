@@ -1,5 +1,6 @@
 """How many photos a second a training takes in: estimated from a table, or timed."""
 
+import copy
 import resource
 import sys
 import time
@@ -60,7 +61,7 @@ def timed_speed(cfg, steps: int = 2, photos: int = 16) -> Speed:
     from densecl.engine.launch import use_plain_batch_norm
     from densecl.registry import DATASETS, MODELS
 
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)
     use_plain_batch_norm(cfg._cfg_dict)
     init_default_scope(cfg.get('default_scope', 'densecl'))
     device = 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -6,6 +6,8 @@ from collections import Counter
 import torch
 from torch import Tensor
 
+from densecl.distributed import spread_like
+
 from .vit import MARKS as VIT_MARKS
 
 # Words in a prefix that name the slowly moving (or otherwise second) encoder of a pair.
@@ -77,4 +79,4 @@ def copy(wanted: dict[str, Tensor], given: dict[str, Tensor], names: list[str]) 
     """Copy these names, and the batch counters that both have."""
     counters = [k for k in given if k in wanted and k.endswith(_COUNTER)]
     for name in [*names, *counters]:
-        wanted[name].copy_(given[name])
+        wanted[name].copy_(spread_like(given[name], wanted[name]))

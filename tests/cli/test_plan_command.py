@@ -28,6 +28,7 @@ def test_every_figure_says_where_it_is_from(densecl, tmp_path, monkeypatch):
         ([SMALL, '--gpu', 'h900'], '--gpu: expected one of h200, h100'),
         (['no.py'], 'no.py: no such config file'),
         (['photos', '--gpu', 'h100'], '--gpu is of a config'),
+        ([SMALL, '--size', '96'], '--size is of photos'),
         ([CONFIGS / '_base_/schedules/finetune_slim.py'], 'the config is no pretraining'),
         ([CONFIGS / 'slotcon/slotcon_resnet18_1xb64-coslr-6e_photos.py'], 'its shapes depend on the data'),
     ],

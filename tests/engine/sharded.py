@@ -13,6 +13,7 @@ from densecl.engine.optim import GradNormOptimWrapper
 from densecl.engine.shard import keep_state_whole, shard
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.structures import Views
+from densecl.transfer.load import load_backbone
 
 BACKBONE = dict(
     type='TimmViT', img_size=32, patch_size=8, embed_dim=36, depth=3, num_heads=3, output_cls_token=False
@@ -149,6 +150,15 @@ def files() -> dict:
     )
 
 
+def started() -> dict:
+    """A model's backbone after it was loaded from a file, and the file's."""
+    torch.manual_seed(1)
+    given = {f'backbone.{name}': x.detach() for name, x in momentum().double().backbone.state_dict().items()}
+    model, _ = make(momentum, lambda p: torch.optim.SGD(p, lr=0.1))
+    load_backbone(model, dict(state_dict=given))
+    return dict(given=given, loaded=model.state_dict())
+
+
 def everything() -> dict:
     """Both, with the optimisers of the recipes."""
     from densecl.engine.optimizers import LARS
@@ -158,5 +168,6 @@ def everything() -> dict:
         shared=run(shared, lambda p: torch.optim.AdamW(p, lr=1e-3)),
         recomputed=run(momentum, lambda p: torch.optim.AdamW(p, lr=1e-3), checkpoint_activations=True),
         files=files() if world_size() > 1 else {},
+        started=started(),
         lars=run(shared, lambda p: LARS(p, lr=0.5, weight_decay=1e-4)),
     )

@@ -8,6 +8,8 @@ import torch
 from mmengine.config import Config
 
 from densecl.engine import launch
+from densecl.engine.shard import shard
+from densecl.models.losses.temperatures import LearnedTemperature
 
 SCRIPT = Path(__file__).with_name('sharded.py')
 RUNS = ('momentum', 'shared', 'recomputed', 'lars')
@@ -49,6 +51,19 @@ def test_files_of_a_run_are_those_of_a_plain_one(results):
     optimizer.load_state_dict(found['whole']['optimizer'])
     assert all(optimizer.state[p]['momentum_buffer'].shape == p.shape for p in online)
     torch.testing.assert_close(found['resumed'], found['whole'], rtol=0, atol=0)
+
+
+def test_weights_can_be_loaded(results):
+    for result in (results[0], *results[1]):
+        given, loaded = result['started']['given'], result['started']['loaded']
+        for name, tensor in given.items():
+            for side in ('', 'target.'):
+                torch.testing.assert_close(loaded[f'{side}{name}'], tensor, rtol=0, atol=0)
+
+
+def test_single_numbers_cannot_be_sharded():
+    with pytest.raises(ValueError, match='--shard cannot spread log_scale, a single number'):
+        shard(LearnedTemperature())
 
 
 def test_what_cannot_be_sharded_is_refused():

@@ -33,13 +33,26 @@ OFFICIAL = CONFIGS / 'mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'
 def cost(batch=32, passes=GIB, world=1, operations=(), wire=None) -> StepCost:
     counter = StepCounter()
     counter.operations = Counter(dict(operations))
-    nothing = dict.fromkeys(('online', 'target', 'memories', 'optimizer', 'images', 'buckets'), 0)
-    return StepCost(batch, world, 'fp32', 10, 10, passes=passes, counter=counter, wire=wire or {}, **nothing)
+    names = ('online', 'target', 'memories', 'optimizer', 'images', 'buckets', 'accumulated', 'collectives')
+    nothing = dict.fromkeys(names, 0)
+    return StepCost(
+        batch,
+        world,
+        'fp32',
+        10,
+        10,
+        passes=passes,
+        gradients=GIB,
+        counter=counter,
+        wire=wire or {},
+        **nothing,
+    )
 
 
 def test_the_largest_batch_lies_on_a_line():
     gpu = replace(GPUS['4090'], memory=CONTEXT + 10 * (1 + FRAGMENTS))  # 10 GiB for tensors
     assert _largest(gpu, cost(16, 2 * GIB), cost(32, 3 * GIB)) == 32 + 7 * 16
+    assert _largest(gpu, cost(32, 3 * GIB), cost(16, 2 * GIB), besides=GIB) == 32 + 6 * 16
     assert _largest(gpu, cost(16, 12 * GIB), cost(32, 14 * GIB)) == 0
 
 
@@ -56,13 +69,15 @@ def test_speed_is_the_slower_of_arithmetic_and_memory():
 
 def test_settings_follow_from_memory_and_data():
     cfg = read_config(str(OFFICIAL))
-    assert not _options(cfg, fits=100, batch=32, world=8, images=1_281_167)
-    assert _options(cfg, fits=20, batch=32, world=8, images=1_281_167) == {
+    counts = [cost(32, 9 * GIB), cost(16, 5 * GIB)]  # a quarter of a GiB a photo, and one
+    roomy, small = (replace(GPUS['4090'], memory=CONTEXT + x * (1 + FRAGMENTS)) for x in (10, 6.1))
+    assert not _options(cfg, roomy, counts, images=1_281_167)
+    assert _options(cfg, small, counts, images=1_281_167) == {  # 20 photos, and 16 beside the gradients
         'train_dataloader.batch_size': 16,
         'optim_wrapper.accumulative_counts': 2,
     }
     queue = {'model.heads.image.objective.queue': 8192}
-    assert _options(cfg, fits=100, batch=32, world=8, images=20_000) == queue
+    assert _options(cfg, roomy, counts, images=20_000) == queue
 
 
 def test_what_a_config_says():
@@ -82,3 +97,22 @@ def test_cores_and_hours():
 def test_an_unknown_gpu():
     with pytest.raises(ValueError, match='expected one of'):
         plan_resources(read_config(str(SMALL)), gpu='h900')
+
+
+def test_a_config_stays_as_it_is_and_counts_its_own_batch():
+    cfg = read_config(str(SMALL))
+    cfg.model.heads_first, cfg.train_dataloader.batch_size = 5, 3
+    cfg.model.checkpoint_activations, cfg.model.bn_groups, cfg.model.shuffle_bn = True, 1, False
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=1000)
+    before = cfg.to_dict()
+    plan = plan_resources(cfg, images=600, gpus=1)
+    assert cfg.to_dict() == before
+    assert plan.cost.batch == 3 and plan.epochs == 5
+    assert plan.fits[1] > plan.fits[0] > 1000
+
+
+def test_a_backbone_without_blocks_has_no_second_batch():
+    cfg = read_config(str(SMALL))
+    cfg.model.backbone = dict(type='TorchvisionFeatures', arch='resnet18', nodes=['layer4'])
+    plan = plan_resources(cfg)
+    assert plan.fits[1] is None and 'checkpoint' not in str(plan)

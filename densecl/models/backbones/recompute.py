@@ -51,7 +51,8 @@ def recompute_blocks(backbone: nn.Module) -> None:
             'again; take a ResNet, a transformer or a TimmBackbone, or leave it out'
         )
     for block in blocks.values():
-        block.__class__ = _recomputed(type(block))
+        if not isinstance(block, _Recomputed):
+            block.__class__ = _recomputed(type(block))
 
 
 class _Recomputed:

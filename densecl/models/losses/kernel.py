@@ -78,7 +78,7 @@ def free_bytes(device: torch.device) -> int:
 def most_entries(device: torch.device) -> int:
     """The largest tile for which a CUDA device has the memory; measured once, when first asked for.
 
-    It is a power of two: runs on one kind of device have the same tiles though a little more or less is free.
+    It is a power of two, so that a little more or less of free memory seldom changes the order of a sum.
     """
     return 2 ** max(0, (free_bytes(device) // (SHARE * BYTES_OF_ENTRY)).bit_length() - 1)
 

@@ -34,9 +34,8 @@ class Shuffle:
             order = torch.randperm(count * world, generator=torch.Generator().manual_seed(seed)).numpy()
         images = order.reshape(world, count)[me]  # which image stands at each place of this process
         places = order.argsort().reshape(world, count)[me]  # and the place of each of its own images
-        leave = (
-            places.argsort()
-        )  # images leave in the order of their places, and so arrive process by process
+        # Images leave in the order of their places, and so arrive process by process.
+        leave = places.argsort()
         arrive = (images // count).argsort(kind='stable')
         moves = torch.from_numpy(np.stack([leave, leave.argsort(), arrive, arrive.argsort()]))
         if device.type == 'cuda':  # copied without making the host wait

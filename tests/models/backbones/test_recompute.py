@@ -48,6 +48,13 @@ def two_passes(backbone, seed=1, autocast=False):
     return loss, [p.grad for p in backbone.parameters()], sum(kept.values())
 
 
+def test_twice_is_once(pair):
+    _, _, again = pair
+    kinds = [type(block) for block in blocks_of(again).values()]
+    recompute_blocks(again)
+    assert [type(block) for block in blocks_of(again).values()] == kinds
+
+
 def test_nothing_but_the_memory_changes(pair):
     name, plain, again = pair
     assert list(again.state_dict()) == list(plain.state_dict())
