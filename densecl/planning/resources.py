@@ -91,7 +91,8 @@ class ResourcePlan:
         cost = self.cost
         gpus = f'{cost.world} GPU{"s" * (cost.world > 1)}'
         yield Figure('processes', f'{gpus} x {cost.batch} photos, {cost.precision}', 'given')
-        trained = '' if cost.trained == cost.parameters else f', {cost.trained / 1e6:.1f} M of them trained'
+        share = f'{100 * cost.trained / cost.parameters:.2g}'
+        trained = '' if cost.trained == cost.parameters else f', {share} % of them trained'
         yield Figure('parameters', f'{cost.parameters / 1e6:.1f} M{trained}', 'counted')
         flops = cost.counter.flops
         a_photo = f'{flops / cost.batch / 1e9:.1f} G a photo'
@@ -266,4 +267,6 @@ def _round(value: float) -> str:
 
 
 def _hours(value: float) -> str:
+    if value * 3600 < 100:
+        return f'{value * 3600:.0f} s'
     return f'{60 * value:.0f} min' if value < 1.5 else f'{value:,.1f} h' if value < 20 else f'{value:,.0f} h'

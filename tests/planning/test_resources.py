@@ -17,6 +17,7 @@ from densecl.planning.resources import (
     GIB,
     HOST,
     ResourcePlan,
+    _hours,
     _largest,
     _options,
     config_gpus,
@@ -116,3 +117,7 @@ def test_a_backbone_without_blocks_has_no_second_batch():
     cfg.model.backbone = dict(type='TorchvisionFeatures', arch='resnet18', nodes=['layer4'])
     plan = plan_resources(cfg)
     assert plan.fits[1] is None and 'checkpoint' not in str(plan)
+
+
+def test_hours_as_people_say_them():
+    assert [_hours(x) for x in (0.01, 0.5, 5.25, 41.2)] == ['36 s', '30 min', '5.2 h', '41 h']
