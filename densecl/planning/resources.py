@@ -91,7 +91,7 @@ class ResourcePlan:
         cost = self.cost
         gpus = f'{cost.world} GPU{"s" * (cost.world > 1)}'
         yield Figure('processes', f'{gpus} x {cost.batch} photos, {cost.precision}', 'given')
-        share = f'{100 * cost.trained / cost.parameters:.2g}'
+        share = f'{100 * cost.trained / cost.parameters:.1f}'
         trained = '' if cost.trained == cost.parameters else f', {share} % of them trained'
         yield Figure('parameters', f'{cost.parameters / 1e6:.1f} M{trained}', 'counted')
         flops = cost.counter.flops
