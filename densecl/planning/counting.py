@@ -131,7 +131,7 @@ class Step:
         dtype = DTYPES[precision]
         lower = torch.autocast('cpu', dtype=dtype) if dtype else nullcontext()
         counter, wire = StepCounter(), WireCounter()
-        with _played_processes(world), mode, wire, counter:
+        with played_processes(world), mode, wire, counter:
             with lower, _AsOnGpu():
                 loss = _loss(model, views)
             loss.backward()
@@ -141,10 +141,7 @@ class Step:
             wrapper.zero_grad()
             model.after_optimizer_step()
         given = dict(batch=batch, world=world, precision=precision, passes=passes, counter=counter)
-        given |= dict(
-            accumulated=size_of(p for p in model.parameters() if p.requires_grad) if self.accumulates else 0,
-            collectives=sum(wire.calls.values()),
-        )
+        given |= dict(collectives=sum(wire.calls.values()), accumulates=self.accumulates)
         return _cost(model, wrapper.optimizer, views, dict(wire.bytes), given)
 
 
@@ -169,7 +166,7 @@ def _cost(model, optimizer, views, wire: dict[str, int], given: dict) -> StepCos
         parts['target' if copies else 'memories' if memory else 'online'].append(tensor)
     trained = [p for p in model.parameters() if p.requires_grad]
     gradients = size_of(trained)
-    world = given['world']
+    world, accumulates = given['world'], given.pop('accumulates')
     if world > 1:  # a ring sends every gradient almost twice
         wire['gradients'] = int(2 * (world - 1) / world * gradients)
     state = [x for entry in optimizer.state.values() for x in entry.values() if isinstance(x, torch.Tensor)]
@@ -182,6 +179,7 @@ def _cost(model, optimizer, views, wire: dict[str, int], given: dict) -> StepCos
         images=size_of(views.images),
         gradients=gradients,
         buckets=gradients if world > 1 else 0,
+        accumulated=gradients if accumulates else 0,
         wire=wire,
         **given,
     )
@@ -216,7 +214,7 @@ class _AsOnGpu(TorchFunctionMode):
 
 
 @contextmanager
-def _played_processes(world: int) -> Iterator[None]:
+def played_processes(world: int) -> Iterator[None]:
     """A process group of so many processes, of which this one is there."""
     if world == 1:
         yield

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from densecl.engine.launch import read_config
-from densecl.planning.counting import Step
+from densecl.planning.counting import Step, played_processes
 from densecl.planning.fake import fake_copy, fake_views
 from densecl.planning.photos import take_samples
 from densecl.planning.wire import WireCounter
@@ -24,21 +22,14 @@ RECIPES = {
 }
 
 
-@pytest.fixture
-def world():
-    dist.init_process_group('fake', store=FakeStore(), rank=0, world_size=8)
-    yield
-    dist.destroy_process_group()
-
-
 @pytest.mark.parametrize('path', RECIPES)
-def test_a_loss_over_eight_ranks(path, world):
+def test_a_loss_over_eight_ranks(path):
     cfg = read_config(str(CONFIGS / path))
     step = Step(cfg, take_samples(cfg, seconds=0).samples, images=1000)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     model, views = fake_copy(mode, step.model, 'cuda'), fake_views(mode, step.views, 'cuda', times=4)
     device = PlayedDevice(mode)
-    with device, WireCounter() as wire:
+    with played_processes(8), device, WireCounter() as wire:
         losses = model(views, mode='loss')
     assert not device.waits
     assert all(value.device == torch.device('cuda', 0) for value in losses.values())

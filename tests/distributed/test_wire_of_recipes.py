@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch.distributed as dist
 from mmengine.config import Config
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from densecl.planning.counting import played_processes
 from densecl.planning.wire import WireCounter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -24,19 +23,12 @@ CALLS = {
 }
 
 
-@pytest.fixture
-def world():
-    dist.init_process_group('fake', store=FakeStore(), rank=0, world_size=2)
-    yield
-    dist.destroy_process_group()
-
-
 @pytest.mark.parametrize('recipe', CALLS)
-def test_calls_of_a_step(recipe, world):
+def test_calls_of_a_step(recipe):
     (path,) = (path for path in make.PATHS if path.stem.startswith(f'{recipe}_resnet18_'))
     cfg = Config.fromfile(path)
     model, views = make.build(cfg), make.make_views(path.stem, cfg, 0)
-    with WireCounter() as wire:
+    with played_processes(2), WireCounter() as wire:
         losses = model.loss(views)
         sum(value for name, value in losses.items() if 'loss' in name).backward()
     assert wire.calls == CALLS[recipe]
