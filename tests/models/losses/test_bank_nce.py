@@ -57,6 +57,22 @@ def step(objective, query, images=IMAGES):
     return loss, diagnostics, bank, drawn
 
 
+def test_the_partition_is_known_after_loading():
+    first, second = (NCE(images=10, dim=6, negatives=5, temperature=0.3).double() for _ in range(2))
+    step(first, queries())
+    second.load_state_dict(first.state_dict())
+    other = queries() * 3
+    losses = [score(objective, other)[0] for objective in (first, second)]
+    assert float(second.partition) == float(first.partition) > 0
+    assert torch.equal(*losses)
+
+    # a file of before the first step leaves it to the first step again
+    fresh = NCE(images=10, dim=6, negatives=5, temperature=0.3).double()
+    second.load_state_dict(fresh.state_dict())
+    step(second, queries())
+    assert float(second.partition) > 0
+
+
 def test_nce_and_its_frozen_partition():
     objective = NCE(images=10, dim=6, negatives=5, temperature=0.3).double()
     query = queries()
