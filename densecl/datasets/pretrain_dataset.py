@@ -30,7 +30,7 @@ class PretrainDataset(Dataset):
 
     Args:
         data_root: a path or a list of paths, handed to the source.
-        source: config of the source, ``dict(type='Folder')`` if not given.
+        source: config of the source, ``dict(type='Folder')`` if not given; or one that is built.
         pipeline: transforms ``results -> results``, the last of which returns a PretrainDataSample.
             The first gets a dict of image (H, W, 3) uint8 RGB, source_size (H, W) of the original
             (the image is smaller than it with ``decode_min_side``), rng, path, index, label,
@@ -63,7 +63,7 @@ class PretrainDataset(Dataset):
     def __init__(
         self,
         data_root: str | os.PathLike | list,
-        source: dict | None = None,
+        source: dict | Source | None = None,
         pipeline: list[dict | Callable] | None = None,
         seed: int = 0,
         on_error: str = 'raise',
@@ -76,13 +76,10 @@ class PretrainDataset(Dataset):
     ) -> None:
         _check_choice('on_error', on_error, ('raise', 'skip'))
         _check_choice('high_depth', high_depth, ('range', 'stretch'))
-        source = {'type': 'Folder', **(source or {}), 'data_root': data_root}
         self.decoder = TRANSFORMS.build(decoder) if isinstance(decoder, dict) else decoder
         if self.decoder is not None:
             _check_choice('decode_min_side of a dataset with a decoder', decode_min_side, (None,))
-            if source['type'] in ('Folder', 'ImageNet'):
-                source.setdefault('extensions', getattr(self.decoder, 'extensions', ()))
-        self.source: Source = DATASETS.build(source)
+        self.source = build_source(data_root, source, self.decoder)
         pipeline = pipeline or []
         self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline]
         _check_transforms(self.transforms, self.decoder)
@@ -214,6 +211,21 @@ class PretrainDataset(Dataset):
             count = int(self._unreadable.sum())
             # an error, not a warning: mmengine prints nothing less of ranks other than 0
             print_log(f'replaced by another ({count} so far): {error}', 'current', logging.ERROR)
+
+
+def build_source(
+    data_root: str | os.PathLike | list,
+    source: dict | Source | None = None,
+    decoder: dict | Callable | None = None,
+) -> Source:
+    """The source that :class:`PretrainDataset` makes of these arguments, which it has too."""
+    if isinstance(source, Source):
+        return source
+    source = {'type': 'Folder', **(source or {}), 'data_root': data_root}
+    if decoder is not None and source['type'] in ('Folder', 'ImageNet'):
+        decoder = TRANSFORMS.build(decoder) if isinstance(decoder, dict) else decoder
+        source.setdefault('extensions', getattr(decoder, 'extensions', ()))
+    return DATASETS.build(source)
 
 
 def _check_choice(name: str, value, choices: tuple) -> None:

@@ -1,4 +1,4 @@
-"""mmengine's runner, with rules for the learning rate that belongs to a batch size, and sharded models."""
+"""mmengine's runner: rules for the learning rate of a batch size, sharded models, images listed once."""
 
 import math
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import nn
 from densecl.registry import RUNNERS
 
 from .shard import keep_state_whole, shard
+from .shared_source import with_shared_source
 
 _RULES = {'linear': lambda ratio: ratio, 'sqrt': math.sqrt}
 
@@ -41,6 +42,11 @@ class LRScalingRunner(Runner):
     B.1), where b counts images per process, processes and accumulated iterations. mmengine knows the
     linear rule only and ignores accumulation.
     """
+
+    def train(self) -> nn.Module:
+        """As mmengine's; process 0 lists the images for all, see :mod:`.shared_source`."""
+        self._train_dataloader = with_shared_source(self._train_dataloader)
+        return super().train()
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's; ``model_wrapper_cfg=dict(type='FullyShard')``: see :func:`.shard.shard`."""

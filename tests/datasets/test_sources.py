@@ -3,12 +3,13 @@
 import json
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from densecl.datasets.sources import VOC, Coco, Folder, ImageNet, ListFile, StringTable
+from densecl.datasets.sources import VOC, Coco, Folder, ImageNet, ListFile, StringTable, folder
 from densecl.registry import DATASETS
 
 
@@ -59,6 +60,28 @@ def test_folder_errors(tmp_path):
         Folder(tmp_path / 'z.jpg')
     (tmp_path / 'z.jpg').unlink()
     with pytest.raises(FileNotFoundError, match=r'no image below .*2 \.heic'):
+        Folder(tmp_path)
+
+
+def test_folders_that_cannot_be_listed(tmp_path, monkeypatch):
+    """One below the root is named in the log; of the root the error is raised."""
+    locked, scandir, logged = {str(tmp_path / 'b')}, os.scandir, []
+
+    def refused(path):
+        if str(path) in locked:
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scandir(path)
+
+    for name in 'abc':
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'x.jpg').touch()
+    monkeypatch.setattr(os, 'scandir', refused)
+    monkeypatch.setattr(folder, 'print_log', lambda text, *_: logged.append(text))
+    source = Folder(tmp_path)
+    assert [source.image_id(i) for i in range(len(source))] == ['a/x.jpg', 'c/x.jpg']
+    assert logged == [f'left out: {tmp_path / "b"}: Permission denied']
+    locked.add(str(tmp_path))
+    with pytest.raises(PermissionError, match=re.escape(f"Permission denied: '{tmp_path}'")):
         Folder(tmp_path)
 
 

@@ -76,6 +76,10 @@ class Source:
     shuffle_window: int | None = None
     class_names: list[str] | None = None
 
+    def __deepcopy__(self, memo: dict) -> 'Source':
+        """The source itself: it never changes, may be long, and runners copy the config that holds it."""
+        return self
+
     def __len__(self) -> int:
         raise NotImplementedError
 

@@ -1,5 +1,6 @@
 """Folders of images: any tree, and the ImageNet layout."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,9 +23,18 @@ from .base import (
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Paths below ``root``, relative to it, without hidden ones; links are followed once."""
+    """Paths below ``root``, relative to it, without hidden ones; links are followed once.
+
+    A folder that cannot be listed is named in the log; ``root`` raises its OSError.
+    """
+
+    def cannot_list(error: OSError) -> None:
+        if os.fspath(error.filename) == os.fspath(root):
+            raise error
+        print_log(f'left out: {error.filename}: {error.strerror}', 'current', logging.WARNING)
+
     seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    for folder, subfolders, names in os.walk(root, onerror=cannot_list, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # a link back into the tree
             subfolders.clear()
