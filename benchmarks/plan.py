@@ -2,6 +2,7 @@
 """What ``densecl plan`` says of recipes, as a table, and beside it what a GPU measures.
 
     python benchmarks/plan.py configs/pixpro/pixpro_resnet50_8xb128-coslr-100e_in1k.py --measure --csv gpu.csv
+    python benchmarks/plan.py configs/pixpro/pixpro_resnet50_8xb128-coslr-100e_in1k.py --compile
     python benchmarks/plan.py --all --markdown docs/cost.md
 
 Measured are real steps (losses, gradients, optimiser, target) on views that are on the device already, of one
@@ -23,7 +24,7 @@ densecl.compat.install()
 
 from mmengine.optim import build_optim_wrapper  # noqa: E402
 
-from densecl.engine.launch import read_config  # noqa: E402
+from densecl.engine.launch import read_config, use_compile  # noqa: E402
 from densecl.planning import GPUS  # noqa: E402
 from densecl.planning.counting import DTYPES, Step, StepCost  # noqa: E402
 from densecl.planning.fake import map_views  # noqa: E402
@@ -79,9 +80,12 @@ def measured(step: Step, batch: int, precision: str, steps: int) -> tuple[int, f
 def row(path: Path, args: argparse.Namespace, precision: str) -> dict[str, str | float]:
     """One recipe in one precision: counted, predicted and measured."""
     cfg = read_config(str(path))
+    if args.compile:
+        use_compile(cfg)
     batch, world = cfg.train_dataloader.batch_size, config_gpus(cfg)
     step = Step(cfg, take_samples(cfg, seconds=0).samples, images=1_281_167)
-    found: dict[str, str | float] = dict(recipe=path.stem, batch=batch, gpus=world, precision=precision)
+    way = f'{precision}, compiled' if args.compile else precision
+    found: dict[str, str | float] = dict(recipe=path.stem, batch=batch, gpus=world, precision=way)
     if not args.measure_only:
         found |= predicted(step.count(batch, precision, world), step.count(batch, precision), args.gpu)
     if args.measure and torch.cuda.is_available():
@@ -136,10 +140,14 @@ def main() -> None:
     parser.add_argument('--gpu', choices=list(GPUS), default='h100')
     parser.add_argument('--measure', action='store_true', help='run real steps on the GPU')
     parser.add_argument('--measure-only', action='store_true', help='count nothing')
+    parser.add_argument(
+        '--compile', action='store_true', help='backbones through torch.compile; only measured'
+    )
     parser.add_argument('--steps', type=int, default=10)
     parser.add_argument('--csv', type=Path)
     parser.add_argument('--markdown', type=Path, help='put the table between the marks of this file')
     args = parser.parse_args()
+    args.measure_only |= args.compile  # what is counted does not change
     args.measure |= args.measure_only
     rows = []
     for path in args.configs or (official() if args.all else parser.error('name configs, or --all')):

@@ -232,7 +232,10 @@ def use_fused(cfg: Config) -> None:
     """On CUDA one kernel steps all parameters, where torch has it and the config does not decide itself."""
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
     decided = optimizer.keys() & {'fused', 'foreach', 'capturable', 'differentiable'}
-    if torch.cuda.is_available() and optimizer.get('type') in ('SGD', 'Adam', 'AdamW') and not decided:
+    # Torch's fused SGD does not know parameters that are spread over processes.
+    sharded = (cfg.get('model_wrapper_cfg') or {}).get('type') == 'FullyShard'
+    known = ('Adam', 'AdamW') if sharded else ('SGD', 'Adam', 'AdamW')
+    if torch.cuda.is_available() and optimizer.get('type') in known and not decided:
         optimizer.fused = True
 
 

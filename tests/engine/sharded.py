@@ -166,7 +166,9 @@ def everything() -> dict:
     return dict(
         momentum=run(momentum, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-4)),
         shared=run(shared, lambda p: torch.optim.AdamW(p, lr=1e-3)),
-        recomputed=run(momentum, lambda p: torch.optim.AdamW(p, lr=1e-3), checkpoint_activations=True),
+        recomputed=run(
+            momentum, lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True), checkpoint_activations=True
+        ),
         files=files() if world_size() > 1 else {},
         started=started(),
         lars=run(shared, lambda p: LARS(p, lr=0.5, weight_decay=1e-4)),

@@ -40,6 +40,15 @@ def test_on_a_gpu_torch_s_optimisers_are_fused(monkeypatch, kind):
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('kind, fused', [('SGD', None), ('AdamW', True)])
+def test_spread_parameters_have_no_fused_sgd(monkeypatch, kind, fused):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = config(type=kind, lr=0.1)
+    cfg.model_wrapper_cfg = dict(type='FullyShard')
+    launch.use_fused(cfg)
+    assert cfg.optim_wrapper.optimizer.get('fused') is fused
+
+
 def test_what_the_config_says_stays(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     for optimizer in (
