@@ -43,6 +43,8 @@ class PretrainDataSample:
         regions: name -> V entries, the regions of this name as each view shows them, or None.
         cutouts: V entries: (C, 4) float32, x1, y1, x2, y2 in view pixels, to be blotted out once the view
             is normalised (without area: none), or None; or None altogether.
+        masks: V entries: (h, w) bool over the patches of the view, True = masked (hidden from the student),
+            or None; or None altogether.
     """
 
     images: list[Tensor]
@@ -55,6 +57,7 @@ class PretrainDataSample:
     label: int | None = None
     regions: dict[str, list[ViewRegions | None]] = field(default_factory=dict)
     cutouts: list[Tensor | None] | None = None
+    masks: list[Tensor | None] | None = None
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Views:
         source_sizes: (B, 2) float32, height and width of the originals in pixels.
         indices: (B,) int64, positions in the dataset.
         paths: B strings.
-        photometric, regions, cutouts: every array and tensor with B in front.
+        photometric, regions, cutouts, masks: every array and tensor with B in front.
         labels: (B,) int64, -1 for an image without one, or None.
     """
 
@@ -83,6 +86,7 @@ class Views:
     labels: Tensor | None = None
     regions: dict[str, list[ViewRegions | None]] = field(default_factory=dict)
     cutouts: list[Tensor | None] | None = None
+    masks: list[Tensor | None] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -98,7 +102,7 @@ class Views:
         labels = None
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
-        names = ('images', 'photometric', 'regions', 'cutouts')
+        names = ('images', 'photometric', 'regions', 'cutouts', 'masks')
         return cls(
             boxes=torch.stack([s.boxes for s in samples], 1),
             flipped=torch.stack([s.flipped for s in samples], 1),

@@ -4,6 +4,7 @@ from .centre import CentreCrop
 from .crop import resize_crop, sample_crop
 from .drawn import Crop, DrawnView
 from .jigsaw import JigsawPatches
+from .masking import RandomMask, ViewMask
 from .multi_view import MultiView
 from .overlap_boxes import OverlapBoxes
 from .photometric import Photometric
@@ -26,9 +27,11 @@ __all__ = [
     'OverlapBoxes',
     'Photometric',
     'RandAugmentView',
+    'RandomMask',
     'SelectBoxes',
     'SelectMasks',
     'SlidingWindows',
+    'ViewMask',
     'ViewRecipe',
     'apply_photometric_uint8',
     'resize_crop',

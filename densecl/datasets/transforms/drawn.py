@@ -67,6 +67,7 @@ class DrawnView(NamedTuple):
         part: x1, y1, x2, y2 in pixels of the resized crop: the view is this part of it; None: all.
         mirrored: the part is mirrored by itself.
         recolour: what is done in the worker to the pixels, uint8 (H, W, 3) -> the same; or None.
+        mask: (h, w) bool over the view's patches, True = masked, or None.
     """
 
     crop: Crop
@@ -74,6 +75,7 @@ class DrawnView(NamedTuple):
     part: tuple[int, int, int, int] | None = None
     mirrored: bool = False
     recolour: Callable[[np.ndarray], np.ndarray] | None = None
+    mask: np.ndarray | None = None
 
     @property
     def size(self) -> tuple[int, int]:

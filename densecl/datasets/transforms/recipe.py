@@ -5,9 +5,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from densecl.datasets.decode import Photo
+from densecl.registry import TRANSFORMS
 
 from .crop import INTERPOLATIONS, sample_crop
 from .drawn import Crop, DrawnView
+from .masking import ViewMask
 from .photometric import Photometric, is_rgb
 
 _FLIP = 'a probability, or None together with crop_of'
@@ -30,6 +32,8 @@ class ViewRecipe:
             do not count; flip and photometric parameters are this view's own draws. It is resized from
             the image itself. (View 4 of SoCo*: there the 224 px crop is resized to 112 before it is
             mirrored and recoloured, also by draws of its own.)
+        mask: which patches are masked, ``dict(type='RandomMask', patch=16, ratio=0.75)`` for example, or
+            None. Every view draws its own, after all else.
     """
 
     count: int = 1
@@ -40,6 +44,7 @@ class ViewRecipe:
     interpolation: str = 'bilinear'
     photometric: Photometric | None = None
     crop_of: int | None = None
+    mask: ViewMask | None = None
 
     def __post_init__(self) -> None:
         self.size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
@@ -58,6 +63,12 @@ class ViewRecipe:
         follows = self.flip is None and self.crop_of is not None
         self._require(follows or 0 <= (-1 if self.flip is None else self.flip) <= 1, 'flip', _FLIP)
         self._require(self.interpolation in INTERPOLATIONS, 'interpolation', f'in {INTERPOLATIONS}')
+        if isinstance(self.mask, dict):
+            self.mask = TRANSFORMS.build(self.mask)
+        self._require(
+            self.mask is None or isinstance(self.mask, ViewMask), 'mask', "such as dict(type='RandomMask')"
+        )
+        self.grid = None if self.mask is None else self.mask.grid(self.size)
 
     def _require(self, valid: bool, name: str, expected: str) -> None:
         if not valid:
@@ -90,7 +101,8 @@ class ViewRecipe:
             box = sample_crop(rng, height, width, self.scale, self.ratio)
         flipped = of.flipped if self.flip is None else rng.random() < self.flip
         params = self.photometric.draw(rng) if self.photometric else None
-        return DrawnView(Crop(box, self.size, flipped, self.interpolation), params)
+        mask = None if self.mask is None else self.mask.draw(self.grid, rng)
+        return DrawnView(Crop(box, self.size, flipped, self.interpolation), params, mask=mask)
 
 
 def build_from(cls, arguments: dict, name: str):

@@ -48,6 +48,7 @@ def make_sample(
         label=results.get('label'),
         regions=regions or {},
         cutouts=cutouts,
+        masks=_masks(drawn),
     )
 
 
@@ -94,6 +95,12 @@ def _recoloured(
     if params.noise_seed >= 0:  # gamma and noise are done on the device
         left = params.replaced(jitter=False, gray=False, sigma=0.0, solarize=NO_SOLARIZE)
     return apply_photometric_uint8(image, params), left
+
+
+def _masks(drawn: list[DrawnView]) -> list[Tensor | None] | None:
+    if all(view.mask is None for view in drawn):
+        return None
+    return [None if view.mask is None else torch.from_numpy(view.mask) for view in drawn]
 
 
 def _to_source(
