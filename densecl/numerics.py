@@ -17,19 +17,24 @@ def full_precision(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def unit(x: Tensor, dim: int = -1) -> Tensor:
+def shortest(x: Tensor) -> float:
+    """The length below which a vector of this type is cut off from the gradient."""
+    return SHORTEST_HALF if x.dtype == torch.float16 else SHORTEST
+
+
+def unit(x: Tensor, dim: int = -1, eps: float = 1e-12) -> Tensor:
     """L2-normalise along ``dim`` in at least float32; a zero vector stays zero.
 
     The derivative of ``x / |x|`` grows as 1 / |x|: one dead cell, of length 1e-12, would ruin a step. Vectors
     shorter than ``SHORTEST``, in float16 ``SHORTEST_HALF``, are normalised too, but cut off from the
-    gradient.
+    gradient; those shorter than ``eps`` are divided by it.
     """
-    shortest = SHORTEST_HALF if x.dtype == torch.float16 else SHORTEST
+    limit = shortest(x)
     x = full_precision(x)
     if x.requires_grad:
-        short = torch.linalg.vector_norm(x.detach(), dim=dim, keepdim=True) < shortest
+        short = torch.linalg.vector_norm(x.detach(), dim=dim, keepdim=True) < limit
         x = torch.where(short, x.detach(), x)
-    return torch.nn.functional.normalize(x, dim=dim)
+    return torch.nn.functional.normalize(x, dim=dim, eps=eps)
 
 
 def no_autocast(function: Callable) -> Callable:

@@ -8,6 +8,7 @@ from .cosine import Cosine
 from .filters.clusters import Clusters
 from .filters.glofnd import GloFND
 from .filters.similar_images import SimilarImages
+from .koleo import KoLeo
 from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Filter, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
@@ -36,6 +37,7 @@ __all__ = [
     'Hard',
     'InfoNCE',
     'KernelAlignment',
+    'KoLeo',
     'LabelCrossEntropy',
     'LearnedTemperature',
     'Mass',

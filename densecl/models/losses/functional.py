@@ -19,6 +19,7 @@ from .assignment import self_distillation, sinkhorn, swapped_prediction
 from .candidates import Candidates
 from .contrast import InfoNCE
 from .cosine import Cosine
+from .koleo import koleo
 from .masses import Debiased, Hard
 from .objective import mean_of
 from .statistics import barlow_twins, vicreg
@@ -32,6 +33,7 @@ __all__ = [
     'direct_clr',
     'hard_nt_xent',
     'info_nce',
+    'koleo',
     'moco_v3',
     'multi_positive_info_nce',
     'negative_cosine',

@@ -70,6 +70,7 @@ OBJECTIVES = {
     'Gram': dict(type='Gram'),
     'Regression': dict(type='Regression'),
     'KernelAlignment': dict(type='KernelAlignment'),
+    'KoLeo': dict(type='KoLeo'),
 }
 LABELS = torch.tensor([0, 1, 0])
 
@@ -144,7 +145,7 @@ def test_a_step_or_a_sentence(units, rule):
 def test_most_combinations_run():
     """So that the matrix above cannot pass by refusing."""
     outcomes = [what_is_missing(*names) for names in itertools.product(UNITS, RULES, OBJECTIVES)]
-    assert len(outcomes) == 2310 and outcomes.count(None) == 747
+    assert len(outcomes) == 2420 and outcomes.count(None) == 784
 
 
 @pytest.mark.parametrize('units', ['Boxes', 'Windows'])

@@ -28,6 +28,7 @@ LOSSES = {
     'hard': lambda a, b, t: L.hard_nt_xent(a, b, t, 0.1, 1.0),
     'barlow_twins': L.barlow_twins,
     'vicreg': lambda a, b, t: L.vicreg(a, b, 25, 25, t),
+    'koleo': lambda a, b, t: L.koleo(torch.cat([a, b])),
 }
 
 
