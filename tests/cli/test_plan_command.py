@@ -30,7 +30,6 @@ def test_every_figure_says_where_it_is_from(densecl, tmp_path, monkeypatch):
         (['photos', '--gpu', 'h100'], '--gpu is of a config'),
         ([SMALL, '--size', '96'], '--size is of photos'),
         ([CONFIGS / '_base_/schedules/finetune_slim.py'], 'the config is no pretraining'),
-        ([CONFIGS / 'slotcon/slotcon_resnet18_1xb64-coslr-6e_photos.py'], 'its shapes depend on the data'),
     ],
 )
 def test_mistakes_end_in_a_line(densecl, arguments, message):

@@ -1,8 +1,8 @@
 """Run by test_slots_of_two_processes.py: four steps of SlotCon.
 
-Batch statistics are left out: only then can parts of a batch equal the whole one. Images differ in whether
-their views overlap; in the second step the first two images have no overlap (all of rank 0's, with three
-ranks), in the third no image has any.
+The predictor's batch statistics are over all processes, and there are no others: only then can parts of a
+batch equal the whole one. Images differ in whether their views overlap; in the second step the first two
+images have no overlap (all of rank 0's, with three ranks), in the third no image has any.
 """
 
 import torch
@@ -59,7 +59,7 @@ def build() -> MomentumPretrainer:
         units='densecl.Groups',
         matching=dict(cells='densecl.SharedGrid', slots=dict(type='densecl.SameId', overlap=True)),
         projector=dict(type='densecl.SlotProjector', channels=(12, 9, 5), slots=8, activation='GELU'),
-        predictor=dict(type='densecl.MLP', channels=(5, 7, 5)),
+        predictor=dict(type='densecl.MLP', channels=(5, 7, 5), norm=True),
         objective=dict(
             cells=dict(type='densecl.SelfDistillation', prototypes=8, mean='counted'),
             slots=dict(
@@ -72,9 +72,7 @@ def build() -> MomentumPretrainer:
             for q in (0, 1)
         ],
     )
-    model = MomentumPretrainer(
-        backbone=dict(type='densecl.Pixelwise'), heads=dict(slots=head), momentum=0.9
-    )
+    model = MomentumPretrainer(backbone=dict(type='densecl.Pixelwise'), heads=dict(slots=head), momentum=0.9)
     model.init_weights()
     return model.double().train()
 
@@ -83,6 +81,8 @@ def everything() -> dict:
     """Loss and terms of all steps (mean over ranks), each step's gradients, and the state at the end."""
     model = build()
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
+    # As sync_bn does; but data-parallel training of torch refuses such layers on a CPU.
+    nn.SyncBatchNorm.convert_sync_batchnorm(model.heads['slots'].predictor)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     logged, gradients = [], []
     for step in range(STEPS):

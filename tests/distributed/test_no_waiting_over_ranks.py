@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from densecl.engine.launch import read_config
@@ -34,3 +35,21 @@ def test_a_loss_over_eight_ranks(path):
     assert not device.waits
     assert all(value.device == torch.device('cuda', 0) for value in losses.values())
     assert wire.calls == RECIPES[path]
+
+
+def test_batch_statistics_of_active_rows_over_eight_ranks():
+    """The predictor of SlotCon, once a direction: each layer gathers once."""
+    cfg = read_config(str(CONFIGS / 'slotcon/slotcon_resnet18_1xb64-coslr-6e_photos.py'))
+    step = Step(cfg, take_samples(cfg, seconds=0).samples, images=1000)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    views, device, found = fake_views(mode, step.views, 'cuda', times=4), PlayedDevice(mode), []
+    for layers in (0, 2):
+        if layers:
+            nn.SyncBatchNorm.convert_sync_batchnorm(step.model.heads['slots'].predictor)
+        model = fake_copy(mode, step.model, 'cuda')
+        with played_processes(8), device, WireCounter() as wire:
+            model(views, mode='loss')
+        found.append(wire.calls)
+    plain, synced = found
+    assert not device.waits and sum(isinstance(m, nn.SyncBatchNorm) for m in step.model.modules()) == layers
+    assert synced == {**plain, 'all_gather': plain['all_gather'] + 2 * layers}

@@ -17,9 +17,7 @@ def one(over_processes):
 def same(got: dict, want: dict) -> None:
     assert got.keys() == want.keys()
     for name, value in want.items():
-        torch.testing.assert_close(
-            got[name], value, rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f'{n}: {m}'
-        )
+        torch.testing.assert_close(got[name], value, rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f'{n}: {m}')
 
 
 @pytest.mark.parametrize('processes', [2, 3])

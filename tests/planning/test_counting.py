@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from densecl.engine.launch import read_config
@@ -28,6 +29,7 @@ def step_of(name: str) -> Step:
         ('densecl/densecl_resnet18_1xb64-coslr-6e_photos', 8, 'bf16'),
         ('soco/soco_resnet18_fpn_1xb64-coslr-6e_photos', 4, 'fp32'),
         ('vicreg/vicreg_resnet18_1xb64-coslr-6e_photos', 16, 'fp32'),
+        ('slotcon/slotcon_resnet18_1xb64-coslr-6e_photos', 16, 'fp32'),
     ],
 )
 def test_memory_is_that_of_a_real_step(name, batch, precision):
@@ -43,6 +45,23 @@ def test_checkpointed_activations_need_less():
     again = step.count(64)
     assert again.passes < 0.75 * plain.passes
     assert 1.1 * plain.counter.flops < again.counter.flops < 4 / 3 * plain.counter.flops
+
+
+class Choosing(nn.Module):
+    """Of the rows some."""
+
+    def forward(self, x):
+        return x[x.sum(1) > 0]
+
+
+def test_shapes_that_depend_on_the_data_are_named():
+    step = step_of('simsiam/simsiam_resnet18_1xb64-coslr-6e_photos')
+    (head,) = step.model.heads.values()
+    head.predictor = Choosing()
+    with pytest.raises(
+        ValueError, match=r'its shapes depend on the data \(.*units.base.py:.*; measure it instead'
+    ):
+        step.count(8)
 
 
 def test_a_linear_layer_by_hand():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from densecl.models.active import only_active
 from densecl.models.losses.objective import Objective
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
@@ -243,18 +244,15 @@ class Head(nn.Module):
 
 
 def predict_matched(predictor: nn.Module, query: Units, match: Match) -> Units:
-    """Predict the rows that have an answer, at least two for the sake of batch norm; the others are 0.
+    """Predict the rows that have an answer; the others are 0 and get no gradient.
 
-    Choosing rows waits for the device, once a pair. The other way, batch norm that counts some rows only,
-    would predict all of SlotCon's 2,048 slots an image, of which a few are seen.
+    All rows are predicted, whose number is fixed: nothing waits for the device. Batch norm counts those with
+    an answer only.
     """
-    rows = match.found().flatten()
-    first = torch.arange(len(rows), device=rows.device) < 2
-    chosen = torch.where(rows.sum() < 2, rows | first, rows).nonzero().squeeze(1)
-    vectors = query.vectors.flatten(0, 1)
-    predictions = predictor(vectors[chosen])
-    predicted = predictions.new_zeros(len(vectors), predictions.shape[1]).index_copy(0, chosen, predictions)
-    return replace(query, predicted=predicted.view(*query.vectors.shape[:2], -1))
+    found = match.found()
+    with only_active(predictor, found.flatten()):
+        predictions = predictor(query.vectors.flatten(0, 1)).unflatten(0, found.shape)
+    return replace(query, predicted=torch.where(found[..., None], predictions, 0.0))
 
 
 @torch.no_grad()

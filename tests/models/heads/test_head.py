@@ -174,19 +174,49 @@ def test_the_target_is_read_without_gradient_whatever_the_caller_s_mode():
     assert head.read(Fixed(*levels), head.projector, views, {0})[0].vectors.requires_grad
 
 
-def test_late_predictions_are_of_rows_with_an_answer():
-    predictor = Recording(4)
-    query = Units(torch.randn(2, 3, 4))
-    match = Match(mask=torch.tensor([[[1], [0], [1]], [[0], [1], [0]]], dtype=torch.bool))
-    found = predict_matched(predictor, query, match).predicted
-    assert predictor.seen == [3]
-    rows = F.linear(query.vectors, predictor.weight, predictor.bias)
-    torch.testing.assert_close(found, rows * match.mask)
-    # Batch norm needs two rows: without enough answers, the first two.
-    none = Match(mask=torch.zeros(2, 3, 1, dtype=torch.bool))
-    found = predict_matched(predictor, query, none).predicted
-    torch.testing.assert_close(found[0, :2], rows[0, :2])
-    assert not found[0, 2].any() and not found[1].any()
+def chosen_alone(predictor, query, match):
+    """The rows with an answer, chosen by number and predicted by themselves."""
+    rows, found = query.vectors.flatten(0, 1), match.found().flatten()
+    predictions = predictor(rows[found])
+    out = predictions.new_zeros(len(rows), predictions.shape[1])
+    out[found] = predictions
+    return out.unflatten(0, query.vectors.shape[:2])
+
+
+@pytest.mark.parametrize('last_norm', [False, 'plain'])
+def test_late_predictions_are_those_of_rows_with_an_answer_alone(last_norm):
+    """Values, gradients and running statistics; the last of four images has no answer."""
+    mlp = dict(channels=(4, 6, 5), norm=True, bias=True, activation='GELU', last_norm=last_norm)
+    one = MODELS.build(dict(type='densecl.MLP', **mlp)).double()
+    other = copy.deepcopy(one)
+    mask = torch.rand(4, 7, 3) < 0.2
+    mask[3] = False
+    match = Match(mask=mask)
+    assert 4 < match.found().sum() < 18
+    results = []
+    for predictor, predict in ((one, lambda *x: predict_matched(*x).predicted), (other, chosen_alone)):
+        rows = torch.randn(4, 7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        found = predict(predictor, Units(rows.requires_grad_()), match)
+        leaves = (rows, *predictor.parameters())
+        gradients = torch.autograd.grad((found * torch.arange(1, 6).sqrt()).sin().sum(), leaves)
+        results.append([found, gradients, predictor.state_dict()])
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-13)
+    assert not results[0][0][~match.found()].any() and results[0][1][0].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize('answers', [0, 1])
+def test_late_predictions_of_too_few_rows_for_batch_norm(answers):
+    predictor = MODELS.build(dict(type='densecl.MLP', channels=(4, 6, 5), norm=True, activation='GELU'))
+    before = copy.deepcopy(predictor.state_dict())
+    mask = torch.zeros(2, 3, 1, dtype=torch.bool)
+    mask[1, 0] = answers == 1
+    rows = torch.randn(2, 3, 4, requires_grad=True)
+    found = predict_matched(predictor, Units(rows), Match(mask=mask)).predicted
+    norm, last = predictor[1], predictor[3]
+    torch.testing.assert_close(found, mask * last(F.gelu(norm.bias)))  # a single row is its own mean
+    found.square().sum().backward()
+    assert not rows.grad.any()
+    assert all(torch.equal(value, before[name]) for name, value in predictor.state_dict().items())
 
 
 # --- memory -------------------------------------------------------------------------------------------------
@@ -240,9 +270,7 @@ def test_each_kind_remembers_its_own():
 
 
 def test_queues_of_kinds():
-    objective = dict(
-        cells=dict(type='densecl.SelfDistillation', prototypes=4), slots=dict(QUEUE, queue=5)
-    )
+    objective = dict(cells=dict(type='densecl.SelfDistillation', prototypes=4), slots=dict(QUEUE, queue=5))
     head = build(**dict(GROUPS, objective=objective), pairs=EACH)
     assert {kind: len(queue) for kind, queue in head.queues().items()} == {'slots': 5}
 
