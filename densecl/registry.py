@@ -21,6 +21,7 @@ _ROOMS = (
     'necks',
     'pretrainers',
     'renamed',
+    'targets',
 )
 
 MODELS = _child(root.MODELS, *(f'densecl.models.{room}' for room in _ROOMS))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from oracles.comparisons import compare
 
-from densecl.models.pretrainers.base import Branch
+from densecl.models.pretrainers import Branch
 from densecl.registry import MODELS, TRANSFORMS
 from densecl.schedule import Clock
 from densecl.structures import Batch, Views

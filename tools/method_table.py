@@ -46,12 +46,13 @@ METHODS = {
     'DetCon-B': 'detcon/detcon-b_resnet50_8xb512-coslr-100e_in1k.py',
     'DetCon-S': 'detcon/detcon-s_resnet50_8xb512-coslr-100e_in1k.py',
     'DetCo': 'detco/detco_resnet50_8xb32-coslr-200e_in1k.py',
+    'MAE': 'mae/mae_vit-base_64xb64-coslr-800e_in1k.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}
 #: Arguments that say nothing about the method.
 LEFT_OUT = {
-    'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds',
+    'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds', 'patch',
 }  # fmt: skip
 DEFAULTS = {'units': 'Image', 'matching': 'SameRow'}
 
@@ -105,7 +106,8 @@ def rows(name: str, path: str) -> list[str]:
 
 def target(pretrainer: str, head: dict) -> str:
     """Who gives the answer, and what stands between."""
-    parts = ['frozen start' if head.get('target') == 'start' else TARGETS[pretrainer]]
+    own = head.get('target')
+    parts = ['frozen start' if own == 'start' else said(own) if own else TARGETS[pretrainer]]
     parts += ['predictor'] if head.get('predictor') else []
     parts += ['stop-gradient'] if head.get('stop_gradient') else []
     return ', '.join(parts)

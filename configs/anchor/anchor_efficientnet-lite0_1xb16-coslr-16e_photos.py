@@ -17,9 +17,7 @@ optim_wrapper = dict(
 param_scheduler, custom_hooks = _base_.to_zero, _base_.from_start
 epochs = 16
 train_cfg = dict(max_epochs=epochs)
-mild_colours = dict(
-    brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, jitter_prob=0.8, blur_prob=0.2
-)
+mild_colours = dict(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, jitter_prob=0.8, blur_prob=0.2)
 views = [dict(_base_.mild, flip=0.5, photometric=mild_colours)]
 pipeline = [dict(_base_.multi_view, views=views + [_base_.finer])]
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=pipeline))

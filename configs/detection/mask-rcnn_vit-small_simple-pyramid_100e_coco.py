@@ -14,9 +14,7 @@ image_size = (1024, 1024)
 depth, decay = 12, 0.7
 model = dict(
     data_preprocessor=dict(
-        batch_augments=[
-            dict(type='BatchFixedSizePad', size=image_size, img_pad_value=0, pad_mask=True)
-        ]
+        batch_augments=[dict(type='BatchFixedSizePad', size=image_size, img_pad_value=0, pad_mask=True)]
     )
 )
 test_pipeline = [
@@ -65,9 +63,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys=custom_keys),
 )
 max_iters = 184_375
-train_cfg = dict(
-    _delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=20_000
-)
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=20_000)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=250),
     dict(type='MultiStepLR', by_epoch=False, milestones=[163_889, 177_546], gamma=0.1),

@@ -19,9 +19,7 @@ train_dataloader = dict(batch_size=2)  # a GPU; 8 GPUs make the 16 of the recipe
 optim_wrapper = dict(
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
-        custom_keys=dict(
-            _delete_=True, pos_embed=dict(decay_mult=0.0), cls_token=dict(decay_mult=0.0)
-        ),
+        custom_keys=dict(_delete_=True, pos_embed=dict(decay_mult=0.0), cls_token=dict(decay_mult=0.0)),
     )
 )
 auto_scale_lr = dict(base_batch_size=16, enable=False)

@@ -2,9 +2,7 @@
 
 _base_ = ['soco_resnet50_fpn_16xb128-coslr-100e_in1k.py']
 
-stage = dict(
-    type='mmdet.ResLayer', depth=50, norm_cfg=dict(type='BN', requires_grad=True), norm_eval=False
-)
+stage = dict(type='mmdet.ResLayer', depth=50, norm_cfg=dict(type='BN', requires_grad=True), norm_eval=False)
 model = dict(
     # The fourth stage belongs to the head; an export puts it back.
     backbone=dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,)),

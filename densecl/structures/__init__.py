@@ -4,7 +4,7 @@ from .geometry import boxes_to_view, cell_centers, image_to_view, view_to_image
 from .photometric_params import PhotometricParams
 from .proposals import Proposals
 from .units import Batch, Comparison, Match, Place, Units
-from .views import PretrainDataSample, ViewRegions, Views
+from .views import PretrainDataSample, TokenMask, ViewRegions, Views
 
 __all__ = [
     'Batch',
@@ -15,6 +15,7 @@ __all__ = [
     'PhotometricParams',
     'PretrainDataSample',
     'Proposals',
+    'TokenMask',
     'ViewRegions',
     'Views',
     'boxes_to_view',

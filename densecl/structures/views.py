@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,25 @@ class ViewRegions:
     boxes: Tensor
     ids: Tensor
     masks: Tensor | None = None
+
+
+class TokenMask(NamedTuple):
+    """What is hidden of a view of B images.
+
+    Attributes:
+        hidden: (B, h, w) bool, the patches that the online branch does not see.
+        visible: how many patches of each image it sees, where they are equally many in all images; else None.
+    """
+
+    hidden: Tensor
+    visible: int | None = None
+
+    @classmethod
+    def joined(cls, masks: Sequence['TokenMask']) -> 'TokenMask':
+        """Several views of one size as one batch."""
+        visible = {mask.visible for mask in masks}
+        hidden = torch.cat([mask.hidden for mask in masks]) if len(masks) > 1 else masks[0].hidden
+        return cls(hidden, visible.pop() if len(visible) == 1 else None)
 
 
 @dataclass
@@ -74,6 +93,8 @@ class Views:
         paths: B strings.
         photometric, regions, cutouts, masks: every array and tensor with B in front.
         labels: (B,) int64, -1 for an image without one, or None.
+        visible: V entries, how many patches the mask of a view leaves of each image, None where it leaves not
+            equally many; or None altogether.
     """
 
     images: list[Tensor]
@@ -87,6 +108,7 @@ class Views:
     regions: dict[str, list[ViewRegions | None]] = field(default_factory=dict)
     cutouts: list[Tensor | None] | None = None
     masks: list[Tensor | None] | None = None
+    visible: list[int | None] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -103,6 +125,7 @@ class Views:
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
         names = ('images', 'photometric', 'regions', 'cutouts', 'masks')
+        found = {name: stack([getattr(s, name) for s in samples]) for name in names}
         return cls(
             boxes=torch.stack([s.boxes for s in samples], 1),
             flipped=torch.stack([s.flipped for s in samples], 1),
@@ -110,8 +133,15 @@ class Views:
             indices=torch.tensor([s.index for s in samples]),
             paths=[s.path for s in samples],
             labels=labels,
-            **{name: stack([getattr(s, name) for s in samples]) for name in names},
+            visible=None if found['masks'] is None else [_visible(mask) for mask in found['masks']],
+            **found,
         )
+
+    def mask(self, view: int) -> TokenMask | None:
+        """What is hidden of a view; None: nothing."""
+        if self.masks is None or self.masks[view] is None:
+            return None
+        return TokenMask(self.masks[view], None if self.visible is None else self.visible[view])
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> 'Views':
         """A copy with every tensor on ``device``; photometric parameters are no tensors and stay here,
@@ -135,6 +165,12 @@ class Views:
             return [changed(item) for item in value] if isinstance(value, list) else value
 
         return replace(self, **{f.name: changed(getattr(self, f.name)) for f in fields(self)})
+
+
+def _visible(mask: Tensor | None) -> int | None:
+    """How many patches a mask (B, h, w) leaves of each image; None: not equally many."""
+    counts = set() if mask is None else set((~mask).flatten(1).sum(1).tolist())
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _check_alike(samples: Sequence[PretrainDataSample]) -> None:

@@ -4,9 +4,7 @@ The official cosine changes once an epoch and counts the warm-up as well; here i
 and starts after the warm-up. The two rates differ by at most 1.1 % of the largest one.
 """
 
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=1e-4)
-)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=1e-4))
 # main_supcon.py: 10 epochs from 0.01 (above 256 images a step), then cosine to lr * 0.1 ** 3
 param_scheduler = [
     dict(

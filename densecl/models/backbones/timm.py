@@ -1,7 +1,7 @@
 """timm's models as backbones; vision transformers return maps and, last, the class token."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import torch
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densecl.registry import MODELS
+from densecl.structures import TokenMask
 
 
 @MODELS.register_module('TimmBackbone')
@@ -63,10 +64,14 @@ class TimmViT(nn.Module):
         num_heads: attention heads; the architecture's own by default. MoCo v3's ViT-S has 12, timm's 6.
         out_indices: blocks whose maps are returned; negative ones count from the end.
         output_cls_token: return the class token as the last level.
-        pos_embed: ``'learned'``, or ``'sincos'``: MoCo v3's, not trained, see :func:`sincos_positions`.
+        pos_embed: ``'learned'``; or not trained, see :func:`sincos_positions`: ``'sincos'``, MoCo v3's, or
+            ``'sincos-mae'``, MAE's.
         freeze_patch_embed: keep the patch projection at its random values (MoCo v3, Chen et al., ICCV
             2021, section 4.3, "stop-grad-conv1" in its code), against spikes of its gradient.
-        init: ``'timm'``, or ``'mocov3'``: see :func:`init_mocov3`.
+        init: ``'timm'``, ``'mocov3'``: see :func:`init_mocov3`, or ``'mae'``: see :func:`init_mae`.
+        hidden: what becomes of the patches that a mask hides. ``'token'``: a learned vector stands in their
+            place, before positions are added (BEiT, SimMIM, iBOT, DINOv2). ``'dropped'``: the blocks do not
+            see them (MAE), and the maps are 0 there; the mask must leave equally many patches of each image.
         drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
         **kwargs: passed to timm: ``embed_dim``, ``depth``, ``img_size``, ``patch_size``, ...
     """
@@ -80,14 +85,21 @@ class TimmViT(nn.Module):
         pos_embed: str = 'learned',
         freeze_patch_embed: bool = False,
         init: str = 'timm',
+        hidden: str | None = None,
         drop_path: float = 0.0,
         **kwargs,
     ) -> None:
         super().__init__()
-        choices = {'pos_embed': (pos_embed, 'learned', 'sincos'), 'init': (init, 'timm', 'mocov3')}
+        choices = {
+            'pos_embed': (pos_embed, 'learned', 'sincos', 'sincos-mae'),
+            'init': (init, 'timm', 'mocov3', 'mae'),
+            'hidden': (hidden, None, 'token', 'dropped'),
+        }
         for name, (given, *known) in choices.items():
             if given not in known:
-                raise ValueError(f'TimmViT: {name} must be one of {", ".join(known)}, got {given!r}')
+                raise ValueError(
+                    f'TimmViT: {name} must be one of {", ".join(map(str, known))}, got {given!r}'
+                )
         if num_heads is not None:
             kwargs['num_heads'] = num_heads
         model = _timm_vit(arch, drop_path_rate=drop_path, **kwargs)
@@ -103,27 +115,70 @@ class TimmViT(nn.Module):
             raise ValueError(f'TimmViT: out_indices {tuple(out_indices)} with {depth} blocks')
         self.out_indices = tuple(i % depth for i in out_indices)
         self.output_cls_token = output_cls_token
+        self.hidden = hidden
+        self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if hidden == 'token' else None
         if init == 'mocov3':
             init_mocov3(self)
-        if pos_embed == 'sincos':
-            fixed = sincos_positions(self.patch_embed.grid_size, self.embed_dim)
+        elif init == 'mae':
+            init_mae(self)
+        if pos_embed != 'learned':
+            order = 'xy' if pos_embed == 'sincos-mae' else 'yx'
+            fixed = sincos_positions(self.patch_embed.grid_size, self.embed_dim, order=order)
             self.pos_embed = nn.Parameter(fixed, requires_grad=False)
         if freeze_patch_embed:
             self.patch_embed.requires_grad_(False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> (B, C, H / p, W / p) a block of ``out_indices``, then (B, C, 1, 1)."""
+    @property
+    def hides(self) -> bool:
+        """Whether it can be given a mask."""
+        return self.hidden is not None
+
+    def forward(self, x: Tensor, mask: TokenMask | None = None) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) -> (B, C, H / p, W / p) a block of ``out_indices``, then (B, C, 1, 1).
+
+        Raises:
+            ValueError: the mask has another grid, or leaves not equally many patches where they are dropped.
+        """
         patches = self.patch_embed(x)  # (B, h, w, C)
         grid = patches.shape[1:3]
+        if mask is not None and mask.hidden.shape[1:] != grid:
+            raise ValueError(f'TimmViT: a mask of {tuple(mask.hidden.shape[1:])} patches for {tuple(grid)}')
+        if mask is not None and self.hidden == 'token':
+            patches = torch.where(mask.hidden[..., None], self.mask_token.to(patches.dtype), patches)
         tokens = self._tokens(patches.flatten(1, 2), grid)
         turned = {} if self.rope is None else {'rope': self.rope.get_embed(shape=list(grid))}
+        if mask is None or self.hidden == 'token':
+            return self._blocks(tokens, lambda found: found.unflatten(1, grid), turned)
+        return self._visible(tokens, mask, turned)
+
+    def _visible(self, tokens: Tensor, mask: TokenMask, turned: dict) -> tuple[Tensor, ...]:
+        """The blocks on the patches that a mask leaves; their maps are 0 where it hides."""
+        if mask.visible is None:
+            raise ValueError(
+                "TimmViT: hidden='dropped' needs a mask that leaves equally many patches of each image, "
+                "such as dict(type='RandomMask')"
+            )
+        if turned:
+            raise ValueError("TimmViT: hidden='dropped' needs positions that are added, not RoPE")
+        extra, patches = tokens.split([self.extra_tokens, tokens.shape[1] - self.extra_tokens], 1)
+        order = mask.hidden.flatten(1).to(torch.uint8).argsort(dim=1, stable=True)
+        kept = order[:, : mask.visible, None].expand(-1, -1, tokens.shape[2])
+
+        def whole(found: Tensor) -> Tensor:
+            zeros = found.new_zeros(len(found), patches.shape[1], found.shape[2])
+            return zeros.scatter(1, kept, found).unflatten(1, mask.hidden.shape[1:])
+
+        return self._blocks(torch.cat([extra, patches.gather(1, kept)], 1), whole, turned)
+
+    def _blocks(self, tokens: Tensor, whole: Callable[[Tensor], Tensor], turned: dict) -> tuple[Tensor, ...]:
+        """The levels; ``whole`` puts patches (B, n, C) in their places (B, h, w, C)."""
         levels = []
         for i, block in enumerate(self.blocks):
             tokens = block(tokens, **turned)
             if i == len(self.blocks) - 1:
                 tokens = self.norm(tokens)
             if i in self.out_indices:
-                levels.append(tokens[:, self.extra_tokens :].unflatten(1, grid).permute(0, 3, 1, 2))
+                levels.append(whole(tokens[:, self.extra_tokens :]).permute(0, 3, 1, 2))
         if self.output_cls_token:
             levels.append(tokens[:, 0, :, None, None])
         return tuple(levels)
@@ -187,19 +242,22 @@ def resize_positions(positions: Tensor, grid: Sequence[int], new_grid: Sequence[
     return torch.cat([token, patches.flatten(2).transpose(1, 2)], dim=1)
 
 
-def sincos_positions(grid: Sequence[int], dim: int, temperature: float = 10000.0) -> Tensor:
-    """MoCo v3's fixed position embedding: [sin y, cos y, sin x, cos x], and zero for the class token.
+def sincos_positions(
+    grid: Sequence[int], dim: int, temperature: float = 10000.0, order: str = 'yx'
+) -> Tensor:
+    """A fixed position embedding: [sin y, cos y, sin x, cos x], and zero for the class token.
 
-    MoCo v3's code calls the first half "w", but its index runs along the rows. MAE's embedding has the halves
-    the other way round; checkpoints of the two cannot be interchanged. ``grid`` is h, w; the channels ``dim``
-    are a multiple of 4, and each quarter has the frequencies temperature^(-4 i / dim). Returns (1, 1 + h w,
-    dim).
+    That is MoCo v3's, whose code calls the first half "w", but its index runs along the rows. With
+    ``order='xy'`` it is MAE's, whose first half encodes x. Checkpoints of the two cannot be interchanged.
+    ``grid`` is h, w; the channels ``dim`` are a multiple of 4, and each quarter has the frequencies
+    temperature^(-4 i / dim). Returns (1, 1 + h w, dim).
     """
     if dim % 4:
-        raise ValueError(f'sin-cos positions need a multiple of 4 channels, got embed_dim {dim}')
+        raise ValueError(f'sin-cos positions need a multiple of 4 channels, got {dim}')
     frequencies = temperature ** (-torch.arange(dim // 4) / (dim // 4))
     y, x = torch.meshgrid(*(torch.arange(n) for n in grid), indexing='ij')
-    angles = [place.reshape(-1, 1) * frequencies for place in (y, x)]  # (h w, dim / 4)
+    places = (x, y) if order == 'xy' else (y, x)
+    angles = [place.reshape(-1, 1) * frequencies for place in places]  # (h w, dim / 4)
     table = torch.cat([f(angle) for angle in angles for f in (torch.sin, torch.cos)], dim=1)
     return torch.cat([table.new_zeros(1, dim), table])[None]
 
@@ -217,6 +275,23 @@ def init_mocov3(vit: TimmViT) -> None:
     projection = vit.patch_embed.proj
     _xavier(projection, projection.weight[0].numel(), vit.embed_dim)
     nn.init.normal_(vit.cls_token, std=1e-6)
+
+
+@torch.no_grad()
+def init_mae(model: nn.Module) -> None:
+    """Initialise encoder or decoder as MAE's code does: Xavier-uniform weights, tokens of std 0.02.
+
+    Query, key and value count as one (3 C, C) matrix, the patch projection as one of (C, 3 p^2).
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            _xavier(module, *module.weight.shape)
+    if hasattr(model, 'patch_embed'):
+        projection = model.patch_embed.proj
+        _xavier(projection, projection.weight[0].numel(), len(projection.weight))
+    for name in ('cls_token', 'mask_token'):
+        if getattr(model, name, None) is not None:
+            nn.init.normal_(getattr(model, name), std=0.02)
 
 
 def _xavier(layer: nn.Module, inputs: int, outputs: int) -> None:

@@ -67,7 +67,9 @@ class Head(nn.Module):
         pairs: see :func:`~densecl.models.heads.pairs.parse_pairs`; both directions, ``((0, 1), (1, 0))``,
             make a symmetric loss. ``'crops'``: every view is a query of views 0 and 1, but of itself.
         target: who gives the answer. None: the pretrainer's own target branch. ``'start'``: the backbone as
-            it was when training began, frozen; its features are the keys as they are (an anchor).
+            it was when training began, frozen; its features are the keys as they are (an anchor). A module
+            config, such as ``dict(type='Pixels', patch=16)``: what this makes of the images is the keys as
+            they are; it is not trained, and sees no mask.
         stop_gradient: no gradient reaches the keys (SimSiam); those of a momentum target never get any.
         support: further views, encoded by the target without gradient and each by itself, by which an
             objective may judge how alike images are (``negatives=dict(type='SimilarImages')``).
@@ -86,7 +88,7 @@ class Head(nn.Module):
         projector: dict | None = None,
         predictor: dict | None = None,
         pairs: str | Sequence = ((0, 1),),
-        target: str | None = None,
+        target: str | dict | None = None,
         stop_gradient: bool = False,
         support: Sequence[int] = (),
         loss_weight: float = 1.0,
@@ -101,15 +103,20 @@ class Head(nn.Module):
         self.rules = _of_kinds(matching, [kind_of(p.query) for p in self.pairs], _build_rules)
         built = _of_kinds(objective, [kind_of(p.key) for p in self.pairs], _build)
         self.objective = nn.ModuleDict(built) if self.units.kinds else built[None]
-        if target not in (None, 'start'):
-            raise ValueError(f"target must be None or 'start', got {target!r}")
-        self.target = target
+        self.target = _build_target(target)
         self.stop_gradient, self.support = stop_gradient, tuple(support)
         self._plans: dict[int, Plan] = {}
         self.loss_weight, self.warmup_steps = loss_weight, warmup_steps
         for pair in self.pairs:
             kinds = dict.fromkeys(kind_of(s) for s in (pair.query, pair.key))
             check(self.units, kinds, self.rules[kind_of(pair.query)], self._objective(pair.key))
+
+    def train(self, mode: bool = True) -> 'Head':
+        """As torch's; a target of its own stays in eval mode."""
+        super().train(mode)
+        if isinstance(self.target, nn.Module):
+            self.target.eval()
+        return self
 
     def _objective(self, chosen: Set) -> Objective:
         """What scores keys of this set."""
@@ -284,6 +291,17 @@ def diagnostics(said: list[tuple], keys: dict[Set, Units]) -> dict[str, Tensor]:
 
 def _build(config: str | dict) -> nn.Module:
     return MODELS.build(dict(type=config) if isinstance(config, str) else config)
+
+
+def _build_target(config: str | dict | None) -> str | nn.Module | None:
+    if config in (None, 'start'):
+        return config
+    if not isinstance(config, dict):
+        raise ValueError(
+            "target must be None, 'start' or the config of a module that maps images to levels, such as "
+            f"dict(type='Pixels', patch=16); got {config!r}"
+        )
+    return MODELS.build(config).requires_grad_(False).eval()
 
 
 def _build_rules(config: str | dict | Sequence) -> nn.ModuleList:

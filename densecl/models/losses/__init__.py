@@ -13,6 +13,7 @@ from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Filter, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
 from .objective import Objective, Sum
+from .reconstruction import Reconstruction
 from .regression import Regression
 from .relations import Gram, KernelAlignment
 from .statistics import BarlowTwins, PositionVICReg, VICReg
@@ -26,6 +27,7 @@ from .temperatures import (
 from .triplet import Triplet
 
 __all__ = [
+    'Reconstruction',
     'AlignmentAdaptiveTemperature',
     'BarlowTwins',
     'Clusters',

@@ -12,6 +12,7 @@ negatives. Functions of two views raise a ValueError where their shapes differ.
 import torch
 from torch import Tensor
 
+from densecl.models.targets.pixels import Pixels
 from densecl.numerics import full_precision, no_autocast, unit
 from densecl.structures import Comparison, Match
 
@@ -22,6 +23,7 @@ from .cosine import Cosine
 from .koleo import koleo
 from .masses import Debiased, Hard
 from .objective import mean_of
+from .reconstruction import Reconstruction
 from .statistics import barlow_twins, vicreg
 from .triplet import triplet_terms
 
@@ -34,6 +36,7 @@ __all__ = [
     'hard_nt_xent',
     'info_nce',
     'koleo',
+    'masked_pixel_loss',
     'moco_v3',
     'multi_positive_info_nce',
     'negative_cosine',
@@ -282,3 +285,23 @@ def pixel_consistency(online: Tensor, target: Tensor, positives: Tensor) -> Tens
     """
     cells = online.transpose(1, 2), target.transpose(1, 2)
     return Cosine(mean='images').score(Comparison.of_sets(*cells, positives))[0]
+
+
+def masked_pixel_loss(
+    prediction: Tensor, images: Tensor, mask: Tensor, patch: int, normalise: bool = True
+) -> Tensor:
+    """Mean squared error of the pixels of masked patches (MAE, He et al., 2022, section 3).
+
+    Args:
+        prediction: (B, L, p * p * C), of each patch in the order row, column, channel; L = H / p * W / p.
+        images: (B, C, H, W).
+        mask: (B, L), 1 or True: masked; the mean is over all masked patches of the batch.
+        patch: side p in pixels.
+        normalise: compare with each patch normalised by its own mean and unbiased variance + 1e-6.
+    """
+    (answers,) = Pixels(patch, normalise)(images)
+    index = torch.arange(prediction.shape[1], device=prediction.device).expand(len(prediction), -1)
+    match = Match(index=index, valid=mask.bool())
+    comparison = Comparison.of_sets(prediction, answers.flatten(2).transpose(1, 2))
+    comparison.match = match
+    return Reconstruction().score(comparison)[0]

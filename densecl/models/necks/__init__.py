@@ -1,6 +1,7 @@
 """Projectors and predictors."""
 
 from .box_projector import BoxProjector, StageProjector
+from .decoders import TransformerDecoder
 from .levels import ImagePatchProjectors, LevelProjectors, PatchProjector
 from .mlp import MLP, ConvMLP
 from .partial_fpn import PartialFPN
@@ -10,6 +11,7 @@ from .simple_pyramid import LayerNorm2d, SimpleFeaturePyramid
 from .slots import SlotProjector
 
 __all__ = [
+    'TransformerDecoder',
     'BoxProjector',
     'ConvMLP',
     'ImagePatchProjectors',

@@ -1,6 +1,6 @@
 """What every pair of encoders shares: backbone, neck, named heads, and the sum of their losses."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from mmengine.model import BaseModel
@@ -15,53 +15,10 @@ from densecl.models.heads.units import Set
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.schedule import Clock
-from densecl.structures import Batch, Units, Views
+from densecl.structures import Batch, TokenMask, Units, Views
 
-from .levels import Levels
+from .branch import Branch
 from .start import FrozenStart, hold_statistics
-
-
-class Branch:
-    """The views of a batch as one encoder sees them: each is encoded when first asked for, and once.
-
-    Args:
-        encode: maps (B, 3, H, W) images to a tuple of (B, C, H, W) levels, or to :class:`.Levels`.
-        views: the batch.
-        together: views that will be asked for and may share a pass: those of one size are encoded (and,
-            by heads, projected) as one batch, with common batch statistics. Others go alone.
-        gradient: whether what it encodes has a gradient (where gradients are on at all), whoever asks first.
-    """
-
-    def __init__(
-        self,
-        encode: Callable[[Tensor], Sequence[Tensor]],
-        views: Views,
-        together: Iterable[int] = (),
-        gradient: bool = True,
-    ) -> None:
-        self._encode, self._views = encode, views
-        self._together = sorted(set(together))
-        #: Whether views share passes.
-        self.joint = bool(self._together)
-        self._levels: dict[int, Levels] = {}
-        self.gradient = gradient and torch.is_grad_enabled()
-
-    def without_gradient(self) -> 'Branch':
-        """The same views and encoder, nothing encoded yet, a pass for each view, and no gradient."""
-        return Branch(self._encode, self._views, gradient=False)
-
-    def __getitem__(self, view: int) -> Levels:
-        if view not in self._levels:
-            images = self._views.images
-            size = images[view].shape
-            group = [v for v in self._together if images[v].shape == size]
-            group = group if view in group else [view]
-            with torch.set_grad_enabled(self.gradient):
-                alone = len(group) == 1
-                levels = self._encode(images[view] if alone else torch.cat([images[v] for v in group]))
-                levels = levels if isinstance(levels, Levels) else Levels(levels)
-                self._levels.update(zip(group, levels.parts(len(group)), strict=True))
-        return self._levels[view]
 
 
 class Pretrainer(BaseModel):
@@ -218,9 +175,9 @@ class Pretrainer(BaseModel):
         self.step += 1
         self.clock.step += 1
 
-    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> levels (B, C, H, W) of the online branch."""
-        return _encode(self.backbone, self.neck, images, learning=not self.settling)
+    def encode(self, images: Tensor, mask: TokenMask | None = None) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) -> levels (B, C, H, W) of the online branch, from which a mask hides patches."""
+        return _encode(self.backbone, self.neck, images, mask, learning=not self.settling)
 
     def encode_start(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) -> levels (B, C, H, W) of the frozen copy."""
@@ -239,21 +196,21 @@ class Pretrainer(BaseModel):
         joined = set()
         for head in self.heads.values() if self.join_views else ():
             needed = head.needed(len(views))
-            own = ('online',) if head.target == 'start' else ('online', 'target')
+            own = ('online', 'target') if head.target is None else ('online',)
             joined |= set().union(*(needed[side] for side in sides if side in own))
         return joined
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_<head>`` (weighted) for every head, and its diagnostics as ``<head>_<what>``."""
         online, target = self.branches(views)
-        start = None if self.start is None else Branch(self.encode_start, views, gradient=False)
+        given = self._given_targets(views)
         batch, logged, keys = Batch.of(views), {}, {}
         self.watched = {}
         for name, head in self.heads.items():
-            if head.target == 'start':
-                result = head.loss(online, start, views, batch, nn.Identity())
-            else:
+            if head.target is None:
                 result = head.loss(online, target, views, batch, self.target_projector(name))
+            else:
+                result = head.loss(online, given[name], views, batch, nn.Identity())
             weight = head.weight(self.clock.step)
             if weight:
                 logged[f'loss_{name}'] = weight * result.loss
@@ -270,6 +227,15 @@ class Pretrainer(BaseModel):
         if self.training:
             self._remember(keys, batch)
         return logged
+
+    def _given_targets(self, views: Views) -> dict[str, Branch]:
+        """Head -> the views as the frozen start, or the head's own target, shows them."""
+        start = None if self.start is None else Branch(self.encode_start, views, gradient=False)
+        heads = {name: head.target for name, head in self.heads.items() if head.target is not None}
+        return {
+            name: start if target == 'start' else Branch(target, views, gradient=False)
+            for name, target in heads.items()
+        }
 
     def _remember(self, keys: dict[str, dict[Set, Units]], batch: Batch) -> None:
         """Let the heads take in the step's keys, of all its batches at once, when its last one is there."""
@@ -311,7 +277,7 @@ class SharedPretrainer(Pretrainer):
     """
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:
-        branch = Branch(self.encode, views, self._joined(views, 'online', 'target'))
+        branch = Branch(self.encode, views, self._joined(views, 'online', 'target'), masked=True)
         return branch, branch
 
     def target_projector(self, name: str) -> nn.Module:
@@ -328,10 +294,19 @@ def _joined_name(head: str, kind: str) -> str:
 
 
 def _encode(
-    backbone: nn.Module, neck: nn.Module | None, images: Tensor, learning: bool = True
+    backbone: nn.Module,
+    neck: nn.Module | None,
+    images: Tensor,
+    mask: TokenMask | None = None,
+    learning: bool = True,
 ) -> tuple[Tensor, ...]:
+    if mask is not None and not getattr(backbone, 'hides', False):
+        raise ValueError(
+            f'views have masks, but model.backbone={type(backbone).__name__} can hide nothing: take TimmViT '
+            "with hidden='token' or 'dropped', or views without a mask"
+        )
     with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
-        levels = _flat(backbone(images))
+        levels = _flat(backbone(images) if mask is None else backbone(images, mask=mask))
     return levels if neck is None else tuple(neck(levels))
 
 

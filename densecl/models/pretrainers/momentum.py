@@ -16,8 +16,9 @@ from densecl.registry import MODELS
 from densecl.schedule import Schedule
 from densecl.structures import Views
 
-from .base import Branch, Pretrainer, _encode
+from .base import Pretrainer, _encode
 from .batch_statistics import encode_shuffled, group_batch_norm
+from .branch import Branch
 from .start import hold_statistics
 
 
@@ -157,7 +158,7 @@ class MomentumPretrainer(Pretrainer):
                 'model.after_optimizer_step() after each optimiser step',
                 stacklevel=3,
             )
-        online = Branch(self.encode, views, self._joined(views, 'online'))
+        online = Branch(self.encode, views, self._joined(views, 'online'), masked=True)
         target = Branch(self.encode_target, views, self._joined(views, 'target'), gradient=False)
         return online, target
 

@@ -31,9 +31,7 @@ def test_other_architectures_of_torchvision():
 
 def test_timm_backbone_has_timms_names_and_values():
     timm = pytest.importorskip('timm')
-    backbone = MODELS.build(
-        dict(type='TimmBackbone', model_name='resnet18', out_indices=(4,))
-    ).eval()
+    backbone = MODELS.build(dict(type='TimmBackbone', model_name='resnet18', out_indices=(4,))).eval()
     reference = timm.create_model('resnet18', pretrained=False).eval()
     reference.load_state_dict(backbone.state_dict(), strict=False)
     x = torch.randn(1, 3, 64, 64)

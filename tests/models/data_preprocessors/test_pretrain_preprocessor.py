@@ -33,10 +33,7 @@ def batch(photometric: dict | None = None, on: str = 'device', count: int = 8) -
     image = np.stack([x, y, (x + y) / 2], -1) + 30 * np.sin(x / 9 + y / 17)[..., None]
     image = image.clip(0, 255).astype(np.uint8)
     return Views.collate(
-        [
-            transform({'image': image, 'rng': np.random.default_rng((0, i)), 'index': i})
-            for i in range(count)
-        ]
+        [transform({'image': image, 'rng': np.random.default_rng((0, i)), 'index': i}) for i in range(count)]
     )
 
 
@@ -45,8 +42,7 @@ def batch(photometric: dict | None = None, on: str = 'device', count: int = 8) -
 def test_normalises(training, channels_last):
     views = batch()
     preprocessor = MODELS.build(
-        {'type': 'PretrainDataPreprocessor', 'mean': MEAN, 'std': STD}
-        | {'channels_last': channels_last}
+        {'type': 'PretrainDataPreprocessor', 'mean': MEAN, 'std': STD} | {'channels_last': channels_last}
     )
     data = preprocessor({'inputs': views, 'data_samples': None}, training)
     assert data['data_samples'] is None
@@ -54,9 +50,7 @@ def test_normalises(training, channels_last):
     for before, after in zip(views.images, data['inputs'].images, strict=True):
         expected = (before.double() - torch.tensor(MEAN)) / torch.tensor(STD)
         assert after.dtype == torch.float32 and after.is_contiguous(memory_format=layout)
-        torch.testing.assert_close(
-            after.double(), expected.permute(0, 3, 1, 2), rtol=0, atol=1e-5
-        )
+        torch.testing.assert_close(after.double(), expected.permute(0, 3, 1, 2), rtol=0, atol=1e-5)
 
 
 def test_the_given_batch_is_not_changed():
@@ -72,8 +66,7 @@ def test_the_given_batch_is_not_changed():
 def test_photometric_on_the_device_and_in_the_worker_give_the_same_picture(training):
     preprocessor = PretrainDataPreprocessor(mean=(0, 0, 0), std=(1, 1, 1))
     device, worker = (
-        preprocessor({'inputs': batch(RECIPE, on)}, training)['inputs']
-        for on in ('device', 'worker')
+        preprocessor({'inputs': batch(RECIPE, on)}, training)['inputs'] for on in ('device', 'worker')
     )
     for a, b in zip(device.images, worker.images, strict=True):
         assert (a - b).abs().mean() < 0.6 and (a - b).abs().max() < 6

@@ -46,7 +46,7 @@ REFUSED = {
     ),
     'embeddings': (
         dict(GROUPS, objective='SwappedPrediction', pairs=of_kind('cells')),
-        "objective=SwappedPrediction needs embeddings in front of prototypes, which units=Groups of kind "
+        'objective=SwappedPrediction needs embeddings in front of prototypes, which units=Groups of kind '
         "'cells' do not give; take units='Prototypes', or another objective",
     ),
     'others': (

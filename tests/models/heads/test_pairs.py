@@ -49,8 +49,6 @@ def test_errors(pairs, kinds, message):
 
 def test_every_crop_answers_to_the_first_two_but_for_itself():
     third = 1 / 6
-    assert crop_pairs(4) == [
-        Pair(q, k, third) for q, k in ((0, 1), (1, 0), (2, 0), (2, 1), (3, 0), (3, 1))
-    ]
+    assert crop_pairs(4) == [Pair(q, k, third) for q, k in ((0, 1), (1, 0), (2, 0), (2, 1), (3, 0), (3, 1))]
     with pytest.raises(ValueError, match="^pairs='crops' needs at least 2 views, the pipeline makes 1; add"):
         crop_pairs(1)

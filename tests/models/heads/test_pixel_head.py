@@ -9,9 +9,7 @@ from densecl.structures import Views
 from tests.models.heads.made import CHANNELS, DIM, build, score
 
 PROJECTOR = dict(type='densecl.ConvMLP', channels=(CHANNELS, 7, DIM), norm=True, bias=True)
-PIXCONTRAST = dict(
-    type='densecl.InfoNCE', queue=0, batch='image', form='in', mean='counted', temperature=0.3
-)
+PIXCONTRAST = dict(type='densecl.InfoNCE', queue=0, batch='image', form='in', mean='counted', temperature=0.3)
 
 
 def views(batch=8, seed=0, size=32):
@@ -107,9 +105,7 @@ def test_pixpro_equals_the_official_loss():
 
 
 def test_pixcontrast_equals_the_loop():
-    head = pixpro_head(
-        predictor=None, objective=PIXCONTRAST, pairs=((0, 1),)
-    )
+    head = pixpro_head(predictor=None, objective=PIXCONTRAST, pairs=((0, 1),))
     target, batch = pixpro_head().projector, views()
     a, b = torch.randn(2, 8, CHANNELS, 3, 3, dtype=torch.float64)
     result = score(head, [a, b], batch, target)

@@ -156,9 +156,11 @@ def test_sharp_temperatures_stay_finite_in_float32():
 
 
 def test_temperature_follows_its_schedule():
-    objective = NCE(
-        images=10, dim=6, form='softmax', temperature=dict(start=0.4, end=0.2, shape='linear')
-    ).double().eval()
+    objective = (
+        NCE(images=10, dim=6, form='softmax', temperature=dict(start=0.4, end=0.2, shape='linear'))
+        .double()
+        .eval()
+    )
     query = queries()
     objective.clock = Clock(step=5, total=10)
     got, _ = score(objective, query)

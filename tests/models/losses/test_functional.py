@@ -107,9 +107,7 @@ def test_half_precision_is_computed_in_float32(dtype):
     half = [x.detach() for x in inputs(dtype=dtype)]
     loss = L.info_nce(*half, 0.07)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(
-        loss, L.info_nce(*(x.float() for x in half), 0.07), rtol=1e-6, atol=1e-6
-    )
+    torch.testing.assert_close(loss, L.info_nce(*(x.float() for x in half), 0.07), rtol=1e-6, atol=1e-6)
 
 
 def test_autocast_does_not_reach_the_similarities():

@@ -36,8 +36,7 @@ def loops(query, positive, pool, draws):
         first, second, other = places.split([PAIRS, PAIRS, WITH_QUERY])
         shares, own_shares = u[2 * PAIRS + WITH_QUERY :].split([PAIRS, WITH_QUERY])
         mixtures = [
-            a * hardest[i] + (1 - a) * hardest[j]
-            for a, i, j in zip(shares, first, second, strict=True)
+            a * hardest[i] + (1 - a) * hardest[j] for a, i, j in zip(shares, first, second, strict=True)
         ]
         mixtures += [
             b / 2 * q.detach() + (1 - b / 2) * hardest[j] for b, j in zip(own_shares, other, strict=True)

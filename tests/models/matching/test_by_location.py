@@ -63,10 +63,7 @@ def test_equals_brute_force(grid_q, grid_k, threshold):
     drawn = list(cases(500))
     boxes_q, flips_q, boxes_k, flips_k = zip(*drawn, strict=True)
     expected = torch.tensor(
-        [
-            brute_force(bq, fq, grid_q, bk, fk, grid_k, threshold)
-            for bq, fq, bk, fk in drawn
-        ],
+        [brute_force(bq, fq, grid_q, bk, fk, grid_k, threshold) for bq, fq, bk, fk in drawn],
         dtype=torch.float64,
     )
     for dtype, margin in ((torch.float64, 1e-12), (torch.float32, 1e-5)):

@@ -16,8 +16,7 @@ def naive(query, key):
         for i in range(query.shape[2]):
             q = query[b, :, i]
             cosines = [
-                torch.dot(q, key[b, :, j]) / (q.norm() * key[b, :, j].norm())
-                for j in range(key.shape[2])
+                torch.dot(q, key[b, :, j]) / (q.norm() * key[b, :, j].norm()) for j in range(key.shape[2])
             ]
             row.append(max(range(len(cosines)), key=lambda j: cosines[j].item()))
         rows.append(row)
@@ -28,9 +27,7 @@ def naive(query, key):
 @pytest.mark.parametrize('key_grid', [(3, 4), (2, 5)])
 def test_equals_the_loop(layout, key_grid):
     query = torch.randn(3, 8, 3, 4).contiguous(memory_format=layout)
-    key = (torch.randn(3, 8, *key_grid) * torch.rand(3, 1, *key_grid) * 9).contiguous(
-        memory_format=layout
-    )
+    key = (torch.randn(3, 8, *key_grid) * torch.rand(3, 1, *key_grid) * 9).contiguous(memory_format=layout)
     assert torch.equal(match_by_similarity(query, key), naive(query, key))
 
 

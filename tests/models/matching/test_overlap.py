@@ -36,9 +36,7 @@ def test_two_views_of_a_ramp_agree():
     truth = (places @ SLOPE + 3).transpose(1, 2).unflatten(2, size)
     for read, boxes, grid in ((read1, boxes1, grid1), (read2, boxes2, grid2)):
         cell = (boxes[:, 2:] - boxes[:, :2]) / torch.tensor([grid[1], grid[0]])
-        inside = (places > (boxes[:, :2] + cell / 2)[:, None]) & (
-            places < (boxes[:, 2:] - cell / 2)[:, None]
-        )
+        inside = (places > (boxes[:, :2] + cell / 2)[:, None]) & (places < (boxes[:, 2:] - cell / 2)[:, None])
         inside = (inside.all(-1) & exists[:, None]).unflatten(1, size)[:, None].expand_as(read)
         assert inside.sum() > 50_000
         assert (read - truth)[inside].abs().max() < 1e-10

@@ -8,9 +8,7 @@ from densecl.registry import MODELS
 
 def test_layers_and_grouping():
     options = dict(norm=True, bias=True, activation='GELU')
-    projector = MODELS.build(
-        dict(type='densecl.SlotProjector', channels=(6, 8, 4), slots=5, **options)
-    )
+    projector = MODELS.build(dict(type='densecl.SlotProjector', channels=(6, 8, 4), slots=5, **options))
     names = [type(layer).__name__ for layer in projector.mlp]
     assert names == ['Conv2d', 'BatchNorm2d', 'GELU', 'Conv2d']
     assert all(layer.bias is not None for layer in list(projector.mlp)[::3])

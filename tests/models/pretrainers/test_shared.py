@@ -29,9 +29,7 @@ class CountingConv(nn.Module):
 
 def batch(sizes=(8, 8), count=4) -> Views:
     generator = torch.Generator().manual_seed(0)
-    images = [
-        torch.randn(count, 3, s, s, generator=generator, dtype=torch.float64) for s in sizes
-    ]
+    images = [torch.randn(count, 3, s, s, generator=generator, dtype=torch.float64) for s in sizes]
     return Views(
         images=images,
         boxes=[torch.tensor([[0.0, 0, 8, 8]] * count)] * len(sizes),
@@ -126,9 +124,7 @@ def test_stop_gradient_cuts_the_key_and_only_the_key():
     want = (L.negative_cosine(p[0], z[1].detach()) + L.negative_cosine(p[1], z[0].detach())) / 2
     torch.testing.assert_close(loss, want, rtol=0, atol=1e-12)
     weight = model.backbone.conv.weight
-    torch.testing.assert_close(
-        torch.autograd.grad(loss, weight)[0], torch.autograd.grad(want, weight)[0]
-    )
+    torch.testing.assert_close(torch.autograd.grad(loss, weight)[0], torch.autograd.grad(want, weight)[0])
 
 
 def test_a_projection_is_computed_once_for_both_directions():

@@ -5,10 +5,13 @@ from .boxes import Boxes, Masks, assign_levels
 from .cells import Cells
 from .groups import Groups
 from .image import Image, Prototypes
+from .masked import DecodedCells, MaskedCells
 from .patches import Patches
 from .windows import Windows
 
 __all__ = [
+    'DecodedCells',
+    'MaskedCells',
     'Boxes',
     'Cells',
     'Groups',

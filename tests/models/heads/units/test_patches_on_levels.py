@@ -291,9 +291,7 @@ def test_every_view_is_encoded_once_and_patches_in_one_pass():
         assert sorted(found) == [(BATCH, 3, 64, 64), (BATCH * PATCHES, 3, 32, 32)]
     losses['loss_detco'].backward()
     assert all(p.grad is not None for p in model.heads.parameters())
-    assert set(model.target.heads['detco'].state_dict()) == set(
-        model.heads['detco'].projector.state_dict()
-    )
+    assert set(model.target.heads['detco'].state_dict()) == set(model.heads['detco'].projector.state_dict())
 
 
 def test_options_of_the_objective_reach_every_queue():

@@ -47,9 +47,7 @@ def test_thresholds_settle_where_the_share_exceeds_them():
     for clock.step in range(300):
         step(objective, compare(*views, torch.arange(40)))
     thresholds = state_of(objective).threshold
-    above = [
-        (s > t).double().mean() for t, (_, s) in zip(thresholds, cosines_of(*views), strict=True)
-    ]
+    above = [(s > t).double().mean() for t, (_, s) in zip(thresholds, cosines_of(*views), strict=True)]
     assert float(torch.stack(above).mean()) == pytest.approx(0.25, abs=0.02)
 
 

@@ -32,9 +32,7 @@ def cosines(draw, samples, prototypes, seed=0):
 def test_sinkhorn_equals_the_definition(draw, epsilon, iterations):
     scores = cosines(draw, 6, 5)
     got = L.sinkhorn(scores, epsilon, iterations)
-    torch.testing.assert_close(
-        got, naive_sinkhorn(scores, epsilon, iterations), rtol=0, atol=1e-9
-    )
+    torch.testing.assert_close(got, naive_sinkhorn(scores, epsilon, iterations), rtol=0, atol=1e-9)
 
 
 def test_sinkhorn_rows_sum_to_one_and_many_steps_even_out_the_columns(draw):

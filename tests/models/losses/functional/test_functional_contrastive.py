@@ -20,9 +20,7 @@ def naive_nt_xent(view1, view2, temperature):
     total = 0.0
     for i in range(len(z)):
         j = i + 1 if i % 2 == 0 else i - 1
-        below = sum(
-            torch.exp(cosine(z[i], z[k]) / temperature) for k in range(len(z)) if k != i
-        )
+        below = sum(torch.exp(cosine(z[i], z[k]) / temperature) for k in range(len(z)) if k != i)
         total = total - torch.log(torch.exp(cosine(z[i], z[j]) / temperature) / below)
     return total / len(z)
 

@@ -41,9 +41,7 @@ def test_negative_cosine_equals_the_definition(agree, draw):
 def test_negative_cosine_gives_byols_distance(draw):
     """BYOL sums ||q - z||^2 on unit vectors over both directions."""
     q1, q2, z1, z2 = draw(*[(5, 4)] * 4)
-    byol = sum(
-        (unit(q) - unit(z)).square().sum(1).mean() for q, z in ((q1, z2), (q2, z1))
-    )
+    byol = sum((unit(q) - unit(z)).square().sum(1).mean() for q, z in ((q1, z2), (q2, z1)))
     mean = (L.negative_cosine(q1, z2) + L.negative_cosine(q2, z1)) / 2
     torch.testing.assert_close(4 + 4 * mean, byol, rtol=0, atol=1e-12)
 

@@ -64,9 +64,7 @@ def test_an_anchor_alone_adds_nothing_but_counts(draw):
     (x,) = draw((5, 4))
     labels = torch.tensor([0, 0, 1, 1, 2])
     alone = L.pixel_contrast(x, labels, 0.5, 0.5)
-    with_one_key = L.pixel_contrast(
-        x[:4], labels[:4], 0.5, 0.5, keys=x[4:], key_labels=labels[4:]
-    )
+    with_one_key = L.pixel_contrast(x[:4], labels[:4], 0.5, 0.5, keys=x[4:], key_labels=labels[4:])
     torch.testing.assert_close(alone, with_one_key * 4 / 5)
 
 

@@ -129,9 +129,7 @@ def test_without_prior_and_concentration_it_is_nt_xent(draw):
     expected = L.nt_xent(*views, 0.3)
     torch.testing.assert_close(L.debiased_nt_xent(*views, 0.3, 0.0), expected, rtol=0, atol=0)
     torch.testing.assert_close(L.hard_nt_xent(*views, 0.3, 0.0, 0.0), expected, rtol=0, atol=0)
-    torch.testing.assert_close(
-        L.hard_nt_xent(*views, 0.3, 0.0, 1e-9), expected, rtol=0, atol=1e-7
-    )
+    torch.testing.assert_close(L.hard_nt_xent(*views, 0.3, 0.0, 1e-9), expected, rtol=0, atol=1e-7)
 
 
 def test_without_concentration_hard_is_debiased(draw):

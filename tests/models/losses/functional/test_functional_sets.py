@@ -82,9 +82,7 @@ def test_positives_outside_of_the_logarithm_cost_more(draw, queue):
     query, keys, negatives = draw((2, 6, 4), (2, 6, 4), (9, 4))
     positives = torch.rand(2, 6, 6) < 0.5
     options = (0.3, negatives if queue else None)
-    outside, inside = (
-        terms(query, keys, positives, *options, form=form) for form in ('out', 'in')
-    )
+    outside, inside = (terms(query, keys, positives, *options, form=form) for form in ('out', 'in'))
     assert positives.any(-1).all()
     assert (outside >= inside + positives.sum(-1).clamp(min=1).log() - 1e-12).all()
 

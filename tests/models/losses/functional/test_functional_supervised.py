@@ -18,9 +18,7 @@ def naive_sup_con(features, labels, temperature, form):
     s, n, total = logits(features, temperature), len(features), features.sum() * 0
     for i in range(n):
         below = sum(torch.exp(s[i][a]) for a in range(n) if a != i)
-        shares = [
-            torch.exp(s[i][p]) / below for p in range(n) if p != i and labels[p] == labels[i]
-        ]
+        shares = [torch.exp(s[i][p]) / below for p in range(n) if p != i and labels[p] == labels[i]]
         if shares and form == 'out':
             total = total - sum(torch.log(x) for x in shares) / len(shares)
         elif shares:

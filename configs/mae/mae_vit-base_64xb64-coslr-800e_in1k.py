@@ -1,0 +1,10 @@
+"""MAE with a ViT-B/16, 800 epochs of ImageNet, 4,096 images a step; see the README beside this file."""
+
+_base_ = [
+    '../_base_/methods/mae.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/adamw_coslr_800e_mae.py',
+    '../_base_/pretrain_runtime.py',
+]
+
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))

@@ -1,0 +1,83 @@
+"""The cells of a feature map that a mask hides from the online branch."""
+
+from torch import Tensor, nn
+
+from densecl.registry import MODELS
+from densecl.structures import TokenMask, Views
+
+from .base import UnitProducer, cells, place_of, record_of
+from .cells import Cells
+
+
+@MODELS.register_module()
+class MaskedCells(Cells):
+    """Every cell of a level, as :class:`Cells`; those count that the view's mask hides (iBOT, DINOv2).
+
+    The online branch says what is there without having seen it; the target has seen it.
+
+    Args:
+        level: of the backbone (or neck); its grid is that of the mask.
+    """
+
+    gives = frozenset({'grid', 'place', 'features', 'pooled', 'several'})
+
+    def __init__(self, level: int = -1) -> None:
+        super().__init__(level)
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        units = super().record(chosen, inputs, projections, predictions, views)
+        units.valid = hidden_cells(views, chosen, projections)
+        return units
+
+
+@MODELS.register_module()
+class DecodedCells(UnitProducer):
+    """What a decoder says of every patch of a view; those count that the mask hides (MAE, SparK).
+
+    The projector is a decoder: it gets all levels of the view and its :class:`~densecl.structures.TokenMask`,
+    and returns a map (B, D, h, w) with a cell for each patch of the mask. The keys are the last level of the
+    head's ``target``, such as :class:`~densecl.models.targets.Pixels`.
+    """
+
+    gives = frozenset({'grid', 'place', 'several'})
+
+    def inputs(self, branch, views, source):
+        mask = mask_of(views, source)  # before anything is encoded
+        return branch[source], mask
+
+    def project(self, projector: nn.Module, inputs, joint):
+        if isinstance(projector, nn.Identity):  # the target's own
+            return {key: levels[-1] for key, (levels, _) in inputs.items()}
+        return {key: projector(levels, mask) for key, (levels, mask) in inputs.items()}
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        place = place_of(views, chosen, grid=tuple(projections.shape[2:]))
+        hidden = hidden_cells(views, chosen, projections)
+        return record_of(projections, predictions, cells, place=place, valid=hidden)
+
+
+def mask_of(views: Views, view: int) -> TokenMask:
+    """The mask of a view, or a ValueError where it has none."""
+    mask = views.mask(view)
+    if mask is None:
+        raise ValueError(
+            f'view {view} has no mask: give its recipe one, such as '
+            "mask=dict(type='RandomMask', patch=16, ratio=0.75)"
+        )
+    return mask
+
+
+def hidden_cells(views: Views, view: int, maps: Tensor) -> Tensor:
+    """(B, N) bool, which cells of the maps (B, C, h, w) the mask of a view hides.
+
+    Raises:
+        ValueError: the view has no mask, or one of another grid.
+    """
+    hidden = mask_of(views, view).hidden
+    if hidden.shape[1:] != maps.shape[2:]:
+        grids = [' x '.join(map(str, x.shape[-2:])) for x in (hidden, maps)]
+        raise ValueError(
+            f'view {view}: the mask has {grids[0]} patches, the map of the units {grids[1]} cells; '
+            "set the mask's patch to the stride of that map"
+        )
+    return hidden.flatten(1)

@@ -1,0 +1,64 @@
+"""What makes the image again from what a masked encoder saw."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from densecl.models.backbones.timm import init_mae, resize_positions, sincos_positions
+from densecl.registry import MODELS
+from densecl.structures import TokenMask
+
+
+@MODELS.register_module()
+class TransformerDecoder(nn.Module):
+    """A light transformer on the visible tokens, and a learned one in place of each that is hidden.
+
+    It is MAE's (He et al., 2022). Its parameters are named as in MAE's code, and initialised as there.
+
+    Args:
+        in_channels: of the encoder's tokens.
+        out_channels: values of a patch, 3 p^2.
+        grid: height and width in patches for which positions are made; other grids are interpolated.
+        embed_dim: width of the decoder.
+        depth: of its blocks.
+        num_heads: attention heads.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        grid: int | Sequence[int] = 14,
+        embed_dim: int = 512,
+        depth: int = 8,
+        num_heads: int = 16,
+    ) -> None:
+        super().__init__()
+        from timm.models.vision_transformer import Block
+
+        self.grid = (grid, grid) if isinstance(grid, int) else tuple(grid)
+        self.decoder_embed = nn.Linear(in_channels, embed_dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        fixed = sincos_positions(self.grid, embed_dim, order='xy')
+        self.decoder_pos_embed = nn.Parameter(fixed, requires_grad=False)
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        self.decoder_blocks = nn.Sequential(
+            *(Block(embed_dim, num_heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+        )
+        self.decoder_norm = norm(embed_dim)
+        self.decoder_pred = nn.Linear(embed_dim, out_channels)
+        init_mae(self)
+
+    def forward(self, levels: Sequence[Tensor], mask: TokenMask) -> Tensor:
+        """Levels, the last two (B, C, h, w) patches and (B, C, 1, 1) class token -> (B, D, h, w)."""
+        patches, token = levels[-2], levels[-1]
+        grid = patches.shape[2:]
+        shown = self.decoder_embed(patches.flatten(2).transpose(1, 2))
+        hidden = mask.hidden.flatten(1)[..., None]
+        x = torch.where(hidden, self.mask_token.to(shown.dtype), shown)
+        x = torch.cat([self.decoder_embed(token.flatten(2).transpose(1, 2)), x], 1)
+        x = x + resize_positions(self.decoder_pos_embed, self.grid, grid)
+        x = self.decoder_pred(self.decoder_norm(self.decoder_blocks(x)))[:, 1:]
+        return x.transpose(1, 2).unflatten(2, grid)

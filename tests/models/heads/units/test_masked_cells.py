@@ -1,0 +1,110 @@
+"""Units that a mask hides, in heads and in pretrainers."""
+
+import pytest
+import torch
+
+from densecl.registry import MODELS
+from densecl.structures import TokenMask
+from tests.models.heads.made import make_views
+from tests.oracles.masked import masked_pixels
+
+BACKBONE = dict(type='TimmViT', img_size=24, patch_size=8, embed_dim=12, depth=2, num_heads=2)
+DECODER = dict(
+    type='TransformerDecoder', in_channels=12, out_channels=192, grid=3, embed_dim=8, depth=1, num_heads=2
+)
+PIXELS = dict(
+    units='DecodedCells',
+    projector=DECODER,
+    target=dict(type='Pixels', patch=8, normalise=True),
+    objective='Reconstruction',
+    pairs=((0, 0),),
+)
+
+
+def masked_views(*places, batch=3, count=2, **kwargs):
+    """Of each image other patches are hidden, equally many."""
+    views = make_views(batch=batch, count=count, **kwargs)
+    hidden = torch.zeros(batch, 9, dtype=torch.bool)
+    hidden[:, list(places)] = True
+    hidden[1] = hidden[0].flip(0)
+    views.masks = [hidden.view(batch, 3, 3), *[None] * (count - 1)]
+    views.visible = [9 - len(places), *[None] * (count - 1)]
+    return views
+
+
+def build(heads, kind='SharedPretrainer', hidden='dropped', **kwargs):
+    torch.manual_seed(0)
+    backbone = dict(BACKBONE, hidden=hidden)
+    model = MODELS.build(dict(type=f'densecl.{kind}', backbone=backbone, heads=heads, **kwargs)).double()
+    model.init_target()
+    return model.train()
+
+
+def test_mae_is_its_decoder_against_the_hidden_pixels():
+    model, views = build(dict(pixels=PIXELS)), masked_views(0, 1, 4, 7, 8)
+    loss = model(views, mode='loss')['loss_pixels']
+    mask = TokenMask(views.masks[0], 4)
+    prediction = model.heads['pixels'].projector(model.backbone(views.images[0], mask=mask), mask)
+    prediction = prediction.flatten(2).transpose(1, 2)
+    want = masked_pixels(prediction, views.images[0], views.masks[0].flatten(1), 8, True)
+    assert loss.item() == pytest.approx(want, rel=1e-9)
+    loss.backward()
+    assert all(p.grad is not None for n, p in model.named_parameters() if p.requires_grad), 'all are trained'
+
+
+def test_a_target_of_its_own_is_not_trained_and_stays_in_eval_mode():
+    model = build(dict(pixels=PIXELS))
+    assert not model.heads['pixels'].target.training
+    assert not list(model.heads['pixels'].target.parameters())
+
+
+def test_masked_cells_count_alone_and_the_target_sees_them():
+    head = dict(
+        units=dict(type='MaskedCells', level=-2),
+        objective=dict(type='Reconstruction', mean='images'),
+        pairs=((0, 0),),
+    )
+    model, views = build(dict(tokens=head), 'MomentumPretrainer', 'token'), masked_views(2, 3)
+    torch.nn.init.normal_(model.backbone.mask_token)
+    loss = model(views, mode='loss')['loss_tokens']
+    student = model.backbone(views.images[0], mask=views.mask(0))[0].flatten(2)
+    teacher = model.target.backbone(views.images[0])[0].flatten(2)
+    errors = (student - teacher).square().mean(1)
+    assert loss.item() == pytest.approx(errors[views.masks[0].flatten(1)].mean().item(), rel=1e-9)
+
+
+def test_heads_share_the_masked_pass_and_views_without_mask_are_whole():
+    image = dict(projector=dict(type='MLP', channels=(12, 6)), objective='Cosine', pairs=((0, 1),))
+    model, views = build(dict(pixels=PIXELS, image=image)), masked_views(0, 1)
+    calls = []
+    model.backbone.register_forward_hook(lambda m, args, kwargs, out: calls.append(kwargs), with_kwargs=True)
+    model(views, mode='loss')
+    assert [bool(kwargs) for kwargs in calls] == [True, False]
+
+
+@pytest.mark.parametrize('both', [False, True])
+def test_joined_views_are_masked_each_by_its_own(both):
+    """Two views in one pass where both have a mask; else each alone."""
+    head = dict(PIXELS, pairs=((0, 0), (1, 1)) if both else ((0, 0),))
+    image = dict(projector=dict(type='MLP', channels=(12, 6)), objective='Cosine', pairs=((0, 1),))
+    views = masked_views(0, 1)
+    if both:
+        views.masks[1], views.visible[1] = views.masks[0].flip(1), 7
+    joined, alone = (build(dict(pixels=head, image=image), join_views=join) for join in (True, False))
+    losses = [model(views, mode='loss') for model in (joined, alone)]
+    for name in ('loss_pixels', 'loss_image'):
+        torch.testing.assert_close(losses[0][name], losses[1][name])
+
+
+def test_what_is_refused():
+    model = build(dict(pixels=PIXELS))
+    with pytest.raises(ValueError, match='view 0 has no mask: give its recipe one'):
+        model(make_views(), mode='loss')
+    views = masked_views(0)
+    views.masks[0] = torch.zeros(3, 6, 6, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r'TimmViT: a mask of \(6, 6\) patches for \(3, 3\)'):
+        model(views, mode='loss')
+    with pytest.raises(ValueError, match='can hide nothing: take TimmViT with hidden='):
+        build(dict(pixels=PIXELS), hidden=None)(masked_views(0), mode='loss')
+    with pytest.raises(ValueError, match="target must be None, 'start' or the config of a module"):
+        build(dict(pixels=dict(PIXELS, target='pixels')))

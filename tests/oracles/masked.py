@@ -1,0 +1,42 @@
+"""Masked modelling as loops in float64."""
+
+import math
+
+import torch
+
+
+def patch_vectors(images, patch):
+    """(B, C, H, W) -> (B, L, p * p * C), pixel by pixel."""
+    batch, channels, height, width = images.shape
+    found = []
+    for b in range(batch):
+        rows = []
+        for y in range(0, height, patch):
+            for x in range(0, width, patch):
+                rows.append(
+                    [
+                        images[b, c, y + i, x + j].item()
+                        for i in range(patch)
+                        for j in range(patch)
+                        for c in range(channels)
+                    ]
+                )
+        found.append(rows)
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def masked_pixels(prediction, images, mask, patch, normalise):
+    """The mean over masked patches of the mean squared error of their pixels."""
+    vectors, terms = patch_vectors(images, patch), []
+    for b in range(len(images)):
+        for place in range(mask.shape[1]):
+            if not mask[b, place]:
+                continue
+            values = vectors[b, place].tolist()
+            if normalise:
+                mean = sum(values) / len(values)
+                variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
+                values = [(v - mean) / math.sqrt(variance + 1e-6) for v in values]
+            guess = prediction[b, place].tolist()
+            terms.append(sum((g - v) ** 2 for g, v in zip(guess, values, strict=True)) / len(values))
+    return sum(terms) / len(terms)
