@@ -52,7 +52,8 @@ METHODS = {
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}
 #: Arguments that say nothing about the method.
 LEFT_OUT = {
-    'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds', 'patch',
+    'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds',
+    'patch',
 }  # fmt: skip
 DEFAULTS = {'units': 'Image', 'matching': 'SameRow'}
 
