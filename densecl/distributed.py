@@ -66,6 +66,20 @@ def all_gather(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def all_gather_together(tensors: list[Tensor]) -> list[Tensor]:
+    """:func:`all_gather` of each of several (B, ...) tensors, in one collective a dtype."""
+    if world_size() == 1:
+        return tensors
+    gathered = list(tensors)
+    for dtype in dict.fromkeys(x.dtype for x in tensors):
+        places = [i for i, x in enumerate(tensors) if x.dtype == dtype]
+        rows = all_gather(torch.cat([tensors[i].flatten() for i in places])[None])
+        for i, part in zip(places, rows.split([tensors[i].numel() for i in places], 1), strict=True):
+            gathered[i] = part.reshape(world_size() * len(tensors[i]), *tensors[i].shape[1:])
+    return gathered
+
+
+@torch.no_grad()
 def all_to_all(x: Tensor, sent: list[int], received: list[int]) -> Tensor:
     """Give each rank r its ``sent[r]`` of the rows of (N, ...), without gradient.
 

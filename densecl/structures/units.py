@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densecl.distributed import all_gather, rank
+from densecl.distributed import all_gather, all_gather_together, rank
 
 from .geometry import cell_centers, view_to_image
 from .views import Views
@@ -144,6 +144,17 @@ class Units:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+    def of_all(self, name: str) -> Tensor:
+        """A (B, ...) field of all processes, (W B, ...) in rank order, without gradient; gathered once."""
+        return self.once(f'{name} of all', lambda: all_gather(getattr(self, name).detach()))
+
+    @staticmethod
+    def gather(fields: list[tuple['Units', str]]) -> None:
+        """Gather fields of several sets together, so that :meth:`of_all` has them."""
+        gathered = all_gather_together([getattr(units, name).detach() for units, name in fields])
+        for (units, name), x in zip(fields, gathered, strict=True):
+            units._made[f'{name} of all'] = x
 
     def take(self, chosen: Tensor) -> 'Units':
         """The units of (B, G) int64 rows; what belongs to no row is left out."""

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from densecl.distributed import all_gather, all_reduce, gather, rank, world_size
+from densecl.distributed import all_gather, all_gather_together, all_reduce, gather, rank, world_size
 from densecl.models.losses.kernel import similarity_logsumexp
 
 ROWS = 12
@@ -68,9 +68,23 @@ def losses(z: Tensor) -> dict[str, Tensor]:
     return found
 
 
+def together(x: Tensor) -> list[Tensor]:
+    """Tensors of three shapes and dtypes, one of them not contiguous, gathered together."""
+    mine = own(x)
+    parts = [mine.float().view(-1, 2, 3), mine.long(), mine.T[:4].T.float(), mine, mine[:, :0].float()]
+    gathers, original = [], dist.all_gather
+    dist.all_gather = lambda *args: gathers.append(args[1].dtype) or original(*args)
+    try:
+        gathered = all_gather_together(parts)
+    finally:
+        dist.all_gather = original
+    assert gathers == [torch.float32, torch.int64, torch.float64]
+    return gathered
+
+
 def everything() -> dict:
     x, weight = batch()
-    results = {'rows': all_gather(own(x))}
+    results = {'rows': all_gather(own(x)), 'together': together(x)}
     for name, loss in losses(own(x) @ weight).items():
         (gradient,) = torch.autograd.grad(loss, weight, retain_graph=True)
         both = [loss.detach().clone(), gradient.clone()]

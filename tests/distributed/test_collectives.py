@@ -41,7 +41,12 @@ def dense_form() -> dict[str, list[torch.Tensor]]:
 def test_ranks_with_their_rows_equal_one_process_with_all(over_processes, processes):
     expected = dense_form()
     for mine in over_processes(SCRIPT, processes):
-        assert torch.equal(mine.pop('rows'), expected['rows'])
+        x = expected['rows']
+        assert torch.equal(mine.pop('rows'), x)
+        gathered = mine.pop('together')
+        parts = [x.float().view(-1, 2, 3), x.long(), x[:, :4].float(), x, x[:, :0].float()]
+        for a, b in zip(gathered, parts, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
         assert len(mine) == 5
         for name, got in mine.items():
             form = 'whole' if name == 'whole' else 'masked' if name.endswith('masked') else 'plain'

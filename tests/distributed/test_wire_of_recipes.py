@@ -16,8 +16,10 @@ from pins import make  # noqa: E402
 CALLS = {
     'simclr': {'all_gather': 3, 'reduce_scatter': 2},
     'mocov2': {'all_to_all': 2, 'all_gather': 2},
-    # A set of keys a level and kind; images and patches are shuffled and put back, four levels each.
-    'detco': {'all_to_all': 10, 'all_gather': 9},
+    # The keys of both queues go together,
+    'densecl': {'all_to_all': 3, 'all_gather': 2},
+    # and so do those of eight; images and patches are shuffled and put back, four levels each.
+    'detco': {'all_to_all': 10, 'all_gather': 2},
     # Both views of a pair go together.
     'vicregl': {'all_gather': 5, 'reduce_scatter': 5},
 }

@@ -202,6 +202,10 @@ class Head(nn.Module):
         units = self.read(target.without_gradient(), projector, views, self.support)
         return torch.stack([units[v].pooled for v in self.support])
 
+    def sends(self, keys: dict[Set, Units]) -> list[tuple[Units, str]]:
+        """Key sets and the fields of them that :meth:`remember` wants of all processes."""
+        return [(units, name) for s, units in keys.items() for name in self._objective(s).sends]
+
     @torch.no_grad()
     def remember(self, keys: dict[Set, Units], batch: Batch) -> None:
         """Let the objectives take in the step's keys, once all heads have scored."""

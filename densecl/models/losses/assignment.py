@@ -175,11 +175,15 @@ class SwappedPrediction(Objective):
         diagnostics = {'code_entropy': entropy(codes).mean(), 'usage_entropy': entropy(usage)}
         return codes.view(key.vectors.shape), diagnostics
 
+    @property
+    def sends(self) -> tuple[str, ...]:
+        return ('embeddings',) if self.queues and self._started() else ()
+
     @torch.no_grad()
     def remember(self, keys, batch):
-        if self.queues and self._started():
+        if self.sends:
             for key in keys:
-                self._queue_of(key).enqueue(all_gather(key.embeddings.detach().flatten(0, 1)))
+                self._queue_of(key).enqueue(key.of_all('embeddings').flatten(0, 1))
 
     def _queue_of(self, key: Units) -> Queue:
         if key.view >= len(self.queues):

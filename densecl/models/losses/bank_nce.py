@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from densecl.distributed import all_gather, all_reduce, world_size
+from densecl.distributed import all_reduce, world_size
 from densecl.models.memory import MemoryBank
 from densecl.numerics import unit
 from densecl.registry import MODELS
@@ -45,6 +45,7 @@ class NCE(Objective):
     """
 
     needs = frozenset({'pooled', 'always'})
+    sends = ('pooled',)
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class NCE(Objective):
         """Let the bank learn the images' pooled keys, those of all processes."""
         images = self.bank.indices(batch.of_all())
         for key in keys:
-            self.bank.update(images, all_gather(unit(key.pooled.detach())))
+            self.bank.update(images, unit(key.of_all('pooled')))
 
     def _nce(self, query: Tensor, cosine: Tensor, images: Tensor, t: float) -> Tensor:
         drawn = self.bank.draw(images, self.negatives, self.rounds)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from densecl.distributed import all_gather, all_reduce, gather, world_size
+from densecl.distributed import all_reduce, gather, world_size
 from densecl.models.memory import Queue
 from densecl.numerics import unit
 from densecl.registry import MODELS
@@ -101,6 +101,7 @@ class InfoNCE(Objective):
         self.extra_channels = 0 if self.temperature is None else self.temperature.extra_channels
         self.clock: Clock | None = None
         self.queue = Queue(queue, dim) if queue else None
+        self.sends = ('pooled',) if queue else ()
         self.batch, self.gathered, self.overlapping = batch, gathered, overlapping
         self.needs = frozenset(NEEDS.get(batch, ())) | ({'pooled'} if queue else set())
         self.across = batch not in (None, 'image')
@@ -207,11 +208,12 @@ class InfoNCE(Objective):
     @torch.no_grad()
     def remember(self, keys: list[Units], batch: Batch) -> None:
         """Put the pooled keys of all processes in the queue, and let every part learn from the step."""
-        if self.extra_channels:
-            keys = [without_channels(key, self.extra_channels) for key in keys]
         if self.queue is not None:
             for key in keys:
-                self.queue.enqueue(all_gather(unit(key.pooled)), batch.of_all().indices)
+                pooled = key.of_all('pooled')[..., self.extra_channels :]
+                self.queue.enqueue(unit(pooled), batch.of_all().indices)
+        if self.extra_channels:
+            keys = [without_channels(key, self.extra_channels) for key in keys]
         for part in self.filters:
             part.learn(keys, batch)
         for part in (self.mass, self.temperature):

@@ -25,6 +25,8 @@ class Objective(nn.Module):
     across: ClassVar[bool] = False
     #: Whether it compares with a key at all.
     needs_keys: ClassVar[bool] = True
+    #: Fields of the key sets that it remembers of all processes (``Units.of_all``); they travel together.
+    sends: Sequence[str] = ()
     #: The queue whose age is logged, where there is one.
     watched_queue: Queue | None = None
 
@@ -62,6 +64,11 @@ class Sum(Objective):
         """The first queue among the parts."""
         queues = (part.watched_queue for part in self.objectives)
         return next((queue for queue in queues if queue is not None), None)
+
+    @property
+    def sends(self) -> list[str]:
+        """What any of the parts does."""
+        return list(dict.fromkeys(name for part in self.objectives for name in part.sends))
 
     def score(self, comparison):
         """The sum, and the parts' diagnostics; where two parts use one name, the first keeps it.

@@ -247,6 +247,7 @@ class Pretrainer(BaseModel):
             parts, batches = zip(*self._kept, strict=True)
             self._kept, batch = [], Batch.joined(batches)
             keys = {n: {s: Units.joined([p[n][s] for p in parts]) for s in sets} for n, sets in kept.items()}
+        Units.gather([each for name, head in self.heads.items() for each in head.sends(keys[name])])
         for name, head in self.heads.items():
             head.remember(keys[name], batch)
 

@@ -6,6 +6,7 @@ import torch
 from densecl.models.losses import Cosine, Sum
 from densecl.models.losses.functional import nt_xent
 from densecl.models.losses.objective import check_mean, mean_of, own_mean
+from densecl.schedule import Clock
 from densecl.structures import Batch, Comparison, Units
 
 VIEWS = dict(type='densecl.InfoNCE', queue=0, batch='views')
@@ -49,6 +50,18 @@ def test_parts_remember():
     before = bank.clone()
     objective.remember([Units(keys[:, None], pooled=keys)], comparison().batch)
     assert not torch.isclose(bank[:5], before[:5]).all(1).any() and torch.equal(bank[5:], before[5:])
+
+
+def test_what_the_parts_want_of_all_processes():
+    queued = dict(type='densecl.InfoNCE', queue=4, dim=6)
+    codes = dict(type='densecl.SwappedPrediction', queue=4, dim=6, queue_start=0)
+    assert list(Sum(objectives=[COSINE, VIEWS, ANCHORS]).sends) == []
+    assert list(Sum(objectives=[BANK, codes, VIEWS, queued]).sends) == ['pooled', 'embeddings']
+    late = Sum(objectives=[codes | dict(queue_start=2)])
+    late.objectives[0].clock = Clock(step=1, epoch=1.0)
+    assert list(late.sends) == []
+    late.objectives[0].clock.step = 2
+    assert list(late.sends) == ['embeddings']
 
 
 def test_what_the_parts_need():

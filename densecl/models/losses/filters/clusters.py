@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from densecl.distributed import all_gather, all_reduce, rank, world_size
+from densecl.distributed import all_reduce, rank, world_size
 from densecl.models.memory import PerImage
 from densecl.numerics import unit as unit_length
 from densecl.registry import MODELS
@@ -88,7 +88,7 @@ class Clusters(Filter):
     def learn(self, keys, batch):
         """Keep the step's keys; cluster when it is time."""
         images = self.state.indices(batch.of_all())
-        vectors = all_gather(unit_length(keys[-1].pooled))
+        vectors = unit_length(keys[-1].of_all('pooled'))
         self.state.write(images, features=vectors, seen=torch.ones_like(images, dtype=torch.bool))
         clock = self.clock or Clock()
         interval = clock.steps(self.every, self.unit, 'Clusters.every')
