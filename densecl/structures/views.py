@@ -32,18 +32,31 @@ class TokenMask(NamedTuple):
 
     Attributes:
         hidden: (B, h, w) bool, the patches that the online branch does not see.
-        visible: how many patches of each image it sees, where they are equally many in all images; else None.
+        counts: how many patches are hidden of an image: the fewest and the most in the batch. The host knows
+            them, so that nobody waits for the device to learn a shape.
     """
 
     hidden: Tensor
-    visible: int | None = None
+    counts: tuple[int, int]
+
+    @property
+    def visible(self) -> int | None:
+        """How many patches of each image are seen, where they are equally many in all images; else None."""
+        fewest, most = self.counts
+        return self.hidden[0].numel() - most if fewest == most else None
+
+    @property
+    def most_hidden(self) -> int:
+        """How many patches are hidden of the image of which most are."""
+        return self.counts[1]
 
     @classmethod
     def joined(cls, masks: Sequence['TokenMask']) -> 'TokenMask':
         """Several views of one size as one batch."""
-        visible = {mask.visible for mask in masks}
-        hidden = torch.cat([mask.hidden for mask in masks]) if len(masks) > 1 else masks[0].hidden
-        return cls(hidden, visible.pop() if len(visible) == 1 else None)
+        if len(masks) == 1:
+            return masks[0]
+        counts = [count for mask in masks for count in mask.counts]
+        return cls(torch.cat([mask.hidden for mask in masks]), (min(counts), max(counts)))
 
 
 @dataclass
@@ -93,8 +106,8 @@ class Views:
         paths: B strings.
         photometric, regions, cutouts, masks: every array and tensor with B in front.
         labels: (B,) int64, -1 for an image without one, or None.
-        visible: V entries, how many patches the mask of a view leaves of each image, None where it leaves not
-            equally many; or None altogether.
+        hidden_counts: V entries, the fewest and the most patches of an image that the mask of a view hides,
+            or None; or None altogether.
     """
 
     images: list[Tensor]
@@ -108,7 +121,7 @@ class Views:
     regions: dict[str, list[ViewRegions | None]] = field(default_factory=dict)
     cutouts: list[Tensor | None] | None = None
     masks: list[Tensor | None] | None = None
-    visible: list[int | None] | None = None
+    hidden_counts: list[tuple[int, int] | None] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -133,7 +146,7 @@ class Views:
             indices=torch.tensor([s.index for s in samples]),
             paths=[s.path for s in samples],
             labels=labels,
-            visible=None if found['masks'] is None else [_visible(mask) for mask in found['masks']],
+            hidden_counts=None if found['masks'] is None else [_hidden_counts(x) for x in found['masks']],
             **found,
         )
 
@@ -141,7 +154,7 @@ class Views:
         """What is hidden of a view; None: nothing."""
         if self.masks is None or self.masks[view] is None:
             return None
-        return TokenMask(self.masks[view], None if self.visible is None else self.visible[view])
+        return TokenMask(self.masks[view], self.hidden_counts[view])
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> 'Views':
         """A copy with every tensor on ``device``; photometric parameters are no tensors and stay here,
@@ -167,10 +180,12 @@ class Views:
         return replace(self, **{f.name: changed(getattr(self, f.name)) for f in fields(self)})
 
 
-def _visible(mask: Tensor | None) -> int | None:
-    """How many patches a mask (B, h, w) leaves of each image; None: not equally many."""
-    counts = set() if mask is None else set((~mask).flatten(1).sum(1).tolist())
-    return counts.pop() if len(counts) == 1 else None
+def _hidden_counts(mask: Tensor | None) -> tuple[int, int] | None:
+    """The fewest and the most patches hidden of an image, of (B, h, w)."""
+    if mask is None:
+        return None
+    counts = mask.flatten(1).sum(1)
+    return int(counts.min()), int(counts.max())
 
 
 def _check_alike(samples: Sequence[PretrainDataSample]) -> None:

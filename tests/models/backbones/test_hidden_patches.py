@@ -17,7 +17,7 @@ def build(**kwargs):
 def hide(*places, batch=2):
     hidden = torch.zeros(batch, 16, dtype=torch.bool)
     hidden[:, list(places)] = True
-    return TokenMask(hidden.view(batch, 4, 4), 16 - len(places))
+    return TokenMask(hidden.view(batch, 4, 4), (len(places), len(places)))
 
 
 @pytest.fixture
@@ -106,6 +106,6 @@ def test_what_is_refused(images):
     with pytest.raises(ValueError, match="hidden must be one of None, token, dropped, got 'zero'"):
         build(hidden='zero')
     with pytest.raises(ValueError, match=r'a mask of \(2, 2\) patches for \(4, 4\)'):
-        build(hidden='token')(images, mask=TokenMask(torch.zeros(2, 2, 2, dtype=torch.bool), 4))
+        build(hidden='token')(images, mask=TokenMask(torch.zeros(2, 2, 2, dtype=torch.bool), (0, 0)))
     with pytest.raises(ValueError, match='needs a mask that leaves equally many patches of each image'):
-        build(hidden='dropped')(images, mask=TokenMask(hide(1).hidden, None))
+        build(hidden='dropped')(images, mask=TokenMask(hide(1).hidden, (0, 1)))

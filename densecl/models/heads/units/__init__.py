@@ -7,6 +7,7 @@ from .groups import Groups
 from .image import Image, Prototypes
 from .masked import DecodedCells, MaskedCells
 from .patches import Patches
+from .tokens import TokenPrototypes
 from .windows import Windows
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     'Patches',
     'Prototypes',
     'Set',
+    'TokenPrototypes',
     'UnitProducer',
     'Windows',
     'assign_levels',

@@ -83,8 +83,9 @@ class Prototypes(Image):
         if self.training and torch.is_grad_enabled():
             projector.prototypes.normalize_()
         embeddings = super().project(projector.embed, inputs, joint)
-        scores = projector.prototypes(torch.cat(list(embeddings.values()))).chunk(len(embeddings))
-        return {source: (embeddings[source], score) for source, score in zip(inputs, scores, strict=True)}
+        scores = projector.prototypes(torch.cat(list(embeddings.values())))
+        parts = scores.split([len(x) for x in embeddings.values()])
+        return {source: (embeddings[source], score) for source, score in zip(embeddings, parts, strict=True)}
 
     def record(self, chosen, inputs, projections, predictions, views):
         embeddings, scores = projections

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from densecl.registry import MODELS
-from densecl.structures import TokenMask
 from tests.models.heads.made import make_views
 from tests.oracles.masked import masked_pixels
 
@@ -28,7 +27,7 @@ def masked_views(*places, batch=3, count=2, **kwargs):
     hidden[:, list(places)] = True
     hidden[1] = hidden[0].flip(0)
     views.masks = [hidden.view(batch, 3, 3), *[None] * (count - 1)]
-    views.visible = [9 - len(places), *[None] * (count - 1)]
+    views.hidden_counts = [(len(places), len(places)), *[None] * (count - 1)]
     return views
 
 
@@ -43,7 +42,7 @@ def build(heads, kind='SharedPretrainer', hidden='dropped', **kwargs):
 def test_mae_is_its_decoder_against_the_hidden_pixels():
     model, views = build(dict(pixels=PIXELS)), masked_views(0, 1, 4, 7, 8)
     loss = model(views, mode='loss')['loss_pixels']
-    mask = TokenMask(views.masks[0], 4)
+    mask = views.mask(0)
     prediction = model.heads['pixels'].projector(model.backbone(views.images[0], mask=mask), mask)
     prediction = prediction.flatten(2).transpose(1, 2)
     want = masked_pixels(prediction, views.images[0], views.masks[0].flatten(1), 8, True)
@@ -89,7 +88,7 @@ def test_joined_views_are_masked_each_by_its_own(both):
     image = dict(projector=dict(type='MLP', channels=(12, 6)), objective='Cosine', pairs=((0, 1),))
     views = masked_views(0, 1)
     if both:
-        views.masks[1], views.visible[1] = views.masks[0].flip(1), 7
+        views.masks[1], views.hidden_counts[1] = views.masks[0].flip(1), (2, 2)
     joined, alone = (build(dict(pixels=head, image=image), join_views=join) for join in (True, False))
     losses = [model(views, mode='loss') for model in (joined, alone)]
     for name in ('loss_pixels', 'loss_image'):

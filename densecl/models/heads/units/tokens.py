@@ -1,0 +1,72 @@
+"""Class token and hidden patch tokens of a transformer, as scores of prototypes."""
+
+import torch
+
+from densecl.registry import MODELS
+from densecl.structures import Units
+
+from .base import cells, kind_of, place_of, view_of
+from .image import Prototypes
+from .masked import hidden_cells, mask_of
+
+
+@MODELS.register_module()
+class TokenPrototypes(Prototypes):
+    """The scores of K prototypes of a view's class token and of the patches that its mask hides.
+
+    Two kinds: ``'image'``, one unit an image, and ``'patches'``, of which those count that the mask hides
+    (iBOT, Zhou et al., 2022; DINOv2, Oquab et al., 2024). One projector serves both kinds; a head of its own
+    for each has pairs of one kind alone. Give each pair its weight.
+
+    Args:
+        level: of the backbone (or neck), whose cells are the patches.
+        token: the level that is the class token.
+        hidden_only: patches that nothing hides are not projected, of student and teacher (DINOv2): as many
+            rows an image as the mask hides of any image of the batch. Otherwise all are, so that a centre can
+            be the mean of all patches of the teacher (iBOT).
+        **kwargs: see :class:`Prototypes`.
+    """
+
+    of_kind = {
+        'image': frozenset({'scores', 'embeddings', 'features', 'always'}),
+        'patches': frozenset({'scores', 'embeddings', 'several'}),
+    }
+    gives = of_kind['image'] | of_kind['patches']
+
+    kinds = tuple(of_kind)
+
+    def __init__(self, level: int = -2, token: int = -1, hidden_only: bool = False, **kwargs) -> None:
+        super().__init__(level, **kwargs)
+        self.token, self.hidden_only = token, hidden_only
+
+    def gives_of(self, kind):
+        return self.of_kind[kind]
+
+    def inputs(self, branch, views, source):
+        """(B, C) class tokens, or (B * N, C) patches."""
+        kind, view = source
+        if kind == 'image':
+            return branch[view].pooled(self.token)
+        mask = mask_of(views, view)  # before anything is encoded
+        maps = branch[view][self.level]
+        hidden, rows = hidden_cells(views, view, maps), cells(maps)
+        if self.hidden_only:
+            rows = rows.gather(
+                1, first_hidden(hidden, mask.most_hidden)[..., None].expand(-1, -1, rows.shape[2])
+            )
+        return rows.flatten(0, 1)
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        if kind_of(chosen) == 'image':
+            return super().record(chosen, inputs, projections, predictions, views)
+        batch, view = len(views.indices), view_of(chosen)
+        embeddings, scores = (x.unflatten(0, (batch, -1)) for x in projections)
+        hidden = mask_of(views, view).hidden.flatten(1)
+        if self.hidden_only:
+            hidden = hidden.gather(1, first_hidden(hidden, scores.shape[1]))
+        return Units(scores, valid=hidden, place=place_of(views, view), embeddings=embeddings)
+
+
+def first_hidden(hidden: torch.Tensor, count: int) -> torch.Tensor:
+    """(B, L) bool -> (B, count) int64, hidden places first, in their order."""
+    return hidden.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]

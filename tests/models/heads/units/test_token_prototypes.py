@@ -1,0 +1,119 @@
+"""Class and patch tokens as scores of prototypes: iBOT's losses by hand."""
+
+import pytest
+import torch
+
+from densecl.registry import MODELS
+from tests.models.heads.units.test_masked_cells import BACKBONE, masked_views
+
+K = 7
+PROJECTOR = dict(type='PrototypeProjector', channels=(12, 10, 6), prototypes=K, weight_norm=True)
+
+
+def objective(**kwargs):
+    return dict(type='SelfDistillation', prototypes=K, teacher_temperature=0.05, **kwargs)
+
+
+def head(**units):
+    pairs = [dict(query=('image', q), key=('image', 1 - q), weight=0.5) for q in (0, 1)]
+    pairs += [dict(query=('patches', v), key=('patches', v), weight=0.5) for v in (0, 1)]
+    return dict(
+        units=dict(type='TokenPrototypes', **units),
+        projector=PROJECTOR,
+        objective=dict(image=objective(), patches=objective(mean='counted')),
+        pairs=pairs,
+    )
+
+
+def build(**kwargs):
+    torch.manual_seed(0)
+    backbone = dict(BACKBONE, hidden='token')
+    model = MODELS.build(
+        dict(
+            type='densecl.MomentumPretrainer',
+            backbone=backbone,
+            heads=dict(tokens=head(**kwargs)),
+            join_views=True,
+        )
+    ).double()
+    torch.nn.init.normal_(model.backbone.mask_token)
+    model.init_target()
+    for part in model.heads['tokens'].objective.values():
+        torch.nn.init.normal_(part.center)
+    return model.train()
+
+
+def both_masked(*places):
+    views = masked_views(*places)
+    views.masks[1], views.hidden_counts[1] = views.masks[0].flip(1, 2).clone(), views.hidden_counts[0]
+    return views
+
+
+def by_hand(model, views):
+    """Of loops over views, images and patches."""
+    part = model.heads['tokens']
+    total = 0.0
+
+    def terms(student, teacher, center):
+        targets = ((teacher - center[0]) / 0.05).softmax(-1)
+        return -(targets * (student / 0.1).log_softmax(-1)).sum(-1)
+
+    with torch.no_grad():
+        seen = [model.backbone(views.images[v], mask=views.mask(v)) for v in (0, 1)]
+        whole = [model.target.backbone(views.images[v]) for v in (0, 1)]
+        score, answer = part.projector, model.target.heads['tokens']
+        for v in (0, 1):
+            tokens = [score(seen[v][1].flatten(1)), answer(whole[1 - v][1].flatten(1))]
+            total += 0.5 * terms(*tokens, part.objective['image'].center).mean().item()
+            found = []
+            for image in range(len(views.indices)):
+                for place in range(9):
+                    if views.masks[v].flatten(1)[image, place]:
+                        cell = [x[v][0].flatten(2)[image, :, place][None] for x in (seen, whole)]
+                        pair = score(cell[0]), answer(cell[1])
+                        found.append(terms(*pair, part.objective['patches'].center).item())
+            total += 0.5 * sum(found) / len(found)
+    return total
+
+
+@pytest.mark.parametrize('hidden_only', [False, True])
+def test_the_loss_is_that_of_loops(hidden_only):
+    model, views = build(hidden_only=hidden_only), both_masked(0, 4, 5)
+    want = by_hand(model, views)
+    loss = model(views, mode='loss')['loss_tokens']
+    assert loss.item() == pytest.approx(want, rel=1e-9)
+    loss.backward()
+    assert model.backbone.mask_token.grad.abs().max() > 0
+
+
+def test_images_with_unequally_many_hidden_patches():
+    """As many rows an image as are hidden of any image; the others do not count."""
+    model, views = build(hidden_only=True), both_masked(0, 4, 5)
+    for mask in views.masks:
+        mask[0] = False
+        mask[2] = True
+    views.hidden_counts = [(0, 9)] * 2
+    want = by_hand(model, views)  # before the centre moves
+    assert model(views, mode='loss')['loss_tokens'].item() == pytest.approx(want, rel=1e-9)
+
+
+@pytest.mark.parametrize('hidden_only', [False, True])
+def test_a_batch_in_which_nothing_is_hidden(hidden_only):
+    model, views = build(hidden_only=hidden_only), both_masked(0)
+    views.masks = [torch.zeros_like(mask) for mask in views.masks]
+    views.hidden_counts = [(0, 0)] * 2
+    loss = model(views, mode='loss')['loss_tokens']
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_only_hidden_patches_are_projected():
+    rows = []
+    for hidden_only in (False, True):
+        model, views = build(hidden_only=hidden_only), both_masked(0, 4)
+        model.target.heads['tokens'].prototypes.register_forward_hook(
+            lambda m, args, out: rows.append(len(args[0]))
+        )
+        model(views, mode='loss')
+    assert rows == [2 * 3 * (1 + 9), 2 * 3 * (1 + 2)]  # class tokens and patches of two views of three images
