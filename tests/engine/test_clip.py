@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from densecl.engine.hooks import ClipTensorsHook
+from densecl.engine.hooks import ClipModulesHook, ClipTensorsHook
 
 
 def params():
@@ -82,3 +82,33 @@ def test_in_a_run(toy_runner):
 def test_max_norm_must_be_positive():
     with pytest.raises(ValueError, match='max_norm must be > 0'):
         ClipTensorsHook(0)
+
+
+class Parts(torch.nn.Module):
+    """A backbone of two parameters and two heads of one."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = torch.nn.ParameterDict({n: torch.nn.Parameter(torch.zeros(2)) for n in 'ab'})
+        self.heads = torch.nn.ParameterDict({n: torch.nn.Parameter(torch.zeros(2)) for n in ('big', 'small')})
+
+
+@pytest.mark.parametrize('scale', [None, 64.0])
+def test_each_part_is_clipped_to_its_own_norm(scale):
+    model = Parts()
+    grads = {'backbone.a': [3.0, 0], 'backbone.b': [0, 4.0], 'heads.big': [0, 30.0], 'heads.small': [1.0, 0]}
+    for name, parameter in model.named_parameters():
+        parameter.grad = torch.tensor(grads[name]) * (scale or 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    if scale:
+        optimizer.grad_scale = torch.tensor(scale)
+    hook = ClipModulesHook(3.0)
+    hook.before_train(SimpleNamespace(optim_wrapper=OptimWrapper(optimizer), model=model))
+    hook.clip(optimizer, (), {})
+    for name, parameter in model.named_parameters():
+        part = {'backbone.a': 5.0, 'backbone.b': 5.0, 'heads.big': 30.0}.get(name, 1.0)
+        want = torch.tensor(grads[name]) * min(1, 3 / part)
+        torch.testing.assert_close(parameter.grad / (scale or 1), want, rtol=1e-5, atol=0)
+    for parameter in model.parameters():
+        parameter.grad = None
+    hook.clip(optimizer, (), {})  # nothing to do

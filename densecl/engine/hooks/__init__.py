@@ -1,7 +1,7 @@
 """Hooks of a pretraining run."""
 
 from .checkpoint import PretrainCheckpointHook
-from .clip import ClipTensorsHook
+from .clip import ClipModulesHook, ClipTensorsHook
 from .collapse import CollapseHook
 from .data_size import DataSizeHook
 from .guard import GuardHook
@@ -13,6 +13,7 @@ from .runtime_info import DeferredRuntimeInfoHook
 from .terminate import TerminateHook
 
 __all__ = [
+    'ClipModulesHook',
     'ClipTensorsHook',
     'CollapseHook',
     'DataSizeHook',

@@ -1,11 +1,19 @@
-"""Clips the gradient of each parameter by itself."""
+"""Clips the gradient of each parameter, or of each part of the model, by itself."""
+
+import re
 
 import torch
 from mmengine.hooks import Hook
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from densecl.distributed import is_spread, local, tensor_norms
 from densecl.registry import HOOKS
+
+from .momentum import unwrap
+
+# The part of a parameter's name that says where it is: backbone, neck, heads.<name>.
+_PART = re.compile(r'heads\.[^.]+|[^.]+')
 
 
 @HOOKS.register_module()
@@ -41,13 +49,47 @@ class ClipTensorsHook(Hook):
     @torch.no_grad()
     def clip(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         """Clip the gradients of an optimiser that is about to step."""
-        params = [p for group in optimizer.param_groups for p in group['params']]
-        grads = [p.grad for p in params if p.grad is not None]
-        if not grads:
-            return
         # A fused optimiser divides by the loss scale itself: its gradients are still scaled here.
         scale = getattr(optimizer, 'grad_scale', None)
         limit = self.max_norm if scale is None else self.max_norm * scale
-        parts = [local(grad) for grad in grads]
-        norms = tensor_norms(parts, is_spread(grads[0]))
-        torch._foreach_mul_(parts, (limit / (norms + 1e-6)).clamp(max=1).unbind())
+        params = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
+        for grads in self.parts({p: p.grad for p in params}):
+            parts = [local(grad) for grad in grads]
+            norms = self.joined(tensor_norms(parts, is_spread(grads[0])))
+            torch._foreach_mul_(parts, (limit / (norms + 1e-6)).clamp(max=1).unbind())
+
+    def parts(self, grads: dict[nn.Parameter, Tensor]) -> list[list[Tensor]]:
+        """Gradients that are clipped at a time: all of them, each to its own norm."""
+        return [list(grads.values())] if grads else []
+
+    def joined(self, norms: Tensor) -> Tensor:
+        """(T,) norms of tensors -> (T,) norms that are clipped."""
+        return norms
+
+
+@HOOKS.register_module()
+class ClipModulesHook(ClipTensorsHook):
+    """Scales the gradients of backbone, neck and each head down to a norm of at most ``max_norm`` a part.
+
+    DINOv2 clips so (3.0, ``clip_grad_norm`` of each sub-module in the official ``train.py``).
+
+    Args:
+        max_norm: largest Euclidean norm of the gradients of a part.
+    """
+
+    def before_train(self, runner) -> None:
+        """Clip from now on."""
+        super().before_train(runner)
+        named = unwrap(runner.model).named_parameters()
+        self.part_of = {parameter: _PART.match(name)[0] for name, parameter in named}
+
+    def parts(self, grads):
+        """The gradients of each part of the model."""
+        found: dict[str, list[Tensor]] = {}
+        for parameter, grad in grads.items():
+            found.setdefault(self.part_of[parameter], []).append(grad)
+        return list(found.values())
+
+    def joined(self, norms):
+        """The norm of all, for each."""
+        return torch.linalg.vector_norm(norms).expand(len(norms))
