@@ -1,6 +1,6 @@
 """What every pair of encoders shares: backbone, neck, named heads, and the sum of their losses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -41,6 +41,8 @@ class Pretrainer(BaseModel):
             backbone as it is: the gradient of random heads is random.
         frozen_layers: so many of the backbone's layers, from the stem on, are not trained; see
             :func:`~densecl.models.backbones.layers.layers_of`.
+        renew_start: after these optimiser steps the frozen copy that heads with ``target='start'`` compare with
+            becomes a copy of the target branch as it is then (DINOv3's Gram teacher).
         low_rank: of a transformer only an addition of this rank to its linear layers is trained (LoRA); see
             :func:`~densecl.models.backbones.low_rank.add_low_rank`. Whatever reads the checkpoint reads
             the plain network, with the additions in its weights.
@@ -63,6 +65,7 @@ class Pretrainer(BaseModel):
         batch_statistics: str = 'batch',
         heads_first: int = 0,
         frozen_layers: int = 0,
+        renew_start: Sequence[int] = (),
         low_rank: int | None = None,
         channels_last: bool = True,
         checkpoint_activations: bool = False,
@@ -97,6 +100,9 @@ class Pretrainer(BaseModel):
             )
         #: The frozen copy of the backbone that heads with ``target='start'`` compare with.
         self.start = FrozenStart(self.backbone) if anchored else None
+        if renew_start and not anchored:
+            raise ValueError("model.renew_start renews what heads with target='start' see: there is none")
+        self.renew_start = frozenset(renew_start)
         self.compile_backbone = compile_backbone
         self._compile(self.backbone, *([self.start.backbone] if anchored else []))
         #: ``<head>`` or ``<head>_<kind>`` -> some rows of the last batch's queries, and which are there.
@@ -153,6 +159,11 @@ class Pretrainer(BaseModel):
         return self.clock.step < self.heads_first
 
     @property
+    def target_backbone(self) -> nn.Module:
+        """The backbone that makes the keys."""
+        return self.backbone
+
+    @property
     def steps(self) -> int:
         """Optimiser steps so far."""
         return self.clock.step
@@ -174,6 +185,8 @@ class Pretrainer(BaseModel):
         """Advance the schedules; whoever steps the optimiser calls this once after each step."""
         self.step += 1
         self.clock.step += 1
+        if self.clock.step in self.renew_start:
+            self.start.backbone.load_state_dict(self.target_backbone.state_dict())
 
     def encode(self, images: Tensor, mask: TokenMask | None = None) -> tuple[Tensor, ...]:
         """(B, 3, H, W) -> levels (B, C, H, W) of the online branch, from which a mask hides patches."""

@@ -133,6 +133,11 @@ class MomentumPretrainer(Pretrainer):
         return [pair for pair in pairs if pair[0] is not None]
 
     @property
+    def target_backbone(self) -> nn.Module:
+        """The momentum copy."""
+        return self.target.backbone
+
+    @property
     def momentum(self) -> float:
         """The momentum at the present step."""
         return self._momentum(self.clock)

@@ -145,3 +145,30 @@ def test_what_cannot_work_is_refused():
         )
     with pytest.raises(ValueError, match="model.batch_statistics must be 'batch' or 'held', got 'kept'"):
         make(batch_statistics='kept')
+
+
+@pytest.mark.parametrize('kind', [MomentumPretrainer, SharedPretrainer])
+def test_the_frozen_copy_is_renewed_from_the_target(kind):
+    slow = dict(momentum=0.9) if kind is MomentumPretrainer else {}
+    model = make(kind, batch_statistics='held', renew_start=(2,), **slow)
+    first, views = snapshot(model.start.backbone), batch()
+    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), 0.1)
+    step(model, optimizer, views)
+    assert not changed(first, model.start.backbone)
+    step(model, optimizer, views)
+    source = model.target.backbone if kind is MomentumPretrainer else model.backbone
+    assert changed(first, model.start.backbone) and not changed(snapshot(source), model.start.backbone)
+    if kind is MomentumPretrainer:
+        assert changed(snapshot(model.backbone), model.start.backbone)
+    renewed = snapshot(model.start.backbone)
+    saved = copy.deepcopy(model.state_dict())
+    step(model, optimizer, views)
+    assert not changed(renewed, model.start.backbone)
+    again = make(kind, batch_statistics='held', renew_start=(2,), **slow)
+    again.load_state_dict(saved)  # resumed, it is not made again
+    assert not changed(renewed, again.start.backbone)
+
+
+def test_nothing_to_renew_is_refused():
+    with pytest.raises(ValueError, match="model.renew_start renews what heads with target='start' see"):
+        make(anchor=False, renew_start=(5,))
