@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
 
+from .drop_path import use_equal_drop_path
+
 
 @MODELS.register_module('TimmBackbone')
 def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **kwargs) -> nn.Module:
@@ -72,7 +74,9 @@ class TimmViT(nn.Module):
         hidden: what becomes of the patches that a mask hides. ``'token'``: a learned vector stands in their
             place, before positions are added (BEiT, SimMIM, iBOT, DINOv2). ``'dropped'``: the blocks do not
             see them (MAE), and the maps are 0 there; the mask must leave equally many patches of each image.
-        drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
+        drop_path: stochastic depth of the last block.
+        drop_path_law: ``'linear'``: it grows from 0 at the first block. ``'subset'``: the same in all blocks,
+            and above 0.1 of exactly as many images in each, see :func:`.use_equal_drop_path` (DINOv2).
         **kwargs: passed to timm: ``embed_dim``, ``depth``, ``img_size``, ``patch_size``, ...
     """
 
@@ -87,6 +91,7 @@ class TimmViT(nn.Module):
         init: str = 'timm',
         hidden: str | None = None,
         drop_path: float = 0.0,
+        drop_path_law: str = 'linear',
         **kwargs,
     ) -> None:
         super().__init__()
@@ -94,6 +99,7 @@ class TimmViT(nn.Module):
             'pos_embed': (pos_embed, 'learned', 'sincos', 'sincos-mae'),
             'init': (init, 'timm', 'mocov3', 'mae'),
             'hidden': (hidden, None, 'token', 'dropped'),
+            'drop_path_law': (drop_path_law, 'linear', 'subset'),
         }
         for name, (given, *known) in choices.items():
             if given not in known:
@@ -103,6 +109,8 @@ class TimmViT(nn.Module):
         if num_heads is not None:
             kwargs['num_heads'] = num_heads
         model = _timm_vit(arch, drop_path_rate=drop_path, **kwargs)
+        if drop_path_law == 'subset' and drop_path:
+            use_equal_drop_path(model.blocks, drop_path)
         names = ('patch_embed', 'cls_token', 'reg_token', 'pos_embed', 'pos_drop', 'rope', 'blocks', 'norm')
         for name in names:
             setattr(self, name, getattr(model, name, None))

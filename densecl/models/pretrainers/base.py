@@ -41,8 +41,8 @@ class Pretrainer(BaseModel):
             backbone as it is: the gradient of random heads is random.
         frozen_layers: so many of the backbone's layers, from the stem on, are not trained; see
             :func:`~densecl.models.backbones.layers.layers_of`.
-        renew_start: after these optimiser steps the frozen copy that heads with ``target='start'`` compare with
-            becomes a copy of the target branch as it is then (DINOv3's Gram teacher).
+        renew_start: after these optimiser steps the frozen copy that heads with ``target='start'`` compare
+            with becomes a copy of the target branch as it is then (DINOv3's Gram teacher).
         low_rank: of a transformer only an addition of this rank to its linear layers is trained (LoRA); see
             :func:`~densecl.models.backbones.low_rank.add_low_rank`. Whatever reads the checkpoint reads
             the plain network, with the additions in its weights.
