@@ -174,14 +174,15 @@ class Units:
         return replace(self, **{n: getattr(self, n).detach() for n in names})
 
     def kept(self) -> 'Units':
-        """What objectives remember of it: ``vectors``, ``pooled``, ``embeddings``, ``view``; no gradient."""
-        names = _filled(self, 'vectors', 'pooled', 'embeddings')
+        """What objectives remember of it: ``vectors``, ``pooled``, ``embeddings``, ``valid``, ``view``; no
+        gradient."""
+        names = _filled(self, 'vectors', 'pooled', 'embeddings', 'valid')
         return Units(**{n: getattr(self, n).detach() for n in names}, view=self.view)
 
     @classmethod
     def joined(cls, parts: list['Units']) -> 'Units':
         """The same set of several batches as one of a larger batch; what is :meth:`kept` of them."""
-        names = _filled(parts[0], 'vectors', 'pooled', 'embeddings')
+        names = _filled(parts[0], 'vectors', 'pooled', 'embeddings', 'valid')
         return cls(**{n: torch.cat([getattr(x, n) for x in parts]) for n in names}, view=parts[0].view)
 
 
@@ -249,6 +250,8 @@ class Comparison:
         own: the query view's units as the key side sees them, where the objective ``needs`` ``'own'``.
         support: (S, B, D), pooled vectors of further views of the images, without gradient, or None.
         projector: what made the key's vectors.
+        keys: the key sets of all comparisons that the objective makes of this batch, of each kind apart; for
+            what is computed of them together.
     """
 
     query: Units
@@ -258,6 +261,11 @@ class Comparison:
     own: Units | None = None
     support: Tensor | None = None
     projector: Any = None
+    keys: tuple[Units, ...] = ()
+
+    def keys_together(self) -> tuple[Units, ...]:
+        """``keys``, if the key is one of them as it is; else the key alone (the rule made a new record)."""
+        return self.keys if any(key is self.key for key in self.keys) else (self.key,)
 
     @classmethod
     def of_sets(

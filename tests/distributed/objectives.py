@@ -61,6 +61,10 @@ def objectives() -> dict[str, torch.nn.Module]:
         dino=SelfDistillation(DIM),
         koleo=KoLeo(group=ROWS // 2),
         grouping=SelfDistillation(DIM, mean='counted'),
+        masked=SelfDistillation(DIM, mean='images'),
+        masked_all=SelfDistillation(DIM, mean='images', centered_over='all'),
+        masked_sinkhorn=SelfDistillation(DIM, mean='images', centering='sinkhorn'),
+        masked_places=SelfDistillation(DIM, mean='images', centering='position-wise'),
         nce=NCE(images=13, dim=DIM, negatives=7, temperature=0.2),
         softmax=NCE(images=13, dim=DIM, temperature=0.2, form='softmax'),
     )
@@ -71,6 +75,14 @@ def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The global batch of two views, the same in every process."""
     generator = torch.Generator().manual_seed(step)
     return torch.randn(2, ROWS, UNITS, DIM, generator=generator, dtype=torch.float64).unbind()
+
+
+def masked(step: int) -> torch.Tensor:
+    """Masks of tokens: many in the first half, few in the second, none there in the first step."""
+    masks = torch.rand(ROWS, UNITS, generator=torch.Generator().manual_seed(step)) < 0.7
+    masks[ROWS // 2 + step :] = False
+    masks[0] = False
+    return masks
 
 
 def match(step: int, several: bool) -> Match:
@@ -94,11 +106,15 @@ def compare(name: str, step: int, weight: torch.Tensor, own: slice) -> Compariso
         setattr(found, field, None if value is None else value[own])
     if name == 'grouping':
         found.valid = (LABELS >= 0)[own, None].expand(-1, UNITS)
+    masks = None
+    if name.startswith('masked'):
+        masks = masked(step)[own]
+        found = Match(index=torch.arange(UNITS).expand(len(masks), -1), valid=masks)
     images = Batch(torch.arange(ROWS)[own], torch.tensor(IMAGES[step])[own], LABELS[own])
     embeddings = torch.nn.functional.normalize(b.detach(), dim=-1)
-    if name in ('swav', 'dino', 'grouping'):
+    if name in ('swav', 'dino', 'grouping') or name.startswith('masked'):
         a, b = Projector.prototypes(a), Projector.prototypes(b)
-    key = Units(b, pooled=b.mean(1), embeddings=embeddings)
+    key = Units(b, pooled=b.mean(1), embeddings=embeddings, valid=masks)
     return Comparison(Units(a), key, found, images, projector=Projector)
 
 

@@ -15,9 +15,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from densecl.datasets import collate_views
 from densecl.engine.launch import read_config
 from densecl.models.data_preprocessors import photometric
-from densecl.planning.counting import Step
+from densecl.models.losses import functional
+from densecl.planning.counting import Step, played_processes
 from densecl.planning.fake import fake_copy, fake_views
 from densecl.planning.photos import take_samples
+from densecl.registry import MODELS
+from densecl.structures import Batch, Comparison, Match, Units
 from tests.models.played_device import PlayedDevice
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -110,3 +113,30 @@ def test_a_step_with_low_rank_adapters():
         losses = model.loss(views)
     assert {'loss_image', 'loss_anchor'} <= losses.keys()
     assert all(value.device.type == 'cuda' for value in losses.values())
+
+
+MASKED = dict(type='densecl.SelfDistillation', prototypes=7, mean='images')
+OBJECTIVES = {
+    'softmax': MASKED,
+    'sinkhorn': dict(MASKED, centering='sinkhorn'),
+    'position-wise': dict(MASKED, centering='position-wise'),
+    'koleo': dict(type='densecl.KoLeo'),
+}
+
+
+@pytest.mark.parametrize('name', OBJECTIVES)
+def test_masked_tokens_and_koleo_of_eight_ranks(name):
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    objective, device = fake_copy(mode, MODELS.build(OBJECTIVES[name]), 'cuda'), PlayedDevice(mode)
+    numbers, index = torch.arange(4), torch.arange(5).expand(4, -1)
+    given = [torch.randn(4, 5, 7), torch.randn(4, 5, 7), torch.rand(4, 5) < 0.5, numbers, index]
+    with played_processes(8), device:
+        query, key, masks, numbers, index = (x.to('cuda', non_blocking=True) for x in given)
+        query, key = Units(query, valid=masks), Units(key, valid=masks)
+        comparison = Comparison(query, key, Match(index=index, valid=masks), Batch(numbers))
+        found = [objective.score(comparison)[0]]
+        objective.remember([key], comparison.batch)
+        student = query.vectors.flatten(0, 1)[:9]
+        found.append(functional.masked_token_loss(student, student.softmax(-1), masks, 0.1))
+    assert not device.waits
+    assert all(x.device.type == 'cuda' and x.shape == () for x in found)

@@ -21,3 +21,28 @@ def koleo(x, eps=1e-8):
         distance = sum((a - b + eps) ** 2 for a, b in zip(row, rows[nearest], strict=True)) ** 0.5
         total = total - torch.log(distance + eps)
     return total / len(rows)
+
+
+def masked_token_loss(student, teacher, masks, temperature):
+    """Every masked token's cross entropy over its crop's count; the sum over the number of crops."""
+    total, row = 0.0, 0
+    for mask in masks.tolist():
+        for _ in range(sum(mask)):
+            below = torch.log(sum(torch.exp(x / temperature) for x in student[row]))
+            for probability, logit in zip(teacher[row], student[row], strict=True):
+                total = total - probability * (logit / temperature - below) / sum(mask)
+            row += 1
+    return total / len(masks)
+
+
+def sinkhorn(scores, temperature, iterations=3):
+    """DINOv2's form: prototypes in rows of Q, every sum written out, the samples' step last."""
+    samples, prototypes = scores.shape
+    q = [[math.exp(float(scores[b, k]) / temperature) for b in range(samples)] for k in range(prototypes)]
+    total = sum(map(sum, q))
+    q = [[x / total for x in row] for row in q]
+    for _ in range(iterations):
+        q = [[x / sum(row) / prototypes for x in row] for row in q]
+        columns = [sum(row[b] for row in q) for b in range(samples)]
+        q = [[x / columns[b] / samples for b, x in enumerate(row)] for row in q]
+    return torch.tensor(q, dtype=torch.float64).T * samples

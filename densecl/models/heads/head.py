@@ -161,7 +161,8 @@ class Head(nn.Module):
                 if self.predictor is not None and self.units.predicts_late(pair.query):
                     query = predict_matched(self.predictor, query, match)
                 own = keys.get(pair.query)
-                compared = Comparison(query, key, match, batch, own, support, target_projector)
+                together = tuple(keys[s] for s in plan.remembered if kind_of(s) == kind_of(pair.key))
+                compared = Comparison(query, key, match, batch, own, support, target_projector, together)
                 value, found = objective.score(compared)
                 total = total + pair.weight * value
                 said.append((pair.name, value, found, match))

@@ -1,7 +1,7 @@
 """Objectives: one argument, a comparison; one file a family. ``functional`` has them as plain functions."""
 
 from . import functional
-from .assignment import SelfDistillation, SwappedPrediction
+from .assignment import SwappedPrediction
 from .bank_nce import NCE
 from .contrast import InfoNCE
 from .cosine import Cosine
@@ -16,6 +16,7 @@ from .objective import Objective, Sum
 from .reconstruction import Reconstruction
 from .regression import Regression
 from .relations import Gram, KernelAlignment
+from .self_distillation import SelfDistillation
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
     AlignmentAdaptiveTemperature,

@@ -1,7 +1,6 @@
-"""Predicting another view's assignment to prototypes: SwAV's codes, DINO's sharpened softmax."""
+"""Predicting another view's assignment to prototypes; SwAV's codes."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +12,13 @@ from densecl.registry import MODELS
 from densecl.schedule import Clock
 from densecl.structures import Units
 
-from .objective import Objective, check_mean, mean_of, own_mean
+from .objective import Objective, mean_of
 from .temperatures import positive_schedule
 
 
 def log_shares(scores: Tensor, temperature: float | Tensor) -> Tensor:
     """The student's prediction: ``log softmax(scores / temperature)``."""
     return (full_precision(scores) / temperature).log_softmax(-1)
-
-
-@torch.no_grad()
-def sharpened(scores: Tensor, center: Tensor, temperature: float | Tensor) -> Tensor:
-    """The teacher's target: ``softmax((scores - center) / temperature)``, without gradient."""
-    return ((full_precision(scores) - center) / temperature).softmax(-1)
 
 
 def cross_entropy(log_prediction: Tensor, target: Tensor) -> Tensor:
@@ -35,27 +28,43 @@ def cross_entropy(log_prediction: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 @no_autocast
-def sinkhorn(scores: Tensor, epsilon: float, iterations: int, across_ranks: bool = False) -> Tensor:
+def sinkhorn(
+    scores: Tensor,
+    epsilon: float | Tensor,
+    iterations: int,
+    across_ranks: bool = False,
+    valid: Tensor | None = None,
+) -> Tensor:
     """Codes of equal use (SwAV, Caron et al., 2020, section 3.1, after Cuturi, 2013).
 
     Rows and columns of ``exp(scores / epsilon)`` are scaled in turn until every prototype gets about the
     same mass; the samples' step comes last, so only their sums are exact. In the log domain (the constants
-    1/K and 1/B cancel) no epsilon overflows or leaves a prototype empty.
+    1/K and 1/B cancel, B being any number in each process) no epsilon overflows or leaves a prototype empty.
 
     Args:
         scores: (B, K), cosines of samples and prototypes; of all processes together where ``across_ranks``.
+            With (B, N, K) each of N positions shares its own B samples out (CAPI, Darcet et al., 2025).
         epsilon: > 0, smoothness; 0.05.
         iterations: >= 1, else a ValueError; 3.
+        valid: (B,) or (B, N) bool, the samples that take part; the others get zeros. None: all.
+
+    Returns:
+        The shape of ``scores``; each sample's sum is 1.
     """
     if iterations < 1:
         raise ValueError(f'sinkhorn: iterations must be at least 1, got {iterations}')
     log_codes = full_precision(scores) / epsilon
+    absent = None if valid is None else ~valid[..., None]
     for _ in range(iterations):
-        mass = log_codes.logsumexp(0, keepdim=True)  # of each prototype, (1, K)
+        counted = log_codes if absent is None else log_codes.masked_fill(absent, -torch.inf)
+        mass = counted.logsumexp(0, keepdim=True)  # of each prototype, (1, K)
         if across_ranks:
             mass = all_gather(mass).logsumexp(0, keepdim=True)
-        log_codes = (log_codes - mass).log_softmax(1)
-    return log_codes.exp()
+        if absent is not None:  # nobody may take part at all
+            mass = mass.masked_fill(mass == -torch.inf, 0.0)
+        log_codes = (log_codes - mass).log_softmax(-1)
+    codes = log_codes.exp()
+    return codes if absent is None else codes.masked_fill(absent, 0.0)
 
 
 @no_autocast
@@ -65,38 +74,6 @@ def swapped_prediction(
     """Each view's (B, K) scores predict the other's code of :func:`sinkhorn` (SwAV, eq. 1, 2); the mean."""
     pairs = ((scores1, codes2), (scores2, codes1))
     terms = [cross_entropy(log_shares(x, temperature), full_precision(codes)) for x, codes in pairs]
-    return torch.stack(terms).mean()
-
-
-@no_autocast
-def self_distillation(
-    student: Sequence[Tensor],
-    teacher: Sequence[Tensor],
-    center: Tensor,
-    student_temperature: float | Tensor,
-    teacher_temperature: float | Tensor,
-) -> Tensor:
-    """Cross entropy of a sharpened, centred teacher and a student (DINO, Caron et al., 2021, eq. 1 and 3),
-    mean over all pairs of a teacher crop and another student crop; a ValueError where there is none.
-
-    Args:
-        student: one (B, K) of logits a crop, those of the teacher's crops first.
-        teacher: one (B, K) of logits a crop; no gradient reaches them.
-        center: (K,) or (1, K), subtracted from the teacher's logits.
-        student_temperature: > 0, as ``teacher_temperature``.
-    """
-    predictions = [log_shares(scores, student_temperature) for scores in student]
-    targets = [sharpened(scores, center, teacher_temperature) for scores in teacher]
-    terms = [
-        cross_entropy(prediction, target).mean()
-        for i, target in enumerate(targets)
-        for v, prediction in enumerate(predictions)
-        if v != i
-    ]
-    if not terms:
-        raise ValueError(
-            f'no crop has another one to predict: got {len(student)} student and {len(teacher)} teacher crops'
-        )
     return torch.stack(terms).mean()
 
 
@@ -196,75 +173,3 @@ class SwappedPrediction(Objective):
     def _started(self) -> bool:
         clock, name = self.clock or Clock(), 'SwappedPrediction.queue_start'
         return not self.queue_start or clock.step >= clock.steps(self.queue_start, 'epoch', name)
-
-
-@MODELS.register_module()
-class SelfDistillation(Objective):
-    """Cross entropy of a centred, sharpened teacher and a student (DINO, Caron et al., 2021, eq. 1 to 4).
-
-    The centre is the moving average of the teacher's scores over key views and the batch of all processes.
-    It moves after it was used, as in the official code. With ``'counted'`` it is the grouping of SlotCon (Wen
-    et al., 2022, eq. 3), on a grid that both views show.
-
-    Args:
-        prototypes: number of prototypes K.
-        student_temperature: > 0, or a schedule.
-        teacher_temperature: > 0, or a schedule such as ``dict(start=0.04, end=0.07, shape='linear',
-            duration=30, unit='epoch', by_epoch=True)``; above 0.07 most runs of DINO are unstable.
-        center_momentum: share of the centre that is kept; 1 turns centring off.
-        mean: ``'rows'``, over all units; ``'counted'``, over the units of all processes that count.
-    """
-
-    needs = frozenset({'scores', 'one answer'})
-
-    def __init__(
-        self,
-        prototypes: int,
-        student_temperature: float | dict = 0.1,
-        teacher_temperature: float | dict = 0.04,
-        center_momentum: float = 0.9,
-        mean: str = 'rows',
-    ) -> None:
-        super().__init__()
-        name = 'SelfDistillation: {}_temperature'.format
-        self.student_temperature = positive_schedule(student_temperature, name('student'))
-        self.teacher_temperature = positive_schedule(teacher_temperature, name('teacher'))
-        if not 0 <= center_momentum <= 1:
-            raise ValueError(f'SelfDistillation: center_momentum must be in [0, 1], got {center_momentum}')
-        self.center_momentum = center_momentum
-        self.mean = check_mean(mean, 'SelfDistillation', ('rows', 'counted'))
-        self.register_buffer('center', torch.zeros(1, prototypes))
-        self.clock: Clock | None = None
-
-    def score(self, comparison):
-        """The loss, and of the targets of what counts, as shares of ln K: ``teacher_entropy``, mean over the
-        units, and ``usage_entropy``, of their mean; where the two meet, all units get one distribution (the
-        uniform one near 1, a single prototype near 0). And ``center_norm``.
-        """
-        key, match, t = comparison.key, comparison.match, self.student_temperature(self.clock)
-        targets, spread = key.once(f'targets {id(self)}', lambda: self.targets(key))
-        answers, found = match.sum_of(targets), match.found()
-        loss = mean_of(cross_entropy(prediction(self, comparison.query, t), answers), found, self.mean)
-        usage = torch.where(found[..., None], answers, 0.0).sum((0, 1)) / found.sum().clamp(min=1)
-        return loss, {
-            'teacher_entropy': own_mean(match.sum_of(spread).squeeze(-1), found),
-            'usage_entropy': entropy(usage),
-            'center_norm': self.center.norm(),
-        }
-
-    def targets(self, key: Units) -> tuple[Tensor, Tensor]:
-        """(B, N, K) targets of a key view, and (B, N, 1) their entropies."""
-        if key.vectors.shape[-1] != self.center.shape[-1]:
-            raise ValueError(
-                f'SelfDistillation: prototypes={self.center.shape[-1]}, but the projector has '
-                f'{key.vectors.shape[-1]}; give both the same number'
-            )
-        targets = sharpened(key.vectors, self.center, self.teacher_temperature(self.clock))
-        return targets, entropy(targets)[..., None]
-
-    @torch.no_grad()
-    def remember(self, keys, batch):
-        """Move the centre by the mean of all key views."""
-        means = [full_precision(key.vectors).flatten(0, 1).mean(0) for key in keys]
-        mean = all_gather(torch.stack(means).mean(0, keepdim=True)).mean(0, keepdim=True)
-        self.center.lerp_(mean.to(self.center.dtype), 1 - self.center_momentum)

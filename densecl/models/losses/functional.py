@@ -16,7 +16,7 @@ from densecl.models.targets.pixels import Pixels
 from densecl.numerics import full_precision, no_autocast, unit
 from densecl.structures import Comparison, Match
 
-from .assignment import self_distillation, sinkhorn, swapped_prediction
+from .assignment import sinkhorn, swapped_prediction
 from .candidates import Candidates
 from .contrast import InfoNCE
 from .cosine import Cosine
@@ -24,6 +24,7 @@ from .koleo import koleo
 from .masses import Debiased, Hard
 from .objective import mean_of
 from .reconstruction import Reconstruction
+from .self_distillation import masked_token_loss, self_distillation
 from .statistics import barlow_twins, vicreg
 from .triplet import triplet_terms
 
@@ -37,6 +38,7 @@ __all__ = [
     'info_nce',
     'koleo',
     'masked_pixel_loss',
+    'masked_token_loss',
     'moco_v3',
     'multi_positive_info_nce',
     'negative_cosine',

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
+from oracles import self_distilled as by_hand
 
 from densecl.models.losses.functional import self_distillation, sinkhorn
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
@@ -112,6 +113,20 @@ def test_dino_teaches_from_the_first_crops_alone():
     )
     loss.backward()
     assert all(p.grad is None for p in model.target.parameters())
+
+
+def test_dinov2_shares_the_prototypes_out_over_both_global_crops():
+    head = dino_head()
+    head['objective'] = dict(type='SelfDistillation', prototypes=11, centering='sinkhorn')
+    model, views = build(MomentumPretrainer, head, momentum=0.9), batch()
+    loss = model.loss(views)['loss_image']
+    student = model.heads['image'].projector(pooled(model.backbone, views.images)).chunk(5)
+    large = torch.cat(views.images[:2])
+    codes = by_hand.sinkhorn(model.target.heads['image'](model.target.backbone(large)[0].mean((2, 3))), 0.04)
+    pairs = [(q, k) for q in range(5) for k in range(2) if q != k]
+    terms = [-(codes.chunk(2)[k] * (student[q] / 0.1).log_softmax(1)).sum(1).mean() for q, k in pairs]
+    torch.testing.assert_close(loss, sum(terms) / 8, rtol=0, atol=1e-9)
+    assert not model.heads['image'].objective.center.any()  # there is none
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from oracles import self_distilled
 
+from densecl.models.losses import SelfDistillation
 from densecl.registry import MODELS
 from tests.models.heads.units.test_masked_cells import BACKBONE, masked_views
 
@@ -117,3 +119,26 @@ def test_only_hidden_patches_are_projected():
         )
         model(views, mode='loss')
     assert rows == [2 * 3 * (1 + 9), 2 * 3 * (1 + 2)]  # class tokens and patches of two views of three images
+
+
+@pytest.mark.parametrize('hidden_only', [False, True])
+def test_dinov2_shares_hidden_patches_of_both_crops_out(hidden_only):
+    """Means of crops, one of them without a mask; Sinkhorn of the hidden patches of all crops."""
+    model, views = build(hidden_only=hidden_only), both_masked(0, 4, 5)
+    views.masks[1][1], views.masks[0][2, :2] = False, True
+    views.hidden_counts = [(3, 7), (0, 3)]
+    part = model.heads['tokens']
+    part.pairs = part.pairs[2:]
+    part.objective['patches'] = SelfDistillation(K, 0.1, 0.05, mean='images', centering='sinkhorn').double()
+    students, teachers = [], []
+    with torch.no_grad():
+        for v in (0, 1):
+            hidden = views.masks[v].flatten(1)
+            seen = model.backbone(views.images[v], mask=views.mask(v))
+            whole = model.target.backbone(views.images[v])
+            students.append(part.projector(seen[0].flatten(2).mT[hidden]))
+            teachers.append(model.target.heads['tokens'](whole[0].flatten(2).mT[hidden]))
+    codes = self_distilled.sinkhorn(torch.cat(teachers), 0.05)
+    masks = torch.cat([mask.flatten(1) for mask in views.masks])
+    want = self_distilled.masked_token_loss(torch.cat(students), codes, masks, 0.1)
+    assert model(views, mode='loss')['loss_tokens'].item() == pytest.approx(want.item(), rel=1e-9)

@@ -36,8 +36,15 @@ ROWS = {
     'info_nce': lambda a, b: L.info_nce(a, b, ANCHORS, 0.2),
     'tiled_info_nce': lambda a, b: L.tiled_info_nce(a, b, ANCHORS, 0.2, 2),
     'self_distillation': lambda a, b: L.self_distillation([a, b], [b, a], ANCHORS[0], 0.1, 0.04),
+    'masked_token_loss': lambda a, b: L.masked_token_loss(a, b.detach().softmax(-1), masks(), 0.1),
     'swapped_prediction': lambda a, b: L.swapped_prediction(a, b, *codes(a, b), 0.1),
 }
+
+
+def masks() -> Tensor:
+    """Of four crops; each process has two of them, and three masked tokens."""
+    every = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1]], dtype=torch.bool)
+    return every.chunk(world_size())[rank()]
 
 
 def codes(*scores: Tensor) -> list[Tensor]:

@@ -7,6 +7,7 @@ from densecl.models.losses import functional as L
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 5])
 CODES = torch.full((6, 4), 0.25)
+MASKS = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]], dtype=torch.bool)
 
 # Two views (6, 4) and a temperature (or what plays its part) to a scalar.
 LOSSES = {
@@ -28,6 +29,7 @@ LOSSES = {
     'hard': lambda a, b, t: L.hard_nt_xent(a, b, t, 0.1, 1.0),
     'barlow_twins': L.barlow_twins,
     'vicreg': lambda a, b, t: L.vicreg(a, b, 25, 25, t),
+    'masked_token_loss': lambda a, b, t: L.masked_token_loss(a, CODES, MASKS, t),
     'koleo': lambda a, b, t: L.koleo(torch.cat([a, b])),
 }
 

@@ -1,0 +1,228 @@
+"""Learning from an earlier self's assignment to prototypes: DINO, iBOT, DINOv2, DINOv3."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from densecl.distributed import all_reduce
+from densecl.numerics import full_precision, no_autocast
+from densecl.registry import MODELS
+from densecl.schedule import Clock
+from densecl.structures import Comparison, Units
+
+from .assignment import cross_entropy, entropy, log_shares, prediction, sinkhorn
+from .objective import Objective, check_mean, mean_of, own_mean
+from .temperatures import positive_schedule
+
+
+@torch.no_grad()
+def sharpened(scores: Tensor, center: Tensor, temperature: float | Tensor) -> Tensor:
+    """The teacher's target: ``softmax((scores - center) / temperature)``, without gradient."""
+    return ((full_precision(scores) - center) / temperature).softmax(-1)
+
+
+@no_autocast
+def self_distillation(
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    center: Tensor,
+    student_temperature: float | Tensor,
+    teacher_temperature: float | Tensor,
+) -> Tensor:
+    """Cross entropy of a sharpened, centred teacher and a student (DINO, Caron et al., 2021, eq. 1 and 3),
+    mean over all pairs of a teacher crop and another student crop; a ValueError where there is none.
+
+    Args:
+        student: one (B, K) of logits a crop, those of the teacher's crops first.
+        teacher: one (B, K) of logits a crop; no gradient reaches them.
+        center: (K,) or (1, K), subtracted from the teacher's logits.
+        student_temperature: > 0, as ``teacher_temperature``.
+    """
+    predictions = [log_shares(scores, student_temperature) for scores in student]
+    targets = [sharpened(scores, center, teacher_temperature) for scores in teacher]
+    terms = [
+        cross_entropy(prediction, target).mean()
+        for i, target in enumerate(targets)
+        for v, prediction in enumerate(predictions)
+        if v != i
+    ]
+    if not terms:
+        raise ValueError(
+            f'no crop has another one to predict: got {len(student)} student and {len(teacher)} teacher crops'
+        )
+    return torch.stack(terms).mean()
+
+
+@no_autocast
+def masked_token_loss(student: Tensor, teacher: Tensor, masks: Tensor, temperature: float | Tensor) -> Tensor:
+    """Cross entropy of masked tokens: the mean within each crop, then over crops, of which one without masked
+    tokens adds 0 and counts (iBOT, Zhou et al., 2022, eq. 3; DINOv2, Oquab et al., 2023).
+
+    Args:
+        student: (M, K) logits of the M masked tokens, crop by crop in the order of ``masks``.
+        teacher: (M, K) their targets, probabilities.
+        masks: (B, L) bool, M of them true.
+        temperature: t > 0 of the student; 0.1.
+
+    Raises:
+        ValueError: other numbers of rows and of masked tokens. (On another device than the CPU the number of
+            masked tokens is not read, for that would wait.)
+    """
+    count = int(masks.sum()) if masks.device.type == 'cpu' else len(student)
+    if not len(student) == len(teacher) == count:
+        raise ValueError(
+            f'masked_token_loss: {len(student)} rows of the student and {len(teacher)} of the teacher for '
+            f'{count} masked tokens; pass one row of each for every True in masks'
+        )
+    if not len(student):
+        return full_precision(student).sum()
+    terms = cross_entropy(log_shares(student, temperature), full_precision(teacher))
+    row = (masks.flatten().cumsum(0) - 1).clamp(min=0)  # of each token; of one not masked, any
+    return mean_of(terms[row].view_as(masks), masks, 'images')
+
+
+@MODELS.register_module()
+class SelfDistillation(Objective):
+    """Cross entropy of a centred, sharpened teacher and a student (DINO, Caron et al., 2021, eq. 1 to 4).
+
+    The centre is the moving average of the teacher's scores over key views and the batch of all processes.
+    It moves after it was used, as in the official code. With ``mean='counted'`` it is the grouping of SlotCon
+    (Wen et al., 2022, eq. 3), on a grid that both views show; with ``mean='images'``, on masked tokens, the
+    patch loss of iBOT (Zhou et al., 2022) and DINOv2 (Oquab et al., 2023).
+
+    Args:
+        prototypes: number of prototypes K.
+        student_temperature: > 0, or a schedule.
+        teacher_temperature: > 0, or a schedule such as ``dict(start=0.04, end=0.07, shape='linear',
+            duration=30, unit='epoch', by_epoch=True)``; above 0.07 most runs of DINO are unstable.
+        center_momentum: share of the centre that is kept; 1 turns centring off.
+        mean: ``'rows'``, over all units; ``'counted'``, over the units of all processes that count;
+            ``'images'``, over those of each image, then over images.
+        centering: ``'softmax'``: the centre is subtracted. ``'sinkhorn'``: Sinkhorn's steps at the teacher's
+            temperature, over all key views and processes together (DINOv2, DINOv3); there is no centre.
+            ``'position-wise'``: the same of each position by itself (CAPI, Darcet et al., 2025).
+        iterations: of Sinkhorn's algorithm.
+        centered_over: ``'valid'``: the centre's mean and Sinkhorn's sums are of the key units that are there
+            (DINOv2: masked tokens); ``'all'``: of all units (iBOT's centre: all tokens, masked or not).
+    """
+
+    needs = frozenset({'scores', 'one answer'})
+
+    def __init__(
+        self,
+        prototypes: int,
+        student_temperature: float | dict = 0.1,
+        teacher_temperature: float | dict = 0.04,
+        center_momentum: float = 0.9,
+        mean: str = 'rows',
+        centering: str = 'softmax',
+        iterations: int = 3,
+        centered_over: str = 'valid',
+    ) -> None:
+        super().__init__()
+        name = 'SelfDistillation: {}_temperature'.format
+        self.student_temperature = positive_schedule(student_temperature, name('student'))
+        self.teacher_temperature = positive_schedule(teacher_temperature, name('teacher'))
+        if not 0 <= center_momentum <= 1:
+            raise ValueError(f'SelfDistillation: center_momentum must be in [0, 1], got {center_momentum}')
+        _one_of(centering, ('softmax', 'sinkhorn', 'position-wise'), 'centering')
+        _one_of(centered_over, ('valid', 'all'), 'centered_over')
+        self.center_momentum, self.iterations = center_momentum, iterations
+        self.mean = check_mean(mean, 'SelfDistillation')
+        self.centering, self.centered_over = centering, centered_over
+        self.register_buffer('center', torch.zeros(1, prototypes))
+        self.clock: Clock | None = None
+
+    def score(self, comparison):
+        """The loss, and of the targets of what counts, as shares of ln K: ``teacher_entropy``, mean over the
+        units, and ``usage_entropy``, of their mean; where the two meet, all units get one distribution (the
+        uniform one near 1, a single prototype near 0). And ``center_norm``, where there is a centre.
+        """
+        match, t = comparison.match, self.student_temperature(self.clock)
+        targets, spread = self.targets(comparison)
+        answers, found = match.sum_of(targets), match.found()
+        loss = mean_of(cross_entropy(prediction(self, comparison.query, t), answers), found, self.mean)
+        usage = torch.where(found[..., None], answers, 0.0).sum((0, 1)) / found.sum().clamp(min=1)
+        diagnostics = {
+            'teacher_entropy': own_mean(match.sum_of(spread).squeeze(-1), found),
+            'usage_entropy': entropy(usage),
+        }
+        if self.centering == 'softmax':
+            diagnostics['center_norm'] = self.center.norm()
+        return loss, diagnostics
+
+    def targets(self, comparison: Comparison) -> tuple[Tensor, Tensor]:
+        """(B, N, K) targets of the key view, and (B, N, 1) their entropies; made once."""
+        key, name, t = comparison.key, f'targets {id(self)}', self.teacher_temperature(self.clock)
+        if key.vectors.shape[-1] != self.center.shape[-1]:
+            raise ValueError(
+                f'SelfDistillation: prototypes={self.center.shape[-1]}, but the projector has '
+                f'{key.vectors.shape[-1]}; give both the same number'
+            )
+        if self.centering == 'softmax':
+            return key.once(name, lambda: _with_entropies(sharpened(key.vectors, self.center, t)))
+        keys = comparison.keys_together()
+        made = keys[0].once(name, lambda: [_with_entropies(x) for x in self.codes(keys, t)])
+        return next(x for x, k in zip(made, keys, strict=True) if k is key)
+
+    @torch.no_grad()
+    def codes(self, keys: Sequence[Units], temperature: float | Tensor) -> list[Tensor]:
+        """(B, N, K) codes of each key view, all views and processes sharing the prototypes out together."""
+        flat = self.centering == 'sinkhorn'
+
+        def rows(x: Tensor) -> Tensor:
+            return x.flatten(0, 1) if flat else x
+
+        counts = [key.vectors.shape[1] for key in keys]
+        if not flat and len(set(counts)) > 1:
+            raise ValueError(
+                f"SelfDistillation: centering='position-wise' needs views of one grid, got {counts} units; "
+                "take centering='sinkhorn' or views of one size"
+            )
+        valid = [self._counted(key) for key in keys]
+        if all(x is None for x in valid):
+            valid = None
+        else:
+            valid = torch.cat([rows(_filled(x, key.vectors)) for x, key in zip(valid, keys, strict=True)])
+        scores = torch.cat([rows(key.vectors) for key in keys])
+        codes = sinkhorn(scores, temperature, self.iterations, across_ranks=True, valid=valid)
+        parts = codes.split([len(rows(key.vectors)) for key in keys])
+        return [part.view(key.vectors.shape) for part, key in zip(parts, keys, strict=True)]
+
+    @torch.no_grad()
+    def remember(self, keys, batch):
+        """Move the centre by the mean of the units of all key views and processes, if there are any."""
+        if self.centering != 'softmax':
+            return
+        sums = sum(_sum_and_count(key.vectors, self._counted(key)) for key in keys)
+        total, count = all_reduce(sums).split([self.center.shape[-1], 1])
+        mean = torch.where(count > 0, total / count.clamp(min=1), self.center)
+        self.center.lerp_(mean.to(self.center.dtype), 1 - self.center_momentum)
+
+    def _counted(self, key: Units) -> Tensor | None:
+        """(B, N) bool, the units that the centre or Sinkhorn's sums are taken over; None: all."""
+        return None if self.centered_over == 'all' else key.valid
+
+
+def _sum_and_count(vectors: Tensor, valid: Tensor | None) -> Tensor:
+    """(K + 1,): the sum of (B, N, K) units that are there, and how many these are."""
+    vectors = full_precision(vectors)
+    count = _filled(valid, vectors).sum()
+    if valid is not None:
+        vectors = torch.where(valid[..., None], vectors, 0.0)
+    return torch.cat([vectors.sum((0, 1)), count.to(vectors.dtype)[None]])
+
+
+def _filled(valid: Tensor | None, vectors: Tensor) -> Tensor:
+    """(B, N) bool, of (B, N, K) vectors; all true where ``valid`` is None."""
+    return torch.ones_like(vectors[..., 0], dtype=torch.bool) if valid is None else valid
+
+
+def _with_entropies(targets: Tensor) -> tuple[Tensor, Tensor]:
+    return targets, entropy(targets)[..., None]
+
+
+def _one_of(value: str, allowed: tuple[str, ...], name: str) -> None:
+    if value not in allowed:
+        raise ValueError(f'SelfDistillation: {name} must be one of {allowed}, got {value!r}')
