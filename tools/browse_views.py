@@ -7,7 +7,7 @@ python tools/browse_views.py configs/pixpro/pixpro_resnet18_1xb64-coslr-6e_photo
 
 Matches are lines between cells, a picture for each rule of the head; numbered boxes where boxes are compared
 (SCRL, ReSim, SoCo); one colour a slot where slots are (SlotCon). With ``--regions`` all that the views carry
-are drawn as boxes, a region with the same number in every view.
+are drawn as boxes, a region with the same number in every view. Masked patches are grey.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def main() -> None:
             vis.as_picture(originals.pop(), *limits(model)),
             sample.boxes,
             sample.flipped,
-            pictures,
+            masked(views, pictures),
             sample.source_size,
         )
         vis.save_image(out / f'{name}.png', sheet)
@@ -115,6 +115,13 @@ def seen_by(model, sample) -> tuple[Views, list[np.ndarray]]:
         vis.displayable(image, norm['mean'], norm['std'], *limits(model))[0] for image in views.images
     ]
     return views, pictures
+
+
+def masked(views, pictures) -> list[np.ndarray]:
+    """The pictures, masked patches grey."""
+    masks = views.masks or [None] * len(pictures)
+    pairs = zip(pictures, masks, strict=True)
+    return [picture if mask is None else vis.hide_masked(picture, mask[0]) for picture, mask in pairs]
 
 
 def limits(model) -> tuple:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .masks import BatchMask, collate_masks
 from .photometric_params import PhotometricParams
 
 
@@ -75,8 +76,8 @@ class PretrainDataSample:
         regions: name -> V entries, the regions of this name as each view shows them, or None.
         cutouts: V entries: (C, 4) float32, x1, y1, x2, y2 in view pixels, to be blotted out once the view
             is normalised (without area: none), or None; or None altogether.
-        masks: V entries: (h, w) bool over the patches of the view, True = masked (hidden from the student),
-            or None; or None altogether.
+        masks: V entries: (h, w) bool over the patches of the view, True = masked (hidden from the student);
+            what is drawn when a batch is collated; or None; or None altogether.
     """
 
     images: list[Tensor]
@@ -89,7 +90,7 @@ class PretrainDataSample:
     label: int | None = None
     regions: dict[str, list[ViewRegions | None]] = field(default_factory=dict)
     cutouts: list[Tensor | None] | None = None
-    masks: list[Tensor | None] | None = None
+    masks: list[Tensor | BatchMask | None] | None = None
 
 
 @dataclass
@@ -137,8 +138,8 @@ class Views:
         labels = None
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
-        names = ('images', 'photometric', 'regions', 'cutouts', 'masks')
-        found = {name: stack([getattr(s, name) for s in samples]) for name in names}
+        names = ('images', 'photometric', 'regions', 'cutouts')
+        masks = collate_masks([s.masks for s in samples])
         return cls(
             boxes=torch.stack([s.boxes for s in samples], 1),
             flipped=torch.stack([s.flipped for s in samples], 1),
@@ -146,8 +147,9 @@ class Views:
             indices=torch.tensor([s.index for s in samples]),
             paths=[s.path for s in samples],
             labels=labels,
-            hidden_counts=None if found['masks'] is None else [_hidden_counts(x) for x in found['masks']],
-            **found,
+            masks=masks,
+            hidden_counts=None if masks is None else [_hidden_counts(mask) for mask in masks],
+            **{name: stack([getattr(s, name) for s in samples]) for name in names},
         )
 
     def mask(self, view: int) -> TokenMask | None:

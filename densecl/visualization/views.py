@@ -7,6 +7,8 @@ from torch import Tensor
 
 from .canvas import caption, colors, outline, resized, side_by_side, stacked, titled
 
+_HIDDEN = np.uint8(128)
+
 
 def displayable(
     images: Tensor,
@@ -53,6 +55,18 @@ def as_picture(
     if picture.shape[2] == 1:
         return np.repeat(picture, 3, 2)
     return np.pad(picture, ((0, 0), (0, 0), (0, 3 - picture.shape[2])))
+
+
+def hide_masked(image: np.ndarray, mask: Tensor | np.ndarray) -> np.ndarray:
+    """A view with its masked patches grey.
+
+    Args:
+        image: uint8 (H, W, 3).
+        mask: (h, w) bool, True = masked; h and w divide H and W.
+    """
+    mask = np.asarray(mask)
+    hidden = mask.repeat(image.shape[0] // mask.shape[0], 0).repeat(image.shape[1] // mask.shape[1], 1)
+    return np.where(hidden[:, :, None], _HIDDEN, image)
 
 
 def draw_views(

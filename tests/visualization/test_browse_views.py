@@ -74,6 +74,22 @@ def test_matches_by_location_need_no_checkpoint(browse, tmp_path, photos):
     assert all(cv2.imread(str(p)).std() > 10 for p in (tmp_path / 'out').iterdir())
 
 
+def test_masked_patches_are_grey_on_the_sheet(browse, tmp_path, photos):
+    config = tmp_path / 'masked.py'
+    config.write_text(
+        f"""_base_ = '{ROOT / CONFIG}'
+mask = dict(type='RandomMask', patch=16, ratio=0.75)
+views = [dict(count=1, size=96, mask=mask), dict(count=1, size=96)]
+train_dataloader = dict(dataset=dict(pipeline=[dict(type='MultiView', views=views)]))
+"""
+    )
+    browse(config)
+    for path in (tmp_path / 'out').iterdir():
+        grey = (cv2.imread(str(path))[20:244] == 128).all(2)  # below the titles
+        first, second = grey[:, -454:-230].mean(), grey[:, -224:].mean()
+        assert 0.65 < first < 0.76 and second < 0.02  # the borders of patches are blurred
+
+
 @pytest.mark.parametrize(
     ('method', 'said'),
     [('scrl', []), ('resim', []), ('slotcon', ['same slot: ']), ('vicregl', ['0 Near', '1 Near'])],

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from densecl.visualization import colors, displayable, draw_views
+from densecl.visualization import colors, displayable, draw_views, hide_masked
 
 TITLE = 20
 
@@ -49,3 +49,15 @@ def test_many_views_take_several_rows():
     assert sheet.shape[:2] == (2 * (TITLE + 100) + 6, 3 * 100 + 2 * 6)
     last = sheet[-100:, 106:206]  # the image, views 0 and 1; views 2 and 3
     assert (last[50, 50] == 70).all() and (sheet[-100:, 212:] == 255).all()
+
+
+def test_masked_patches_are_grey():
+    image = np.random.default_rng(0).integers(0, 100, (8, 12, 3), np.uint8)
+    mask = torch.tensor([[True, False, False], [False, False, True]])
+    before = image.copy()
+    shown = hide_masked(image, mask)
+    assert np.array_equal(image, before) and shown.dtype == np.uint8
+    assert (shown[:4, :4] == 128).all() and (shown[4:, 8:] == 128).all()
+    left = np.ones((8, 12), bool)
+    left[:4, :4] = left[4:, 8:] = False
+    assert np.array_equal(shown[left], image[left])

@@ -4,7 +4,8 @@ from .centre import CentreCrop
 from .crop import resize_crop, sample_crop
 from .drawn import Crop, DrawnView
 from .jigsaw import JigsawPatches
-from .masking import RandomMask, ViewMask
+from .mask_ratios import BatchRatios, RatioChoice
+from .masking import BlockMask, CellMask, Data2VecMask, GMMLMask, InverseBlockMask, RandomMask, ViewMask
 from .multi_view import MultiView
 from .overlap_boxes import OverlapBoxes
 from .photometric import Photometric
@@ -18,16 +19,23 @@ from .sliding_windows import SlidingWindows
 
 __all__ = [
     'WHOLE_IMAGE',
+    'BatchRatios',
+    'BlockMask',
+    'CellMask',
     'CentreCrop',
     'ChosenViews',
     'Crop',
+    'Data2VecMask',
     'DrawnView',
+    'GMMLMask',
+    'InverseBlockMask',
     'JigsawPatches',
     'MultiView',
     'OverlapBoxes',
     'Photometric',
     'RandAugmentView',
     'RandomMask',
+    'RatioChoice',
     'SelectBoxes',
     'SelectMasks',
     'SlidingWindows',

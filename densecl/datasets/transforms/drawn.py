@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from densecl.datasets.decode import Photo
-from densecl.structures import PhotometricParams
+from densecl.structures import BatchMask, PhotometricParams
 
 from .crop import resize_crop
 
@@ -67,7 +67,7 @@ class DrawnView(NamedTuple):
         part: x1, y1, x2, y2 in pixels of the resized crop: the view is this part of it; None: all.
         mirrored: the part is mirrored by itself.
         recolour: what is done in the worker to the pixels, uint8 (H, W, 3) -> the same; or None.
-        mask: (h, w) bool over the view's patches, True = masked, or None.
+        mask: (h, w) bool over the view's patches, True = masked; what is drawn with the batch; or None.
     """
 
     crop: Crop
@@ -75,7 +75,7 @@ class DrawnView(NamedTuple):
     part: tuple[int, int, int, int] | None = None
     mirrored: bool = False
     recolour: Callable[[np.ndarray], np.ndarray] | None = None
-    mask: np.ndarray | None = None
+    mask: np.ndarray | BatchMask | None = None
 
     @property
     def size(self) -> tuple[int, int]:

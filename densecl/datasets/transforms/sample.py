@@ -6,7 +6,7 @@ from torch import Tensor
 
 from densecl.datasets.bands import DEPTHS
 from densecl.datasets.decode import Photo
-from densecl.structures import PhotometricParams, PretrainDataSample, ViewRegions
+from densecl.structures import BatchMask, PhotometricParams, PretrainDataSample, ViewRegions
 
 from .drawn import DrawnView, make_pixels
 from .photometric import NO_SOLARIZE, is_rgb
@@ -97,10 +97,11 @@ def _recoloured(
     return apply_photometric_uint8(image, params), left
 
 
-def _masks(drawn: list[DrawnView]) -> list[Tensor | None] | None:
+def _masks(drawn: list[DrawnView]) -> list[Tensor | BatchMask | None] | None:
     if all(view.mask is None for view in drawn):
         return None
-    return [None if view.mask is None else torch.from_numpy(view.mask) for view in drawn]
+    found = [view.mask for view in drawn]
+    return [torch.from_numpy(mask) if isinstance(mask, np.ndarray) else mask for mask in found]
 
 
 def _to_source(

@@ -1,13 +1,16 @@
-"""Masks on their way from a view's recipe to the batch."""
+"""Masks on their way from a view's recipe to the sample."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from densecl.datasets.transforms import MultiView
-from densecl.structures import Views
+from densecl.datasets.transforms import MultiView, ViewRecipe
+from densecl.structures import BatchMask, Views
 
 RANDOM = {'type': 'RandomMask', 'patch': 16, 'ratio': 0.75}
+CHOICE, BATCH = {'type': 'RatioChoice'}, {'type': 'BatchRatios'}
 
 
 def sample_of(views, seed=0, **options):
@@ -23,17 +26,10 @@ def test_masks_of_some_views():
     shapes = {v: batch.masks[v].shape for v in (0, 2, 3)}
     assert shapes == {0: (3, 4, 4), 2: (3, 2, 6), 3: (3, 2, 6)}
     for v, kept in ((0, 4), (2, 3), (3, 3)):
-        assert batch.masks[v].dtype == torch.bool and torch.equal(
-            (~batch.masks[v]).sum((1, 2)), torch.full((3,), kept)
-        )
+        assert batch.masks[v].dtype == torch.bool
+        assert torch.equal((~batch.masks[v]).sum((1, 2)), torch.full((3,), kept))
         assert torch.equal(batch.masks[v], torch.stack([s.masks[v] for s in samples]))
-    assert (
-        len(
-            {tuple(m.flatten().tolist()) for m in batch.masks[2]}
-            | {tuple(m.flatten().tolist()) for m in batch.masks[3]}
-        )
-        > 3
-    )  # each view and image draws its own
+    assert len(torch.cat([batch.masks[2], batch.masks[3]]).flatten(1).unique(dim=0)) > 3  # each its own
 
 
 def test_no_view_masked():
@@ -52,14 +48,109 @@ def test_a_mask_is_drawn_after_all_else_of_its_view():
 
 
 @pytest.mark.parametrize(
+    ('mask', 'size', 'counts'),
+    [
+        (RANDOM, 224, {147}),  # MAE
+        ({**RANDOM, 'patch': 32, 'ratio': 0.6}, 224, {30}),  # FCMAE
+        ({**RANDOM, 'patch': 32, 'ratio': 0.6, 'rounding': 'round'}, 224, {29}),  # SparK
+        ({'type': 'CellMask'}, 224, {120}),  # SimMIM, ViT
+        ({'type': 'CellMask', 'patch': 4}, 192, {1408}),  # SimMIM, Swin
+        ({'type': 'BlockMask', 'count': 75}, 224, set(range(60, 76))),  # BEiT
+        ({'type': 'BlockMask', 'count': 75, 'exact': True}, 224, {75}),  # BEiT v2
+        ({'type': 'BlockMask', 'ratio': CHOICE}, 224, {0, *range(10, 99)}),  # iBOT
+        ({'type': 'BlockMask', 'ratio': CHOICE}, 96, set(range(19))),
+        ({'type': 'InverseBlockMask', 'patch': 14, 'ratio': 0.65}, 224, {166}),  # CAPI
+        ({'type': 'Data2VecMask'}, 224, {157}),
+        ({'type': 'GMMLMask', 'patch': 16}, 224, set(range(98, 114))),  # SiT, aligned
+    ],
+)
+def test_official_settings(mask, size, counts):
+    seen = []
+    for seed in range(12):
+        (found,) = sample_of([{'size': size, 'mask': mask}], seed).masks
+        side = size // mask.get('patch', 16)
+        assert found.shape == (side, side) and found.dtype == torch.bool
+        seen.append(found)
+    assert {int(found.sum()) for found in seen} <= counts
+    assert len(torch.stack(seen).flatten(1).unique(dim=0)) > 4
+
+
+def test_settings_in_the_documentation():
+    text = (Path(__file__).parents[3] / 'docs/masks.md').read_text()
+    rows = [line.split('|')[1:3] for line in text.splitlines() if '`dict(type=' in line]
+    assert len(rows) == 14
+    for method, code in rows:
+        size = next((px for px in (192, 256) if f'{px} px' in method), 224)
+        ViewRecipe(size=size, mask=eval(code.strip(' `')))
+
+
+def test_a_view_of_single_pixels():
+    (mask,) = sample_of([{'size': (48, 64), 'mask': {'type': 'GMMLMask'}}]).masks
+    assert mask.shape == (48, 64) and 0.5 <= mask.float().mean() < 0.6
+
+
+def test_the_smallest_block_follows_the_grid():
+    """iBOT's: 16 patches of 14 x 14, 4 of 6 x 6, which lets a mask of 7 be made of two blocks."""
+    law = ViewRecipe(size=224, mask={'type': 'BlockMask', 'count': 75}).mask
+    from densecl.datasets.transforms.masks import block_mask
+
+    for grid, least in (((14, 14), 16), ((6, 6), 4), ((2, 2), 1)):
+        count = grid[0] * grid[1] / 3
+        rngs = np.random.default_rng(3), np.random.default_rng(3)
+        assert np.array_equal(law.draw_count(grid, count, rngs[0]), block_mask(grid, count, rngs[1], least))
+
+
+def test_a_mask_of_the_batch_waits():
+    (mask,) = sample_of([{'size': 64, 'mask': {'type': 'BlockMask', 'ratio': BATCH}}]).masks
+    assert isinstance(mask, BatchMask) and mask.grid == (4, 4)
+    other = sample_of([{'size': 64, 'mask': {'type': 'BlockMask', 'ratio': BATCH}}], seed=1).masks[0]
+    assert other.law == mask.law and other.seed != mask.seed
+
+
+@pytest.mark.parametrize(
     ('view', 'message'),
     [
-        ({'size': 224, 'mask': {**RANDOM, 'patch': 15}}, 'size 224 x 224 .* patches of 15 px'),
-        ({'size': (64, 72), 'mask': RANDOM}, 'size 64 x 72 .* patches of 16 px'),
+        ({'size': 224, 'mask': {**RANDOM, 'patch': 15}}, 'patch=15 px does not divide .* size 224 x 224'),
+        ({'size': (64, 72), 'mask': RANDOM}, 'RandomMask: patch=16 px does not divide .* size 64 x 72'),
+        (
+            {'size': 240, 'mask': {'type': 'CellMask'}},
+            'CellMask: cell=32 px does not divide .* size 240 x 240',
+        ),
         ({'mask': {**RANDOM, 'ratio': 75}}, r'ratio must be a share in \[0, 1\], got 75'),
         ({'mask': {**RANDOM, 'patch': 0}}, 'patch must be a side in pixels, above 0, got 0'),
+        ({'mask': {**RANDOM, 'rounding': 'ceil'}}, "rounding must be 'int' or 'round', got 'ceil'"),
         ({'mask': 0.75}, 'mask must be such as .*RandomMask.*got 0.75'),
         ({'mask': {'type': 'MultiView', 'views': [{}]}}, 'mask must be such as'),
+        ({'mask': {'type': 'CellMask', 'cell': 24}}, 'cell must be a multiple of patch=16, got 24'),
+        ({'mask': {'type': 'BlockMask'}}, 'BlockMask: count must be given, or ratio, not both, got None'),
+        (
+            {'mask': {'type': 'BlockMask', 'count': 9, 'ratio': 0.5}},
+            'count must be given, or ratio, not both',
+        ),
+        (
+            {'size': 64, 'mask': {'type': 'BlockMask', 'count': 17}},
+            r'in 0\.\.16 patches of .* 64 x 64, got 17',
+        ),
+        ({'mask': {'type': 'BlockMask', 'ratio': 40}}, r'ratio must be a share in \[0, 1\], got 40'),
+        (
+            {'mask': {'type': 'BlockMask', 'ratio': RANDOM}},
+            'ratio must be a share, RatioChoice or BatchRatios',
+        ),
+        ({'mask': {'type': 'BlockMask', 'count': 9, 'min_area': 0}}, 'min_area must be above 0 patches'),
+        (
+            {'mask': {'type': 'InverseBlockMask', 'ratio': 0.5, 'aspect': [2, 1]}},
+            'aspect must be 0 < low <= high',
+        ),
+        (
+            {'mask': {'type': 'BlockMask', 'ratio': {**CHOICE, 'spreads': [0.1, 0.2]}}},
+            'spreads must have for each',
+        ),
+        ({'mask': {'type': 'BlockMask', 'ratio': {**BATCH, 'in_bin': 'mid'}}}, "uniform.*upper.*got 'mid'"),
+        ({'mask': {'type': 'Data2VecMask', 'length': 0}}, 'length must be at least 1, got 0'),
+        (
+            {'size': 32, 'mask': {'type': 'GMMLMask', 'patch': 16}},
+            'max_side must be more than 16 px, got 0.3',
+        ),
     ],
 )
 def test_what_cannot_be_masked(view, message):
