@@ -46,3 +46,37 @@ def sinkhorn(scores, temperature, iterations=3):
         columns = [sum(row[b] for row in q) for b in range(samples)]
         q = [[x / columns[b] / samples for b, x in enumerate(row)] for row in q]
     return torch.tensor(q, dtype=torch.float64).T * samples
+
+
+def gram(student, teacher):
+    """The mean over images and pairs of tokens of the squared difference of their cosines."""
+    terms = []
+    for pair in zip(student, teacher, strict=True):
+        mine, other = ([of_length_one(row, 1e-12) for row in side] for side in pair)
+        tokens = range(len(mine))
+        terms += [
+            ((mine[i] * mine[j]).sum() - (other[i] * other[j]).sum()) ** 2 for i in tokens for j in tokens
+        ]
+    return sum(terms) / len(terms)
+
+
+def cubic(distance, a=-0.75):
+    """Keys' kernel of cubic convolution, with the slope that torch has."""
+    x = abs(distance)
+    if x <= 1:
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1
+    return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+
+
+def bicubic(image, size):
+    """(H, W) read at the centres of ``size`` x ``size`` cells; beyond the border the outermost value."""
+    height, width = image.shape
+    read = torch.zeros(size, size, dtype=image.dtype)
+    for row in range(size):
+        for column in range(size):
+            y, x = (row + 0.5) * height / size - 0.5, (column + 0.5) * width / size - 0.5
+            for v in range(math.floor(y) - 1, math.floor(y) + 3):
+                for u in range(math.floor(x) - 1, math.floor(x) + 3):
+                    value = image[min(max(v, 0), height - 1), min(max(u, 0), width - 1)]
+                    read[row, column] += cubic(y - v) * cubic(x - u) * value
+    return read

@@ -24,6 +24,7 @@ from .koleo import koleo
 from .masses import Debiased, Hard
 from .objective import mean_of
 from .reconstruction import Reconstruction
+from .relations import Gram
 from .self_distillation import masked_token_loss, self_distillation
 from .statistics import barlow_twins, vicreg
 from .triplet import triplet_terms
@@ -34,6 +35,7 @@ __all__ = [
     'debiased_nt_xent',
     'decoupled',
     'direct_clr',
+    'gram_loss',
     'hard_nt_xent',
     'info_nce',
     'koleo',
@@ -307,3 +309,15 @@ def masked_pixel_loss(
     comparison = Comparison.of_sets(prediction, answers.flatten(2).transpose(1, 2))
     comparison.match = match
     return Reconstruction().score(comparison)[0]
+
+
+def gram_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the cosines among an image's tokens, (B, N, C) and (B, N, D), over N x N
+    pairs and images (DINOv3, Siméoni et al., 2025). Negative cosines stay as they are; nothing is detached.
+    """
+    if student.shape[:2] != teacher.shape[:2]:
+        raise ValueError(
+            'gram_loss: student and teacher must hold the same tokens, row by row: got shapes '
+            f'{tuple(student.shape)} and {tuple(teacher.shape)}; bring both maps to one grid'
+        )
+    return Gram().score(Comparison.of_sets(student, teacher))[0]

@@ -76,8 +76,9 @@ class _Relations(Objective):
 class Gram(_Relations):
     """Mean squared difference of the cosines among the units of an image (DINOv3, Siméoni et al., 2025).
 
-    With a frozen key it holds the query's similarities where the key's are. The mean over images; one without
-    units adds 0.
+    With a frozen key it holds the query's similarities where the key's are. Negative ones stay as they are.
+    The mean over images; one without units adds 0. A key of a larger view comes to the query's grid by
+    ``units=dict(type='Cells', grid=14, resize='bicubic')``.
     """
 
     @staticmethod

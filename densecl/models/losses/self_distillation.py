@@ -69,6 +69,7 @@ def masked_token_loss(student: Tensor, teacher: Tensor, masks: Tensor, temperatu
         ValueError: other numbers of rows and of masked tokens. (On another device than the CPU the number of
             masked tokens is not read, for that would wait.)
     """
+    masks = masks.bool()
     count = int(masks.sum()) if masks.device.type == 'cpu' else len(student)
     if not len(student) == len(teacher) == count:
         raise ValueError(

@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from oracles import self_distilled as by_hand
 
 from densecl.models.losses import Gram, KernelAlignment
+from densecl.models.losses.functional import gram_loss
 from densecl.models.losses.relations import centred_alignment, gram_distance
 from densecl.structures import Comparison
 
@@ -84,3 +86,35 @@ def test_dead_and_equal_cells_in_half_precision(objective):
         loss, _ = objective.score(Comparison.of_sets(query, torch.randn(2, 4, 3)))
     loss.backward()
     assert loss.dtype == torch.float32 and loss.isfinite() and query.grad.isfinite().all()
+
+
+def test_gram_loss_of_tokens(sides):
+    """Some of the cosines are negative, and differ."""
+    first, second, _ = sides
+    first.requires_grad_()
+    got, want = gram_loss(first, second), by_hand.gram(first, second)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+    wanted = [torch.autograd.grad(loss, first)[0] for loss in (got, want)]
+    torch.testing.assert_close(*wanted, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(gram_loss, (first, second.requires_grad_()))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_gram_loss_of_half_precision_and_zero_vectors(sides, dtype):
+    first, second = (x.to(dtype) for x in sides[:2])
+    first[0, 0] = second[1] = 0
+    first.requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16):
+        loss = gram_loss(first, second)
+    want = by_hand.gram(first.detach().double(), second.double())
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(want.item(), rel=1e-5)
+    (found,) = torch.autograd.grad(loss, first)
+    assert found.isfinite().all() and (found[0, 0] == 0).all() and (found[1] != 0).any()
+
+
+def test_tokens_of_two_grids_are_refused(sides):
+    first, second, _ = sides
+    with pytest.raises(
+        ValueError, match=r'got shapes \(3, 6, 5\) and \(3, 4, 4\); bring both maps to one grid'
+    ):
+        gram_loss(first, second[:, :4])

@@ -1,7 +1,9 @@
 """The cells of a feature map (tokens of a transformer) as the units."""
 
 import torch.nn.functional as F
+from torch import Tensor
 
+from densecl.numerics import full_precision
 from densecl.registry import MODELS
 
 from .base import UnitProducer, cells, place_of, pool, record_of
@@ -15,20 +17,35 @@ class Cells(UnitProducer):
 
     Args:
         level: of the backbone (or neck).
-        grid: side of the square grid to which the level is average-pooled before anything else; None
-            keeps the level's own grid, as the released configs of DenseCL do.
+        grid: side of the square grid to which the level is brought before anything else; None keeps the
+            level's own grid, as the released configs of DenseCL do.
+        resize: how it is brought there. ``'average'``: average pooling; ``'bicubic'``: read at the centres of
+            the grid's cells without antialiasing (the target of Gram anchoring in DINOv3, Siméoni et al.,
+            2025, whose map has twice the side). A level that has this grid already is left as it is.
     """
 
     gives = frozenset({'grid', 'place', 'features', 'pooled', 'several', 'always'})
 
-    def __init__(self, level: int = -1, grid: int | None = None) -> None:
+    def __init__(self, level: int = -1, grid: int | None = None, resize: str = 'average') -> None:
         super().__init__(level)
-        self.grid = grid
+        if resize not in ('average', 'bicubic'):
+            raise ValueError(f"Cells: resize must be 'average' or 'bicubic', got {resize!r}")
+        self.grid, self.resize = grid, resize
 
     def inputs(self, branch, views, source):
         level = branch[source][self.level]
-        return level if self.grid is None else F.adaptive_avg_pool2d(level, self.grid)
+        if self.grid is None or level.shape[2:] == (self.grid, self.grid):
+            return level
+        return (
+            bicubic(level, self.grid) if self.resize == 'bicubic' else F.adaptive_avg_pool2d(level, self.grid)
+        )
 
     def record(self, chosen, inputs, projections, predictions, views):
         place = place_of(views, chosen, grid=tuple(projections.shape[2:]))
         return record_of(projections, predictions, cells, pool, place=place, features=cells(inputs.detach()))
+
+
+def bicubic(level: Tensor, grid: int) -> Tensor:
+    """(B, C, H, W) -> (B, C, grid, grid) by cubic convolution at the new cells' centres, 4 x 4 cells each."""
+    read = F.interpolate(full_precision(level), (grid, grid), mode='bicubic', align_corners=False)
+    return read.to(level.dtype)

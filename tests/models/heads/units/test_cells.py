@@ -2,9 +2,12 @@
 
 import copy
 
+import pytest
 import torch
 import torch.nn.functional as F
+from oracles import self_distilled as by_hand
 
+from densecl.models.heads.units import Cells
 from tests.models.heads.made import CHANNELS, DIM, Fixed, build, make_views, maps, score, step
 
 CONV = dict(type='densecl.ConvMLP', channels=(CHANNELS, 7, DIM))
@@ -106,3 +109,27 @@ def test_width_comes_before_height_in_the_frame():
     views.source_sizes = torch.tensor([[200.0, 300.0]] * 3)
     head = cells()
     assert head.read(Fixed(*maps()), head.projector, views, {1})[1].place.frame.tolist() == [[300, 200]] * 3
+
+
+@pytest.mark.parametrize('size', [6, 7])
+def test_gram_of_a_map_of_another_size(size):
+    """The frozen target sees a larger view; its map is read bicubically, without antialiasing (DINOv3)."""
+    units = dict(type='densecl.Cells', grid=3, resize='bicubic')
+    head = build(units, 'densecl.Gram', 'densecl.SameRow')
+    student, teacher = draw(3, 3)[0], draw(size, size)[0].detach()
+    found = score(head, [student, teacher], make_views())
+    read = torch.stack([torch.stack([by_hand.bicubic(m, 3) for m in image]) for image in teacher])
+    want = by_hand.gram(*(x.flatten(2).mT for x in (student, read)))
+    torch.testing.assert_close(found.loss, want, rtol=0, atol=1e-9)
+    gradients = [torch.autograd.grad(loss, student)[0] for loss in (found.loss, want)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-9)
+
+
+def test_a_map_that_has_the_grid_is_left_as_it_is():
+    for resize in ('average', 'bicubic'):
+        units, (level, _) = Cells(grid=3, resize=resize), draw(3, 3)
+        assert units.inputs(Fixed(level), None, 0) is level
+    half = Cells(grid=3, resize='bicubic').inputs(Fixed(draw(6, 6)[0].half()), None, 0)
+    assert half.dtype == torch.float16
+    with pytest.raises(ValueError, match="Cells: resize must be 'average' or 'bicubic', got 'nearest'"):
+        Cells(resize='nearest')

@@ -30,6 +30,7 @@ LOSSES = {
     'barlow_twins': L.barlow_twins,
     'vicreg': lambda a, b, t: L.vicreg(a, b, 25, 25, t),
     'masked_token_loss': lambda a, b, t: L.masked_token_loss(a, CODES, MASKS, t),
+    'gram_loss': lambda a, b, t: L.gram_loss(a[None], b[None]),
     'koleo': lambda a, b, t: L.koleo(torch.cat([a, b])),
 }
 
