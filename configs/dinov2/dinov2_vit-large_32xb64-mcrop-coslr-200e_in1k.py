@@ -1,0 +1,16 @@
+"""DINOv2 with a ViT-L/16, 2 x 224 + 8 x 96 crops, 125,000 steps of ImageNet; see the README beside this file."""
+
+_base_ = [
+    '../_base_/methods/dinov2.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/adamw_coslr_125k_dinov2.py',
+    '../_base_/pretrain_runtime.py',
+]
+
+model = dict(
+    backbone=dict(arch='vit_large_patch16_224', num_heads=16),
+    heads=dict(tokens=dict(projector=dict(channels=(1024, 2048, 2048, 256)))),
+)
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))
+train_cfg = dict(type='PretrainLoop', max_epochs=200)  # of 625 steps
+default_hooks = dict(clip=dict(type='ClipModulesHook', max_norm=3.0))
