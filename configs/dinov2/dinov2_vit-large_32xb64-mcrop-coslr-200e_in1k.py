@@ -1,4 +1,4 @@
-"""DINOv2 with a ViT-L/16, 2 x 224 + 8 x 96 crops, 125,000 steps of ImageNet; see the README beside this file."""
+"""DINOv2 with a ViT-L/16, 2 x 224 + 8 x 96 crops, 125,000 steps of ImageNet: README beside this file."""
 
 _base_ = [
     '../_base_/methods/dinov2.py',

@@ -5,12 +5,14 @@ _base_ = ['ibot.py']
 crops, large = 10, 2  # 2 of 224 px, 8 of 96
 # One mean over all 18 pairs of a large crop and another crop; the patches of a crop meet themselves.
 image_pairs = [
-    dict(query=('image', q), key=('image', k), weight=1 / (large * (crops - 1)))
+    dict(query=('image', q), key=('image', k), weight=1 / (large * (crops - 1)), name='image')
     for q in range(crops)
     for k in range(large)
     if q != k
 ]
-patch_pairs = [dict(query=('patches', v), key=('patches', v), weight=1 / large) for v in range(large)]
+patch_pairs = [
+    dict(query=('patches', v), key=('patches', v), weight=1 / large, name='patches') for v in range(large)
+]
 temperature = dict(start=0.04, end=0.07, shape='linear', duration=37500, unit='step')
 scores = dict(prototypes=65536, teacher_temperature=dict(_delete_=True, **temperature))
 model = dict(
@@ -20,7 +22,7 @@ model = dict(
         tokens=dict(
             units=dict(hidden_only=True, freeze=1250, freeze_unit='step'),
             projector=dict(prototypes=65536),
-            objective=dict(image=scores, patches=scores),
+            objective=dict(image=scores, patches=dict(scores, centered_over='valid')),
             pairs=image_pairs + patch_pairs,
         ),
         koleo=dict(

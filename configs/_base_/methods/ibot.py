@@ -4,12 +4,14 @@ _base_ = ['../models/vit-small.py', '../views/dino.py']
 
 crops, large = 12, 2  # 2 of 224 px, 10 of 96
 image_pairs = [
-    dict(query=('image', q), key=('image', k), weight=1 / (large * (crops - 1)))
+    dict(query=('image', q), key=('image', k), weight=1 / (large * (crops - 1)), name='image')
     for q in range(crops)
     for k in range(large)
     if q != k
 ]
-patch_pairs = [dict(query=('patches', v), key=('patches', v), weight=1 / large) for v in range(large)]
+patch_pairs = [
+    dict(query=('patches', v), key=('patches', v), weight=1 / large, name='patches') for v in range(large)
+]
 temperature = dict(start=0.04, end=0.07, shape='linear', duration=30, unit='epoch', by_epoch=True)
 model = dict(
     type='MomentumPretrainer',
@@ -43,6 +45,7 @@ model = dict(
                     teacher_temperature=temperature,
                     center_momentum=0.9,
                     mean='images',
+                    centered_over='all',
                 ),
             ),
             pairs=image_pairs + patch_pairs,

@@ -1,13 +1,15 @@
-"""DINOv2 on some thousand photos of your own, on a small machine: a ViT of 6 blocks, 2 x 96 + 2 x 48 px."""
+"""DINOv2 on some thousand photos of your own: a ViT of 4 blocks of 128 channels, 2 x 64 + 2 x 32 px."""
 
-_base_ = ['../ibot/ibot_vit-tiny_1xb64-mcrop-coslr-16e_photos.py']
+_base_ = ['../ibot/ibot_vit-slim_1xb64-mcrop-coslr-8e_photos.py']
 
 model = dict(
     backbone=dict(init_values=1e-1),
     heads=dict(
         tokens=dict(
             units=dict(hidden_only=True),
-            objective=dict(image=dict(centring='sinkhorn'), patches=dict(centring='sinkhorn')),
+            objective=dict(
+                image=dict(centering='sinkhorn'), patches=dict(centering='sinkhorn', centered_over='valid')
+            ),
         ),
         koleo=dict(
             objective='KoLeo', pairs=[dict(query=v, key=v, weight=1) for v in range(2)], loss_weight=0.1
@@ -15,7 +17,7 @@ model = dict(
     ),
 )
 mask = dict(
-    type='BlockMask', patch=8, min_area=4, max_area=72, ratio=dict(type='BatchRatios', ratio=(0.1, 0.5))
+    type='BlockMask', patch=8, min_area=4, max_area=32, ratio=dict(type='BatchRatios', ratio=(0.1, 0.5))
 )
 views = [*({**v, 'mask': mask} for v in _base_.views[:2]), _base_.views[2]]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
