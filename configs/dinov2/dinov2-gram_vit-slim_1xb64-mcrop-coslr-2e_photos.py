@@ -14,7 +14,7 @@ model = dict(
     heads=dict(
         gram=dict(
             target='start',
-            units=dict(type='Cells', level=-2, grid=8),
+            units=dict(type='Cells', level=-2, grid=8, resize='bicubic'),
             objective='Gram',
             pairs=[dict(query=0, key=4, weight=1.0)],
             loss_weight=2.0,

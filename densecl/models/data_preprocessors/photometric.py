@@ -7,6 +7,7 @@ jitter, grey, blur, solarise. The flip commutes with all of them and is done in 
 """
 
 import functools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,22 +15,32 @@ from torch import Tensor
 
 from densecl.structures import PhotometricParams
 
+Operator = Callable[[Tensor, Tensor], Tensor]
 MAX_VALUE = 255.0
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, digits as in torchvision
 BLUR_REACH = 4  # the kernel covers +-4 sigma; 6e-5 of the Gaussian's mass lies outside
 
 
-def apply_photometric(images: Tensor, params: PhotometricParams) -> Tensor:
+def apply_photometric(images: Tensor, params: PhotometricParams, compiled: bool = False) -> Tensor:
     """Apply every sample's own parameters to float images (B, 3, H, W), 0..255, in place; returns them.
 
     The parameters live on the CPU: which sample needs what is known without waiting for the device, and each
-    operator runs on the samples that need it alone.
+    operator runs on the samples that need it alone. ``compiled``: each as one kernel, see :func:`in_one_kernel`.
     """
-    return run_steps(images, found_steps(_plan(params)))
+    return run_steps(images, found_steps(_plan(params)), compiled)
 
 
-def run_steps(images: Tensor, steps: list[tuple]) -> Tensor:
-    """Run :func:`found_steps` on float images (B, C, H, W), in place; returns them."""
+@functools.cache
+def in_one_kernel(operator: Operator) -> Operator:
+    """An operator through ``torch.compile``, without graph breaks, for any number and size of images."""
+    return torch.compile(operator, dynamic=True, fullgraph=True)
+
+
+def run_steps(images: Tensor, steps: list[tuple], compiled: bool = False) -> Tensor:
+    """Run :func:`found_steps` on float images (B, C, H, W), in place; returns them.
+
+    The blur is never ``compiled``: it is two matrix products.
+    """
     if not steps:
         return images
     chosen = torch.cat([index for _, index, _ in steps]).to(images.device, non_blocking=True)
@@ -37,8 +48,10 @@ def run_steps(images: Tensor, steps: list[tuple]) -> Tensor:
     lengths = [len(index) for _, index, _ in steps]
     parts = zip(steps, chosen.split(lengths), values.split(lengths), strict=True)
     for (operator, _, cpu), index, value in parts:
-        part = images[index]
-        changed = blur(part, cpu) if operator is blur else operator(part, value)
+        if operator is blur:
+            changed = blur(images[index], cpu)
+        else:
+            changed = (in_one_kernel(operator) if compiled else operator)(images[index], value)
         images.index_copy_(0, index, changed)
     return images
 

@@ -44,6 +44,8 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         high: Sequence[float] | None = None,
     ) -> None:
         super().__init__(non_blocking)
+        #: Whether colours of 8-bit RGB run through ``torch.compile``; ``Pretrainer(compile_backbone=)`` says so.
+        self.compiled = False
         given = [values for values in (mean, std, low, high) if values is not None]
         if not mean or {len(values) for values in given} != {len(mean)} or min(std) <= 0:
             raise ValueError(
@@ -91,7 +93,7 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
 
     def _augment(self, planes: Tensor, params: PhotometricParams) -> Tensor:
         if self.rgb:
-            planes = apply_photometric(planes, params)
+            planes = apply_photometric(planes, params, self.compiled)
         elif self.high is None and (params.gamma != 1).any():
             raise ValueError(
                 'photometric.gamma acts between black and white: set data_preprocessor.high (and low) to '

@@ -52,7 +52,8 @@ class Pretrainer(BaseModel):
             :func:`~densecl.models.backbones.recompute.recompute_blocks`.
         compile_backbone: run every backbone through ``torch.compile``; a dict gives its arguments. By default
             each size of batch and image is compiled once (``dynamic=False``), and Python that cannot be
-            compiled is an error (``fullgraph=True``). Names in checkpoints stay.
+            compiled is an error (``fullgraph=True``). Names in checkpoints stay. The colours of views that
+            are changed on the device are compiled, too.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Pretrainer(BaseModel):
 
     def _compile(self, *backbones: nn.Module) -> None:
         if self.compile_backbone:
+            self.data_preprocessor.compiled = True
             options = {} if self.compile_backbone is True else self.compile_backbone
             for backbone in backbones:  # in place; a copy of a compiled module is not compiled
                 backbone.compile(**{'dynamic': False, 'fullgraph': True, **options})

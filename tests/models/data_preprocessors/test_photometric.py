@@ -10,6 +10,7 @@ import torchvision.transforms.v2.functional as TF
 from densecl.datasets.transforms import Photometric, apply_photometric_uint8
 from densecl.models.data_preprocessors import apply_photometric
 from densecl.models.data_preprocessors import photometric as ops
+from densecl.models.data_preprocessors.photometric import in_one_kernel
 from densecl.structures import PhotometricParams
 from densecl.structures.views import stack
 
@@ -166,3 +167,16 @@ def test_device_equals_cpu():
     cpu = apply_photometric(images.clone(), params)
     gpu = apply_photometric(images.cuda(), params).cpu()
     assert ((gpu - cpu).abs() > 0.1).float().mean() < 1e-4  # solarise at its very threshold
+
+
+def test_compiled_operators_equal_plain_ones_whatever_the_number_of_images():
+    """One compilation serves batches and sizes; the tests of torch's counter would see another."""
+    torch._dynamo.reset()
+    in_one_kernel.cache_clear()
+    for count, height in ((5, 40), (9, 40), (6, 56)):
+        params = draw(count)
+        plain, compiled = (
+            apply_photometric(batch(count, height).float(), params, how) for how in (False, True)
+        )
+        torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-3)  # of 255
+    torch._dynamo.reset()
