@@ -25,7 +25,7 @@ def apply_photometric(images: Tensor, params: PhotometricParams, compiled: bool 
     """Apply every sample's own parameters to float images (B, 3, H, W), 0..255, in place; returns them.
 
     The parameters live on the CPU: which sample needs what is known without waiting for the device, and each
-    operator runs on the samples that need it alone. ``compiled``: each as one kernel, see :func:`in_one_kernel`.
+    operator runs on the samples that need it alone; ``compiled``, as one kernel: :func:`in_one_kernel`.
     """
     return run_steps(images, found_steps(_plan(params)), compiled)
 

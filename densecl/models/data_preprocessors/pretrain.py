@@ -44,7 +44,7 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         high: Sequence[float] | None = None,
     ) -> None:
         super().__init__(non_blocking)
-        #: Whether colours of 8-bit RGB run through ``torch.compile``; ``Pretrainer(compile_backbone=)`` says so.
+        #: Whether colours of 8-bit RGB are compiled; ``Pretrainer(compile_backbone=...)`` says so.
         self.compiled = False
         given = [values for values in (mean, std, low, high) if values is not None]
         if not mean or {len(values) for values in given} != {len(mean)} or min(std) <= 0:
