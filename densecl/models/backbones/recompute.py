@@ -2,7 +2,8 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -51,12 +52,19 @@ def recompute_blocks(backbone: nn.Module) -> None:
             'again; take a ResNet, a transformer or a TimmBackbone, or leave it out'
         )
     for block in blocks.values():
-        if not isinstance(block, _Recomputed):
+        if not isinstance(block, Recomputed):
             block.__class__ = _recomputed(type(block))
 
 
-class _Recomputed:
-    """What is put in front of a block's own class."""
+class Recomputed:
+    """What is put in front of a block's own class.
+
+    Attributes:
+        around_second_pass: makes a context in which the pass of the time is computed again, as
+            :func:`~densecl.models.backbones.sparse.sparse` needs it.
+    """
+
+    around_second_pass: Callable[[], AbstractContextManager] = contextlib.nullcontext
 
     def forward(self, *args, **kwargs):
         """As the block's own."""
@@ -65,27 +73,28 @@ class _Recomputed:
             return forward(*args, **kwargs)
         if torch.compiler.is_compiling():  # its backward pass does not update buffers again
             return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-        contexts = functools.partial(_contexts, self)
+        contexts = functools.partial(_contexts, self, self.around_second_pass)
         return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 
 
 @functools.cache
 def _recomputed(block: type[nn.Module]) -> type[nn.Module]:
-    return type(f'Recomputed{block.__name__}', (_Recomputed, block), {})
+    return type(f'Recomputed{block.__name__}', (Recomputed, block), {})
 
 
-def _contexts(block: nn.Module) -> tuple:
+def _contexts(block: nn.Module, around: Callable[[], AbstractContextManager]) -> tuple:
     """Of the first pass, and of the second."""
-    return contextlib.nullcontext(), _buffers_held(block)
+    return contextlib.nullcontext(), _buffers_held(block, around)
 
 
 @contextlib.contextmanager
-def _buffers_held(block: nn.Module) -> Iterator[None]:
+def _buffers_held(block: nn.Module, around: Callable[[], AbstractContextManager]) -> Iterator[None]:
     """Put running statistics, or what else the pass changes, back as they were before it."""
     buffers = list(block.buffers())
     before = [buffer.clone() for buffer in buffers]
     try:
-        yield
+        with around():
+            yield
     finally:
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):

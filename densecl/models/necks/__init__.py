@@ -1,4 +1,4 @@
-"""Projectors and predictors."""
+"""Projectors, predictors and decoders."""
 
 from .box_projector import BoxProjector, StageProjector
 from .decoders import TransformerDecoder
@@ -9,11 +9,12 @@ from .propagation import PixelPropagation
 from .prototypes import PrototypeProjector
 from .simple_pyramid import LayerNorm2d, SimpleFeaturePyramid
 from .slots import SlotProjector
+from .sparse_decoders import ConvNeXtDecoder, UNetDecoder
 
 __all__ = [
-    'TransformerDecoder',
     'BoxProjector',
     'ConvMLP',
+    'ConvNeXtDecoder',
     'ImagePatchProjectors',
     'LayerNorm2d',
     'LevelProjectors',
@@ -25,4 +26,6 @@ __all__ = [
     'SimpleFeaturePyramid',
     'SlotProjector',
     'StageProjector',
+    'TransformerDecoder',
+    'UNetDecoder',
 ]

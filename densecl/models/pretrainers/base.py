@@ -10,6 +10,7 @@ from densecl.distributed import is_spread, world_size
 from densecl.models.backbones.layers import freeze_layers
 from densecl.models.backbones.low_rank import add_low_rank
 from densecl.models.backbones.recompute import recompute_blocks
+from densecl.models.backbones.sparse import encode_sparse
 from densecl.models.heads import Head
 from densecl.models.heads.units import Set
 from densecl.models.memory import Queue
@@ -316,14 +317,22 @@ def _encode(
     mask: TokenMask | None = None,
     learning: bool = True,
 ) -> tuple[Tensor, ...]:
-    if mask is not None and not getattr(backbone, 'hides', False):
-        raise ValueError(
-            f'views have masks, but model.backbone={type(backbone).__name__} can hide nothing: take TimmViT '
-            "with hidden='token' or 'dropped', or views without a mask"
-        )
     with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
-        levels = _flat(backbone(images) if mask is None else backbone(images, mask=mask))
+        levels = _flat(backbone(images) if mask is None else _encode_masked(backbone, images, mask))
     return levels if neck is None else tuple(neck(levels))
+
+
+def _encode_masked(backbone: nn.Module, images: Tensor, mask: TokenMask):
+    """Backbones that know masks say so by ``hides``; of the others hidden cells are kept out."""
+    hides = getattr(backbone, 'hides', None)
+    if hides is None:
+        return encode_sparse(backbone, images, mask.hidden)
+    if not hides:
+        raise ValueError(
+            f'views have masks, but model.backbone={type(backbone).__name__} hides nothing: set its '
+            "hidden='token' or 'dropped', or take views without a mask"
+        )
+    return backbone(images, mask=mask)
 
 
 def _flat(levels) -> tuple[Tensor, ...]:

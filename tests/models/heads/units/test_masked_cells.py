@@ -1,13 +1,17 @@
 """Units that a mask hides, in heads and in pretrainers."""
 
+import copy
+
 import pytest
 import torch
 
+from densecl.models.backbones.sparse import encode_sparse
 from densecl.registry import MODELS
 from tests.models.heads.made import make_views
 from tests.oracles.masked import masked_pixels
 
 BACKBONE = dict(type='TimmViT', img_size=24, patch_size=8, embed_dim=12, depth=2, num_heads=2)
+RESNET = dict(type='TorchvisionResNet', arch='resnet18')
 DECODER = dict(
     type='TransformerDecoder', in_channels=12, out_channels=192, grid=3, embed_dim=8, depth=1, num_heads=2
 )
@@ -31,9 +35,9 @@ def masked_views(*places, batch=3, count=2, **kwargs):
     return views
 
 
-def build(heads, kind='SharedPretrainer', hidden='dropped', **kwargs):
+def build(heads, kind='SharedPretrainer', hidden='dropped', backbone=None, **kwargs):
     torch.manual_seed(0)
-    backbone = dict(BACKBONE, hidden=hidden)
+    backbone = backbone or dict(BACKBONE, hidden=hidden)
     model = MODELS.build(dict(type=f'densecl.{kind}', backbone=backbone, heads=heads, **kwargs)).double()
     model.init_target()
     return model.train()
@@ -72,6 +76,20 @@ def test_masked_cells_count_alone_and_the_target_sees_them():
     assert loss.item() == pytest.approx(errors[views.masks[0].flatten(1)].mean().item(), rel=1e-9)
 
 
+def test_a_convolutional_student_is_sparse_and_its_target_plain():
+    """The momentum copy is the same network, and no mask reaches it."""
+    head = dict(units='MaskedCells', objective='Reconstruction', pairs=((0, 0),))
+    model = build(dict(tokens=head), 'MomentumPretrainer', backbone=RESNET)
+    views = masked_views(2, 3, side=96)
+    student, teacher = copy.deepcopy(model.backbone), copy.deepcopy(model.target.backbone)
+    loss = model(views, mode='loss')['loss_tokens']
+    hidden = views.masks[0]
+    student, teacher = encode_sparse(student, views.images[0], hidden)[0], teacher(views.images[0])[0]
+    errors = (student - teacher).square().mean(1)
+    assert not student.permute(0, 2, 3, 1)[hidden].any() and teacher.permute(0, 2, 3, 1)[hidden].any()
+    assert loss.item() == pytest.approx(errors[hidden].mean().item(), rel=1e-9)
+
+
 def test_heads_share_the_masked_pass_and_views_without_mask_are_whole():
     image = dict(projector=dict(type='MLP', channels=(12, 6)), objective='Cosine', pairs=((0, 1),))
     model, views = build(dict(pixels=PIXELS, image=image)), masked_views(0, 1)
@@ -103,7 +121,7 @@ def test_what_is_refused():
     views.masks[0] = torch.zeros(3, 6, 6, dtype=torch.bool)
     with pytest.raises(ValueError, match=r'TimmViT: a mask of \(6, 6\) patches for \(3, 3\)'):
         model(views, mode='loss')
-    with pytest.raises(ValueError, match='can hide nothing: take TimmViT with hidden='):
+    with pytest.raises(ValueError, match="TimmViT hides nothing: set its hidden='token' or 'dropped'"):
         build(dict(pixels=PIXELS), hidden=None)(masked_views(0), mode='loss')
     with pytest.raises(ValueError, match="target must be None, 'start' or the config of a module"):
         build(dict(pixels=dict(PIXELS, target='pixels')))
