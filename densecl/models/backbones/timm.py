@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
 
+from .beit import init_beit, only_relative, relative_bias
 from .drop_path import use_equal_drop_path
+from .swin import TimmSwin
 
 
 @MODELS.register_module('TimmBackbone')
@@ -24,35 +26,23 @@ def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **k
     Args:
         model_name: ``'convnext_tiny'``, ``'resnet50d'``, ...
         out_indices: levels to return; all of them by default.
-        **kwargs: passed to ``timm.create_model``.
+        **kwargs: passed to ``timm.create_model``; of a Swin also ``hidden`` and ``final_norm``, see
+            :class:`~densecl.models.backbones.swin.TimmSwin`.
     """
     options = dict(pretrained=False, features_only=True, out_indices=out_indices)
-    swin = model_name.startswith('swin_')
-    if swin:  # images of any size
-        kwargs.setdefault('strict_img_size', False)
-    model = _timm('TimmBackbone').create_model(model_name, **options, **kwargs)
-    if swin:
-        model.register_forward_pre_hook(_pad_to_patches)
-        model.register_forward_hook(_channels_first)
-    return model
-
-
-def _pad_to_patches(model: nn.Module, images: tuple[Tensor]) -> tuple[Tensor]:
-    """Zeros at the bottom and right, so that patches of 4 fill the image; its windows Swin pads itself."""
-    height, width = images[0].shape[2:]
-    return (F.pad(images[0], (0, -width % 4, 0, -height % 4)),)
-
-
-def _channels_first(model: nn.Module, images: tuple[Tensor], levels: list[Tensor]) -> list[Tensor]:
-    """timm's Swin gives (B, H, W, C)."""
-    return [level.permute(0, 3, 1, 2) for level in levels]
+    create = _timm('TimmBackbone').create_model
+    if not model_name.startswith('swin_'):
+        return create(model_name, **options, **kwargs)
+    own = {name: kwargs.pop(name) for name in ('hidden', 'final_norm') if name in kwargs}
+    return TimmSwin(create(model_name, **options, **{'strict_img_size': False, **kwargs}), **own)
 
 
 @MODELS.register_module()
 class TimmViT(nn.Module):
     """A timm ViT with a class token, with or without register tokens, under timm's parameter names.
 
-    Positions are added to the tokens, or (DINOv3's architectures) turn queries and keys (RoPE).
+    Positions are added to the tokens, or (DINOv3's architectures) turn queries and keys (RoPE), or (those of
+    BEiT, ``'beit_base_patch16_224'``) are a bias of attention that all blocks share, as in its pretraining.
 
     Its levels are the patch maps of ``out_indices`` and, as the LAST one, the class token as a map of one
     cell: a head that averages level -1 reads the class token, a dense head reads level -2. The
@@ -70,7 +60,8 @@ class TimmViT(nn.Module):
             ``'sincos-mae'``, MAE's.
         freeze_patch_embed: keep the patch projection at its random values (MoCo v3, Chen et al., ICCV
             2021, section 4.3, "stop-grad-conv1" in its code), against spikes of its gradient.
-        init: ``'timm'``, ``'mocov3'``: see :func:`init_mocov3`, or ``'mae'``: see :func:`init_mae`.
+        init: ``'timm'``, ``'mocov3'``: see :func:`init_mocov3`, ``'mae'``: see :func:`init_mae`, or
+            ``'beit'``: see :func:`~densecl.models.backbones.beit.init_beit`.
         hidden: what becomes of the patches that a mask hides. ``'token'``: a learned vector stands in their
             place, before positions are added (BEiT, SimMIM, iBOT, DINOv2). ``'dropped'``: the blocks do not
             see them (MAE), and the maps are 0 there; the mask must leave equally many patches of each image.
@@ -97,7 +88,7 @@ class TimmViT(nn.Module):
         super().__init__()
         choices = {
             'pos_embed': (pos_embed, 'learned', 'sincos', 'sincos-mae'),
-            'init': (init, 'timm', 'mocov3', 'mae'),
+            'init': (init, 'timm', 'mocov3', 'mae', 'beit'),
             'hidden': (hidden, None, 'token', 'dropped'),
             'drop_path_law': (drop_path_law, 'linear', 'subset'),
         }
@@ -111,11 +102,11 @@ class TimmViT(nn.Module):
         model = _timm_vit(arch, drop_path_rate=drop_path, **kwargs)
         if drop_path_law == 'subset' and drop_path:
             use_equal_drop_path(model.blocks, drop_path)
-        names = ('patch_embed', 'cls_token', 'reg_token', 'pos_embed', 'pos_drop', 'rope', 'blocks', 'norm')
-        for name in names:
+        tokens = ('cls_token', 'reg_token', 'pos_embed', 'pos_drop', 'rope', 'rel_pos_bias')
+        for name in ('patch_embed', *tokens, 'blocks', 'norm'):
             setattr(self, name, getattr(model, name, None))
         self.extra_tokens = model.num_prefix_tokens
-        self.no_embed_class = model.no_embed_class
+        self.no_embed_class = getattr(model, 'no_embed_class', False)
         self.embed_dim = model.embed_dim
         self.num_heads = num_heads or model.blocks[0].attn.num_heads
         depth = len(self.blocks)
@@ -125,10 +116,8 @@ class TimmViT(nn.Module):
         self.output_cls_token = output_cls_token
         self.hidden = hidden
         self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if hidden == 'token' else None
-        if init == 'mocov3':
-            init_mocov3(self)
-        elif init == 'mae':
-            init_mae(self)
+        if init != 'timm':
+            dict(mocov3=init_mocov3, mae=init_mae, beit=init_beit)[init](self)
         if pos_embed != 'learned':
             order = 'xy' if pos_embed == 'sincos-mae' else 'yx'
             fixed = sincos_positions(self.patch_embed.grid_size, self.embed_dim, order=order)
@@ -154,20 +143,30 @@ class TimmViT(nn.Module):
         if mask is not None and self.hidden == 'token':
             patches = torch.where(mask.hidden[..., None], self.mask_token.to(patches.dtype), patches)
         tokens = self._tokens(patches.flatten(1, 2), grid)
-        turned = {} if self.rope is None else {'rope': self.rope.get_embed(shape=list(grid))}
+        placed = self._placed(grid)
         if mask is None or self.hidden == 'token':
-            return self._blocks(tokens, lambda found: found.unflatten(1, grid), turned)
-        return self._visible(tokens, mask, turned)
+            return self._blocks(tokens, lambda found: found.unflatten(1, grid), placed)
+        return self._visible(tokens, mask, placed)
 
-    def _visible(self, tokens: Tensor, mask: TokenMask, turned: dict) -> tuple[Tensor, ...]:
+    def _placed(self, grid: Sequence[int]) -> dict[str, Tensor]:
+        """What the blocks are told of the places of tokens, where positions are not added to these."""
+        if self.rope is not None:
+            return {'rope': self.rope.get_embed(shape=list(grid))}
+        if self.rel_pos_bias is not None:
+            return {'shared_rel_pos_bias': relative_bias(self.rel_pos_bias, grid)}
+        return {}
+
+    def _visible(self, tokens: Tensor, mask: TokenMask, placed: dict) -> tuple[Tensor, ...]:
         """The blocks on the patches that a mask leaves; their maps are 0 where it hides."""
         if mask.visible is None:
             raise ValueError(
                 "TimmViT: hidden='dropped' needs a mask that leaves equally many patches of each image, "
                 "such as dict(type='RandomMask')"
             )
-        if turned:
-            raise ValueError("TimmViT: hidden='dropped' needs positions that are added, not RoPE")
+        if placed:
+            raise ValueError(
+                "TimmViT: hidden='dropped' needs positions that are added, neither RoPE nor relative ones"
+            )
         extra, patches = tokens.split([self.extra_tokens, tokens.shape[1] - self.extra_tokens], 1)
         order = mask.hidden.flatten(1).to(torch.uint8).argsort(dim=1, stable=True)
         kept = order[:, : mask.visible, None].expand(-1, -1, tokens.shape[2])
@@ -176,13 +175,13 @@ class TimmViT(nn.Module):
             zeros = found.new_zeros(len(found), patches.shape[1], found.shape[2])
             return zeros.scatter(1, kept, found).unflatten(1, mask.hidden.shape[1:])
 
-        return self._blocks(torch.cat([extra, patches.gather(1, kept)], 1), whole, turned)
+        return self._blocks(torch.cat([extra, patches.gather(1, kept)], 1), whole, placed)
 
-    def _blocks(self, tokens: Tensor, whole: Callable[[Tensor], Tensor], turned: dict) -> tuple[Tensor, ...]:
+    def _blocks(self, tokens: Tensor, whole: Callable[[Tensor], Tensor], placed: dict) -> tuple[Tensor, ...]:
         """The levels; ``whole`` puts patches (B, n, C) in their places (B, h, w, C)."""
         levels = []
         for i, block in enumerate(self.blocks):
-            tokens = block(tokens, **turned)
+            tokens = block(tokens, **placed)
             if i == len(self.blocks) - 1:
                 tokens = self.norm(tokens)
             if i in self.out_indices:
@@ -212,7 +211,11 @@ def _timm(needing: str) -> ModuleType:
 
 def _timm_vit(arch: str, **kwargs) -> nn.Module:
     timm = _timm('TimmViT')
-    known = timm.models.is_model_in_modules(arch, ('vision_transformer', 'deit', 'eva'))
+    known = timm.models.is_model_in_modules(arch, ('vision_transformer', 'deit', 'eva', 'beit'))
+    if known and timm.models.is_model_in_modules(arch, ('beit',)):
+        shared = dict(use_shared_rel_pos_bias=True, use_rel_pos_bias=False, use_fc_norm=False)
+        model = timm.create_model(arch, pretrained=False, num_classes=0, **{**shared, **kwargs})
+        return only_relative(model)
     if known:
         sizes = dict(dynamic_img_size=True, dynamic_img_pad=True)
         model = timm.create_model(arch, pretrained=False, num_classes=0, **sizes, **kwargs)

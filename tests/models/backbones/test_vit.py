@@ -172,7 +172,7 @@ def test_gradients_reach_every_parameter():
     'kwargs, message',
     [
         (dict(pos_embed='rotary'), 'pos_embed must be one of learned, sincos'),
-        (dict(init='beit'), 'init must be one of timm, mocov3, mae'),
+        (dict(init='zero'), 'init must be one of timm, mocov3, mae, beit'),
         (dict(out_indices=(4,)), r'out_indices \(4,\) with 4 blocks'),
         (dict(class_token=False, global_pool='avg'), 'no plain ViT'),
     ],

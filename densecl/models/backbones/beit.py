@@ -1,0 +1,69 @@
+"""What is particular to BEiT's transformer: positions as a bias of attention, and the initial values."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def only_relative(model: nn.Module) -> nn.Module:
+    """A timm Beit, prepared as :class:`.TimmViT` wants it: maps of images of any size."""
+    from timm.layers import Format
+
+    embed = model.patch_embed
+    embed.flatten, embed.output_fmt = False, Format.NHWC
+    embed.strict_img_size, embed.dynamic_img_pad = False, True
+    return model
+
+
+def relative_bias(positions: nn.Module, grid: Sequence[int]) -> Tensor:
+    """(1, heads, 1 + h w, 1 + h w), what attention adds by the distance of two patches.
+
+    For a grid other than its own, the table of distances is interpolated bicubically; the official code of
+    fine-tuning places the distances in a geometric sequence instead.
+
+    Args:
+        positions: timm's ``RelativePositionBias``, which has the table for a grid.
+        grid: h, w.
+    """
+    if tuple(grid) == tuple(positions.window_size):
+        return positions()[None]
+    from timm.models.beit import gen_relative_position_index
+
+    table = resize_distances(positions.relative_position_bias_table, positions.window_size, grid)
+    index = gen_relative_position_index(tuple(grid), device=table.device)
+    return table[index].permute(2, 0, 1)[None]
+
+
+def resize_distances(table: Tensor, grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:
+    """Bicubic interpolation of ((2 h - 1) (2 w - 1) + 3, heads); the last three, of the class token, stay."""
+    (h, w), (new_h, new_w) = grid, new_grid
+    distances, token = table[:-3], table[-3:]
+    maps = distances.T.unflatten(1, (2 * h - 1, 2 * w - 1))[None]
+    maps = F.interpolate(maps, (2 * new_h - 1, 2 * new_w - 1), mode='bicubic', align_corners=False)
+    return torch.cat([maps[0].flatten(1).T, token])
+
+
+@torch.no_grad()
+def init_beit(vit: nn.Module) -> None:
+    """Initialise as BEiT's and SimMIM's codes do.
+
+    Weights and tokens are normal with std 0.02, cut at one std; biases are 0. What block i (from 1) adds to
+    its input is divided by sqrt(2 i): the weights of ``attn.proj`` and ``mlp.fc2``.
+    """
+    for module in vit.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            _cut_normal(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for name in ('cls_token', 'mask_token', 'pos_embed'):
+        if getattr(vit, name, None) is not None:
+            _cut_normal(getattr(vit, name))
+    for i, block in enumerate(vit.blocks, 1):
+        for layer in (block.attn.proj, block.mlp.fc2):
+            layer.weight.div_((2 * i) ** 0.5)
+
+
+def _cut_normal(tensor: Tensor, std: float = 0.02) -> None:
+    nn.init.trunc_normal_(tensor, std=std, a=-std, b=std)

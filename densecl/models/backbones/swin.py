@@ -1,0 +1,71 @@
+"""timm's Swin transformers as backbones, from which a mask may hide patches."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from densecl.structures import TokenMask
+
+
+class TimmSwin(nn.Module):
+    """The levels of a timm Swin as (B, C, h, w), under the parameter names of timm's ``features_only``.
+
+    Images may have any size: zeros at the bottom and right fill patches of 4, and windows Swin pads itself.
+
+    Args:
+        levels: what ``timm.create_model(..., features_only=True)`` makes.
+        hidden: ``'token'``: a learned vector stands in place of the 4 px patches that a mask hides (SimMIM).
+            The mask may have a coarser grid, such as that of the last level: a cell hides its patches.
+        final_norm: LayerNorm of the last level, as Swin's classifier and SimMIM's decoder have it in front.
+    """
+
+    def __init__(self, levels: nn.Module, hidden: str | None = None, final_norm: bool = False) -> None:
+        super().__init__()
+        if hidden not in (None, 'token'):
+            raise ValueError(f"TimmBackbone: hidden of a Swin must be None or 'token', got {hidden!r}")
+        self.parts = [name for name, _ in levels.named_children()]
+        for name, part in levels.named_children():
+            self.add_module(name, part)
+        self.returned = tuple(levels.return_layers)
+        self.feature_info = levels.feature_info
+        width = self.patch_embed.proj.out_channels
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if hidden else None
+        if hidden:
+            nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.norm = nn.LayerNorm(levels.feature_info.channels()[-1]) if final_norm else None
+
+    @property
+    def hides(self) -> bool:
+        """Whether it can be given a mask."""
+        return self.mask_token is not None
+
+    def forward(self, images: Tensor, mask: TokenMask | None = None) -> list[Tensor]:
+        """(B, 3, H, W) -> (B, C, h, w) a level.
+
+        Raises:
+            ValueError: cells of the mask are no whole number of patches.
+        """
+        height, width = images.shape[2:]
+        x = F.pad(images, (0, -width % 4, 0, -height % 4))
+        levels = []
+        for name in self.parts:
+            x = getattr(self, name)(x)
+            if name == 'patch_embed' and mask is not None:
+                x = self._masked(x, mask.hidden)
+            if name in self.returned:
+                levels.append(x)
+        if self.norm is not None:
+            levels[-1] = self.norm(levels[-1])
+        return [level.permute(0, 3, 1, 2) for level in levels]
+
+    def _masked(self, patches: Tensor, hidden: Tensor) -> Tensor:
+        """(B, h, w, C), with the learned vector where (B, h', w') hides."""
+        grid, own = patches.shape[1:3], hidden.shape[1:]
+        if any(side % cells for side, cells in zip(grid, own, strict=True)):
+            raise ValueError(
+                f'TimmBackbone: a mask of {tuple(own)} cells does not divide {tuple(grid)} patches of 4 px; '
+                "set the mask's patch to 4, 8, 16 or 32"
+            )
+        for axis in (0, 1):
+            hidden = hidden.repeat_interleave(grid[axis] // own[axis], axis + 1)
+        return torch.where(hidden[..., None], self.mask_token.to(patches.dtype), patches)

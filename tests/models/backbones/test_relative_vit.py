@@ -1,0 +1,125 @@
+"""BEiT's transformer: its bias by distance, its initial values, its mask."""
+
+import pytest
+import timm
+import torch
+from timm.layers import resize_rel_pos_bias_table_simple
+
+from densecl.models.backbones.beit import relative_bias, resize_distances
+from densecl.registry import MODELS
+from densecl.structures import TokenMask
+
+SMALL = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
+
+
+def build(**kwargs):
+    torch.manual_seed(0)
+    config = dict(type='densecl.TimmViT', arch='beit_base_patch16_224', **{**SMALL, **kwargs})
+    vit = MODELS.build(config).double().eval()
+    torch.nn.init.normal_(vit.rel_pos_bias.relative_position_bias_table)
+    return vit
+
+
+@pytest.fixture
+def images():
+    return torch.randn(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def test_values_and_names_are_timms(images):
+    vit = build(init_values=0.1)
+    shared = dict(use_shared_rel_pos_bias=True, use_rel_pos_bias=False, use_fc_norm=False, num_classes=0)
+    reference = timm.create_model('beit_base_patch16_224', init_values=0.1, **shared, **SMALL)
+    reference = reference.double().eval()
+    assert not any(reference.load_state_dict(vit.state_dict()))
+    tokens = reference.forward_features(images)
+    level, token = vit(images)
+    torch.testing.assert_close(level.flatten(2).transpose(1, 2), tokens[:, 1:])
+    torch.testing.assert_close(token[:, :, 0, 0], tokens[:, 0])
+
+
+def by_distance(table, grid):
+    """(heads, 1 + n, 1 + n) by loops: what query q adds to key k."""
+    (h, w), places = grid, [(y, x) for y in range(grid[0]) for x in range(grid[1])]
+    bias = torch.empty(table.shape[1], 1 + h * w, 1 + h * w, dtype=table.dtype)
+    bias[:, 0, :], bias[:, :, 0] = table[-3][:, None], table[-2][:, None]
+    bias[:, 0, 0] = table[-1]
+    for q, (y, x) in enumerate(places, 1):
+        for k, (other_y, other_x) in enumerate(places, 1):
+            bias[:, q, k] = table[(y - other_y + h - 1) * (2 * w - 1) + x - other_x + w - 1]
+    return bias
+
+
+@pytest.mark.parametrize('grid', [(4, 4), (5, 8), (3, 2)])
+def test_bias_of_any_grid(grid):
+    positions = build().rel_pos_bias
+    table = positions.relative_position_bias_table
+    resized = table if grid == (4, 4) else resize_distances(table, (4, 4), grid)
+    torch.testing.assert_close(relative_bias(positions, grid)[0], by_distance(resized, grid), rtol=0, atol=0)
+
+
+def test_distances_are_resized_as_timm_does():
+    table = torch.randn(27 * 27 + 3, 12)  # 14 x 14 patches, ViT-B
+    found = resize_distances(table, (14, 14), (28, 28))
+    assert found.shape == (55 * 55 + 3, 12)
+    torch.testing.assert_close(found, resize_rel_pos_bias_table_simple(table, (28, 28), (55 * 55 + 3, 12)))
+    assert torch.equal(found[-3:], table[-3:])
+
+
+def test_images_of_another_size_train(images):
+    vit = build()
+    level, token = vit(torch.randn(1, 3, 40, 61, dtype=torch.float64))
+    assert level.shape == (1, 24, 5, 8) and token.shape == (1, 24, 1, 1)
+    level.pow(3).sum().backward()
+    assert vit.rel_pos_bias.relative_position_bias_table.grad.abs().sum() > 0
+
+
+def test_what_is_hidden_changes_nothing(images):
+    vit, hidden = build(hidden='token'), torch.zeros(2, 4, 4, dtype=torch.bool)
+    hidden[0, 0, 1], hidden[1, 3] = True, True  # not equally many
+    mask = TokenMask(hidden, (1, 4))
+    other = images.clone()
+    other[0, :, 0:8, 8:16], other[1, :, 24:] = 7.0, -7.0
+    torch.testing.assert_close(vit(images, mask=mask), vit(other, mask=mask), rtol=0, atol=0)
+    assert (vit(images)[0] - vit(images, mask=mask)[0]).abs().max() > 0.01
+
+
+def test_initial_values():
+    """Normal, cut at one standard deviation; what blocks add is divided by sqrt(2 i)."""
+    torch.manual_seed(0)
+    config = dict(type='densecl.TimmViT', arch='beit_base_patch16_224', hidden='token', init='beit')
+    vit = MODELS.build(dict(config, **{**SMALL, 'embed_dim': 192, 'depth': 3}))
+    # of a normal distribution cut at one std, a std is 0.5396 of it
+    for weight in (vit.patch_embed.proj.weight, vit.blocks[2].attn.qkv.weight, vit.blocks[2].mlp.fc1.weight):
+        assert weight.abs().max() <= 0.02 and weight.std().item() == pytest.approx(0.02 * 0.5396, rel=0.02)
+    for i, block in enumerate(vit.blocks, 1):
+        for weight in (block.attn.proj.weight, block.mlp.fc2.weight):
+            largest = weight.abs().max().item()
+            assert largest == pytest.approx(0.02 / (2 * i) ** 0.5, rel=0.01)
+    for token in (vit.cls_token, vit.mask_token):
+        assert 0 < token.abs().max() <= 0.02
+    assert vit.rel_pos_bias.relative_position_bias_table.abs().max() == 0
+    assert vit.patch_embed.proj.bias.abs().max() == 0
+
+
+def test_the_numbers_of_beit():
+    with torch.device('meta'):
+        vit = MODELS.build(dict(type='densecl.TimmViT', arch='beit_base_patch16_224'))
+    table = vit.rel_pos_bias.relative_position_bias_table
+    assert table.shape == (732, 12) and vit.pos_embed is None and vit.cls_token.shape == (1, 1, 768)
+    assert {block.gamma_1.shape for block in vit.blocks} == {(768,)}
+    # ViT-B/16 without its 197 positions, 732 x 12 distances, two scales a block, no bias of the key
+    assert sum(p.numel() for p in vit.parameters()) == 85_798_656 - 197 * 768 + 732 * 12 + 12 * 768
+
+
+def test_bfloat16(images):
+    vit = build(hidden='token').float()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        level = vit(images.float(), mask=TokenMask(torch.ones(2, 4, 4, dtype=torch.bool), (16, 16)))[0]
+    full = vit(images.float(), mask=TokenMask(torch.ones(2, 4, 4, dtype=torch.bool), (16, 16)))[0]
+    torch.testing.assert_close(level.float(), full, rtol=0.1, atol=0.1)
+
+
+def test_dropping_is_refused(images):
+    mask = TokenMask(torch.eye(4, dtype=torch.bool).expand(2, 4, 4), (4, 4))
+    with pytest.raises(ValueError, match='positions that are added, neither RoPE nor relative ones'):
+        build(hidden='dropped')(images, mask=mask)
