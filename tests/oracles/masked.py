@@ -40,3 +40,16 @@ def masked_pixels(prediction, images, mask, patch, normalise):
             guess = prediction[b, place].tolist()
             terms.append(sum((g - v) ** 2 for g, v in zip(guess, values, strict=True)) / len(values))
     return sum(terms) / len(terms)
+
+
+def masked_absolute(decoded, images, hidden, patch):
+    """SimMIM pixel by pixel; decoded is (B, p * p * 3, h, w) in the order row, column, channel."""
+    terms = []
+    for b, y, x in hidden.nonzero().tolist():
+        values = decoded[b, :, y, x].unflatten(0, (patch, patch, 3))
+        for i in range(patch):
+            for j in range(patch):
+                for c in range(3):
+                    pixel = images[b, c, y * patch + i, x * patch + j]
+                    terms.append(abs(values[i, j, c].item() - pixel.item()))
+    return sum(terms) / len(terms)

@@ -1,0 +1,10 @@
+"""SimMIM with a ViT-B/16, 800 epochs of ImageNet, 2,048 images a step; see the README beside this file."""
+
+_base_ = [
+    '../_base_/methods/simmim.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/adamw_steplr_800e_simmim.py',
+    '../_base_/pretrain_runtime.py',
+]
+
+train_dataloader = dict(batch_size=128, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))
