@@ -2,9 +2,9 @@
 
     python tools/train.py THIS --cfg-options load_from=work_dirs/.../epoch_8.pth
 
-The anchor is the momentum copy as it was at the beginning and after steps 100 and 200. It sees the first crop
-at twice the side, without colours, and holds how alike the patches are (DINOv3, Simeoni et al., 2025,
-section 4).
+The anchor, as the momentum copy, is the loaded backbone at the beginning; after steps 100 and 200 it is the
+momentum copy as it is then. It sees the first crop at twice the side, without colours, and holds how alike
+the patches are (DINOv3, Simeoni et al., 2025, section 4).
 """
 
 _base_ = ['dinov2_vit-slim_1xb64-mcrop-coslr-8e_photos.py']

@@ -181,9 +181,19 @@ class Units:
 
     @classmethod
     def joined(cls, parts: list['Units']) -> 'Units':
-        """The same set of several batches as one of a larger batch; what is :meth:`kept` of them."""
+        """The same set of several batches as one of a larger batch; what is :meth:`kept` of them.
+
+        Where N differs (hidden patches), rows that are not there are added.
+        """
         names = _filled(parts[0], 'vectors', 'pooled', 'embeddings', 'valid')
-        return cls(**{n: torch.cat([getattr(x, n) for x in parts]) for n in names}, view=parts[0].view)
+        return cls(**{n: _stacked([getattr(x, n) for x in parts]) for n in names}, view=parts[0].view)
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """(B, N, ...) of several batches as one, each filled up with zeros to the largest N."""
+    most = max(x.shape[1] for x in parts)
+    added = [x.new_zeros(len(x), most - x.shape[1], *x.shape[2:]) for x in parts]
+    return torch.cat([torch.cat(pair, 1) for pair in zip(parts, added, strict=True)])
 
 
 def _filled(record, *names: str) -> list[str]:

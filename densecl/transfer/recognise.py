@@ -51,7 +51,8 @@ _FORMS = (
 # Settings of a backbone that belong to one training.
 _OF_THE_RUN = (
     'out_indices', 'init_cfg', 'pretrained', 'strides', 'dilations', 'num_stages', 'output_stride',
-    'frozen_stages', 'drop_path', 'drop_path_rate', 'freeze_patch_embed', 'output_cls_token', 'init',
+    'frozen_stages', 'drop_path', 'drop_path_rate', 'drop_path_law', 'freeze_patch_embed', 'output_cls_token',
+    'init', 'hidden',
 )  # fmt: skip
 KNOWN = 'ResNet, ResNeXt, ConvNeXt, EfficientNet, MobileNetV3, Swin, ViT with class token'
 

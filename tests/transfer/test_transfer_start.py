@@ -168,3 +168,16 @@ def test_release_in_half_precision(tmp_path, dtype):
     assert start.check() < 1e-5
     assert {p.dtype for p in start.build().parameters()} == {torch.float32}
     torch.testing.assert_close(start.tensors['conv1.weight'], state['conv1.weight'].float(), atol=0, rtol=0)
+
+
+def test_a_network_that_hid_patches_is_that_of_its_config(tmp_path):
+    """What its masked training added, a token, is left out."""
+    sizes = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2, pos_embed='sincos-mae')
+    backbone = dict(type='TimmViT', **sizes, hidden='token', drop_path=0.2, drop_path_law='subset')
+    head = dict(objective='VICReg')
+    config = Config(dict(model=dict(type='SharedPretrainer', backbone=backbone, heads=dict(image=head))))
+    model = MODELS.build(dict(config.model, _scope_='densecl'))
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=config.pretty_text)), tmp_path / 'run.pth')
+    found = find_start(tmp_path / 'run.pth')
+    assert {name: found.backbone[name] for name in sizes} == sizes
+    assert not {'hidden', 'drop_path', 'drop_path_law'} & set(found.backbone)

@@ -292,14 +292,14 @@ def init_mocov3(vit: TimmViT) -> None:
 def init_mae(model: nn.Module) -> None:
     """Initialise encoder or decoder as MAE's code does: Xavier-uniform weights, tokens of std 0.02.
 
-    Query, key and value count as one (3 C, C) matrix, the patch projection as one of (C, 3 p^2).
+    Query, key and value count as one (3 C, C) matrix, the patch projection as one of (C, 3 p^2), whose bias
+    keeps a convolution's values.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
             _xavier(module, *module.weight.shape)
     if hasattr(model, 'patch_embed'):
-        projection = model.patch_embed.proj
-        _xavier(projection, projection.weight[0].numel(), len(projection.weight))
+        nn.init.xavier_uniform_(model.patch_embed.proj.weight.flatten(1))  # its bias stays as it is
     for name in ('cls_token', 'mask_token'):
         if getattr(model, name, None) is not None:
             nn.init.normal_(getattr(model, name), std=0.02)

@@ -13,7 +13,7 @@ from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.structures import Batch, Comparison, Match, Units, Views
 
-from .needs import check
+from .needs import check, check_decoder
 from .pairs import Pair, crop_pairs, parse_pairs
 from .units import Set, kind_of, view_of
 
@@ -104,6 +104,7 @@ class Head(nn.Module):
         built = _of_kinds(objective, [kind_of(p.key) for p in self.pairs], _build)
         self.objective = nn.ModuleDict(built) if self.units.kinds else built[None]
         self.target = _build_target(target)
+        check_decoder(self.units, self.projector, self.target)
         self.stop_gradient, self.support = stop_gradient, tuple(support)
         self._plans: dict[int, Plan] = {}
         self.loss_weight, self.warmup_steps = loss_weight, warmup_steps
@@ -284,7 +285,8 @@ def diagnostics(said: list[tuple], keys: dict[Set, Units]) -> dict[str, Tensor]:
     values: dict[str, list[Tensor]] = {}
     for name, value, found, match in said:
         if match.mask is not None or match.valid is not None:
-            found = {**found, 'matched': match.found().float().mean()}
+            there = match.found()
+            found = {**found, 'matched': there.sum() / max(there.numel(), 1)}
         if name:
             found = {name: value.detach(), **{f'{what}_{name}': x for what, x in found.items()}}
         for what, x in found.items():

@@ -7,7 +7,7 @@ from torch import nn
 from densecl.models.losses.objective import Objective
 from densecl.models.matching import Rule
 
-from .units import UnitProducer
+from .units import DecodedCells, UnitProducer
 
 #: Property -> what it is, and which units have it.
 _UNITS = {
@@ -49,6 +49,24 @@ def check(
                 "objective=dict(type='InfoNCE', queue=0, batch='views'), or matching='SameRow'"
             )
     _give('objective', objective, objective.needs - {'one answer', 'own'}, units, kinds)
+
+
+def check_decoder(units: UnitProducer, projector: nn.Module, target: str | nn.Module | None) -> None:
+    """Whether units that a decoder makes have one, and an answer that it did not make itself.
+
+    Raises:
+        ValueError: one is missing; the sentence names the field, and what would do.
+    """
+    given = {
+        'projector': (not isinstance(projector, nn.Identity), 'TransformerDecoder'),
+        'target': (target is not None, 'Pixels'),
+    }
+    for field, (there, instead) in given.items():
+        if isinstance(units, DecodedCells) and not there:
+            raise ValueError(
+                f"units=DecodedCells needs a {field} of the head's own; give "
+                f'{field}=dict(type={instead!r}, ...)'
+            )
 
 
 def _give(

@@ -12,7 +12,7 @@ from densecl.models.backbones.low_rank import add_low_rank
 from densecl.models.backbones.recompute import recompute_blocks
 from densecl.models.backbones.sparse import encode_sparse
 from densecl.models.heads import Head
-from densecl.models.heads.units import Set
+from densecl.models.heads.units import MaskedCells, Set
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.schedule import Clock
@@ -290,8 +290,20 @@ class SharedPretrainer(Pretrainer):
     """Query and key come from the same network (SimCLR, SimSiam, SwAV, Barlow Twins, VICReg, SupCon).
 
     The gradient flows through both sides unless a head stops it (``stop_gradient=True``). A view is encoded
-    once, whatever number of heads and pairs it serves. The arguments are those of :class:`Pretrainer`.
+    once, whatever number of heads and pairs it serves, and without what its mask hides. The arguments are
+    those of :class:`Pretrainer`.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        for name, head in self.heads.items():
+            if isinstance(head.units, MaskedCells) and head.target is None:
+                raise ValueError(
+                    f'model.heads.{name}: units=MaskedCells want to know what a mask hides from a branch '
+                    'that sees it, which a SharedPretrainer does not have; take '
+                    "type='MomentumPretrainer', or give the head a target, such as "
+                    "dict(type='Pixels', patch=16)"
+                )
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:
         branch = Branch(self.encode, views, self._joined(views, 'online', 'target'), masked=True)

@@ -86,6 +86,16 @@ def test_positions_of_mae_begin_with_x():
     torch.testing.assert_close(positions[0, 2, :6].float(), torch.sin(2 * frequencies))
 
 
+def test_initial_values_of_mae():
+    """Query, key and value are one matrix; the patch projection is a linear layer but for its bias."""
+    vit = build(init='mae')
+    attention, projection = vit.blocks[0].attn.qkv, vit.patch_embed.proj
+    for weight, sides in ((attention.weight, 24 + 3 * 24), (projection.weight, 3 * 8 * 8 + 24)):
+        assert weight.abs().max().item() == pytest.approx((6 / sides) ** 0.5, rel=0.02)
+    assert not attention.bias.any() and projection.bias.all()
+    assert vit.cls_token.std().item() == pytest.approx(0.02, rel=0.5)
+
+
 def test_the_numbers_of_mae():
     """111,907,840 parameters with the decoder, 85,798,656 in the encoder."""
     with torch.device('meta'):

@@ -125,3 +125,20 @@ def test_what_is_refused():
         build(dict(pixels=PIXELS), hidden=None)(masked_views(0), mode='loss')
     with pytest.raises(ValueError, match="target must be None, 'start' or the config of a module"):
         build(dict(pixels=dict(PIXELS, target='pixels')))
+
+
+@pytest.mark.parametrize('field', ['projector', 'target'])
+def test_decoded_cells_without_decoder_or_answer(field):
+    head = {k: v for k, v in PIXELS.items() if k != field}
+    with pytest.raises(
+        ValueError, match=f'^model.heads.pixels: units=DecodedCells needs a {field} of the head'
+    ):
+        build(dict(pixels=head))
+
+
+def test_nobody_sees_what_is_hidden_of_a_shared_network():
+    head = dict(units='MaskedCells', objective='Reconstruction', pairs=((0, 0),))
+    with pytest.raises(
+        ValueError, match='^model.heads.cells: units=MaskedCells .* a SharedPretrainer does not'
+    ):
+        build(dict(cells=head))

@@ -104,10 +104,27 @@ def test_a_batch_in_which_nothing_is_hidden(hidden_only):
     model, views = build(hidden_only=hidden_only), both_masked(0)
     views.masks = [torch.zeros_like(mask) for mask in views.masks]
     views.hidden_counts = [(0, 0)] * 2
-    loss = model(views, mode='loss')['loss_tokens']
-    loss.backward()
-    assert loss.isfinite()
+    logged = model(views, mode='loss')
+    logged['loss_tokens'].backward()
+    assert all(value.isfinite() for value in logged.values())
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_batches_of_a_step_with_unequally_many_hidden_patches():
+    """The centre moves by the mean of the hidden patches of both, each counting alike."""
+    model, batches = build(hidden_only=True), [both_masked(0), both_masked(0, 4, 5)]
+    center = model.heads['tokens'].objective['patches'].center
+    before, scores = center.clone(), []
+    with torch.no_grad():
+        for views in batches:
+            for v in (0, 1):
+                cells = model.target.backbone(views.images[v])[0].flatten(2).mT[views.masks[v].flatten(1)]
+                scores.append(model.target.heads['tokens'](cells))
+    for model.ends_step, views in zip((False, True), batches, strict=True):
+        model(views, mode='loss')
+    rows = torch.cat(scores)
+    assert len(rows) == 2 * 3 * (1 + 3)
+    torch.testing.assert_close(center, 0.9 * before + 0.1 * rows.mean(0), rtol=1e-10, atol=0)
 
 
 def test_only_hidden_patches_are_projected():
