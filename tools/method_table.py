@@ -48,6 +48,8 @@ METHODS = {
     'DetCo': 'detco/detco_resnet50_8xb32-coslr-200e_in1k.py',
     'MAE': 'mae/mae_vit-base_64xb64-coslr-800e_in1k.py',
     'SimMIM': 'simmim/simmim_vit-base_16xb128-steplr-800e_in1k.py',
+    'SparK': 'spark/spark_resnet50_32xb128-coslr-1600e_in1k.py',
+    'FCMAE': 'fcmae/fcmae_convnextv2-tiny_64xb64-coslr-800e_in1k.py',
     'iBOT': 'ibot/ibot_vit-small_16xb64-mcrop-coslr-800e_in1k.py',
     'DINOv2': 'dinov2/dinov2_vit-large_32xb64-mcrop-coslr-200e_in1k.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',

@@ -9,7 +9,7 @@ from .hooks import PredictionHook
 from .matches import draw_matches, draw_true_locations, match_distance, true_locations
 from .objects import draw_objects
 from .predictions import draw_detections, draw_segmentation
-from .views import as_picture, displayable, draw_views, hide_masked
+from .views import as_picture, displayable, draw_reconstruction, draw_views, hide_masked
 
 __all__ = [
     'PredictionHook',
@@ -21,6 +21,7 @@ __all__ = [
     'draw_groups',
     'draw_matches',
     'draw_objects',
+    'draw_reconstruction',
     'draw_segmentation',
     'draw_slots',
     'draw_true_locations',

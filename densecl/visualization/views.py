@@ -69,6 +69,23 @@ def hide_masked(image: np.ndarray, mask: Tensor | np.ndarray) -> np.ndarray:
     return np.where(hidden[:, :, None], _HIDDEN, image)
 
 
+def draw_reconstruction(
+    image: np.ndarray, mask: Tensor | np.ndarray, reconstruction: np.ndarray
+) -> np.ndarray:
+    """A view, the same with masked patches grey, and with what a network puts in their place.
+
+    Args:
+        image: uint8 (H, W, 3).
+        mask: (h, w) bool, True = masked; h and w divide H and W.
+        reconstruction: uint8 (H, W, 3).
+    """
+    hidden = np.asarray(mask)
+    for axis in (0, 1):
+        hidden = hidden.repeat(image.shape[axis] // mask.shape[axis], axis)
+    filled = np.where(hidden[:, :, None], reconstruction, image)
+    return side_by_side([image, hide_masked(image, mask), filled])
+
+
 def draw_views(
     image: np.ndarray,
     boxes: Tensor | np.ndarray,

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from densecl.visualization import colors, displayable, draw_views, hide_masked
+from densecl.visualization import colors, displayable, draw_reconstruction, draw_views, hide_masked
+from densecl.visualization.canvas import GAP
 
 TITLE = 20
 
@@ -61,3 +62,14 @@ def test_masked_patches_are_grey():
     left = np.ones((8, 12), bool)
     left[:4, :4] = left[4:, 8:] = False
     assert np.array_equal(shown[left], image[left])
+
+
+def test_a_reconstruction_fills_masked_patches_alone():
+    image, made = np.full((4, 6, 3), 10, np.uint8), np.full((4, 6, 3), 200, np.uint8)
+    mask = np.array([[True, False, False], [False, False, True]])
+    sheet = draw_reconstruction(image, mask, made)
+    true, masked, filled = sheet[:, :6], sheet[:, 6 + GAP : 12 + GAP], sheet[:, 12 + 2 * GAP :]
+    assert (true == 10).all()
+    hidden = mask.repeat(2, 0).repeat(2, 1)
+    assert (masked[hidden] == 128).all() and (masked[~hidden] == 10).all()
+    assert (filled[hidden] == 200).all() and (filled[~hidden] == 10).all()

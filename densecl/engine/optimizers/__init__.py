@@ -1,7 +1,8 @@
 """Optimisers, and the parameter groups they work on."""
 
+from .lamb import lamb
 from .lars import LARS
 from .low_bit import torchao_optimizer
 from .param_groups import ParamGroupsConstructor
 
-__all__ = ['LARS', 'ParamGroupsConstructor', 'torchao_optimizer']
+__all__ = ['LARS', 'ParamGroupsConstructor', 'lamb', 'torchao_optimizer']

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
 
+EPS = 1e-6
+
 
 def patches_of(images: Tensor, patch: int) -> Tensor:
     """(B, C, H, W) -> (B, p * p * C, H / p, W / p): each patch in the order row, column, channel.
@@ -19,7 +21,12 @@ def patches_of(images: Tensor, patch: int) -> Tensor:
     return F.pixel_unshuffle(images, patch).unflatten(1, (-1, patch**2)).transpose(1, 2).flatten(1, 2)
 
 
-def normalised_patches(patches: Tensor, eps: float = 1e-6) -> Tensor:
+def images_of(patches: Tensor, patch: int) -> Tensor:
+    """(B, p * p * C, h, w) -> (B, C, h * p, w * p), what :func:`patches_of` undoes."""
+    return F.pixel_shuffle(patches.unflatten(1, (patch**2, -1)).transpose(1, 2).flatten(1, 2), patch)
+
+
+def normalised_patches(patches: Tensor, eps: float = EPS) -> Tensor:
     """(B, D, h, w), minus its mean over D and over its standard deviation, of unbiased variance."""
     variance = patches.var(1, keepdim=True)
     return (patches - patches.mean(1, keepdim=True)) * (variance + eps).rsqrt()
@@ -42,3 +49,14 @@ class Pixels(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor]:
         patches = patches_of(full_precision(images), self.patch)
         return (normalised_patches(patches) if self.normalise else patches,)
+
+    def images(self, prediction: Tensor, images: Tensor) -> Tensor:
+        """(B, p * p * C, h, w) as predicted -> (B, C, H, W) images, to be looked at.
+
+        Where patches are normalised, ``images`` lend each its own mean and variance, which no one predicted.
+        """
+        if self.normalise:
+            true = patches_of(full_precision(images), self.patch)
+            scale = (true.var(1, keepdim=True) + EPS).sqrt()
+            prediction = full_precision(prediction) * scale + true.mean(1, keepdim=True)
+        return images_of(prediction, self.patch)

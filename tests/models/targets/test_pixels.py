@@ -59,3 +59,14 @@ def test_without_a_masked_patch_it_is_0(images):
     loss.backward()
     assert loss.item() == 0
     assert prediction.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize('normalise', [False, True])
+def test_images_from_what_is_predicted(images, normalise):
+    """The true patches make the true image; a prediction gets mean and deviation of each true patch."""
+    target = Pixels(patch=4, normalise=normalise)
+    torch.testing.assert_close(target.images(target(images)[0], images), images)
+    guess = torch.zeros(2, 48, 2, 3, dtype=torch.float64)
+    patch = images[1, :, 4:, 8:]
+    want = patch.mean().expand(3, 4, 4) if normalise else torch.zeros(3, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(target.images(guess, images)[1, :, 4:, 8:], want)

@@ -1,0 +1,94 @@
+#!/usr/bin/env python
+"""Look at what a masked pretraining puts in the place of masked patches (MAE, SparK, FCMAE, SimMIM).
+
+python tools/browse_reconstructions.py runs/spark/epoch_16.pth --photos my/photos
+
+Beside each view it shows the view with its masked patches grey, and with these predicted. Where the method
+normalises each patch by itself, the true patch lends its mean and variance.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+import densecl.compat
+
+densecl.compat.install()
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+
+from densecl import visualization as vis  # noqa: E402
+from densecl.compat import load_checkpoint  # noqa: E402
+from densecl.datasets import SampleKey  # noqa: E402
+from densecl.models.pretrainers import Branch  # noqa: E402
+from densecl.models.targets import Pixels  # noqa: E402
+from densecl.registry import DATASETS, MODELS  # noqa: E402
+from densecl.structures import Views  # noqa: E402
+from densecl.transfer.mismatch import model_images  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='of a masked pretraining')
+    parser.add_argument('--config', help='of the pretraining (that in the checkpoint)')
+    parser.add_argument('--photos', help='folder of images (those of the pretraining)')
+    parser.add_argument('--out', default='reconstructions.png', help='the picture (%(default)s)')
+    parser.add_argument('--num', type=int, default=8, help='number of images (%(default)s)')
+    parser.add_argument('--epoch', type=int, default=0, help='the epoch whose views and masks are drawn')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Draw ``--num`` images, evenly spread over the dataset, a row each."""
+    args = parse_args()
+    saved = load_checkpoint(args.checkpoint)
+    cfg = Config.fromfile(args.config) if args.config else config_of(saved, args.checkpoint)
+    init_default_scope(cfg.get('default_scope', 'densecl'))
+    if args.photos:
+        cfg.train_dataloader.dataset.data_root = args.photos
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    model = MODELS.build(cfg.model).eval()
+    model.load_state_dict(saved['state_dict'])
+    heads = {name: head for name, head in model.heads.items() if isinstance(head.target, Pixels)}
+    if not heads:
+        raise SystemExit(
+            f"{args.checkpoint}: no head with target=dict(type='Pixels') among {list(model.heads)}"
+        )
+    rows = []
+    for index in np.linspace(0, len(dataset) - 1, min(args.num, len(dataset))).astype(int):
+        sample = dataset[SampleKey(args.epoch, int(index))]
+        rows.append(reconstructed(model, next(iter(heads.values())), sample))
+    print(vis.save_image(args.out, vis.stacked(rows)))
+
+
+def config_of(saved: dict, path: str) -> Config:
+    """The config that mmengine's runner left in a checkpoint."""
+    text = saved.get('meta', {}).get('cfg')
+    if text is None:
+        raise SystemExit(f'{path} holds no config; give that of its pretraining with --config')
+    return Config.fromstring(text, '.py')
+
+
+@torch.no_grad()
+def reconstructed(model, head, sample) -> np.ndarray:
+    """The first view that the head predicts: true, masked, filled in."""
+    views = model.data_preprocessor({'inputs': Views.collate([sample])}, False)['inputs']
+    chosen = head.plan(len(views)).pairs[0].query
+    units = head.read(Branch(model.encode, views, masked=True), head.projector, views, [chosen])[chosen]
+    prediction = units.vectors.transpose(1, 2).unflatten(2, units.place.grid)
+    images = views.images[chosen]
+    norm = model_images(model)
+    true, made = (
+        vis.displayable(x, norm['mean'], norm['std'])[0]
+        for x in (images, head.target.images(prediction, images))
+    )
+    return vis.draw_reconstruction(true, views.masks[chosen][0], made)
+
+
+if __name__ == '__main__':
+    main()
