@@ -52,6 +52,7 @@ METHODS = {
     'FCMAE': 'fcmae/fcmae_convnextv2-tiny_64xb64-coslr-800e_in1k.py',
     'iBOT': 'ibot/ibot_vit-small_16xb64-mcrop-coslr-800e_in1k.py',
     'DINOv2': 'dinov2/dinov2_vit-large_32xb64-mcrop-coslr-200e_in1k.py',
+    'CAPI': 'capi/capi_vit-large_32xb512-coslr-6400e_in1k.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}
@@ -113,7 +114,8 @@ def rows(name: str, path: str) -> list[str]:
 def target(pretrainer: str, head: dict) -> str:
     """Who gives the answer, and what stands between."""
     own = head.get('target')
-    parts = ['frozen start' if own == 'start' else said(own) if own else TARGETS[pretrainer]]
+    named = {None: TARGETS[pretrainer], 'start': 'frozen start', 'features': 'features of the momentum copy'}
+    parts = [named[own] if own in (None, 'start', 'features') else said(own)]
     parts += ['predictor'] if head.get('predictor') else []
     parts += ['stop-gradient'] if head.get('stop_gradient') else []
     return ', '.join(parts)

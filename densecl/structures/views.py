@@ -51,6 +51,17 @@ class TokenMask(NamedTuple):
         """How many patches are hidden of the image of which most are."""
         return self.counts[1]
 
+    def hidden_places(self) -> Tensor:
+        """(B, M) int64, the hidden patches in their order; those of images with fewer are filled up."""
+        return self._order(descending=True)[:, : self.most_hidden]
+
+    def visible_places(self) -> Tensor:
+        """(B, V) int64, the patches that are seen, in their order; equally many in all images."""
+        return self._order(descending=False)[:, : self.visible]
+
+    def _order(self, descending: bool) -> Tensor:
+        return self.hidden.flatten(1).to(torch.uint8).argsort(dim=1, descending=descending, stable=True)
+
     @classmethod
     def joined(cls, masks: Sequence['TokenMask']) -> 'TokenMask':
         """Several views of one size as one batch."""

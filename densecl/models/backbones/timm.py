@@ -168,8 +168,7 @@ class TimmViT(nn.Module):
                 "TimmViT: hidden='dropped' needs positions that are added, neither RoPE nor relative ones"
             )
         extra, patches = tokens.split([self.extra_tokens, tokens.shape[1] - self.extra_tokens], 1)
-        order = mask.hidden.flatten(1).to(torch.uint8).argsort(dim=1, stable=True)
-        kept = order[:, : mask.visible, None].expand(-1, -1, tokens.shape[2])
+        kept = mask.visible_places()[..., None].expand(-1, -1, tokens.shape[2])
 
         def whole(found: Tensor) -> Tensor:
             zeros = found.new_zeros(len(found), patches.shape[1], found.shape[2])

@@ -67,9 +67,10 @@ class Head(nn.Module):
         pairs: see :func:`~densecl.models.heads.pairs.parse_pairs`; both directions, ``((0, 1), (1, 0))``,
             make a symmetric loss. ``'crops'``: every view is a query of views 0 and 1, but of itself.
         target: who gives the answer. None: the pretrainer's own target branch. ``'start'``: the backbone as
-            it was when training began, frozen; its features are the keys as they are (an anchor). A module
-            config, such as ``dict(type='Pixels', patch=16)``: what this makes of the images is the keys as
-            they are; it is not trained, and sees no mask.
+            it was when training began, frozen; its features are the keys as they are (an anchor).
+            ``'features'``: those of the target branch, without its projector (CAPI). A module config, such
+            as ``dict(type='Pixels', patch=16)``: what this makes of the images is the keys as they are; it is
+            not trained, and sees no mask.
         stop_gradient: no gradient reaches the keys (SimSiam); those of a momentum target never get any.
         support: further views, encoded by the target without gradient and each by itself, by which an
             objective may judge how alike images are (``negatives=dict(type='SimilarImages')``).
@@ -301,12 +302,12 @@ def _build(config: str | dict) -> nn.Module:
 
 
 def _build_target(config: str | dict | None) -> str | nn.Module | None:
-    if config in (None, 'start'):
+    if config in (None, 'start', 'features'):
         return config
     if not isinstance(config, dict):
         raise ValueError(
-            "target must be None, 'start' or the config of a module that maps images to levels, such as "
-            f"dict(type='Pixels', patch=16); got {config!r}"
+            "target must be None, 'start', 'features' or the config of a module that maps images to levels, "
+            f"such as dict(type='Pixels', patch=16); got {config!r}"
         )
     return MODELS.build(config).requires_grad_(False).eval()
 

@@ -13,6 +13,7 @@ from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Filter, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
 from .objective import Objective, Sum
+from .online_clusters import OnlineClusters
 from .reconstruction import Reconstruction
 from .regression import Regression
 from .relations import Gram, KernelAlignment
@@ -48,6 +49,7 @@ __all__ = [
     'MovingAverage',
     'NCE',
     'Objective',
+    'OnlineClusters',
     'PerSampleTemperature',
     'PositionVICReg',
     'PrototypeAlignment',

@@ -1,7 +1,7 @@
 """Projectors, predictors and decoders."""
 
 from .box_projector import BoxProjector, StageProjector
-from .decoders import TransformerDecoder
+from .decoders import CrossAttentionPredictor, TransformerDecoder
 from .levels import ImagePatchProjectors, LevelProjectors, PatchProjector
 from .mlp import MLP, ConvMLP
 from .partial_fpn import PartialFPN
@@ -14,6 +14,7 @@ from .sparse_decoders import ConvNeXtDecoder, UNetDecoder
 __all__ = [
     'BoxProjector',
     'ConvMLP',
+    'CrossAttentionPredictor',
     'ConvNeXtDecoder',
     'ImagePatchProjectors',
     'LayerNorm2d',

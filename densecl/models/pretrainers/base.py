@@ -212,14 +212,14 @@ class Pretrainer(BaseModel):
         joined = set()
         for head in self.heads.values() if self.join_views else ():
             needed = head.needed(len(views))
-            own = ('online', 'target') if head.target is None else ('online',)
+            own = ('online', 'target') if head.target in (None, 'features') else ('online',)
             joined |= set().union(*(needed[side] for side in sides if side in own))
         return joined
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_<head>`` (weighted) for every head, and its diagnostics as ``<head>_<what>``."""
         online, target = self.branches(views)
-        given = self._given_targets(views)
+        given = self._given_targets(views, target)
         batch, logged, keys = Batch.of(views), {}, {}
         self.watched = {}
         for name, head in self.heads.items():
@@ -244,13 +244,14 @@ class Pretrainer(BaseModel):
             self._remember(keys, batch)
         return logged
 
-    def _given_targets(self, views: Views) -> dict[str, Branch]:
-        """Head -> the views as the frozen start, or the head's own target, shows them."""
+    def _given_targets(self, views: Views, target: Branch) -> dict[str, Branch]:
+        """Head -> the branch whose features are its keys as they are; of heads that have one."""
         start = None if self.start is None else Branch(self.encode_start, views, gradient=False)
         heads = {name: head.target for name, head in self.heads.items() if head.target is not None}
+        named = {'start': start, 'features': target}
         return {
-            name: start if target == 'start' else Branch(target, views, gradient=False)
-            for name, target in heads.items()
+            name: named[own] if isinstance(own, str) else Branch(own, views, gradient=False)
+            for name, own in heads.items()
         }
 
     def _remember(self, keys: dict[str, dict[Set, Units]], batch: Batch) -> None:
@@ -303,6 +304,11 @@ class SharedPretrainer(Pretrainer):
                     'that sees it, which a SharedPretrainer does not have; take '
                     "type='MomentumPretrainer', or give the head a target, such as "
                     "dict(type='Pixels', patch=16)"
+                )
+            if head.target == 'features':
+                raise ValueError(
+                    f"model.heads.{name}: target='features' are those of another branch: take "
+                    "type='MomentumPretrainer'"
                 )
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:

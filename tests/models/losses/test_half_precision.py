@@ -24,6 +24,7 @@ SCALE = 65536.0
 NEEDED = {
     'InfoNCE': dict(dim=DIM, queue=16, batch='views'),
     'NCE': dict(dim=DIM, images=BATCH, negatives=16),
+    'OnlineClusters': dict(dim=DIM, clusters=DIM),
     'PrototypeAlignment': dict(dim=DIM, classes=3),
     'SelfDistillation': dict(prototypes=DIM),
     'Sum': dict(objectives=[dict(type='Cosine'), dict(type='Gram')]),

@@ -135,7 +135,7 @@ def test_the_start_is_not_taken_for_the_backbone(kind):
 def test_what_cannot_work_is_refused():
     with pytest.raises(ValueError, match="model.heads.anchor: target='start' compares the backbone"):
         make(neck=dict(type='mmdet.FPN', in_channels=[512], out_channels=8, num_outs=1))
-    with pytest.raises(ValueError, match="model.heads.anchor: target must be None, 'start' or the config"):
+    with pytest.raises(ValueError, match="model.heads.anchor: target must be None, 'start', 'features'"):
         MODELS.build(
             dict(
                 type='SharedPretrainer',

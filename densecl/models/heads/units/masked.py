@@ -35,8 +35,11 @@ class DecodedCells(UnitProducer):
     """What a decoder says of every patch of a view; those count that the mask hides (MAE, SparK).
 
     The projector is a decoder: it gets all levels of the view and its :class:`~densecl.structures.TokenMask`,
-    and returns a map (B, D, h, w) with a cell for each patch of the mask. The keys are the last level of the
-    head's ``target``, such as :class:`~densecl.models.targets.Pixels`.
+    and returns a map (B, D, h, w) with a cell for each patch of the mask. The keys are not decoded: they are
+    a level of the head's ``target``, such as :class:`~densecl.models.targets.Pixels`.
+
+    Args:
+        level: of the target.
     """
 
     gives = frozenset({'grid', 'place', 'several'})
@@ -47,7 +50,7 @@ class DecodedCells(UnitProducer):
 
     def project(self, projector: nn.Module, inputs, joint):
         if isinstance(projector, nn.Identity):  # the target's own
-            return {key: levels[-1] for key, (levels, _) in inputs.items()}
+            return {key: levels[self.level] for key, (levels, _) in inputs.items()}
         return {key: projector(levels, mask) for key, (levels, mask) in inputs.items()}
 
     def record(self, chosen, inputs, projections, predictions, views):

@@ -1,7 +1,5 @@
 """Class token and hidden patch tokens of a transformer, as scores of prototypes."""
 
-import torch
-
 from densecl.registry import MODELS
 from densecl.structures import Units
 
@@ -49,11 +47,10 @@ class TokenPrototypes(Prototypes):
             return branch[view].pooled(self.token)
         mask = mask_of(views, view)  # before anything is encoded
         maps = branch[view][self.level]
-        hidden, rows = hidden_cells(views, view, maps), cells(maps)
+        hidden_cells(views, view, maps)  # of the same grid
+        rows = cells(maps)
         if self.hidden_only:
-            rows = rows.gather(
-                1, first_hidden(hidden, mask.most_hidden)[..., None].expand(-1, -1, rows.shape[2])
-            )
+            rows = rows.gather(1, mask.hidden_places()[..., None].expand(-1, -1, rows.shape[2]))
         return rows.flatten(0, 1)
 
     def record(self, chosen, inputs, projections, predictions, views):
@@ -61,12 +58,8 @@ class TokenPrototypes(Prototypes):
             return super().record(chosen, inputs, projections, predictions, views)
         batch, view = len(views.indices), view_of(chosen)
         embeddings, scores = (x.unflatten(0, (batch, -1)) for x in projections)
-        hidden = mask_of(views, view).hidden.flatten(1)
+        mask = mask_of(views, view)
+        hidden = mask.hidden.flatten(1)
         if self.hidden_only:
-            hidden = hidden.gather(1, first_hidden(hidden, scores.shape[1]))
+            hidden = hidden.gather(1, mask.hidden_places())
         return Units(scores, valid=hidden, place=place_of(views, view), embeddings=embeddings)
-
-
-def first_hidden(hidden: torch.Tensor, count: int) -> torch.Tensor:
-    """(B, L) bool -> (B, count) int64, hidden places first, in their order."""
-    return hidden.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]

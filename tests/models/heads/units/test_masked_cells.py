@@ -123,7 +123,7 @@ def test_what_is_refused():
         model(views, mode='loss')
     with pytest.raises(ValueError, match="TimmViT hides nothing: set its hidden='token' or 'dropped'"):
         build(dict(pixels=PIXELS), hidden=None)(masked_views(0), mode='loss')
-    with pytest.raises(ValueError, match="target must be None, 'start' or the config of a module"):
+    with pytest.raises(ValueError, match="target must be None, 'start', 'features' or the config"):
         build(dict(pixels=dict(PIXELS, target='pixels')))
 
 

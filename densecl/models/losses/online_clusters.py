@@ -1,0 +1,86 @@
+"""Clusters that are learned beside the network, and predicted by it."""
+
+from torch import Tensor, nn
+
+from densecl.numerics import no_autocast, unit
+from densecl.registry import MODELS
+from densecl.structures import Comparison
+
+from .assignment import cross_entropy, entropy, log_shares, sinkhorn
+from .objective import Objective, check_mean, mean_of
+
+
+@no_autocast
+def linear_scores(keys: Tensor, clusters: nn.Linear) -> Tensor:
+    """(B, N, D) -> (B, N, K), of unit vectors, without gradient to the keys."""
+    return clusters(unit(keys.detach()).to(clusters.weight.dtype))
+
+
+@MODELS.register_module()
+class OnlineClusters(Objective):
+    """The query predicts to which cluster its answer belongs (CAPI, Darcet et al., 2025).
+
+    A linear layer on the answers' unit vectors scores K clusters; Sinkhorn's algorithm makes assignments of
+    equal use of the scores, which train that layer and nothing else, and which the queries, scores of as many
+    clusters, predict. Both cross entropies add up. All key units count for the clusters, and the queries that
+    have an answer for the prediction. Give the layer its own rate by ``paramwise_cfg``
+    (``match=r'objective\\.clusters'``).
+
+    Args:
+        dim: width of the keys.
+        clusters: their number K.
+        temperature: > 0, of both predictions; 0.12.
+        assignment_temperature: > 0, Sinkhorn's; 0.06.
+        iterations: of Sinkhorn's algorithm.
+        position_wise: assignments are of equal use at each place of the image, over the images of all
+            processes, so that no cluster stands for a place; it needs many images. Otherwise over all units.
+        mean: of the prediction, see :func:`~densecl.models.losses.objective.mean_of`.
+    """
+
+    needs = frozenset({'several', 'one answer'})
+
+    def __init__(
+        self,
+        dim: int,
+        clusters: int,
+        temperature: float = 0.12,
+        assignment_temperature: float = 0.06,
+        iterations: int = 3,
+        position_wise: bool = True,
+        mean: str = 'counted',
+    ) -> None:
+        super().__init__()
+        if min(temperature, assignment_temperature) <= 0:
+            raise ValueError(
+                f'OnlineClusters: temperatures must be > 0, got {temperature} and {assignment_temperature}'
+            )
+        self.clusters = nn.Linear(dim, clusters)
+        nn.init.normal_(self.clusters.weight)
+        nn.init.zeros_(self.clusters.bias)
+        self.temperature, self.assignment_temperature = temperature, assignment_temperature
+        self.iterations, self.position_wise = iterations, position_wise
+        self.mean = check_mean(mean, 'OnlineClusters')
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss; ``clusters``, the part that trains the clusters, and ``usage_entropy`` of assignments."""
+        match, query = comparison.match, comparison.query.compared
+        if query.shape[-1] != self.clusters.out_features:
+            raise ValueError(
+                f'OnlineClusters: clusters={self.clusters.out_features}, but the projector gives '
+                f'{query.shape[-1]} scores; give both the same number'
+            )
+        scores = linear_scores(comparison.key.vectors, self.clusters)
+        assigned = self.assignments(scores.detach())
+        clusters = cross_entropy(log_shares(scores, self.temperature), assigned).mean()
+        terms = cross_entropy(log_shares(query, self.temperature), match.sum_of(assigned))
+        loss = mean_of(terms, match.found(), self.mean)
+        return loss + clusters, {
+            'clusters': clusters.detach(),
+            'usage_entropy': entropy(assigned.mean((0, 1))),
+        }
+
+    def assignments(self, scores: Tensor) -> Tensor:
+        """(B, N, K) scores -> (B, N, K) shares of the clusters, each unit's sum is 1."""
+        rows = scores if self.position_wise else scores.flatten(0, 1)
+        found = sinkhorn(rows, self.assignment_temperature, self.iterations, across_ranks=True)
+        return found.view(scores.shape)
