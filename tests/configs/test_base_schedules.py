@@ -109,6 +109,12 @@ def soco():
 
 
 BARLOW = per_step(1.6, 0.0016, 1000, 10)
+#: Their rules name parameters of a transformer: test_transformer_schedules.py.
+OF_TRANSFORMERS = (
+    'adamw_coslr_125k_dinov2.py',
+    'adamw_coslr_500k_capi.py',
+    'adamw_steplr_800e_simmim.py',
+)
 #: Rates of each group, from the recipes' own numbers.
 EXPECTED = {
     'lars_coslr_100e_simclr.py': [per_step(0.3 * 4096 / 256, 0, 100, 10)],
@@ -118,6 +124,7 @@ EXPECTED = {
     'sgd_coslr_100e_simsiam.py': [per_epoch(0.1, 0, 100), np.full(400, 0.05 * 512 / 256)],
     'larc_coslr_200e_swav.py': [reaching(0.3, 4.8, 0.0048, 200, 10)],
     'adamw_coslr_100e_dino.py': [reaching(0, 0.0005 * 512 / 256, 1e-6, 100, 10)] * 2,
+    'adamw_coslr_800e_mae.py': [per_step(1.5e-4 * 4096 / 256, 0, 800, 40)] * 2,
     'lars_coslr_1000e_barlowtwins.py': [BARLOW, BARLOW * 0.0048 / 0.2],
     'lars_coslr_1000e_vicreg.py': [BARLOW],
     'lars_coslr_100e_pixpro.py': [pixpro()],
@@ -131,6 +138,7 @@ EXPECTED = {
     'sgd_coslr_1000e_supcon.py': [supcon()],
 }
 DECAY = {
+    'adamw_coslr_800e_mae.py': 0.05,
     'lars_coslr_100e_pixpro.py': 1e-5,
     'lars_coslr_100e_soco.py': 1e-5,
     'lars_coslr_100e_detcon.py': 1.5e-6,
@@ -147,7 +155,7 @@ DECAY = {
 
 def test_every_recipe_is_tested():
     pretraining = {p.name for p in FOLDER.glob('*.py')} - {'finetune_slim.py'}
-    assert pretraining == set(EXPECTED)
+    assert pretraining == set(EXPECTED) | set(OF_TRANSFORMERS)
 
 
 @pytest.mark.parametrize('name', EXPECTED)

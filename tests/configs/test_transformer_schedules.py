@@ -1,0 +1,97 @@
+"""Rates and decay of transformers' recipes, parameter by parameter, and the sums of DINOv2's pairs."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from densecl.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from densecl.schedule import Clock, Schedule
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+OFFICIAL = {
+    'dinov2': 'dinov2/dinov2_vit-large_32xb64-mcrop-coslr-200e_in1k.py',
+    'capi': 'capi/capi_vit-large_32xb512-coslr-6400e_in1k.py',
+    'simmim': 'simmim/simmim_vit-base_16xb128-steplr-800e_in1k.py',
+}
+
+
+@cache
+def groups(method):
+    """Name -> rate and decay, as shares of the optimiser's own."""
+    cfg = Config.fromfile(CONFIGS / OFFICIAL[method])
+    with torch.device('meta'):
+        model = MODELS.build(dict(cfg.model, _scope_='densecl'))
+    wrapper = dict(cfg.optim_wrapper)
+    build = OPTIM_WRAPPER_CONSTRUCTORS.get(wrapper.pop('constructor'))
+    found = build(wrapper, wrapper.pop('paramwise_cfg')).groups(model)
+    names = {id(p): name for name, p in model.named_parameters()}
+    lr, decay = wrapper['optimizer']['lr'], wrapper['optimizer']['weight_decay']
+    return {
+        names[id(p)]: (group.get('lr', lr) / lr, group.get('weight_decay', decay) / decay)
+        for group in found
+        for p in group['params']
+    }
+
+
+@pytest.mark.parametrize(
+    'method, name, rate, decay',
+    [  # 0.9^(25 - id): 0 the stem, i + 1 block i, 25 what stands behind
+        ('dinov2', 'backbone.patch_embed.proj.weight', 0.2 * 0.9**25, 1),
+        ('dinov2', 'backbone.patch_embed.proj.bias', 0.2 * 0.9**25, 0),
+        ('dinov2', 'backbone.cls_token', 0.9**25, 1),
+        ('dinov2', 'backbone.pos_embed', 0.9**25, 1),
+        ('dinov2', 'backbone.mask_token', 0.9**25, 1),
+        ('dinov2', 'backbone.blocks.0.attn.qkv.weight', 0.9**24, 1),
+        ('dinov2', 'backbone.blocks.23.mlp.fc1.weight', 0.9, 1),
+        ('dinov2', 'backbone.blocks.23.ls1.gamma', 0.9, 0),
+        ('dinov2', 'backbone.norm.weight', 1, 0),
+        ('dinov2', 'heads.tokens.projector.prototypes.weight_g', 1, 1),
+        ('dinov2', 'heads.tokens.projector.mlp.0.bias', 1, 0),
+        ('capi', 'backbone.patch_embed.proj.weight', 0.2, 1),
+        ('capi', 'backbone.patch_embed.proj.bias', 0.2, 0),
+        ('capi', 'backbone.cls_token', 1, 1),
+        ('capi', 'backbone.blocks.3.norm1.weight', 1, 0.1),
+        ('capi', 'backbone.blocks.3.norm1.bias', 1, 0),
+        ('capi', 'heads.clusters.objective.clusters.weight', 0.5, 0),
+        ('capi', 'heads.clusters.objective.clusters.bias', 0.5, 0),
+        ('capi', 'heads.clusters.projector.blocks.0.mlp.0.weight', 1, 1),
+        ('simmim', 'backbone.cls_token', 1, 0),
+        ('simmim', 'backbone.mask_token', 1, 1),
+        ('simmim', 'backbone.blocks.0.attn.qkv.weight', 1, 1),
+        ('simmim', 'backbone.blocks.0.norm1.weight', 1, 0),
+    ],
+)
+def test_rates_and_decay(method, name, rate, decay):
+    found = groups(method)[name]
+    assert found[0] == pytest.approx(rate) and found[1] == pytest.approx(decay)
+
+
+@pytest.mark.parametrize(
+    'method, steps, want',
+    [
+        ('dinov2', 125_000, {0: 0, 6_250: 0.5, 12_500: 1, 125_000: 1e-6 / 5.66e-3}),
+        ('capi', 500_000, {0: 0, 25_000: 0.5, 50_000: 1, 275_000: (1 + 0.095) / 2, 500_000: 0.095}),
+    ],
+)
+def test_rates_of_the_whole_run(method, steps, want):
+    factor = Config.fromfile(CONFIGS / OFFICIAL[method]).param_scheduler[0].factor
+    schedule = Schedule.of(dict(factor), 'factor')
+    for step, value in want.items():
+        assert schedule(Clock(step=step, total=steps, epoch=1)) == pytest.approx(value, abs=1e-9)
+
+
+@pytest.mark.parametrize('path', ['dinov2', 'ibot'])
+def test_the_mean_of_all_pairs_of_an_image_and_of_its_patches(path):
+    for file in (CONFIGS / path).glob('*.py'):
+        pairs = Config.fromfile(file).model.heads.tokens.pairs
+        for kind in ('image', 'patches'):
+            weights = [pair.weight for pair in pairs if pair.query[0] == kind]
+            assert sum(weights) == pytest.approx(1) and len(set(weights)) == 1, file
+            assert all(
+                (pair.query[1] == pair.key[1]) == (kind == 'patches')
+                for pair in pairs
+                if pair.query[0] == kind
+            )
