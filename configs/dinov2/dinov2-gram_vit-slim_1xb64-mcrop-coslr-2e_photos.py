@@ -12,13 +12,14 @@ _base_ = ['dinov2_vit-slim_1xb64-mcrop-coslr-8e_photos.py']
 model = dict(
     renew_start=(100, 200),
     heads=dict(
+        tokens=dict(units=dict(freeze=0)),  # the prototypes are trained already
         gram=dict(
             target='start',
             units=dict(type='Cells', level=-2, grid=8, resize='bicubic'),
             objective='Gram',
             pairs=[dict(query=0, key=4, weight=1.0)],
             loss_weight=2.0,
-        )
+        ),
     ),
 )
 views = [*_base_.views, dict(size=128, crop_of=0, flip=None)]

@@ -13,7 +13,7 @@ param_scheduler = [
     dict(
         type='ParamSchedule',
         param_name='lr',
-        factor=dict(start=1, end=0.001, warmup=10, warmup_inclusive=True, unit='epoch'),
+        factor=dict(start=1, end=1e-6 / 2e-3, warmup=10, warmup_inclusive=True, unit='epoch'),
         convert_to_iter_based=True,
     ),
     dict(

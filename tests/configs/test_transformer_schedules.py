@@ -95,3 +95,27 @@ def test_the_mean_of_all_pairs_of_an_image_and_of_its_patches(path):
                 for pair in pairs
                 if pair.query[0] == kind
             )
+
+
+@pytest.mark.parametrize(
+    'path, steps',
+    [
+        ('ibot/ibot_vit-small_16xb64-mcrop-coslr-800e_in1k', 1251),
+        ('dinov2/dinov2_vit-large_32xb64-mcrop-coslr-200e_in1k', 1250),
+        ('dinov2/dinov2-gram_vit-slim_1xb64-mcrop-coslr-2e_photos', 0),
+    ],
+)
+def test_prototypes_rest_at_first(path, steps):
+    """``freeze_last_layer`` of the official codes; a run that goes on has trained them."""
+    cfg = Config.fromfile(CONFIGS / f'{path}.py')
+    with torch.device('meta'):
+        model = MODELS.build(dict(cfg.model, _scope_='densecl'))
+    model.clock.epoch, head = 1251, model.heads['tokens']
+    for model.clock.step in {max(steps - 1, 0), steps}:
+        resting = set(head.frozen_parameters())
+        assert resting == (set(head.projector.prototypes.parameters()) if model.clock.step < steps else set())
+
+
+def test_the_last_rate_of_ibot():
+    cfg = Config.fromfile(CONFIGS / 'ibot/ibot_vit-small_16xb64-mcrop-coslr-800e_in1k.py')
+    assert cfg.optim_wrapper.optimizer.lr * cfg.param_scheduler[0].factor.end == pytest.approx(1e-6)

@@ -20,7 +20,7 @@ model = dict(
     backbone=dict(hidden='token'),
     heads=dict(
         tokens=dict(
-            units=dict(type='TokenPrototypes'),
+            units=dict(type='TokenPrototypes', freeze=1),
             projector=dict(
                 type='PrototypeProjector',
                 channels=(384, 2048, 2048, 256),

@@ -161,7 +161,7 @@ class TimmViT(nn.Module):
         if mask.visible is None:
             raise ValueError(
                 "TimmViT: hidden='dropped' needs a mask that leaves equally many patches of each image, "
-                "such as dict(type='RandomMask')"
+                "such as dict(type='RandomMask'); views with different masks need join_views=False, too"
             )
         if placed:
             raise ValueError(
