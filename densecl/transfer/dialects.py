@@ -37,11 +37,12 @@ _BLOCKS = {
 
 
 def backbone_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out what stands beside a backbone under the same prefix: ``fc``, ``head``, ``neck`` ..."""
+    """Leave out what stands beside a backbone under the same prefix: ``fc``, ``head``, ``neck``, the token of
+    hidden patches ..."""
     if vit_dialect(tensors):
         return vit_part(tensors)
     if not is_resnet(tensors):
-        return tensors
+        return {key: value for key, value in tensors.items() if key != 'mask_token'}
     return {key: value for key, value in tensors.items() if _RESNET_TOP.match(key)}
 
 

@@ -58,9 +58,10 @@ def check_export(checkpoint: str | Path | Weights, exported: str | Path, branch:
 
 
 def _offline(config: dict) -> dict:
-    """A backbone's config without a file to start from, and with stock strides, as the user's model has."""
+    """A backbone's config without a file to start from or a mask, and with stock strides, as the user's model
+    has."""
     # Strides and dilations are no part of the weights; a recipe for small images dilates the last stage.
-    left_out = ('init_cfg', 'pretrained', 'strides', 'dilations')
+    left_out = ('init_cfg', 'pretrained', 'strides', 'dilations', 'hidden')
     if is_timm({'backbone': config.get('type')}):  # compared by the last of all levels
         left_out += ('out_indices', 'output_stride')
     return {key: value for key, value in config.items() if key not in left_out}

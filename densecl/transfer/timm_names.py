@@ -79,8 +79,7 @@ def whole_model(config: dict) -> nn.Module:
     """timm's model, its last layers included, of which a ``TimmBackbone`` has the feature levels."""
     import timm
 
-    options = {k: v for k, v in config.items() if k not in ('type', 'out_indices')}
-    return timm.create_model(**options, pretrained=False)
+    return timm.create_model(**_of_timm(config), pretrained=False)
 
 
 def is_timm(record: dict) -> bool:
@@ -93,8 +92,16 @@ def timm_how_to_load(target: str, record: dict) -> str | None:
     if not is_timm(record):
         return None
     config = (parse_config(record['config']).get('model') or {}).get('backbone') or {}
-    options = {k: v for k, v in config.items() if k not in ('type', 'out_indices', 'init_cfg')}
+    left_out = ('type', 'out_indices', 'init_cfg', 'hidden', 'drop_path_rate')
+    options = {k: v for k, v in config.items() if k not in left_out}
+    if target == 'timm':
+        options = _of_timm(options)
     given = ', '.join(f'{key}={value!r}' for key, value in options.items())
     if target == 'timm':
         return f"timm.create_model({given}), load_state_dict(torch.load(FILE)['state_dict'], strict=False)"
     return f"backbone=dict(type='densecl.TimmBackbone', {given}) and --pretrained FILE"
+
+
+def _of_timm(config: dict) -> dict:
+    """What of a ``TimmBackbone``'s settings timm's whole model takes; it has the final norm in any case."""
+    return {k: v for k, v in config.items() if k not in ('type', 'out_indices', 'hidden', 'final_norm')}

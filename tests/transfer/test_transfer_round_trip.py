@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from densecl.registry import MODELS
-from densecl.transfer import check_export, export_backbone, save_export
+from densecl.transfer import check_export, export_backbone, read_weights, save_export
 from densecl.transfer.dialects import TARGETS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -63,3 +63,31 @@ def test_without_a_config(image, pretrained, tmp_path):
     out = save_export(export_backbone(content), tmp_path / 'a.pth')
     with pytest.raises(ValueError, match='carries no config'):
         check_export({'state_dict': content['state_dict']}, out, 'online', image)
+
+
+SWIN = dict(
+    type='TimmBackbone', model_name='swin_tiny_patch4_window7_224', embed_dim=8, depths=(1, 1, 1, 1),
+    num_heads=(1, 2, 2, 4), img_size=64, window_size=2, out_indices=(3,), final_norm=True,
+)  # fmt: skip
+MASKED = {
+    'ViT': dict(type='TimmViT', img_size=64, patch_size=8, embed_dim=16, depth=2, num_heads=2),
+    'Swin': SWIN,
+}
+
+
+@pytest.mark.parametrize('name', MASKED)
+def test_a_network_that_hid_patches(name, tmp_path):
+    """Its export is that of the same network that hides nothing, and says so."""
+    backbone = dict(MASKED[name], hidden='token')
+    heads = dict(image=dict(objective='VICReg'))
+    config = Config(dict(model=dict(type='SharedPretrainer', backbone=backbone, heads=heads)))
+    with DefaultScope.overwrite_default_scope('densecl'):
+        model = MODELS.build(config.model)
+    file = dict(state_dict=model.state_dict(), meta=dict(cfg=config.pretty_text))
+    assert 'backbone.mask_token' in file['state_dict']
+    image = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    for target in ('timm', 'safetensors'):
+        export = export_backbone(file, target)
+        assert 'mask_token' not in export['state_dict'] and 'hidden' not in export['meta']['how_to_load']
+        out = save_export(export, tmp_path / f'a{".pth" if target == "timm" else ".safetensors"}')
+        assert check_export(read_weights(file), out, 'online', image) < 1e-5
