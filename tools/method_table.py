@@ -48,6 +48,7 @@ METHODS = {
     'DetCo': 'detco/detco_resnet50_8xb32-coslr-200e_in1k.py',
     'MAE': 'mae/mae_vit-base_64xb64-coslr-800e_in1k.py',
     'SimMIM': 'simmim/simmim_vit-base_16xb128-steplr-800e_in1k.py',
+    'BEiT': 'beit/beit_vit-base_16xb128-coslr-800e_in1k.py',
     'SparK': 'spark/spark_resnet50_32xb128-coslr-1600e_in1k.py',
     'FCMAE': 'fcmae/fcmae_convnextv2-tiny_64xb64-coslr-800e_in1k.py',
     'iBOT': 'ibot/ibot_vit-small_16xb64-mcrop-coslr-800e_in1k.py',
@@ -59,7 +60,7 @@ TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum c
 #: Arguments that say nothing about the method.
 LEFT_OUT = {
     'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds',
-    'patch',
+    'patch', 'backbone', 'channels', 'stride', 'file',
 }  # fmt: skip
 DEFAULTS = {'units': 'Image', 'matching': 'SameRow'}
 

@@ -3,6 +3,7 @@
 from . import functional
 from .assignment import SwappedPrediction
 from .bank_nce import NCE
+from .codes import CodeCrossEntropy
 from .contrast import InfoNCE
 from .cosine import Cosine
 from .filters.clusters import Clusters
@@ -33,6 +34,7 @@ __all__ = [
     'AlignmentAdaptiveTemperature',
     'BarlowTwins',
     'Clusters',
+    'CodeCrossEntropy',
     'Cosine',
     'Debiased',
     'Filter',

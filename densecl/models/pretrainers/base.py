@@ -94,6 +94,9 @@ class Pretrainer(BaseModel):
             recompute_blocks(self.backbone)
         self.neck = MODELS.build(neck) if neck is not None else None
         self.heads = nn.ModuleDict({name: _build_head(name, cfg) for name, cfg in heads.items()})
+        for head in self.heads.values():
+            if hasattr(head.target, 'images_have'):
+                head.target.images_have(-preprocessor.shift / preprocessor.scale, 1 / preprocessor.scale)
         anchored = [name for name, head in self.heads.items() if head.target == 'start']
         if anchored and neck is not None:
             raise ValueError(
@@ -149,6 +152,9 @@ class Pretrainer(BaseModel):
     def init_weights(self) -> None:
         """Initialise the modules, then what copies them."""
         super().init_weights()
+        for head in self.heads.values():
+            if hasattr(head.target, 'init_weights'):
+                head.target.init_weights()
         self.init_target()
 
     def init_target(self) -> None:

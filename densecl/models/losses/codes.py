@@ -1,0 +1,65 @@
+"""Cross-entropy with classes that the key side names."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from densecl.numerics import full_precision
+from densecl.registry import MODELS
+from densecl.structures import Comparison
+
+from .objective import Objective, check_mean, mean_of, own_mean
+
+
+@MODELS.register_module()
+class CodeCrossEntropy(Objective):
+    """Cross-entropy of each unit's K logits with the code that answers it (BEiT, Bao et al., ICLR 2022).
+
+    The key's vectors are codes, (B, M, 1), from 0 to K - 1, such as those of
+    :class:`~densecl.models.targets.KMeansTokens`.
+
+    Args:
+        mean: ``'counted'``: over the units of all processes that count; ``'images'``: over those of an image,
+            then over images.
+    """
+
+    needs = frozenset({'one answer'})
+
+    def __init__(self, mean: str = 'counted') -> None:
+        super().__init__()
+        self.mean = check_mean(mean, 'CodeCrossEntropy', ('counted', 'images'))
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss; ``accuracy``, the share of units whose code has the largest logit; and ``frequent``, the
+        share of the most frequent code, which is what guessing it always would give."""
+        logits = full_precision(comparison.query.compared)
+        codes = _codes(comparison, logits.shape[-1])
+        terms = F.cross_entropy(logits.transpose(1, 2), codes, reduction='none')
+        counted = comparison.match.found()
+        hits = (logits.detach().argmax(-1) == codes).to(terms.dtype)
+        log = {'accuracy': own_mean(hits, counted), 'frequent': _most_frequent(codes, counted, logits)}
+        return mean_of(terms, counted, self.mean), log
+
+
+def _codes(comparison: Comparison, logits: int) -> Tensor:
+    """(B, N) int64; on a GPU the loss itself says where one is too large."""
+    vectors = comparison.match.sum_of(comparison.key.vectors)
+    if vectors.shape[-1] != 1:
+        raise ValueError(
+            f'CodeCrossEntropy: keys of {vectors.shape[-1]} values, not one code a unit; give the head '
+            "target=dict(type='KMeansTokens', ...)"
+        )
+    codes = vectors[..., 0].long()
+    here = codes.device.type == 'cpu' and type(codes) is Tensor  # fake tensors have no values
+    if here and codes.numel() and int(codes.max()) >= logits:
+        raise ValueError(
+            f'CodeCrossEntropy: code {int(codes.max())} with {logits} logits; give the projector as many '
+            "channels as the head's target has codes"
+        )
+    return codes
+
+
+def _most_frequent(codes: Tensor, counted: Tensor, logits: Tensor) -> Tensor:
+    counts = torch.zeros_like(logits[0, 0], requires_grad=False)
+    counts = counts.index_add(0, codes.flatten(), counted.flatten().to(counts.dtype))
+    return counts.max() / counts.sum().clamp(min=1)

@@ -1,0 +1,80 @@
+"""Cross-entropy of codes against a float64 form."""
+
+import math
+
+import pytest
+import torch
+
+from densecl.models.losses import CodeCrossEntropy
+from densecl.structures import Comparison
+
+
+def compared(logits, codes, valid):
+    comparison = Comparison.of_sets(logits, codes)
+    comparison.match.valid = valid
+    return comparison
+
+
+VALID = torch.tensor([[1, 1, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]]).bool()  # not equally many in each image
+
+
+@pytest.fixture
+def logits():
+    return 3 * torch.randn(3, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def codes():
+    return torch.tensor([[5, 2, 0, 2], [1, 1, 1, 1], [4, 3, 1, 0]]).double()[..., None]
+
+
+@pytest.mark.parametrize('mean', ['counted', 'images'])
+def test_value_and_log(logits, codes, mean):
+    loss, log = CodeCrossEntropy(mean).score(compared(logits, codes, VALID))
+    terms = {}
+    for b, n in VALID.nonzero().tolist():
+        row = logits[b, n].tolist()
+        terms[b, n] = math.log(sum(math.exp(v) for v in row)) - row[int(codes[b, n])]
+    if mean == 'counted':
+        want = sum(terms.values()) / 4
+    else:
+        want = ((terms[0, 0] + terms[0, 1] + terms[0, 3]) / 3 + terms[2, 1]) / 3
+    assert loss.item() == pytest.approx(want, rel=1e-12)
+    hits = sum(logits[b, n].argmax().item() == codes[b, n].item() for b, n in terms)
+    assert log['accuracy'].item() == hits / 4
+    assert log['frequent'].item() == 2 / 4  # of 5, 2, 2, 3
+
+
+def test_gradient_is_that_of_the_units_that_count(logits, codes):
+    logits.requires_grad_()
+    loss, _ = CodeCrossEntropy().score(compared(logits, codes, VALID))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert torch.equal(gradient.abs().sum(2) > 0, VALID)
+    want = logits[0, 0].detach().softmax(0)
+    want[5] -= 1
+    torch.testing.assert_close(gradient[0, 0], want / 4)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    logits = torch.zeros(1, 2, 3000, dtype=dtype)
+    logits[0, :, 2999] = 10
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss, log = CodeCrossEntropy().score(compared(logits, torch.full((1, 2, 1), 2999.0), None))
+    assert loss.dtype == torch.float32 and log['accuracy'] == 1
+    assert loss.item() == pytest.approx(math.log(2999 + math.exp(10)) - 10, abs=1e-5)
+
+
+def test_no_unit_counts(logits, codes):
+    loss, log = CodeCrossEntropy().score(compared(logits.requires_grad_(), codes, torch.zeros_like(VALID)))
+    loss.backward()
+    assert loss.item() == 0 == log['accuracy'] == log['frequent'] and logits.grad.abs().max() == 0
+
+
+def test_what_is_refused(logits, codes):
+    with pytest.raises(ValueError, match='code 6 with 6 logits; give the projector as many channels'):
+        CodeCrossEntropy().score(compared(logits, codes + 1, None))
+    with pytest.raises(ValueError, match='keys of 6 values, not one code a unit'):
+        CodeCrossEntropy().score(compared(logits, logits, None))
+    with pytest.raises(ValueError, match="mean must be one of 'counted', 'images'"):
+        CodeCrossEntropy('rows')

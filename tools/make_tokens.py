@@ -1,0 +1,85 @@
+#!/usr/bin/env python
+"""Make the visual words that a config predicts (BEiT): k-means of the features of a trained network.
+
+python tools/make_tokens.py configs/beit/beit_vit-tiny_1xb64-coslr-16e_photos.py --start imagenet \
+    --cfg-options train_dataloader.dataset.data_root=my/photos
+
+The network, the number of codes, and the file that is written are those of the head's target, KMeansTokens.
+The images are the training views of the config.
+"""
+
+import argparse
+
+import torch
+from mmengine.config import DictAction
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from densecl.engine.launch import load_config
+from densecl.evaluation.tokens import fill_centres, use_start
+from densecl.files import atomic_write
+from densecl.models.targets import KMeansTokens
+from densecl.registry import MODELS
+from densecl.transfer import find_start
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'config', help='config of a pretraining whose head has target=dict(type=KMeansTokens)'
+    )
+    parser.add_argument(
+        '--start', required=True, help='weights of the network: a file or a name, as imagenet'
+    )
+    parser.add_argument('--images', type=int, default=2000, help='whose features are taken')
+    parser.add_argument('--cells', type=int, default=100_000, help='of these images, that k-means gets')
+    parser.add_argument('--seed', type=int, default=0, help='of the choice of cells and of the first centres')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value, as in training')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Build the model for its target and its normalisation, and run the training loader once."""
+    args = parse_args()
+    cfg = load_config(args.config, None, args.cfg_options, 'none')
+    init_default_scope('densecl')
+    model = MODELS.build(cfg.model)
+    target = target_of(model)
+    start = find_start(args.start)
+    print('\n'.join(start.lines()))
+    use_start(target, start)
+    shares = fill_centres(target, batches(model, cfg, args), args.cells, args.seed)
+    meta = dict(start=start.record(), config=cfg.pretty_text, images=args.images)
+    with atomic_write(target.file) as temporary:
+        torch.save(dict(state_dict=target.state_dict(), meta=meta), temporary)
+    entropy = -(shares * shares.clamp(min=1e-12).log()).sum()
+    print(
+        f'{target.file}: {len(shares)} codes of {target.patch} px patches; {(shares > 0).sum()} are used, as '
+        f'even as {entropy.exp():.0f} of equal shares; the most frequent has {shares.max():.2%} of the cells'
+    )
+
+
+def target_of(model: torch.nn.Module) -> KMeansTokens:
+    """The target of the first head that predicts tokens."""
+    for head in model.heads.values():
+        if isinstance(head.target, KMeansTokens):
+            return head.target
+    raise SystemExit("make_tokens: no head of this config has target=dict(type='KMeansTokens', ...)")
+
+
+def batches(model: torch.nn.Module, cfg, args: argparse.Namespace):
+    """Images of the first view, batch by batch, until there are enough."""
+    seen = 0
+    for batch in Runner.build_dataloader(cfg.train_dataloader, seed=args.seed):
+        images = model.data_preprocessor(batch)['inputs'].images[0]
+        yield images[: args.images - seen]
+        seen += len(images)
+        if seen >= args.images:
+            return
+
+
+if __name__ == '__main__':
+    main()
