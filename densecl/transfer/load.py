@@ -60,7 +60,8 @@ def load_backbone(
     given, resized = fit_positions(to_dialect(given, vit_dialect(wanted)), wanted)
     given, inflated, stem = fit_stem(given, wanted)
     report = _compare(given, wanted, weights.source, prefix, record['branch'])
-    report.resized = resized and f'pos_embed {resized}'
+    positions = 'pos_embed' if 'pos_embed' in wanted else 'relative positions'
+    report.resized = resized and f'{positions} {resized}'
     report.inflated, report.stem = inflated, stem
 
     refusals = describe_mismatch(report, given, wanted, record, backbone, min_match)

@@ -17,6 +17,8 @@ _TARGET_WORDS = {
 }  # fmt: skip
 BRANCHES = ('online', 'target')
 _COUNTER = 'num_batches_tracked'
+# The network of a head's target (KMeansTokens) is no branch of the method.
+_OF_A_TARGET = re.compile(r'(?:^|\.)heads\.[^.]+\.target\.')
 
 
 def branch_of(prefix: str) -> str:
@@ -45,6 +47,7 @@ def backbone_prefixes(tensors: dict[str, Tensor]) -> list[str]:
     found = {p for p in found if not p or p.endswith('.')}
     if not found:
         found = {match[0] for key in tensors if (match := re.match(r'(?:.*?\.)?backbone\.', key))}
+    found = {p for p in found if not _OF_A_TARGET.search(p)}
     return sorted(found, key=lambda p: (BRANCHES.index(branch_of(p)), len(p), p))
 
 
@@ -56,6 +59,8 @@ def matching_prefixes(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> 
     """
     counts: Counter = Counter()
     for key, tensor in tensors.items():
+        if _OF_A_TARGET.search(key):
+            continue
         parts = key.split('.')
         for cut in range(len(parts)):
             name = '.'.join(parts[cut:])

@@ -9,6 +9,7 @@ import re
 
 from torch import Tensor
 
+from densecl.models.backbones.beit import resize_distances
 from densecl.models.backbones.timm import resize_positions
 
 # The patch projection and the first block in each dialect; positions may be learned or turned (RoPE).
@@ -30,9 +31,11 @@ _PARTS = {
     'mlp.fc2.': 'ffn.layers.1.',
 }
 _TOPS = {'patch_embed.proj.': 'patch_embed.projection.', 'norm.': 'ln1.'}
+#: The table of positions that all blocks of a BEiT share.
+RELATIVE = 'rel_pos_bias.relative_position_bias_table'
 _SHARED = ('cls_token', 'pos_embed')
 _TOP = re.compile(
-    r'^(cls_token|pos_embed|reg_token|dist_token|patch_embed|norm_pre|blocks|norm|layers|ln1|ln_pre)\b'
+    r'^(cls_token|pos_embed|reg_token|dist_token|patch_embed|rel_pos_bias|norm_pre|blocks|norm|layers|ln1|ln_pre)\b'
 )
 
 
@@ -113,7 +116,11 @@ def fit_positions(
     Returns:
         The tensors, and ``'14x14 -> 32x32'`` where something was resized, else None.
     """
-    if vit_dialect(given) is None or not {'pos_embed'} <= wanted.keys() & given.keys():
+    if vit_dialect(given) is None:
+        return given, None
+    if RELATIVE in wanted.keys() & given.keys():
+        return _fit_distances(given, wanted)
+    if not {'pos_embed'} <= wanted.keys() & given.keys():
         return given, None
     positions = given['pos_embed']
     (extra, old), (others, new) = (grid_of(tensors) for tensors in (given, wanted))
@@ -121,3 +128,21 @@ def fit_positions(
         return given, None
     resized = resize_positions(positions.float(), (old, old), (new, new))
     return given | {'pos_embed': resized.to(positions.dtype)}, f'{old}x{old} -> {new}x{new}'
+
+
+def _fit_distances(
+    given: dict[str, Tensor], wanted: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], str | None]:
+    """The same of a BEiT's table of distances."""
+    old, new = (side_of_distances(tensors[RELATIVE]) for tensors in (given, wanted))
+    if old == new or None in (old, new):
+        return given, None
+    table = given[RELATIVE]
+    resized = resize_distances(table.float(), (old, old), (new, new)).to(table.dtype)
+    return given | {RELATIVE: resized}, f'{old}x{old} -> {new}x{new}'
+
+
+def side_of_distances(table: Tensor) -> int | None:
+    """Of a square grid, (2 side - 1) squared distances and three of the class token; None of another."""
+    width = math.isqrt(len(table) - 3)
+    return (width + 1) // 2 if width**2 == len(table) - 3 and width % 2 else None

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
-from .vit import grid_of, to_dialect, vit_dialect
+from .vit import RELATIVE, grid_of, side_of_distances, to_dialect, vit_dialect
 
 # A bias of the file that the model would silently go without.
 _BIASES = {
@@ -39,11 +39,22 @@ def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
         'embed_dim': width,
         'num_heads': _heads_in(config),
         'patch_size': patch.shape[-1],
-        'image_size': grid_of(tensors)[1] * patch.shape[-1],
+        'image_size': _side(tensors) * patch.shape[-1],
         'norm_eps': _eps_in(config),
         'arch': config.get('arch') if _is_timm(config) else None,
         'options': _options(tensors),
     }
+
+
+def _side(tensors: dict[str, Tensor]) -> int:
+    """Patches along a side of the grid that positions are for, 0 where they are for none."""
+    if RELATIVE in tensors:
+        return side_of_distances(tensors[RELATIVE]) or 0
+    return grid_of(tensors)[1]
+
+
+def _positions(tensors: dict[str, Tensor]) -> str:
+    return 'relative' if RELATIVE in tensors else 'learned' if 'pos_embed' in tensors else 'rotary'
 
 
 def _heads_in(config: dict) -> int | None:
@@ -93,8 +104,8 @@ def vit_mismatch(
     if sizes != own:
         text = 'the file is a ViT of {} blocks of {} channels, the model has {} of {}'
         reasons.append(text.format(*sizes, *own))
-    elif ('pos_embed' in given) != ('pos_embed' in wanted):
-        kinds = ['learned' if 'pos_embed' in t else 'rotary' for t in (given, wanted)]
+    elif _positions(given) != _positions(wanted):
+        kinds = [_positions(tensors) for tensors in (given, wanted)]
         reasons.append('the file has {} positions, the model {} ones: set backbone.arch'.format(*kinds))
     elif 'pos_embed' in given and given['pos_embed'].shape != wanted['pos_embed'].shape:
         tokens = [tensors['pos_embed'].shape[1] for tensors in (given, wanted)]
@@ -142,7 +153,10 @@ def vit_how_to_load(target: str, meta: dict) -> str:
         options = ''.join(f', {key}={value!r}' for key, value in (meta.get('options') or {}).items())
         sizes = f'patch_size={patch}, embed_dim={meta["embed_dim"]}, depth={meta["depth"]}, num_heads={heads}'
         made = f"timm's VisionTransformer(img_size={size}, {sizes}{options})"
-        if not size:
+        if 'beit' in str(meta.get('arch')):
+            shared = 'use_shared_rel_pos_bias=True, use_rel_pos_bias=False, use_fc_norm=False'
+            made = f'timm.create_model({meta["arch"]!r}, img_size={size}, {sizes}, {shared})'
+        elif not size:
             made = f'timm.create_model({meta.get("arch")!r}, {sizes})'
         return f'{made} and load_state_dict(strict=False), lacks head only; or --pretrained FILE'
     return (

@@ -2,13 +2,14 @@
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from .network import Hints, Network, filled, timm_map
 from .rename import Rules, renamed
-from .vit import grid_of, vit_dialect, vit_part
+from .vit import RELATIVE, grid_of, side_of_distances, vit_dialect, vit_part
 
 _BLOCK = r'^{}\.(\d+)\.'
 _TIMM: Rules = (
@@ -53,6 +54,8 @@ def read_vit(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | 
     if vit_dialect(named) != 'timm' or 'cls_token' not in named:
         return None
     named = vit_part(named)
+    if RELATIVE in named:
+        return _relative(named, tensors, hints, names)
     if 'pos_embed' not in named:
         return _rotary(named, tensors, hints, names)
     if 'register_tokens' in tensors or 'embeddings.register_tokens' in tensors:
@@ -119,6 +122,19 @@ def _rotary(named: dict, tensors: dict, hints: Hints, names: str) -> Network | N
     title = f'ViT of {settings["depth"]} blocks of {settings["embed_dim"]}, rotary, {registers} registers'
     original = _through_timm('eva', tensors, own, backbone) if names == 'timm' else None
     return Network(title, backbone, own, names, notes=notes, original=original)
+
+
+def _relative(named: dict, tensors: dict, hints: Hints, names: str) -> Network | None:
+    """BEiT and SimMIM as they were pretrained: one table of distances, which all blocks share."""
+    side = side_of_distances(named[RELATIVE])
+    if side is None or 'pos_embed' in named:
+        return None
+    own = {k: v for k, v in named.items() if not k.endswith('relative_position_index')}
+    settings, notes = _sizes(own, replace(hints, heads=lambda width: own[RELATIVE].shape[1]))
+    scale = dict(init_values=0.1 if 'blocks.0.gamma_1' in own else None)
+    backbone = dict(type='TimmViT', arch='beit_base_patch16_224', img_size=side * settings['patch_size'])
+    title = f'BEiT of {settings["depth"]} blocks of {settings["embed_dim"]}, shared relative positions'
+    return Network(title, backbone | settings | scale, own, names, notes=notes)
 
 
 def _split_bias(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from densecl.distributed import all_reduce, rank, world_size
 from densecl.models.losses import (
     NCE,
     BarlowTwins,
+    CodeCrossEntropy,
     Cosine,
     Gram,
     KoLeo,
@@ -67,6 +68,7 @@ def objectives() -> dict[str, torch.nn.Module]:
         masked_all=SelfDistillation(DIM, mean='images', centered_over='all'),
         masked_sinkhorn=SelfDistillation(DIM, mean='images', centering='sinkhorn'),
         masked_places=SelfDistillation(DIM, mean='images', centering='position-wise'),
+        masked_codes=CodeCrossEntropy(),
         nce=NCE(images=13, dim=DIM, negatives=7, temperature=0.2),
         softmax=NCE(images=13, dim=DIM, temperature=0.2, form='softmax'),
     )
@@ -116,6 +118,8 @@ def compare(name: str, step: int, weight: torch.Tensor, own: slice) -> Compariso
     embeddings = torch.nn.functional.normalize(b.detach(), dim=-1)
     if name in ('swav', 'dino', 'grouping') or name.startswith('masked'):
         a, b = Projector.prototypes(a), Projector.prototypes(b)
+    if name == 'masked_codes':
+        b = b.argmax(-1, keepdim=True).to(a.dtype)
     key = Units(b, pooled=b.mean(1), embeddings=embeddings, valid=masks)
     return Comparison(Units(a), key, found, images, projector=Projector)
 

@@ -1,0 +1,175 @@
+"""Backbones of masked modelling: what is exported, resized, read and written under official names."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from densecl.models.backbones.beit import resize_distances
+from densecl.models.backbones.timm import resize_positions
+from densecl.registry import MODELS
+from densecl.transfer import export_backbone, find_start, load_backbone
+
+VIT = dict(type='TimmViT', img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2)
+BEIT = dict(VIT, arch='beit_base_patch16_224')
+SWIN = dict(
+    type='TimmBackbone', model_name='swin_tiny_patch4_window7_224', embed_dim=8, depths=(1, 1, 1, 1),
+    num_heads=(1, 2, 2, 4), img_size=64, window_size=2, out_indices=(3,),
+)  # fmt: skip
+DECODER = dict(
+    type='TransformerDecoder', in_channels=16, out_channels=192, grid=4, embed_dim=8, depth=1, num_heads=2
+)
+MASKED = dict(units='MaskedCells', pairs=((0, 0),))
+PIXELS = dict(target=dict(type='Pixels', patch=8), objective='Reconstruction', pairs=((0, 0),))
+TOKENS = dict(
+    type='KMeansTokens', backbone=dict(VIT, output_cls_token=False), channels=16, codes=5, patch=8, stride=8,
+    file='tokens.pth',
+)  # fmt: skip
+METHODS = {
+    'MAE': (
+        dict(VIT, hidden='dropped', pos_embed='sincos-mae', init='mae'),
+        dict(PIXELS, units='DecodedCells', projector=DECODER),
+    ),
+    'SimMIM': (
+        dict(BEIT, hidden='token', output_cls_token=False),
+        dict(PIXELS, units='MaskedCells', projector=dict(type='ConvMLP', channels=(16, 192))),
+    ),
+    'SimMIM, Swin': (
+        dict(SWIN, hidden='token', final_norm=True),
+        dict(PIXELS, units='MaskedCells', projector=dict(type='ConvMLP', channels=(64, 192))),
+    ),
+    'BEiT': (
+        dict(BEIT, hidden='token', output_cls_token=False),
+        dict(
+            MASKED,
+            projector=dict(type='ConvMLP', channels=(16, 5)),
+            target=TOKENS,
+            objective='CodeCrossEntropy',
+        ),
+    ),
+}
+
+
+def pretrained(method):
+    """A pretrainer with values of its own, and its checkpoint."""
+    torch.manual_seed(3)
+    backbone, head = METHODS[method]
+    config = dict(type='densecl.SharedPretrainer', backbone=backbone, heads=dict(masked=head))
+    model = MODELS.build(Config(config)._cfg_dict).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return model, dict(state_dict=model.state_dict(), meta=dict(cfg=Config(dict(model=config)).pretty_text))
+
+
+def plain(method):
+    """The backbone that nothing hides anything from."""
+    backbone = {k: v for k, v in METHODS[method][0].items() if k not in ('hidden', 'init')}
+    torch.manual_seed(4)
+    return MODELS.build(backbone).eval()
+
+
+@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('target', ['timm', 'safetensors'])
+def test_an_export_is_the_backbone_alone(method, target):
+    """No decoder, no head, no network of the target."""
+    model, checkpoint = pretrained(method)
+    export = export_backbone(checkpoint, target)
+    names = set(export['state_dict'])
+    assert not [n for n in names if 'decoder' in n or 'heads' in n or 'target' in n or 'projector' in n]
+    fresh = plain(method)
+    report = load_backbone(fresh, export)
+    assert report.fraction == 1 and report.matched
+    images = torch.randn(1, 3, 64, 64)
+    for found, want in zip(fresh(images), model.backbone(images), strict=True):
+        torch.testing.assert_close(found, want)
+    if 'Swin' not in method:
+        assert 'mask_token' not in names
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_checkpoint_loads_as_it_is(method):
+    """The network of a target has the same names as the backbone's, and is passed over."""
+    model, checkpoint = pretrained(method)
+    fresh = plain(method)
+    report = load_backbone(fresh, checkpoint)
+    assert report.fraction == 1 and report.prefix == 'backbone.'
+    with pytest.raises(ValueError, match='no target branch'):
+        export_backbone(checkpoint, 'timm', 'target')
+    name = 'patch_embed.proj.weight'
+    assert torch.equal(fresh.state_dict()[name], model.backbone.state_dict()[name])
+
+
+def test_positions_for_images_twice_as_large():
+    for method, name, resize in (
+        ('MAE', 'pos_embed', resize_positions),
+        ('SimMIM', 'rel_pos_bias.relative_position_bias_table', resize_distances),
+    ):
+        model, checkpoint = pretrained(method)
+        backbone = {k: v for k, v in METHODS[method][0].items() if k not in ('hidden', 'init')}
+        large = MODELS.build(dict(backbone, img_size=64)).eval()
+        report = load_backbone(large, export_backbone(checkpoint, 'timm'))
+        assert report.fraction == 1 and report.resized.endswith(' 4x4 -> 8x8')
+        own = model.backbone.state_dict()[name]
+        torch.testing.assert_close(large.state_dict()[name], resize(own, (4, 4), (8, 8)))
+        images = torch.randn(1, 3, 64, 64)  # the small one resizes by itself, in the forward pass
+        torch.testing.assert_close(large(images), model.backbone(images), rtol=1e-4, atol=1e-5)
+
+
+def test_mmseg_has_no_relative_positions():
+    with pytest.raises(ValueError, match='no counterpart for .*use timm or safetensors'):
+        export_backbone(pretrained('SimMIM')[1], 'mmseg')
+
+
+def official_mae(model):
+    """Encoder and decoder in one dict, as models_mae.py has them."""
+    decoder = model.heads['masked'].projector.state_dict()
+    return {**model.backbone.state_dict(), **decoder}
+
+
+def test_official_mae_names_are_ours(tmp_path):
+    model, checkpoint = pretrained('MAE')
+    names = official_mae(model)
+    assert {'mask_token', 'decoder_embed.weight', 'decoder_blocks.0.attn.qkv.weight', 'norm.bias'} < set(
+        names
+    )
+    torch.save(dict(model=names), tmp_path / 'mae_pretrain_vit_tiny.pth')
+    start = find_start(tmp_path / 'mae_pretrain_vit_tiny.pth')
+    assert start.origin.startswith('MAE') and start.licence == 'CC-BY-NC-4.0'
+    assert set(start.tensors) == set(model.backbone.state_dict())
+    images = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(start.build()(images)[0].shape, model.backbone(images)[0].shape)
+    back = export_backbone(checkpoint, 'timm')['state_dict']
+    assert back.keys() == {k for k in names if not k.startswith(('decoder', 'mask_token'))}
+    assert all(torch.equal(back[k], names[k]) for k in back)
+
+
+def test_a_fine_tuned_mae_has_another_norm(tmp_path):
+    """fc_norm stands behind the mean of tokens: it is not the encoder's norm, which is then missing."""
+    model, _ = pretrained('MAE')
+    names = {
+        k.replace('norm.', 'fc_norm.') if k.startswith('norm.') else k: v
+        for k, v in official_mae(model).items()
+    }
+    fresh = plain('MAE')
+    report = load_backbone(fresh, dict(model=names), min_match=0.9)
+    assert report.missing == ['norm.weight', 'norm.bias']
+    assert torch.equal(fresh.norm.weight, torch.ones(16))
+    assert torch.equal(fresh.blocks[1].mlp.fc2.weight, model.backbone.blocks[1].mlp.fc2.weight)
+
+
+@pytest.mark.parametrize('prefix', ['', 'encoder.'])
+def test_official_beit_and_simmim_files_are_recognised(tmp_path, prefix):
+    model, _ = pretrained('SimMIM')
+    names = {f'{prefix}{k}': v for k, v in model.backbone.state_dict().items()}
+    names[f'{prefix}mask_token'] = model.backbone.mask_token.detach()[None]
+    names[f'{prefix}rel_pos_bias.relative_position_index'] = torch.zeros(17, 17, dtype=torch.int64)
+    names |= (
+        {'decoder.0.weight': torch.zeros(192, 16, 1, 1)} if prefix else {'lm_head.weight': torch.zeros(5, 16)}
+    )
+    torch.save(dict(model=names), tmp_path / 'vit.pth')
+    start = find_start(tmp_path / 'vit.pth')
+    assert start.backbone['num_heads'] == 2 and start.backbone['img_size'] == 32
+    images = torch.randn(1, 3, 32, 32)
+    built = start.build().eval()
+    torch.testing.assert_close(built(images)[0], model.backbone(images)[0])
