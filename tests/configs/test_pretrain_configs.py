@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 
 from densecl.engine.launch import build_runner
+from densecl.registry import MODELS
 from densecl.sample import sample_root
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -53,6 +54,8 @@ def shrink(node) -> None:
             shrink(value)
     elif isinstance(node, dict):
         for key, value in node.items():
+            if isinstance(node.get('target'), dict) and key in ('projector', 'target'):
+                continue  # as wide as what is predicted
             if key in SMALL and isinstance(value, int) and value > SMALL[key]:
                 node[key] = SMALL[key]
             elif key in ('channels', 'prototypes', 'dim', 'local_hidden') and value:
@@ -94,6 +97,13 @@ def test_config_takes_a_step(path, photos, tmp_path):
                 view.size = 64 if view.size > 100 else 32
                 if 'mask' in view:
                     view.size -= view.size % view.mask.patch
+            if 'count' in (view.get('mask') or {}):
+                view.mask.count = 4
+    for head in cfg.model.heads.values():
+        if isinstance(head.get('target'), dict) and head.target.type == 'KMeansTokens':
+            head.target.file = str(tmp_path / 'tokens.pth')
+            target = MODELS.build(head.target)
+            torch.save(dict(state_dict=target.state_dict()), head.target.file)
     if 'heads_first' in cfg.model:
         cfg.model.heads_first = 0  # the backbone is looked at below
     cfg.train_cfg.max_epochs = 1
