@@ -12,7 +12,7 @@ from densecl.models.backbones.low_rank import add_low_rank
 from densecl.models.backbones.recompute import recompute_blocks
 from densecl.models.backbones.sparse import encode_sparse
 from densecl.models.heads import Head
-from densecl.models.heads.units import MaskedCells, Set
+from densecl.models.heads.units import MaskedCells, Set, TokenPrototypes
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.schedule import Clock
@@ -304,10 +304,10 @@ class SharedPretrainer(Pretrainer):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         for name, head in self.heads.items():
-            if isinstance(head.units, MaskedCells) and head.target is None:
+            if isinstance(head.units, MaskedCells | TokenPrototypes) and head.target is None:
                 raise ValueError(
-                    f'model.heads.{name}: units=MaskedCells want to know what a mask hides from a branch '
-                    'that sees it, which a SharedPretrainer does not have; take '
+                    f'model.heads.{name}: units={type(head.units).__name__} want to know what a mask hides '
+                    'from a branch that sees it, which a SharedPretrainer does not have; take '
                     "type='MomentumPretrainer', or give the head a target, such as "
                     "dict(type='Pixels', patch=16)"
                 )

@@ -38,7 +38,8 @@ class TokenPrototypes(Prototypes):
         self.token, self.hidden_only = token, hidden_only
 
     def gives_of(self, kind):
-        return self.of_kind[kind]
+        whole = kind == 'patches' and not self.hidden_only
+        return self.of_kind[kind] | (frozenset({'grid'}) if whole else frozenset())
 
     def inputs(self, branch, views, source):
         """(B, C) class tokens, or (B * N, C) patches."""
@@ -62,4 +63,5 @@ class TokenPrototypes(Prototypes):
         hidden = mask.hidden.flatten(1)
         if self.hidden_only:
             hidden = hidden.gather(1, mask.hidden_places())
-        return Units(scores, valid=hidden, place=place_of(views, view), embeddings=embeddings)
+        place = place_of(views, view, None if self.hidden_only else tuple(mask.hidden.shape[1:]))
+        return Units(scores, valid=hidden, place=place, embeddings=embeddings)

@@ -159,3 +159,26 @@ def test_dinov2_shares_hidden_patches_of_both_crops_out(hidden_only):
     masks = torch.cat([mask.flatten(1) for mask in views.masks])
     want = self_distilled.masked_token_loss(torch.cat(students), codes, masks, 0.1)
     assert model(views, mode='loss')['loss_tokens'].item() == pytest.approx(want.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize('choice', [dict(centering='position-wise'), dict(centered_over='all')])
+def test_what_wants_all_patches_is_not_given_the_hidden_ones_alone(choice):
+    def of(hidden_only):
+        config = head(hidden_only=hidden_only)
+        config['objective']['patches'].update(choice)
+        return MODELS.build(dict(type='densecl.Head', **config))
+
+    of(False)
+    with pytest.raises(ValueError, match='objective=SelfDistillation needs cells of a grid'):
+        of(True)
+
+
+def test_a_branch_of_its_own_must_see_what_is_hidden():
+    with pytest.raises(ValueError, match='units=TokenPrototypes want to know what a mask hides'):
+        MODELS.build(
+            dict(
+                type='densecl.SharedPretrainer',
+                backbone=dict(BACKBONE, hidden='token'),
+                heads=dict(tokens=head()),
+            )
+        )
