@@ -91,6 +91,8 @@ def run(name: str, kind: str, dtype: torch.dtype):
     indices = torch.arange(BATCH)
     support = leaf(BATCH).detach()[None]
     c = compare(*leaves[:2], indices, *leaves[2:], support=support, labels=indices % 3)
+    if name == 'CodeCrossEntropy':  # its keys are codes
+        c.key.vectors = (torch.arange(BATCH * CELLS) % width).view(BATCH, CELLS, 1).to(dtype)
     if name.removeprefix('InfoNCE_') in LABELLED:
         script['same_label'](c, CELLS)
     torch.manual_seed(2)
