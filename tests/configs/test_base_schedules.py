@@ -113,6 +113,7 @@ BARLOW = per_step(1.6, 0.0016, 1000, 10)
 OF_TRANSFORMERS = (
     'adamw_coslr_125k_dinov2.py',
     'adamw_coslr_500k_capi.py',
+    'adamw_coslr_800e_beit.py',
     'adamw_steplr_800e_simmim.py',
 )
 #: Rates of each group, from the recipes' own numbers.

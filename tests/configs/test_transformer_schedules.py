@@ -13,6 +13,7 @@ from densecl.schedule import Clock, Schedule
 CONFIGS = Path(__file__).parents[2] / 'configs'
 OFFICIAL = {
     'dinov2': 'dinov2/dinov2_vit-large_32xb64-mcrop-coslr-200e_in1k.py',
+    'beit': 'beit/beit_vit-base_16xb128-coslr-800e_in1k.py',
     'capi': 'capi/capi_vit-large_32xb512-coslr-6400e_in1k.py',
     'simmim': 'simmim/simmim_vit-base_16xb128-steplr-800e_in1k.py',
 }
@@ -58,6 +59,9 @@ def groups(method):
         ('capi', 'heads.clusters.objective.clusters.weight', 0.5, 0),
         ('capi', 'heads.clusters.objective.clusters.bias', 0.5, 0),
         ('capi', 'heads.clusters.projector.blocks.0.mlp.0.weight', 1, 1),
+        ('beit', 'backbone.cls_token', 1, 0),
+        ('beit', 'backbone.mask_token', 1, 1),
+        ('beit', 'backbone.blocks.0.mlp.fc1.weight', 1, 1),
         ('simmim', 'backbone.cls_token', 1, 0),
         ('simmim', 'backbone.mask_token', 1, 1),
         ('simmim', 'backbone.blocks.0.attn.qkv.weight', 1, 1),
