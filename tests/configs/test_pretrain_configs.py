@@ -67,7 +67,9 @@ def shrink(node) -> None:
 
 
 def shorten(model) -> None:
-    """Two blocks of every transformer: their width tells whether a config fits, their number does not."""
+    """Two blocks of a large transformer: its width tells whether a config fits, their number does not."""
+    if not any(size in model.backbone.get('arch', '') for size in ('base', 'large')):
+        return
     parts = [model.backbone, *(head.get('projector') or {} for head in model.heads.values())]
     for part in parts:
         if part.get('type') == 'TimmViT' or 'depth' in part and 'embed_dim' in part:
