@@ -1,8 +1,8 @@
 """BEiT on some thousand photos of your own, on a small machine: 512 words of an EfficientNet-Lite0."""
 
-_base_ = ['../_base_/methods/beit.py', '../_base_/small_machine.py']
+_base_ = ['../_base_/methods/beit.py', '../_base_/small_adamw.py']
 
-epochs, side, codes = 16, 128, 512
+side, codes = 128, 512
 small = dict(embed_dim=192, depth=6, num_heads=3, img_size=side)
 model = dict(
     backbone=small,
@@ -24,15 +24,4 @@ views = [
     {**_base_.views[0], 'size': side, 'scale': (0.2, 1.0), 'mask': dict(_base_.views[0]['mask'], count=25)}
 ]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=3.0)
-)
-param_scheduler = [
-    dict(
-        type='ParamSchedule',
-        param_name='lr',
-        factor=dict(start=1, end=0, warmup=1, unit='epoch'),
-        convert_to_iter_based=True,
-    )
-]
-train_cfg = dict(max_epochs=epochs)
+optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.999)), clip_grad=dict(max_norm=3.0))

@@ -1,8 +1,8 @@
 """CAPI on some thousand photos of your own: a ViT of 6 blocks of 192 channels, patches of 8 at 112 px."""
 
-_base_ = ['../_base_/methods/capi.py', '../_base_/small_machine.py']
+_base_ = ['../_base_/methods/capi.py', '../_base_/small_adamw.py']
 
-epochs, side, patch, clusters = 16, 112, 8, 512
+side, patch, clusters = 112, 8, 512
 model = dict(
     momentum=dict(start=0.99, end=1.0),
     backbone=dict(
@@ -26,15 +26,6 @@ model = dict(
 )
 views = [{**_base_.views[0], 'size': side, 'mask': dict(_base_.views[0]['mask'], patch=patch)}]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
-)
-param_scheduler = [
-    dict(
-        type='ParamSchedule',
-        param_name='lr',
-        factor=dict(start=1, end=0.095, warmup=1, unit='epoch'),
-        convert_to_iter_based=True,
-    )
-]
-train_cfg = dict(max_epochs=epochs)
+optim_wrapper = dict(optimizer=dict(weight_decay=0.1))
+factor = dict(start=1, end=0.095, warmup=1, unit='epoch')
+param_scheduler = [dict(_base_.param_scheduler[0], factor=factor)]

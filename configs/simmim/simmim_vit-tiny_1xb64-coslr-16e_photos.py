@@ -1,8 +1,8 @@
 """SimMIM on some thousand photos of your own, on a small machine: 6 blocks of 192 channels, patches of 8."""
 
-_base_ = ['../_base_/methods/simmim.py', '../_base_/small_machine.py']
+_base_ = ['../_base_/methods/simmim.py', '../_base_/small_adamw.py']
 
-epochs, side, patch = 16, 96, 8
+side, patch = 96, 8
 small = dict(embed_dim=192, depth=6, num_heads=3, img_size=side, patch_size=patch)
 model = dict(
     backbone=small,
@@ -13,15 +13,4 @@ model = dict(
 mask = dict(_base_.views[0]['mask'], patch=patch, cell=16)
 views = [{**_base_.views[0], 'size': side, 'mask': mask}]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=5.0)
-)
-param_scheduler = [
-    dict(
-        type='ParamSchedule',
-        param_name='lr',
-        factor=dict(start=1, end=0, warmup=1, unit='epoch'),
-        convert_to_iter_based=True,
-    )
-]
-train_cfg = dict(max_epochs=epochs)
+optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.999)), clip_grad=dict(max_norm=5.0))

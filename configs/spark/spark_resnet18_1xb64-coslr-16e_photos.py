@@ -3,9 +3,9 @@
 C5 is at stride 16, so that there are 7 x 7 cells, as officially. C4, of the same size, is left out.
 """
 
-_base_ = ['../_base_/methods/spark.py', '../_base_/small_machine.py']
+_base_ = ['../_base_/methods/spark.py', '../_base_/small_adamw.py']
 
-epochs, side, patch = 16, 112, 16
+side, patch = 112, 16
 sync_bn = None
 model = dict(
     backbone=dict(
@@ -23,15 +23,3 @@ model = dict(
 )
 views = [{**_base_.views[0], 'size': side, 'mask': dict(_base_.views[0]['mask'], patch=patch)}]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05)
-)
-param_scheduler = [
-    dict(
-        type='ParamSchedule',
-        param_name='lr',
-        factor=dict(start=1, end=0, warmup=1, unit='epoch'),
-        convert_to_iter_based=True,
-    )
-]
-train_cfg = dict(max_epochs=epochs)
