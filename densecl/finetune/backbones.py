@@ -45,12 +45,7 @@ def pyramid_levels(start: StartFile, size: str) -> Levels:
         ValueError: the backbone lacks such levels.
     """
     if is_transformer(start):
-        levels = transformer_levels(start)
-        if levels.strides != (16,):
-            raise ValueError(
-                f'{start.title}: a detector needs a ViT with patches of 16, got {levels.strides[0]}'
-            )
-        return levels
+        return transformer_levels(start)
     levels = all_levels(plain(start.backbone), 'mmdet')
     wanted = _PYRAMID[size]
     missing = sorted(set(wanted) - set(levels.strides))
@@ -127,7 +122,7 @@ def is_transformer(start: StartFile) -> bool:
 
 
 def transformer_levels(start: StartFile) -> Levels:
-    """mmseg's stock ViT, as the export's ``how_to_load`` says.
+    """mmseg's stock ViT, as the export's ``how_to_load`` says; ``TimmViT`` where that lacks a part of it.
 
     Raises:
         ValueError: the number of attention heads is not known; tensors do not show it.
@@ -137,7 +132,14 @@ def transformer_levels(start: StartFile) -> Levels:
         raise ValueError(
             f'{start.title}: the number of attention heads is not known; export the run with densecl'
         )
-    config = {
+    stock = record['positions'] == 'learned' and not record['options']
+    config = _stock_vit(start) if stock else _timm_vit(start)
+    return Levels(config, (record['patch_size'],), (record['embed_dim'],), transformer=True)
+
+
+def _stock_vit(start: StartFile) -> dict[str, Any]:
+    record = start.record
+    return {
         'type': 'mmseg.VisionTransformer',
         'img_size': record['image_size'],
         'patch_size': record['patch_size'],
@@ -149,4 +151,13 @@ def transformer_levels(start: StartFile) -> Levels:
         'final_norm': True,
         'norm_cfg': {'type': 'LN', 'eps': record.get('norm_eps') or 1e-6},
     }
-    return Levels(config, (record['patch_size'],), (record['embed_dim'],), transformer=True)
+
+
+#: Settings of ``TimmViT`` that are for pretraining alone.
+_OF_PRETRAINING = ('hidden', 'init', 'freeze_patch_embed', 'drop_path', 'drop_path_law')
+
+
+def _timm_vit(start: StartFile) -> dict[str, Any]:
+    """Its blocks have layer scale, its tokens registers, or its positions are turned or relative."""
+    kept = {k: v for k, v in plain(start.backbone).items() if k not in _OF_PRETRAINING}
+    return {**kept, 'output_cls_token': False}

@@ -5,6 +5,7 @@ from typing import Any
 
 import densecl
 from densecl.files import atomic_write
+from densecl.models.necks import USUAL_STRIDES, pyramid_strides
 from densecl.settings.config_text import source_of
 from densecl.settings.record import Setting, settings_table
 
@@ -157,18 +158,33 @@ def _names(data: LabelledData, start: StartFile, value: dict[str, Any], seed: in
 
 def _detection(data: LabelledData, start: StartFile, levels: Levels) -> str:
     masks = data.task == 'instance'
-    channels = levels.channels[0] if levels.transformer else list(levels.channels)
+    if levels.transformer:
+        neck = dict(in_channels=levels.channels[0], stride=levels.strides[0])
+        strides = pyramid_strides(levels.strides[0])
+    else:
+        neck, strides = dict(in_channels=list(levels.channels)), USUAL_STRIDES
     return DETECTION.format(
         detector='MaskRCNN' if masks else 'FasterRCNN',
         **_images(start, 'mmdet.DetDataPreprocessor'),
         masks=masks,
         backbone=source_of({'_delete_': True, **levels.config}).replace('\n', '\n    '),
-        neck=f'in_channels={channels}',
+        neck=source_of(neck),
+        **(dict(rpn='', regions='') if strides == USUAL_STRIDES else _readers_of(strides, masks)),
         mask_head='mask_head=dict(num_classes=len(classes))'
         if masks
         else 'mask_roi_extractor=None, mask_head=None',
         metric=['bbox', 'segm'] if masks else ['bbox'],
     )
+
+
+def _readers_of(strides: tuple[float, ...], masks: bool) -> dict[str, str]:
+    """What tells the heads that the levels have other strides than usual."""
+    read = f'dict(featmap_strides={list(strides[:4])})'
+    kinds = ('bbox', 'mask')[: 1 + masks]
+    return {
+        'rpn': f'\n    rpn_head=dict(anchor_generator=dict(strides={list(strides)})),',
+        'regions': ''.join(f'{kind}_roi_extractor={read}, ' for kind in kinds),
+    }
 
 
 def _semantic(data: LabelledData, start: StartFile, levels: Levels) -> str:

@@ -54,8 +54,8 @@ model = dict(
         {preprocessor}, mean={mean}, std={std}, pad_mask={masks}, pad_size_divisor=32
     ),
     backbone={backbone},
-    neck=dict({neck}),
-    roi_head=dict(bbox_head=dict(num_classes=len(classes)), {mask_head}),
+    neck={neck},{rpn}
+    roi_head=dict({regions}bbox_head=dict(num_classes=len(classes)), {mask_head}),
 )
 train_pipeline = [
     {load},

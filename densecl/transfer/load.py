@@ -16,7 +16,7 @@ from .regions import box_head_part, load_box_head, stage_of, stage_part
 from .report import KeyReport
 from .stem import fit_stem
 from .timm_names import own_names, whole_names
-from .vit import fit_positions, spoken_in, to_dialect, vit_dialect
+from .vit import fit_positions, hidden_token, spoken_in, to_dialect, vit_dialect
 from .vit_settings import vit_eps_warning
 
 
@@ -55,7 +55,7 @@ def load_backbone(
     weights = replace(weights, tensors=whole_names(weights.tensors))
     prefix = _best_prefix(weights, whole_names(to_dialect(wanted, spoken_in(weights.tensors))), branch)
     given = stage_part(weights.tensors, prefix) | backbone_part(under(weights.tensors, prefix))
-    given = own_names(given, wanted)
+    given = own_names(given, wanted) | hidden_token(under(weights.tensors, prefix), wanted)
     record = training_record(weights, given, branch_of(prefix))
     given, resized = fit_positions(to_dialect(given, vit_dialect(wanted)), wanted)
     given, inflated, stem = fit_stem(given, wanted)

@@ -56,6 +56,18 @@ def vit_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in tensors.items() if _TOP.match(key)}
 
 
+def hidden_token(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What stands for hidden patches, where the model has such a vector and the file too; no export has it.
+
+    BEiT's and SimMIM's files have it as (1, 1, C), iBOT's as ``masked_embed``. MAE's is its decoder's.
+    """
+    name = next((n for n in ('mask_token', 'masked_embed') if n in tensors), None)
+    if name is None or 'mask_token' not in wanted or 'decoder_embed.weight' in tensors:
+        return {}
+    found, shape = tensors[name], wanted['mask_token'].shape
+    return {'mask_token': found.reshape(shape)} if found.numel() == shape.numel() else {}
+
+
 def to_dialect(tensors: dict[str, Tensor], dialect: str | None) -> dict[str, Tensor]:
     """A ViT's tensors (no prefix) under the names of ``dialect``; anything else passes unchanged.
 

@@ -28,7 +28,8 @@ def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
     Returns:
         ``depth``, ``embed_dim``, ``num_heads`` (None where unknown: no shape depends on it),
         ``patch_size``, ``image_size`` (of the position embedding, 0 without one), ``norm_eps``, ``arch``
-        (timm's name) and ``options``: what timm wants to hear of layer scale and register tokens.
+        (timm's name), ``positions`` (``'learned'``, which fixed ones are for a file, ``'relative'`` or
+        ``'rotary'``) and ``options``: what timm wants to hear of layer scale and register tokens.
     """
     if vit_dialect(tensors) is None:
         return {}
@@ -42,6 +43,7 @@ def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
         'image_size': _side(tensors) * patch.shape[-1],
         'norm_eps': _eps_in(config),
         'arch': config.get('arch') if _is_timm(config) else None,
+        'positions': _positions(tensors),
         'options': _options(tensors),
     }
 

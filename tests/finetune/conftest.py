@@ -9,16 +9,27 @@ from PIL import Image
 
 from densecl.registry import MODELS
 
+VIT = dict(type='TimmViT', embed_dim=48, depth=2, num_heads=3, img_size=64)
 BACKBONES = {
     'resnet': dict(type='mmdet.ResNet', depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
     'lite0': dict(type='TimmBackbone', model_name='tf_efficientnet_lite0', output_stride=16),
     'four': dict(type='mmdet.ResNet', depth=18, in_channels=4),
-    'vit': dict(type='TimmViT', embed_dim=48, depth=2, num_heads=3, img_size=64),
+    'vit': VIT,
+    'vit of 8 px': dict(VIT, patch_size=8, pos_embed='sincos-mae', hidden='dropped', init='mae'),
+    'DINOv2': dict(VIT, patch_size=14, img_size=56, reg_tokens=2, init_values=0.1, hidden='token'),
+    'BEiT': dict(VIT, arch='beit_base_patch16_224', hidden='token'),
+    'DINOv3': dict(VIT, arch='vit_small_patch16_dinov3', embed_dim=96),
 }
 FOUR_BANDS = dict(
     data_preprocessor=dict(mean=[1600.0] * 4, std=[400.0] * 4),
     decoder=dict(type='SensorDecoder', channels=4, dtype='uint16'),
 )
+
+
+@pytest.fixture(scope='session')
+def backbones():
+    """Name -> config of a backbone."""
+    return BACKBONES
 
 
 @pytest.fixture(scope='session')

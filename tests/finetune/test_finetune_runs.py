@@ -9,6 +9,7 @@ from PIL import Image
 
 from densecl.engine import launch
 from densecl.finetune import finetune, write_config
+from densecl.registry import MODELS
 from densecl.transfer import read_weights
 
 
@@ -55,6 +56,45 @@ def test_a_transformer_takes_a_step(kind, starts, coco, label_maps, tmp_path):
     loss.backward()
     assert loss.isfinite()
     assert runner.model.backbone.layers[0].ffn.layers[1].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('kind', ['masks', 'maps'])
+@pytest.mark.parametrize('start', ['vit of 8 px', 'DINOv2', 'BEiT', 'DINOv3'])
+def test_transformers_of_all_kinds_give_their_own_features(
+    kind, start, starts, backbones, coco, label_maps, tmp_path
+):
+    """Small patches, patches of 14, layer scale, registers, relative and rotary positions."""
+    data = label_maps() if kind == 'maps' else coco(masks=True)
+    config = write_config(starts[start], data, tmp_path / 'out', size='slim', iters=10, batch=2)
+    cfg = launch.load_config(str(config), str(tmp_path / 'out'), None, 'none')
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    runner = launch.build_runner(cfg)
+    runner.call_hook('before_train')
+    model = runner.model
+    batch = next(iter(runner.build_dataloader(cfg.train_dataloader, seed=0)))
+    model.train()
+    data = model.data_preprocessor(batch, training=True)
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None for n, p in model.backbone.named_parameters() if p.requires_grad)
+
+    patch = backbones[start].get('patch_size', 16)
+    if kind == 'masks':
+        strides = [s[0] for s in model.rpn_head.prior_generator.strides]
+        assert strides == [patch / 4 * s if patch > 8 else patch / 2 * s for s in (1, 2, 4, 8, 16)]
+        assert model.roi_head.bbox_roi_extractor.featmap_strides == strides[:4]
+        assert model.roi_head.mask_roi_extractor.featmap_strides == strides[:4]
+        sides = [m.shape[-1] for m in model.neck(model.backbone(torch.zeros(1, 3, 8 * patch, 8 * patch)))]
+        assert sides == [8 * patch / s for s in strides]
+    with torch.no_grad():
+        images = torch.randn(1, 3, 4 * patch, 6 * patch)
+        pretrained = MODELS.build(dict(backbones[start], type='densecl.TimmViT')).eval()
+        pretrained.load_state_dict(
+            {k.removeprefix('backbone.'): v for k, v in read_weights(starts[start]).tensors.items()}
+        )
+        model.eval()
+        torch.testing.assert_close(model.backbone(images)[-1], pretrained(images)[-2])
 
 
 def test_four_bands_of_12_bits(starts, label_maps, tmp_path):

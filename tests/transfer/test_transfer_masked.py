@@ -100,6 +100,22 @@ def test_a_checkpoint_loads_as_it_is(method):
     assert torch.equal(fresh.state_dict()[name], model.backbone.state_dict()[name])
 
 
+@pytest.mark.parametrize('name', ['mask_token', 'masked_embed'])
+def test_the_vector_of_hidden_patches_goes_from_one_pretraining_to_the_next(name):
+    """Under BEiT's or iBOT's name; MAE's is the decoder's, whatever its width."""
+    model, checkpoint = pretrained('SimMIM')
+    fresh = MODELS.build(METHODS['SimMIM'][0])
+    load_backbone(fresh, checkpoint)
+    assert torch.equal(fresh.mask_token, model.backbone.mask_token)
+    names = dict(model.backbone.state_dict())
+    names[name] = names.pop('mask_token')[None]
+    load_backbone(fresh, dict(model={k: 2 * v for k, v in names.items()}))
+    assert torch.equal(fresh.mask_token, 2 * model.backbone.mask_token)
+    assert load_backbone(plain('SimMIM'), dict(model=names)).fraction == 1
+    load_backbone(fresh, dict(model=names | {'decoder_embed.weight': torch.zeros(16, 16)}))
+    assert torch.equal(fresh.mask_token, 2 * model.backbone.mask_token)
+
+
 def test_positions_for_images_twice_as_large():
     for method, name, resize in (
         ('MAE', 'pos_embed', resize_positions),

@@ -7,7 +7,7 @@ from .mlp import MLP, ConvMLP
 from .partial_fpn import PartialFPN
 from .propagation import PixelPropagation
 from .prototypes import PrototypeProjector
-from .simple_pyramid import LayerNorm2d, SimpleFeaturePyramid
+from .simple_pyramid import USUAL_STRIDES, LayerNorm2d, SimpleFeaturePyramid, pyramid_strides
 from .slots import SlotProjector
 from .sparse_decoders import ConvNeXtDecoder, UNetDecoder
 
@@ -25,6 +25,8 @@ __all__ = [
     'PixelPropagation',
     'PrototypeProjector',
     'SimpleFeaturePyramid',
+    'USUAL_STRIDES',
+    'pyramid_strides',
     'SlotProjector',
     'StageProjector',
     'TransformerDecoder',

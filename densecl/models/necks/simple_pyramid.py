@@ -1,12 +1,15 @@
 """A feature pyramid from the single map of a plain vision transformer."""
 
+import math
 from collections.abc import Sequence
-from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densecl.registry import MODELS
+
+#: Of the detectors' levels.
+USUAL_STRIDES = (4, 8, 16, 32, 64)
 
 
 @MODELS.register_module('LN2d')
@@ -22,10 +25,10 @@ class LayerNorm2d(nn.LayerNorm):
 
 @MODELS.register_module()
 class SimpleFeaturePyramid(nn.Module):
-    """Strides 4, 8, 16, 32 from a ViT's last map of stride 16 (ViTDet: Li et al., ECCV 2022, section 3).
+    """Four levels, strides 4 to 32, from the last map of a ViT (ViTDet: Li et al., ECCV 2022, section 3).
 
-    x4 by two transposed convolutions with LayerNorm and GELU between them, x2 by one, x1 as it is,
-    /2 by max-pooling; then, for each, a 1x1 and a 3x3 convolution, both with LayerNorm. Further levels
+    x2 by a transposed convolution, x4 by two with LayerNorm and GELU between them, x1 as it is, /2 by
+    max-pooling; then, for each, a 1x1 and a 3x3 convolution, both with LayerNorm. Further levels
     take every second cell of the one before.
 
     Args:
@@ -33,26 +36,23 @@ class SimpleFeaturePyramid(nn.Module):
         out_channels: channels of every level.
         num_outs: number of levels, at least 4; the fifth is what mmdet's RPN reads.
         level: which of the backbone's levels is the map; -2 where a class token comes last.
+        stride: of the map, a patch's side in pixels; see :func:`pyramid_strides`.
     """
 
-    def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 5, level: int = -1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 256,
+        num_outs: int = 5,
+        level: int = -1,
+        stride: int = 16,
+    ) -> None:
         super().__init__()
         if num_outs < 4:
             raise ValueError(f'SimpleFeaturePyramid: num_outs must be at least 4, got {num_outs}')
         self.num_outs, self.level = num_outs, level
-        half, quarter = in_channels // 2, in_channels // 4
-        double = partial(nn.ConvTranspose2d, kernel_size=2, stride=2)
-        resized = [
-            [double(in_channels, half), LayerNorm2d(half), nn.GELU(), double(half, quarter)],
-            [double(in_channels, half)],
-            [],
-            [nn.MaxPool2d(2)],
-        ]
-        widths = [quarter, half, in_channels, in_channels]
-        self.stages = nn.ModuleList(
-            nn.Sequential(*resize, *_lateral(width, out_channels))
-            for resize, width in zip(resized, widths, strict=True)
-        )
+        doublings = (_doublings(stride) - i for i in range(4))
+        self.stages = nn.ModuleList(nn.Sequential(*_stage(in_channels, n, out_channels)) for n in doublings)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels with (B, C, h, w) at ``level`` -> (B, D, 4h, 4w), (B, D, 2h, 2w), (B, D, h, w), ..."""
@@ -60,6 +60,30 @@ class SimpleFeaturePyramid(nn.Module):
         while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], kernel_size=1, stride=2))
         return tuple(outs)
+
+
+def pyramid_strides(patch: int) -> tuple[float, ...]:
+    """Strides of five levels: halves and doubles of the patch's side, of which the first is nearest 4.
+
+    Patches of 8 and 16 px: 4, 8, 16, 32, 64; of 14 px: 3.5, 7, 14, 28, 56.
+    """
+    finest = patch / 2 ** _doublings(patch)
+    return tuple(finest * 2**i for i in range(5))
+
+
+def _doublings(stride: int) -> int:
+    """From the map to the finest level."""
+    return round(math.log2(stride / 4))
+
+
+def _stage(channels: int, doublings: int, out_channels: int) -> list[nn.Module]:
+    """The map doubled so many times, or halved, and what is learned of it."""
+    resized: list[nn.Module] = [nn.MaxPool2d(2**-doublings)] if doublings < 0 else []
+    for i in range(doublings):
+        resized += [LayerNorm2d(channels), nn.GELU()] if i else []
+        resized.append(nn.ConvTranspose2d(channels, channels // 2, kernel_size=2, stride=2))
+        channels //= 2
+    return [*resized, *_lateral(channels, out_channels)]
 
 
 def _lateral(inputs: int, outputs: int) -> list[nn.Module]:

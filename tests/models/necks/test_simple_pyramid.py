@@ -7,7 +7,7 @@ from mmdet.registry import MODELS as DET_MODELS
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
-from densecl.models.necks import LayerNorm2d, SimpleFeaturePyramid
+from densecl.models.necks import LayerNorm2d, SimpleFeaturePyramid, pyramid_strides
 
 
 def norm(x, weight, bias):
@@ -57,6 +57,20 @@ def test_values():
     assert [tuple(o.shape[-2:]) for o in outs] == [(24, 32), (12, 16), (6, 8), (3, 4), (2, 2)]
     for out, expected in zip(outs, by_hand(neck, x), strict=True):
         torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    'patch, strides', [(8, (4, 8, 16, 32, 64)), (14, (3.5, 7, 14, 28, 56)), (32, (4, 8, 16, 32, 64))]
+)
+def test_other_patches(patch, strides):
+    """The map is the level of its own stride, unchanged before the convolutions."""
+    assert pyramid_strides(patch) == strides
+    neck, x = scrambled(stride=patch), torch.randn(1, 16, 8, 8, dtype=torch.float64)
+    assert [patch * 8 / out.shape[-1] for out in neck((x,))] == list(strides)
+    own = strides.index(patch)
+    assert [type(m).__name__ for m in neck.stages[own]] == ['Conv2d', 'LayerNorm2d', 'Conv2d', 'LayerNorm2d']
+    for times, stage in enumerate(neck.stages[own + 1 :], 1):
+        assert torch.equal(stage(x), stage[1:](F.max_pool2d(x, 2**times)))
 
 
 def test_level_and_number_of_outputs():
