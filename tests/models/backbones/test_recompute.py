@@ -7,6 +7,7 @@ import torch
 
 from densecl.models.backbones.recompute import blocks_of, recompute_blocks
 from densecl.registry import MODELS
+from densecl.structures import TokenMask
 
 BACKBONES = {
     'resnet18': dict(type='TorchvisionResNet', arch='resnet18', out_indices=(1, 3)),
@@ -80,6 +81,23 @@ def test_under_autocast_too():
     (want, want_gradients, _), (got, gradients, _) = (two_passes(x, autocast=True) for x in (plain, again))
     assert torch.equal(got, want)
     assert all(map(torch.equal, gradients, want_gradients))
+
+
+@pytest.mark.parametrize('hidden', ['dropped', 'token'])
+def test_with_patches_that_a_mask_hides(hidden):
+    """A masked and a whole pass of one step, both in memory."""
+    torch.manual_seed(0)
+    plain = MODELS.build(dict(BACKBONES['vit'], hidden=hidden)).double().train()
+    again = copy.deepcopy(plain)
+    recompute_blocks(again)
+    mask = TokenMask(torch.rand(2, 16).argsort(-1).view(2, 4, 4) < 12, (12, 12))
+    images, found = torch.randn(2, 3, 32, 32, dtype=torch.float64), []
+    for backbone in (plain, again):
+        torch.manual_seed(1)
+        levels = [*backbone(images, mask), *backbone(images)]
+        sum(x.square().sum() for x in levels).backward()
+        found.append([*(x.detach() for x in levels), *(p.grad for p in backbone.parameters())])
+    assert all(map(torch.equal, *found))
 
 
 def test_a_pass_without_gradient_runs_once(pair):

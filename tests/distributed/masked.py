@@ -1,0 +1,139 @@
+"""Run by test_masked_of_two_processes.py: whole steps of masked methods, in float64.
+
+What a process has is not what the other has: of iBOT's and DINOv2's crops only the second process's are
+masked, in the second step none at all.
+"""
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from densecl.distributed import rank, world_size
+from densecl.registry import MODELS
+from densecl.structures import Views
+
+BATCH, STEPS, GRID, PATCH, WIDTH, CODES = 4, 3, 4, 8, 16, 6
+VIT = dict(type='densecl.TimmViT', img_size=32, patch_size=PATCH, embed_dim=WIDTH, depth=2, num_heads=2)
+PIXELS = dict(target=dict(type='densecl.Pixels', patch=PATCH, normalise=True), pairs=((0, 0),))
+DECODER = dict(in_channels=WIDTH, grid=GRID, embed_dim=8, depth=1, num_heads=2)
+
+
+def tokens(centering: str, centered_over: str) -> dict:
+    """iBOT's head, or DINOv2's."""
+    scores = dict(
+        type='densecl.SelfDistillation', prototypes=CODES, teacher_temperature=0.05, centering=centering
+    )
+    images = [dict(query=('image', q), key=('image', 1 - q), weight=0.5, name='image') for q in range(2)]
+    patches = [dict(query=('patches', v), key=('patches', v), weight=0.5, name='patches') for v in range(2)]
+    return dict(
+        units=dict(type='densecl.TokenPrototypes', hidden_only=centering == 'sinkhorn'),
+        projector=dict(
+            type='densecl.PrototypeProjector', channels=(WIDTH, 12, 5), activation='GELU', prototypes=CODES,
+            weight_norm=True, learn_length=True,
+        ),
+        objective=dict(image=scores, patches=dict(scores, mean='images', centered_over=centered_over)),
+        pairs=images + patches,
+    )  # fmt: skip
+
+
+MOMENTUM = dict(type='densecl.MomentumPretrainer', momentum=0.9)
+SHARED = dict(type='densecl.SharedPretrainer')
+METHODS = {
+    'MAE': dict(
+        SHARED,
+        backbone=dict(VIT, hidden='dropped', pos_embed='sincos-mae', init='mae'),
+        heads=dict(
+            masked=dict(
+                PIXELS,
+                units='densecl.DecodedCells',
+                projector=dict(DECODER, type='densecl.TransformerDecoder', out_channels=PATCH * PATCH * 3),
+                objective='densecl.Reconstruction',
+            )
+        ),
+    ),
+    'SimMIM': dict(
+        SHARED,
+        backbone=dict(VIT, arch='beit_base_patch16_224', hidden='token', output_cls_token=False),
+        heads=dict(
+            masked=dict(
+                PIXELS,
+                units='densecl.MaskedCells',
+                projector=dict(type='densecl.ConvMLP', channels=(WIDTH, PATCH * PATCH * 3)),
+                objective=dict(type='densecl.Reconstruction', distance='absolute'),
+            )
+        ),
+    ),
+    'iBOT': dict(
+        MOMENTUM, backbone=dict(VIT, hidden='token'), heads=dict(masked=tokens('softmax', 'all'))
+    ),
+    'DINOv2': dict(
+        MOMENTUM, backbone=dict(VIT, hidden='token'), heads=dict(masked=tokens('sinkhorn', 'valid'))
+    ),
+    'CAPI': dict(
+        MOMENTUM,
+        backbone=dict(VIT, hidden='dropped', init='mae'),
+        heads=dict(
+            masked=dict(
+                target='features',
+                units=dict(type='densecl.DecodedCells', level=-2),
+                projector=dict(DECODER, type='densecl.CrossAttentionPredictor', clusters=CODES),
+                objective=dict(type='densecl.OnlineClusters', dim=WIDTH, clusters=CODES),
+                pairs=((0, 0),),
+            )
+        ),
+    ),
+}  # fmt: skip
+
+
+def views(method: str, step: int) -> Views:
+    """This process's part of the batch: two views of each image, or one."""
+    generator = torch.Generator().manual_seed(step)
+    count = 2 if method in ('iBOT', 'DINOv2') else 1
+    images = torch.randn(count, BATCH, 3, 32, 32, dtype=torch.float64, generator=generator)
+    hidden = torch.rand(count, BATCH, GRID**2, generator=generator).argsort(-1) < 11
+    counts = (11, 11)
+    if count == 2:
+        hidden &= torch.rand(hidden.shape, generator=generator) < 0.5
+        hidden[:, : BATCH // 2] = False
+        hidden &= torch.tensor(step != 1)
+        counts = (0, 11)
+    n = BATCH // world_size()
+    mine = slice(rank() * n, (rank() + 1) * n)
+    return Views(
+        images=list(images[:, mine]),
+        boxes=[torch.zeros(n, 4)] * count,
+        flipped=[torch.zeros(n, dtype=torch.bool)] * count,
+        source_sizes=torch.ones(n, 2),
+        indices=torch.arange(BATCH)[mine],
+        paths=[''] * n,
+        photometric=[None] * count,
+        masks=list(hidden.unflatten(-1, (GRID, GRID))[:, mine]),
+        hidden_counts=[counts] * count,
+    )
+
+
+def train(method: str) -> dict:
+    """Losses of all steps (mean over ranks), each step's gradients, and the state at the end."""
+    torch.manual_seed(0)
+    model = MODELS.build(METHODS[method])
+    model.init_weights()
+    model = model.double().train()
+    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    losses, gradients = [], []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        loss = wrapped(views(method, step), mode='loss')['loss_masked']
+        loss.backward()
+        total = loss.detach().clone()
+        dist.all_reduce(total)
+        losses.append(total / world_size())
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        optimizer.step()
+        model.after_optimizer_step()
+    return dict(losses=torch.stack(losses), gradients=gradients, state=model.state_dict())
+
+
+def everything() -> dict:
+    """What :func:`train` finds, for each method."""
+    return {method: train(method) for method in METHODS}

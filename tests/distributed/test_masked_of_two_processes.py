@@ -1,0 +1,19 @@
+"""MAE, SimMIM, iBOT, DINOv2 and CAPI: two gloo processes, unequally masked, equal one."""
+
+from pathlib import Path
+
+import torch
+
+SCRIPT = Path(__file__).with_name('masked.py')
+
+
+def test_parts_of_the_batch_equal_the_whole(over_processes):
+    (one,), two = over_processes(SCRIPT, 1), over_processes(SCRIPT, 2)
+    for method, whole in one.items():
+        moved = {name for step in whole['gradients'] for name, g in step.items() if g.abs().sum() > 0}
+        assert 'backbone.patch_embed.proj.weight' in moved and (whole['losses'] > 0).all(), method
+        assert ('backbone.mask_token' in moved) == (method in ('SimMIM', 'iBOT', 'DINOv2'))
+        for each in (process[method] for process in two):
+            torch.testing.assert_close(each['losses'], whole['losses'], rtol=1e-10, atol=0)
+            torch.testing.assert_close(each['gradients'], whole['gradients'], rtol=1e-7, atol=1e-11)
+            torch.testing.assert_close(each['state'], whole['state'], rtol=1e-7, atol=1e-9)

@@ -1,0 +1,57 @@
+"""A resumed run hides the same patches and goes on bit for bit: masks of each sample, and of a batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from densecl.compat import load_checkpoint
+from densecl.engine import launch
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+VIT = dict(embed_dim=32, depth=2, num_heads=2)
+MAE = {
+    'model.backbone': VIT,
+    'model.heads.pixels.projector': dict(in_channels=32, embed_dim=16, depth=1, num_heads=2),
+}
+SELF_DISTILLED = {
+    'model.backbone': dict(VIT, drop_path=0.3, drop_path_law='subset'),
+    'model.heads.tokens.projector.channels': (32, 24, 24, 16),
+}
+RECIPES = {
+    'MAE': ('mae/mae_vit-slim_1xb64-coslr-16e_photos.py', MAE),
+    'DINOv2': ('dinov2/dinov2_vit-slim_1xb64-mcrop-coslr-8e_photos.py', SELF_DISTILLED),
+    'CAPI': (
+        'capi/capi_vit-slim_1xb64-coslr-16e_photos.py',
+        {
+            'model.backbone': dict(VIT, drop_path=0.3),
+            'model.heads.clusters.projector': dict(in_channels=32, embed_dim=16, depth=1, num_heads=2),
+            'model.heads.clusters.objective.dim': 32,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize('method', RECIPES)
+@pytest.mark.parametrize('workers', [0, 1])
+def test_resumed_run_equals_the_uninterrupted_one(method, workers, tiny_config, tmp_path):
+    tiny, (file, changes) = tiny_config(), RECIPES[method]
+    cfg = Config.fromfile(CONFIGS / file)
+    own = ('work_dir', 'launcher', 'log_level', 'train_cfg')
+    cfg.merge_from_dict({name: tiny[name] for name in own} | changes)
+    cfg.train_dataloader.update(batch_size=4, num_workers=workers, persistent_workers=False)
+    cfg.train_dataloader.dataset.data_root = tiny.train_dataloader.dataset.data_root
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3, max_keep_ckpts=-1)
+    launch.build_runner(cfg).train()
+    again = cfg.copy()
+    again.work_dir = str(tmp_path / 'resumed')
+    again.resume, again.load_from = True, str(tmp_path / 'run/iter_3.pth')
+    launch.build_runner(again).train()
+    first, second = (load_checkpoint(p / 'iter_4.pth') for p in (tmp_path / 'run', tmp_path / 'resumed'))
+    assert first['state_dict'].keys() == second['state_dict'].keys()
+    for name, value in first['state_dict'].items():
+        assert torch.equal(second['state_dict'][name], value), name
+    logs = [c['message_hub']['log_scalars']['train/loss']._log_history for c in (first, second)]
+    assert logs[0].tolist() == logs[1].tolist() and len(logs[0]) == 4
