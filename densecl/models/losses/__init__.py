@@ -13,11 +13,13 @@ from .koleo import KoLeo
 from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Filter, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
+from .neighbour_order import NeighbourOrder
 from .objective import Objective, Sum
 from .online_clusters import OnlineClusters
+from .queue_distillation import QueueDistillation
 from .reconstruction import Reconstruction
 from .regression import Regression
-from .relations import Gram, KernelAlignment
+from .relations import Gram, KernelAlignment, SimilarityRows
 from .self_distillation import SelfDistillation
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
@@ -50,14 +52,17 @@ __all__ = [
     'Mixing',
     'MovingAverage',
     'NCE',
+    'NeighbourOrder',
     'Objective',
     'OnlineClusters',
     'PerSampleTemperature',
     'PositionVICReg',
     'PrototypeAlignment',
+    'QueueDistillation',
     'Regression',
     'SelfDistillation',
     'SimilarImages',
+    'SimilarityRows',
     'Sum',
     'SwappedPrediction',
     'Temperature',

@@ -26,6 +26,15 @@ def cross_entropy(log_prediction: Tensor, target: Tensor) -> Tensor:
     return -(target * log_prediction).sum(-1)
 
 
+def divergence(log_prediction: Tensor, log_target: Tensor, counted: Tensor | None = None) -> Tensor:
+    """KL divergence ``sum_k p_k (log p_k - log q_k)`` of the last dimension, p the target, (..., K) -> (...).
+
+    ``counted`` is bool, the entries that take part; the logarithms of others may be minus infinity.
+    """
+    terms = log_target.exp() * (log_target - log_prediction)
+    return (terms if counted is None else torch.where(counted, terms, 0.0)).sum(-1)
+
+
 @torch.no_grad()
 @no_autocast
 def sinkhorn(

@@ -9,6 +9,8 @@ t > 0, a number or a tensor; and a scalar is returned, the mean over the queries
 negatives. Functions of two views raise a ValueError where their shapes differ.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -22,10 +24,13 @@ from .contrast import InfoNCE
 from .cosine import Cosine
 from .koleo import koleo
 from .masses import Debiased, Hard
+from .neighbour_order import order_terms
 from .objective import mean_of
+from .queue_distillation import queue_divergence
 from .reconstruction import Reconstruction
-from .relations import Gram
+from .relations import Gram, KernelAlignment, SimilarityRows
 from .self_distillation import masked_token_loss, self_distillation
+from .sorting import bitonic_network
 from .statistics import barlow_twins, vicreg
 from .triplet import triplet_terms
 
@@ -43,11 +48,15 @@ __all__ = [
     'masked_token_loss',
     'moco_v3',
     'multi_positive_info_nce',
+    'neco_loss',
     'negative_cosine',
     'nt_xent',
+    'patch_kernel_alignment',
     'pixel_consistency',
     'pixel_contrast',
+    'queue_distillation',
     'self_distillation',
+    'similarity_distillation',
     'sincere',
     'sinkhorn',
     'sup_con',
@@ -321,3 +330,59 @@ def gram_loss(student: Tensor, teacher: Tensor) -> Tensor:
             f'{tuple(student.shape)} and {tuple(teacher.shape)}; bring both maps to one grid'
         )
     return Gram().score(Comparison.of_sets(student, teacher))[0]
+
+
+def patch_kernel_alignment(student: Tensor, teacher: Tensor, ignore: Tensor | None = None) -> Tensor:
+    """``1 - CKA`` of the linear kernels of an image's tokens (PaKA, Yeo et al., 2025).
+
+    Args:
+        student, teacher: (B, N, C) and (B, N, D), the same tokens; no gradient reaches the teacher.
+        ignore: (B, N) bool, tokens that do not count; None: all count. The mean is over images with two
+            tokens or more.
+    """
+    return KernelAlignment().score(_tokens(student, teacher, ignore))[0]
+
+
+def similarity_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """KL divergence of each token's similarities to all tokens of its image, mean over tokens.
+
+    (B, N, C) and (B, N, D) unit vectors; the shares are ``softmax(similarities / temperature)``. No gradient
+    reaches the teacher.
+    """
+    return SimilarityRows(temperature).score(_tokens(student, teacher))[0]
+
+
+def _tokens(student: Tensor, teacher: Tensor, ignore: Tensor | None = None) -> Comparison:
+    """Row with row; the teacher without gradient."""
+    comparison = Comparison.of_sets(student, teacher.detach())
+    if ignore is not None:
+        comparison.match = replace(comparison.match, valid=~ignore)
+    return comparison
+
+
+def queue_distillation(student: Tensor, teacher: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """KL divergence of the student's nearness to a queue from the teacher's (SEED, Fang et al., 2021), mean
+    over the batch: ``softmax(x queue^T / temperature)`` of (B, D), (B, D) and (K, D) unit vectors. No
+    gradient reaches the teacher.
+    """
+    return queue_divergence(student, teacher, queue, temperature).mean()
+
+
+def neco_loss(
+    student: Tensor,
+    teacher: Tensor,
+    reference: Tensor,
+    student_steepness: float,
+    teacher_steepness: float,
+) -> Tensor:
+    """Cross entropy of the order in which references are near a patch (NeCo, Pariza et al., 2025), mean over
+    patches and references.
+
+    Args:
+        student, teacher: (B, D, h, w), the same places.
+        reference: (B, D, h', w'), the patches that are sorted, in ascending order of their cosine.
+        student_steepness, teacher_steepness: > 0, of the comparators of the bitonic network.
+    """
+    sides = (x.flatten(2).mT for x in (student, teacher, reference))
+    network = tuple(table.to(student.device) for table in bitonic_network(reference[0, 0].numel()))
+    return order_terms(*sides, network, student_steepness, teacher_steepness).mean()

@@ -11,7 +11,8 @@ from densecl.numerics import full_precision, no_autocast, unit
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
-from .objective import Objective
+from .assignment import divergence
+from .objective import Objective, mean_of
 
 
 @no_autocast
@@ -61,6 +62,29 @@ def _centred_kernel(x: Tensor, valid: Tensor) -> Tensor:
     return x @ x.mT
 
 
+@no_autocast
+def row_divergence(student: Tensor, teacher: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """KL divergence of how alike a unit is to all units of its image, itself too, as shares.
+
+    ``sum_j p_ij log(p_ij / q_ij)`` with ``p_i = softmax_j(cos(t_i, t_j) / temperature)``, q the student's.
+
+    Args:
+        student: (B, N, C).
+        teacher: (B, N, D), row i the same unit as row i of ``student``; no gradient reaches it.
+        valid: (B, N) bool, the units that count.
+        temperature: > 0.
+
+    Returns:
+        (B, N), 0 for a unit that does not count.
+    """
+    counted = valid[:, None] | ~valid.any(1)[:, None, None]  # of an image without units any: no NaN
+    prediction, target = (
+        (_cosines(x) / temperature).masked_fill(~counted, -torch.inf).log_softmax(-1)
+        for x in (student, teacher.detach())
+    )
+    return torch.where(valid, divergence(prediction, target, counted), 0.0)
+
+
 class _Relations(Objective):
     """Shared by the objectives here: they compare row with row, image by image."""
 
@@ -69,7 +93,11 @@ class _Relations(Objective):
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         match = comparison.match
         answers = match.sum_of(comparison.key.vectors)
-        return self.of(comparison.query.compared, answers, match.found()).mean(), {}
+        return self.of(comparison.query.compared, answers, match.found()), {}
+
+    def of(self, query: Tensor, answers: Tensor, valid: Tensor) -> Tensor:
+        """The loss of (B, N, C), (B, N, D) and (B, N) bool."""
+        raise NotImplementedError
 
 
 @MODELS.register_module()
@@ -81,17 +109,37 @@ class Gram(_Relations):
     ``units=dict(type='Cells', grid=14, resize='bicubic')``.
     """
 
-    @staticmethod
-    def of(query: Tensor, answers: Tensor, valid: Tensor) -> Tensor:
-        """(B,) values of (B, N, C), (B, N, D) and (B, N) bool."""
-        return gram_distance(query, answers, valid)
+    def of(self, query, answers, valid):
+        return gram_distance(query, answers, valid).mean()
 
 
 @MODELS.register_module()
 class KernelAlignment(_Relations):
-    """``1 - CKA`` of the units of an image, mean over images; see :func:`centred_alignment`."""
+    """``1 - CKA`` of the units of an image (PaKA, Yeo et al., 2025); see :func:`centred_alignment`.
 
-    @staticmethod
-    def of(query: Tensor, answers: Tensor, valid: Tensor) -> Tensor:
-        """(B,) values of (B, N, C), (B, N, D) and (B, N) bool."""
-        return torch.where(valid.any(1), 1 - centred_alignment(query, answers, valid), 0.0)
+    The mean over the images of all processes that have two units or more; 0 where there is none.
+    """
+
+    def of(self, query, answers, valid):
+        terms = 1 - centred_alignment(query, answers, valid)
+        return mean_of(terms[:, None], valid.sum(1, keepdim=True) > 1, 'counted')
+
+
+@MODELS.register_module()
+class SimilarityRows(_Relations):
+    """How alike a unit is to the others of its image, as shares, is what its answer says; mean over units.
+
+    See :func:`row_divergence`; a unit whose answer is missing does not count.
+
+    Args:
+        temperature: > 0; 0.07.
+    """
+
+    def __init__(self, temperature: float = 0.07) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f'SimilarityRows: temperature must be > 0, got {temperature}')
+        self.temperature = temperature
+
+    def of(self, query, answers, valid):
+        return mean_of(row_divergence(query, answers, valid, self.temperature), valid, 'counted')

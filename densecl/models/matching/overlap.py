@@ -60,32 +60,44 @@ def sample_overlap(
 class SharedGrid(Rule):
     """The same place: what both views say of it is interpolated on a grid over their overlap (SlotCon).
 
-    The grid has the query map's size. Images without overlap are left out. Of the records, vectors and
-    predictions alone stay.
+    Images without overlap are left out. Of the records, vectors and predictions alone stay.
+
+    Args:
+        size: cells along each side; None: as many as the query map has. 7 in NeCo and Leopart.
+        samples: values along each side of a cell, whose mean is taken; 2 is what an RoI pooling of maps about
+            twice as fine reads.
     """
 
     needs = frozenset({'grid'})
     one_answer, combines = True, False
 
+    def __init__(self, size: int | None = None, samples: int = 1) -> None:
+        super().__init__()
+        if samples < 1 or (size is not None and size < 1):
+            raise ValueError(f'SharedGrid: size and samples must be at least 1, got {size} and {samples}')
+        self.size, self.samples = size, samples
+
     def forward(self, query, key, batch):
-        images, count = query.vectors.shape[:2]
         _, exists = overlap_boxes(query.place.crop, key.place.crop)
-        index = torch.arange(count, device=exists.device).expand(images, -1)
+        grid = query.place.grid if self.size is None else (self.size, self.size)
+        count = grid[0] * grid[1]
+        index = torch.arange(count, device=exists.device).expand(len(exists), -1)
 
         def read(query: Units, key: Units) -> tuple[Units, Units]:
-            grid = query.place.grid
-            return _read(query, key.place, grid), _read(key, query.place, grid)
+            return tuple(
+                _read(mine, other.place, grid, self.samples) for mine, other in ((query, key), (key, query))
+            )
 
         return Match(index, valid=exists[:, None].expand(-1, count), read=read)
 
 
-def _read(units: Units, other: Place, grid: tuple[int, int]) -> Units:
-    place = units.place
+def _read(units: Units, other: Place, grid: tuple[int, int], samples: int) -> Units:
+    place, fine = units.place, tuple(side * samples for side in grid)
 
     def rows(vectors: Tensor) -> Tensor:
         maps = vectors.transpose(1, 2).unflatten(2, place.grid)
-        read = sample_overlap(maps, place.crop, place.flipped, other.crop, grid)
-        return read.flatten(2).transpose(1, 2)
+        read = sample_overlap(maps, place.crop, place.flipped, other.crop, fine)
+        return F.avg_pool2d(read, samples).flatten(2).transpose(1, 2)
 
     predicted = None if units.predicted is None else rows(units.predicted)
     bare = dict(valid=None, ids=None, place=None, features=None, embeddings=None)

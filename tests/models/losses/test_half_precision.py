@@ -26,6 +26,7 @@ NEEDED = {
     'NCE': dict(dim=DIM, images=BATCH, negatives=16),
     'OnlineClusters': dict(dim=DIM, clusters=DIM),
     'PrototypeAlignment': dict(dim=DIM, classes=3),
+    'QueueDistillation': dict(dim=DIM, queue=8),
     'SelfDistillation': dict(prototypes=DIM),
     'Sum': dict(objectives=[dict(type='Cosine'), dict(type='Gram')]),
 }

@@ -37,8 +37,22 @@ ROWS = {
     'tiled_info_nce': lambda a, b: L.tiled_info_nce(a, b, ANCHORS, 0.2, 2),
     'self_distillation': lambda a, b: L.self_distillation([a, b], [b, a], ANCHORS[0], 0.1, 0.04),
     'masked_token_loss': lambda a, b: L.masked_token_loss(a, b.detach().softmax(-1), masks(), 0.1),
+    'patch_kernel_alignment': lambda a, b: L.patch_kernel_alignment(tokens(a), tokens(b)),
+    'similarity_distillation': lambda a, b: L.similarity_distillation(tokens(a), tokens(b), 0.2),
+    'queue_distillation': lambda a, b: L.queue_distillation(a, b, ANCHORS, 0.2),
+    'neco_loss': lambda a, b: L.neco_loss(*(maps(x) for x in (a, b, b.flip(1))), 9.0, 9.0),
     'swapped_prediction': lambda a, b: L.swapped_prediction(a, b, *codes(a, b), 0.1),
 }
+
+
+def tokens(x: Tensor) -> Tensor:
+    """(N, D) -> (N, 3, D): three tokens of each image."""
+    return torch.stack([x, x.square(), x.sin()], 1)
+
+
+def maps(x: Tensor) -> Tensor:
+    """The same as (N, D, 3, 1)."""
+    return tokens(x).mT[..., None]
 
 
 def masks() -> Tensor:

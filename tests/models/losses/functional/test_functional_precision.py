@@ -31,6 +31,10 @@ LOSSES = {
     'vicreg': lambda a, b, t: L.vicreg(a, b, 25, 25, t),
     'masked_token_loss': lambda a, b, t: L.masked_token_loss(a, CODES, MASKS, t),
     'gram_loss': lambda a, b, t: L.gram_loss(a[None], b[None]),
+    'patch_kernel_alignment': lambda a, b, t: L.patch_kernel_alignment(a[None], b[None]),
+    'similarity_distillation': lambda a, b, t: L.similarity_distillation(a[None], b[None], t),
+    'queue_distillation': lambda a, b, t: L.queue_distillation(a, b, b, t),
+    'neco_loss': lambda a, b, t: L.neco_loss(*(x.T[None, :, :, None] for x in (a, b, b.flip(0))), 1 / t, 9.0),
     'koleo': lambda a, b, t: L.koleo(torch.cat([a, b])),
 }
 

@@ -1,0 +1,97 @@
+"""Whose neighbours a unit has, and in which order: the teacher's order is learned by sorting (NeCo)."""
+
+import torch
+from torch import Tensor
+
+from densecl.numerics import no_autocast, unit
+from densecl.registry import MODELS
+from densecl.structures import Comparison
+
+from .objective import Objective, check_mean, mean_of
+from .sorting import bitonic_network, soft_order
+
+
+@no_autocast
+def order_terms(
+    student: Tensor,
+    teacher: Tensor,
+    reference: Tensor,
+    network: tuple[Tensor, Tensor],
+    student_steepness: float,
+    teacher_steepness: float,
+) -> Tensor:
+    """Cross entropy of the places that a unit's references take, sorted by their cosine with it.
+
+    Args:
+        student, teacher: (B, N, D), row i the same unit on both sides.
+        reference: (B, n, D), n of them an image, without gradient.
+        network: of n, see :func:`~densecl.models.losses.sorting.bitonic_network`.
+        student_steepness, teacher_steepness: > 0, see :func:`~densecl.models.losses.sorting.soft_order`.
+
+    Returns:
+        (B, N), mean over the references; no gradient reaches teacher and references.
+    """
+    reference = unit(reference.detach())
+    with torch.no_grad():
+        answers = soft_order(unit(teacher) @ reference.mT, network, teacher_steepness)
+    places = soft_order(unit(student) @ reference.mT, network, student_steepness)
+    tiny = torch.finfo(places.dtype).tiny
+    return -(answers * places.clamp(min=tiny).log()).sum(-1).mean(-1)
+
+
+@MODELS.register_module()
+class NeighbourOrder(Objective):
+    """The order of a unit's neighbours is that of its answer (NeCo, Pariza et al., ICLR 2025).
+
+    The neighbours of an image's units are ``count`` answers from the whole batch of this process, taken at
+    random, anew for each image and pair. Student's and answer's cosines with them are sorted softly, and the
+    places compared by cross entropy, mean over units, 0 where a unit has no answer. With
+    ``matching=dict(type='SharedGrid', size=7, samples=2)`` both views are read at the same places.
+
+    Args:
+        count: neighbours n that are sorted; 49. Memory grows as n^2 (log n)^2 for each unit.
+        student_steepness, teacher_steepness: of the soft order; 100.
+        mean: see :func:`~densecl.models.losses.objective.mean_of`.
+    """
+
+    needs = frozenset({'several', 'one answer'})
+
+    def __init__(
+        self,
+        count: int = 49,
+        student_steepness: float = 100.0,
+        teacher_steepness: float = 100.0,
+        mean: str = 'counted',
+    ) -> None:
+        super().__init__()
+        if count < 2:
+            raise ValueError(f'NeighbourOrder: count must be 2 or more neighbours to sort, got {count}')
+        for name, value in (('student', student_steepness), ('teacher', teacher_steepness)):
+            if value <= 0:
+                raise ValueError(f'NeighbourOrder: {name}_steepness must be > 0, got {value}')
+        self.count, self.mean = count, check_mean(mean, 'NeighbourOrder')
+        self.student_steepness, self.teacher_steepness = student_steepness, teacher_steepness
+        for name, table in zip(('partners', 'signs'), bitonic_network(count), strict=True):
+            self.register_buffer(name, table.clone(), persistent=False)
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss; between 0 and ln(count), where every order is equally likely."""
+        match = comparison.match
+        answers, found = match.sum_of(comparison.key.vectors), match.found()
+        terms = order_terms(
+            comparison.query.compared,
+            answers,
+            self.references(answers, found),
+            (self.partners, self.signs),
+            self.student_steepness,
+            self.teacher_steepness,
+        )
+        return mean_of(terms, found, self.mean), {}
+
+    @torch.no_grad()
+    def references(self, answers: Tensor, found: Tensor) -> Tensor:
+        """(B, count, D): of (B, N, D) answers those that are ``found``, in random order, again where few."""
+        rows, counted = answers.flatten(0, 1), found.flatten()
+        order = (torch.rand(len(rows), device=rows.device) + 2.0 * ~counted).argsort()
+        wanted = torch.arange(self.count * len(found), device=rows.device)
+        return rows[order[wanted % counted.sum().clamp(min=1)]].unflatten(0, (len(found), -1))

@@ -1,0 +1,82 @@
+"""The student is as near to a queue of the teacher's vectors as the teacher is."""
+
+import torch
+from torch import Tensor
+
+from densecl.models.memory import Queue
+from densecl.numerics import no_autocast, unit
+from densecl.registry import MODELS
+from densecl.structures import Comparison
+
+from .assignment import divergence
+from .objective import Objective, check_mean, mean_of, own_mean
+
+
+@no_autocast
+def queue_divergence(
+    student: Tensor, teacher: Tensor, classes: Tensor, temperature: float, there: Tensor | None = None
+) -> Tensor:
+    """KL divergence of the student's nearness to K vectors from the teacher's, both as shares.
+
+    Args:
+        student, teacher: (..., D); no gradient reaches the teacher.
+        classes: (K, D) unit vectors of the teacher.
+        temperature: > 0.
+        there: (K,) bool, the classes that take part; None: all.
+
+    Returns:
+        (...), >= 0.
+    """
+    prediction, target = (
+        unit(x) @ classes.mT.to(unit(x).dtype) / temperature for x in (student, teacher.detach())
+    )
+    if there is not None:
+        prediction, target = (x.masked_fill(~there, -torch.inf) for x in (prediction, target))
+    return divergence(prediction.log_softmax(-1), target.log_softmax(-1), there)
+
+
+@MODELS.register_module()
+class QueueDistillation(Objective):
+    """Distillation by nearness to a queue (SEED, Fang et al., ICLR 2021; LightlyTrain's default).
+
+    The classes are the answers' pooled vectors of the whole batch, so that the right one is among them, and
+    those of the batches before. Student and teacher need one width: a projector of the head makes it.
+
+    Args:
+        dim: width of the vectors.
+        queue: how many vectors of batches before are kept.
+        temperature: > 0, of both sides; 0.07.
+        mean: see :func:`~densecl.models.losses.objective.mean_of`.
+    """
+
+    needs = frozenset({'one answer', 'pooled'})
+    sends = ('pooled',)
+
+    def __init__(self, dim: int, queue: int = 8192, temperature: float = 0.07, mean: str = 'counted') -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f'QueueDistillation: temperature must be > 0, got {temperature}')
+        self.queue = Queue(queue, dim)
+        self.temperature, self.mean = temperature, check_mean(mean, 'QueueDistillation')
+
+    @property
+    def watched_queue(self) -> Queue:
+        return self.queue
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and ``pos_sim``, the mean cosine of student and teacher."""
+        match, student = comparison.match, comparison.query.compared
+        teacher, found = match.sum_of(comparison.key.vectors), match.found()
+        batch = unit(comparison.key.of_all('pooled'))
+        filled = torch.arange(len(self.queue), device=batch.device) < self.queue.enqueued
+        there = torch.cat([filled.new_ones(len(batch)), filled])
+        classes = torch.cat([batch, self.queue.keys.to(batch.dtype)])
+        terms = queue_divergence(student, teacher, classes, self.temperature, there)
+        cosine = (unit(student) * unit(teacher)).sum(-1).detach()
+        return mean_of(terms, found, self.mean), {'pos_sim': own_mean(cosine, found)}
+
+    @torch.no_grad()
+    def remember(self, keys, batch):
+        """Put the batch's vectors, of all processes, into the queue."""
+        for key in keys:
+            self.queue.enqueue(unit(key.of_all('pooled')), batch.of_all().indices)
