@@ -115,6 +115,8 @@ class Units:
             groups: the projected cells.
         others: (B, P, D), further vectors of the key side that are candidates and nothing else (ReSim).
         others_boxes: (P, 4), where they lie, in pixels of the view.
+        cells: (B, N) int64, of units that are some of a view's cells: their numbers, counted row by row; the
+            other side's unit of this number shows the same place. None: all, in their order.
         view: the number of the view.
         log: name -> scalar without gradient, what is worth watching.
     """
@@ -130,6 +132,7 @@ class Units:
     embeddings: Tensor | None = None
     others: Tensor | None = None
     others_boxes: Tensor | None = None
+    cells: Tensor | None = None
     view: int = 0
     log: dict[str, Tensor] = field(default_factory=dict)
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)

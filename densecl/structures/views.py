@@ -35,10 +35,12 @@ class TokenMask(NamedTuple):
         hidden: (B, h, w) bool, the patches that the online branch does not see.
         counts: how many patches are hidden of an image: the fewest and the most in the batch. The host knows
             them, so that nobody waits for the device to learn a shape.
+        asked: (B, n) int64, the hidden patches that a predictor is asked for; None: all.
     """
 
     hidden: Tensor
     counts: tuple[int, int]
+    asked: Tensor | None = None
 
     @property
     def visible(self) -> int | None:
@@ -55,6 +57,10 @@ class TokenMask(NamedTuple):
         """(B, M) int64, the hidden patches in their order; those of images with fewer are filled up."""
         return self._order(descending=True)[:, : self.most_hidden]
 
+    def asked_places(self) -> Tensor:
+        """(B, n) int64, the hidden patches that a predictor is asked for."""
+        return self.hidden_places() if self.asked is None else self.asked
+
     def visible_places(self) -> Tensor:
         """(B, V) int64, the patches that are seen, in their order; equally many in all images."""
         return self._order(descending=False)[:, : self.visible]
@@ -68,7 +74,8 @@ class TokenMask(NamedTuple):
         if len(masks) == 1:
             return masks[0]
         counts = [count for mask in masks for count in mask.counts]
-        return cls(torch.cat([mask.hidden for mask in masks]), (min(counts), max(counts)))
+        asked = None if masks[0].asked is None else torch.cat([mask.asked for mask in masks])
+        return cls(torch.cat([mask.hidden for mask in masks]), (min(counts), max(counts)), asked)
 
 
 @dataclass
@@ -89,6 +96,8 @@ class PretrainDataSample:
             is normalised (without area: none), or None; or None altogether.
         masks: V entries: (h, w) bool over the patches of the view, True = masked (hidden from the student);
             what is drawn when a batch is collated; or None; or None altogether.
+        asked: V entries: (n,) int64, the masked patches that a predictor is asked for, or None for all; or
+            None altogether.
     """
 
     images: list[Tensor]
@@ -102,6 +111,7 @@ class PretrainDataSample:
     regions: dict[str, list[ViewRegions | None]] = field(default_factory=dict)
     cutouts: list[Tensor | None] | None = None
     masks: list[Tensor | BatchMask | None] | None = None
+    asked: list[Tensor | None] | None = None
 
 
 @dataclass
@@ -116,7 +126,7 @@ class Views:
         source_sizes: (B, 2) float32, height and width of the originals in pixels.
         indices: (B,) int64, positions in the dataset.
         paths: B strings.
-        photometric, regions, cutouts, masks: every array and tensor with B in front.
+        photometric, regions, cutouts, masks, asked: every array and tensor with B in front.
         labels: (B,) int64, -1 for an image without one, or None.
         hidden_counts: V entries, the fewest and the most patches of an image that the mask of a view hides,
             or None; or None altogether.
@@ -133,6 +143,7 @@ class Views:
     regions: dict[str, list[ViewRegions | None]] = field(default_factory=dict)
     cutouts: list[Tensor | None] | None = None
     masks: list[Tensor | None] | None = None
+    asked: list[Tensor | None] | None = None
     hidden_counts: list[tuple[int, int] | None] | None = None
 
     def __len__(self) -> int:
@@ -149,7 +160,7 @@ class Views:
         labels = None
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
-        names = ('images', 'photometric', 'regions', 'cutouts')
+        names = ('images', 'photometric', 'regions', 'cutouts', 'asked')
         masks = collate_masks([s.masks for s in samples])
         return cls(
             boxes=torch.stack([s.boxes for s in samples], 1),
@@ -167,7 +178,8 @@ class Views:
         """What is hidden of a view; None: nothing."""
         if self.masks is None or self.masks[view] is None:
             return None
-        return TokenMask(self.masks[view], self.hidden_counts[view])
+        asked = None if self.asked is None else self.asked[view]
+        return TokenMask(self.masks[view], self.hidden_counts[view], asked)
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> 'Views':
         """A copy with every tensor on ``device``; photometric parameters are no tensors and stay here,

@@ -1,5 +1,6 @@
 """Rates and decay of transformers' recipes, parameter by parameter, and the sums of DINOv2's pairs."""
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -53,11 +54,13 @@ def groups(method):
         ('dinov2', 'heads.tokens.projector.mlp.0.bias', 1, 0),
         ('capi', 'backbone.patch_embed.proj.weight', 0.2, 1),
         ('capi', 'backbone.patch_embed.proj.bias', 0.2, 0),
-        ('capi', 'backbone.cls_token', 1, 1),
+        ('capi', 'backbone.reg_token', 1, 1),
         ('capi', 'backbone.blocks.3.norm1.weight', 1, 0.1),
-        ('capi', 'backbone.blocks.3.norm1.bias', 1, 0),
-        ('capi', 'heads.clusters.objective.clusters.weight', 0.5, 0),
-        ('capi', 'heads.clusters.objective.clusters.bias', 0.5, 0),
+        ('capi', 'backbone.blocks.3.attn.qkv.weight', 1, 1),
+        ('capi', 'heads.clusters.objective.clusters.weight', 0.5, 0.1),
+        ('capi', 'heads.clusters.objective.clusters.bias', 0.5, 0.1),
+        ('capi', 'heads.clusters.projector.clusters.weight_g', 1, 1),
+        ('capi', 'heads.clusters.projector.blocks.0.norm2.weight', 1, 0.1),
         ('capi', 'heads.clusters.projector.blocks.0.mlp.0.weight', 1, 1),
         ('beit', 'backbone.cls_token', 1, 0),
         ('beit', 'backbone.mask_token', 1, 1),
@@ -73,11 +76,20 @@ def test_rates_and_decay(method, name, rate, decay):
     assert found[0] == pytest.approx(rate) and found[1] == pytest.approx(decay)
 
 
+def falls(share):
+    """Of a half cosine from 1 to 0."""
+    return (1 + math.cos(math.pi * share)) / 2
+
+
 @pytest.mark.parametrize(
     'method, steps, want',
     [
         ('dinov2', 125_000, {0: 0, 6_250: 0.5, 12_500: 1, 125_000: 1e-6 / 5.66e-3}),
-        ('capi', 500_000, {0: 0, 25_000: 0.5, 50_000: 1, 275_000: (1 + 0.095) / 2, 500_000: 0.095}),
+        (
+            'capi',
+            500_000,
+            {0: 0, 49_999: 1, 50_000: 1, 275_000: falls(0.4), 499_999: falls(0.8 - 0.8 / 450_000)},
+        ),
     ],
 )
 def test_rates_of_the_whole_run(method, steps, want):
@@ -85,6 +97,13 @@ def test_rates_of_the_whole_run(method, steps, want):
     schedule = Schedule.of(dict(factor), 'factor')
     for step, value in want.items():
         assert schedule(Clock(step=step, total=steps, epoch=1)) == pytest.approx(value, abs=1e-9)
+
+
+def test_the_momentum_of_capi():
+    """1 in front of the warm-up, whose last step has 0.999, then 0.8 of a half cosine towards 1."""
+    schedule = Schedule.of(dict(Config.fromfile(CONFIGS / OFFICIAL['capi']).model.momentum), 'momentum')
+    for step, value in {0: 1, 49_999: 0.999, 50_000: 0.999, 275_000: 1 - 0.001 * falls(0.4)}.items():
+        assert schedule(Clock(step=step, total=500_000, epoch=1)) == pytest.approx(value, abs=1e-12)
 
 
 @pytest.mark.parametrize('path', ['dinov2', 'ibot'])

@@ -14,6 +14,7 @@ MASKS = [
     {'type': 'RandomMask', 'patch': 8},
     {'type': 'BlockMask', 'patch': 8, 'ratio': {'type': 'RatioChoice'}},
     {'type': 'BlockMask', 'patch': 8, 'ratio': {'type': 'BatchRatios'}, 'min_area': 2},
+    {'type': 'InverseBlockMask', 'patch': 8, 'ratio': 0.65, 'asked': 0.2},
 ]
 
 
@@ -45,7 +46,7 @@ def batches(folder, workers=0, start=0, epoch=0):
 
 
 def same(one, other) -> bool:
-    masks = zip(one.masks[:3], other.masks[:3], strict=True)
+    masks = zip([*one.masks[:4], one.asked[3]], [*other.masks[:4], other.asked[3]], strict=True)
     return torch.equal(one.indices, other.indices) and all(torch.equal(a, b) for a, b in masks)
 
 
@@ -54,7 +55,8 @@ def test_masks_do_not_depend_on_workers(folder):
     assert len(alone) == len(shared) == 4 and all(map(same, alone, shared))
     assert [len(batch.masks[2]) for batch in alone] == [3, 3, 3, 2]  # the last batch is smaller
     for batch in alone:
-        assert batch.masks[3] is None and (batch.masks[0].sum((1, 2)) == 27).all()
+        assert batch.masks[4] is None and batch.asked[3].shape == (len(batch.indices), 4)
+        assert (batch.masks[0].sum((1, 2)) == 27).all()
         assert int((batch.masks[2].sum((1, 2)) > 0).sum()) == len(batch.indices) // 2
 
 

@@ -73,7 +73,6 @@ def objectives() -> dict[str, torch.nn.Module]:
         masked=SelfDistillation(DIM, mean='images'),
         masked_all=SelfDistillation(DIM, mean='images', centered_over='all'),
         masked_sinkhorn=SelfDistillation(DIM, mean='images', centering='sinkhorn'),
-        masked_places=SelfDistillation(DIM, mean='images', centering='position-wise'),
         masked_codes=CodeCrossEntropy(),
         nce=NCE(images=13, dim=DIM, negatives=7, temperature=0.2),
         softmax=NCE(images=13, dim=DIM, temperature=0.2, form='softmax'),

@@ -119,7 +119,6 @@ MASKED = dict(type='densecl.SelfDistillation', prototypes=7, mean='images')
 OBJECTIVES = {
     'softmax': MASKED,
     'sinkhorn': dict(MASKED, centering='sinkhorn'),
-    'position-wise': dict(MASKED, centering='position-wise'),
     'koleo': dict(type='densecl.KoLeo'),
 }
 

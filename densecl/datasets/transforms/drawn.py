@@ -68,6 +68,7 @@ class DrawnView(NamedTuple):
         mirrored: the part is mirrored by itself.
         recolour: what is done in the worker to the pixels, uint8 (H, W, 3) -> the same; or None.
         mask: (h, w) bool over the view's patches, True = masked; what is drawn with the batch; or None.
+        asked: (n,) int64, the masked patches that a predictor is asked for; None: all.
     """
 
     crop: Crop
@@ -76,6 +77,7 @@ class DrawnView(NamedTuple):
     mirrored: bool = False
     recolour: Callable[[np.ndarray], np.ndarray] | None = None
     mask: np.ndarray | BatchMask | None = None
+    asked: np.ndarray | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -59,6 +59,10 @@ class ViewMask:
         """One mask, (h, w) bool, True = masked; or what is drawn with the masks of a batch."""
         raise NotImplementedError
 
+    def draw_asked(self, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+        """(n,) int64, the masked patches that a predictor is asked for; None: all."""
+        return None
+
 
 @TRANSFORMS.register_module()
 @dataclass
@@ -206,14 +210,25 @@ class InverseBlockMask(CountedMask):
         patch, ratio, count: see :class:`CountedMask`. CAPI's ``ratio`` is 0.65.
         aspect: lower and upper height / width of the rectangle; (0.3, 1 / 0.3) in Franca.
         roll: shift the mask around the edges of the view.
+        asked: share of the masked patches that a predictor is asked for (CAPI: 0.05); None: all are. See
+            :func:`densecl.datasets.transforms.masks.some_of`; all masks must have one count.
     """
 
     aspect: tuple[float, float] = (0.5, 2.0)
     roll: bool = True
+    asked: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_range('aspect')
+        if self.asked is not None:
+            self._require(0 < self.asked <= 1, 'asked', 'a share in (0, 1], or None')
+            drawn = isinstance(self.ratio, RatioChoice | BatchRatios)
+            self._require(not drawn, 'ratio', 'a number with asked, so that all views are asked as often')
+
+    def draw_asked(self, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+        """See :class:`ViewMask`."""
+        return None if self.asked is None else masks.some_of(mask, self.asked, rng)
 
     def draw_count(self, grid: Grid, count: float, rng: np.random.Generator) -> np.ndarray:
         """One mask of exactly ``int(count)`` patches, (h, w) bool."""

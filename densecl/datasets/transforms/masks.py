@@ -168,6 +168,25 @@ def inverse_block_mask(
     return np.roll(mask, (rng.integers(height), rng.integers(width)), (0, 1)) if roll else mask
 
 
+def some_of(mask: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Places of some masked patches, drawn without repetition (CAPI, Darcet et al., 2025).
+
+    Args:
+        mask: (h, w) bool.
+        share: of the masked patches, at least one; ``int(166 * 0.05)`` = 8 in CAPI.
+        rng: numpy generator.
+
+    Returns:
+        (n,) int64, ascending positions in the flattened grid.
+
+    Raises:
+        ValueError: share outside [0, 1].
+    """
+    _require_share('some_of: share', share)
+    places = np.flatnonzero(mask)
+    return np.sort(rng.choice(places, max(int(len(places) * share), 1), replace=False))
+
+
 def data2vec_mask(
     grid: Grid, ratio: float, rng: np.random.Generator, length: int = 3, adjust: float = 0.07
 ) -> np.ndarray:

@@ -102,7 +102,9 @@ class ViewRecipe:
         flipped = of.flipped if self.flip is None else rng.random() < self.flip
         params = self.photometric.draw(rng) if self.photometric else None
         mask = None if self.mask is None else self.mask.draw(self.grid, rng)
-        return DrawnView(Crop(box, self.size, flipped, self.interpolation), params, mask=mask)
+        asked = None if self.mask is None else self.mask.draw_asked(mask, rng)
+        crop = Crop(box, self.size, flipped, self.interpolation)
+        return DrawnView(crop, params, mask=mask, asked=asked)
 
 
 def build_from(cls, arguments: dict, name: str):

@@ -49,6 +49,7 @@ def make_sample(
         regions=regions or {},
         cutouts=cutouts,
         masks=_masks(drawn),
+        asked=_asked(drawn),
     )
 
 
@@ -102,6 +103,12 @@ def _masks(drawn: list[DrawnView]) -> list[Tensor | BatchMask | None] | None:
         return None
     found = [view.mask for view in drawn]
     return [torch.from_numpy(mask) if isinstance(mask, np.ndarray) else mask for mask in found]
+
+
+def _asked(drawn: list[DrawnView]) -> list[Tensor | None] | None:
+    if all(view.asked is None for view in drawn):
+        return None
+    return [None if view.asked is None else torch.from_numpy(view.asked) for view in drawn]
 
 
 def _to_source(

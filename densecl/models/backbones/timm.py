@@ -12,7 +12,9 @@ from densecl.registry import MODELS
 from densecl.structures import TokenMask
 
 from .beit import init_beit, only_relative, relative_bias
+from .capi import capi_vit, init_capi
 from .drop_path import use_equal_drop_path
+from .rotary import Rotary
 from .swin import TimmSwin
 
 
@@ -43,13 +45,15 @@ class TimmViT(nn.Module):
 
     Positions are added to the tokens, or (DINOv3's architectures) turn queries and keys (RoPE), or (those of
     BEiT, ``'beit_base_patch16_224'``) are a bias of attention that all blocks share, as in its pretraining.
+    ``'vit_large_patch14_capi'`` is CAPI's encoder, :func:`~densecl.models.backbones.capi.capi_vit`.
 
     Its levels are the patch maps of ``out_indices`` and, as the LAST one, the class token as a map of one
-    cell: a head that averages level -1 reads the class token, a dense head reads level -2. The
-    last block's output has passed the final LayerNorm, in the maps as in the token; the other blocks' is
-    raw. Images may have any size: the position embedding is resized by bicubic interpolation,
-    as in DINO's code and in mmseg (timm's own resizing adds antialiasing), and sides that are no
-    multiple of the patch are padded with zeros at the bottom and right, as in mmseg.
+    cell: a head that averages level -1 reads the class token, a dense head reads level -2. CAPI has no class
+    token, and its R registers as a map (B, C, 1, R) instead. The last block's output has passed the final
+    LayerNorm, in the maps as in the token; the other blocks' is raw. Images may have any size: the position
+    embedding is resized by bicubic interpolation, as in DINO's code and in mmseg (timm's own resizing adds
+    antialiasing), and sides that are no multiple of the patch are padded with zeros at the bottom and right,
+    as in mmseg.
 
     Args:
         arch: name of a timm model, ``'vit_small_patch16_224'``, ``'deit_base_patch16_224'``, ...
@@ -60,14 +64,16 @@ class TimmViT(nn.Module):
             ``'sincos-mae'``, MAE's.
         freeze_patch_embed: keep the patch projection at its random values (MoCo v3, Chen et al., ICCV
             2021, section 4.3, "stop-grad-conv1" in its code), against spikes of its gradient.
-        init: ``'timm'``, ``'mocov3'``: see :func:`init_mocov3`, ``'mae'``: see :func:`init_mae`, or
-            ``'beit'``: see :func:`~densecl.models.backbones.beit.init_beit`.
+        init: ``'timm'``, or as a method's code does: ``'mocov3'``, ``'mae'``, ``'beit'``, ``'dinov3'``,
+            ``'capi'``, see the function ``init_...`` of that name.
         hidden: what becomes of the patches that a mask hides. ``'token'``: a learned vector stands in their
             place, before positions are added (BEiT, SimMIM, iBOT, DINOv2). ``'dropped'``: the blocks do not
             see them (MAE), and the maps are 0 there; the mask must leave equally many patches of each image.
         drop_path: stochastic depth of the last block.
         drop_path_law: ``'linear'``: it grows from 0 at the first block. ``'subset'``: the same in all blocks,
             and above 0.1 of exactly as many images in each, see :func:`.use_equal_drop_path` (DINOv2).
+        rope_rescale: with RoPE, the largest factor by which places are stretched in training, 2 in DINOv3;
+            see :class:`~densecl.models.backbones.rotary.Rotary`.
         **kwargs: passed to timm: ``embed_dim``, ``depth``, ``img_size``, ``patch_size``, ...
     """
 
@@ -83,12 +89,13 @@ class TimmViT(nn.Module):
         hidden: str | None = None,
         drop_path: float = 0.0,
         drop_path_law: str = 'linear',
+        rope_rescale: float | None = None,
         **kwargs,
     ) -> None:
         super().__init__()
         choices = {
             'pos_embed': (pos_embed, 'learned', 'sincos', 'sincos-mae'),
-            'init': (init, 'timm', 'mocov3', 'mae', 'beit'),
+            'init': (init, 'timm', 'mocov3', 'mae', 'beit', 'dinov3', 'capi'),
             'hidden': (hidden, None, 'token', 'dropped'),
             'drop_path_law': (drop_path_law, 'linear', 'subset'),
         }
@@ -116,14 +123,29 @@ class TimmViT(nn.Module):
         self.output_cls_token = output_cls_token
         self.hidden = hidden
         self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if hidden == 'token' else None
+        self._make_rotary(arch, rope_rescale)
         if init != 'timm':
-            dict(mocov3=init_mocov3, mae=init_mae, beit=init_beit)[init](self)
+            own = dict(mocov3=init_mocov3, mae=init_mae, beit=init_beit, dinov3=init_dinov3, capi=init_capi)
+            own[init](self)
         if pos_embed != 'learned':
             order = 'xy' if pos_embed == 'sincos-mae' else 'yx'
             fixed = sincos_positions(self.patch_embed.grid_size, self.embed_dim, order=order)
             self.pos_embed = nn.Parameter(fixed, requires_grad=False)
         if freeze_patch_embed:
             self.patch_embed.requires_grad_(False)
+
+    def _make_rotary(self, arch: str, rescale: float | None) -> None:
+        """Replace timm's rotary positions of DINOv3 by ours, which never wait for the device."""
+        if rescale is not None and self.rope is None:
+            raise ValueError(
+                f'TimmViT: rope_rescale stretches rotary positions, which {arch} has not; take an arch of '
+                "DINOv3, such as 'vit_small_patch16_dinov3'"
+            )
+        if self.rope is not None:
+            capi = arch in OWN
+            registers = self.extra_tokens if capi else 0
+            kind = dict(kind='capi' if capi else 'dinov3', temperature=self.rope.temperature)
+            self.rope = Rotary(self.embed_dim // self.num_heads, registers=registers, rescale=rescale, **kind)
 
     @property
     def hides(self) -> bool:
@@ -143,50 +165,58 @@ class TimmViT(nn.Module):
         if mask is not None and self.hidden == 'token':
             patches = torch.where(mask.hidden[..., None], self.mask_token.to(patches.dtype), patches)
         tokens = self._tokens(patches.flatten(1, 2), grid)
-        placed = self._placed(grid)
         if mask is None or self.hidden == 'token':
-            return self._blocks(tokens, lambda found: found.unflatten(1, grid), placed)
-        return self._visible(tokens, mask, placed)
+            return self._blocks(tokens, lambda found: found.unflatten(1, grid), self._placed(grid))
+        return self._visible(tokens, mask)
 
-    def _placed(self, grid: Sequence[int]) -> dict[str, Tensor]:
-        """What the blocks are told of the places of tokens, where positions are not added to these."""
+    def _placed(self, grid: Sequence[int], places: Tensor | None = None) -> list[dict[str, Tensor]]:
+        """What each block is told of the places of tokens, where positions are not added to these.
+
+        ``places`` (B, V) are the patches that are there; None: all of them.
+        """
+        count = len(self.blocks)
         if self.rope is not None:
-            return {'rope': self.rope.get_embed(shape=list(grid))}
+            return [{'rope': table} for table in self.rope.tables(grid, count, places)]
         if self.rel_pos_bias is not None:
-            return {'shared_rel_pos_bias': relative_bias(self.rel_pos_bias, grid)}
-        return {}
+            return [{'shared_rel_pos_bias': relative_bias(self.rel_pos_bias, grid)}] * count
+        return [{}] * count
 
-    def _visible(self, tokens: Tensor, mask: TokenMask, placed: dict) -> tuple[Tensor, ...]:
+    def _visible(self, tokens: Tensor, mask: TokenMask) -> tuple[Tensor, ...]:
         """The blocks on the patches that a mask leaves; their maps are 0 where it hides."""
         if mask.visible is None:
             raise ValueError(
                 "TimmViT: hidden='dropped' needs a mask that leaves equally many patches of each image, "
                 "such as dict(type='RandomMask'); views with different masks need join_views=False, too"
             )
-        if placed:
+        if self.rel_pos_bias is not None:
             raise ValueError(
-                "TimmViT: hidden='dropped' needs positions that are added, neither RoPE nor relative ones"
+                "TimmViT: hidden='dropped' needs positions that are added or turn (RoPE), not relative ones"
             )
         extra, patches = tokens.split([self.extra_tokens, tokens.shape[1] - self.extra_tokens], 1)
-        kept = mask.visible_places()[..., None].expand(-1, -1, tokens.shape[2])
+        places, grid = mask.visible_places(), mask.hidden.shape[1:]
+        kept = places[..., None].expand(-1, -1, tokens.shape[2])
 
         def whole(found: Tensor) -> Tensor:
             zeros = found.new_zeros(len(found), patches.shape[1], found.shape[2])
-            return zeros.scatter(1, kept, found).unflatten(1, mask.hidden.shape[1:])
+            return zeros.scatter(1, kept, found).unflatten(1, grid)
 
-        return self._blocks(torch.cat([extra, patches.gather(1, kept)], 1), whole, placed)
+        seen = torch.cat([extra, patches.gather(1, kept)], 1)
+        return self._blocks(seen, whole, self._placed(grid, places))
 
-    def _blocks(self, tokens: Tensor, whole: Callable[[Tensor], Tensor], placed: dict) -> tuple[Tensor, ...]:
+    def _blocks(
+        self, tokens: Tensor, whole: Callable[[Tensor], Tensor], placed: list[dict]
+    ) -> tuple[Tensor, ...]:
         """The levels; ``whole`` puts patches (B, n, C) in their places (B, h, w, C)."""
         levels = []
         for i, block in enumerate(self.blocks):
-            tokens = block(tokens, **placed)
+            tokens = block(tokens, **placed[i])
             if i == len(self.blocks) - 1:
                 tokens = self.norm(tokens)
             if i in self.out_indices:
                 levels.append(whole(tokens[:, self.extra_tokens :]).permute(0, 3, 1, 2))
         if self.output_cls_token:
-            levels.append(tokens[:, 0, :, None, None])
+            said = 1 if self.cls_token is not None else self.extra_tokens
+            levels.append(tokens[:, :said].transpose(1, 2)[:, :, None])
         return tuple(levels)
 
     def _tokens(self, patches: Tensor, grid: Sequence[int]) -> Tensor:
@@ -208,8 +238,14 @@ def _timm(needing: str) -> ModuleType:
     return timm
 
 
+#: Architectures that are made here, of timm's parts.
+OWN = {'vit_large_patch14_capi': capi_vit}
+
+
 def _timm_vit(arch: str, **kwargs) -> nn.Module:
     timm = _timm('TimmViT')
+    if arch in OWN:
+        return OWN[arch](**kwargs)
     known = timm.models.is_model_in_modules(arch, ('vision_transformer', 'deit', 'eva', 'beit'))
     if known and timm.models.is_model_in_modules(arch, ('beit',)):
         shared = dict(use_shared_rel_pos_bias=True, use_rel_pos_bias=False, use_fc_norm=False)
@@ -232,8 +268,10 @@ def _is_computed_here(model: nn.Module) -> bool:
     plain = all(isinstance(getattr(model, name, None), nn.Identity | None) for name in own)
     tokens = 1 + (0 if model.reg_token is None else model.reg_token.shape[1])
     plain &= model.cls_token is not None and model.num_prefix_tokens == tokens
-    turned = getattr(model, 'rope', None) is not None and not model.rope_mixed
-    # Positions are added, or turn queries and keys; EVA's networks do both.
+    rope = getattr(model, 'rope', None)
+    # Positions are added, or turn queries and keys as DINOv3's do; EVA's networks do both.
+    turned = type(rope).__name__ == 'RotaryEmbeddingDinoV3'
+    plain &= rope is None or turned
     return plain and not isinstance(model.norm, nn.Identity) and turned == (model.pos_embed is None)
 
 
@@ -302,6 +340,19 @@ def init_mae(model: nn.Module) -> None:
     for name in ('cls_token', 'mask_token'):
         if getattr(model, name, None) is not None:
             nn.init.normal_(getattr(model, name), std=0.02)
+
+
+@torch.no_grad()
+def init_dinov3(vit: TimmViT) -> None:
+    """Initialise as DINOv3's code does: weights of linear layers and tokens normal with std 0.02."""
+    for module in vit.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for token in (vit.cls_token, vit.reg_token):
+        if token is not None:
+            nn.init.normal_(token, std=0.02)
 
 
 def _xavier(layer: nn.Module, inputs: int, outputs: int) -> None:

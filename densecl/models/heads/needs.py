@@ -64,7 +64,7 @@ def check_decoder(units: UnitProducer, projector: nn.Module, target: str | nn.Mo
     for field, (there, instead) in given.items():
         if isinstance(units, DecodedCells) and not there:
             raise ValueError(
-                f"units=DecodedCells needs a {field} of the head's own; give "
+                f"units={type(units).__name__} needs a {field} of the head's own; give "
                 f'{field}=dict(type={instead!r}, ...)'
             )
 

@@ -102,7 +102,6 @@ class SelfDistillation(Objective):
             ``'images'``, over those of each image, then over images.
         centering: ``'softmax'``: the centre is subtracted. ``'sinkhorn'``: Sinkhorn's steps at the teacher's
             temperature, over all key views and processes together (DINOv2, DINOv3); there is no centre.
-            ``'position-wise'``: the same of each position by itself (CAPI, Darcet et al., 2025).
         iterations: of Sinkhorn's algorithm.
         centered_over: ``'valid'``: the centre's mean and Sinkhorn's sums are of the key units that are there
             (DINOv2: masked tokens); ``'all'``: of all units (iBOT's centre: all tokens, masked or not).
@@ -127,12 +126,12 @@ class SelfDistillation(Objective):
         self.teacher_temperature = positive_schedule(teacher_temperature, name('teacher'))
         if not 0 <= center_momentum <= 1:
             raise ValueError(f'SelfDistillation: center_momentum must be in [0, 1], got {center_momentum}')
-        _one_of(centering, ('softmax', 'sinkhorn', 'position-wise'), 'centering')
+        _one_of(centering, ('softmax', 'sinkhorn'), 'centering')
         _one_of(centered_over, ('valid', 'all'), 'centered_over')
         self.center_momentum, self.iterations = center_momentum, iterations
         self.mean = check_mean(mean, 'SelfDistillation')
         self.centering, self.centered_over = centering, centered_over
-        if centering == 'position-wise' or centered_over == 'all':
+        if centered_over == 'all':
             self.needs = self.needs | {'grid'}  # all patches of a view, each in its place
         self.register_buffer('center', torch.zeros(1, prototypes))
         self.clock: Clock | None = None
@@ -172,25 +171,15 @@ class SelfDistillation(Objective):
     @torch.no_grad()
     def codes(self, keys: Sequence[Units], temperature: float | Tensor) -> list[Tensor]:
         """(B, N, K) codes of each key view, all views and processes sharing the prototypes out together."""
-        flat = self.centering == 'sinkhorn'
-
-        def rows(x: Tensor) -> Tensor:
-            return x.flatten(0, 1) if flat else x
-
-        counts = [key.vectors.shape[1] for key in keys]
-        if not flat and len(set(counts)) > 1:
-            raise ValueError(
-                f"SelfDistillation: centering='position-wise' needs views of one grid, got {counts} units; "
-                "take centering='sinkhorn' or views of one size"
-            )
         valid = [self._counted(key) for key in keys]
         if all(x is None for x in valid):
             valid = None
         else:
-            valid = torch.cat([rows(_filled(x, key.vectors)) for x, key in zip(valid, keys, strict=True)])
-        scores = torch.cat([rows(key.vectors) for key in keys])
-        codes = sinkhorn(scores, temperature, self.iterations, across_ranks=True, valid=valid)
-        parts = codes.split([len(rows(key.vectors)) for key in keys])
+            filled = [_filled(x, key.vectors) for x, key in zip(valid, keys, strict=True)]
+            valid = torch.cat([x.flatten() for x in filled])
+        rows = [key.vectors.flatten(0, 1) for key in keys]
+        codes = sinkhorn(torch.cat(rows), temperature, self.iterations, across_ranks=True, valid=valid)
+        parts = codes.split([len(x) for x in rows])
         return [part.view(key.vectors.shape) for part, key in zip(parts, keys, strict=True)]
 
     @torch.no_grad()

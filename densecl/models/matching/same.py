@@ -12,11 +12,16 @@ from .rule import Rule, among_valid
 
 @MODELS.register_module()
 class SameRow(Rule):
-    """Row i of one view answers row i of the other, where both are there. Of whole images: the same image."""
+    """Row i of one view answers row i of the other, where both are there. Of whole images: the same image.
+
+    Of a query that is some of the cells, the same cell answers.
+    """
 
     one_answer = True
 
     def forward(self, query, key, batch):
+        if query.cells is not None:
+            return Match(query.cells, valid=query.valid)
         (images, count), other = query.vectors.shape[:2], key.vectors.shape[1]
         if count != other:
             raise ValueError(

@@ -1,7 +1,8 @@
 """Projectors, predictors and decoders."""
 
 from .box_projector import BoxProjector, StageProjector
-from .decoders import CrossAttentionPredictor, TransformerDecoder
+from .cross_attention import CrossAttentionPredictor
+from .decoders import TransformerDecoder
 from .levels import ImagePatchProjectors, LevelProjectors, PatchProjector
 from .mlp import MLP, ConvMLP
 from .partial_fpn import PartialFPN

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchvision.ops import DropBlock2d, StochasticDepth
 
 from densecl.distributed import local, world_size
+from densecl.models.backbones.rotary import Rotary
 from densecl.registry import MODELS
 from densecl.schedule import Schedule
 from densecl.structures import Views
@@ -27,7 +28,8 @@ class TargetBranch(nn.Module):
 
     Dropout, of attention too, and drop-path are for the online branch alone (official code of DINO). Beside
     that of torch's dropout modules a probability of it is a float with "drop" in its name: ``dropout`` of
-    torch's attention, ``drop_prob`` of drop-path and DropBlock, ``attn_drop_p``, ``attention_dropout``.
+    torch's attention, ``drop_prob`` of drop-path and DropBlock, ``attn_drop_p``, ``attention_dropout``. Nor
+    are its rotary positions rescaled (DINOv3).
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module | None, heads: nn.ModuleDict) -> None:
@@ -39,6 +41,8 @@ class TargetBranch(nn.Module):
         for part in self.modules():
             if isinstance(part, _DropoutNd | StochasticDepth | DropBlock2d):
                 part.p = 0.0
+            if isinstance(part, Rotary):
+                part.rescale = None
             for name, value in {**vars(type(part)), **vars(part)}.items():
                 if 'drop' in name and isinstance(value, float):
                     setattr(part, name, 0.0)

@@ -75,6 +75,19 @@ def test_official_settings(mask, size, counts):
     assert len(torch.stack(seen).flatten(1).unique(dim=0)) > 4
 
 
+def test_a_share_of_the_masked_patches_is_asked_for():
+    law = {'type': 'InverseBlockMask', 'patch': 14, 'ratio': 0.65, 'asked': 0.05}  # CAPI
+    samples = [sample_of([{'size': 224, 'mask': law}, {'size': 32}], seed) for seed in (0, 0, 1)]
+    for sample in samples:
+        (mask, _), (asked, none) = sample.masks, sample.asked
+        assert asked.shape == (8,) and mask.flatten()[asked].all() and none is None
+    assert torch.equal(samples[0].asked[0], samples[1].asked[0])
+    batch = Views.collate(samples)
+    assert batch.mask(0).asked_places().shape == (3, 8) and batch.mask(1) is None
+    whole = sample_of([{'size': 224, 'mask': {**law, 'asked': None}}])
+    assert whole.asked is None and torch.equal(whole.masks[0], samples[0].masks[0])
+
+
 def test_settings_in_the_documentation():
     text = (Path(__file__).parents[3] / 'docs/masks.md').read_text()
     rows = [line.split('|')[1:3] for line in text.splitlines() if '`dict(type=' in line]
@@ -130,6 +143,14 @@ def test_a_mask_of_the_batch_waits():
         (
             {'size': 64, 'mask': {'type': 'BlockMask', 'count': 17}},
             r'in 0\.\.16 patches of .* 64 x 64, got 17',
+        ),
+        (
+            {'mask': {'type': 'InverseBlockMask', 'ratio': BATCH, 'asked': 0.05}},
+            'ratio must be a number with asked, so that all views are asked as often',
+        ),
+        (
+            {'mask': {'type': 'InverseBlockMask', 'ratio': 0.5, 'asked': 5}},
+            'asked must be a share in .0, 1., or None',
         ),
         ({'mask': {'type': 'BlockMask', 'ratio': 40}}, r'ratio must be a share in \[0, 1\], got 40'),
         (

@@ -187,6 +187,20 @@ def test_capi_keeps_ninety_and_every_place_alike():
     assert unrolled.mean(0)[8, 8] < 0.2 < 0.9 < unrolled.mean(0)[0, 0]
 
 
+def test_capi_asks_for_eight_of_the_masked_patches_and_for_each_alike():
+    def asked(rng):
+        mask = masks.inverse_block_mask((16, 16), 166, rng)
+        places = masks.some_of(mask, 0.05, rng)
+        assert places.dtype == np.int64 and mask.flat[places].all() and (np.diff(places) > 0).all()
+        chosen = np.zeros((16, 16), bool)
+        chosen.flat[places] = True
+        return chosen
+
+    found = drawn(asked, DRAWS)
+    assert set(counts_of(found).tolist()) == {8}
+    assert_uniform(found)
+
+
 def test_inverse_blocks_of_nothing_and_of_all():
     rng = np.random.default_rng(0)
     assert not masks.inverse_block_mask((3, 5), 0, rng).any()
@@ -294,6 +308,10 @@ def test_chance_comes_from_the_generator_alone(law):
         (lambda rng: masks.block_mask((14, 14), 9, rng, 0), 'min_area must be above 0, got 0'),
         (lambda rng: masks.block_mask((14, 14), 9, rng, aspect=(2, 1)), 'aspect must be 0 < low <= high'),
         (lambda rng: masks.inverse_block_mask((4, 4), -1, rng), r'count must be in 0\.\.16 patches, got -1'),
+        (
+            lambda rng: masks.some_of(np.ones((4, 4), bool), 5, rng),
+            r'some_of: share must be in \[0, 1\], got 5',
+        ),
         (lambda rng: masks.data2vec_mask((4, 4), 0.8, rng, 0), 'length must be at least 1, got 0'),
         (
             lambda rng: masks.gmml_mask((4, 4), 0.5, rng, 16, 0.2),

@@ -121,5 +121,5 @@ def test_bfloat16(images):
 
 def test_dropping_is_refused(images):
     mask = TokenMask(torch.eye(4, dtype=torch.bool).expand(2, 4, 4), (4, 4))
-    with pytest.raises(ValueError, match='positions that are added, neither RoPE nor relative ones'):
+    with pytest.raises(ValueError, match='positions that are added or turn .RoPE., not relative ones'):
         build(hidden='dropped')(images, mask=mask)

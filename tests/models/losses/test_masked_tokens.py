@@ -74,7 +74,7 @@ def test_half_precision_and_zeros(dtype):
     assert found.dtype == dtype and found.isfinite().all() and (found != 0).any()
 
 
-@pytest.mark.parametrize('centering', ['softmax', 'sinkhorn', 'position-wise'])
+@pytest.mark.parametrize('centering', ['softmax', 'sinkhorn'])
 def test_nothing_masked(centering):
     none = torch.zeros(B, N, dtype=torch.bool)
     student = draw(B, N, K).half().requires_grad_()
@@ -149,24 +149,20 @@ def test_positions_apart(masked):
         torch.testing.assert_close(got[there, i], by_hand.sinkhorn(scores[there, i], 0.3), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize('centering', ['sinkhorn', 'position-wise'])
 @pytest.mark.parametrize('over', ['valid', 'all'])
-def test_all_key_views_share_the_prototypes_out_together(centering, over):
+def test_all_key_views_share_the_prototypes_out_together(over):
     student, first, second = draw(3, B, N, K).unbind()
     other = Units(second)  # all of its tokens are there
-    objective = SelfDistillation(K, 0.5, 0.3, mean='images', centering=centering, centered_over=over).double()
+    objective = SelfDistillation(
+        K, 0.5, 0.3, mean='images', centering='sinkhorn', centered_over=over
+    ).double()
     loss, _ = objective.score(compare(student, first, keys=(other,)))
     scores = torch.cat([first, second])
     there = torch.ones(2 * B, N, dtype=torch.bool)
     if over == 'valid':
         there[:B] = MASKS
-    if centering == 'sinkhorn':
-        codes = scores.new_zeros(2 * B, N, K)
-        codes[there] = by_hand.sinkhorn(scores[there], 0.3)
-    else:
-        codes = torch.zeros_like(scores)
-        for i in range(N):
-            codes[there[:, i], i] = by_hand.sinkhorn(scores[there[:, i], i], 0.3)
+    codes = torch.zeros_like(scores)
+    codes[there] = by_hand.sinkhorn(scores[there], 0.3)
     want = by_hand.masked_token_loss(student[MASKS], codes[:B][MASKS], MASKS, 0.5)
     torch.testing.assert_close(loss, want, rtol=0, atol=1e-12)
     alone, _ = objective.score(compare(student, first))
@@ -187,10 +183,7 @@ def test_codes_follow_the_temperature_and_are_made_once(monkeypatch):
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match="centering must be one of .*'position-wise'.*, got 'swav'"):
+    with pytest.raises(ValueError, match="centering must be one of .*'sinkhorn'.*, got 'swav'"):
         SelfDistillation(K, centering='swav')
     with pytest.raises(ValueError, match=r"centered_over must be one of \('valid', 'all'\), got 'masked'"):
         SelfDistillation(K, centered_over='masked')
-    keys = (Units(draw(B, 3, K)),)
-    with pytest.raises(ValueError, match=r"'position-wise' needs views of one grid, got \[5, 3\] units"):
-        SelfDistillation(K, centering='position-wise').score(compare(*draw(2, B, N, K), keys=keys))

@@ -5,18 +5,19 @@ from .boxes import Boxes, Masks, assign_levels
 from .cells import Cells
 from .groups import Groups
 from .image import Image, Prototypes
-from .masked import DecodedCells, MaskedCells
+from .masked import AskedCells, DecodedCells, MaskedCells
 from .patches import Patches
 from .tokens import TokenPrototypes
 from .windows import Windows
 
 __all__ = [
-    'DecodedCells',
-    'MaskedCells',
+    'AskedCells',
     'Boxes',
     'Cells',
+    'DecodedCells',
     'Groups',
     'Image',
+    'MaskedCells',
     'Masks',
     'Patches',
     'Prototypes',

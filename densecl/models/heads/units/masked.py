@@ -59,6 +59,26 @@ class DecodedCells(UnitProducer):
         return record_of(projections, predictions, cells, place=place, valid=hidden)
 
 
+@MODELS.register_module()
+class AskedCells(DecodedCells):
+    """What a predictor says of the hidden patches that it is asked for (CAPI); the keys are all patches.
+
+    The projector gets all levels of the view and its :class:`~densecl.structures.TokenMask`, and returns a
+    row (B, n, D) for each of ``mask.asked_places()``.
+
+    Args:
+        level: of the target.
+    """
+
+    gives = frozenset({'several'})
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        if projections.ndim == 4:  # the target's
+            return super().record(chosen, inputs, projections, predictions, views)
+        asked = mask_of(views, chosen).asked_places()
+        return record_of(projections, predictions, lambda x: x, cells=asked)
+
+
 def mask_of(views: Views, view: int) -> TokenMask:
     """The mask of a view, or a ValueError where it has none."""
     mask = views.mask(view)
