@@ -71,12 +71,15 @@ METHODS = {
     ),
     'CAPI': dict(
         MOMENTUM,
-        backbone=dict(VIT, hidden='dropped', init='mae'),
+        backbone=dict(VIT, arch='vit_large_patch14_capi', num_reg_tokens=4, hidden='dropped', init='capi'),
         heads=dict(
             masked=dict(
                 target='features',
-                units=dict(type='densecl.DecodedCells', level=-2),
-                projector=dict(DECODER, type='densecl.CrossAttentionPredictor', clusters=CODES),
+                units=dict(type='densecl.AskedCells', level=-2),
+                projector=dict(
+                    type='densecl.CrossAttentionPredictor', in_channels=WIDTH, clusters=CODES, embed_dim=8,
+                    depth=1, num_heads=2, registers=4,
+                ),
                 objective=dict(type='densecl.OnlineClusters', dim=WIDTH, clusters=CODES),
                 pairs=((0, 0),),
             )
@@ -109,6 +112,9 @@ def views(method: str, step: int) -> Views:
         photometric=[None] * count,
         masks=list(hidden.unflatten(-1, (GRID, GRID))[:, mine]),
         hidden_counts=[counts] * count,
+        asked=[hidden[0, mine].to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, :3]]
+        if method == 'CAPI'
+        else None,
     )
 
 
