@@ -1,5 +1,6 @@
 """What one image and one batch are, and the one mapping between their coordinates."""
 
+from .corruption import Corruption
 from .geometry import boxes_to_view, cell_centers, image_to_view, view_to_image
 from .masks import BatchMask
 from .photometric_params import PhotometricParams
@@ -11,6 +12,7 @@ __all__ = [
     'Batch',
     'BatchMask',
     'Comparison',
+    'Corruption',
     'Match',
     'Place',
     'Units',

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .corruption import Corruption
 from .masks import BatchMask, collate_masks
 from .photometric_params import PhotometricParams
 
@@ -94,10 +95,12 @@ class PretrainDataSample:
         regions: name -> V entries, the regions of this name as each view shows them, or None.
         cutouts: V entries: (C, 4) float32, x1, y1, x2, y2 in view pixels, to be blotted out once the view
             is normalised (without area: none), or None; or None altogether.
-        masks: V entries: (h, w) bool over the patches of the view, True = masked (hidden from the student);
-            what is drawn when a batch is collated; or None; or None altogether.
+        masks: V entries: (h, w) bool over the patches of the view, True = masked (hidden from the student, or
+            replaced); what is drawn when a batch is collated; or None; or None altogether.
         asked: V entries: (n,) int64, the masked patches that a predictor is asked for, or None for all; or
             None altogether.
+        corruptions: V entries: what replaces the masked pixels for the student, once the view is normalised;
+            or None: what is masked is hidden; or None altogether.
     """
 
     images: list[Tensor]
@@ -112,6 +115,7 @@ class PretrainDataSample:
     cutouts: list[Tensor | None] | None = None
     masks: list[Tensor | BatchMask | None] | None = None
     asked: list[Tensor | None] | None = None
+    corruptions: list[Corruption | None] | None = None
 
 
 @dataclass
@@ -126,10 +130,12 @@ class Views:
         source_sizes: (B, 2) float32, height and width of the originals in pixels.
         indices: (B,) int64, positions in the dataset.
         paths: B strings.
-        photometric, regions, cutouts, masks, asked: every array and tensor with B in front.
+        photometric, regions, cutouts, masks, asked, corruptions: every array and tensor with B in front.
         labels: (B,) int64, -1 for an image without one, or None.
         hidden_counts: V entries, the fewest and the most patches of an image that the mask of a view hides,
             or None; or None altogether.
+        corrupted: V entries, after the data preprocessor: the images as the student sees them, of views that
+            had corruptions; or None; or None altogether.
     """
 
     images: list[Tensor]
@@ -145,6 +151,8 @@ class Views:
     masks: list[Tensor | None] | None = None
     asked: list[Tensor | None] | None = None
     hidden_counts: list[tuple[int, int] | None] | None = None
+    corruptions: list[Corruption | None] | None = None
+    corrupted: list[Tensor | None] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -160,7 +168,7 @@ class Views:
         labels = None
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
-        names = ('images', 'photometric', 'regions', 'cutouts', 'asked')
+        names = ('images', 'photometric', 'regions', 'cutouts', 'asked', 'corruptions')
         masks = collate_masks([s.masks for s in samples])
         return cls(
             boxes=torch.stack([s.boxes for s in samples], 1),
@@ -175,11 +183,15 @@ class Views:
         )
 
     def mask(self, view: int) -> TokenMask | None:
-        """What is hidden of a view; None: nothing."""
+        """What is hidden or replaced of a view; None: nothing."""
         if self.masks is None or self.masks[view] is None:
             return None
         asked = None if self.asked is None else self.asked[view]
         return TokenMask(self.masks[view], self.hidden_counts[view], asked)
+
+    def replaced(self, view: int) -> Tensor | None:
+        """(B, C, Hv, Wv), a view in which masked pixels are replaced, so that none is hidden; else None."""
+        return None if self.corrupted is None else self.corrupted[view]
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> 'Views':
         """A copy with every tensor on ``device``; photometric parameters are no tensors and stay here,

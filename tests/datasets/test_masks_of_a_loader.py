@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from densecl.datasets import PretrainDataset, PretrainSampler, collate_views
 from densecl.engine.launch import read_config
+from densecl.models.data_preprocessors import PretrainDataPreprocessor
 from densecl.planning import photos
 
 MASKS = [
@@ -16,6 +17,9 @@ MASKS = [
     {'type': 'BlockMask', 'patch': 8, 'ratio': {'type': 'BatchRatios'}, 'min_area': 2},
     {'type': 'InverseBlockMask', 'patch': 8, 'ratio': 0.65, 'asked': 0.2},
 ]
+
+PREPROCESSOR = PretrainDataPreprocessor()
+FILLS = ('zeros', 'noise', 'batch')
 
 
 @pytest.fixture(scope='module')
@@ -29,6 +33,7 @@ def folder(tmp_path_factory):
 
 def batches(folder, workers=0, start=0, epoch=0):
     views = [{'size': 48, 'mask': mask} for mask in MASKS] + [{'size': 48}]
+    views.append({'size': 48, 'corruption': [{'mask': {'type': 'GMMLMask'}, 'fill': x} for x in FILLS]})
     dataset = PretrainDataset(folder, pipeline=[{'type': 'MultiView', 'views': views}], seed=5)
     sampler = PretrainSampler(dataset, seed=1)
     sampler.set_epoch(epoch)
@@ -46,8 +51,10 @@ def batches(folder, workers=0, start=0, epoch=0):
 
 
 def same(one, other) -> bool:
-    masks = zip([*one.masks[:4], one.asked[3]], [*other.masks[:4], other.asked[3]], strict=True)
-    return torch.equal(one.indices, other.indices) and all(torch.equal(a, b) for a, b in masks)
+    """Masks, what is asked for, and what is in the place of replaced pixels."""
+    pairs = [(one.masks[v], other.masks[v]) for v in (0, 1, 2, 3, 5)] + [(one.asked[3], other.asked[3])]
+    pairs.append([PREPROCESSOR({'inputs': views})['inputs'].replaced(5) for views in (one, other)])
+    return torch.equal(one.indices, other.indices) and all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_masks_do_not_depend_on_workers(folder):

@@ -1,4 +1,4 @@
-"""A resumed run hides the same patches and goes on bit for bit: masks of each sample, and of a batch."""
+"""A resumed run hides or replaces the same patches and goes on bit for bit: masks of samples, of a batch."""
 
 from pathlib import Path
 
@@ -20,9 +20,15 @@ SELF_DISTILLED = {
     'model.backbone': dict(VIT, drop_path=0.3, drop_path_law='subset'),
     'model.heads.tokens.projector.channels': (32, 24, 24, 16),
 }
+SIT = {
+    'model.backbone': VIT,
+    'model.heads.image.projector.channels': (32, 24, 24, 16),
+    'model.heads.pixels.projector.in_channels': 32,
+}
 RECIPES = {
     'MAE': ('mae/mae_vit-slim_1xb64-coslr-16e_photos.py', MAE),
     'DINOv2': ('dinov2/dinov2_vit-slim_1xb64-mcrop-coslr-8e_photos.py', SELF_DISTILLED),
+    'SiT': ('sit/sit_vit-slim_1xb64-coslr-16e_photos.py', SIT),
     'CAPI': (
         'capi/capi_vit-slim_1xb64-coslr-16e_photos.py',
         {

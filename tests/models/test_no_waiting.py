@@ -24,7 +24,10 @@ from densecl.structures import Batch, Comparison, Match, Units
 from tests.models.played_device import PlayedDevice
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-OTHERS = (CONFIGS / 'slotcon/slotcon_resnet50_8xb64-coslr-800e_coco.py',)  # fewer slots than on ImageNet
+OTHERS = (
+    CONFIGS / 'slotcon/slotcon_resnet50_8xb64-coslr-800e_coco.py',  # fewer slots than on ImageNet
+    CONFIGS / 'ibot/ibot-decoupled_vit-small_8xb64-coslr-800e_coco.py',
+)
 
 
 def recipes() -> list[Path]:

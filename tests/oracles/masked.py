@@ -42,6 +42,27 @@ def masked_pixels(prediction, images, mask, patch, normalise):
     return sum(terms) / len(terms)
 
 
+def exchanged_contrast(queries, keys, temperature):
+    """SiT's and MoCo v3's: queries of each view against the other's keys, 2 t times the cross entropy."""
+    total = 0.0
+    for rows, others in ((queries[0], keys[1]), (queries[1], keys[0])):
+        for i, row in enumerate(rows):
+            cosines = [torch.dot(row, k) / (row.norm() * k.norm()) for k in others]
+            logits = torch.stack(cosines) / temperature
+            total = total + 2 * temperature * (logits.exp().sum().log() - logits[i]) / len(rows)
+    return total
+
+
+def replaced_absolute(decoded, clean, replaced):
+    """The mean distance of the channels of replaced pixels; decoded and clean are (B, C, H, W)."""
+    terms = [
+        (decoded[b, c, y, x] - clean[b, c, y, x]).abs()
+        for b, y, x in replaced.nonzero().tolist()
+        for c in range(clean.shape[1])
+    ]
+    return sum(terms) / len(terms)
+
+
 def masked_absolute(decoded, images, hidden, patch):
     """SimMIM pixel by pixel; decoded is (B, p * p * 3, h, w) in the order row, column, channel."""
     terms = []

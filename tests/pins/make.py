@@ -43,7 +43,11 @@ LARGE = (
     'swav/swav_resnet50_4xb64-mcrop-queue-coslr-200e_in1k',
 )
 # Views here have no masks: SparK is tested against lists of points, tests/oracles/sparse.py.
-SMALL = [path for path in CONFIGS.glob('*/*_resnet18_*_photos.py') if path.parent.name != 'spark']
+SMALL = [
+    path
+    for path in CONFIGS.glob('*/*_resnet18_*_photos.py')
+    if path.parent.name != 'spark' and 'decoupled' not in path.stem  # DenseCL of other views
+]
 PATHS = sorted(SMALL) + [CONFIGS / f'{name}.py' for name in LARGE]
 RESNET50 = [256, 512, 1024, 2048]  # widths of its levels; ResNet-18, which takes its place, has a quarter
 # Beginnings of names in a state dict, old -> new; the first that fits counts. Weights are drawn, and numbers

@@ -1,11 +1,21 @@
 """Transforms: one decoded image becomes the views of one :class:`PretrainDataSample`."""
 
 from .centre import CentreCrop
+from .corruption import Replacement
 from .crop import resize_crop, sample_crop
 from .drawn import Crop, DrawnView
 from .jigsaw import JigsawPatches
 from .mask_ratios import BatchRatios, RatioChoice
-from .masking import BlockMask, CellMask, Data2VecMask, GMMLMask, InverseBlockMask, RandomMask, ViewMask
+from .masking import (
+    BlockMask,
+    CellMask,
+    Data2VecMask,
+    GMMLMask,
+    InverseBlockMask,
+    RandomMask,
+    RegionCutMask,
+    ViewMask,
+)
 from .multi_view import MultiView
 from .overlap_boxes import OverlapBoxes
 from .photometric import Photometric
@@ -36,6 +46,8 @@ __all__ = [
     'RandAugmentView',
     'RandomMask',
     'RatioChoice',
+    'RegionCutMask',
+    'Replacement',
     'SelectBoxes',
     'SelectMasks',
     'SlidingWindows',

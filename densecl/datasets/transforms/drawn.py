@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from densecl.datasets.decode import Photo
-from densecl.structures import BatchMask, PhotometricParams
+from densecl.structures import BatchMask, Corruption, PhotometricParams
 
 from .crop import resize_crop
 
@@ -69,6 +69,7 @@ class DrawnView(NamedTuple):
         recolour: what is done in the worker to the pixels, uint8 (H, W, 3) -> the same; or None.
         mask: (h, w) bool over the view's patches, True = masked; what is drawn with the batch; or None.
         asked: (n,) int64, the masked patches that a predictor is asked for; None: all.
+        corruption: what replaces the masked pixels, or None.
     """
 
     crop: Crop
@@ -78,6 +79,7 @@ class DrawnView(NamedTuple):
     recolour: Callable[[np.ndarray], np.ndarray] | None = None
     mask: np.ndarray | BatchMask | None = None
     asked: np.ndarray | None = None
+    corruption: Corruption | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -237,6 +237,29 @@ class InverseBlockMask(CountedMask):
 
 @TRANSFORMS.register_module()
 @dataclass
+class RegionCutMask(CountedMask):
+    """A part of every region (de-coupled augmentation, Qiu et al., 2024), see
+    :func:`densecl.datasets.transforms.masks.region_cut_mask`.
+
+    Attributes:
+        patch, ratio, count: see :class:`CountedMask`; the share is that of each region.
+        inverted: probability that all is masked but what otherwise would be.
+    """
+
+    inverted: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_share('inverted')
+
+    def draw_count(self, grid: Grid, count: float, rng: np.random.Generator) -> np.ndarray:
+        """One mask, (h, w) bool."""
+        mask = masks.region_cut_mask(grid, count / (grid[0] * grid[1]), rng)
+        return ~mask if self.inverted and rng.random() < self.inverted else mask
+
+
+@TRANSFORMS.register_module()
+@dataclass
 class Data2VecMask(ViewMask):
     """All but several squares (data2vec 2.0), see :func:`densecl.datasets.transforms.masks.data2vec_mask`.
 

@@ -261,6 +261,78 @@ def gmml_mask(
     return mask
 
 
+def region_cut_mask(
+    grid: Grid,
+    ratio: float,
+    rng: np.random.Generator,
+    boxes: int = 3,
+    area: tuple[float, float] = (0.12, 0.3),
+    aspect: tuple[float, float] = (0.5, 2.0),
+) -> np.ndarray:
+    """Mask a part of every region, so that each keeps about ``1 - ratio`` of itself: region-collaborative
+    cut-out (Qiu et al., 2024).
+
+    Regions are boxes that overlap, one around a point of the middle half of each field of a coarse grid; each
+    is cut to the view and brought to whole patches. From large to small: where more than ``ratio`` of a box
+    is masked already, all of it is unmasked; then a rectangle of the box's shape, as large as what is
+    missing, is masked at a random place inside. A later box may unmask a part of an earlier one.
+
+    Args:
+        grid: h and w, patches along the height and the width, at least ``boxes`` each.
+        ratio: masked share of each box, in [0, 1]. With 0 nothing is masked.
+        rng: numpy generator.
+        boxes: fields along each side.
+        area: lower and upper area of a box before it is cut, as a share of the view.
+        aspect: lower and upper width / height of a box, log-uniform, as in a square view.
+
+    Returns:
+        (h, w) bool.
+
+    Raises:
+        ValueError: a ratio outside [0, 1], a range that is none above 0, or a grid that is too small.
+    """
+    _require_share('region_cut_mask: ratio', ratio)
+    _require_range('region_cut_mask: area', area)
+    _require_range('region_cut_mask: aspect', aspect)
+    _require(min(grid) >= boxes, 'region_cut_mask: grid', f'of at least {boxes} patches a side', grid)
+    fields = [_field_box(y, x, boxes, area, aspect, rng) for y in range(boxes) for x in range(boxes)]
+    mask = np.zeros(grid, bool)
+    for (top, bottom), (left, right) in sorted(fields, key=_area, reverse=True):
+        rows, columns = (
+            (round(near * side), min(round(far * side), side - 1) + 1)
+            for near, far, side in zip((top, left), (bottom, right), grid, strict=True)
+        )
+        region = mask[slice(*rows), slice(*columns)]
+        missing = ratio * region.size - np.count_nonzero(region)
+        if missing < 0:
+            region[:] = False
+            missing = ratio * region.size
+        if missing > 0:
+            share = math.sqrt(missing / region.size)
+            region[tuple(_cut(side, share * side, rng) for side in region.shape)] = True
+    return mask
+
+
+def _field_box(row: int, column: int, fields: int, area, aspect, rng) -> tuple[tuple[float, float], ...]:
+    """Top and bottom, left and right of a box around a field, as shares of the view, cut to it."""
+    size, shape = _uniform(*area, rng), _log_uniform(*aspect, rng)
+    spans = []
+    for field, side in ((row, math.sqrt(size / shape)), (column, math.sqrt(size * shape))):
+        centre = (field + _uniform(0.25, 0.75, rng)) / fields
+        spans.append((max(0.0, centre - side / 2), min(1.0, centre + side / 2)))
+    return tuple(spans)
+
+
+def _area(box: tuple[tuple[float, float], ...]) -> float:
+    return math.prod(far - near for near, far in box)
+
+
+def _cut(side: int, length: float, rng: np.random.Generator) -> slice:
+    """A span of about ``length`` patches at a random place of a side."""
+    near = rng.random() * (side - 1 - length)
+    return slice(max(round(near), 0), round(near + length - 1) + 1)
+
+
 def chosen_ratio(ratios: tuple[float, ...], spreads: tuple[float, ...], rng: np.random.Generator) -> float:
     """A masked share for one view: one of several, each with its spread (iBOT, Zhou et al., 2022).
 

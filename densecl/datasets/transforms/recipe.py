@@ -1,5 +1,6 @@
 """``ViewRecipe``: how a view is drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -7,8 +8,10 @@ import numpy as np
 from densecl.datasets.decode import Photo
 from densecl.registry import TRANSFORMS
 
+from .corruption import Replacement
 from .crop import INTERPOLATIONS, sample_crop
 from .drawn import Crop, DrawnView
+from .mask_ratios import BatchRatios
 from .masking import ViewMask
 from .photometric import Photometric, is_rgb
 
@@ -34,6 +37,9 @@ class ViewRecipe:
             mirrored and recoloured, also by draws of its own.)
         mask: which patches are masked, ``dict(type='RandomMask', patch=16, ratio=0.75)`` for example, or
             None. Every view draws its own, after all else.
+        corruption: entries such as ``dict(mask=dict(type='GMMLMask'), fill='zeros')``, see
+            :class:`Replacement`, of which each view draws one: its mask says which pixels are replaced for
+            the online branch, from which nothing is hidden. Or None; not together with ``mask``.
     """
 
     count: int = 1
@@ -45,6 +51,7 @@ class ViewRecipe:
     photometric: Photometric | None = None
     crop_of: int | None = None
     mask: ViewMask | None = None
+    corruption: Sequence[Replacement] | None = None
 
     def __post_init__(self) -> None:
         self.size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
@@ -68,7 +75,25 @@ class ViewRecipe:
         self._require(
             self.mask is None or isinstance(self.mask, ViewMask), 'mask', "such as dict(type='RandomMask')"
         )
-        self.grid = None if self.mask is None else self.mask.grid(self.size)
+        self._build_corruption()
+        masks = [self.mask] if self.corruption is None else [each.mask for each in self.corruption]
+        grids = {None if mask is None else mask.grid(self.size) for mask in masks}
+        self._require(len(grids) == 1, 'corruption', 'of masks with the same patch')
+        (self.grid,) = grids
+
+    def _build_corruption(self) -> None:
+        if self.corruption is None:
+            return
+        expected = "entries such as dict(mask=dict(type='GMMLMask'), fill='zeros'), and mask=None"
+        listed = isinstance(self.corruption, list | tuple) and len(self.corruption) > 0
+        self._require(listed and self.mask is None, 'corruption', expected)
+        built = [
+            build_from(Replacement, each, 'corruption') if isinstance(each, dict) else each
+            for each in self.corruption
+        ]
+        of_batch = any(isinstance(getattr(each.mask, 'ratio', None), BatchRatios) for each in built)
+        self._require(not of_batch, 'corruption', 'of masks that each view draws by itself, not BatchRatios')
+        self.corruption = built
 
     def _require(self, valid: bool, name: str, expected: str) -> None:
         if not valid:
@@ -101,9 +126,13 @@ class ViewRecipe:
             box = sample_crop(rng, height, width, self.scale, self.ratio)
         flipped = of.flipped if self.flip is None else rng.random() < self.flip
         params = self.photometric.draw(rng) if self.photometric else None
+        crop = Crop(box, self.size, flipped, self.interpolation)
+        if self.corruption is not None:
+            chosen = self.corruption[rng.integers(len(self.corruption))]
+            mask = chosen.mask.draw(self.grid, rng)
+            return DrawnView(crop, params, mask=mask, corruption=chosen.draw(rng))
         mask = None if self.mask is None else self.mask.draw(self.grid, rng)
         asked = None if self.mask is None else self.mask.draw_asked(mask, rng)
-        crop = Crop(box, self.size, flipped, self.interpolation)
         return DrawnView(crop, params, mask=mask, asked=asked)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from densecl.datasets.bands import DEPTHS
 from densecl.datasets.decode import Photo
-from densecl.structures import BatchMask, PhotometricParams, PretrainDataSample, ViewRegions
+from densecl.structures import BatchMask, Corruption, PhotometricParams, PretrainDataSample, ViewRegions
 
 from .drawn import DrawnView, make_pixels
 from .photometric import NO_SOLARIZE, is_rgb
@@ -50,6 +50,7 @@ def make_sample(
         cutouts=cutouts,
         masks=_masks(drawn),
         asked=_asked(drawn),
+        corruptions=_corruptions(drawn),
     )
 
 
@@ -109,6 +110,11 @@ def _asked(drawn: list[DrawnView]) -> list[Tensor | None] | None:
     if all(view.asked is None for view in drawn):
         return None
     return [None if view.asked is None else torch.from_numpy(view.asked) for view in drawn]
+
+
+def _corruptions(drawn: list[DrawnView]) -> list[Corruption | None] | None:
+    found = [view.corruption for view in drawn]
+    return None if all(each is None for each in found) else found
 
 
 def _to_source(

@@ -10,6 +10,7 @@ from torch import Tensor
 from densecl.registry import MODELS
 from densecl.structures import PhotometricParams, Views
 
+from .corruption import corrupt
 from .photometric import apply_photometric
 from .photometric_bands import apply_gamma_and_noise, apply_photometric_bands
 
@@ -70,6 +71,7 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         """Prepare a batch: ``inputs`` is a :class:`Views` with images (B, Hv, Wv, C); other keys stay.
 
         The images become float32 (B, C, Hv, Wv) on the device, normalised, and 0 where views have cutouts.
+        Of views with corruptions ``corrupted`` has the images that the online branch sees.
         ``training`` is unused: the augmentation is done whenever a view has parameters left to apply.
         """
         views = self._checked(data).to(self.device, self._non_blocking)
@@ -78,8 +80,17 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         for image, boxes in zip(images, views.cutouts or [], strict=False):
             if boxes is not None:
                 cut_out(image, boxes)
-        done = replace(views, images=images, photometric=[None] * len(images), cutouts=None)
+        left = dict(photometric=[None] * len(images), cutouts=None, corruptions=None)
+        done = replace(views, images=images, corrupted=self._corrupted(views, images), **left)
         return {**data, 'inputs': done}
+
+    def _corrupted(self, views: Views, images: list[Tensor]) -> list[Tensor | None] | None:
+        if views.corruptions is None:
+            return None
+        return [
+            None if each is None else corrupt(image, mask, each).contiguous(memory_format=self.layout)
+            for image, mask, each in zip(images, views.masks, views.corruptions, strict=True)
+        ]
 
     def _prepare(self, images: Tensor, params: PhotometricParams | None) -> Tensor:
         # Colour operators and blur want whole planes; the normalisation writes the final layout.

@@ -2,7 +2,7 @@
 
 from .box_projector import BoxProjector, StageProjector
 from .cross_attention import CrossAttentionPredictor
-from .decoders import TransformerDecoder
+from .decoders import PixelDecoder, TransformerDecoder
 from .levels import ImagePatchProjectors, LevelProjectors, PatchProjector
 from .mlp import MLP, ConvMLP
 from .partial_fpn import PartialFPN
@@ -23,6 +23,7 @@ __all__ = [
     'MLP',
     'PartialFPN',
     'PatchProjector',
+    'PixelDecoder',
     'PixelPropagation',
     'PrototypeProjector',
     'SimpleFeaturePyramid',

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densecl.models.backbones.timm import init_mae, resize_positions, sincos_positions
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
+
+from .mlp import ConvMLP
 
 
 @MODELS.register_module()
@@ -62,3 +65,31 @@ class TransformerDecoder(nn.Module):
         x = x + resize_positions(self.decoder_pos_embed, self.grid, grid)
         x = self.decoder_pred(self.decoder_norm(self.decoder_blocks(x)))[:, 1:]
         return x.transpose(1, 2).unflatten(2, grid)
+
+
+@MODELS.register_module()
+class PixelDecoder(nn.Module):
+    """A perceptron on every token, then a transposed convolution that makes pixels of it (SiT).
+
+    Of an encoder that sees every patch, though not as it was (Atito et al., 2021). The mask is not read.
+
+    Args:
+        in_channels: of the encoder's tokens, and of all layers.
+        patch: side of a patch in pixels.
+        out_channels: of the image.
+        depth: linear layers, with GELU behind each.
+        level: of the encoder, whose cells are the patches.
+    """
+
+    def __init__(
+        self, in_channels: int, patch: int, out_channels: int = 3, depth: int = 3, level: int = -2
+    ) -> None:
+        super().__init__()
+        self.level = level
+        widths = [in_channels] * (depth + 1)
+        self.mlp = ConvMLP(widths, activation='GELU', init='trunc_normal')
+        self.pixels = nn.ConvTranspose2d(in_channels, out_channels, patch, stride=patch)
+
+    def forward(self, levels: Sequence[Tensor], mask: TokenMask | None = None) -> Tensor:
+        """Levels, (B, C, h, w) that of the patches -> (B, 3, h * p, w * p)."""
+        return self.pixels(F.gelu(self.mlp(levels[self.level])))

@@ -26,17 +26,22 @@ class _Perceptron(nn.Sequential):
         norm: bool = False,
         last_norm: bool | str = False,
         bias: bool | Sequence[bool] | None = None,
-        activation: str = 'ReLU',
+        activation: str | Sequence[str] = 'ReLU',
         init: str = 'default',
     ) -> None:
         name = type(self).__name__
         if len(channels) < 2:
             raise ValueError(f'{name}: channels needs input and output, got {channels}')
-        given = dict(init=init, last_norm=last_norm, activation=activation)
-        for field, value in given.items():
+        count = len(channels) - 1
+        activations = [activation] * (count - 1) if isinstance(activation, str) else list(activation)
+        given = [('init', init), ('last_norm', last_norm), *(('activation', each) for each in activations)]
+        for field, value in given:
             if value not in _CHOICES[field]:
                 raise ValueError(f'{name}: {field} must be one of {_CHOICES[field]}, got {value!r}')
-        count = len(channels) - 1
+        if len(activations) != count - 1:
+            raise ValueError(
+                f'{name}: activation needs one value between each two of {count} layers, got {activation}'
+            )
         normed = [bool(norm)] * (count - 1) + [bool(last_norm)]
         if bias is None:
             bias = [not n for n in normed]
@@ -53,7 +58,7 @@ class _Perceptron(nn.Sequential):
                 if last and last_norm == 'scale':
                     steps[-1].bias.requires_grad_(False)
             if not last:
-                steps.append(nn.ReLU(inplace=True) if activation == 'ReLU' else nn.GELU())
+                steps.append(nn.ReLU(inplace=True) if activations[i] == 'ReLU' else nn.GELU())
         super().__init__(*steps)
         self.channels = tuple(channels)
         for layer in self:
@@ -77,7 +82,7 @@ class MLP(_Perceptron):
             scale only (SimCLR; the shift stays 0), ``'plain'`` without either (SimSiam, MoCo v3).
         bias: bias in the linear layers, for all of them or one by one; by default exactly where no
             normalisation follows.
-        activation: ``'ReLU'`` or ``'GELU'`` (DINO).
+        activation: ``'ReLU'`` or ``'GELU'`` (DINO), for all hidden layers or one by one (SiT).
         init: ``'default'`` is torch's (MoCo); ``'normal'`` draws weights with std 0.01 (DenseCL's code,
             SimCLR), ``'trunc_normal'`` with std 0.02 (DINO); both zero the biases.
     """

@@ -20,7 +20,7 @@ class Branch:
         together: views that will be asked for and may share a pass: those of one size are encoded (and,
             by heads, projected) as one batch, with common batch statistics. Others go alone.
         gradient: whether what it encodes has a gradient (where gradients are on at all), whoever asks first.
-        masked: whether the masks of views hide anything from it.
+        masked: whether it sees views as masks and corruptions leave them, or whole.
     """
 
     def __init__(
@@ -37,7 +37,11 @@ class Branch:
         self.joint = bool(self._together)
         self._levels: dict[int, Levels] = {}
         self.gradient = gradient and torch.is_grad_enabled()
-        self._masks = [views.mask(v) if masked else None for v in range(len(views))]
+        replaced = [views.replaced(v) if masked else None for v in range(len(views))]
+        pairs = list(zip(views.images, replaced, strict=True))
+        self._images = [whole if changed is None else changed for whole, changed in pairs]
+        hides = [masked and changed is None for changed in replaced]
+        self._masks = [views.mask(v) if hiding else None for v, hiding in enumerate(hides)]
 
     def without_gradient(self) -> 'Branch':
         """The same views and encoder, nothing encoded yet, a pass for each view, no gradient, no mask."""
@@ -47,7 +51,7 @@ class Branch:
         if view not in self._levels:
             group = [v for v in self._together if self._alike(v, view)]
             group = group if view in group else [view]
-            images, masks = [self._views.images[v] for v in group], [self._masks[v] for v in group]
+            images, masks = [self._images[v] for v in group], [self._masks[v] for v in group]
             with torch.set_grad_enabled(self.gradient):
                 given = () if masks[0] is None else (TokenMask.joined(masks),)
                 levels = self._encode(images[0] if len(group) == 1 else torch.cat(images), *given)
@@ -60,6 +64,6 @@ class Branch:
 
         def kind(view: int) -> tuple:
             mask = self._masks[view]
-            return self._views.images[view].shape, mask is None, mask is None or mask.asked is None
+            return self._images[view].shape, mask is None, mask is None or mask.asked is None
 
         return kind(first) == kind(second)

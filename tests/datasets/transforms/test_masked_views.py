@@ -62,6 +62,7 @@ def test_a_mask_is_drawn_after_all_else_of_its_view():
         ({'type': 'InverseBlockMask', 'patch': 14, 'ratio': 0.65}, 224, {166}),  # CAPI
         ({'type': 'Data2VecMask'}, 224, {157}),
         ({'type': 'GMMLMask', 'patch': 16}, 224, set(range(98, 114))),  # SiT, aligned
+        ({'type': 'RegionCutMask', 'ratio': {**CHOICE, 'ratios': [0, 0.4]}}, 224, set(range(130))),
     ],
 )
 def test_official_settings(mask, size, counts):
@@ -91,7 +92,7 @@ def test_a_share_of_the_masked_patches_is_asked_for():
 def test_settings_in_the_documentation():
     text = (Path(__file__).parents[3] / 'docs/masks.md').read_text()
     rows = [line.split('|')[1:3] for line in text.splitlines() if '`dict(type=' in line]
-    assert len(rows) == 14
+    assert len(rows) == 15
     for method, code in rows:
         size = next((px for px in (192, 256) if f'{px} px' in method), 224)
         ViewRecipe(size=size, mask=eval(code.strip(' `')))
@@ -168,6 +169,10 @@ def test_a_mask_of_the_batch_waits():
         ),
         ({'mask': {'type': 'BlockMask', 'ratio': {**BATCH, 'in_bin': 'mid'}}}, "uniform.*upper.*got 'mid'"),
         ({'mask': {'type': 'Data2VecMask', 'length': 0}}, 'length must be at least 1, got 0'),
+        (
+            {'mask': {'type': 'RegionCutMask', 'ratio': 0.4, 'inverted': 2}},
+            r'inverted must be a share in \[0, 1\], got 2',
+        ),
         (
             {'size': 32, 'mask': {'type': 'GMMLMask', 'patch': 16}},
             'max_side must be more than 16 px, got 0.3',

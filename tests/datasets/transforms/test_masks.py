@@ -233,6 +233,32 @@ def test_gmml_masks_a_share_and_up_to_a_rectangle_more():
     assert found[:, 0, 0].mean() < found[:, 7, 7].mean()
 
 
+@pytest.mark.parametrize(('ratio', 'masked'), [(0.2, 0.219), (0.4, 0.422), (0.6, 0.598)])
+def test_region_cuts_are_distributed_as_in_plain_python(ratio, masked):
+    random.seed(0)
+    own = drawn(lambda rng: masks.region_cut_mask((14, 14), ratio, rng))
+    found = [oracle.region_cuts(14, ratio) for _ in range(DRAWS)]
+    other = np.array([grid for grid, _ in found], bool)
+    assert abs(counts_of(other).mean() / 196 - masked) < 0.004 > abs(counts_of(own).mean() / 196 - masked)
+    assert_alike(Counter(counts_of(own).tolist()), Counter(counts_of(other).tolist()))
+    for axis in (1, 2):
+        edges = [np.diff(each.astype(int), axis=axis).any(axis).sum(1) for each in (own, other)]
+        assert_alike(*(Counter(e.tolist()) for e in edges))
+    assert np.abs(own.mean(0) - other.mean(0)).max() < 5 * np.sqrt(2 * 0.25 / DRAWS)
+    mean = own.mean(0)  # the law knows rows from columns only by the order of equal boxes
+    assert np.abs(mean - mean.T).max() < 5 * np.sqrt(2 * 0.25 / DRAWS)
+
+
+def test_every_region_keeps_a_part():
+    """Of the last region the share is cut that was asked for; of others later ones cut or give back."""
+    random.seed(0)
+    shares = np.array([oracle.region_cuts(14, 0.4)[1] for _ in range(2000)])
+    assert abs(shares[:, -1].mean() - 0.4) < 0.03 and abs(shares.mean() - 0.44) < 0.02 and shares.max() < 1
+    assert not drawn(lambda rng: masks.region_cut_mask((14, 14), 0.0, rng), 50).any()
+    few = drawn(lambda rng: masks.region_cut_mask((3, 9), 0.5, rng), 200)
+    assert few.any((1, 2)).all() and not few.all((1, 2)).any()
+
+
 def test_ibots_ratios():
     rng = np.random.default_rng(0)
     ratios = np.array([masks.chosen_ratio((0, 0.3), (0, 0.2), rng) for _ in range(DRAWS)])
@@ -283,6 +309,7 @@ LAWS = {
     'inverse block': lambda rng: masks.inverse_block_mask((14, 14), 127, rng),
     'data2vec': lambda rng: masks.data2vec_mask((14, 14), 0.8, rng),
     'gmml': lambda rng: masks.gmml_mask((14, 14), 0.5, rng, 16),
+    'region cuts': lambda rng: masks.region_cut_mask((14, 14), 0.4, rng),
 }
 
 
@@ -317,6 +344,9 @@ def test_chance_comes_from_the_generator_alone(law):
             lambda rng: masks.gmml_mask((4, 4), 0.5, rng, 16, 0.2),
             'max_side must be more than a patch, got 0.2',
         ),
+        (lambda rng: masks.region_cut_mask((14, 14), 40, rng), r'ratio must be in \[0, 1\], got 40'),
+        (lambda rng: masks.region_cut_mask((2, 14), 0.4, rng), 'grid must be of at least 3 patches a side'),
+        (lambda rng: masks.region_cut_mask((9, 9), 0.4, rng, area=(0, 1)), 'area must be 0 < low <= high'),
         (lambda rng: masks.batch_counts(16, 2, rng, (0.5, 0.1)), 'ratio must be 0 <= low <= high <= 1'),
         (lambda rng: masks.batch_counts(16, 2, rng, share=2), r'share must be in \[0, 1\], got 2'),
         (lambda rng: masks.batch_counts(16, 2, rng, in_bin='mid'), "one of .*'uniform', 'upper'.*got 'mid'"),

@@ -1,4 +1,4 @@
-"""Class token and hidden patch tokens of a transformer, as scores of prototypes."""
+"""Class token and patch tokens of a transformer, as scores of prototypes."""
 
 from densecl.registry import MODELS
 from densecl.structures import Units
@@ -12,22 +12,25 @@ from .masked import hidden_cells, mask_of
 class TokenPrototypes(Prototypes):
     """The scores of K prototypes of a view's class token and of the patches that its mask hides.
 
-    Two kinds: ``'image'``, one unit an image, and ``'patches'``, of which those count that the mask hides
-    (iBOT, Zhou et al., 2022; DINOv2, Oquab et al., 2024). One projector serves both kinds; a head of its own
-    for each has pairs of one kind alone. Give each pair its weight.
+    Three kinds: ``'image'``, one unit an image; ``'patches'``, of which those count that the mask hides
+    (iBOT, Zhou et al., 2022; DINOv2, Oquab et al., 2024); and ``'kept'``, the patches whose pixels are the
+    image's own: of a view with a corruption those that its mask leaves (de-coupled augmentation, Qiu et al.,
+    2024), of another one all. One projector serves all kinds; a head of its own for each has pairs of one
+    kind alone. Give each pair its weight.
 
     Args:
         level: of the backbone (or neck), whose cells are the patches.
         token: the level that is the class token.
         hidden_only: patches that nothing hides are not projected, of student and teacher (DINOv2): as many
             rows an image as the mask hides of any image of the batch. Otherwise all are, so that a centre can
-            be the mean of all patches of the teacher (iBOT).
+            be the mean of all patches of the teacher (iBOT), and those of ``'kept'`` are.
         **kwargs: see :class:`Prototypes`.
     """
 
     of_kind = {
         'image': frozenset({'scores', 'embeddings', 'features', 'always'}),
         'patches': frozenset({'scores', 'embeddings', 'several'}),
+        'kept': frozenset({'scores', 'embeddings', 'several', 'grid'}),
     }
     gives = of_kind['image'] | of_kind['patches']
 
@@ -41,16 +44,23 @@ class TokenPrototypes(Prototypes):
         whole = kind == 'patches' and not self.hidden_only
         return self.of_kind[kind] | (frozenset({'grid'}) if whole else frozenset())
 
+    def source(self, chosen):
+        """Patches that count and those that do not are projected together, but for ``hidden_only``."""
+        if kind_of(chosen) == 'image' or (kind_of(chosen) == 'patches' and self.hidden_only):
+            return chosen
+        return 'cells', view_of(chosen)
+
     def inputs(self, branch, views, source):
         """(B, C) class tokens, or (B * N, C) patches."""
         kind, view = source
         if kind == 'image':
             return branch[view].pooled(self.token)
-        mask = mask_of(views, view)  # before anything is encoded
+        mask = mask_of(views, view) if kind == 'patches' else views.mask(view)
         maps = branch[view][self.level]
-        hidden_cells(views, view, maps)  # of the same grid
+        if mask is not None:
+            hidden_cells(views, view, maps)  # of the same grid
         rows = cells(maps)
-        if self.hidden_only:
+        if kind == 'patches':
             rows = rows.gather(1, mask.hidden_places()[..., None].expand(-1, -1, rows.shape[2]))
         return rows.flatten(0, 1)
 
@@ -59,6 +69,9 @@ class TokenPrototypes(Prototypes):
             return super().record(chosen, inputs, projections, predictions, views)
         batch, view = len(views.indices), view_of(chosen)
         embeddings, scores = (x.unflatten(0, (batch, -1)) for x in projections)
+        if kind_of(chosen) == 'kept':
+            replaced = views.mask(view).hidden.flatten(1) if views.replaced(view) is not None else None
+            return Units(scores, valid=None if replaced is None else ~replaced, embeddings=embeddings)
         mask = mask_of(views, view)
         hidden = mask.hidden.flatten(1)
         if self.hidden_only:

@@ -6,6 +6,7 @@ from oracles import self_distilled
 
 from densecl.models.losses import SelfDistillation
 from densecl.registry import MODELS
+from tests.models.heads.made import make_views
 from tests.models.heads.units.test_masked_cells import BACKBONE, masked_views
 
 K = 7
@@ -125,6 +126,70 @@ def test_batches_of_a_step_with_unequally_many_hidden_patches():
     rows = torch.cat(scores)
     assert len(rows) == 2 * 3 * (1 + 3)
     torch.testing.assert_close(center, 0.9 * before + 0.1 * rows.mean(0), rtol=1e-10, atol=0)
+
+
+def decoupled(hidden_only=False):
+    """A third view whose replaced patches do not count, against the teacher's first."""
+    model = build(hidden_only=hidden_only)
+    part = head(hidden_only=hidden_only)
+    kept = dict(query=('kept', 2), key=('kept', 0), weight=0.3, name='kept')
+    part.update(pairs=[*part['pairs'], kept])
+    part['objective']['kept'] = objective(mean='images', centered_over='all')
+    torch.manual_seed(0)
+    model.heads['tokens'] = MODELS.build(dict(type='densecl.Head', **part)).double()
+    model.target.heads['tokens'].load_state_dict(model.heads['tokens'].projector.state_dict())
+    for own in model.heads['tokens'].objective.values():
+        torch.nn.init.normal_(own.center)
+    views = both_masked(0, 4, 5)
+    again = make_views(batch=3, count=3)
+    replaced = torch.zeros(3, 3, 3, dtype=torch.bool)
+    replaced[0, 0], replaced[1, 1:], replaced[2] = True, True, True  # of the last image nothing is kept
+    views.images.append(again.images[2])
+    views.boxes, views.flipped = again.boxes, again.flipped
+    views.photometric = [None] * 3
+    views.masks, views.hidden_counts = [*views.masks, replaced], [*views.hidden_counts, (3, 9)]
+    pixels = replaced.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, None]
+    views.corrupted = [None, None, torch.where(pixels, views.images[2].flip(0), views.images[2])]
+    return model.train(), views
+
+
+@pytest.mark.parametrize('hidden_only', [False, True])
+def test_kept_patches_are_compared_with_another_view_of_the_crop(hidden_only):
+    """The mean over an image's patches that are kept, then over images; the teacher sees whole ones."""
+    model, views = decoupled(hidden_only)
+    part = model.heads['tokens']
+    with torch.no_grad():
+        seen, whole = model.backbone(views.corrupted[2])[0], model.target.backbone(views.images[0])[0]
+        of_images = []
+        for image in range(3):
+            terms = []
+            for y in range(3):
+                for x in range(3):
+                    if views.masks[2][image, y, x]:
+                        continue
+                    student = part.projector(seen[image, :, y, x][None])[0]
+                    teacher = model.target.heads['tokens'](whole[image, :, y, x][None])[0]
+                    target = ((teacher - part.objective['kept'].center[0]) / 0.05).softmax(-1)
+                    terms.append(-(target * (student / 0.1).log_softmax(-1)).sum().item())
+            of_images.append(sum(terms) / len(terms) if terms else 0.0)
+        rows = model.target.heads['tokens'](whole.permute(0, 2, 3, 1).flatten(0, 2))
+    center = part.objective['kept'].center.clone()
+    want = 0.3 * sum(of_images) / 3 + by_hand(model, views)
+    loss = model(views, mode='loss')
+    assert loss['loss_tokens'].item() == pytest.approx(want, rel=1e-9)
+    assert loss['tokens_kept'].item() == pytest.approx(sum(of_images) / 3, rel=1e-9)
+    torch.testing.assert_close(part.objective['kept'].center, 0.9 * center + 0.1 * rows.mean(0))
+
+
+def test_the_teacher_does_not_encode_the_view_that_is_mixed():
+    model, views = decoupled()
+    shapes, projected = [], []
+    model.target.backbone.register_forward_hook(lambda m, args, out: shapes.append(len(args[0])))
+    model.target.heads['tokens'].prototypes.register_forward_hook(
+        lambda m, args, out: projected.append(len(args[0]))
+    )
+    model(views, mode='loss')['loss_tokens'].backward()
+    assert sum(shapes) == 2 * 3 and sum(projected) == 2 * 3 * (1 + 9)  # patches of both kinds once
 
 
 def test_only_hidden_patches_are_projected():

@@ -1,0 +1,40 @@
+"""Corruption as an option of a view: where its pixels are replaced, and what by."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from densecl.registry import TRANSFORMS
+from densecl.structures import Corruption
+
+from .masking import ViewMask
+
+_FILLS = ('zeros', 'noise', 'batch')
+
+
+@dataclass
+class Replacement:
+    """An entry of the ``corruption`` of a :class:`ViewRecipe`.
+
+    Attributes:
+        mask: which patches are replaced, ``dict(type='GMMLMask')`` for example.
+        fill: by what: ``'zeros'``, the mean of normalised pixels; ``'noise'``, normal of mean 0 and standard
+            deviation 1; ``'batch'``, the same place of an image of the batch, which may be the image itself.
+    """
+
+    mask: ViewMask
+    fill: str = 'zeros'
+
+    def __post_init__(self) -> None:
+        if isinstance(self.mask, dict):
+            self.mask = TRANSFORMS.build(self.mask)
+        if not isinstance(self.mask, ViewMask):
+            raise ValueError(f"corruption: mask must be such as dict(type='GMMLMask'), got {self.mask!r}")
+        if self.fill not in _FILLS:
+            raise ValueError(f'corruption: fill must be one of {_FILLS}, got {self.fill!r}')
+
+    def draw(self, rng: np.random.Generator) -> Corruption:
+        """What replaces the masked pixels of one view."""
+        if self.fill == 'batch':
+            return Corruption.of(donor=rng.random())
+        return Corruption.of(noise_seed=int(rng.integers(2**53))) if self.fill == 'noise' else Corruption.of()
