@@ -55,6 +55,7 @@ METHODS = {
     'iBOT': 'ibot/ibot_vit-small_16xb64-mcrop-coslr-800e_in1k.py',
     'De-coupled iBOT': 'ibot/ibot-decoupled_vit-small_8xb64-coslr-800e_coco.py',
     'DINOv2': 'dinov2/dinov2_vit-large_32xb64-mcrop-coslr-200e_in1k.py',
+    'DINOv3': 'dinov3/dinov3-gram_vit-large_32xb64-mcrop-constlr-40e_in1k.py',
     'CAPI': 'capi/capi_vit-large_32xb512-coslr-6400e_in1k.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }

@@ -14,6 +14,7 @@ from densecl.schedule import Clock, Schedule
 CONFIGS = Path(__file__).parents[2] / 'configs'
 OFFICIAL = {
     'dinov2': 'dinov2/dinov2_vit-large_32xb64-mcrop-coslr-200e_in1k.py',
+    'dinov3': 'dinov3/dinov3_vit-large_32xb64-mcrop-coslr-200e_in1k.py',
     'beit': 'beit/beit_vit-base_16xb128-coslr-800e_in1k.py',
     'capi': 'capi/capi_vit-large_32xb512-coslr-6400e_in1k.py',
     'simmim': 'simmim/simmim_vit-base_16xb128-steplr-800e_in1k.py',
@@ -52,6 +53,12 @@ def groups(method):
         ('dinov2', 'backbone.norm.weight', 1, 0),
         ('dinov2', 'heads.tokens.projector.prototypes.weight_g', 1, 1),
         ('dinov2', 'heads.tokens.projector.mlp.0.bias', 1, 0),
+        ('dinov3', 'backbone.patch_embed.proj.weight', 0.2 * 0.9**25, 1),
+        ('dinov3', 'backbone.cls_token', 0.9**25, 1),
+        ('dinov3', 'backbone.blocks.0.attn.qkv.weight', 0.9**24, 1),
+        ('dinov3', 'backbone.blocks.0.attn.q_bias', 0.9**24, 0),
+        ('dinov3', 'backbone.blocks.23.gamma_1', 0.9, 0),
+        ('dinov3', 'heads.patches.projector.prototypes.weight', 1, 1),
         ('capi', 'backbone.patch_embed.proj.weight', 0.2, 1),
         ('capi', 'backbone.patch_embed.proj.bias', 0.2, 0),
         ('capi', 'backbone.reg_token', 1, 1),

@@ -1,4 +1,4 @@
-"""DINOv2: 125,000 steps of 2,048 images; the README of configs/dinov2 has the sources."""
+"""DINOv2 and DINOv3: 125,000 steps of 2,048 images; the README of configs/dinov2 has the sources."""
 
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -9,7 +9,7 @@ optim_wrapper = dict(
             # The official code counts one layer more: its last block has 0.9 of the heads' rate.
             dict(match=r'^backbone\.(?!norm)', layer_decay=0.9, lr_mult=0.9),
             dict(match=r'^backbone\.patch_embed', lr_mult=0.9 * 0.2),
-            dict(match=r'\.bias$|norm|gamma', decay_mult=0),
+            dict(match=r'bias$|norm|gamma', decay_mult=0),
         ]
     ),
 )

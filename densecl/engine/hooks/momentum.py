@@ -19,7 +19,7 @@ class MomentumUpdateHook(Hook):
     schedules; under gradient accumulation that is once every ``accumulative_counts`` iterations (a step
     that a loss scaler skips counts as one), and queues move then, too: ``model.ends_step``. The hook also
     sets the model's clock to the length and position of the run, and at the very start of a run copies the
-    online branch into the target, whatever was loaded before.
+    online branch into the target, whatever was loaded before, unless the model has ``keep_target``.
     """
 
     priority = 'HIGH'
@@ -36,6 +36,11 @@ class MomentumUpdateHook(Hook):
         if model.set_steps(runner.iter // every):
             runner.logger.info(f'schedules of the model go on at optimiser step {model.steps}')
         if model.steps == 0 and hasattr(model, 'init_target'):
+            if getattr(model, 'keep_target', False) and not model._has_target:
+                raise ValueError(
+                    'model.keep_target=True goes on with the target of an earlier run, but no checkpoint '
+                    'with one was loaded: give load_from=work_dirs/.../epoch_N.pth'
+                )
             model.init_target()
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(
             lambda *_: model.before_optimizer_step()

@@ -1,4 +1,4 @@
-"""Projectors whose outputs are scores of prototypes: SwAV's and DINO's."""
+"""Projectors whose outputs are scores of prototypes: SwAV's, DINO's and DINOv3's."""
 
 from collections.abc import Sequence
 
@@ -55,6 +55,24 @@ class WeightNormPrototypes(nn.Module):
         return _scores(embeddings, self.weight_g * F.normalize(self.weight_v, dim=1))
 
 
+class LinearPrototypes(nn.Module):
+    """Prototypes that are the rows of a linear layer as they are (DINOv3, Siméoni et al., 2025).
+
+    Their lengths are trained with them; at first they are normal with std 0.02.
+    """
+
+    def __init__(self, dim: int, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.trunc_normal_(torch.empty(count, dim), std=0.02))
+
+    def normalize_(self) -> None:
+        """Nothing to do: they have no fixed length."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(N, C) unit vectors -> (N, K) scores, at least float32."""
+        return _scores(embeddings, self.weight)
+
+
 @MODELS.register_module()
 class PrototypeProjector(nn.Module):
     """(N, C) -> (N, K): an MLP, l2-norm, and scores of K prototypes.
@@ -69,6 +87,7 @@ class PrototypeProjector(nn.Module):
         weight_norm: prototypes as DINO has them, :class:`WeightNormPrototypes`, rather than as
             SwAV has them, :class:`UnitPrototypes`.
         learn_length: see :class:`WeightNormPrototypes`; needs ``weight_norm``.
+        plain: prototypes as DINOv3 has them, :class:`LinearPrototypes`; not with ``weight_norm``.
         **kwargs: of :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
     """
 
@@ -78,6 +97,7 @@ class PrototypeProjector(nn.Module):
         prototypes: int,
         weight_norm: bool = False,
         learn_length: bool = False,
+        plain: bool = False,
         **kwargs,
     ) -> None:
         super().__init__()
@@ -88,8 +108,14 @@ class PrototypeProjector(nn.Module):
                 'PrototypeProjector: learn_length=True needs weight_norm=True; the prototypes '
                 'without it are unit vectors'
             )
+        if plain and weight_norm:
+            raise ValueError(
+                'PrototypeProjector: plain=True are prototypes without weight_norm: leave out one'
+            )
         self.mlp = MLP(channels, **kwargs)
-        if weight_norm:
+        if plain:
+            self.prototypes = LinearPrototypes(channels[-1], prototypes)
+        elif weight_norm:
             self.prototypes = WeightNormPrototypes(channels[-1], prototypes, learn_length)
         else:
             self.prototypes = UnitPrototypes(channels[-1], prototypes)

@@ -160,7 +160,7 @@ class Pretrainer(BaseModel):
     def init_target(self) -> None:
         """Make what copies the online branch a copy of it as it is now; called after weights were loaded."""
         if self.start is not None:
-            self.start.backbone.load_state_dict(self.backbone.state_dict())
+            self.start.backbone.load_state_dict(self.target_backbone.state_dict())
 
     @property
     def settling(self) -> bool:

@@ -65,6 +65,9 @@ class MomentumPretrainer(Pretrainer):
             Projectors see the keys back in order; those of MoCo and DenseCL have no batch norm.
         bn_groups: batch statistics over each of so many equal parts of a process's batch: on one device,
             what as many devices would compute. Backbone and neck only; not together with ``sync_bn``.
+        keep_target: a run that begins with ``load_from`` goes on with the target branch of that file, too,
+            and the frozen copy of heads with ``target='start'`` is that target (stages of DINOv3). Otherwise
+            both are copies of the online branch when a run begins.
         export_branch: ``'online'`` or ``'target'``, the encoder that the method evaluates (SlotCon: the
             target). Nothing here reads it: exporting and ``--pretrained`` find it in the checkpoint's config.
         **kwargs: see :class:`Pretrainer`.
@@ -76,6 +79,7 @@ class MomentumPretrainer(Pretrainer):
         momentum: float | dict = 0.999,
         shuffle_bn: bool = False,
         bn_groups: int = 1,
+        keep_target: bool = False,
         export_branch: str = 'online',
         **kwargs,
     ) -> None:
@@ -90,6 +94,7 @@ class MomentumPretrainer(Pretrainer):
         if export_branch not in ('online', 'target'):
             raise ValueError(f"export_branch must be 'online' or 'target', got {export_branch!r}")
         self.shuffle_bn, self.bn_groups = shuffle_bn, bn_groups
+        self.keep_target, self._has_target = keep_target, False
         self._check_statistics()
         if bn_groups > 1:
             group_batch_norm(self.backbone, bn_groups)
@@ -121,9 +126,17 @@ class MomentumPretrainer(Pretrainer):
 
     @torch.no_grad()
     def init_target(self) -> None:
-        """Make the target, and the frozen start, exact copies of the online branch, buffers included."""
+        """Make the target, and the frozen start, exact copies of the online branch, buffers included.
+
+        With ``keep_target``, once a checkpoint brought a target, the start becomes a copy of that.
+        """
+        if not (self.keep_target and self._has_target):
+            self._copy_target()
         super().init_target()
-        self._copy_target()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._has_target = any(name.startswith(f'{prefix}target.backbone.') for name in state_dict)
 
     @torch.no_grad()
     def _copy_target(self) -> None:

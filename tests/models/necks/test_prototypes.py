@@ -136,3 +136,24 @@ def test_bad_settings_are_named():
         PrototypeProjector((6, 5), prototypes=1)
     with pytest.raises(ValueError, match='learn_length=True needs weight_norm=True'):
         PrototypeProjector((6, 5), prototypes=4, learn_length=True)
+
+
+def test_plain_prototypes_are_a_linear_layer():
+    """DINOv3: no norm of the rows, normal with std 0.02 at first, and all of it has a gradient."""
+    torch.manual_seed(0)
+    projector = dino(weight_norm=False, plain=True)
+    x = torch.randn(3, 6, dtype=torch.float64)
+    with torch.no_grad():
+        projector.prototypes.weight.mul_(7)
+    embedding = projector.mlp(x)
+    want = (embedding / embedding.norm(dim=1, keepdim=True)) @ projector.prototypes.weight.T
+    torch.testing.assert_close(projector(x), want)
+    projector.prototypes.normalize_()
+    torch.testing.assert_close(projector(x), want)
+    projector(x).pow(2).sum().backward()
+    along = (projector.prototypes.weight.grad * projector.prototypes.weight).sum(1)
+    assert along.abs().min() > 0  # of a normalised one it would be 0
+    many = PrototypeProjector((4, 64), prototypes=2000, plain=True).prototypes.weight
+    assert many.std().item() == pytest.approx(0.02, rel=0.02)
+    with pytest.raises(ValueError, match='plain=True are prototypes without weight_norm'):
+        dino(plain=True)
