@@ -57,6 +57,8 @@ METHODS = {
     'DINOv2': 'dinov2/dinov2_vit-large_32xb64-mcrop-coslr-200e_in1k.py',
     'DINOv3': 'dinov3/dinov3-gram_vit-large_32xb64-mcrop-constlr-40e_in1k.py',
     'CAPI': 'capi/capi_vit-large_32xb512-coslr-6400e_in1k.py',
+    'NeCo': 'neco/neco_vit-small_1xb64-mcrop-coslr-25e_coco.py',
+    'PaKA': 'paka/paka_vit-small_1xb64-mcrop-coslr-25e_coco.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}

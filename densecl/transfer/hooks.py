@@ -8,8 +8,9 @@ from densecl.engine.hooks.momentum import unwrap
 from densecl.registry import HOOKS
 
 from .load import load_backbone
-from .read import read_weights
+from .read import Weights, read_weights
 from .record import start_record
+from .report import KeyReport
 from .start import find_start
 
 
@@ -61,13 +62,29 @@ class PretrainedHook(Hook):
             runner.logger.info(f'pretrained: resumed, so {self.checkpoint} is not loaded')
             return
         model = unwrap(runner.model)
-        named = not Path(self.checkpoint).exists()
-        weights = read_weights(find_start(self.checkpoint).export() if named else self.checkpoint)
+        weights, report = self._load(model)
         self.start = start_record(weights)
-        report = load_backbone(model, weights, self.branch, self.min_match, self.strict_meta)
         runner.logger.info(f'pretrained backbone\n{report}')
         for text in report.warnings + _frozen(model):
             runner.logger.warning(f'pretrained: {text}')
+
+    def _load(self, model) -> tuple[Weights, KeyReport]:
+        """The file as it is; where that does not fit, under the names that its network has here."""
+        options = (self.branch, self.min_match, self.strict_meta)
+        refused = None
+        if Path(self.checkpoint).exists():
+            weights = read_weights(self.checkpoint)
+            try:
+                return weights, load_backbone(model, weights, *options)
+            except RuntimeError as error:
+                refused = error
+        try:
+            weights = read_weights(find_start(self.checkpoint).export())
+            return weights, load_backbone(model, weights, *options)
+        except (RuntimeError, ValueError):
+            if refused is None:
+                raise
+            raise refused from None
 
 
 def _frozen(model) -> list[str]:

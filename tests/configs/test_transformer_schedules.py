@@ -17,6 +17,7 @@ OFFICIAL = {
     'dinov3': 'dinov3/dinov3_vit-large_32xb64-mcrop-coslr-200e_in1k.py',
     'beit': 'beit/beit_vit-base_16xb128-coslr-800e_in1k.py',
     'capi': 'capi/capi_vit-large_32xb512-coslr-6400e_in1k.py',
+    'neco': 'neco/neco_vit-small_1xb64-mcrop-coslr-25e_coco.py',
     'simmim': 'simmim/simmim_vit-base_16xb128-steplr-800e_in1k.py',
 }
 
@@ -59,6 +60,10 @@ def groups(method):
         ('dinov3', 'backbone.blocks.0.attn.q_bias', 0.9**24, 0),
         ('dinov3', 'backbone.blocks.23.gamma_1', 0.9, 0),
         ('dinov3', 'heads.patches.projector.prototypes.weight', 1, 1),
+        ('neco', 'heads.order.projector.0.weight', 1, 1),
+        ('neco', 'heads.order.projector.0.bias', 1, 0),
+        ('neco', 'backbone.blocks.3.mlp.fc1.weight', 0.1, 1),
+        ('neco', 'backbone.norm.weight', 0.1, 0),
         ('capi', 'backbone.patch_embed.proj.weight', 0.2, 1),
         ('capi', 'backbone.patch_embed.proj.bias', 0.2, 0),
         ('capi', 'backbone.reg_token', 1, 1),

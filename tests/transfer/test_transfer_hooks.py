@@ -8,9 +8,10 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
+from transfer import layouts as of
 
 from densecl.registry import MODELS
-from densecl.transfer import export_backbone, save_export
+from densecl.transfer import PretrainedHook, export_backbone, save_export
 
 numbers = itertools.count()
 
@@ -103,3 +104,17 @@ def test_frozen_parts_are_warned_about(pretrained, tmp_path):
     run(tmp_path / 'a', pretrained[0], backbone=dict(frozen_stages=1, norm_eval=True))
     log = logs(tmp_path / 'a')
     assert 'backbone.frozen_stages=1;' in log and 'backbone.norm_eval=True freezes' in log
+
+
+def test_a_file_of_another_project_is_renamed(tmp_path):
+    """DINOv2 with registers has names of its own, and a position of the class token; others stay refused."""
+    path, names = tmp_path / 'dinov2.pth', of.dinov2_registers()
+    torch.save(names, path)
+    sizes = dict(embed_dim=32, depth=2, patch_size=8, img_size=32)
+    vit = dict(type='TimmViT', arch='vit_small_patch14_reg4_dinov2', num_heads=1, **sizes)
+    model = MODELS.build(vit)
+    _, report = PretrainedHook(str(path))._load(model)
+    assert report.fraction == 1 and torch.equal(model.reg_token, names['register_tokens'])
+    torch.testing.assert_close(model.cls_token, names['cls_token'] + names['pos_embed'][:, :1])
+    with pytest.raises(RuntimeError, match='refused to load'):
+        PretrainedHook(str(path))._load(MODELS.build(dict(vit, depth=3)))
