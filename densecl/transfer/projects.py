@@ -45,6 +45,7 @@ _TEACHER = dict(branch='target', parts=_STUDENT_TEACHER, heads=64)
 #: The first that fits is taken.
 PROJECTS = (
     _project('DINOv3', 'DINOv3', r'(storage_tokens|rope_embed\.periods)$', file=r'dinov3', **_TEACHER),
+    _project('CAPI', 'Apache-2.0', r'\bencoder\.blocks\.0\.residual1\.', file=r'capi_', heads=64),
     _project('DINOv2', 'Apache-2.0', r'mask_token$', r'\bls1\.gamma$', file=r'dinov2', **_TEACHER),
     _project('iBOT', 'Apache-2.0', r'masked_embed$', file=r'ibot', **_TEACHER),
     _project('MAE', 'CC-BY-NC-4.0', r'^decoder_blocks\.', file=r'mae_(pretrain|finetune|visualize)'),

@@ -22,7 +22,7 @@ from .resnets import read_caffe2_resnet, read_hf_resnet, read_resnet, read_seque
 from .swin import read_swin
 from .timm_names import own_names, whole_names
 from .vit import to_dialect, vit_dialect
-from .vits import read_vit
+from .vits import read_capi, read_vit
 
 # A tensor by which a network shows where in a file it stands, whose names these are, and who reads them.
 # One that ends as another does comes first.
@@ -42,6 +42,7 @@ _FORMS = (
     ('_conv_stem.weight', 'efficientnet_pytorch', read_efficientnet),
     ('conv_stem.weight', 'timm', read_efficientnet),
     ('features.0.0.weight', 'torchvision', read_efficientnet),
+    ('encoder.blocks.0.residual1.norm.weight', 'CAPI', read_capi),
     ('patch_embed.proj.weight', 'timm', read_vit),
     ('patch_embed.projection.weight', 'mm', read_vit),
     ('conv_proj.weight', 'torchvision', read_vit),
@@ -52,7 +53,7 @@ _FORMS = (
 _OF_THE_RUN = (
     'out_indices', 'init_cfg', 'pretrained', 'strides', 'dilations', 'num_stages', 'output_stride',
     'frozen_stages', 'drop_path', 'drop_path_rate', 'drop_path_law', 'freeze_patch_embed', 'output_cls_token',
-    'init', 'hidden',
+    'init', 'hidden', 'rope_rescale',
 )  # fmt: skip
 KNOWN = 'ResNet, ResNeXt, ConvNeXt, EfficientNet, MobileNetV3, Swin, ViT with class token'
 

@@ -121,7 +121,7 @@ def vit_mismatch(
 def _sizes(tensors: dict[str, Tensor]) -> tuple[int, int]:
     """Blocks and channels."""
     numbers = {k.split('.')[1] for k in tensors if k.startswith(('blocks.', 'layers.'))}
-    return len(numbers), tensors['cls_token'].shape[-1]
+    return len(numbers), len(to_dialect(tensors, 'timm')['patch_embed.proj.weight'])
 
 
 def _options(tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -158,6 +158,9 @@ def vit_how_to_load(target: str, meta: dict) -> str:
         if 'beit' in str(meta.get('arch')):
             shared = 'use_shared_rel_pos_bias=True, use_rel_pos_bias=False, use_fc_norm=False'
             made = f'timm.create_model({meta["arch"]!r}, img_size={size}, {sizes}, {shared})'
+        elif 'capi' in str(meta.get('arch')):
+            registers = meta['options']['reg_tokens']
+            made = f'densecl.models.backbones.capi.capi_vit({sizes}, num_reg_tokens={registers})'
         elif not size:
             made = f'timm.create_model({meta.get("arch")!r}, {sizes})'
         return f'{made} and load_state_dict(strict=False), lacks head only; or --pretrained FILE'

@@ -18,7 +18,10 @@ _TIMM: Rules = (
     (r'^(mask_token|masked_embed|decoder_.*)$', ''),
     (r'^(register_tokens|storage_tokens)$', 'reg_token'),
     (r'.*(bias_mask|rope_embed\.periods)$', ''),
-)
+    # Gated layers (SwiGLU): DINOv2 packs both parts, DINOv3 does not.
+    (r'\.mlp\.w12\.', '.mlp.fc1.'), (r'\.mlp\.w1\.', '.mlp.fc1_g.'), (r'\.mlp\.w2\.', '.mlp.fc1_x.'),
+    (r'\.mlp\.w3\.', '.mlp.fc2.'),
+)  # fmt: skip
 _MM: Rules = (
     (_BLOCK.format('layers'), r'blocks.\1.'), (r'\.attn\.attn\.in_proj_', '.attn.qkv.'),
     (r'\.attn\.attn\.out_proj', '.attn.proj'), (r'\.ffn\.layers\.0\.0', '.mlp.fc1'),
@@ -44,6 +47,12 @@ _HUGGING_FACE: Rules = (
     (r'\.mlp\.up_proj', '.mlp.fc1'), (r'\.mlp\.down_proj', '.mlp.fc2'),
     (r'\.layer_scale([12])\.lambda1', r'.ls\1.gamma'), (r'^mask_token$', ''), (r'^pooler\..*', ''),
 )  # fmt: skip
+_CAPI: Rules = (
+    (r'^(decoder\..*|mask_token|.*\.rope\.freqs)$', ''), (r'^registers$', 'reg_token'),
+    (r'^patch_embed\.', 'patch_embed.proj.'), (r'^encoder\.', ''),
+    (r'\.residual([12])\.norm\.', r'.norm\1.'), (r'\.residual1\.fn\.', '.attn.'),
+    (r'\.residual2\.fn\.', '.mlp.'),
+)  # fmt: skip
 _RULES = {'mm': _MM, 'torchvision': _TORCHVISION, 'Hugging Face': _HUGGING_FACE}
 _PARTS = (('query', 'key', 'value'), ('q_proj', 'k_proj', 'v_proj'))
 
@@ -65,7 +74,9 @@ def read_vit(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | 
         return None
     backbone, notes = _sizes(named, hints)
     patch = backbone['patch_size']
-    backbone = dict(type='TimmViT', arch='vit_small_patch16_224', img_size=side * patch, **backbone)
+    gated = len(named['blocks.0.mlp.fc1.weight']) == 2 * named['blocks.0.mlp.fc2.weight'].shape[1]
+    arch = 'vit_giant_patch14_dinov2' if gated else 'vit_small_patch16_224'
+    backbone = dict(type='TimmViT', arch=arch, img_size=side * patch, **backbone)
     backbone |= dict(init_values=1.0) if 'blocks.0.ls1.gamma' in named else {}
     backbone |= dict(qkv_bias=False) if 'blocks.0.attn.qkv.bias' not in named else {}
     if 'reg_token' in named:
@@ -73,6 +84,18 @@ def read_vit(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | 
     title = f'ViT of {backbone["depth"]} blocks of {backbone["embed_dim"]}, patch {patch}'
     original = _original(tensors, named, backbone, names)
     return Network(title, backbone, named, names, notes=notes, original=original)
+
+
+def read_capi(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
+    """CAPI's encoder, beside its predictor: no class token, registers that have a place."""
+    named = vit_part(_joined(renamed(tensors, _CAPI)))
+    if vit_dialect(named) != 'timm' or 'reg_token' not in named:
+        return None
+    settings, notes = _sizes(named, hints)
+    registers = named['reg_token'].shape[1]
+    backbone = dict(type='TimmViT', arch='vit_large_patch14_capi', num_reg_tokens=registers, **settings)
+    title = f'ViT of {settings["depth"]} blocks of {settings["embed_dim"]}, rotary, {registers} registers'
+    return Network(title, backbone, named, names, notes=notes)
 
 
 def _joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -95,13 +118,16 @@ def _positions_of_patches(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _sizes(tensors: dict[str, Tensor], hints: Hints) -> tuple[dict, list[str]]:
     """Settings of the blocks, and what was guessed."""
-    width = tensors['cls_token'].shape[-1]
+    width = len(tensors['patch_embed.proj.weight'])
     depth = len({k.split('.')[1] for k in tensors if k.startswith('blocks.')})
     said = hints.record.get('num_heads') or hints.config.get('num_attention_heads') or hints.heads(width)
     heads, notes = said or max(1, width // 64), []
     if not said:
         notes = [f'attention heads guessed: {heads} (64 channels each); no tensor tells them']
-    hidden = len(tensors['blocks.0.mlp.fc1.weight'])
+    first = (
+        'blocks.0.mlp.fc1_x.weight' if 'blocks.0.mlp.fc1_x.weight' in tensors else 'blocks.0.mlp.fc1.weight'
+    )
+    hidden = len(tensors[first])
     patch = tensors['patch_embed.proj.weight'].shape[-1]
     settings = dict(embed_dim=width, depth=depth, num_heads=heads, patch_size=patch)
     return settings | (dict(mlp_ratio=hidden / width) if hidden != 4 * width else {}), notes
@@ -109,12 +135,13 @@ def _sizes(tensors: dict[str, Tensor], hints: Hints) -> tuple[dict, list[str]]:
 
 def _rotary(named: dict, tensors: dict, hints: Hints, names: str) -> Network | None:
     """DINOv3: positions turn queries and keys, and timm has the network in its EVA family."""
-    if 'reg_token' not in named or 'blocks.0.mlp.fc1.weight' not in named:
+    gated = 'blocks.0.mlp.fc1_x.weight' in named
+    if 'reg_token' not in named or not gated and 'blocks.0.mlp.fc1.weight' not in named:
         return None
     own = renamed(named, ((r'\.ls([12])\.gamma$', r'.gamma_\1'),))
     own = _split_bias(own)
     bias = 'blocks.0.attn.q_bias' in own
-    arch = f'vit_small_patch16_dinov3{"_qkvb" if bias else ""}'
+    arch = f'vit_small{"_plus" if gated else ""}_patch16_dinov3{"_qkvb" if bias else ""}'
     settings, notes = _sizes(own, hints)
     registers = own['reg_token'].shape[1]
     backbone = dict(type='TimmViT', arch=arch, **settings)

@@ -199,9 +199,48 @@ def dinov3():
     return names | {'rope_embed.periods': torch.ones(16), 'mask_token': torch.zeros(1, 64)}
 
 
-def timm_dinov3():
+def timm_dinov3(arch='vit_small_patch16_dinov3_qkvb'):
     sizes = dict(embed_dim=64, depth=2, num_heads=1, img_size=32, num_classes=0)
-    return state(timm.create_model('vit_small_patch16_dinov3_qkvb', **sizes))
+    return state(timm.create_model(arch, **sizes))
+
+
+def dinov3_gated():
+    """S+, H+ and the 7B: two layers w1 and w2 and what closes them, w3; no bias of query, key and value."""
+    gated = {'fc1_g': 'w1', 'fc1_x': 'w2', 'fc2': 'w3'}
+    names = {}
+    for key, value in timm_dinov3('vit_small_plus_patch16_dinov3').items():
+        key = re.sub(r'fc1_g|fc1_x|fc2', lambda match: gated[match[0]], key)
+        names[re.sub(r'gamma_(\d)', r'ls\1.gamma', key).replace('reg_token', 'storage_tokens')] = value
+    norm = {f'local_cls_norm.{part}': torch.ones(64) for part in ('weight', 'bias')}
+    return names | norm | {'rope_embed.periods': torch.ones(16), 'mask_token': torch.zeros(1, 64)}
+
+
+def dinov2_giant():
+    """Its gated layers are packed in one, w12."""
+    net = timm.create_model('vit_giant_patch14_dinov2', **{**VIT, 'num_classes': 0}, num_heads=1)
+    names = {re.sub(r'mlp\.fc2', 'mlp.w3', k.replace('mlp.fc1', 'mlp.w12')): v for k, v in state(net).items()}
+    return names | {'mask_token': torch.zeros(1, 32)}
+
+
+def capi():
+    """Encoder and predictor as facebookresearch writes them, and the encoder alone under timm's names."""
+    net = MODELS.build(dict(
+        type='TimmViT', arch='vit_large_patch14_capi', img_size=32, patch_size=8, embed_dim=64, depth=2,
+        num_heads=1, num_reg_tokens=4,
+    ))  # fmt: skip
+    names, own = {}, state(net)
+    for key, value in own.items():
+        block = re.sub(r'^blocks', 'encoder.blocks', key)
+        block = re.sub(r'norm(\d)', r'residual\1.norm', block).replace('.attn.', '.residual1.fn.')
+        block = block.replace('.mlp.', '.residual2.fn.').replace('patch_embed.proj.', 'patch_embed.')
+        if 'qkv' in key:
+            for part, rows in zip('qkv', value.chunk(3), strict=True):
+                names[block.replace('qkv', f'{part}_proj')] = rows
+                names[block.replace('qkv.weight', 'rope.freqs')] = torch.ones(2, 64)
+        else:
+            names[block.replace('reg_token', 'registers')] = value
+    other = {k.replace('encoder', 'decoder'): v + 1 for k, v in names.items() if 'encoder' in k}
+    return pre('backbone.', names | other | {'mask_token': torch.zeros(1, 64)}), own
 
 
 def torchvision_vit():

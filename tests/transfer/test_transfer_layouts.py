@@ -32,6 +32,9 @@ COMPARED = {
     'DINOv2 chunks': (of.dinov2_chunks, 'a.pth', 'DINOv2, teacher, ViT of 2 blocks of 32, patch 8', APACHE),
     'DINOv2 registers': (of.dinov2_registers, 'a.pth', 'DINOv2, ViT of 2 blocks of 32, patch 8', APACHE),
     'DINOv3': (of.dinov3, 'a.pth', 'DINOv3, ViT of 2 blocks of 64, rotary, 4 registers', 'DINOv3'),
+    'DINOv3 gated': (
+        of.dinov3_gated, 'a.pth', 'DINOv3, ViT of 2 blocks of 64, rotary, 4 registers', 'DINOv3'),
+    'DINOv2 giant': (of.dinov2_giant, 'a.pth', 'DINOv2, ViT of 2 blocks of 32, patch 8', APACHE),
     'timm DINOv3': (of.timm_dinov3, 'a.pth', 'ViT of 2 blocks of 64, rotary, 4 registers', None),
     'timm ViT': (of.vit, 'a.safetensors', 'ViT of 2 blocks of 32, patch 8', None),
     'torchvision ViT': (of.torchvision_vit, 'a.pth', 'ViT of 2 blocks of 32, patch 8', None),
@@ -89,6 +92,17 @@ def test_computes_what_its_project_computes(name, image, tmp_path):
     assert (again.origin, again.licence, again.mean) == (start.origin, start.licence, start.mean)
     assert again.backbone == start.backbone and again.tensors.keys() == start.tensors.keys()
     assert all(torch.equal(again.tensors[k], v) for k, v in start.tensors.items())
+
+
+def test_capi_is_read_without_its_predictor(image, tmp_path):
+    content, own = of.capi()
+    start = find_start(of.write(content, tmp_path / 'capi_vitl14.pth'))
+    assert (start.origin, start.licence) == ('CAPI, ViT of 2 blocks of 64, rotary, 4 registers', APACHE)
+    assert start.tensors.keys() == own.keys()
+    assert all(torch.equal(start.tensors[k], v) for k, v in own.items())
+    backbone = MODELS.build(start.backbone)
+    backbone.load_state_dict(start.tensors)
+    assert backbone.num_heads == 1 and backbone(torch.randn(1, 3, 32, 32))[-1].shape == (1, 64, 1, 4)
 
 
 def test_the_check_notices(image, tmp_path):

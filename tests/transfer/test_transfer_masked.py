@@ -1,5 +1,7 @@
 """Backbones of masked modelling: what is exported, resized, read and written under official names."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -9,6 +11,7 @@ from densecl.models.backbones.timm import resize_positions
 from densecl.registry import MODELS
 from densecl.transfer import export_backbone, find_start, load_backbone
 
+CONFIGS = Path(__file__).parents[2] / 'configs'
 VIT = dict(type='TimmViT', img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2)
 BEIT = dict(VIT, arch='beit_base_patch16_224')
 SWIN = dict(
@@ -189,3 +192,16 @@ def test_official_beit_and_simmim_files_are_recognised(tmp_path, prefix):
     images = torch.randn(1, 3, 32, 32)
     built = start.build().eval()
     torch.testing.assert_close(built(images)[0], model.backbone(images)[0])
+
+
+def test_an_encoder_of_capi_is_exported_without_its_predictor():
+    """No class token: its width is that of the patches; the number of registers is in the tensors."""
+    cfg = Config.fromfile(CONFIGS / 'capi/capi_vit-slim_1xb64-coslr-16e_photos.py')
+    model = MODELS.build(dict(cfg.model, _scope_='densecl'))
+    content = dict(state_dict=model.state_dict(), meta=dict(cfg=cfg.pretty_text))
+    exported = export_backbone(content, 'timm')
+    assert exported['state_dict'].keys() == model.backbone.state_dict().keys()
+    assert (exported['meta']['embed_dim'], exported['meta']['depth']) == (192, 6)
+    loading = exported['meta']['how_to_load']
+    assert 'capi_vit(patch_size=8, embed_dim=192, depth=6, num_heads=3, num_reg_tokens=16)' in loading
+    assert load_backbone(MODELS.build(dict(cfg.model.backbone, _scope_='densecl')), content).fraction == 1
