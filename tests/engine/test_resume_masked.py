@@ -29,6 +29,14 @@ RECIPES = {
     'MAE': ('mae/mae_vit-slim_1xb64-coslr-16e_photos.py', MAE),
     'DINOv2': ('dinov2/dinov2_vit-slim_1xb64-mcrop-coslr-8e_photos.py', SELF_DISTILLED),
     'SiT': ('sit/sit_vit-slim_1xb64-coslr-16e_photos.py', SIT),
+    'DINOv3': (  # rotary positions are stretched at random
+        'dinov3/dinov3_vit-slim_1xb64-mcrop-constlr-8e_photos.py',
+        {
+            'model.backbone': dict(VIT, drop_path=0.3),
+            'model.heads.image.projector.channels': (32, 24, 24, 16),
+            'model.heads.patches.projector.channels': (32, 24, 24, 16),
+        },
+    ),
     'CAPI': (
         'capi/capi_vit-slim_1xb64-coslr-16e_photos.py',
         {
