@@ -33,6 +33,15 @@ def test_norms_stand_where_they_are_asked_for():
     assert MLP((8, 4), last_norm=True)[0].bias is None
 
 
+def test_activations_one_by_one():
+    layers = [type(m) for m in MLP((8, 8, 8, 4), activation=('ReLU', 'GELU'))]
+    assert layers == [nn.Linear, nn.ReLU, nn.Linear, nn.GELU, nn.Linear]
+    with pytest.raises(ValueError, match='activation needs one value between each two of 3 layers'):
+        MLP((8, 8, 8, 4), activation=('ReLU',))
+    with pytest.raises(ValueError, match=r"activation must be one of \('ReLU', 'GELU'\), got 'Tanh'"):
+        MLP((8, 8, 4), activation=('Tanh',))
+
+
 def test_normal_init():
     layer = MLP((512, 512), init='normal')[0]
     assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
