@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     parser.add_argument('run_or_checkpoint', help='folder of a run, or a checkpoint of any common kind')
     parser.add_argument(
-        '--to', default='mmdet', help='mmdet, mmseg, torchvision, timm, detectron2, safetensors'
+        '--to', default='mmdet', help='mmdet, mmseg, torchvision, timm, detectron2, safetensors, huggingface'
     )
     parser.add_argument(
         '--branch', default='auto', help='online, target, or auto: the one that the method evaluates'

@@ -13,7 +13,7 @@ from .prefixes import counted
 from .regions import regions_from_detectron2
 from .vit import vit_dialect, vit_part
 
-TARGETS = ('mmdet', 'mmseg', 'torchvision', 'timm', 'detectron2', 'safetensors')
+TARGETS = ('mmdet', 'mmseg', 'torchvision', 'timm', 'detectron2', 'safetensors', 'huggingface')
 # Models of these projects take the features of a plain-stem ResNet with the stride in the 3x3
 # convolution, and nothing else of ours.
 PLAIN_RESNET_ONLY = ('torchvision', 'timm')

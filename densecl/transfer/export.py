@@ -11,6 +11,7 @@ from torch import Tensor
 from densecl.files import atomic_write
 
 from .dialects import PLAIN_RESNET_ONLY, TARGETS, backbone_part, is_resnet, stem_of, to_detectron2
+from .huggingface import save_folder, to_huggingface
 from .prefixes import BRANCHES, backbone_prefixes, branch_of, neck_prefix, under
 from .read import Weights, read_weights
 from .record import FORMAT, evaluated_branch, training_record
@@ -19,7 +20,7 @@ from .timm_names import is_timm, timm_how_to_load, whole_names
 from .vit import DIALECTS, inexpressible, to_dialect, vit_dialect
 from .vit_settings import vit_how_to_load
 
-SUFFIXES = {'safetensors': '.safetensors', 'detectron2': '.pkl'}
+SUFFIXES = {'safetensors': '.safetensors', 'detectron2': '.pkl', 'huggingface': ''}
 _HOW = {
     'mmdet': "--pretrained FILE, or backbone.init_cfg=dict(type='Pretrained', checkpoint=FILE)",
     'mmseg': "backbone.type='ResNet' (not ResNetV1c) and --pretrained FILE, or "
@@ -27,6 +28,7 @@ _HOW = {
     'torchvision': "load_state_dict(torch.load(FILE)['state_dict'], strict=False); lacks fc only",
     'timm': "load_state_dict(torch.load(FILE)['state_dict'], strict=False); lacks fc only",
     'detectron2': 'MODEL.WEIGHTS FILE',
+    'huggingface': 'transformers.AutoModel.from_pretrained(FOLDER)',
     'safetensors': 'safetensors.torch.load_file(FILE); names as in torchvision and mmdet',
 }
 
@@ -41,7 +43,8 @@ def export_backbone(
         target: one of ``TARGETS``. ``mmdet``, ``safetensors`` and ``detectron2`` (a feature pyramid) also
             carry neck and box head where there are any: ``neck.*``, ``roi_head.bbox_head.shared_*``, and
             detectron2's names for them. A last stage that was pretrained on regions (C4) counts as the
-            backbone's. A vision transformer has mmseg's names for ``mmdet`` and ``mmseg``, else timm's.
+            backbone's. A vision transformer has mmseg's names for ``mmdet`` and ``mmseg``, else timm's, or
+            with ``huggingface`` those of transformers (ViT, DINOv2), in a folder.
         branch: ``online`` (query encoder, most papers' choice), ``target`` (its moving average), or
             ``auto``: what the method evaluates, see :func:`densecl.transfer.record.evaluated_branch`.
 
@@ -63,7 +66,9 @@ def export_backbone(
     meta = training_record(weights, tensors, branch)
     _check_expressible(tensors, meta, target)
     vit = vit_dialect(tensors)
-    if vit:
+    if target == 'huggingface':
+        tensors, meta['huggingface'] = to_huggingface(tensors, meta)
+    elif vit:
         tensors = to_dialect(tensors, DIALECTS[target])
     elif target == 'timm':
         tensors = whole_names(tensors)
@@ -76,7 +81,11 @@ def export_backbone(
     elif target in ('mmdet', 'safetensors'):
         tensors |= {f'neck.{key}': value for key, value in neck.items()}
         tensors |= {f'roi_head.bbox_head.{key}': value for key, value in box_head.items()}
-    how = vit_how_to_load(target, meta) if vit else timm_how_to_load(target, meta) or _HOW[target]
+    how = (
+        vit_how_to_load(target, meta)
+        if vit and target in DIALECTS
+        else timm_how_to_load(target, meta) or _HOW[target]
+    )
     if target == 'mmdet' and (neck or box_head):
         how = '--pretrained FILE (backbone.init_cfg would take the backbone alone)'
     meta |= {'dialect': target, 'how_to_load': how}
@@ -99,8 +108,11 @@ def find_prefix(weights: Weights, branch: str) -> str:
 
 def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> None:
     if vit_dialect(tensors):
-        _check_vit(tensors, target)
+        if target != 'huggingface':  # whose names are checked one by one
+            _check_vit(tensors, target)
         return
+    if target == 'huggingface':
+        raise ValueError('huggingface export knows vision transformers only; use timm or safetensors')
     if target in ('mmdet', 'mmseg', 'safetensors') or (target == 'timm' and is_timm(meta)):
         return
     if not is_resnet(tensors):
@@ -135,8 +147,11 @@ def save_export(export: dict[str, Any], out: str | Path) -> Path:
     """Write an export under a temporary name, then move it to ``out`` in one step; return ``out``.
 
     The kind of file follows the export's dialect: ``.safetensors`` (the record as JSON strings in
-    the metadata), a detectron2 pickle, or a torch file with ``state_dict`` and ``meta``.
+    the metadata), a detectron2 pickle, a folder (``huggingface``), or a torch file with ``state_dict`` and
+    ``meta``.
     """
+    if export['meta'].get('dialect') == 'huggingface':
+        return save_folder(export, out)
     with atomic_write(out) as temporary:
         _write(export, Path(temporary))
     return Path(out)

@@ -72,7 +72,7 @@ class PretrainedHook(Hook):
         """The file as it is; where that does not fit, under the names that its network has here."""
         options = (self.branch, self.min_match, self.strict_meta)
         refused = None
-        if Path(self.checkpoint).exists():
+        if Path(self.checkpoint).is_file():
             weights = read_weights(self.checkpoint)
             try:
                 return weights, load_backbone(model, weights, *options)

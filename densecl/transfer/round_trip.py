@@ -16,6 +16,7 @@ from .prefixes import under
 from .read import Weights, read_weights
 from .record import training_record
 from .regions import stage_part
+from .start import find_start
 from .timm_names import is_timm, whole_model
 from .vit import DIALECTS
 
@@ -51,6 +52,8 @@ def check_export(checkpoint: str | Path | Weights, exported: str | Path, branch:
         tensors = stage | tensors
     source = MODELS.build(_offline(config))
     source.load_state_dict(tensors)
+    if Path(exported).is_dir():  # Hugging Face's: it says everything itself
+        return feature_difference(source, find_start(exported).build(), normalised(image, meta))
     dialect = read_weights(exported).meta.get('dialect')
     user = _user_vit(dialect, meta) if meta.get('patch_size') else _user_model(dialect, meta, config)
     load_backbone(user, exported)

@@ -61,7 +61,7 @@ def test_each_project_computes_the_same(source, branch, batch):
     assert backbone_features(here, batch)[-1].abs().max() < 1e3
 
 
-@pytest.mark.parametrize('target', TARGETS)
+@pytest.mark.parametrize('target', [t for t in TARGETS if t != 'huggingface'])
 def test_files_of_every_dialect_load_back(source, target, batch, tmp_path):
     path, pretrainer, depth = source
     out = save_export(export_backbone(path, target), tmp_path / f'a{SUFFIX.get(target, ".pth")}')

@@ -14,7 +14,7 @@ from densecl.transfer.dialects import TARGETS
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
-@pytest.mark.parametrize('target', TARGETS)
+@pytest.mark.parametrize('target', [t for t in TARGETS if t != 'huggingface'])
 def test_good_exports(pretrained50, target, image, tmp_path):
     suffix = {'safetensors': '.safetensors', 'detectron2': '.pkl'}.get(target, '.pth')
     out = save_export(export_backbone(pretrained50[0], target, 'target'), tmp_path / f'a{suffix}')
