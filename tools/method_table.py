@@ -49,6 +49,8 @@ METHODS = {
     'MAE': 'mae/mae_vit-base_64xb64-coslr-800e_in1k.py',
     'SimMIM': 'simmim/simmim_vit-base_16xb128-steplr-800e_in1k.py',
     'BEiT': 'beit/beit_vit-base_16xb128-coslr-800e_in1k.py',
+    'VQ-KD': 'beit/vqkd_vit-base_8xb64-coslr-100e_in1k.py',
+    'BEiT v2': 'beit/beitv2_vit-base_16xb128-coslr-300e_in1k.py',
     'SiT': 'sit/sit_vit-small_4xb64-coslr-800e_in1k.py',
     'SparK': 'spark/spark_resnet50_32xb128-coslr-1600e_in1k.py',
     'FCMAE': 'fcmae/fcmae_convnextv2-tiny_64xb64-coslr-800e_in1k.py',

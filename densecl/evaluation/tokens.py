@@ -1,19 +1,51 @@
-"""The centres of a target's visual words, from the features of images."""
+"""What the frozen networks of targets are filled with: weights, centres of visual words, codes."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from densecl.models.targets import KMeansTokens
+from densecl.models.targets import DALLETokens, FrozenNetwork, KMeansTokens, Tokens, VQKDTokens
 from densecl.numerics import unit
-from densecl.transfer import load_backbone
+from densecl.transfer import find_start, load_backbone, read_weights
+from densecl.transfer.prefixes import under
 from densecl.transfer.start import Start
 
 from .clustering import kmeans
 
+# Official names of VQ-KD's quantiser -> ours.
+_OFFICIAL = {
+    'encode_task_layer.0.': 'embed.0.',
+    'encode_task_layer.2.': 'embed.2.',
+    'quantize.embedding.weight': 'codebook',
+}
 
-def use_start(target: KMeansTokens, start: Start) -> None:
+
+def fill(target: FrozenNetwork, what: str | Path) -> list[str]:
+    """Fill a target from weights: a file, or a name as :func:`~densecl.transfer.find_start` knows them.
+
+    The centres of a :class:`KMeansTokens` are :func:`fill_centres`'s; all else is in the weights.
+
+    Returns:
+        Lines to print: where the weights come from.
+
+    Raises:
+        RuntimeError, ValueError: the weights are another network's.
+    """
+    if isinstance(target, DALLETokens):
+        return _use_dalle(target, what)
+    if isinstance(target, VQKDTokens) and Path(what).is_file():
+        tensors = read_weights(what).tensors
+        if 'quantize.embedding.weight' in tensors:
+            return _use_official_vqkd(target, tensors)
+        _use_codes(target, tensors, what)
+    start = find_start(what)
+    use_start(target, start)
+    return start.lines()
+
+
+def use_start(target: FrozenNetwork, start: Start) -> None:
     """Fill the frozen network of ``target`` with these weights, and note how their images are normalised.
 
     Raises:
@@ -22,6 +54,55 @@ def use_start(target: KMeansTokens, start: Start) -> None:
     load_backbone(target.backbone, start.export())
     for name in ('mean', 'std'):
         getattr(target, name).copy_(torch.tensor(getattr(start, name)).view(3, 1, 1))
+
+
+def _use_codes(target: VQKDTokens, tensors: dict[str, Tensor], source: str | Path) -> None:
+    """The quantiser of a checkpoint of our own."""
+    found = [k.removesuffix('codebook') for k in tensors if k.endswith('.projector.quantizer.codebook')]
+    if not found:
+        raise ValueError(
+            f'{source} has no code book: --start of VQKDTokens is the checkpoint of a VQ-KD run, as that of '
+            'configs/beit/vqkd_vit-tiny_1xb64-coslr-16e_photos.py'
+        )
+    target.quantizer.load_state_dict(under(tensors, found[0]))
+
+
+def _use_official_vqkd(target: VQKDTokens, tensors: dict[str, Tensor]) -> list[str]:
+    """A released tokenizer of BEiT v2: its transformer has biases of query and value apart."""
+    encoder = under(tensors, 'encoder.')
+    for key in [k for k in encoder if k.endswith('.attn.q_bias')]:
+        query, value = encoder.pop(key), encoder.pop(key.replace('q_bias', 'v_bias'))
+        encoder[key.replace('q_bias', 'qkv.bias')] = torch.cat([query, torch.zeros_like(query), value])
+    target.backbone.load_state_dict({k.replace('fc_norm.', 'norm.'): v for k, v in encoder.items()})
+    state = {'usage': target.quantizer.usage}
+    for theirs, ours in _OFFICIAL.items():
+        for key, tensor in tensors.items():
+            if key.startswith(theirs):
+                name = ours + key.removeprefix(theirs)
+                state[name] = tensor[..., None, None] if name.endswith('weight') else tensor
+    target.quantizer.load_state_dict(state)
+    for name in ('mean', 'std'):
+        getattr(target, name).fill_(127.5)
+    return ['a released VQ-KD tokenizer of BEiT v2 (MIT)']
+
+
+def _use_dalle(target: DALLETokens, source: str | Path) -> list[str]:
+    target.backbone.load_state_dict(read_weights(source).tensors)
+    return ["the encoder of DALL-E's discrete autoencoder"]
+
+
+@torch.no_grad()
+def code_shares(target: Tokens, batches: Iterable[Tensor]) -> Tensor:
+    """(K,) shares of the cells of images that have each code.
+
+    Args:
+        target: with its weights.
+        batches: each (B, 3, H, W), normalised as the target is told.
+    """
+    target.eval()
+    found = [torch.bincount(target(images)[0].long().flatten(), minlength=target.codes) for images in batches]
+    counts = torch.stack(found).sum(0)
+    return counts / counts.sum()
 
 
 @torch.no_grad()

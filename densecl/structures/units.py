@@ -112,7 +112,8 @@ class Units:
         place: where the units lie.
         features: (B, N, C), what the projector read of each unit, without gradient.
         embeddings: (B, N, E), unit vectors in front of the prototypes whose scores ``vectors`` are; of
-            groups: the projected cells.
+            groups: the projected cells; of cells that go through a code book: what is coded.
+        codes: (B, N, E), the code that stands for each of these embeddings, without gradient.
         others: (B, P, D), further vectors of the key side that are candidates and nothing else (ReSim).
         others_boxes: (P, 4), where they lie, in pixels of the view.
         cells: (B, N) int64, of units that are some of a view's cells: their numbers, counted row by row; the
@@ -130,6 +131,7 @@ class Units:
     place: Place | None = None
     features: Tensor | None = None
     embeddings: Tensor | None = None
+    codes: Tensor | None = None
     others: Tensor | None = None
     others_boxes: Tensor | None = None
     cells: Tensor | None = None

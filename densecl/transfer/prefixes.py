@@ -17,8 +17,13 @@ _TARGET_WORDS = {
 }  # fmt: skip
 BRANCHES = ('online', 'target')
 _COUNTER = 'num_batches_tracked'
-# The network of a head's target (KMeansTokens) is no branch of the method.
-_OF_A_TARGET = re.compile(r'(?:^|\.)heads\.[^.]+\.target\.')
+# Networks of a head, its target (KMeansTokens) and its decoder (VQ-KD), are no branch of the method.
+_OF_A_HEAD = re.compile(r'(?:^|\.)heads\.[^.]+\.(?:target|projector)\.')
+
+
+def without_heads(names: set[str]) -> set[str]:
+    """Without what stands in a pretrainer's heads."""
+    return {name for name in names if not _OF_A_HEAD.search(name)}
 
 
 def branch_of(prefix: str) -> str:
@@ -47,8 +52,7 @@ def backbone_prefixes(tensors: dict[str, Tensor]) -> list[str]:
     found = {p for p in found if not p or p.endswith('.')}
     if not found:
         found = {match[0] for key in tensors if (match := re.match(r'(?:.*?\.)?backbone\.', key))}
-    found = {p for p in found if not _OF_A_TARGET.search(p)}
-    return sorted(found, key=lambda p: (BRANCHES.index(branch_of(p)), len(p), p))
+    return sorted(without_heads(found), key=lambda p: (BRANCHES.index(branch_of(p)), len(p), p))
 
 
 def matching_prefixes(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
@@ -59,7 +63,7 @@ def matching_prefixes(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> 
     """
     counts: Counter = Counter()
     for key, tensor in tensors.items():
-        if _OF_A_TARGET.search(key):
+        if _OF_A_HEAD.search(key):
             continue
         parts = key.split('.')
         for cut in range(len(parts)):

@@ -13,7 +13,7 @@ from .dialects import backbone_part
 from .efficientnet import read_efficientnet
 from .export import find_prefix
 from .network import Hints, Network
-from .prefixes import branch_of, counted, under
+from .prefixes import branch_of, counted, under, without_heads
 from .projects import Project
 from .read import Weights
 from .record import FORMAT, evaluated_branch, training_record
@@ -53,7 +53,7 @@ _FORMS = (
 _OF_THE_RUN = (
     'out_indices', 'init_cfg', 'pretrained', 'strides', 'dilations', 'num_stages', 'output_stride',
     'frozen_stages', 'drop_path', 'drop_path_rate', 'drop_path_law', 'freeze_patch_embed', 'output_cls_token',
-    'init', 'hidden', 'rope_rescale',
+    'init', 'hidden', 'rope_rescale', 'class_path',
 )  # fmt: skip
 KNOWN = 'ResNet, ResNeXt, ConvNeXt, EfficientNet, MobileNetV3, Swin, ViT with class token'
 
@@ -117,7 +117,7 @@ def _of_config(weights: Weights, branch: str) -> tuple[Network, str, str] | None
 
 def _prefixes(tensors: dict[str, Tensor], mark: str, first: str) -> list[str]:
     found = {key.removesuffix(mark) for key in tensors if key.endswith(mark)}
-    found = {p for p in found if not p or p.endswith('.')}
+    found = without_heads({p for p in found if not p or p.endswith('.')})
     return sorted(found, key=lambda p: (branch_of(p) != first, len(p), p))
 
 

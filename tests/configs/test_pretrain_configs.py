@@ -74,6 +74,8 @@ def shorten(model) -> None:
     for part in parts:
         if part.get('type') == 'TimmViT' or 'depth' in part and 'embed_dim' in part:
             part.depth = 2
+        if 'class_path' in part:
+            part.class_path = (1, 1)
 
 
 @pytest.fixture(scope='module')
@@ -111,7 +113,7 @@ def test_config_takes_a_step(path, photos, tmp_path):
             if 'count' in (view.get('mask') or {}):
                 view.mask.count = 4
     for head in cfg.model.heads.values():
-        if isinstance(head.get('target'), dict) and head.target.type == 'KMeansTokens':
+        if isinstance(head.get('target'), dict) and 'file' in head.target:
             head.target.file = str(tmp_path / 'tokens.pth')
             target = MODELS.build(head.target)
             torch.save(dict(state_dict=target.state_dict()), head.target.file)

@@ -1,16 +1,10 @@
 """BEiT with k-means tokens: model and view; configs/beit/README.md has the source of each number."""
 
+_base_ = ['../models/vit-base_beit.py']
+
 model = dict(
     type='SharedPretrainer',
     data_preprocessor=dict(type='PretrainDataPreprocessor', mean=[127.5] * 3, std=[127.5] * 3),
-    backbone=dict(
-        type='TimmViT',
-        arch='beit_base_patch16_224',  # shared relative positions, layer scale 0.1
-        hidden='token',
-        init='beit',
-        drop_path=0.1,
-        output_cls_token=False,
-    ),
     heads=dict(
         codes=dict(
             units='MaskedCells',

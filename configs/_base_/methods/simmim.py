@@ -1,17 +1,11 @@
 """SimMIM with a ViT: model and view; configs/simmim/README.md has the source of each number."""
 
+_base_ = ['../models/vit-base_beit.py']
+
 model = dict(
     type='SharedPretrainer',
     data_preprocessor=dict(
         type='PretrainDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
-    ),
-    backbone=dict(
-        type='TimmViT',
-        arch='beit_base_patch16_224',  # shared relative positions, layer scale 0.1
-        hidden='token',
-        init='beit',
-        drop_path=0.1,
-        output_cls_token=False,
     ),
     heads=dict(
         pixels=dict(

@@ -1,6 +1,7 @@
 """Adapters for backbones of other libraries; mmdet's and mmseg's come by scope ("mmdet.ResNet")."""
 
+from .dalle import DALLEEncoder
 from .timm import TimmViT, timm_backbone
 from .torchvision import TorchvisionFeatures, TorchvisionResNet
 
-__all__ = ['TimmViT', 'TorchvisionFeatures', 'TorchvisionResNet', 'timm_backbone']
+__all__ = ['DALLEEncoder', 'TimmViT', 'TorchvisionFeatures', 'TorchvisionResNet', 'timm_backbone']

@@ -1,5 +1,6 @@
-"""What is particular to BEiT's transformer: positions as a bias of attention, and the initial values."""
+"""What is particular to BEiT's transformer: relative positions, initial values, the class-token path."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -67,3 +68,29 @@ def init_beit(vit: nn.Module) -> None:
 
 def _cut_normal(tensor: Tensor, std: float = 0.02) -> None:
     nn.init.trunc_normal_(tensor, std=std, a=-std, b=std)
+
+
+@torch.no_grad()
+def class_token_blocks(blocks: nn.ModuleList, first: int, count: int, drop_path: float) -> nn.ModuleList:
+    """``count`` blocks as the last of a timm ViT, to follow block ``first``, counted from 1 (BEiT v2).
+
+    As in the official code linear layers have torch's own initial values, and ``attn.proj`` and ``mlp.fc2``
+    of the block that would be number i are divided by sqrt(2 i). Stochastic depth grows on from block
+    ``first``.
+    """
+    if not (0 < first < len(blocks) and count > 0):
+        raise ValueError(
+            f'TimmViT: class_path=({first}, {count}) wants a block between 1 and {len(blocks) - 1}, and at '
+            'least one block behind it'
+        )
+    growth = drop_path / (max(len(blocks), first + count) - 1)
+    made = nn.ModuleList(copy.deepcopy(blocks[-1]) for _ in range(count))
+    for number, block in enumerate(made, first + 1):
+        for part in block.modules():
+            if isinstance(part, nn.Linear | nn.LayerNorm):
+                part.reset_parameters()
+            if hasattr(part, 'drop_prob'):
+                part.drop_prob = growth * (number - 1)
+        for layer in (block.attn.proj, block.mlp.fc2):
+            layer.weight.div_((2 * number) ** 0.5)
+    return made

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
 
-from .beit import init_beit, only_relative, relative_bias
+from .beit import class_token_blocks, init_beit, only_relative, relative_bias
 from .capi import capi_vit, init_capi
 from .drop_path import use_equal_drop_path
 from .rotary import Rotary
@@ -74,6 +74,10 @@ class TimmViT(nn.Module):
             and above 0.1 of exactly as many images in each, see :func:`.use_equal_drop_path` (DINOv2).
         rope_rescale: with RoPE, the largest factor by which places are stretched in training, 2 in DINOv3;
             see :class:`~densecl.models.backbones.rotary.Rotary`.
+        class_path: (n, d): where a mask hides patches, a further level comes first: the patches behind block
+            n, counted from 1, with the last block's class token, pass d further blocks and the final norm
+            (BEiT v2, Peng et al., 2022). What these patches lack the class token has to bring. The further
+            blocks are not exported.
         **kwargs: passed to timm: ``embed_dim``, ``depth``, ``img_size``, ``patch_size``, ...
     """
 
@@ -90,6 +94,7 @@ class TimmViT(nn.Module):
         drop_path: float = 0.0,
         drop_path_law: str = 'linear',
         rope_rescale: float | None = None,
+        class_path: Sequence[int] | None = None,
         **kwargs,
     ) -> None:
         super().__init__()
@@ -133,6 +138,9 @@ class TimmViT(nn.Module):
             self.pos_embed = nn.Parameter(fixed, requires_grad=False)
         if freeze_patch_embed:
             self.patch_embed.requires_grad_(False)
+        self.class_path = None if class_path is None else class_path[0]
+        if class_path is not None:
+            self.cls_pt_layers = class_token_blocks(self.blocks, *class_path, drop_path)
 
     def _make_rotary(self, arch: str, rescale: float | None) -> None:
         """Replace timm's rotary positions of DINOv3 by ours, which never wait for the device."""
@@ -166,7 +174,9 @@ class TimmViT(nn.Module):
             patches = torch.where(mask.hidden[..., None], self.mask_token.to(patches.dtype), patches)
         tokens = self._tokens(patches.flatten(1, 2), grid)
         if mask is None or self.hidden == 'token':
-            return self._blocks(tokens, lambda found: found.unflatten(1, grid), self._placed(grid))
+            return self._blocks(
+                tokens, lambda found: found.unflatten(1, grid), self._placed(grid), mask is not None
+            )
         return self._visible(tokens, mask)
 
     def _placed(self, grid: Sequence[int], places: Tensor | None = None) -> list[dict[str, Tensor]]:
@@ -201,19 +211,26 @@ class TimmViT(nn.Module):
             return zeros.scatter(1, kept, found).unflatten(1, grid)
 
         seen = torch.cat([extra, patches.gather(1, kept)], 1)
-        return self._blocks(seen, whole, self._placed(grid, places))
+        return self._blocks(seen, whole, self._placed(grid, places), True)
 
     def _blocks(
-        self, tokens: Tensor, whole: Callable[[Tensor], Tensor], placed: list[dict]
+        self, tokens: Tensor, whole: Callable[[Tensor], Tensor], placed: list[dict], hiding: bool
     ) -> tuple[Tensor, ...]:
         """The levels; ``whole`` puts patches (B, n, C) in their places (B, h, w, C)."""
-        levels = []
+        levels, early = [], None
         for i, block in enumerate(self.blocks):
             tokens = block(tokens, **placed[i])
+            if hiding and i + 1 == self.class_path:
+                early = tokens[:, self.extra_tokens :]
             if i == len(self.blocks) - 1:
-                tokens = self.norm(tokens)
+                raw, tokens = tokens, self.norm(tokens)
             if i in self.out_indices:
                 levels.append(whole(tokens[:, self.extra_tokens :]).permute(0, 3, 1, 2))
+        if early is not None:
+            path = torch.cat([raw[:, : self.extra_tokens], early], 1)
+            for block in self.cls_pt_layers:
+                path = block(path, **placed[-1])
+            levels.insert(0, whole(self.norm(path)[:, self.extra_tokens :]).permute(0, 3, 1, 2))
         if self.output_cls_token:
             said = 1 if self.cls_token is not None else self.extra_tokens
             levels.append(tokens[:, :said].transpose(1, 2)[:, :, None])

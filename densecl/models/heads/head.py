@@ -211,7 +211,8 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def remember(self, keys: dict[Set, Units], batch: Batch) -> None:
-        """Let the objectives take in the step's keys, once all heads have scored."""
+        """Let the objectives take in the step's keys, once all heads have scored, and the units theirs."""
+        self.units.remember(self.projector)
         by_objective: dict[Objective, list[Units]] = {}
         for s, units in keys.items():
             by_objective.setdefault(self._objective(s), []).append(units)

@@ -7,7 +7,7 @@ from torch import nn
 from densecl.models.losses.objective import Objective
 from densecl.models.matching import Rule
 
-from .units import DecodedCells, UnitProducer
+from .units import DecodedCells, QuantizedCells, UnitProducer
 
 #: Property -> what it is, and which units have it.
 _UNITS = {
@@ -21,7 +21,13 @@ _UNITS = {
     'others': ('places of the map as further candidates', "units='Windows'"),
     'pooled': ('units as wide as the pooled vectors of other images', "units='Image' or 'Cells'"),
     'always': ('units that every view shows', "units='Image' or 'Cells'"),
+    'codes': ('units that go through a code book', "units='QuantizedCells'"),
     'several': ('several units an image', "units='Cells' or 'Boxes'"),
+}
+#: Units that a decoder makes -> a projector and a target that would do.
+_DECODERS = {
+    DecodedCells: ('TransformerDecoder', 'Pixels'),
+    QuantizedCells: ('QuantizedDecoder', 'TeacherFeatures'),
 }
 
 
@@ -57,12 +63,9 @@ def check_decoder(units: UnitProducer, projector: nn.Module, target: str | nn.Mo
     Raises:
         ValueError: one is missing; the sentence names the field, and what would do.
     """
-    given = {
-        'projector': (not isinstance(projector, nn.Identity), 'TransformerDecoder'),
-        'target': (target is not None, 'Pixels'),
-    }
-    for field, (there, instead) in given.items():
-        if isinstance(units, DecodedCells) and not there:
+    there = {'projector': not isinstance(projector, nn.Identity), 'target': target is not None}
+    for (field, given), instead in zip(there.items(), _DECODERS.get(type(units), ()), strict=False):
+        if not given:
             raise ValueError(
                 f"units={type(units).__name__} needs a {field} of the head's own; give "
                 f'{field}=dict(type={instead!r}, ...)'

@@ -3,7 +3,7 @@
 from . import functional
 from .assignment import SwappedPrediction
 from .bank_nce import NCE
-from .codes import CodeCrossEntropy
+from .codes import CodeCrossEntropy, Commitment
 from .contrast import InfoNCE
 from .cosine import Cosine
 from .filters.clusters import Clusters
@@ -37,6 +37,7 @@ __all__ = [
     'BarlowTwins',
     'Clusters',
     'CodeCrossEntropy',
+    'Commitment',
     'Cosine',
     'Debiased',
     'Filter',

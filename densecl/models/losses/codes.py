@@ -1,10 +1,10 @@
-"""Cross-entropy with classes that the key side names."""
+"""Codes: classes that the key side names, and the vectors that stand for a unit."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from densecl.numerics import full_precision
+from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
@@ -16,7 +16,7 @@ class CodeCrossEntropy(Objective):
     """Cross-entropy of each unit's K logits with the code that answers it (BEiT, Bao et al., ICLR 2022).
 
     The key's vectors are codes, (B, M, 1), from 0 to K - 1, such as those of
-    :class:`~densecl.models.targets.KMeansTokens`.
+    :class:`~densecl.models.targets.KMeansTokens` and :class:`~densecl.models.targets.VQKDTokens`.
 
     Args:
         mean: ``'counted'``: over the units of all processes that count; ``'images'``: over those of an image,
@@ -63,3 +63,25 @@ def _most_frequent(codes: Tensor, counted: Tensor, logits: Tensor) -> Tensor:
     counts = torch.zeros_like(logits[0, 0], requires_grad=False)
     counts = counts.index_add(0, codes.flatten(), counted.flatten().to(counts.dtype))
     return counts.max() / counts.sum().clamp(min=1)
+
+
+@no_autocast
+def commitment(embeddings: Tensor, codes: Tensor) -> Tensor:
+    """(..., E) and (..., E) -> (...), the mean over E of the squared distance; no gradient to the codes."""
+    return (full_precision(embeddings) - full_precision(codes.detach())).square().mean(-1)
+
+
+@MODELS.register_module()
+class Commitment(Objective):
+    """Squared distance of each unit's embedding from its code (VQ-VAE, van den Oord et al., 2017; VQ-KD).
+
+    The mean over channels and units. Only the embeddings learn by it: codes follow as a moving average.
+    """
+
+    needs = frozenset({'codes'})
+    needs_keys = False
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, in [0, 4 / E], and what the quantiser says of its codes: ``used``, ``perplexity``."""
+        query = comparison.query
+        return commitment(query.embeddings, query.codes).mean(), dict(query.log)

@@ -8,6 +8,7 @@ from .mlp import MLP, ConvMLP
 from .partial_fpn import PartialFPN
 from .propagation import PixelPropagation
 from .prototypes import PrototypeProjector
+from .quantizer import QuantizedDecoder, VectorQuantizer
 from .simple_pyramid import USUAL_STRIDES, LayerNorm2d, SimpleFeaturePyramid, pyramid_strides
 from .slots import SlotProjector
 from .sparse_decoders import ConvNeXtDecoder, UNetDecoder
@@ -26,6 +27,7 @@ __all__ = [
     'PixelDecoder',
     'PixelPropagation',
     'PrototypeProjector',
+    'QuantizedDecoder',
     'SimpleFeaturePyramid',
     'USUAL_STRIDES',
     'pyramid_strides',
@@ -33,4 +35,5 @@ __all__ = [
     'StageProjector',
     'TransformerDecoder',
     'UNetDecoder',
+    'VectorQuantizer',
 ]

@@ -7,10 +7,11 @@ from torch import nn
 
 from densecl.registry import MODELS
 
+_ACTIVATIONS = dict(ReLU=partial(nn.ReLU, inplace=True), GELU=nn.GELU, Tanh=nn.Tanh)
 _CHOICES = dict(
     init=('default', 'normal', 'trunc_normal'),
     last_norm=(False, True, 'plain', 'scale'),
-    activation=('ReLU', 'GELU'),
+    activation=tuple(_ACTIVATIONS),
 )
 
 
@@ -58,7 +59,7 @@ class _Perceptron(nn.Sequential):
                 if last and last_norm == 'scale':
                     steps[-1].bias.requires_grad_(False)
             if not last:
-                steps.append(nn.ReLU(inplace=True) if activations[i] == 'ReLU' else nn.GELU())
+                steps.append(_ACTIVATIONS[activations[i]]())
         super().__init__(*steps)
         self.channels = tuple(channels)
         for layer in self:
@@ -82,7 +83,8 @@ class MLP(_Perceptron):
             scale only (SimCLR; the shift stays 0), ``'plain'`` without either (SimSiam, MoCo v3).
         bias: bias in the linear layers, for all of them or one by one; by default exactly where no
             normalisation follows.
-        activation: ``'ReLU'`` or ``'GELU'`` (DINO), for all hidden layers or one by one (SiT).
+        activation: ``'ReLU'``, ``'GELU'`` (DINO) or ``'Tanh'`` (VQ-KD), for all hidden layers or one by one
+            (SiT).
         init: ``'default'`` is torch's (MoCo); ``'normal'`` draws weights with std 0.01 (DenseCL's code,
             SimCLR), ``'trunc_normal'`` with std 0.02 (DINO); both zero the biases.
     """

@@ -1,107 +1,94 @@
-"""Numbers of visual words: k-means of the features of a network that is trained already."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""Numbers of visual words: of k-means, of a trained quantiser, of DALL-E's autoencoder."""
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from densecl.numerics import full_precision, no_autocast, unit
+from densecl.models.necks.quantizer import VectorQuantizer, nearest
+from densecl.numerics import unit
 from densecl.registry import MODELS
+
+from .network import FrozenNetwork
+
+
+class Tokens(FrozenNetwork):
+    """(B, 3, H, W) images -> one level (B, 1, H / p, W / p): the number of each patch's code, from 0.
+
+    The arguments are those of :class:`FrozenNetwork`.
+    """
+
+    #: Number of codes.
+    codes: int
+
+    def ids(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) features -> (B, h, w) int64."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        features = self.features(images)
+        return (self.ids(features)[:, None].to(features.dtype),)
 
 
 @MODELS.register_module()
-class KMeansTokens(nn.Module):
-    """(B, 3, H, W) images -> one level (B, 1, H / p, W / p): which of K centres is nearest, from 0.
+class KMeansTokens(Tokens):
+    """Which of K centres is nearest to the features of a trained network.
 
-    It stands where BEiT (Bao et al., ICLR 2022) has the codes of a discrete autoencoder. The features of a
-    frozen network, minus their mean, made unit vectors, are what the centres are of. The image is resized so
-    that a cell of the features is a patch.
-
-    ``tools/make_tokens.py CONFIG`` makes the file. A training reads it when it begins or goes on, see
-    :meth:`init_weights`; checkpoints hold all of it.
+    It stands where BEiT (Bao et al., ICLR 2022) has the codes of a discrete autoencoder. The features, minus
+    their mean, made unit vectors, are what the centres are of.
 
     Args:
-        backbone: module config of the frozen network.
-        channels: of its level.
         codes: K.
-        patch: side p of a patch of the image in pixels.
-        stride: of the level, in pixels of the image that the network gets.
-        file: what the tool writes.
-        level: of the network.
+        **kwargs: see :class:`.FrozenNetwork`.
     """
 
-    def __init__(
-        self, backbone: dict, channels: int, codes: int, patch: int, stride: int, file: str, level: int = -1
-    ) -> None:
-        super().__init__()
-        self.backbone = MODELS.build(backbone)
-        self.patch, self.stride, self.file, self.level = patch, stride, file, level
+    def __init__(self, backbone: dict, channels: int, codes: int, **kwargs) -> None:
+        super().__init__(backbone, channels, **kwargs)
+        self.codes = codes
         self.register_buffer('offset', torch.zeros(channels))
         self.register_buffer('centres', torch.zeros(codes, channels))
-        # From images as they come to images as the network wants them; without a word the same.
-        for name, value in (('mean', 0.0), ('std', 1.0)):
-            self.register_buffer(name, torch.full((3, 1, 1), value))
-            self.register_buffer(f'image_{name}', torch.full((3, 1, 1), value), persistent=False)
 
-    def images_have(self, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]) -> None:
-        """Tell how the images are normalised that it will get: mean and std of R, G and B, 0 to 255."""
-        for name, values in (('image_mean', mean), ('image_std', std)):
-            values = torch.as_tensor(values).flatten()
-            if len(values) != 3:
-                raise ValueError(
-                    f'KMeansTokens reads 3 channels, data_preprocessor.mean has {len(values)}: take '
-                    'images in RGB, or another target'
-                )
-            getattr(self, name).copy_(values.view(3, 1, 1))
-
-    def init_weights(self) -> None:
-        """Read the file.
-
-        Raises:
-            FileNotFoundError: it is not there.
-            ValueError: it is of another network, or has another number of codes.
-        """
-        if not Path(self.file).is_file():
-            raise FileNotFoundError(
-                f'KMeansTokens: {self.file} does not exist; make it: python tools/make_tokens.py CONFIG '
-                '--start WEIGHTS'
-            )
-        state = torch.load(self.file, map_location='cpu', weights_only=True)['state_dict']
-        try:
-            self.load_state_dict(state)
-        except RuntimeError as error:
-            raise ValueError(
-                f'KMeansTokens: {self.file} was made for another backbone or number of codes than '
-                f'model.heads says ({str(error).splitlines()[1].strip()}); make it again with this config'
-            ) from None
-
-    def features(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, C, H / p, W / p) float32 or better, as the network gives them."""
-        pixels = full_precision(images) * self.image_std + self.image_mean
-        pixels = (pixels - self.mean) / self.std
-        grid = [side // self.patch for side in images.shape[2:]]
-        size = [cells * self.stride for cells in grid]
-        if size != list(images.shape[2:]):
-            pixels = F.interpolate(pixels, size, mode='bilinear', align_corners=False, antialias=True)
-        levels = self.backbone(pixels)
-        found = levels if isinstance(levels, Tensor) else levels[self.level]
-        if found.shape[1:] != (len(self.offset), *grid):
-            raise ValueError(
-                f'KMeansTokens: level {self.level} is {tuple(found.shape[1:])}, not {len(self.offset)} '
-                f'channels of {grid[0]} x {grid[1]} cells; set channels, stride, level or out_indices of its '
-                'backbone'
-            )
-        return full_precision(found)
-
-    def forward(self, images: Tensor) -> tuple[Tensor]:
-        rows = self.features(images).permute(0, 2, 3, 1) - self.offset
-        return (nearest(unit(rows), self.centres)[:, None].to(rows.dtype),)
+    def ids(self, features):
+        rows = unit(features.permute(0, 2, 3, 1) - self.offset)
+        return nearest(rows.flatten(0, 2), self.centres).view(rows.shape[:3])
 
 
-@no_autocast
-def nearest(rows: Tensor, centres: Tensor) -> Tensor:
-    """(..., C) and (K, C) -> (...) int64, the centre at the smallest distance."""
-    centres = centres.to(rows.dtype)
-    return (rows @ centres.T - centres.square().sum(1) / 2).argmax(-1)
+@MODELS.register_module()
+class VQKDTokens(Tokens):
+    """The codes of a tokenizer that was trained as VQ-KD (BEiT v2, Peng et al., 2022).
+
+    Args:
+        codes: their number K.
+        dim: width of a code.
+        **kwargs: see :class:`.FrozenNetwork`; the network is the tokenizer's encoder.
+    """
+
+    def __init__(self, backbone: dict, channels: int, codes: int, dim: int = 32, **kwargs) -> None:
+        super().__init__(backbone, channels, **kwargs)
+        self.codes = codes
+        self.quantizer = VectorQuantizer(channels, codes, dim)
+
+    def ids(self, features):
+        return self.quantizer(features).ids
+
+
+@MODELS.register_module()
+class DALLETokens(Tokens):
+    """The codes of DALL-E's discrete autoencoder (Ramesh et al., 2021), which BEiT predicts.
+
+    Its encoder has a stride of 8 px: patches of 16 px are read from a copy of half the side. Its pixels are
+    squeezed from [0, 1] to [0.1, 0.9].
+
+    Args:
+        patch: side of a patch of the image in pixels.
+        file: what ``tools/make_tokens.py`` writes.
+        codes: their number K.
+        width: of the encoder's first layers.
+    """
+
+    def __init__(self, patch: int, file: str, codes: int = 8192, width: int = 256) -> None:
+        super().__init__(dict(type='DALLEEncoder', codes=codes, width=width), codes, patch, 8, file)
+        self.codes = codes
+        self.mean.fill_(-0.1 / 0.8 * 255)  # 0.8 x + 0.1 of pixels from 0 to 1
+        self.std.fill_(255 / 0.8)
+
+    def ids(self, features):
+        return features.argmax(1)

@@ -123,3 +123,55 @@ def test_dropping_is_refused(images):
     mask = TokenMask(torch.eye(4, dtype=torch.bool).expand(2, 4, 4), (4, 4))
     with pytest.raises(ValueError, match='positions that are added or turn .RoPE., not relative ones'):
         build(hidden='dropped')(images, mask=mask)
+
+
+def test_the_class_token_path_by_hand(images):
+    """Patches of block 2 with the last block's class token, both before the norm, through two more blocks."""
+    vit = build(depth=4, hidden='token', class_path=(2, 2), init_values=0.5)
+    hidden = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(2)) < 0.4
+    path, last, token = vit(images, mask=TokenMask(hidden, None))
+    patches = torch.where(hidden[..., None], vit.mask_token, vit.patch_embed(images)).flatten(1, 2)
+    x = torch.cat([vit.cls_token.expand(2, -1, -1), patches], 1)
+    placed = dict(
+        shared_rel_pos_bias=by_distance(vit.rel_pos_bias.relative_position_bias_table, (4, 4))[None]
+    )
+    after = []
+    for block in vit.blocks:
+        x = block(x, **placed)
+        after.append(x)
+    y = torch.cat([x[:, :1], after[1][:, 1:]], 1)
+    for block in vit.cls_pt_layers:
+        y = block(y, **placed)
+    torch.testing.assert_close(path.flatten(2).transpose(1, 2), vit.norm(y)[:, 1:])
+    torch.testing.assert_close(last.flatten(2).transpose(1, 2), vit.norm(x)[:, 1:])
+    torch.testing.assert_close(token[:, :, 0, 0], vit.norm(x)[:, 0])
+    assert len(vit(images)) == 2  # features that nothing hides have no such level
+
+
+def test_the_path_trains_every_block(images):
+    """Those behind the patches' own through the class token alone."""
+    vit = build(depth=4, hidden='token', class_path=(2, 1), init_values=0.5)
+    path = vit(images, mask=TokenMask(torch.zeros(2, 4, 4, dtype=torch.bool), None))[0]
+    path.square().sum().backward()
+    assert all(p.grad is not None for n, p in vit.named_parameters() if 'mask' not in n)
+
+
+def test_blocks_of_the_path_at_the_start():
+    """torch's own values over sqrt(2 i); stochastic depth goes on growing from the block they follow."""
+    vit = build(depth=4, embed_dim=64, class_path=(2, 3), init='beit', drop_path=0.4, init_values=0.1)
+    bound = 1 / 64**0.5
+    for number, block in enumerate(vit.cls_pt_layers, 3):
+        largest = block.mlp.fc1.weight.abs().max().item()
+        assert 0.95 * bound < largest <= bound
+        rescaled = block.attn.proj.weight.abs().max().item() * (2 * number) ** 0.5
+        assert 0.95 * bound < rescaled <= bound * (1 + 1e-6)
+        assert block.drop_path1.drop_prob == pytest.approx(0.4 * (number - 1) / 4)  # of max(4, 2 + 3) blocks
+        assert block.gamma_1.detach().allclose(torch.tensor(0.1).double()) and not block.attn.q_bias.any()
+    first, second = (block.mlp.fc1.weight for block in vit.cls_pt_layers[:2])
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize('wrong', [(0, 1), (2, 1), (1, 0)])
+def test_paths_that_are_refused(wrong):
+    with pytest.raises(ValueError, match='class_path=.* wants a block between 1 and 1'):
+        build(class_path=wrong)

@@ -64,6 +64,11 @@ REFUSED = {
         'objective=VICReg needs units that every view shows, which units=Boxes do not give; take '
         "units='Image' or 'Cells', or another objective",
     ),
+    'codes': (
+        dict(units='Cells', objective='Commitment'),
+        'objective=Commitment needs units that go through a code book, which units=Cells do not give; take '
+        "units='QuantizedCells', or another objective",
+    ),
     'several': (
         dict(units='Image', objective=dict(INFO_NCE, batch='image')),
         "objective=InfoNCE needs several units an image, which units=Image do not give; take units='Cells' "

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from densecl.models.losses import CodeCrossEntropy
+from densecl.models.losses import CodeCrossEntropy, Commitment
 from densecl.structures import Comparison
 
 
@@ -69,6 +69,20 @@ def test_no_unit_counts(logits, codes):
     loss, log = CodeCrossEntropy().score(compared(logits.requires_grad_(), codes, torch.zeros_like(VALID)))
     loss.backward()
     assert loss.item() == 0 == log['accuracy'] == log['frequent'] and logits.grad.abs().max() == 0
+
+
+def test_commitment_moves_the_embeddings_alone(logits):
+    """The mean squared distance of a channel, and twice the difference as its gradient."""
+    embeddings, codes = logits.requires_grad_(), torch.randn_like(logits).requires_grad_()
+    comparison = compared(embeddings, codes, None)
+    comparison.query.embeddings, comparison.query.codes = embeddings, codes
+    comparison.query.log = {'used': torch.ones(())}
+    loss, log = Commitment().score(comparison)
+    pairs = zip(embeddings.flatten().tolist(), codes.flatten().tolist(), strict=True)
+    assert loss.item() == pytest.approx(sum((a - b) ** 2 for a, b in pairs) / (3 * 4 * 6), rel=1e-12)
+    at_embeddings, at_codes = torch.autograd.grad(loss, [embeddings, codes], allow_unused=True)
+    assert at_codes is None and log == {'used': 1}
+    torch.testing.assert_close(at_embeddings, (2 * (embeddings - codes) / 72).detach())
 
 
 def test_what_is_refused(logits, codes):

@@ -73,7 +73,7 @@ KINDS = {
 #: Their true gradient grows as the third power of what they are given: beyond float16 whatever the scale.
 CUBIC = {'VICReg', 'VICReg_paper', 'PositionVICReg'}
 #: Its gradient grows as what it is given: the scale that it bears is smaller.
-LINEAR = {'Reconstruction': 2**6}
+LINEAR = {'Reconstruction': 2**6, 'Commitment': 2**6}
 
 
 def run(name: str, kind: str, dtype: torch.dtype):
@@ -94,6 +94,8 @@ def run(name: str, kind: str, dtype: torch.dtype):
     c = compare(*leaves[:2], indices, *leaves[2:], support=support, labels=indices % 3)
     if name == 'CodeCrossEntropy':  # its keys are codes
         c.key.vectors = (torch.arange(BATCH * CELLS) % width).view(BATCH, CELLS, 1).to(dtype)
+    if name == 'Commitment':
+        c.query.embeddings, c.query.codes = c.query.vectors, c.key.vectors
     if name.removeprefix('InfoNCE_') in LABELLED:
         script['same_label'](c, CELLS)
     torch.manual_seed(2)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from oracles import quantised
 from torch import nn
 
 from densecl.evaluation.tokens import fill_centres
@@ -143,3 +144,103 @@ def test_what_is_refused(tmp_path, images):
     with pytest.raises(ValueError, match='2 cells for 5 codes: give more images, or fewer codes'):
         fill_centres(build(), [images[:1, :, :8, :16]])
     assert isinstance(build(), KMeansTokens)
+
+
+def test_teacher_features_are_the_networks(images):
+    options = dict(backbone=BACKBONE, channels=8, patch=8, stride=8, file='teacher.pth')
+    teacher = MODELS.build(dict(type='densecl.TeacherFeatures', **options)).eval()
+    teacher.mean.fill_(3.0)
+    teacher.std.fill_(2.0)
+    (level,) = teacher(images)
+    torch.testing.assert_close(level, teacher.backbone((images - 3) / 2)[0])
+    with pytest.raises(FileNotFoundError, match=r'TeacherFeatures: teacher\.pth does not exist; make it'):
+        teacher.init_weights()
+
+
+def test_codes_of_a_quantiser(images):
+    """Linear, Tanh, Linear, length 1, the nearest; a target never learns."""
+    target = MODELS.build(
+        dict(
+            type='densecl.VQKDTokens',
+            backbone=BACKBONE,
+            channels=8,
+            codes=5,
+            dim=3,
+            patch=8,
+            stride=8,
+            file='',
+        )  # fmt: skip
+    ).requires_grad_(False)
+    target.eval()
+    target.quantizer.codebook.copy_(nn.functional.normalize(torch.randn(5, 3), dim=1))
+    (level,) = target(images)
+    first, second = (target.quantizer.embed[i] for i in (0, 2))
+    found = target.backbone(images)[0]
+    for b, y, x in [(b, y, x) for b in range(2) for y in range(2) for x in range(3)]:
+        row = torch.tanh(first.weight[:, :, 0, 0] @ found[b, :, y, x] + first.bias)
+        row = (second.weight[:, :, 0, 0] @ row + second.bias).tolist()
+        assert level[b, 0, y, x] == quantised.nearest_code(
+            quantised.length_one(row), target.quantizer.codebook.tolist()
+        )
+    assert len(level.unique()) > 1 and not target.quantizer.totals.any()
+
+
+def dalle_by_hand(state, x):
+    """DALL-E's encoder of a state dict by its official names, with 4 groups of 2 blocks."""
+
+    def conv(name, x):
+        weight = state[f'blocks.{name}.w']
+        return nn.functional.conv2d(x, weight, state[f'blocks.{name}.b'], padding=weight.shape[-1] // 2)
+
+    x = conv('input', x)
+    for group in range(1, 5):
+        for block in (1, 2):
+            name, y = f'group_{group}.block_{block}', x
+            for layer in range(1, 5):
+                y = conv(f'{name}.res_path.conv_{layer}', y.relu())
+            x = (conv(f'{name}.id_path', x) if f'blocks.{name}.id_path.w' in state else x) + y / 64
+        if group < 4:
+            x = nn.functional.max_pool2d(x, 2)
+    return conv('output.conv', x.relu())
+
+
+def test_codes_of_dalle():
+    """A copy of half the side, its pixels between 0.1 and 0.9."""
+    torch.manual_seed(0)
+    config = dict(type='densecl.DALLETokens', patch=16, file='', codes=9, width=8)
+    target = MODELS.build(config).requires_grad_(False).eval().double()
+    target.images_have([120.0, 110.0, 100.0], [60.0, 50.0, 40.0])
+    pixels = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shift, scale = (
+        torch.tensor(v).view(3, 1, 1).double() for v in ([120.0, 110.0, 100.0], [60.0, 50.0, 40.0])
+    )
+    half = nn.functional.interpolate(0.8 * pixels + 0.1, (32, 48), mode='bilinear', antialias=True)
+    state = target.backbone.state_dict()
+    state['blocks.output.conv.b'] -= dalle_by_hand(state, half).mean((0, 2, 3))  # so that codes differ
+    logits, given = dalle_by_hand(state, half), (255 * pixels - shift) / scale
+    (level,) = target(given)
+    torch.testing.assert_close(target.features(given), logits, rtol=1e-5, atol=1e-7)
+    assert level.shape == (2, 1, 4, 6) and len(level.unique()) > 1
+    assert torch.equal(level[:, 0], logits.argmax(1).double())
+
+
+def test_the_size_of_dalles_encoder():
+    """Of 256 channels and 8,192 codes: widths and kernels of its code."""
+    with torch.device('meta'):
+        found = MODELS.build(dict(type='densecl.DALLEEncoder'))
+
+    def conv(inputs, outputs, side):
+        return inputs * outputs * side**2 + outputs
+
+    want, before = conv(3, 256, 7) + conv(2048, 8192, 1), 256
+    for after in (256, 512, 1024, 2048):
+        want += conv(before, after, 1) if before != after else 0
+        for inputs in (before, after):
+            quarter = after // 4
+            want += conv(inputs, quarter, 3) + 2 * conv(quarter, quarter, 3) + conv(quarter, after, 1)
+        before = after
+    assert sum(p.numel() for p in found.parameters()) == want
+    names = found.state_dict().keys()
+    assert {'blocks.input.w', 'blocks.group_2.block_1.id_path.b', 'blocks.output.conv.w'} <= names
+    first = 'blocks.group_1.block_1'
+    assert f'{first}.res_path.conv_4.w' in names and f'{first}.id_path.w' not in names

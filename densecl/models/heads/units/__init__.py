@@ -7,6 +7,7 @@ from .groups import Groups
 from .image import Image, Prototypes
 from .masked import AskedCells, DecodedCells, MaskedCells
 from .patches import Patches
+from .quantized import QuantizedCells
 from .tokens import TokenPrototypes
 from .windows import Windows
 
@@ -21,6 +22,7 @@ __all__ = [
     'Masks',
     'Patches',
     'Prototypes',
+    'QuantizedCells',
     'Set',
     'TokenPrototypes',
     'UnitProducer',

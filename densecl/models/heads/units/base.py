@@ -72,6 +72,9 @@ class UnitProducer(nn.Module):
         """Whether the predictor sees the units that have an answer alone, once these are known (SlotCon)."""
         return False
 
+    def remember(self, projector: nn.Module) -> None:
+        """Let the projector take in what it has seen, once an optimiser step, in training only."""
+
     def record(
         self, chosen: Set, inputs: Tensor, projections: Tensor, predictions: Tensor | None, views: Views
     ) -> Units:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from densecl.registry import MODELS
 from densecl.structures import TokenMask, Views
 
-from .base import UnitProducer, cells, place_of, record_of
+from .base import UnitProducer, cells, kind_of, place_of, record_of, view_of
 from .cells import Cells
 
 
@@ -17,16 +17,23 @@ class MaskedCells(Cells):
 
     Args:
         level: of the backbone (or neck); its grid is that of the mask.
+        levels: name -> level, in place of ``level``: a kind of unit each; one projector serves all (BEiT v2).
     """
 
     gives = frozenset({'grid', 'place', 'features', 'pooled', 'several'})
 
-    def __init__(self, level: int = -1) -> None:
+    def __init__(self, level: int = -1, levels: dict[str, int] | None = None) -> None:
         super().__init__(level)
+        self.levels = {None: level} if levels is None else dict(levels)
+        self.kinds = () if levels is None else tuple(levels)
+
+    def inputs(self, branch, views, source):
+        return branch[view_of(source)][self.levels[kind_of(source)]]
 
     def record(self, chosen, inputs, projections, predictions, views):
-        units = super().record(chosen, inputs, projections, predictions, views)
-        units.valid = hidden_cells(views, chosen, projections)
+        view = view_of(chosen)
+        units = super().record(view, inputs, projections, predictions, views)
+        units.valid = hidden_cells(views, view, projections)
         return units
 
 

@@ -1,0 +1,102 @@
+"""A frozen network that looks at the pretrainer's images: its features, and what codes are made of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from densecl.numerics import full_precision
+from densecl.registry import MODELS
+
+
+class FrozenNetwork(nn.Module):
+    """(B, 3, H, W) images -> the features of a trained network, a cell for each patch.
+
+    The images get the network's own normalisation, and are resized so that a cell of the features is a patch.
+
+    ``tools/make_tokens.py CONFIG`` makes the file. A training reads it when it begins or goes on, see
+    :meth:`init_weights`; checkpoints hold all of it.
+
+    Args:
+        backbone: module config of the frozen network.
+        channels: of its level.
+        patch: side p of a patch of the image in pixels.
+        stride: of the level, in pixels of the image that the network gets.
+        file: what the tool writes.
+        level: of the network.
+    """
+
+    def __init__(
+        self, backbone: dict, channels: int, patch: int, stride: int, file: str, level: int = -1
+    ) -> None:
+        super().__init__()
+        self.backbone = MODELS.build(backbone)
+        self.channels, self.patch, self.stride, self.file, self.level = channels, patch, stride, file, level
+        # From images as they come to images as the network wants them; without a word the same.
+        for name, value in (('mean', 0.0), ('std', 1.0)):
+            self.register_buffer(name, torch.full((3, 1, 1), value))
+            self.register_buffer(f'image_{name}', torch.full((3, 1, 1), value), persistent=False)
+
+    def images_have(self, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]) -> None:
+        """Tell how the images are normalised that it will get: mean and std of R, G and B, 0 to 255."""
+        for name, values in (('image_mean', mean), ('image_std', std)):
+            values = torch.as_tensor(values).flatten()
+            if len(values) != 3:
+                raise ValueError(
+                    f'{type(self).__name__} reads 3 channels, data_preprocessor.mean has {len(values)}: take '
+                    'images in RGB, or another target'
+                )
+            getattr(self, name).copy_(values.view(3, 1, 1))
+
+    def init_weights(self) -> None:
+        """Read the file.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            ValueError: it is of another network, or has another number of codes.
+        """
+        name = type(self).__name__
+        if not Path(self.file).is_file():
+            raise FileNotFoundError(
+                f'{name}: {self.file} does not exist; make it: python tools/make_tokens.py CONFIG '
+                '--start WEIGHTS'
+            )
+        state = torch.load(self.file, map_location='cpu', weights_only=True)['state_dict']
+        try:
+            self.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(
+                f'{name}: {self.file} was made for another backbone or number of codes than '
+                f'model.heads says ({str(error).splitlines()[1].strip()}); make it again with this config'
+            ) from None
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, H / p, W / p) float32 or better, as the network gives them."""
+        pixels = full_precision(images) * self.image_std + self.image_mean
+        pixels = (pixels - self.mean) / self.std
+        grid = [side // self.patch for side in images.shape[2:]]
+        size = [cells * self.stride for cells in grid]
+        if size != list(images.shape[2:]):
+            pixels = F.interpolate(pixels, size, mode='bilinear', align_corners=False, antialias=True)
+        levels = self.backbone(pixels)
+        found = levels if isinstance(levels, Tensor) else levels[self.level]
+        if found.shape[1:] != (self.channels, *grid):
+            raise ValueError(
+                f'{type(self).__name__}: level {self.level} is {tuple(found.shape[1:])}, not {self.channels} '
+                f'channels of {grid[0]} x {grid[1]} cells; set channels, stride, level or out_indices of its '
+                'backbone'
+            )
+        return full_precision(found)
+
+
+@MODELS.register_module()
+class TeacherFeatures(FrozenNetwork):
+    """(B, 3, H, W) images -> one level (B, C, H / p, W / p), the features of a trained network.
+
+    The teacher of VQ-KD (BEiT v2, Peng et al., 2022). The arguments are those of :class:`FrozenNetwork`.
+    """
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        return (self.features(images),)
