@@ -1,8 +1,8 @@
 """VQ-KD on some thousand photos of your own, on a small machine: an EfficientNet-Lite0 is the teacher."""
 
-_base_ = ['../_base_/methods/vqkd.py', '../_base_/small_machine.py']
+_base_ = ['../_base_/methods/vqkd.py', '../_base_/small_adamw.py']
 
-epochs, side, width, codes, teacher = 16, 128, 192, 512, 112
+side, width, codes, teacher = 128, 192, 512, 112
 small = dict(embed_dim=width, num_heads=3)
 model = dict(
     backbone=dict(small, depth=6, img_size=side),
@@ -25,15 +25,4 @@ model = dict(
 )
 views = [{**_base_.views[0], 'size': side, 'scale': (0.2, 1.0)}]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-)
-param_scheduler = [
-    dict(
-        type='ParamSchedule',
-        param_name='lr',
-        factor=dict(start=1, end=0.05, warmup=1, unit='epoch'),
-        convert_to_iter_based=True,
-    )
-]
-train_cfg = dict(max_epochs=epochs)
+optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.99), weight_decay=1e-4))

@@ -9,12 +9,16 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from densecl.distributed import rank, world_size
+from densecl.models.targets import FrozenNetwork, VQKDTokens
 from densecl.registry import MODELS
 from densecl.structures import Views
 
 BATCH, STEPS, GRID, PATCH, WIDTH, CODES = 4, 3, 4, 8, 16, 6
 VIT = dict(type='densecl.TimmViT', img_size=32, patch_size=PATCH, embed_dim=WIDTH, depth=2, num_heads=2)
 PIXELS = dict(target=dict(type='densecl.Pixels', patch=PATCH, normalise=True), pairs=((0, 0),))
+FROZEN = dict(
+    backbone=dict(VIT, output_cls_token=False), channels=WIDTH, patch=PATCH, stride=PATCH, file='none'
+)
 DECODER = dict(in_channels=WIDTH, grid=GRID, embed_dim=8, depth=1, num_heads=2)
 
 
@@ -60,6 +64,45 @@ METHODS = {
                 units='densecl.MaskedCells',
                 projector=dict(type='densecl.ConvMLP', channels=(WIDTH, PATCH * PATCH * 3)),
                 objective=dict(type='densecl.Reconstruction', distance='absolute'),
+            )
+        ),
+    ),
+    'BEiT v2': dict(
+        SHARED,
+        backbone=dict(
+            VIT, arch='beit_base_patch16_224', hidden='token', output_cls_token=False, class_path=(1, 1)
+        ),
+        heads=dict(
+            masked=dict(
+                units=dict(type='densecl.MaskedCells', levels=dict(last=-1, path=0)),
+                projector=dict(type='densecl.ConvMLP', channels=(WIDTH, CODES)),
+                target=dict(FROZEN, type='densecl.VQKDTokens', codes=CODES, dim=4),
+                objective='densecl.CodeCrossEntropy',
+                pairs=[dict(query=(k, 0), key=('last', 0), weight=1, name=k) for k in ('last', 'path')],
+            )
+        ),
+    ),
+    'VQ-KD': dict(
+        SHARED,
+        backbone=dict(VIT, output_cls_token=False),
+        heads=dict(
+            masked=dict(
+                units='densecl.QuantizedCells',
+                projector=dict(
+                    type='densecl.QuantizedDecoder',
+                    quantizer=dict(channels=WIDTH, codes=CODES, dim=4, decay=0.7),
+                    decoder=dict(VIT, output_cls_token=False, img_size=GRID, patch_size=1, in_chans=4),
+                    output=dict(type='densecl.ConvMLP', channels=(WIDTH, WIDTH), activation='Tanh'),
+                ),
+                target=dict(FROZEN, type='densecl.TeacherFeatures'),
+                objective=dict(
+                    type='densecl.Sum',
+                    objectives=[
+                        dict(type='densecl.Cosine', squared=True),
+                        dict(type='densecl.Commitment'),
+                    ],
+                ),
+                pairs=((0, 0),),
             )
         ),
     ),
@@ -110,7 +153,7 @@ def views(method: str, step: int) -> Views:
         indices=torch.arange(BATCH)[mine],
         paths=[''] * n,
         photometric=[None] * count,
-        masks=list(hidden.unflatten(-1, (GRID, GRID))[:, mine]),
+        masks=[None] if method == 'VQ-KD' else list(hidden.unflatten(-1, (GRID, GRID))[:, mine]),
         hidden_counts=[counts] * count,
         asked=[hidden[0, mine].to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, :3]]
         if method == 'CAPI'
@@ -122,6 +165,11 @@ def train(method: str) -> dict:
     """Losses of all steps (mean over ranks), each step's gradients, and the state at the end."""
     torch.manual_seed(0)
     model = MODELS.build(METHODS[method])
+    target = model.heads['masked'].target
+    if isinstance(target, FrozenNetwork):
+        target.init_weights = lambda: None  # there is no file
+    if isinstance(target, VQKDTokens):
+        target.quantizer.codebook.normal_()
     model.init_weights()
     model = model.double().train()
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model

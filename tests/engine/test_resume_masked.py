@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from densecl.compat import load_checkpoint
 from densecl.engine import launch
+from densecl.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -25,7 +26,22 @@ SIT = {
     'model.heads.image.projector.channels': (32, 24, 24, 16),
     'model.heads.pixels.projector.in_channels': 32,
 }
+VQKD = {
+    'model.backbone': VIT,
+    'model.heads.features.projector': dict(
+        quantizer=dict(channels=32, codes=40),
+        decoder=dict(VIT, depth=1),
+        output=dict(channels=(32, 32, 112)),
+    ),
+}
+BEIT2 = {
+    'model.backbone': dict(VIT, class_path=(1, 1)),
+    'model.heads.codes.projector.channels': (32, 40),
+    'model.heads.codes.target': dict(backbone=VIT, channels=32, codes=40),
+}
 RECIPES = {
+    'VQ-KD': ('beit/vqkd_vit-tiny_1xb64-coslr-16e_photos.py', VQKD),
+    'BEiT v2': ('beit/beitv2_vit-tiny_1xb64-coslr-16e_photos.py', BEIT2),
     'MAE': ('mae/mae_vit-slim_1xb64-coslr-16e_photos.py', MAE),
     'DINOv2': ('dinov2/dinov2_vit-slim_1xb64-mcrop-coslr-8e_photos.py', SELF_DISTILLED),
     'SiT': ('sit/sit_vit-slim_1xb64-coslr-16e_photos.py', SIT),
@@ -58,6 +74,10 @@ def test_resumed_run_equals_the_uninterrupted_one(method, workers, tiny_config, 
     cfg.train_dataloader.update(batch_size=4, num_workers=workers, persistent_workers=False)
     cfg.train_dataloader.dataset.data_root = tiny.train_dataloader.dataset.data_root
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3, max_keep_ckpts=-1)
+    for head in cfg.model.heads.values():
+        if 'file' in (head.get('target') or {}):
+            head.target.file = str(tmp_path / 'target.pth')
+            torch.save(dict(state_dict=MODELS.build(head.target).state_dict()), head.target.file)
     launch.build_runner(cfg).train()
     again = cfg.copy()
     again.work_dir = str(tmp_path / 'resumed')
