@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from densecl.transfer.recognise import OF_THE_RUN
+
 from .start import StartFile
 
 _RESNET = (
@@ -153,11 +155,7 @@ def _stock_vit(start: StartFile) -> dict[str, Any]:
     }
 
 
-#: Settings of ``TimmViT`` that are for pretraining alone.
-_OF_PRETRAINING = ('hidden', 'init', 'freeze_patch_embed', 'drop_path', 'drop_path_law')
-
-
 def _timm_vit(start: StartFile) -> dict[str, Any]:
     """Its blocks have layer scale, its tokens registers, or its positions are turned or relative."""
-    kept = {k: v for k, v in plain(start.backbone).items() if k not in _OF_PRETRAINING}
+    kept = {k: v for k, v in plain(start.backbone).items() if k not in OF_THE_RUN}
     return {**kept, 'output_cls_token': False}

@@ -49,8 +49,8 @@ _FORMS = (
     ('embeddings.patch_embeddings.projection.weight', 'Hugging Face', read_vit),
     ('embeddings.patch_embeddings.weight', 'Hugging Face', read_vit),
 )
-# Settings of a backbone that belong to one training.
-_OF_THE_RUN = (
+#: Settings of a backbone that belong to one training.
+OF_THE_RUN = (
     'out_indices', 'init_cfg', 'pretrained', 'strides', 'dilations', 'num_stages', 'output_stride',
     'frozen_stages', 'drop_path', 'drop_path_rate', 'drop_path_law', 'freeze_patch_embed', 'output_cls_token',
     'init', 'hidden', 'rope_rescale', 'class_path',
@@ -104,7 +104,7 @@ def _of_config(weights: Weights, branch: str) -> tuple[Network, str, str] | None
         return None
     prefix = find_prefix(weights, branch)
     given = stage_part(weights.tensors, prefix) | backbone_part(under(weights.tensors, prefix))
-    config = {k: v for k, v in config.items() if k not in _OF_THE_RUN}
+    config = {k: v for k, v in config.items() if k not in OF_THE_RUN}
     with torch.device('meta'):
         wanted = MODELS.build(config).state_dict()
     given = own_names(to_dialect(given, vit_dialect(wanted)), wanted)

@@ -59,7 +59,7 @@ def test_a_transformer_takes_a_step(kind, starts, coco, label_maps, tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['masks', 'maps'])
-@pytest.mark.parametrize('start', ['vit of 8 px', 'DINOv2', 'BEiT', 'DINOv3'])
+@pytest.mark.parametrize('start', ['vit of 8 px', 'DINOv2', 'BEiT', 'DINOv3', 'CAPI'])
 def test_transformers_of_all_kinds_give_their_own_features(
     kind, start, starts, backbones, coco, label_maps, tmp_path
 ):
@@ -78,6 +78,8 @@ def test_transformers_of_all_kinds_give_their_own_features(
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad is not None for n, p in model.backbone.named_parameters() if p.requires_grad)
+    if getattr(model.backbone, 'rope', None) is not None:
+        assert model.backbone.rope.rescale is None, 'places are stretched in pretraining alone'
 
     patch = backbones[start].get('patch_size', 16)
     if kind == 'masks':

@@ -125,6 +125,11 @@ class TimmViT(nn.Module):
         if not all(-depth <= i < depth for i in out_indices):
             raise ValueError(f'TimmViT: out_indices {tuple(out_indices)} with {depth} blocks')
         self.out_indices = tuple(i % depth for i in out_indices)
+        if output_cls_token and not self.extra_tokens:
+            raise ValueError(
+                f'TimmViT: {arch} without register tokens has none to return as the last level; set '
+                'output_cls_token=False, or num_reg_tokens'
+            )
         self.output_cls_token = output_cls_token
         self.hidden = hidden
         self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if hidden == 'token' else None

@@ -250,3 +250,5 @@ def test_what_is_refused(images):
         Rotary(6)
     with pytest.raises(ValueError, match='a multiple of 4 of them, got 5'):
         build(**{**CAPI, 'num_reg_tokens': 5})
+    with pytest.raises(ValueError, match='without register tokens has none to return as the last level'):
+        build(**{**CAPI, 'num_reg_tokens': 0})
