@@ -71,12 +71,11 @@ class TokenMask(NamedTuple):
 
     @classmethod
     def joined(cls, masks: Sequence['TokenMask']) -> 'TokenMask':
-        """Several views of one size as one batch."""
+        """Several views of one size as one batch of an encoder, which reads nothing of ``asked``."""
         if len(masks) == 1:
             return masks[0]
         counts = [count for mask in masks for count in mask.counts]
-        asked = None if masks[0].asked is None else torch.cat([mask.asked for mask in masks])
-        return cls(torch.cat([mask.hidden for mask in masks]), (min(counts), max(counts)), asked)
+        return cls(torch.cat([mask.hidden for mask in masks]), (min(counts), max(counts)))
 
 
 @dataclass

@@ -60,10 +60,7 @@ class Branch:
         return self._levels[view]
 
     def _alike(self, first: int, second: int) -> bool:
-        """Whether two views can be one batch: of one size, and both masked (and asked) or neither."""
-
-        def kind(view: int) -> tuple:
-            mask = self._masks[view]
-            return self._images[view].shape, mask is None, mask is None or mask.asked is None
-
-        return kind(first) == kind(second)
+        """Whether two views can be one batch: of one size, and both masked or neither."""
+        images, masks = self._images, self._masks
+        alike = images[first].shape == images[second].shape
+        return alike and (masks[first] is None) == (masks[second] is None)
