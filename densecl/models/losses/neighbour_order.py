@@ -75,7 +75,7 @@ class NeighbourOrder(Objective):
             self.register_buffer(name, table.clone(), persistent=False)
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss; between 0 and ln(count), where every order is equally likely."""
+        """The loss; ln(count) where every order is equally likely, more where the order is another one."""
         match = comparison.match
         answers, found = match.sum_of(comparison.key.vectors), match.found()
         terms = order_terms(

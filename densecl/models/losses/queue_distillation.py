@@ -27,9 +27,8 @@ def queue_divergence(
     Returns:
         (...), >= 0.
     """
-    prediction, target = (
-        unit(x) @ classes.mT.to(unit(x).dtype) / temperature for x in (student, teacher.detach())
-    )
+    sides = unit(student), unit(teacher.detach())
+    prediction, target = (x @ classes.mT.to(x.dtype) / temperature for x in sides)
     if there is not None:
         prediction, target = (x.masked_fill(~there, -torch.inf) for x in (prediction, target))
     return divergence(prediction.log_softmax(-1), target.log_softmax(-1), there)
@@ -68,6 +67,12 @@ class QueueDistillation(Objective):
         match, student = comparison.match, comparison.query.compared
         teacher, found = match.sum_of(comparison.key.vectors), match.found()
         batch = unit(comparison.key.of_all('pooled'))
+        widths = student.shape[-1], batch.shape[-1]
+        if set(widths) != {self.queue.keys.shape[1]}:
+            raise ValueError(
+                f'QueueDistillation: dim={self.queue.keys.shape[1]}, but student and teacher are {widths[0]} '
+                f'and {widths[1]} wide; set dim to the width of the teacher, and let the projector give it'
+            )
         filled = torch.arange(len(self.queue), device=batch.device) < self.queue.enqueued
         there = torch.cat([filled.new_ones(len(batch)), filled])
         classes = torch.cat([batch, self.queue.keys.to(batch.dtype)])

@@ -60,7 +60,8 @@ def sample_overlap(
 class SharedGrid(Rule):
     """The same place: what both views say of it is interpolated on a grid over their overlap (SlotCon).
 
-    Images without overlap are left out. Of the records, vectors and predictions alone stay.
+    Images without overlap are left out. Of the records, vectors and predictions alone stay. Units of which
+    some do not count (hidden, replaced) are refused: between cells there is no telling which.
 
     Args:
         size: cells along each side; None: as many as the query map has. 7 in NeCo and Leopart.
@@ -68,7 +69,7 @@ class SharedGrid(Rule):
             twice as fine reads.
     """
 
-    needs = frozenset({'grid'})
+    needs = frozenset({'grid', 'place'})
     one_answer, combines = True, False
 
     def __init__(self, size: int | None = None, samples: int = 1) -> None:
@@ -78,6 +79,11 @@ class SharedGrid(Rule):
         self.size, self.samples = size, samples
 
     def forward(self, query, key, batch):
+        if query.valid is not None or key.valid is not None:
+            raise ValueError(
+                'SharedGrid interpolates between cells, so that all of them must count, and of these units '
+                "some do not; take units='Cells', or another matching, such as 'MostSimilar'"
+            )
         _, exists = overlap_boxes(query.place.crop, key.place.crop)
         grid = query.place.grid if self.size is None else (self.size, self.size)
         count = grid[0] * grid[1]

@@ -71,6 +71,9 @@ OBJECTIVES = {
     'Regression': dict(type='Regression'),
     'KernelAlignment': dict(type='KernelAlignment'),
     'KoLeo': dict(type='KoLeo'),
+    'NeighbourOrder': dict(type='NeighbourOrder', count=5),
+    'QueueDistillation': dict(type='QueueDistillation', queue=9, dim=DIM),
+    'SimilarityRows': dict(type='SimilarityRows'),
 }
 LABELS = torch.tensor([0, 1, 0])
 
@@ -145,7 +148,7 @@ def test_a_step_or_a_sentence(units, rule):
 def test_most_combinations_run():
     """So that the matrix above cannot pass by refusing."""
     outcomes = [what_is_missing(*names) for names in itertools.product(UNITS, RULES, OBJECTIVES)]
-    assert len(outcomes) == 2420 and outcomes.count(None) == 784
+    assert len(outcomes) == 2750 and outcomes.count(None) == 875
 
 
 @pytest.mark.parametrize('units', ['Boxes', 'Windows'])

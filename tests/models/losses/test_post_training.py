@@ -188,3 +188,9 @@ def test_wrong_settings_are_named():
         with pytest.raises(ValueError, match=text):
             make()
     assert KernelAlignment().needs == {'several', 'one answer'}
+
+
+def test_vectors_of_another_width_than_the_queue_are_refused():
+    sides = draw(2, 1, 3), draw(2, 1, 3, seed=1)
+    with pytest.raises(ValueError, match='dim=4, but student and teacher are 3 and 3 wide'):
+        QueueDistillation(4, 5).score(Comparison.of_sets(*sides))

@@ -70,8 +70,8 @@ class TokenPrototypes(Prototypes):
         batch, view = len(views.indices), view_of(chosen)
         embeddings, scores = (x.unflatten(0, (batch, -1)) for x in projections)
         if kind_of(chosen) == 'kept':
-            replaced = views.mask(view).hidden.flatten(1) if views.replaced(view) is not None else None
-            return Units(scores, valid=None if replaced is None else ~replaced, embeddings=embeddings)
+            kept = None if views.replaced(view) is None else ~views.mask(view).hidden.flatten(1)
+            return Units(scores, valid=kept, embeddings=embeddings)
         mask = mask_of(views, view)
         hidden = mask.hidden.flatten(1)
         if self.hidden_only:

@@ -142,3 +142,14 @@ def test_nobody_sees_what_is_hidden_of_a_shared_network():
         ValueError, match='^model.heads.cells: units=MaskedCells .* a SharedPretrainer does not'
     ):
         build(dict(cells=head))
+
+
+def test_hidden_cells_are_not_interpolated_with_others():
+    model = build(
+        dict(cells=dict(units='MaskedCells', matching='SharedGrid', objective='Cosine', pairs=((0, 0),))),
+        'MomentumPretrainer',
+        'token',
+        dict(BACKBONE, hidden='token', output_cls_token=False),
+    )
+    with pytest.raises(ValueError, match='SharedGrid interpolates between cells, so that all'):
+        model(masked_views(0, 4), mode='loss')

@@ -246,3 +246,14 @@ def test_a_branch_of_its_own_must_see_what_is_hidden():
                 heads=dict(tokens=head()),
             )
         )
+
+
+def test_units_of_which_some_do_not_count_are_not_interpolated():
+    config = dict(
+        head(),
+        pairs=[dict(query=('kept', 2), key=('kept', 0))],
+        objective=objective(),
+        matching='densecl.SharedGrid',
+    )
+    with pytest.raises(ValueError, match="SharedGrid needs units whose place in the image .*'kept'"):
+        MODELS.build(dict(type='densecl.Head', **config))
