@@ -145,6 +145,10 @@ class TimmViT(nn.Module):
             self.patch_embed.requires_grad_(False)
         self.class_path = None if class_path is None else class_path[0]
         if class_path is not None:
+            if not self.hides:
+                raise ValueError(
+                    "TimmViT: class_path works where a mask hides patches; set hidden='token' or leave it out"
+                )
             self.cls_pt_layers = class_token_blocks(self.blocks, *class_path, drop_path)
 
     def _make_rotary(self, arch: str, rescale: float | None) -> None:

@@ -64,7 +64,8 @@ def check_decoder(units: UnitProducer, projector: nn.Module, target: str | nn.Mo
         ValueError: one is missing; the sentence names the field, and what would do.
     """
     there = {'projector': not isinstance(projector, nn.Identity), 'target': target is not None}
-    for (field, given), instead in zip(there.items(), _DECODERS.get(type(units), ()), strict=False):
+    examples = next((pair for kind, pair in _DECODERS.items() if isinstance(units, kind)), ())
+    for (field, given), instead in zip(there.items(), examples, strict=False):
         if not given:
             raise ValueError(
                 f"units={type(units).__name__} needs a {field} of the head's own; give "

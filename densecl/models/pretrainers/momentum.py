@@ -167,7 +167,7 @@ class MomentumPretrainer(Pretrainer):
         get_ema_multi_avg_fn(self.momentum)(target, online, None)
         self._still = 0
         super().after_optimizer_step()
-        if self.heads_first and self.clock.step == self.heads_first:
+        if self.heads_first and self.clock.step == self.heads_first and not self.keep_target:
             self._copy_target()  # a slow average of the projectors would still be near their random start
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:

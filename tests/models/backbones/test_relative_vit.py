@@ -158,7 +158,8 @@ def test_the_path_trains_every_block(images):
 
 def test_blocks_of_the_path_at_the_start():
     """torch's own values over sqrt(2 i); stochastic depth goes on growing from the block they follow."""
-    vit = build(depth=4, embed_dim=64, class_path=(2, 3), init='beit', drop_path=0.4, init_values=0.1)
+    rest = dict(hidden='token', init='beit', drop_path=0.4, init_values=0.1)
+    vit = build(depth=4, embed_dim=64, class_path=(2, 3), **rest)
     bound = 1 / 64**0.5
     for number, block in enumerate(vit.cls_pt_layers, 3):
         largest = block.mlp.fc1.weight.abs().max().item()
@@ -174,4 +175,9 @@ def test_blocks_of_the_path_at_the_start():
 @pytest.mark.parametrize('wrong', [(0, 1), (2, 1), (1, 0)])
 def test_paths_that_are_refused(wrong):
     with pytest.raises(ValueError, match='class_path=.* wants a block between 1 and 1'):
-        build(class_path=wrong)
+        build(class_path=wrong, hidden='token')
+
+
+def test_a_path_that_nothing_would_train_is_refused():
+    with pytest.raises(ValueError, match='class_path works where a mask hides patches'):
+        build(class_path=(1, 1))

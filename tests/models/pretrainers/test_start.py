@@ -96,6 +96,19 @@ def test_heads_train_alone_first_and_the_target_follows_at_once():
     assert weights <= changed(before, model.backbone)
 
 
+def test_a_kept_target_stays_when_the_heads_have_trained_alone():
+    model, views = make(anchor=False, heads_first=1, momentum=0.5, keep_target=True), batch()
+    for tensor in model.target.parameters():
+        tensor.data.add_(1)
+    model.load_state_dict(model.state_dict())
+    model.init_target()
+    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), 0.1)
+    sides = model.backbone.conv1.weight, model.target.backbone.conv1.weight
+    want = sides[1].detach() / 2 + sides[0].detach() / 2
+    step(model, optimizer, views)
+    torch.testing.assert_close(sides[1].detach(), want)
+
+
 def test_frozen_layers_do_not_move():
     model = make(frozen_layers=2)
     optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), 0.1)
