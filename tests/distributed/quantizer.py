@@ -4,7 +4,6 @@ import torch
 
 from densecl.distributed import all_reduce, rank, world_size
 from densecl.models.necks import VectorQuantizer
-from densecl.schedule import Clock
 
 IMAGES, CHANNELS, CODES = 8, 6, 11
 
@@ -13,7 +12,6 @@ def everything() -> dict[str, torch.Tensor]:
     """Losses, gradients, codes and their use."""
     torch.manual_seed(0)
     quantizer = VectorQuantizer(CHANNELS, CODES, dim=4, decay=0.7).double().train()
-    quantizer.clock = Clock()
     size = IMAGES // world_size()
     own, found = slice(rank() * size, (rank() + 1) * size), {}
     generator = torch.Generator().manual_seed(1)
@@ -24,7 +22,6 @@ def everything() -> dict[str, torch.Tensor]:
         distance = (quantized.embeddings - quantized.codes).square().mean()
         gradients = torch.autograd.grad(distance, list(parameters.values()))
         quantizer.move()
-        quantizer.clock.step += 1
         found[f'loss{step}'] = all_reduce(distance.detach()) / world_size()
         for name, gradient in zip(parameters, gradients, strict=True):
             found[f'{name}{step}'] = all_reduce(gradient) / world_size()

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from densecl.distributed import all_gather, all_reduce
 from densecl.numerics import full_precision, no_autocast, unit
 from densecl.registry import MODELS
-from densecl.schedule import Clock
 
 from .mlp import ConvMLP
 
@@ -112,8 +111,11 @@ class VectorQuantizer(nn.Module):
         self.register_buffer('codebook', torch.zeros(codes, dim))
         self.register_buffer('usage', torch.zeros(codes))
         self.register_buffer('totals', torch.zeros(codes, dim + 1), persistent=False)
-        self.clock: Clock | None = None
         self._begun = False
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._begun = bool(self.codebook.any())  # codes of a run, this one or an earlier one, go on
 
     def embeddings(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, h, w, E) unit vectors, in float32 or better."""
@@ -125,7 +127,7 @@ class VectorQuantizer(nn.Module):
         z = self.embeddings(maps)
         rows = z.detach().flatten(0, 2)
         learns = self.training and torch.is_grad_enabled()
-        if learns and not self._begun and not (self.clock or Clock()).step:
+        if learns and not self._begun:
             self.codebook.copy_(first_codes(rows, len(self.codebook), self.iterations))
             self._begun = True
         ids = nearest(rows, self.codebook)

@@ -7,7 +7,6 @@ from oracles import quantised
 from densecl.models.necks import QuantizedDecoder, VectorQuantizer
 from densecl.models.necks.quantizer import code_totals, first_codes, moved_codes, nearest
 from densecl.numerics import unit
-from densecl.schedule import Clock
 
 CHANNELS, CODES, DIM = 6, 5, 3
 CONV = dict(type='densecl.ConvMLP', channels=(DIM, 4))
@@ -17,12 +16,12 @@ def rows(count=40, seed=0):
     return unit(torch.randn(count, DIM, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
 
 
-def built(step=1, **kwargs):
-    """In float64 and in training; at a later step than the first codes are random."""
+def built(begun=True, **kwargs):
+    """In float64 and in training; random codes are loaded where it has begun."""
     torch.manual_seed(0)
     quantizer = VectorQuantizer(CHANNELS, CODES, DIM, **kwargs).double().train()
-    quantizer.clock = Clock(step=step)
-    quantizer.codebook.copy_(rows(CODES, seed=9))
+    if begun:
+        quantizer.load_state_dict({**quantizer.state_dict(), 'codebook': rows(CODES, seed=9)})
     return quantizer
 
 
@@ -69,14 +68,14 @@ def test_first_codes_are_those_of_kmeans(count):
 
 
 def test_the_first_batch_makes_the_codes_once():
-    quantizer, images = built(step=0), maps(0)
+    quantizer, images = built(begun=False), maps(0)
     quantizer(images)
     vectors = quantizer.embeddings(images).detach().flatten(0, 2)
     torch.testing.assert_close(quantizer.codebook, first_codes(vectors, CODES, 10))
     begun = quantizer.codebook.clone()
     quantizer(maps(1))
     assert torch.equal(quantizer.codebook, begun)
-    later = built(step=7)
+    later = built()
     begun = later.codebook.clone()
     later(images)
     assert torch.equal(later.codebook, begun)
@@ -178,3 +177,15 @@ def test_decoder():
 def test_what_is_refused(wrong):
     with pytest.raises(ValueError, match=r'codes must be at least 2 and decay in \[0, 1\)'):
         VectorQuantizer(CHANNELS, **wrong)
+
+
+def test_codes_that_were_loaded_go_on():
+    """Of an earlier run, too, whose steps do not count: they are not made anew of the first batch."""
+    torch.manual_seed(0)
+    first, second, fresh = (VectorQuantizer(8, 6, 4).train() for _ in range(3))
+    fresh.load_state_dict(fresh.state_dict())
+    first(torch.randn(2, 8, 3, 3))
+    second.load_state_dict(first.state_dict())
+    for quantizer in (second, fresh):
+        quantizer(torch.randn(2, 8, 3, 3))
+    assert torch.equal(second.codebook, first.codebook) and fresh.codebook.any()
