@@ -8,9 +8,8 @@ from torch import Tensor
 
 from densecl.models.targets import DALLETokens, FrozenNetwork, KMeansTokens, Tokens, VQKDTokens
 from densecl.numerics import unit
-from densecl.transfer import find_start, load_backbone, read_weights
+from densecl.transfer import find_start, read_weights
 from densecl.transfer.prefixes import under
-from densecl.transfer.start import Start
 
 from .clustering import kmeans
 
@@ -41,19 +40,8 @@ def fill(target: FrozenNetwork, what: str | Path) -> list[str]:
             return _use_official_vqkd(target, tensors)
         _use_codes(target, tensors, what)
     start = find_start(what)
-    use_start(target, start)
+    target.fill(start)
     return start.lines()
-
-
-def use_start(target: FrozenNetwork, start: Start) -> None:
-    """Fill the frozen network of ``target`` with these weights, and note how their images are normalised.
-
-    Raises:
-        RuntimeError: the weights are another network's.
-    """
-    load_backbone(target.backbone, start.export())
-    for name in ('mean', 'std'):
-        getattr(target, name).copy_(torch.tensor(getattr(start, name)).view(3, 1, 1))
 
 
 def _use_codes(target: VQKDTokens, tensors: dict[str, Tensor], source: str | Path) -> None:

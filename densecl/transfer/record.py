@@ -32,7 +32,8 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
         ``iter``, ``densecl_version`` and ``config`` (the text). What is unknown is None. For a vision
         transformer also what :func:`densecl.transfer.vit_settings.vit_record` says. Of the weights that the
         training started from: ``start`` (``name``, ``origin``, ``licence``, ``sha256``), and once more
-        ``origin`` and ``licence``, which bind what was made from them; ``manifest``, the hash of its list of
+        ``origin`` and ``licence``, which bind what was made from them; ``teachers`` (head -> the same of its
+        teacher); ``manifest``, the hash of its list of
         photos.
     """
     if weights.meta.get('format') == FORMAT:
@@ -54,6 +55,7 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
         'densecl_version': densecl.__version__,
         'config': text if isinstance(text, str) else None,
         'start': start,
+        'teachers': weights.meta.get('teachers') or None,
         'manifest': config.get('manifest'),
         **{key: (start or {}).get(key) for key in ('origin', 'licence')},
     }

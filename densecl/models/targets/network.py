@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -10,14 +11,17 @@ from torch import Tensor, nn
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
 
+if TYPE_CHECKING:
+    from densecl.transfer.start import Start
+
 
 class FrozenNetwork(nn.Module):
     """(B, 3, H, W) images -> the features of a trained network, a cell for each patch.
 
     The images get the network's own normalisation, and are resized so that a cell of the features is a patch.
 
-    ``tools/make_tokens.py CONFIG`` makes the file. A training reads it when it begins or goes on, see
-    :meth:`init_weights`; checkpoints hold all of it.
+    ``tools/make_tokens.py CONFIG`` makes the file; ``start`` needs none. A training reads it when it begins
+    or goes on, see :meth:`init_weights`; checkpoints hold all of it.
 
     Args:
         backbone: module config of the frozen network.
@@ -26,14 +30,28 @@ class FrozenNetwork(nn.Module):
         stride: of the level, in pixels of the image that the network gets.
         file: what the tool writes.
         level: of the network.
+        start: in place of ``file``, weights as :func:`~densecl.transfer.find_start` knows them.
     """
 
+    #: Name, origin, licence and hash of the weights, once :meth:`init_weights` has read them by ``start``.
+    record: dict | None = None
+
     def __init__(
-        self, backbone: dict, channels: int, patch: int, stride: int, file: str, level: int = -1
+        self,
+        backbone: dict,
+        channels: int,
+        patch: int,
+        stride: int,
+        file: str | None = None,
+        level: int = -1,
+        start: str | None = None,
     ) -> None:
         super().__init__()
+        if (file is None) == (start is None):
+            raise ValueError(f'{type(self).__name__} needs file or start, not both: got {file!r}, {start!r}')
         self.backbone = MODELS.build(backbone)
         self.channels, self.patch, self.stride, self.file, self.level = channels, patch, stride, file, level
+        self.start = start
         # From images as they come to images as the network wants them; without a word the same.
         for name, value in (('mean', 0.0), ('std', 1.0)):
             self.register_buffer(name, torch.full((3, 1, 1), value))
@@ -51,13 +69,18 @@ class FrozenNetwork(nn.Module):
             getattr(self, name).copy_(values.view(3, 1, 1))
 
     def init_weights(self) -> None:
-        """Read the file.
+        """Read the file, or the weights.
 
         Raises:
             FileNotFoundError: it is not there.
             ValueError: it is of another network, or has another number of codes.
         """
         name = type(self).__name__
+        if self.start is not None:
+            from densecl.transfer import find_start
+
+            self.fill(find_start(self.start))
+            return
         if not Path(self.file).is_file():
             raise FileNotFoundError(
                 f'{name}: {self.file} does not exist; make it: python tools/make_tokens.py CONFIG '
@@ -71,6 +94,19 @@ class FrozenNetwork(nn.Module):
                 f'{name}: {self.file} was made for another backbone or number of codes than '
                 f'model.heads says ({str(error).splitlines()[1].strip()}); make it again with this config'
             ) from None
+
+    def fill(self, start: 'Start') -> None:
+        """Take these weights, and how their images are normalised.
+
+        Raises:
+            RuntimeError: they are another network's.
+        """
+        from densecl.transfer import load_backbone
+
+        load_backbone(self.backbone, start.export())
+        for name in ('mean', 'std'):
+            getattr(self, name).copy_(torch.tensor(getattr(start, name)).view(3, 1, 1))
+        self.record = start.record()
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H / p, W / p) float32 or better, as the network gives them."""
