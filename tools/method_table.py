@@ -61,13 +61,14 @@ METHODS = {
     'CAPI': 'capi/capi_vit-large_32xb512-coslr-6400e_in1k.py',
     'NeCo': 'neco/neco_vit-small_1xb64-mcrop-coslr-25e_coco.py',
     'PaKA': 'paka/paka_vit-small_1xb64-mcrop-coslr-25e_coco.py',
+    'Distillation': 'distillation/distillation_resnet50_8xb192-coslr-100e_in1k.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}
 #: Arguments that say nothing about the method.
 LEFT_OUT = {
     'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds',
-    'patch', 'backbone', 'channels', 'stride', 'file',
+    'patch', 'backbone', 'channels', 'stride', 'file', 'start',
 }  # fmt: skip
 DEFAULTS = {'units': 'Image', 'matching': 'SameRow'}
 

@@ -8,6 +8,7 @@ from torch import nn
 from densecl.evaluation.tokens import fill_centres
 from densecl.models.targets import KMeansTokens
 from densecl.registry import MODELS
+from densecl.transfer.start import Start
 
 BACKBONE = dict(
     type='TimmViT', img_size=16, patch_size=8, embed_dim=8, depth=1, num_heads=2, output_cls_token=False
@@ -155,6 +156,26 @@ def test_teacher_features_are_the_networks(images):
     torch.testing.assert_close(level, teacher.backbone((images - 3) / 2)[0])
     with pytest.raises(FileNotFoundError, match=r'TeacherFeatures: teacher\.pth does not exist; make it'):
         teacher.init_weights()
+
+
+def test_a_teacher_is_any_start(images, tmp_path):
+    """Its weights and how its images are normalised; what binds what is made from them is known."""
+    torch.manual_seed(3)
+    vit = dict(type='TimmViT', img_size=16, patch_size=8, embed_dim=8, depth=1, num_heads=1)
+    network = MODELS.build(vit).eval()
+    made = Start(
+        'strong', vit, network.state_dict(), (3.0,) * 3, (2.0,) * 3, licence='MIT', origin='a project'
+    )
+    path = made.save(tmp_path / 'strong.pth')
+    given = dict(backbone=dict(vit, output_cls_token=False), channels=8, patch=8, stride=8)
+    teacher = MODELS.build(dict(given, type='densecl.TeacherFeatures', start=str(path))).eval()
+    assert teacher.record is None
+    teacher.init_weights()
+    torch.testing.assert_close(teacher(images)[0], network((images - 3) / 2)[0])
+    assert teacher.record['licence'] == 'MIT' and teacher.record['origin'].endswith('a project')
+    for wrong in ({}, dict(file='a.pth', start='b.pth')):
+        with pytest.raises(ValueError, match='TeacherFeatures needs file or start, not both'):
+            MODELS.build(dict(given, type='densecl.TeacherFeatures', **wrong))
 
 
 def test_codes_of_a_quantiser(images):

@@ -1,0 +1,53 @@
+"""A distillation: the teacher stays as it is, is in no backbone, and its licence goes along."""
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from densecl.compat import load_checkpoint
+from densecl.engine import launch
+from densecl.registry import MODELS
+from densecl.transfer import export_backbone
+from densecl.transfer.start import Start
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+VIT = dict(type='TimmViT', img_size=64, patch_size=8, embed_dim=8, depth=1, num_heads=1)
+
+
+def test_of_a_small_run(tiny_config, tmp_path):
+    torch.manual_seed(3)
+    tensors = MODELS.build(VIT).state_dict()
+    strong = Start('strong', VIT, tensors, (127.5,) * 3, (127.5,) * 3, licence='CC-BY-NC-4.0', origin='a lab')
+    tiny = tiny_config()
+    cfg = Config.fromfile(CONFIGS / 'distillation/distillation_resnet18_1xb64-coslr-16e_photos.py')
+    cfg.merge_from_dict({name: tiny[name] for name in ('work_dir', 'launcher', 'log_level', 'train_cfg')})
+    head = cfg.model.heads.cells
+    head.units.grid, head.projector.channels = 2, (512, 8)
+    head.objective.objectives[0].dim = 8
+    teacher = dict(backbone=dict(VIT, output_cls_token=False), channels=8, patch=8, stride=8)
+    start = str(strong.save(tmp_path / 'strong.pth'))
+    head.target = dict(teacher, type='TeacherFeatures', start=start)
+    cfg.train_dataloader.update(batch_size=5, num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.dataset.data_root = tiny.train_dataloader.dataset.data_root
+    cfg.train_dataloader.dataset.pipeline[0].views[0].size = 64
+    runner = launch.build_runner(cfg)
+    before = {k: v.clone() for k, v in runner.model.backbone.state_dict().items()}
+    runner.train()
+
+    checkpoint = load_checkpoint(tmp_path / 'run/epoch_2.pth')
+    state = checkpoint['state_dict']
+    frozen = {k: v for k, v in state.items() if k.startswith('heads.cells.target.backbone.')}
+    assert len(frozen) == len(tensors), 'saved, and once'
+    for name, value in tensors.items():
+        assert torch.equal(frozen[f'heads.cells.target.backbone.{name}'], value), name
+    moved = [
+        k for k, v in before.items() if v.is_floating_point() and not torch.equal(v, state[f'backbone.{k}'])
+    ]
+    assert len(moved) > len(before) / 2
+    said = checkpoint['meta']['teachers']['cells']
+    assert said['licence'] == 'CC-BY-NC-4.0' and said['origin'].endswith('a lab')
+    export = export_backbone(checkpoint, 'safetensors')
+    assert export['meta']['teachers'] == checkpoint['meta']['teachers']
+    assert not [k for k in export['state_dict'] if 'blocks' in k], 'no teacher in an export'
+    assert int(state['heads.cells.objective.objectives.0.queue.enqueued']) == 20
