@@ -42,11 +42,13 @@ LARGE = (
     'soco/soco_resnet50_c4_16xb128-coslr-100e_in1k',
     'swav/swav_resnet50_4xb64-mcrop-queue-coslr-200e_in1k',
 )
-# Views here have no masks: SparK is tested against lists of points, tests/oracles/sparse.py.
+# Views here have no masks: SparK is tested against lists of points, tests/oracles/sparse.py. A teacher's
+# weights are not drawn here.
 SMALL = [
     path
     for path in CONFIGS.glob('*/*_resnet18_*_photos.py')
-    if path.parent.name != 'spark' and 'decoupled' not in path.stem  # DenseCL of other views
+    if path.parent.name not in ('spark', 'distillation')
+    and 'decoupled' not in path.stem  # DenseCL of other views
 ]
 PATHS = sorted(SMALL) + [CONFIGS / f'{name}.py' for name in LARGE]
 RESNET50 = [256, 512, 1024, 2048]  # widths of its levels; ResNet-18, which takes its place, has a quarter
