@@ -170,6 +170,16 @@ def save_on_sigterm(cfg: Config) -> None:
         cfg.custom_hooks = [*hooks, dict(type='densecl.TerminateHook')]
 
 
+def fill_teachers(cfg: Config) -> None:
+    """Where a head's target names weights (``start``), let the training put them in."""
+    heads = (cfg.get('model') or {}).get('heads') or {}
+    targets = [head.get('target') for head in heads.values() if isinstance(head, dict)]
+    hooks = cfg.get('custom_hooks') or []
+    there = any('TeacherHook' in str(hook.get('type')) for hook in hooks)
+    if not there and any(isinstance(target, dict) and target.get('start') for target in targets):
+        cfg.custom_hooks = [*hooks, dict(type='densecl.TeacherHook')]
+
+
 def share_seed(cfg: Config) -> None:
     """``randomness.seed`` governs the views too, unless the data set names a seed of its own."""
     loader = cfg.get('train_dataloader') or {}
@@ -249,6 +259,7 @@ def leave_group() -> None:
 def build_runner(cfg: Config) -> Runner:
     """The config's runner; by default mmengine's, with our rules for ``auto_scale_lr``."""
     share_seed(cfg)
+    fill_teachers(cfg)
     use_gloo_without_gpu(cfg)
     if cfg.launcher == 'none':
         use_plain_batch_norm(cfg._cfg_dict)

@@ -10,6 +10,7 @@ from densecl.models.targets import DALLETokens, FrozenNetwork, KMeansTokens, Tok
 from densecl.numerics import unit
 from densecl.transfer import find_start, read_weights
 from densecl.transfer.prefixes import under
+from densecl.transfer.teachers import use_start
 
 from .clustering import kmeans
 
@@ -40,7 +41,7 @@ def fill(target: FrozenNetwork, what: str | Path) -> list[str]:
             return _use_official_vqkd(target, tensors)
         _use_codes(target, tensors, what)
     start = find_start(what)
-    target.fill(start)
+    use_start(target, start)
     return start.lines()
 
 

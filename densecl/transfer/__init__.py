@@ -8,10 +8,12 @@ from .read import Weights, read_weights
 from .report import KeyReport
 from .round_trip import check_export
 from .start import Start, find_start
+from .teachers import TeacherHook
 
 __all__ = [
     'KeyReport',
     'PretrainedHook',
+    'TeacherHook',
     'Start',
     'Weights',
     'backbone_features',

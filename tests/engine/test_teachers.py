@@ -51,3 +51,15 @@ def test_of_a_small_run(tiny_config, tmp_path):
     assert export['meta']['teachers'] == checkpoint['meta']['teachers']
     assert not [k for k in export['state_dict'] if 'blocks' in k], 'no teacher in an export'
     assert int(state['heads.cells.objective.objectives.0.queue.enqueued']) == 20
+
+    again = cfg.copy()
+    again.work_dir, again.resume, again.load_from = (
+        str(tmp_path / 'again'),
+        True,
+        str(tmp_path / 'run/epoch_1.pth'),
+    )
+    Path(start).unlink()  # a run that goes on has its teacher
+    launch.build_runner(again).train()
+    resumed = load_checkpoint(tmp_path / 'again/epoch_2.pth')
+    assert resumed['meta']['teachers'] == checkpoint['meta']['teachers']
+    assert all(torch.equal(resumed['state_dict'][name], value) for name, value in state.items())

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +9,6 @@ from torch import Tensor, nn
 
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
-
-if TYPE_CHECKING:
-    from densecl.transfer.start import Start
 
 
 class FrozenNetwork(nn.Module):
@@ -30,11 +26,9 @@ class FrozenNetwork(nn.Module):
         stride: of the level, in pixels of the image that the network gets.
         file: what the tool writes.
         level: of the network.
-        start: in place of ``file``, weights as :func:`~densecl.transfer.find_start` knows them.
+        start: in place of ``file``, weights as :func:`densecl.transfer.find_start` knows them; a training puts
+            them in.
     """
-
-    #: Name, origin, licence and hash of the weights, once :meth:`init_weights` has read them by ``start``.
-    record: dict | None = None
 
     def __init__(
         self,
@@ -69,7 +63,7 @@ class FrozenNetwork(nn.Module):
             getattr(self, name).copy_(values.view(3, 1, 1))
 
     def init_weights(self) -> None:
-        """Read the file, or the weights.
+        """Read the file; weights of ``start`` are read by :class:`densecl.transfer.TeacherHook`.
 
         Raises:
             FileNotFoundError: it is not there.
@@ -77,9 +71,6 @@ class FrozenNetwork(nn.Module):
         """
         name = type(self).__name__
         if self.start is not None:
-            from densecl.transfer import find_start
-
-            self.fill(find_start(self.start))
             return
         if not Path(self.file).is_file():
             raise FileNotFoundError(
@@ -94,19 +85,6 @@ class FrozenNetwork(nn.Module):
                 f'{name}: {self.file} was made for another backbone or number of codes than '
                 f'model.heads says ({str(error).splitlines()[1].strip()}); make it again with this config'
             ) from None
-
-    def fill(self, start: 'Start') -> None:
-        """Take these weights, and how their images are normalised.
-
-        Raises:
-            RuntimeError: they are another network's.
-        """
-        from densecl.transfer import load_backbone
-
-        load_backbone(self.backbone, start.export())
-        for name in ('mean', 'std'):
-            getattr(self, name).copy_(torch.tensor(getattr(start, name)).view(3, 1, 1))
-        self.record = start.record()
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H / p, W / p) float32 or better, as the network gives them."""

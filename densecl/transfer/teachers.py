@@ -1,0 +1,60 @@
+"""The weights of frozen teachers, and what they bind."""
+
+import torch
+from mmengine.hooks import Hook
+from torch import nn
+
+from densecl.engine.hooks.momentum import unwrap
+from densecl.registry import HOOKS
+
+from .load import load_backbone
+from .start import Start, find_start
+
+
+def use_start(target: nn.Module, start: Start) -> None:
+    """Fill the frozen network of a target with these weights, and note how their images are normalised.
+
+    Args:
+        target: a :class:`densecl.models.targets.FrozenNetwork`.
+
+    Raises:
+        RuntimeError: the weights are another network's.
+    """
+    load_backbone(target.backbone, start.export())
+    for name in ('mean', 'std'):
+        getattr(target, name).copy_(torch.tensor(getattr(start, name)).view(3, 1, 1))
+
+
+@HOOKS.register_module()
+class TeacherHook(Hook):
+    """Puts in the weights that the ``start`` of a head's target names; trainings have it by themselves.
+
+    A resumed run keeps its own. Name, origin, licence and hash of each head's teacher are in every checkpoint
+    and export (``teachers``): they bind what was made from it.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.records: dict[str, dict] = {}
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """What the run that goes on has learned from."""
+        self.records = dict(checkpoint.get('meta', {}).get('teachers') or {})
+
+    def before_train(self, runner) -> None:
+        """Load, and log whose weights they are."""
+        if runner._resume and runner._has_loaded:
+            return
+        for name, head in unwrap(runner.model).heads.items():
+            what = getattr(head.target, 'start', None)
+            if what is not None:
+                start = find_start(what)
+                use_start(head.target, start)
+                self.records[name] = start.record()
+                said = '\n  '.join(start.lines())
+                runner.logger.info(f'teacher of {name}:\n  {said}')
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """The records travel along."""
+        checkpoint['meta']['teachers'] = self.records
