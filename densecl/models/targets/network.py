@@ -26,8 +26,8 @@ class FrozenNetwork(nn.Module):
         stride: of the level, in pixels of the image that the network gets.
         file: what the tool writes.
         level: of the network.
-        start: in place of ``file``, weights as :func:`densecl.transfer.find_start` knows them; a training puts
-            them in.
+        start: in place of ``file``, weights as :func:`densecl.transfer.find_start` knows them; trainings put
+            these in.
     """
 
     def __init__(
