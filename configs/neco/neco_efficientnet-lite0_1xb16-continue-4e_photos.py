@@ -16,7 +16,10 @@ model = dict(
         )
     ),
 )
-optim_wrapper, param_scheduler, custom_hooks = _base_.gentle, _base_.to_zero, _base_.from_start
+# As officially a tenth of the heads' rate; that of continuation takes from the start.
+rule = dict(_base_.gentle.paramwise_cfg.rules[0], lr_mult=0.1)
+optim_wrapper = dict(_base_.gentle, paramwise_cfg=dict(rules=[rule]))
+param_scheduler, custom_hooks = _base_.to_zero, _base_.from_start
 epochs = 4
 train_cfg = dict(max_epochs=epochs)
 crop = dict(_base_.crop, size=size, scale=(0.25, 1.0), photometric=dict(_base_.photometric, hue=0.1))

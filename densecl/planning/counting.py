@@ -197,8 +197,8 @@ class _NotDrawn(TorchFunctionMode):
     _DRAWN = (torch.Tensor.normal_, torch.Tensor.uniform_)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Leave the tensor as it is."""
-        return args[0] if func in self._DRAWN else func(*args, **(kwargs or {}))
+        """Nothing is drawn; 0, as what was in memory may be what a truncated draw repeats for ever."""
+        return args[0].zero_() if func in self._DRAWN else func(*args, **(kwargs or {}))
 
 
 class _AsOnGpu(TorchFunctionMode):

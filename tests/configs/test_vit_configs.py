@@ -7,6 +7,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from torch import nn
 
 from densecl.engine.launch import use_plain_batch_norm, use_pretrained
@@ -154,6 +156,52 @@ def test_upernet_decays_no_norm():
     assert not any('.ln' in n or n.endswith(('pos_embed', 'cls_token')) for n in decayed)
     assert 'backbone.layers.0.ffn.layers.1.weight' in decayed
     assert {lr for lr, _ in groups.values()} == {6e-5} and cfg.train_cfg.max_iters == 160_000
+
+
+@pytest.mark.parametrize(
+    'name, lr, decay, pretraining, resized',
+    [
+        ('upernet_vit-base-mae', 1e-4, 0.65, dict(pos_embed='sincos-mae', hidden='dropped'), 'pos_embed'),
+        ('upernet_beit-base', 3e-5, 0.9, dict(arch='beit_base_patch16_224'), 'relative positions'),
+    ],
+)
+def test_upernet_of_masked_pretraining(name, lr, decay, pretraining, resized):
+    """The pretrained backbone goes in, positions resized; block i of 12 has decay^(12 - i) of the rate."""
+    cfg = load(f'segmentation/{name}_ade20k.py')
+    narrow = dict(embed_dim=48, num_heads=3)
+    vit = dict(dict(type='TimmViT', img_size=224, depth=12, **narrow), **pretraining)
+    content = dict(state_dict=MODELS.build({**vit, 'type': 'densecl.TimmViT'}).state_dict(), meta={})
+    content['state_dict'] = {f'backbone.{k}': v for k, v in content['state_dict'].items()}
+    cfg.model.backbone.update(narrow, img_size=64)
+    cfg.model.neck.embed_dim = 48
+    for head in ('decode_head', 'auxiliary_head'):
+        cfg.model[head].update(in_channels=48 if head == 'auxiliary_head' else [48] * 4, channels=16)
+    cfg.model.data_preprocessor.size = (64, 64)
+    model = MODELS.build({**cfg.model, 'type': 'mmseg.EncoderDecoder'}).train()
+    report = load_backbone(model, content)
+    assert report.fraction == 1 and report.resized == f'{resized} 14x14 -> 4x4'
+    groups = _groups(model, cfg)
+    for i in range(12):
+        rate = lr * decay ** (12 - i)
+        assert groups[f'backbone.blocks.{i}.mlp.fc1.weight'] == pytest.approx((rate, 0.05))
+        assert groups[f'backbone.blocks.{i}.norm1.weight'] == pytest.approx((rate, 0))
+    assert groups['backbone.patch_embed.proj.weight'] == pytest.approx((lr * decay**13, 0.05))
+    assert groups['backbone.cls_token'] == pytest.approx((lr * decay**13, 0))
+    assert groups['backbone.norm.weight'] == pytest.approx((lr, 0))
+    assert groups['decode_head.conv_seg.weight'] == pytest.approx((lr, 0.05))
+    if 'beit' in name:
+        table = groups['backbone.rel_pos_bias.relative_position_bias_table']
+        assert table == pytest.approx((lr, 0.05))
+    sample = SegDataSample(metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64)))
+    sample.gt_sem_seg = PixelData(data=torch.randint(0, 150, (1, 64, 64)))
+    batch = dict(
+        inputs=[torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)] * 2, data_samples=[sample] * 2
+    )
+    losses, _ = model.parse_losses(model(**model.data_preprocessor(batch, training=True), mode='loss'))
+    losses.backward()
+    assert losses.isfinite()
+    assert all(p.grad is not None for p in model.backbone.parameters() if p.requires_grad)
+    assert cfg.train_cfg.max_iters == 160_000 and cfg.model.get('pretrained') is None
 
 
 def _groups(model, cfg):
