@@ -1,5 +1,6 @@
 """mmengine's runner: rules for the learning rate of a batch size, sharded models, images listed once."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from densecl.registry import RUNNERS
 from .shard import keep_state_whole, shard
 from .shared_source import with_shared_source
 
+_RUNS = itertools.count()
 _RULES = {'linear': lambda ratio: ratio, 'sqrt': math.sqrt}
 
 
@@ -41,7 +43,17 @@ class LRScalingRunner(Runner):
     rate of every group by b/B (Goyal et al., arXiv:1706.02677) or by its square root (SimCLR, appendix
     B.1), where b counts images per process, processes and accumulated iterations. mmengine knows the
     linear rule only and ignores accumulation.
+
+    mmengine names a run by the second in which it began, and runs of one name share log and records: the
+    second and later runs of a process are numbered here, so that short ones stay apart.
     """
+
+    def __init__(self, *args, experiment_name: str | None = None, **kwargs) -> None:
+        number = next(_RUNS)
+        if number:
+            file = getattr(kwargs.get('cfg'), 'filename', None)
+            experiment_name = f'{experiment_name or Path(file or "run").stem}-{number}'
+        super().__init__(*args, experiment_name=experiment_name, **kwargs)
 
     def train(self) -> nn.Module:
         """As mmengine's; process 0 lists the images for all, see :mod:`.shared_source`."""

@@ -31,7 +31,6 @@ def test_loading_weights_reaches_the_target_before_the_first_step(tiny_config, t
     torch.save(dict(state_dict=weights), tmp_path / 'half.pth')
     cfg = tiny_config(**{'load_from': str(tmp_path / 'half.pth'), 'optim_wrapper.optimizer.lr': 0})
     cfg.optim_wrapper.optimizer.weight_decay = 0
-    cfg.experiment_name = 'second'
     runner = launch.build_runner(cfg)
     runner.train()
     assert next(runner.model.target.backbone.parameters()).unique().tolist() == [0.5]
@@ -44,7 +43,6 @@ def test_a_new_run_from_a_checkpoint_starts_its_schedules_anew(tiny_config, tmp_
     last = str(tmp_path / 'run' / 'iter_10.pth')
     cfg = tiny_config(load_from=last)
     cfg.model.momentum = dict(start=0.9, end=1.0)
-    cfg.experiment_name = 'anew'
     second = launch.build_runner(cfg)
     seen = []
     second.model.register_forward_pre_hook(lambda *_: seen.append(second.model.momentum))
@@ -136,9 +134,7 @@ def test_a_queue_longer_than_the_data_is_reported(tiny_config):
 
 def test_nan_embeddings_are_named_as_such(tiny_config):
     cfg = tiny_config()
-    cfg.default_hooks.collapse.update(
-        interval=1, patience=1, min_std=0, min_rank=0, action='stop'
-    )
+    cfg.default_hooks.collapse.update(interval=1, patience=1, min_std=0, min_rank=0, action='stop')
     cfg.optim_wrapper.optimizer.lr = 1e30
     with pytest.raises(RuntimeError, match='NaN or infinite'):
         launch.build_runner(cfg).train()

@@ -1,6 +1,7 @@
 """auto_scale_lr: rules, processes and accumulation, before schedules take their initial values."""
 
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,18 @@ def test_the_flag_checks_the_config():
 
 def test_the_tools_use_the_runner(tiny_config):
     assert isinstance(launch.build_runner(tiny_config()), LRScalingRunner)
+
+
+def test_runs_of_one_second_share_nothing(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, 'time', lambda: 1e9)
+    runners = []
+    for name in ('first', 'second'):
+        cfg = tiny_config()
+        cfg.work_dir = str(tmp_path / name)
+        runners.append(launch.build_runner(cfg))
+    first, second = runners
+    assert first.timestamp == second.timestamp
+    for part in ('logger', 'message_hub', 'visualizer'):
+        assert getattr(first, part) is not getattr(second, part)
+    second.message_hub.update_scalar('only/second', 1.0)
+    assert 'only/second' not in first.message_hub.log_scalars

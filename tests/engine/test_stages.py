@@ -30,7 +30,6 @@ def stage(number, tiny, folder, **options):
     own = ('launcher', 'log_level', 'train_cfg')
     cfg.merge_from_dict({name: tiny[name] for name in own} | SMALLER | options)
     cfg.merge_from_dict({'train_cfg.max_epochs': 1, 'work_dir': str(folder)})
-    cfg.experiment_name = f'{folder.name} of stages'
     cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
     cfg.train_dataloader.dataset.data_root = tiny.train_dataloader.dataset.data_root
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=1, max_keep_ckpts=-1)
