@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from densecl.registry import DATASETS, PROPOSALS, TRANSFORMS
 from densecl.structures import PretrainDataSample
 
 from .decode import Photo, UnreadableImageError, decode_scaled, open_photo
+from .feature_maps import FeatureMaps
 from .propose import propose
 from .sampler import SampleKey
 from .sources import Source
@@ -54,6 +55,8 @@ class PretrainDataset(Dataset):
             drawn before, keeps this many pixels per pixel of its view, along both sides. 1: no view is
             enlarged that would not be at full size; below 1, down to 0.5: faster and more blurred; None:
             always at full size.
+        maps: folders of :class:`.feature_maps.FeatureMaps`, whose maps of the image come along: what a
+            head's ``target=dict(type='TeacherFeatures', maps=...)`` reads. Trainings put them in.
 
     Raises:
         ValueError: an unknown choice, ``decode_min_side`` with a decoder or with proposals that need images
@@ -73,6 +76,7 @@ class PretrainDataset(Dataset):
         proposals: dict | Callable | None = None,
         decoder: dict | Callable | None = None,
         decode_resolution: float | None = 1.0,
+        maps: Sequence[str] = (),
     ) -> None:
         _check_choice('on_error', on_error, ('raise', 'skip'))
         _check_choice('high_depth', high_depth, ('range', 'stretch'))
@@ -98,6 +102,7 @@ class PretrainDataset(Dataset):
             )
         self.decode_min_side, self.decode_resolution = decode_min_side, decode_resolution
         self.high_depth = high_depth
+        self.maps = {str(folder): FeatureMaps(folder) for folder in maps}
         self._subset = _spread(max_images, len(self.source))
         # one byte an image that all workers share
         self._unreadable = torch.zeros(len(self.source), dtype=torch.uint8)
@@ -178,6 +183,9 @@ class PretrainDataset(Dataset):
         if self.provider is not None:
             image_id = self.source.image_id(position)
             results['proposals'] = propose(self.provider, image, image_id, name)
+        if self.maps:
+            image_id = self.source.image_id(position)
+            results['maps'] = {folder: maps[image_id] for folder, maps in self.maps.items()}
         return results
 
     def _pixels(self, data: bytes | str, name: str) -> tuple[np.ndarray | Photo, tuple[int, int]]:
@@ -200,6 +208,10 @@ class PretrainDataset(Dataset):
     def load(self, index: int) -> tuple[bytes | str, str]:
         """The encoded image ``index`` as bytes or a path, and its name."""
         return self.source.load(self._position(index))
+
+    def image_id(self, index: int) -> str:
+        """What the source files image ``index`` under."""
+        return self.source.image_id(self._position(index))
 
     def _position(self, index: int) -> int:
         return index if self._subset is None else int(self._subset[index])

@@ -171,13 +171,16 @@ def save_on_sigterm(cfg: Config) -> None:
 
 
 def fill_teachers(cfg: Config) -> None:
-    """Where a head's target names weights (``start``), let the training put them in."""
+    """Where a head's target names weights (``start``) or ``maps``, let the training put them in."""
     heads = (cfg.get('model') or {}).get('heads') or {}
     targets = [head.get('target') for head in heads.values() if isinstance(head, dict)]
     hooks = cfg.get('custom_hooks') or []
     there = any('TeacherHook' in str(hook.get('type')) for hook in hooks)
     if not there and any(isinstance(target, dict) and target.get('start') for target in targets):
         cfg.custom_hooks = [*hooks, dict(type='densecl.TeacherHook')]
+    maps = sorted({target['maps'] for target in targets if isinstance(target, dict) and target.get('maps')})
+    if maps:
+        cfg.train_dataloader.dataset.setdefault('maps', maps)
 
 
 def share_seed(cfg: Config) -> None:

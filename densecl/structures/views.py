@@ -100,6 +100,7 @@ class PretrainDataSample:
             None altogether.
         corruptions: V entries: what replaces the masked pixels for the student, once the view is normalised;
             or None: what is masked is hidden; or None altogether.
+        maps: name -> (C, h, w) float16, features of the whole original, not mirrored, made before.
     """
 
     images: list[Tensor]
@@ -115,6 +116,7 @@ class PretrainDataSample:
     masks: list[Tensor | BatchMask | None] | None = None
     asked: list[Tensor | None] | None = None
     corruptions: list[Corruption | None] | None = None
+    maps: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -129,7 +131,8 @@ class Views:
         source_sizes: (B, 2) float32, height and width of the originals in pixels.
         indices: (B,) int64, positions in the dataset.
         paths: B strings.
-        photometric, regions, cutouts, masks, asked, corruptions: every array and tensor with B in front.
+        photometric, regions, cutouts, masks, asked, corruptions, maps: every array and tensor with B in
+            front.
         labels: (B,) int64, -1 for an image without one, or None.
         hidden_counts: V entries, the fewest and the most patches of an image that the mask of a view hides,
             or None; or None altogether.
@@ -152,6 +155,7 @@ class Views:
     hidden_counts: list[tuple[int, int] | None] | None = None
     corruptions: list[Corruption | None] | None = None
     corrupted: list[Tensor | None] | None = None
+    maps: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -167,7 +171,7 @@ class Views:
         labels = None
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
-        names = ('images', 'photometric', 'regions', 'cutouts', 'asked', 'corruptions')
+        names = ('images', 'photometric', 'regions', 'cutouts', 'asked', 'corruptions', 'maps')
         masks = collate_masks([s.masks for s in samples])
         return cls(
             boxes=torch.stack([s.boxes for s in samples], 1),

@@ -4,6 +4,7 @@ import torch
 from mmengine.hooks import Hook
 from torch import nn
 
+from densecl.datasets.feature_maps import FeatureMaps
 from densecl.engine.hooks.momentum import unwrap
 from densecl.registry import HOOKS
 
@@ -48,12 +49,17 @@ class TeacherHook(Hook):
             return
         for name, head in unwrap(runner.model).heads.items():
             what = getattr(head.target, 'start', None)
-            if what is not None:
+            if what is None:
+                continue
+            if head.target.maps is None:
                 start = find_start(what)
                 use_start(head.target, start)
-                self.records[name] = start.record()
-                said = '\n  '.join(start.lines())
-                runner.logger.info(f'teacher of {name}:\n  {said}')
+                self.records[name], lines = start.record(), start.lines()
+            else:
+                self.records[name] = FeatureMaps(head.target.maps).record
+                lines = [f'{head.target.maps}: maps of', *(f'{k} {v}' for k, v in self.records[name].items())]
+            said = '\n  '.join(lines)
+            runner.logger.info(f'teacher of {name}:\n  {said}')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """The records travel along."""

@@ -1,6 +1,6 @@
 """Transforms: one decoded image becomes the views of one :class:`PretrainDataSample`."""
 
-from .centre import CentreCrop
+from .centre import CentreCrop, WholeImage
 from .corruption import Replacement
 from .crop import resize_crop, sample_crop
 from .drawn import Crop, DrawnView
@@ -53,6 +53,7 @@ __all__ = [
     'SlidingWindows',
     'ViewMask',
     'ViewRecipe',
+    'WholeImage',
     'apply_photometric_uint8',
     'resize_crop',
     'sample_crop',

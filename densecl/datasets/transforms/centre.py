@@ -1,4 +1,4 @@
-"""``CentreCrop``: the view of an evaluation."""
+"""Views without any randomness: ``CentreCrop``, that of an evaluation, and ``WholeImage``."""
 
 import numpy as np
 
@@ -37,4 +37,30 @@ class CentreCrop:
         side = max(1, round(self.share * min(height, width)))
         x, y = (width - side) // 2, (height - side) // 2
         box = x, y, x + side, y + side
+        return [DrawnView(Crop(box, (self.size, self.size), interpolation=self.interpolation))]
+
+
+@TRANSFORMS.register_module()
+class WholeImage:
+    """One square view of the whole image, squeezed where that is not square.
+
+    An entry of :class:`MultiView`'s ``views``, or a transform by itself.
+
+    Args:
+        size: side of the view in pixels.
+        interpolation: ``bilinear`` or ``bicubic``.
+    """
+
+    def __init__(self, size: int, interpolation: str = 'bilinear') -> None:
+        if size < 1:
+            raise ValueError(f'WholeImage: size must be above 0, got {size}')
+        self.size, self.interpolation = size, interpolation
+
+    def __call__(self, results: dict) -> PretrainDataSample:
+        """Turn a decoded image into a sample of one view; ``rng`` is not needed."""
+        return make_sample(results, self.draw(checked_image(results, 'WholeImage')))
+
+    def draw(self, image: np.ndarray, rng: np.random.Generator | None = None) -> list[DrawnView]:
+        """The view of an image (H, W, C)."""
+        box = (0, 0, image.shape[1], image.shape[0])
         return [DrawnView(Crop(box, (self.size, self.size), interpolation=self.interpolation))]

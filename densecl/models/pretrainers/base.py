@@ -256,7 +256,7 @@ class Pretrainer(BaseModel):
         heads = {name: head.target for name, head in self.heads.items() if head.target is not None}
         named = {'start': start, 'features': target}
         return {
-            name: named[own] if isinstance(own, str) else Branch(own, views, gradient=False)
+            name: named[own] if isinstance(own, str) else Branch(own, _seen(own, views), gradient=False)
             for name, own in heads.items()
         }
 
@@ -323,6 +323,11 @@ class SharedPretrainer(Pretrainer):
 
     def target_projector(self, name: str) -> nn.Module:
         return self.heads[name].projector
+
+
+def _seen(target: nn.Module, views: Views) -> Views:
+    """The views as a head's own target wants them, of which images are the usual case."""
+    return target.seen(views) if hasattr(target, 'seen') else views
 
 
 def _zero(parameters: Iterable[nn.Parameter]) -> Tensor | float:

@@ -1,14 +1,17 @@
 """A frozen network that looks at the pretrainer's images: its features, and what codes are made of."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densecl.models.matching.overlap import sample_overlap
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
+from densecl.structures import Views
 
 
 class FrozenNetwork(nn.Module):
@@ -30,9 +33,11 @@ class FrozenNetwork(nn.Module):
             these in.
     """
 
+    maps: str | None = None
+
     def __init__(
         self,
-        backbone: dict,
+        backbone: dict | nn.Module,
         channels: int,
         patch: int,
         stride: int,
@@ -43,7 +48,7 @@ class FrozenNetwork(nn.Module):
         super().__init__()
         if (file is None) == (start is None):
             raise ValueError(f'{type(self).__name__} needs file or start, not both: got {file!r}, {start!r}')
-        self.backbone = MODELS.build(backbone)
+        self.backbone = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
         self.channels, self.patch, self.stride, self.file, self.level = channels, patch, stride, file, level
         self.start = start
         # From images as they come to images as the network wants them; without a word the same.
@@ -109,8 +114,47 @@ class FrozenNetwork(nn.Module):
 class TeacherFeatures(FrozenNetwork):
     """(B, 3, H, W) images -> one level (B, C, H / p, W / p), the features of a trained network.
 
-    The teacher of VQ-KD (BEiT v2, Peng et al., 2022). The arguments are those of :class:`FrozenNetwork`.
+    The teacher of VQ-KD (BEiT v2, Peng et al., 2022), and of distillation. Arguments other than these are
+    those of :class:`FrozenNetwork`.
+
+    Args:
+        maps: a folder of ``tools/make_maps.py``: the features are read from there, not computed, and views
+            get those of the place that they show. What the network would see of a view's colours, blur and
+            size is lost, and a step costs the student's time alone.
     """
 
+    def __init__(self, backbone: dict, *args, maps: str | None = None, **kwargs) -> None:
+        # What is read from files needs no network, neither here nor in checkpoints.
+        super().__init__(backbone if maps is None else nn.Identity(), *args, **kwargs)
+        self.maps = maps
+
+    def seen(self, views: Views) -> Views:
+        """The views as images, or the maps of what they show (B, C, H / p, W / p) in place of these."""
+        if self.maps is None:
+            return views
+        if self.maps not in views.maps:
+            raise ValueError(
+                f'{type(self).__name__}: the batch has no maps of {self.maps!r}; give them to the data set, '
+                f'train_dataloader.dataset.maps=[{self.maps!r}]'
+            )
+        maps = views.maps[self.maps]
+        if maps.shape[1] != self.channels:
+            raise ValueError(
+                f'{type(self).__name__}: maps of {self.maps} have {maps.shape[1]} channels, '
+                f'not {self.channels}'
+            )
+        shown = [self._shown(maps, views, view) for view in range(len(views))]
+        return replace(views, images=shown)
+
+    def _shown(self, maps: Tensor, views: Views, view: int) -> Tensor:
+        """What maps of whole images have of a view's cells, the mean of 2 x 2 places each."""
+        height, width = (side // self.patch for side in views.images[view].shape[2:])
+        flipped = views.flipped[view]
+        frames = F.pad(views.source_sizes.flip(1), (2, 0))  # 0, 0, width, height
+        fine = (2 * height, 2 * width)
+        read = sample_overlap(maps, frames, torch.zeros_like(flipped), views.boxes[view], fine)
+        read = F.avg_pool2d(read, 2)
+        return torch.where(flipped[:, None, None, None], read.flip(3), read)
+
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        return (self.features(images),)
+        return (self.features(images) if self.maps is None else images,)

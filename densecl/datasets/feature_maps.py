@@ -1,0 +1,111 @@
+"""Features of a network over whole images, on disk: a teacher is asked once an image, not once a step."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densecl.files import atomic_write
+
+_MAPS, _INDEX = 'maps.npy', 'index.json'
+
+
+class FeatureMaps:
+    """(C, h, w) float16 of each image, found by image id; nothing is loaded but what is asked for.
+
+    Args:
+        folder: what :func:`write_maps` left.
+
+    Raises:
+        FileNotFoundError: it has no maps.
+        ValueError: the file of the maps is cut short.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / _INDEX).is_file():
+            raise FileNotFoundError(
+                f'{self.folder} has no feature maps ({_INDEX}), or their writing was cut off; make them: '
+                'python tools/make_maps.py CONFIG, with the settings of this training'
+            )
+        index = json.loads((self.folder / _INDEX).read_text())
+        self.record: dict[str, Any] = index['teacher']
+        self._rows = {name: row for row, name in enumerate(index['image_ids'])}
+        if len(self._array) != len(self._rows):
+            raise ValueError(
+                f'{self.folder}: {_INDEX} names {len(self._rows)} images, {_MAPS} has {len(self._array)}; '
+                'make both again with tools/make_maps.py'
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a map."""
+        return self._array.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, image_id: str) -> Tensor:
+        if image_id not in self._rows:
+            raise ValueError(
+                f'{self.folder} has no map of image {image_id!r}: it was made of other images; make it again '
+                'with tools/make_maps.py'
+            )
+        return torch.from_numpy(self._array[self._rows[image_id]].copy())
+
+    @cached_property
+    def _array(self) -> np.ndarray:
+        try:
+            return np.load(self.folder / _MAPS, mmap_mode='r')
+        except ValueError as error:
+            raise ValueError(
+                f'{self.folder / _MAPS} cannot be read ({error}); make it again with tools/make_maps.py'
+            ) from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickled memory map would be a copy of all maps.
+        return {name: value for name, value in self.__dict__.items() if name != '_array'}
+
+
+def write_maps(
+    folder: str | Path,
+    image_ids: list[str],
+    batches: Iterable[Tensor],
+    shape: tuple[int, int, int],
+    record: dict[str, Any],
+) -> None:
+    """Write the maps of images one batch after the other; what was there before is gone first.
+
+    Args:
+        folder: is made where it is not there.
+        image_ids: N names.
+        batches: (B, C, h, w) each, N in all, in the order of the names.
+        shape: C, h and w.
+        record: whose features they are: name, origin, licence.
+
+    Raises:
+        OSError: the disk has too little space, which is known before the first batch is made.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _INDEX).unlink(missing_ok=True)
+    size, free = len(image_ids) * int(np.prod(shape)) * 2, shutil.disk_usage(folder).free
+    if size > free:
+        raise OSError(f'{folder}: the maps need {size / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free')
+    with atomic_write(folder / _MAPS) as temporary:
+        array = np.lib.format.open_memmap(temporary, 'w+', np.float16, (len(image_ids), *shape))
+        row = 0
+        for batch in batches:
+            array[row : row + len(batch)] = batch.half().cpu().numpy()
+            row += len(batch)
+        if row != len(image_ids):
+            raise ValueError(f'{folder}: {len(image_ids)} images, but {row} maps were made')
+        array.flush()
+    with atomic_write(folder / _INDEX) as temporary:
+        Path(temporary).write_text(json.dumps(dict(teacher=record, image_ids=image_ids)))
