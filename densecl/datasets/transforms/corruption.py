@@ -17,7 +17,7 @@ class Replacement:
     """An entry of the ``corruption`` of a :class:`ViewRecipe`.
 
     Attributes:
-        mask: which patches are replaced, ``dict(type='GMMLMask')`` for example.
+        mask: which patches are replaced, ``dict(type='GMMLMask')`` for example; without ``asked``.
         fill: by what: ``'zeros'``, the mean of normalised pixels; ``'noise'``, normal of mean 0 and standard
             deviation 1; ``'batch'``, the same place of an image of the batch, which may be the image itself.
     """
@@ -30,6 +30,11 @@ class Replacement:
             self.mask = TRANSFORMS.build(self.mask)
         if not isinstance(self.mask, ViewMask):
             raise ValueError(f"corruption: mask must be such as dict(type='GMMLMask'), got {self.mask!r}")
+        if getattr(self.mask, 'asked', None) is not None:
+            raise ValueError(
+                f"corruption: mask's asked must be None, got {self.mask.asked!r}: replaced pixels are all "
+                'predicted; leave it out, or give the view this mask as mask=, which hides patches'
+            )
         if self.fill not in _FILLS:
             raise ValueError(f'corruption: fill must be one of {_FILLS}, got {self.fill!r}')
 

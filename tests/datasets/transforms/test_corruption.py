@@ -61,6 +61,10 @@ def test_the_view_is_drawn_as_without():
             {'corruption': [{'mask': {'type': 'BlockMask', 'ratio': {'type': 'BatchRatios'}}}]},
             'of masks that each view draws by itself',
         ),
+        (
+            {'corruption': [DROP | {'mask': {'type': 'InverseBlockMask', 'ratio': 0.5, 'asked': 0.05}}]},
+            "^corruption: mask's asked must be None, got 0.05: .*leave it out, or .* as mask=",
+        ),
     ],
 )
 def test_what_cannot_be_drawn(view, message):
