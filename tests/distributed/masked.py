@@ -1,7 +1,7 @@
 """Run by test_masked_of_two_processes.py: whole steps of masked methods, in float64.
 
 What a process has is not what the other has: of iBOT's and DINOv2's crops only the second process's are
-masked, in the second step none at all.
+masked, in the second step none at all. Of DINO's the first process has no masks, in the second step nobody.
 """
 
 import torch
@@ -22,8 +22,8 @@ FROZEN = dict(
 DECODER = dict(in_channels=WIDTH, grid=GRID, embed_dim=8, depth=1, num_heads=2)
 
 
-def tokens(centering: str, centered_over: str) -> dict:
-    """iBOT's head, or DINOv2's."""
+def tokens(centering: str, centered_over: str, image_only: bool = False) -> dict:
+    """iBOT's head, or DINOv2's; or what DINO has of it."""
     scores = dict(
         type='densecl.SelfDistillation', prototypes=CODES, teacher_temperature=0.05, centering=centering
     )
@@ -36,7 +36,7 @@ def tokens(centering: str, centered_over: str) -> dict:
             weight_norm=True, learn_length=True,
         ),
         objective=dict(image=scores, patches=dict(scores, mean='images', centered_over=centered_over)),
-        pairs=images + patches,
+        pairs=images if image_only else images + patches,
     )  # fmt: skip
 
 
@@ -112,6 +112,9 @@ METHODS = {
     'DINOv2': dict(
         MOMENTUM, backbone=dict(VIT, hidden='token'), heads=dict(masked=tokens('sinkhorn', 'valid'))
     ),
+    'DINO': dict(
+        MOMENTUM, backbone=dict(VIT, hidden='token'), heads=dict(masked=tokens('softmax', 'all', True))
+    ),
     'CAPI': dict(
         MOMENTUM,
         backbone=dict(VIT, arch='vit_large_patch14_capi', num_reg_tokens=4, hidden='dropped', init='capi'),
@@ -134,7 +137,7 @@ METHODS = {
 def views(method: str, step: int) -> Views:
     """This process's part of the batch: two views of each image, or one."""
     generator = torch.Generator().manual_seed(step)
-    count = 2 if method in ('iBOT', 'DINOv2') else 1
+    count = 2 if method in ('iBOT', 'DINOv2', 'DINO') else 1
     images = torch.randn(count, BATCH, 3, 32, 32, dtype=torch.float64, generator=generator)
     hidden = torch.rand(count, BATCH, GRID**2, generator=generator).argsort(-1) < 11
     counts = (11, 11)
@@ -143,6 +146,7 @@ def views(method: str, step: int) -> Views:
         hidden[:, : BATCH // 2] = False
         hidden &= torch.tensor(step != 1)
         counts = (0, 11)
+    whole = method == 'VQ-KD' or method == 'DINO' and (step == 1 or rank() < world_size() - 1)
     n = BATCH // world_size()
     mine = slice(rank() * n, (rank() + 1) * n)
     return Views(
@@ -153,7 +157,7 @@ def views(method: str, step: int) -> Views:
         indices=torch.arange(BATCH)[mine],
         paths=[''] * n,
         photometric=[None] * count,
-        masks=[None] if method == 'VQ-KD' else list(hidden.unflatten(-1, (GRID, GRID))[:, mine]),
+        masks=[None] * count if whole else list(hidden.unflatten(-1, (GRID, GRID))[:, mine]),
         hidden_counts=[counts] * count,
         asked=[hidden[0, mine].to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, :3]]
         if method == 'CAPI'

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from densecl.structures import TokenMask
 
+from .hidden_patches import put_token
+
 
 class TimmSwin(nn.Module):
     """The levels of a timm Swin as (B, C, h, w), under the parameter names of timm's ``features_only``.
@@ -50,22 +52,23 @@ class TimmSwin(nn.Module):
         levels = []
         for name in self.parts:
             x = getattr(self, name)(x)
-            if name == 'patch_embed' and mask is not None:
-                x = self._masked(x, mask.hidden)
+            if name == 'patch_embed' and self.hides:
+                x = put_token(x, self.mask_token, None if mask is None else _refined(mask.hidden, x))
             if name in self.returned:
                 levels.append(x)
         if self.norm is not None:
             levels[-1] = self.norm(levels[-1])
         return [level.permute(0, 3, 1, 2) for level in levels]
 
-    def _masked(self, patches: Tensor, hidden: Tensor) -> Tensor:
-        """(B, h, w, C), with the learned vector where (B, h', w') hides."""
-        grid, own = patches.shape[1:3], hidden.shape[1:]
-        if any(side % cells for side, cells in zip(grid, own, strict=True)):
-            raise ValueError(
-                f'TimmBackbone: a mask of {tuple(own)} cells does not divide {tuple(grid)} patches of 4 px; '
-                "set the mask's patch to 4, 8, 16 or 32"
-            )
-        for axis in (0, 1):
-            hidden = hidden.repeat_interleave(grid[axis] // own[axis], axis + 1)
-        return torch.where(hidden[..., None], self.mask_token.to(patches.dtype), patches)
+
+def _refined(hidden: Tensor, patches: Tensor) -> Tensor:
+    """(B, h', w') of the mask's cells -> (B, h, w) of the patches (B, h, w, C)."""
+    grid, own = patches.shape[1:3], hidden.shape[1:]
+    if any(side % cells for side, cells in zip(grid, own, strict=True)):
+        raise ValueError(
+            f'TimmBackbone: a mask of {tuple(own)} cells does not divide {tuple(grid)} patches of 4 px; '
+            "set the mask's patch to 4, 8, 16 or 32"
+        )
+    for axis in (0, 1):
+        hidden = hidden.repeat_interleave(grid[axis] // own[axis], axis + 1)
+    return hidden

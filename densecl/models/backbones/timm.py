@@ -14,6 +14,7 @@ from densecl.structures import TokenMask
 from .beit import class_token_blocks, init_beit, only_relative, relative_bias
 from .capi import capi_vit, init_capi
 from .drop_path import use_equal_drop_path
+from .hidden_patches import put_token
 from .rotary import Rotary
 from .swin import TimmSwin
 
@@ -179,8 +180,8 @@ class TimmViT(nn.Module):
         grid = patches.shape[1:3]
         if mask is not None and mask.hidden.shape[1:] != grid:
             raise ValueError(f'TimmViT: a mask of {tuple(mask.hidden.shape[1:])} patches for {tuple(grid)}')
-        if mask is not None and self.hidden == 'token':
-            patches = torch.where(mask.hidden[..., None], self.mask_token.to(patches.dtype), patches)
+        if self.hidden == 'token':
+            patches = put_token(patches, self.mask_token, None if mask is None else mask.hidden)
         tokens = self._tokens(patches.flatten(1, 2), grid)
         if mask is None or self.hidden == 'token':
             return self._blocks(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from densecl.models.backbones.hidden_patches import put_token
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
 
@@ -76,6 +77,29 @@ def test_gradients_of_hidden_patches_are_zero(images):
         (gradient,) = torch.autograd.grad(vit(images, mask=hide(3))[1].pow(3).sum(), images)
         assert gradient[:, :, :8, 24:].abs().max() == 0
         assert gradient[:, :, :8, :24].abs().min() > 0
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_without_a_mask_the_token_has_a_zero_gradient(dtype):
+    """Data-parallel training waits for it."""
+    patches = torch.randn(2, 3, 4, 5, dtype=dtype)
+    token = torch.nn.Parameter(torch.randn(1, 5))
+    found = put_token(patches, token, None)
+    assert torch.equal(found, patches) and found.dtype == dtype
+    found.sum().backward()
+    assert torch.equal(token.grad, torch.zeros(1, 5))
+    assert put_token(patches, token.requires_grad_(False), None) is patches
+    with torch.no_grad():
+        assert put_token(patches, token.requires_grad_(), None) is patches
+
+
+def test_a_whole_view_has_gradients_of_all_parameters(images):
+    swin = dict(type='densecl.TimmBackbone', model_name='swin_tiny_patch4_window7_224', hidden='token')
+    small = dict(embed_dim=8, depths=(1, 1), num_heads=(1, 2), img_size=32, window_size=4, out_indices=(1,))
+    for backbone in (build(hidden='token'), MODELS.build(dict(swin, **small)).double()):
+        sum(level.square().sum() for level in backbone(images)).backward()
+        assert all(p.grad is not None for p in backbone.parameters())
+        assert not backbone.mask_token.grad.any()
 
 
 def test_positions_of_mae_begin_with_x():

@@ -100,6 +100,27 @@ def test_with_patches_that_a_mask_hides(hidden):
     assert all(map(torch.equal, *found))
 
 
+def test_with_blocks_of_a_class_token_path():
+    """BEiT v2: the further blocks are a list of their own, and count among the blocks."""
+    torch.manual_seed(0)
+    beit = dict(arch='beit_base_patch16_224', hidden='token', class_path=(2, 2), init_values=0.5)
+    plain = MODELS.build(dict(BACKBONES['vit'], **beit)).double().train()
+    again = copy.deepcopy(plain)
+    recompute_blocks(again)
+    assert [name for name in blocks_of(again) if name.startswith('cls_pt_layers')] == [
+        f'cls_pt_layers.{i}' for i in range(2)
+    ]
+    mask = TokenMask(torch.rand(2, 4, 4) < 0.5, None)
+    images, found = torch.randn(2, 3, 32, 32, dtype=torch.float64), []
+    for backbone in (plain, again):
+        torch.manual_seed(1)
+        levels = backbone(images, mask)
+        assert len(levels) == 3
+        sum(x.square().sum() for x in levels).backward()
+        found.append([*(x.detach() for x in levels), *(p.grad for p in backbone.parameters())])
+    assert all(map(torch.equal, *found))
+
+
 def test_a_pass_without_gradient_runs_once(pair):
     _, plain, again = pair
     calls = []
