@@ -1,5 +1,7 @@
 """A distillation: the teacher stays as it is, is in no backbone, and its licence goes along."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from densecl.datasets.feature_maps import FeatureMaps
 from densecl.datasets.transforms import WholeImage
 from densecl.engine import launch
 from densecl.registry import MODELS
-from densecl.tools import run_tool
+from densecl.tools import tools
 from densecl.transfer import export_backbone
 from densecl.transfer.start import Start
 
@@ -81,14 +83,23 @@ def test_of_a_small_run(tiny_config, strong, tmp_path):
     assert all(torch.equal(resumed['state_dict'][name], value) for name, value in state.items())
 
 
-def test_a_teacher_that_was_asked_before(tiny_config, strong, tmp_path, capsys):
+def test_a_teacher_that_was_asked_before(tiny_config, strong, tmp_path):
     """Maps are made by the tool, the training reads them, and has no teacher."""
     cfg = distillation(tiny_config(), strong[1], maps=str(tmp_path / 'maps'))
     cfg.dump(tmp_path / 'config.py')
     with pytest.raises(FileNotFoundError, match='has no feature maps'):
         launch.build_runner(cfg.copy()).train()
-    run_tool('make_maps', [str(tmp_path / 'config.py'), '--cells', '12', '--batch-size', '4'])
-    assert 'maps of 10 images, 8 channels of 12 x 12 cells' in capsys.readouterr().out
+    command = [
+        sys.executable,
+        tools()['make_maps'],
+        tmp_path / 'config.py',
+        '--cells',
+        '12',
+        '--batch-size',
+        '4',
+    ]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert 'maps of 10 images, 8 channels of 12 x 12 cells' in said
     maps = FeatureMaps(tmp_path / 'maps')
     teacher = MODELS.build(dict(VIT, output_cls_token=False)).eval()
     teacher.load_state_dict(strong[0])
