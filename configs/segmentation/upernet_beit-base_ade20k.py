@@ -3,8 +3,8 @@
     bash tools/dist_train.sh configs/segmentation/upernet_beit-base_ade20k.py 8 --pretrained CHECKPOINT
 
 BEiT's recipe: AdamW 3e-5, weight decay 0.05 (none on norms and biases), every block 0.9 of the rate of the
-one behind it; SimMIM's networks fit, too. All blocks go on to share one table of relative positions, as in
-pretraining; the official fine-tuning gives each block a copy. The last map passes the norm of pretraining.
+one behind it; SimMIM's networks fit, too. Each block gets a copy of the pretrained table of relative
+positions; a file that was fine-tuned has these already. The last map passes no norm, as in the official code.
 """
 
 _base_ = 'mmseg::beit/beit-base_upernet_8xb2-160k_ade20k-640x640.py'
@@ -15,9 +15,11 @@ model = dict(
         _delete_=True,
         type='densecl.TimmViT',
         arch='beit_base_patch16_224',
+        use_rel_pos_bias=True,
         img_size=640,
         out_indices=(3, 5, 7, 11),
         output_cls_token=False,
+        final_norm=False,
         drop_path=0.1,
     ),
 )
@@ -27,7 +29,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         _delete_=True,
         rules=[
-            dict(match=r'^backbone\.(?!norm|rel_pos_bias)', layer_decay=decay, lr_mult=decay),
+            dict(match=r'^backbone\.', layer_decay=decay, lr_mult=decay),
             dict(match='1d', decay_mult=0),
             dict(match=r'^backbone\.cls_token', decay_mult=0),
         ],

@@ -6,7 +6,7 @@
 MAE's recipe by mmseg: AdamW 1e-4, weight decay 0.05 (none on norms and biases), every block 0.65 of the
 rate of the one behind it, linear warm-up of 1,500 iterations, then linear decay. Positions are the
 pretrained fixed ones, resized; the official fine-tuning adds relative ones that start at 0. The last map
-passes the norm of pretraining.
+passes no norm, as in the official code.
 """
 
 _base_ = 'mmseg::mae/mae-base_upernet_8xb2-amp-160k_ade20k-512x512.py'
@@ -20,6 +20,7 @@ model = dict(
         img_size=512,
         out_indices=(3, 5, 7, 11),
         output_cls_token=False,
+        final_norm=False,
         drop_path=0.1,
     ),
 )
@@ -29,7 +30,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         _delete_=True,
         rules=[
-            dict(match=r'^backbone\.(?!norm)', layer_decay=decay, lr_mult=decay),
+            dict(match=r'^backbone\.', layer_decay=decay, lr_mult=decay),
             dict(match='1d', decay_mult=0),
             dict(match=r'^backbone\.(pos_embed|cls_token)', decay_mult=0),
         ],

@@ -47,6 +47,8 @@ def to_huggingface(tensors: dict[str, Tensor], record: dict[str, Any]) -> tuple[
     found, strange = {}, []
     if record.get('positions') != 'learned':
         strange.append(f'{record.get("positions")} positions')
+    if 'norm.weight' not in tensors:
+        strange.append('a network without final norm')
     if registers and not scaled:
         strange.append('reg_token without layer scale')
     for key, value in tensors.items():

@@ -68,6 +68,7 @@ PROJECTS = (
     _project('mmseg', 'Apache-2.0', r'^backbone\.', r'^(decode_head|auxiliary_head)\.'),
     _project('mmpretrain', 'Apache-2.0', r'^backbone\.', r'^head\.'),
     _project('ConvNeXt V2', 'CC-BY-NC-4.0', r'^stages\.0\.0\.dwconv', r'\bgrn\.gamma$'),
+    _project('BEiT', 'MIT', file=r'beit(v2)?_(base|large)_patch'),
     _project('Swin', 'MIT', file=r'swin_(tiny|small|base|large)_patch'),
     _project('ConvNeXt', 'MIT', r'^downsample_layers\.0\.0', r'^stages\.0\.0\.dwconv'),
 )  # fmt: skip

@@ -31,8 +31,9 @@ _PARTS = {
     'mlp.fc2.': 'ffn.layers.1.',
 }
 _TOPS = {'patch_embed.proj.': 'patch_embed.projection.', 'norm.': 'ln1.'}
-#: The table of positions that all blocks of a BEiT share.
+#: The table of positions that all blocks of a BEiT share; after fine-tuning each block has its own.
 RELATIVE = 'rel_pos_bias.relative_position_bias_table'
+_OF_A_BLOCK = re.compile(r'^blocks\.\d+\.attn\.relative_position_bias_table$')
 _SHARED = ('cls_token', 'pos_embed')
 _TOP = re.compile(
     r'^(cls_token|pos_embed|reg_token|dist_token|patch_embed|rel_pos_bias|norm_pre|blocks|norm|layers|ln1|ln_pre)\b'
@@ -52,8 +53,15 @@ def spoken_in(tensors: dict[str, Tensor]) -> str | None:
 
 
 def vit_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out what stands beside a ViT's blocks under the same prefix: ``head``, ``fc_norm`` ..."""
-    return {key: value for key, value in tensors.items() if _TOP.match(key)}
+    """Leave out what stands beside a ViT's blocks under the same prefix, ``head``, ``fc_norm`` ..., and what
+    follows from a grid alone, the index of a table of distances."""
+    index = 'relative_position_index'
+    return {key: value for key, value in tensors.items() if _TOP.match(key) and not key.endswith(index)}
+
+
+def distance_tables(tensors: dict[str, Tensor]) -> list[str]:
+    """Names of a BEiT's tables of relative positions: one, or one a block; none of other networks."""
+    return [RELATIVE] if RELATIVE in tensors else [key for key in tensors if _OF_A_BLOCK.match(key)]
 
 
 def hidden_token(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -130,7 +138,7 @@ def fit_positions(
     """
     if vit_dialect(given) is None:
         return given, None
-    if RELATIVE in wanted.keys() & given.keys():
+    if distance_tables(wanted) and distance_tables(given):
         return _fit_distances(given, wanted)
     if not {'pos_embed'} <= wanted.keys() & given.keys():
         return given, None
@@ -145,13 +153,19 @@ def fit_positions(
 def _fit_distances(
     given: dict[str, Tensor], wanted: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], str | None]:
-    """The same of a BEiT's table of distances."""
-    old, new = (side_of_distances(tensors[RELATIVE]) for tensors in (given, wanted))
+    """The same of a BEiT's tables of distances; blocks that have their own get copies of a shared one."""
+    names, own = distance_tables(given), distance_tables(wanted)
+    if names == [RELATIVE] != own:
+        others = {key: value for key, value in given.items() if key != RELATIVE}
+        given, names = others | dict.fromkeys(own, given[RELATIVE]), own
+    old, new = side_of_distances(given[names[0]]), side_of_distances(wanted[own[0]])
     if old == new or None in (old, new):
         return given, None
-    table = given[RELATIVE]
-    resized = resize_distances(table.float(), (old, old), (new, new)).to(table.dtype)
-    return given | {RELATIVE: resized}, f'{old}x{old} -> {new}x{new}'
+    resized = {
+        name: resize_distances(given[name].float(), (old, old), (new, new)).to(given[name].dtype)
+        for name in names
+    }
+    return given | resized, f'{old}x{old} -> {new}x{new}'
 
 
 def side_of_distances(table: Tensor) -> int | None:

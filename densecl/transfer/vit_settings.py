@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
-from .vit import RELATIVE, grid_of, side_of_distances, to_dialect, vit_dialect
+from .vit import RELATIVE, distance_tables, grid_of, side_of_distances, to_dialect, vit_dialect
 
 # A bias of the file that the model would silently go without.
 _BIASES = {
@@ -29,7 +29,8 @@ def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
         ``depth``, ``embed_dim``, ``num_heads`` (None where unknown: no shape depends on it),
         ``patch_size``, ``image_size`` (of the position embedding, 0 without one), ``norm_eps``, ``arch``
         (timm's name), ``positions`` (``'learned'``, which fixed ones are for a file, ``'relative'`` or
-        ``'rotary'``) and ``options``: what timm wants to hear of layer scale and register tokens.
+        ``'rotary'``) and ``options``: what timm wants to hear of layer scale, register tokens, a table of
+        relative positions for each block, and a final norm that is not there.
     """
     if vit_dialect(tensors) is None:
         return {}
@@ -50,13 +51,13 @@ def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 def _side(tensors: dict[str, Tensor]) -> int:
     """Patches along a side of the grid that positions are for, 0 where they are for none."""
-    if RELATIVE in tensors:
-        return side_of_distances(tensors[RELATIVE]) or 0
+    if tables := distance_tables(tensors):
+        return side_of_distances(tensors[tables[0]]) or 0
     return grid_of(tensors)[1]
 
 
 def _positions(tensors: dict[str, Tensor]) -> str:
-    return 'relative' if RELATIVE in tensors else 'learned' if 'pos_embed' in tensors else 'rotary'
+    return 'relative' if distance_tables(tensors) else 'learned' if 'pos_embed' in tensors else 'rotary'
 
 
 def _heads_in(config: dict) -> int | None:
@@ -109,6 +110,11 @@ def vit_mismatch(
     elif _positions(given) != _positions(wanted):
         kinds = [_positions(tensors) for tensors in (given, wanted)]
         reasons.append('the file has {} positions, the model {} ones: set backbone.arch'.format(*kinds))
+    elif _has_own_tables(given) and RELATIVE in wanted:
+        reasons.append(
+            'the file has relative positions for each block, the model one table for all: set '
+            'backbone.use_rel_pos_bias=True'
+        )
     elif 'pos_embed' in given and given['pos_embed'].shape != wanted['pos_embed'].shape:
         tokens = [tensors['pos_embed'].shape[1] for tensors in (given, wanted)]
         reasons.append(
@@ -124,8 +130,16 @@ def _sizes(tensors: dict[str, Tensor]) -> tuple[int, int]:
     return len(numbers), len(to_dialect(tensors, 'timm')['patch_embed.proj.weight'])
 
 
+def _has_own_tables(tensors: dict[str, Tensor]) -> bool:
+    return distance_tables(tensors) not in ([], [RELATIVE])
+
+
 def _options(tensors: dict[str, Tensor]) -> dict[str, Any]:
     options = {}
+    if _has_own_tables(tensors):
+        options['use_rel_pos_bias'] = True
+    if 'norm.weight' not in to_dialect(tensors, 'timm'):
+        options['final_norm'] = False
     if 'blocks.0.ls1.gamma' in tensors:
         options['init_values'] = 1.0
     if 'reg_token' in tensors:
@@ -156,8 +170,10 @@ def vit_how_to_load(target: str, meta: dict) -> str:
         sizes = f'patch_size={patch}, embed_dim={meta["embed_dim"]}, depth={meta["depth"]}, num_heads={heads}'
         made = f"timm's VisionTransformer(img_size={size}, {sizes}{options})"
         if 'beit' in str(meta.get('arch')):
-            shared = 'use_shared_rel_pos_bias=True, use_rel_pos_bias=False, use_fc_norm=False'
-            made = f'timm.create_model({meta["arch"]!r}, img_size={size}, {sizes}, {shared})'
+            own = 'use_rel_pos_bias' in meta['options']
+            tables = f'use_shared_rel_pos_bias={not own}, use_rel_pos_bias={own}'
+            norm = f'use_fc_norm={"final_norm" in meta["options"]}'
+            made = f'timm.create_model({meta["arch"]!r}, img_size={size}, {sizes}, {tables}, {norm})'
         elif 'capi' in str(meta.get('arch')):
             registers = meta['options']['reg_tokens']
             made = f'densecl.models.backbones.capi.capi_vit({sizes}, num_reg_tokens={registers})'

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .network import Hints, Network, filled, timm_map
 from .rename import Rules, renamed
-from .vit import RELATIVE, grid_of, side_of_distances, vit_dialect, vit_part
+from .vit import RELATIVE, distance_tables, grid_of, side_of_distances, vit_dialect, vit_part
 
 _BLOCK = r'^{}\.(\d+)\.'
 _TIMM: Rules = (
@@ -63,7 +63,7 @@ def read_vit(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | 
     if vit_dialect(named) != 'timm' or 'cls_token' not in named:
         return None
     named = vit_part(named)
-    if RELATIVE in named:
+    if distance_tables(named):
         return _relative(named, tensors, hints, names)
     if 'pos_embed' not in named:
         return _rotary(named, tensors, hints, names)
@@ -79,6 +79,7 @@ def read_vit(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | 
     backbone = dict(type='TimmViT', arch=arch, img_size=side * patch, **backbone)
     backbone |= dict(init_values=1.0) if 'blocks.0.ls1.gamma' in named else {}
     backbone |= dict(qkv_bias=False) if 'blocks.0.attn.qkv.bias' not in named else {}
+    backbone |= _norm_of(named)
     if 'reg_token' in named:
         backbone |= dict(reg_tokens=named['reg_token'].shape[1], no_embed_class=extra == 0)
     title = f'ViT of {backbone["depth"]} blocks of {backbone["embed_dim"]}, patch {patch}'
@@ -152,16 +153,24 @@ def _rotary(named: dict, tensors: dict, hints: Hints, names: str) -> Network | N
 
 
 def _relative(named: dict, tensors: dict, hints: Hints, names: str) -> Network | None:
-    """BEiT and SimMIM as they were pretrained: one table of distances, which all blocks share."""
-    side = side_of_distances(named[RELATIVE])
+    """BEiT and SimMIM: one table of distances for all blocks; of fine-tuned ones each block has its own."""
+    tables = distance_tables(named)
+    side, heads = side_of_distances(named[tables[0]]), named[tables[0]].shape[1]
     if side is None or 'pos_embed' in named:
         return None
-    own = {k: v for k, v in named.items() if not k.endswith('relative_position_index')}
-    settings, notes = _sizes(own, replace(hints, heads=lambda width: own[RELATIVE].shape[1]))
-    scale = dict(init_values=0.1 if 'blocks.0.gamma_1' in own else None)
+    settings, notes = _sizes(named, replace(hints, heads=lambda width: heads))
+    settings |= dict(init_values=0.1 if 'blocks.0.gamma_1' in named else None)
+    settings |= {} if tables == [RELATIVE] else dict(use_rel_pos_bias=True)
+    settings |= _norm_of(named)
     backbone = dict(type='TimmViT', arch='beit_base_patch16_224', img_size=side * settings['patch_size'])
-    title = f'BEiT of {settings["depth"]} blocks of {settings["embed_dim"]}, shared relative positions'
-    return Network(title, backbone | settings | scale, own, names, notes=notes)
+    kind = 'shared relative positions' if tables == [RELATIVE] else 'relative positions in each'
+    title = f'BEiT of {settings["depth"]} blocks of {settings["embed_dim"]}, {kind}'
+    return Network(title, backbone | settings, named, names, notes=notes)
+
+
+def _norm_of(named: dict[str, Tensor]) -> dict[str, bool]:
+    """Fine-tuned on the mean of tokens, a network has none: fc_norm stands behind the mean."""
+    return {} if 'norm.weight' in named else dict(final_norm=False)
 
 
 def _split_bias(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

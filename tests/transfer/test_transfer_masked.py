@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from mmengine.config import Config
 
@@ -18,6 +19,7 @@ SWIN = dict(
     type='TimmBackbone', model_name='swin_tiny_patch4_window7_224', embed_dim=8, depths=(1, 1, 1, 1),
     num_heads=(1, 2, 2, 4), img_size=64, window_size=2, out_indices=(3,),
 )  # fmt: skip
+TIMM_BEIT = {k: v for k, v in VIT.items() if k != 'type'} | dict(num_classes=0, init_values=0.1)
 DECODER = dict(
     type='TransformerDecoder', in_channels=16, out_channels=192, grid=4, embed_dim=8, depth=1, num_heads=2
 )
@@ -219,6 +221,59 @@ def test_official_beit_and_simmim_files_are_recognised(tmp_path, prefix):
     images = torch.randn(1, 3, 32, 32)
     built = start.build().eval()
     torch.testing.assert_close(built(images)[0], model.backbone(images)[0])
+
+
+def fine_tuned_beit(model):
+    """Official names of fine-tuning: a table and its index in every block, no norm but that of the mean."""
+    shared = ('rel_pos_bias', 'norm.', 'mask_token')
+    names = {k: v for k, v in model.backbone.state_dict().items() if not k.startswith(shared)}
+    for i in range(2):
+        names[f'blocks.{i}.attn.relative_position_bias_table'] = torch.randn(7 * 7 + 3, 2)
+        names[f'blocks.{i}.attn.relative_position_index'] = torch.zeros(17, 17, dtype=torch.int64)
+    return names | {'fc_norm.weight': torch.ones(16), 'head.weight': torch.zeros(5, 16)}
+
+
+@pytest.mark.parametrize('size', [32, 48])
+def test_a_fine_tuned_beit_has_a_table_in_each_block(tmp_path, size):
+    """It starts a pretraining, goes through an export, and into an image size of another grid."""
+    names = fine_tuned_beit(pretrained('SimMIM')[0])
+    torch.save(dict(model=names), tmp_path / 'beit_base_patch16_224_pt22k_ft22kto1k.pth')
+    start = find_start(tmp_path / 'beit_base_patch16_224_pt22k_ft22kto1k.pth')
+    assert start.origin.startswith('BEiT') and start.licence == 'MIT'
+    assert start.backbone['use_rel_pos_bias'] and start.backbone['final_norm'] is False
+    assert not [k for k in start.tensors if k.endswith(('index', 'norm.weight')) and 'blocks' not in k]
+    reference = timm.create_model('beit_base_patch16_224', **TIMM_BEIT, use_rel_pos_bias=True)
+    reference.load_state_dict({k: v for k, v in names.items() if k in reference.state_dict()}, strict=False)
+    images, small = torch.randn(1, 3, size, size), torch.randn(1, 3, 32, 32)
+    want = reference.eval().forward_features(small)[:, 1:].transpose(1, 2).unflatten(2, (4, 4))
+    torch.testing.assert_close(start.build().eval()(small)[0], want)
+
+    run = dict(state_dict={f'backbone.{k}': v for k, v in start.tensors.items()})
+    run['meta'] = dict(cfg=Config(dict(model=dict(backbone=start.backbone))).pretty_text)
+    export = export_backbone(run, 'timm')
+    assert export['meta']['options'].items() >= dict(use_rel_pos_bias=True, final_norm=False).items()
+    assert 'use_shared_rel_pos_bias=False, use_rel_pos_bias=True, use_fc_norm=True' in str(export['meta'])
+    fresh = MODELS.build(dict(start.backbone, img_size=size)).eval()
+    resized = None if size == 32 else 'relative positions 4x4 -> 6x6'
+    for file in (export, dict(model=names)):
+        report = load_backbone(fresh, file)
+        assert (report.fraction, report.resized) == (1, resized) and not report.unexpected
+        torch.testing.assert_close(fresh(images), start.build().eval()(images), rtol=1e-4, atol=1e-5)
+
+
+def test_tables_of_blocks_and_a_shared_one():
+    """Every block gets a copy of a shared table; many tables do not make one."""
+    model, checkpoint = pretrained('SimMIM')
+    own = MODELS.build(dict(BEIT, use_rel_pos_bias=True, img_size=64))
+    report = load_backbone(own, checkpoint)
+    assert report.fraction == 1 and report.resized == 'relative positions 4x4 -> 8x8'
+    table = model.backbone.rel_pos_bias.relative_position_bias_table
+    for block in own.blocks:
+        torch.testing.assert_close(
+            block.attn.relative_position_bias_table, resize_distances(table, (4, 4), (8, 8))
+        )
+    with pytest.raises(RuntimeError, match=r'one table for all: set backbone.use_rel_pos_bias=True'):
+        load_backbone(plain('SimMIM'), dict(model=fine_tuned_beit(model)))
 
 
 def test_an_encoder_of_capi_is_exported_without_its_predictor():

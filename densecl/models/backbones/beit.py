@@ -1,6 +1,7 @@
 """What is particular to BEiT's transformer: relative positions, initial values, the class-token path."""
 
 import copy
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +16,29 @@ def only_relative(model: nn.Module) -> nn.Module:
     embed = model.patch_embed
     embed.flatten, embed.output_fmt = False, Format.NHWC
     embed.strict_img_size, embed.dynamic_img_pad = False, True
+    for block in model.blocks:
+        if block.attn.relative_position_bias_table is not None:
+            block.attn.__class__ = _with_own_table(type(block.attn))
     return model
+
+
+class OwnTable:
+    """What is put in front of the class of timm's attention that has a table of distances to itself.
+
+    The grid comes in the place of a bias that blocks share.
+    """
+
+    def forward(self, x: Tensor, shared_rel_pos_bias: Sequence[int]) -> Tensor:
+        """(B, 1 + h w, C) -> the same; ``shared_rel_pos_bias`` is h, w."""
+        return super().forward(x, relative_bias(self, shared_rel_pos_bias))
+
+    def _get_rel_pos_bias(self) -> float:
+        return 0.0  # timm adds what is shared
+
+
+@functools.cache
+def _with_own_table(attention: type[nn.Module]) -> type[nn.Module]:
+    return type(f'OwnTable{attention.__name__}', (OwnTable, attention), {})
 
 
 def relative_bias(positions: nn.Module, grid: Sequence[int]) -> Tensor:
@@ -25,15 +48,15 @@ def relative_bias(positions: nn.Module, grid: Sequence[int]) -> Tensor:
     fine-tuning places the distances in a geometric sequence instead.
 
     Args:
-        positions: timm's ``RelativePositionBias``, which has the table for a grid.
+        positions: timm's ``RelativePositionBias``, or an attention, which has the table for a grid.
         grid: h, w.
     """
-    if tuple(grid) == tuple(positions.window_size):
-        return positions()[None]
-    from timm.models.beit import gen_relative_position_index
+    table, index = positions.relative_position_bias_table, positions.relative_position_index
+    if tuple(grid) != tuple(positions.window_size):
+        from timm.models.beit import gen_relative_position_index
 
-    table = resize_distances(positions.relative_position_bias_table, positions.window_size, grid)
-    index = gen_relative_position_index(tuple(grid), device=table.device)
+        table = resize_distances(table, positions.window_size, grid)
+        index = gen_relative_position_index(tuple(grid), device=table.device)
     return table[index].permute(2, 0, 1)[None]
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
 
-from .beit import class_token_blocks, init_beit, only_relative, relative_bias
+from .beit import OwnTable, class_token_blocks, init_beit, only_relative, relative_bias
 from .capi import capi_vit, init_capi
 from .drop_path import use_equal_drop_path
 from .hidden_patches import put_token
+from .initial_values import init_dinov3, init_mae, init_mocov3
 from .rotary import Rotary
 from .swin import TimmSwin
 
@@ -45,7 +46,8 @@ class TimmViT(nn.Module):
     """A timm ViT with a class token, with or without register tokens, under timm's parameter names.
 
     Positions are added to the tokens, or (DINOv3's architectures) turn queries and keys (RoPE), or (those of
-    BEiT, ``'beit_base_patch16_224'``) are a bias of attention that all blocks share, as in its pretraining.
+    BEiT, ``'beit_base_patch16_224'``) are a bias of attention that all blocks share, as in its pretraining;
+    with timm's ``use_rel_pos_bias=True`` each block has a table of its own, as in its fine-tuning.
     ``'vit_large_patch14_capi'`` is CAPI's encoder, :func:`~densecl.models.backbones.capi.capi_vit`.
 
     Its levels are the patch maps of ``out_indices`` and, as the LAST one, the class token as a map of one
@@ -61,6 +63,7 @@ class TimmViT(nn.Module):
         num_heads: attention heads; the architecture's own by default. MoCo v3's ViT-S has 12, timm's 6.
         out_indices: blocks whose maps are returned; negative ones count from the end.
         output_cls_token: return the class token as the last level.
+        final_norm: False: there is none, the last block's output is raw, too.
         pos_embed: ``'learned'``; or not trained, see :func:`sincos_positions`: ``'sincos'``, MoCo v3's, or
             ``'sincos-mae'``, MAE's.
         freeze_patch_embed: keep the patch projection at its random values (MoCo v3, Chen et al., ICCV
@@ -88,6 +91,7 @@ class TimmViT(nn.Module):
         num_heads: int | None = None,
         out_indices: Sequence[int] = (-1,),
         output_cls_token: bool = True,
+        final_norm: bool = True,
         pos_embed: str = 'learned',
         freeze_patch_embed: bool = False,
         init: str = 'timm',
@@ -118,6 +122,8 @@ class TimmViT(nn.Module):
         tokens = ('cls_token', 'reg_token', 'pos_embed', 'pos_drop', 'rope', 'rel_pos_bias')
         for name in ('patch_embed', *tokens, 'blocks', 'norm'):
             setattr(self, name, getattr(model, name, None))
+        if not final_norm:
+            self.norm = nn.Identity()
         self.extra_tokens = model.num_prefix_tokens
         self.no_embed_class = getattr(model, 'no_embed_class', False)
         self.embed_dim = model.embed_dim
@@ -170,6 +176,10 @@ class TimmViT(nn.Module):
         """Whether it can be given a mask."""
         return self.hidden is not None
 
+    @property
+    def _tables_of_blocks(self) -> bool:
+        return isinstance(self.blocks[0].attn, OwnTable)
+
     def forward(self, x: Tensor, mask: TokenMask | None = None) -> tuple[Tensor, ...]:
         """(B, 3, H, W) -> (B, C, H / p, W / p) a block of ``out_indices``, then (B, C, 1, 1).
 
@@ -199,6 +209,8 @@ class TimmViT(nn.Module):
             return [{'rope': table} for table in self.rope.tables(grid, count, places)]
         if self.rel_pos_bias is not None:
             return [{'shared_rel_pos_bias': relative_bias(self.rel_pos_bias, grid)}] * count
+        if self._tables_of_blocks:
+            return [{'shared_rel_pos_bias': grid}] * count
         return [{}] * count
 
     def _visible(self, tokens: Tensor, mask: TokenMask) -> tuple[Tensor, ...]:
@@ -208,7 +220,7 @@ class TimmViT(nn.Module):
                 "TimmViT: hidden='dropped' needs a mask that leaves equally many patches of each image, "
                 "such as dict(type='RandomMask'); views with different masks need join_views=False, too"
             )
-        if self.rel_pos_bias is not None:
+        if self.rel_pos_bias is not None or self._tables_of_blocks:
             raise ValueError(
                 "TimmViT: hidden='dropped' needs positions that are added or turn (RoPE), not relative ones"
             )
@@ -275,8 +287,9 @@ def _timm_vit(arch: str, **kwargs) -> nn.Module:
         return OWN[arch](**kwargs)
     known = timm.models.is_model_in_modules(arch, ('vision_transformer', 'deit', 'eva', 'beit'))
     if known and timm.models.is_model_in_modules(arch, ('beit',)):
-        shared = dict(use_shared_rel_pos_bias=True, use_rel_pos_bias=False, use_fc_norm=False)
-        model = timm.create_model(arch, pretrained=False, num_classes=0, **{**shared, **kwargs})
+        own = kwargs.setdefault('use_rel_pos_bias', False)
+        shared = dict(use_shared_rel_pos_bias=not own, use_fc_norm=False)
+        model = timm.create_model(arch, pretrained=False, num_classes=0, **shared, **kwargs)
         return only_relative(model)
     if known:
         sizes = dict(dynamic_img_size=True, dynamic_img_pad=True)
@@ -335,55 +348,3 @@ def sincos_positions(
     angles = [place.reshape(-1, 1) * frequencies for place in places]  # (h w, dim / 4)
     table = torch.cat([f(angle) for angle in angles for f in (torch.sin, torch.cos)], dim=1)
     return torch.cat([table.new_zeros(1, dim), table])[None]
-
-
-@torch.no_grad()
-def init_mocov3(vit: TimmViT) -> None:
-    """Initialise as MoCo v3's code does: Xavier-uniform weights, zero biases, class token of std 1e-6.
-
-    Query, key and value count as three (C, C) matrices, the patch projection as one of (C, 3 p^2).
-    """
-    for name, module in vit.named_modules():
-        if isinstance(module, nn.Linear):
-            outputs, inputs = module.weight.shape
-            _xavier(module, inputs, outputs // 3 if name.endswith('qkv') else outputs)
-    projection = vit.patch_embed.proj
-    _xavier(projection, projection.weight[0].numel(), vit.embed_dim)
-    nn.init.normal_(vit.cls_token, std=1e-6)
-
-
-@torch.no_grad()
-def init_mae(model: nn.Module) -> None:
-    """Initialise encoder or decoder as MAE's code does: Xavier-uniform weights, tokens of std 0.02.
-
-    Query, key and value count as one (3 C, C) matrix, the patch projection as one of (C, 3 p^2), whose bias
-    keeps a convolution's values.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            _xavier(module, *module.weight.shape)
-    if hasattr(model, 'patch_embed'):
-        nn.init.xavier_uniform_(model.patch_embed.proj.weight.flatten(1))  # its bias stays as it is
-    for name in ('cls_token', 'mask_token'):
-        if getattr(model, name, None) is not None:
-            nn.init.normal_(getattr(model, name), std=0.02)
-
-
-@torch.no_grad()
-def init_dinov3(vit: TimmViT) -> None:
-    """Initialise as DINOv3's code does: weights of linear layers and tokens normal with std 0.02."""
-    for module in vit.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    for token in (vit.cls_token, vit.reg_token):
-        if token is not None:
-            nn.init.normal_(token, std=0.02)
-
-
-def _xavier(layer: nn.Module, inputs: int, outputs: int) -> None:
-    bound = (6 / (inputs + outputs)) ** 0.5
-    nn.init.uniform_(layer.weight, -bound, bound)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)

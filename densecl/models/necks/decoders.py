@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from densecl.models.backbones.timm import init_mae, resize_positions, sincos_positions
+from densecl.models.backbones.initial_values import init_mae
+from densecl.models.backbones.timm import resize_positions, sincos_positions
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
 

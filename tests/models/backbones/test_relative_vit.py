@@ -16,7 +16,10 @@ def build(**kwargs):
     torch.manual_seed(0)
     config = dict(type='densecl.TimmViT', arch='beit_base_patch16_224', **{**SMALL, **kwargs})
     vit = MODELS.build(config).double().eval()
-    torch.nn.init.normal_(vit.rel_pos_bias.relative_position_bias_table)
+    tables = [p for name, p in vit.named_parameters() if name.endswith('relative_position_bias_table')]
+    assert not any(table.any() for table in tables)
+    for table in tables:
+        torch.nn.init.normal_(table)
     return vit
 
 
@@ -47,6 +50,37 @@ def by_distance(table, grid):
         for k, (other_y, other_x) in enumerate(places, 1):
             bias[:, q, k] = table[(y - other_y + h - 1) * (2 * w - 1) + x - other_x + w - 1]
     return bias
+
+
+def test_a_table_of_each_block_is_timms(images):
+    """Fine-tuned networks: no table for all, and no norm before the mean of tokens."""
+    own = dict(use_rel_pos_bias=True, init_values=0.1)
+    vit = build(**own, final_norm=False)
+    assert not [n for n in vit.state_dict() if n.startswith(('rel_pos_bias', 'norm'))]
+    reference = timm.create_model('beit_base_patch16_224', num_classes=0, **own, **SMALL).double().eval()
+    result = reference.load_state_dict(vit.state_dict(), strict=False)
+    assert set(result.missing_keys) == {'fc_norm.weight', 'fc_norm.bias'} and not result.unexpected_keys
+    tokens = reference.forward_features(images)
+    level, token = vit(images)
+    torch.testing.assert_close(level.flatten(2).transpose(1, 2), tokens[:, 1:])
+    torch.testing.assert_close(token[:, :, 0, 0], tokens[:, 0])
+
+
+def test_a_table_of_each_block_is_resized_and_trained(images):
+    """Copies of a shared table are that table, for images of any size."""
+    shared, own = build(), build(use_rel_pos_bias=True)
+    names = dict(shared.state_dict())
+    table = names.pop('rel_pos_bias.relative_position_bias_table')
+    copies = {f'blocks.{i}.attn.relative_position_bias_table': table for i in range(2)}
+    own.load_state_dict(names | copies)
+    large = torch.randn(1, 3, 40, 61, dtype=torch.float64)
+    for batch in (images, large):
+        torch.testing.assert_close(own(batch), shared(batch), rtol=1e-12, atol=1e-12)
+    own(large)[0].pow(3).sum().backward()
+    shared(large)[0].pow(3).sum().backward()
+    found = [block.attn.relative_position_bias_table.grad for block in own.blocks]
+    assert all(gradient.abs().sum() > 0 for gradient in found)
+    torch.testing.assert_close(sum(found), shared.rel_pos_bias.relative_position_bias_table.grad)
 
 
 @pytest.mark.parametrize('grid', [(4, 4), (5, 8), (3, 2)])
@@ -121,8 +155,9 @@ def test_bfloat16(images):
 
 def test_dropping_is_refused(images):
     mask = TokenMask(torch.eye(4, dtype=torch.bool).expand(2, 4, 4), (4, 4))
-    with pytest.raises(ValueError, match='positions that are added or turn .RoPE., not relative ones'):
-        build(hidden='dropped')(images, mask=mask)
+    for own in (False, True):
+        with pytest.raises(ValueError, match='positions that are added or turn .RoPE., not relative ones'):
+            build(hidden='dropped', use_rel_pos_bias=own)(images, mask=mask)
 
 
 def test_the_class_token_path_by_hand(images):
