@@ -1,0 +1,209 @@
+#!/usr/bin/env python
+"""Post-training methods under one protocol: one start, equal time on this machine, probes before and after.
+
+python benchmarks/post_training.py configs/neco/neco_efficientnet-lite0_1xb16-continue-4e_photos.py \
+    configs/anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py --start imagenet --minutes 5 \
+    --photos data/camvid/images/train --labelled data/camvid --seeds 0 1 2 --out work_dirs/post_training
+
+Each config is run from the same weights: backbone, normalisation, and the width of its heads become those of
+the start, all else is the recipe's. Ten steps are timed first, and the run gets as many epochs as the minutes
+hold. Frozen features are then read by the linear and by the retrieval probe, and by label-free meters. What
+is there already is not made again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import fmean, median, stdev
+
+import densecl.compat
+
+densecl.compat.install()
+
+from mmengine.config import Config, ConfigDict  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+
+from densecl.engine.launch import read_config  # noqa: E402
+from densecl.evaluation.features import FrozenEncoder, open_encoder  # noqa: E402
+from densecl.evaluation.labelled import open_labelled  # noqa: E402
+from densecl.evaluation.measuring import read_photos  # noqa: E402
+from densecl.evaluation.probes import probe  # noqa: E402
+from densecl.evaluation.signals import Signals  # noqa: E402
+from densecl.runs.starts import Chosen, choose_start  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+LITE0 = 320  # channels that the recipes' heads are made for
+METERS = ('dse', 'correspondence', 'cka')
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('configs', nargs='+', help='recipes that go on from weights')
+    parser.add_argument('--start', default='imagenet', help='weights: a file or a name')
+    parser.add_argument('--minutes', type=float, default=5.0, help='of training')
+    parser.add_argument('--photos', required=True, help='folder of photos to train on')
+    parser.add_argument('--labelled', required=True, help='folder with images/ and labels/, or a COCO json')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the training')
+    parser.add_argument('--out', default='work_dirs/post_training', help='folder of runs and figures')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train and measure what is not there yet, and print the table."""
+    args = parse_args()
+    init_default_scope('densecl')
+    out, chosen = Path(args.out), choose_start(args.start)
+    measure = Measure(chosen, args.labelled)
+    rows = {'the start': [measured(out / 'start.json', lambda: measure.start())]}
+    for config in map(Path, args.configs):
+        name = config.stem.split('_')[0]
+        rows[name] = [one_run(config, seed, args, chosen, measure) for seed in args.seeds]
+        print(table(rows), flush=True)
+
+
+def one_run(config: Path, seed: int, args: argparse.Namespace, chosen: Chosen, measure: 'Measure') -> dict:
+    """Figures of one training."""
+    folder = Path(args.out) / f'{config.stem}_{seed}'
+
+    def make() -> dict:
+        epochs, step = epochs_within(config, args, chosen)
+        cfg = from_start(config, chosen, args.start, args.photos)
+        cfg.train_cfg.max_epochs, cfg.randomness = epochs, dict(seed=seed)
+        began = time.monotonic()
+        train(cfg, folder)
+        minutes = (time.monotonic() - began) / 60
+        return dict(measure(folder / f'epoch_{epochs}.pth'), epochs=epochs, step=step, minutes=minutes)
+
+    return measured(folder / 'figures.json', make)
+
+
+def measured(file: Path, make) -> dict:
+    """What a file says, or what is made and written there."""
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(make()))
+    return json.loads(file.read_text())
+
+
+def from_start(config: Path, chosen: Chosen, start: str, photos: str) -> Config:
+    """A recipe whose backbone is that of the start."""
+    cfg, layout = read_config(str(config)), chosen.layout
+    model = cfg.model
+    model.backbone = ConfigDict(layout.backbone)
+    model.data_preprocessor.update(mean=list(chosen.start.mean), std=list(chosen.start.std))
+    for head in model.heads.values():
+        for part in ('projector', 'objective'):
+            widen(head.get(part), layout.width)
+    for hook in cfg.custom_hooks:
+        if str(hook.type).endswith('PretrainedHook'):
+            hook.checkpoint = start
+    cfg.train_dataloader.dataset.data_root = photos
+    cfg.default_hooks.checkpoint.interval = 1000  # and after the last epoch
+    cfg.default_hooks.logger.interval = 1
+    return cfg
+
+
+def widen(part, width: int) -> None:
+    """Give a part of a head that reads the backbone's map another width."""
+    if not isinstance(part, dict):
+        return
+    channels = part.get('channels')
+    if isinstance(channels, tuple | list) and channels[0] == LITE0:
+        part['channels'] = (width, *channels[1:])
+    for name in ('in_channels', 'dim'):
+        if part.get(name) == LITE0:
+            part[name] = width
+
+
+def epochs_within(config: Path, args: argparse.Namespace, chosen: Chosen) -> tuple[int, float]:
+    """How many epochs the minutes hold, by the median of ten steps, and the seconds of a step."""
+    cfg = from_start(config, chosen, args.start, args.photos)
+    batch = cfg.train_dataloader.batch_size
+    images = len(open_photos(cfg))
+    cfg.train_dataloader.dataset.max_images, cfg.train_cfg.max_epochs = 12 * batch, 1
+    if 'heads_first' in cfg.model:
+        cfg.model.heads_first = 0  # the backbone's part is timed, too
+    folder = Path(args.out) / 'timing' / config.stem
+    train(cfg, folder)
+    newest = max(folder.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
+    lines = [json.loads(line) for line in newest.read_text().splitlines()]
+    step = median([line['time'] for line in lines if 'time' in line][2:])
+    return max(1, round(args.minutes * 60 / (step * (images // batch)))), step
+
+
+def open_photos(cfg: Config):
+    """The source of the training's photos."""
+    from densecl.datasets.pretrain_dataset import build_source
+
+    dataset = cfg.train_dataloader.dataset
+    return build_source(dataset.data_root, dataset.get('source'))
+
+
+def train(cfg: Config, folder: Path) -> None:
+    """``tools/train.py`` on a config, in a process of its own, with one thread."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg.dump(folder / 'recipe.py')
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(folder / 'recipe.py')]
+    command += ['--work-dir', str(folder)]
+    with (folder / 'output.log').open('w') as log:
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, env=environment)
+
+
+class Measure:
+    """Probes and label-free meters of a backbone; drift is measured from the start."""
+
+    def __init__(self, chosen: Chosen, labelled: str) -> None:
+        self.chosen, self.labelled = chosen, open_labelled(labelled)
+        self.size = self.labelled.use_size()
+        images = [str(path) for path in self.labelled.train.images]
+        self.photos, _ = read_photos(images, 64, self.size)
+        self.signals = Signals(self.photos)
+        self.signals.set_reference(self._start())
+
+    def _start(self):
+        start, backbone = self.chosen.start, self.chosen.layout.backbone
+        options = {name: value for name, value in backbone.items() if name != 'type'}
+        return FrozenEncoder(start.build(**options), dict(mean=start.mean, std=start.std))
+
+    def start(self) -> dict[str, float]:
+        """Figures of the start."""
+        return self.of(self._start())
+
+    def __call__(self, checkpoint: Path) -> dict[str, float]:
+        return self.of(open_encoder(str(checkpoint)))
+
+    def of(self, encoder) -> dict[str, float]:
+        """Figures of an encoder."""
+        scores = probe(encoder, self.labelled, self.size).scores()
+        signals = self.signals.measure(encoder)
+        figures = {name: scores[name].mean for name in ('linear', 'retrieval')}
+        return figures | {name: float(signals[name].value) for name in METERS}
+
+
+def table(rows: dict[str, list[dict]]) -> str:
+    """Markdown: a line for each method, mean and spread over its seeds."""
+    names = ('linear', 'retrieval', *METERS)
+    lines = [f'| run | epochs | {" | ".join(names)} |', '|---' * (2 + len(names)) + '|']
+    for name, runs in rows.items():
+        epochs = ', '.join(str(run.get('epochs', '')) for run in runs)
+        cells = [shown([run[figure] for run in runs], 1 if figure in names[:2] else 3) for figure in names]
+        lines.append(f'| {name} | {epochs} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def shown(values: list[float], digits: int) -> str:
+    """Mean, and the standard deviation (n - 1) of several."""
+    text = f'{fmean(values):.{digits}f}'
+    return text if len(values) == 1 else f'{text} ± {stdev(values):.{digits}f}'
+
+
+if __name__ == '__main__':
+    main()
