@@ -158,4 +158,4 @@ def _stock_vit(start: StartFile) -> dict[str, Any]:
 def _timm_vit(start: StartFile) -> dict[str, Any]:
     """Its blocks have layer scale, its tokens registers, or its positions are turned or relative."""
     kept = {k: v for k, v in plain(start.backbone).items() if k not in OF_THE_RUN}
-    return {**kept, 'output_cls_token': False}
+    return kept if kept['type'].endswith('ViTDet') else {**kept, 'output_cls_token': False}

@@ -16,7 +16,7 @@ from .regions import box_head_part, load_box_head, stage_of, stage_part
 from .report import KeyReport
 from .stem import fit_stem
 from .timm_names import own_names, whole_names
-from .vit import fit_positions, hidden_token, spoken_in, to_dialect, vit_dialect
+from .vit import fit_positions, hidden_token, spoken_in, tables_along_sides, to_dialect, vit_dialect
 from .vit_settings import vit_eps_warning
 
 
@@ -59,6 +59,8 @@ def load_backbone(
     record = training_record(weights, given, branch_of(prefix))
     given, resized = fit_positions(to_dialect(given, vit_dialect(wanted)), wanted)
     given, inflated, stem = fit_stem(given, wanted)
+    fresh = [] if tables_along_sides(given) else tables_along_sides(wanted)
+    wanted = {key: tensor for key, tensor in wanted.items() if key not in fresh}
     report = _compare(given, wanted, weights.source, prefix, record['branch'])
     positions = 'pos_embed' if 'pos_embed' in wanted else 'relative positions'
     report.resized = resized and f'{positions} {resized}'
@@ -71,6 +73,8 @@ def load_backbone(
     if differences and strict_meta:
         raise RuntimeError('\n'.join([f'refused to load {weights.source}', *differences]))
     report.warnings = refusals + differences + vit_eps_warning(record, backbone)
+    if fresh:
+        report.warnings.append('relative positions start at 0: the file has none')
 
     copy(wanted, given, report.matched)
     _load_neck(model, under(weights.tensors, neck_prefix(prefix)), report)

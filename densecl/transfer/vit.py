@@ -11,6 +11,7 @@ from torch import Tensor
 
 from densecl.models.backbones.beit import resize_distances
 from densecl.models.backbones.timm import resize_positions
+from densecl.models.backbones.vitdet import resize_table
 
 # The patch projection and the first block in each dialect; positions may be learned or turned (RoPE).
 _MARKS = {
@@ -34,10 +35,16 @@ _TOPS = {'patch_embed.proj.': 'patch_embed.projection.', 'norm.': 'ln1.'}
 #: The table of positions that all blocks of a BEiT share; after fine-tuning each block has its own.
 RELATIVE = 'rel_pos_bias.relative_position_bias_table'
 _OF_A_BLOCK = re.compile(r'^blocks\.\d+\.attn\.relative_position_bias_table$')
+_ALONG_SIDES = re.compile(r'^blocks\.\d+\.attn\.rel_pos_[hw]$')
 _SHARED = ('cls_token', 'pos_embed')
 _TOP = re.compile(
     r'^(cls_token|pos_embed|reg_token|dist_token|patch_embed|rel_pos_bias|norm_pre|blocks|norm|layers|ln1|ln_pre)\b'
 )
+
+
+def tables_along_sides(tensors: dict[str, Tensor]) -> list[str]:
+    """Names of ViTDet's relative positions, of rows and of columns, which start at zero in a detector."""
+    return [key for key in tensors if _ALONG_SIDES.match(key)]
 
 
 def vit_dialect(tensors: dict[str, Tensor]) -> str | None:
@@ -138,6 +145,8 @@ def fit_positions(
     """
     if vit_dialect(given) is None:
         return given, None
+    lengths = {key: len(wanted[key]) for key in tables_along_sides(given) if key in wanted}
+    given = given | {key: resize_table(given[key], length) for key, length in lengths.items()}
     if distance_tables(wanted) and distance_tables(given):
         return _fit_distances(given, wanted)
     if not {'pos_embed'} <= wanted.keys() & given.keys():

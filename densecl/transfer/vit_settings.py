@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
-from .vit import RELATIVE, distance_tables, grid_of, side_of_distances, to_dialect, vit_dialect
+from .vit import (
+    RELATIVE,
+    distance_tables,
+    grid_of,
+    side_of_distances,
+    tables_along_sides,
+    to_dialect,
+    vit_dialect,
+)
 
 # A bias of the file that the model would silently go without.
 _BIASES = {
@@ -30,7 +38,8 @@ def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
         ``patch_size``, ``image_size`` (of the position embedding, 0 without one), ``norm_eps``, ``arch``
         (timm's name), ``positions`` (``'learned'``, which fixed ones are for a file, ``'relative'`` or
         ``'rotary'``) and ``options``: what timm wants to hear of layer scale, register tokens, a table of
-        relative positions for each block, and a final norm that is not there.
+        relative positions for each block, and a final norm that is not there; ``relative_positions`` of a
+        ViTDet.
     """
     if vit_dialect(tensors) is None:
         return {}
@@ -86,7 +95,7 @@ def _eps_in(config: dict) -> float | None:
 
 
 def _is_timm(config: dict) -> bool:
-    return str(config.get('type')).rpartition('.')[2] == 'TimmViT'
+    return str(config.get('type')).rpartition('.')[2] in ('TimmViT', 'ViTDet')
 
 
 def vit_mismatch(
@@ -115,6 +124,11 @@ def vit_mismatch(
             'the file has relative positions for each block, the model one table for all: set '
             'backbone.use_rel_pos_bias=True'
         )
+    elif tables_along_sides(given) and not tables_along_sides(wanted):
+        reasons.append(
+            'the file has relative positions along height and width, the model has not: set '
+            "backbone.type='densecl.ViTDet'"
+        )
     elif 'pos_embed' in given and given['pos_embed'].shape != wanted['pos_embed'].shape:
         tokens = [tensors['pos_embed'].shape[1] for tensors in (given, wanted)]
         reasons.append(
@@ -138,6 +152,8 @@ def _options(tensors: dict[str, Tensor]) -> dict[str, Any]:
     options = {}
     if _has_own_tables(tensors):
         options['use_rel_pos_bias'] = True
+    if tables_along_sides(tensors):
+        options['relative_positions'] = True
     if 'norm.weight' not in to_dialect(tensors, 'timm'):
         options['final_norm'] = False
     if 'blocks.0.ls1.gamma' in tensors:
@@ -168,6 +184,9 @@ def vit_how_to_load(target: str, meta: dict) -> str:
     if target in ('timm', 'safetensors'):
         options = ''.join(f', {key}={value!r}' for key, value in (meta.get('options') or {}).items())
         sizes = f'patch_size={patch}, embed_dim={meta["embed_dim"]}, depth={meta["depth"]}, num_heads={heads}'
+        if 'relative_positions' in (meta.get('options') or {}):
+            backbone = f"dict(type='densecl.ViTDet', img_size={size}, {sizes})"
+            return f'backbone={backbone}, window and global_blocks as trained, and --pretrained FILE'
         made = f"timm's VisionTransformer(img_size={size}, {sizes}{options})"
         if 'beit' in str(meta.get('arch')):
             own = 'use_rel_pos_bias' in meta['options']

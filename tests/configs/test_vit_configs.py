@@ -18,6 +18,7 @@ from densecl.transfer import export_backbone, feature_difference, load_backbone,
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 UPERNET = 'segmentation/upernet_vit-small_ade20k.py'
 PYRAMID = 'detection/mask-rcnn_vit-small_simple-pyramid_100e_coco.py'
+VITDET = 'detection/mask-rcnn_vitdet-base-mae_100e_coco.py'
 SLIM = {
     'mmseg': 'segmentation/upernet_vit-small-slim_sample.py',
     'mmdet': 'detection/mask-rcnn_vit-small-slim_simple-pyramid_sample.py',
@@ -111,9 +112,10 @@ def test_full_size_recipes_take_an_export(name):
         assert feature_difference(vit, same, torch.randn(1, 3, 64, 64)) < 1e-4
 
 
-def test_mask_rcnn_of_full_size_takes_a_step():
-    """Real widths, 64 x 96 pixels, few regions; blocks recomputed in the backward pass."""
-    cfg = load(PYRAMID)
+@pytest.mark.parametrize('name', [PYRAMID, VITDET])
+def test_mask_rcnn_of_full_size_takes_a_step(name):
+    """Real widths, 64 x 96 pixels, few regions; blocks of one recomputed in the backward pass."""
+    cfg = load(name)
     data = load(SLIM['mmdet']).train_dataloader
     data.update(batch_size=1, num_workers=0, persistent_workers=False)
     data.dataset.pipeline[2].scale = (96, 64)
@@ -145,6 +147,32 @@ def test_layer_wise_decay_and_decay_of_norms():
     assert groups['neck.stages.2.1.weight'] == pytest.approx((base, 0))
     assert (cfg.train_cfg.max_iters, cfg.train_dataloader.batch_size) == (184_375, 8)
     assert cfg.param_scheduler[1].milestones == [163_889, 177_546]
+
+
+def test_vitdet_is_the_papers():
+    """MAE's weights go in; block i of 12 has 0.7^(12 - i) of the rate, norms and positions no decay."""
+    cfg = load(VITDET)
+    backbone = cfg.model.backbone
+    assert (backbone.window, backbone.global_blocks, backbone.drop_path) == (14, (2, 5, 8, 11), 0.1)
+    backbone.update(embed_dim=48, num_heads=3)
+    cfg.model.neck.in_channels = 48
+    model = MODELS.build({**cfg.model, 'type': 'mmdet.MaskRCNN'})
+    mae = dict(type='densecl.TimmViT', arch='vit_base_patch16_224', pos_embed='sincos-mae', hidden='dropped')
+    vit = MODELS.build(dict(mae, embed_dim=48, num_heads=3))
+    report = load_backbone(model, dict(state_dict=vit.state_dict()))
+    assert report.fraction == 1 and report.resized == 'pos_embed 14x14 -> 64x64'
+    assert report.warnings == ['relative positions start at 0: the file has none']
+    groups = _groups(model, cfg)
+    for i in range(12):
+        rate = 1e-4 * 0.7 ** (12 - i)
+        for part, decay in (('attn.qkv.weight', 0.1), ('attn.rel_pos_h', 0.1), ('norm2.weight', 0)):
+            assert groups[f'backbone.blocks.{i}.{part}'] == pytest.approx((rate, decay))
+    assert groups['backbone.pos_embed'] == pytest.approx((1e-4 * 0.7**13, 0))
+    assert groups['backbone.patch_embed.proj.weight'] == pytest.approx((1e-4 * 0.7**13, 0.1))
+    assert groups['neck.stages.2.0.weight'] == pytest.approx((1e-4, 0.1))
+    assert groups['neck.stages.2.1.weight'] == pytest.approx((1e-4, 0))
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1)
+    assert (cfg.train_cfg.max_iters, cfg.train_dataloader.batch_size) == (184_375, 8)
 
 
 def test_upernet_decays_no_norm():

@@ -3,5 +3,6 @@
 from .dalle import DALLEEncoder
 from .timm import TimmViT, timm_backbone
 from .torchvision import TorchvisionFeatures, TorchvisionResNet
+from .vitdet import ViTDet
 
-__all__ = ['DALLEEncoder', 'TimmViT', 'TorchvisionFeatures', 'TorchvisionResNet', 'timm_backbone']
+__all__ = ['DALLEEncoder', 'TimmViT', 'TorchvisionFeatures', 'TorchvisionResNet', 'ViTDet', 'timm_backbone']
