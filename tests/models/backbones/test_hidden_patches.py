@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from densecl.models.backbones.hidden_patches import put_token
+from densecl.planning.fake import fake_copy, fake_tensor
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
+from tests.models.played_device import PlayedDevice
 
 SMALL = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
 
@@ -100,6 +103,14 @@ def test_a_whole_view_has_gradients_of_all_parameters(images):
         sum(level.square().sum() for level in backbone(images)).backward()
         assert all(p.grad is not None for p in backbone.parameters())
         assert not backbone.mask_token.grad.any()
+
+
+def test_a_whole_view_does_not_wait_for_the_device():
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    vit, device = fake_copy(mode, build(hidden='token'), 'cuda'), PlayedDevice(mode)
+    with device:
+        levels = vit(fake_tensor(mode, torch.zeros(2, 3, 32, 32, dtype=torch.float64), 'cuda'))
+    assert levels[0].is_cuda and levels[0].requires_grad and not device.waits
 
 
 def test_positions_of_mae_begin_with_x():

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from densecl.models.backbones.vitdet import MapAttention, join_windows, map_attention, split_windows
+from densecl.planning.fake import fake_copy, fake_tensor
 from densecl.registry import MODELS
 from densecl.transfer import export_backbone, load_backbone
+from tests.models.played_device import PlayedDevice
 from tests.oracles.windows import attended
 
 SMALL = dict(img_size=32, patch_size=8, embed_dim=24, depth=4, num_heads=2)
@@ -142,6 +145,15 @@ def test_half_precision(images, dtype):
     with torch.autocast('cpu', dtype=dtype):
         half = vit(images.float())[1]
     torch.testing.assert_close(half.float(), vit(images.float())[1], rtol=0.1, atol=0.1)
+
+
+def test_nothing_waits_for_the_device():
+    """On a played one, with maps that windows do not divide and global tables that are interpolated."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    vit, device = fake_copy(mode, build(random=True).train(), 'cuda'), PlayedDevice(mode)
+    with device:
+        levels = vit(fake_tensor(mode, torch.zeros(2, 3, 40, 61, dtype=torch.float64), 'cuda'))
+    assert levels[1].shape == (2, 24, 5, 8) and levels[1].is_cuda and not device.waits
 
 
 def pretrained_mae():
