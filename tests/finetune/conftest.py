@@ -19,6 +19,7 @@ BACKBONES = {
     'DINOv2': dict(VIT, patch_size=14, img_size=56, reg_tokens=2, init_values=0.1, hidden='token'),
     'BEiT': dict(VIT, arch='beit_base_patch16_224', hidden='token'),
     'fine-tuned BEiT': dict(VIT, arch='beit_base_patch16_224', use_rel_pos_bias=True, final_norm=False),
+    'ViTDet': dict(VIT, type='ViTDet', window=3, global_blocks=(1,)),
     'DINOv3': dict(VIT, arch='vit_small_patch16_dinov3', embed_dim=96, rope_rescale=2.0),
     'CAPI': dict(VIT, arch='vit_large_patch14_capi', patch_size=14, num_reg_tokens=4, hidden='dropped'),
 }
