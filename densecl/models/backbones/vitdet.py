@@ -47,9 +47,11 @@ class ViTDet(TimmViT):
         super().__init__(arch, output_cls_token=False, final_norm=final_norm, **kwargs)
         if self.pos_embed is None or self.extra_tokens != 1 or self.hides:
             raise ValueError(
-                f'ViTDet: arch must be a ViT whose positions are added, without register tokens and hidden, '
+                'ViTDet: arch must be a ViT whose positions are added, without register tokens and hidden, '
                 f"got {arch!r}; take such as 'vit_base_patch16_224', or TimmViT"
             )
+        if window is not None and window < 1:
+            raise ValueError(f'ViTDet: window must be a side in patches, above 0, or None, got {window}')
         depth = len(self.blocks)
         if not all(0 <= i < depth for i in global_blocks):
             raise ValueError(f'ViTDet: global_blocks must be in 0..{depth - 1}, got {tuple(global_blocks)}')

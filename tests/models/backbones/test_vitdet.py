@@ -200,6 +200,8 @@ def test_there_and_back_through_an_export():
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r'global_blocks must be in 0..3, got \(1, 4\)'):
         build(global_blocks=(1, 4))
+    with pytest.raises(ValueError, match='window must be a side in patches, above 0, or None, got 0'):
+        build(window=0)
     for options in (dict(reg_tokens=2), dict(arch='beit_base_patch16_224'), dict(hidden='token')):
         with pytest.raises(ValueError, match='ViTDet: arch must be a ViT whose positions are added'):
             build(**options)
