@@ -119,6 +119,8 @@ class Units:
         cells: (B, N) int64, of units that are some of a view's cells: their numbers, counted row by row; the
             other side's unit of this number shows the same place. None: all, in their order.
         view: the number of the view.
+        whole: the units that these were read from, on another grid; None: these are it.
+        read: how: it takes (B, M, E) of the M units of ``whole`` to (B, N, E).
         log: name -> scalar without gradient, what is worth watching.
     """
 
@@ -136,6 +138,8 @@ class Units:
     others_boxes: Tensor | None = None
     cells: Tensor | None = None
     view: int = 0
+    whole: 'Units | None' = None
+    read: Callable[[Tensor], Tensor] | None = None
     log: dict[str, Tensor] = field(default_factory=dict)
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -149,6 +153,10 @@ class Units:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+    def as_read(self, made: Tensor) -> Tensor:
+        """What was made of each unit of ``whole``, (B, M, E), as these units have it, (B, N, E)."""
+        return made if self.read is None else self.read(made)
 
     def of_all(self, name: str) -> Tensor:
         """A (B, ...) field of all processes, (W B, ...) in rank order, without gradient; gathered once."""

@@ -53,7 +53,7 @@ _FORMS = (
 OF_THE_RUN = (
     'out_indices', 'init_cfg', 'pretrained', 'strides', 'dilations', 'num_stages', 'output_stride',
     'frozen_stages', 'drop_path', 'drop_path_rate', 'drop_path_law', 'freeze_patch_embed', 'output_cls_token',
-    'init', 'hidden', 'rope_rescale', 'class_path',
+    'init', 'hidden', 'rope_rescale', 'class_path', 'output_attention',
 )  # fmt: skip
 KNOWN = 'ResNet, ResNeXt, ConvNeXt, EfficientNet, MobileNetV3, Swin, ViT with class token'
 

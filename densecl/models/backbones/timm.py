@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densecl.numerics import full_precision
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
 
@@ -82,6 +83,8 @@ class TimmViT(nn.Module):
             n, counted from 1, with the last block's class token, pass d further blocks and the final norm
             (BEiT v2, Peng et al., 2022). What these patches lack the class token has to bring. The further
             blocks are not exported.
+        output_attention: the first level is how much the class token attends to each patch in the last block,
+            (B, heads, h, w), without gradient (DINO's maps of objects; Leopart). Of plain attention alone.
         **kwargs: passed to timm: ``embed_dim``, ``depth``, ``img_size``, ``patch_size``, ...
     """
 
@@ -100,6 +103,7 @@ class TimmViT(nn.Module):
         drop_path_law: str = 'linear',
         rope_rescale: float | None = None,
         class_path: Sequence[int] | None = None,
+        output_attention: bool = False,
         **kwargs,
     ) -> None:
         super().__init__()
@@ -138,6 +142,13 @@ class TimmViT(nn.Module):
                 'output_cls_token=False, or num_reg_tokens'
             )
         self.output_cls_token = output_cls_token
+        plain = self.rope is None and self.rel_pos_bias is None and hasattr(self.blocks[-1].attn, 'qkv')
+        if output_attention and not (plain and self.cls_token is not None):
+            raise ValueError(
+                'TimmViT: output_attention wants a class token, and positions that are added to tokens; '
+                f"{arch} has not both: take 'vit_small_patch16_224', or leave it out"
+            )
+        self.output_attention = output_attention
         self.hidden = hidden
         self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if hidden == 'token' else None
         self._make_rotary(arch, rope_rescale)
@@ -241,6 +252,8 @@ class TimmViT(nn.Module):
         """The levels; ``whole`` puts patches (B, n, C) in their places (B, h, w, C)."""
         levels, early = [], None
         for i, block in enumerate(self.blocks):
+            if self.output_attention and i == len(self.blocks) - 1:
+                attention = class_attention(block, tokens)[..., self.extra_tokens :]
             tokens = block(tokens, **placed[i])
             if hiding and i + 1 == self.class_path:
                 early = tokens[:, self.extra_tokens :]
@@ -256,6 +269,8 @@ class TimmViT(nn.Module):
         if self.output_cls_token:
             said = 1 if self.cls_token is not None else self.extra_tokens
             levels.append(tokens[:, :said].transpose(1, 2)[:, :, None])
+        if self.output_attention:
+            levels.insert(0, whole(attention.transpose(1, 2)).permute(0, 3, 1, 2))
         return tuple(levels)
 
     def _tokens(self, patches: Tensor, grid: Sequence[int]) -> Tensor:
@@ -267,6 +282,20 @@ class TimmViT(nn.Module):
         if self.no_embed_class:
             return self.pos_drop(torch.cat([*extra, patches + positions], dim=1))
         return self.pos_drop(torch.cat([*extra, patches], dim=1) + positions)
+
+
+@torch.no_grad()
+def class_attention(block: nn.Module, tokens: Tensor) -> Tensor:
+    """(B, L, C) of a block -> (B, heads, L), the shares of the class token, the first one, in its attention.
+
+    A block is timm's: ``norm1``, and ``attn`` with one layer for queries, keys and values.
+    """
+    attn = block.attn
+    projected = attn.qkv(block.norm1(tokens)).unflatten(2, (3, attn.num_heads, -1))
+    query, key, _ = projected.permute(2, 0, 3, 1, 4)  # (B, heads, L, C / heads)
+    query, key = (full_precision(x) for x in (attn.q_norm(query[:, :, :1]), attn.k_norm(key)))
+    with torch.autocast(tokens.device.type, enabled=False):
+        return (attn.scale * query @ key.mT).softmax(-1)[:, :, 0]
 
 
 def _timm(needing: str) -> ModuleType:

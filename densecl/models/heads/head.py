@@ -207,7 +207,8 @@ class Head(nn.Module):
 
     def sends(self, keys: dict[Set, Units]) -> list[tuple[Units, str]]:
         """Key sets and the fields of them that :meth:`remember` wants of all processes."""
-        return [(units, name) for s, units in keys.items() for name in self._objective(s).sends]
+        wanted = [(units, name) for s, units in keys.items() for name in self._objective(s).sends]
+        return [(units, name) for units, name in wanted if getattr(units, name) is not None]
 
     @torch.no_grad()
     def remember(self, keys: dict[Set, Units], batch: Batch) -> None:

@@ -12,7 +12,7 @@ from densecl.registry import MODELS
 from densecl.schedule import Clock
 from densecl.structures import Units
 
-from .objective import Objective, mean_of
+from .objective import Objective, check_mean, mean_of
 from .temperatures import positive_schedule
 
 
@@ -96,6 +96,22 @@ def prediction(objective: Objective, query: Units, temperature: float) -> Tensor
     return query.once(f'prediction {id(objective)}', lambda: log_shares(query.compared, temperature))
 
 
+def spread(rows: Tensor, valid: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+    """``count`` of each image's (B, N, D) rows, evenly spread over those that are ``valid``, in their order.
+
+    Returns:
+        (B, count, D), and (B, count) bool: false where an image has no valid row; of few, some come again.
+    """
+    images, number = rows.shape[:2]
+    valid = torch.ones_like(rows[..., 0], dtype=torch.bool) if valid is None else valid
+    order = valid.byte().argsort(dim=1, descending=True, stable=True)
+    there = valid.sum(1, keepdim=True)
+    place = (2 * torch.arange(count, device=rows.device) + 1) * there // (2 * count)
+    chosen = order.gather(1, place.clamp(max=number - 1))
+    found = (there > 0).expand(images, count)
+    return rows.gather(1, chosen[..., None].expand(-1, -1, rows.shape[2])), found
+
+
 @MODELS.register_module()
 class SwappedPrediction(Objective):
     """SwAV (Caron et al., 2020): Sinkhorn codes of a key view, predicted from every other view.
@@ -103,6 +119,10 @@ class SwappedPrediction(Objective):
     The codes share the prototypes out evenly over the batch of all processes. Where that batch is small,
     a queue of earlier embeddings joins it, with scores of the present prototypes (section 3.1). All
     processes hold the same queue, and each brings a part of it to the common Sinkhorn step.
+
+    On the cells of a foreground it is Leopart's (Ziegler and Asano, 2022): all cells share the prototypes
+    out, the queue takes some of those that are there, and with ``matching=dict(type='SharedGrid', size=7)``
+    codes, not scores, are read on the common grid.
 
     Args:
         temperature: t > 0 of the prediction, or a schedule.
@@ -112,6 +132,9 @@ class SwappedPrediction(Objective):
         dim: width C of an embedding in the queue.
         queue_start: epoch in which the queue begins to fill. It serves as soon as it is full.
         assign: number of assigning views, the first ones, for each of which there is a queue.
+        queue_units: how many units of an image enter the queue, spread evenly over those that are there, in
+            their order; None: all.
+        mean: see :func:`~densecl.models.losses.objective.mean_of`.
     """
 
     needs = frozenset({'scores', 'embeddings', 'one answer'})
@@ -125,6 +148,8 @@ class SwappedPrediction(Objective):
         dim: int = 128,
         queue_start: float = 15,
         assign: int = 2,
+        queue_units: int | None = None,
+        mean: str = 'rows',
     ) -> None:
         super().__init__()
         self.temperature = positive_schedule(temperature, 'SwappedPrediction: temperature')
@@ -135,7 +160,10 @@ class SwappedPrediction(Objective):
             )
         self.epsilon, self.iterations = epsilon, iterations
         self.queues = nn.ModuleList(Queue(queue, dim) for _ in range(assign if queue else 0))
-        self.queue_start = queue_start
+        if queue_units is not None and queue_units < 1:
+            raise ValueError(f'SwappedPrediction: queue_units must be at least 1, or None, got {queue_units}')
+        self.queue_start, self.queue_units = queue_start, queue_units
+        self.mean = check_mean(mean, 'SwappedPrediction')
         self.clock: Clock | None = None
 
     def score(self, comparison):
@@ -145,31 +173,46 @@ class SwappedPrediction(Objective):
         images are alike), and ``usage_entropy``, of its mean prediction.
         """
         key, match, t = comparison.key, comparison.match, self.temperature(self.clock)
-        codes, diagnostics = key.once(f'codes {id(self)}', lambda: self.codes(key, comparison.projector, t))
+        whole = key.whole or key
+        made = whole.once(f'codes {id(self)}', lambda: self.codes(whole, comparison.projector, t))
+        codes, diagnostics = key.as_read(made[0]), made[1]
         terms = cross_entropy(prediction(self, comparison.query, t), match.sum_of(codes))
-        return mean_of(terms, match.found(), 'rows'), diagnostics
+        return mean_of(terms, match.found(), self.mean), diagnostics
 
     @torch.no_grad()
     def codes(self, key: Units, projector: nn.Module, temperature: float) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, N, K) codes of a key view, and how they are spread."""
         everything = rows = full_precision(key.vectors).flatten(0, 1)
-        if self.queues and self._started() and self.queues[0].is_full():
-            earlier = projector.prototypes(self._queue_of(key).keys[rank() :: world_size()])
-            everything = torch.cat([full_precision(earlier), rows])
-        codes = sinkhorn(everything, self.epsilon, self.iterations, across_ranks=True)[-len(rows) :]
+        valid = None
+        if self.queues and self._started():
+            queue, mine = self._queue_of(key), slice(rank(), None, world_size())
+            everything = torch.cat([full_precision(projector.prototypes(queue.keys[mine])), rows])
+            # The keys take part once all are real ones.
+            serves = (queue.enqueued >= len(queue)).expand(len(everything))
+            valid = serves | (torch.arange(len(everything), device=rows.device) >= len(queue.keys[mine]))
+        codes = sinkhorn(everything, self.epsilon, self.iterations, across_ranks=True, valid=valid)
+        codes = codes[-len(rows) :]
         usage = (rows / temperature).softmax(-1).mean(0)
         diagnostics = {'code_entropy': entropy(codes).mean(), 'usage_entropy': entropy(usage)}
         return codes.view(key.vectors.shape), diagnostics
 
     @property
     def sends(self) -> tuple[str, ...]:
-        return ('embeddings',) if self.queues and self._started() else ()
+        fills = self.queues and self._started() and self.queue_units is None
+        return ('embeddings', 'valid') if fills else ()
 
     @torch.no_grad()
     def remember(self, keys, batch):
-        if self.sends:
-            for key in keys:
-                self._queue_of(key).enqueue(key.of_all('embeddings').flatten(0, 1))
+        if not self.queues or not self._started():
+            return
+        for key in keys:
+            if self.queue_units is None:
+                rows = key.of_all('embeddings')
+                valid = None if key.valid is None else key.of_all('valid').flatten()
+            else:
+                rows, there = spread(key.embeddings, key.valid, self.queue_units)
+                rows, valid = all_gather(rows), all_gather(there).flatten()
+            self._queue_of(key).enqueue(rows.flatten(0, 1), valid=valid)
 
     def _queue_of(self, key: Units) -> Queue:
         if key.view >= len(self.queues):

@@ -73,7 +73,7 @@ class QueueDistillation(Objective):
                 f'QueueDistillation: dim={self.queue.keys.shape[1]}, but student and teacher are {widths[0]} '
                 f'and {widths[1]} wide; set dim to the width of the teacher, and let the projector give it'
             )
-        filled = torch.arange(len(self.queue), device=batch.device) < self.queue.enqueued
+        filled = self.queue.filled()
         there = torch.cat([filled.new_ones(len(batch)), filled])
         classes = torch.cat([batch, self.queue.keys.to(batch.dtype)])
         terms = queue_divergence(student, teacher, classes, self.temperature, there)

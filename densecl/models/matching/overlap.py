@@ -60,8 +60,8 @@ def sample_overlap(
 class SharedGrid(Rule):
     """The same place: what both views say of it is interpolated on a grid over their overlap (SlotCon).
 
-    Images without overlap are left out. Of the records, vectors and predictions alone stay. Units of which
-    some do not count (hidden, replaced) are refused: between cells there is no telling which.
+    Images without overlap are left out, and places that are interpolated of any cell that does not count (of
+    another than the foreground, hidden). Of the records, vectors and predictions alone stay.
 
     Args:
         size: cells along each side; None: as many as the query map has. 7 in NeCo and Leopart.
@@ -79,11 +79,6 @@ class SharedGrid(Rule):
         self.size, self.samples = size, samples
 
     def forward(self, query, key, batch):
-        if query.valid is not None or key.valid is not None:
-            raise ValueError(
-                'SharedGrid interpolates between cells, so that all of them must count, and of these units '
-                "some do not; take units='Cells', or another matching, such as 'MostSimilar'"
-            )
         _, exists = overlap_boxes(query.place.crop, key.place.crop)
         grid = query.place.grid if self.size is None else (self.size, self.size)
         count = grid[0] * grid[1]
@@ -94,17 +89,26 @@ class SharedGrid(Rule):
                 _read(mine, other.place, grid, self.samples) for mine, other in ((query, key), (key, query))
             )
 
-        return Match(index, valid=exists[:, None].expand(-1, count), read=read)
+        valid = exists[:, None].expand(-1, count)
+        for mine, other in ((query, key), (key, query)):
+            if mine.valid is not None:
+                shares = _rows(mine.valid[..., None].float(), mine.place, other.place, grid, self.samples)
+                valid = valid & (shares[..., 0] > 1 - 1e-4)  # of weights that sum to 1 up to rounding
+        return Match(index, valid=valid, read=read)
 
 
 def _read(units: Units, other: Place, grid: tuple[int, int], samples: int) -> Units:
-    place, fine = units.place, tuple(side * samples for side in grid)
-
     def rows(vectors: Tensor) -> Tensor:
-        maps = vectors.transpose(1, 2).unflatten(2, place.grid)
-        read = sample_overlap(maps, place.crop, place.flipped, other.crop, fine)
-        return F.avg_pool2d(read, samples).flatten(2).transpose(1, 2)
+        return _rows(vectors, units.place, other, grid, samples)
 
     predicted = None if units.predicted is None else rows(units.predicted)
     bare = dict(valid=None, ids=None, place=None, features=None, embeddings=None)
-    return replace(units, vectors=rows(units.vectors), predicted=predicted, **bare)
+    return replace(units, vectors=rows(units.vectors), predicted=predicted, whole=units, read=rows, **bare)
+
+
+def _rows(vectors: Tensor, place: Place, other: Place, grid: tuple[int, int], samples: int) -> Tensor:
+    """(B, M, E) of a grid's M cells -> (B, N, E) on the common grid."""
+    maps = vectors.transpose(1, 2).unflatten(2, place.grid)
+    fine = tuple(side * samples for side in grid)
+    read = sample_overlap(maps, place.crop, place.flipped, other.crop, fine)
+    return F.avg_pool2d(read, samples).flatten(2).transpose(1, 2)

@@ -20,31 +20,29 @@ class Queue(nn.Module):
         self.register_buffer('images', torch.full((length,), -1, dtype=torch.int64))
         for name in ('pointer', 'enqueued'):  # tensors: they travel with the checkpoint, nothing waits
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
-        self._count: int | None = 0  # ``enqueued`` as the host knows it; None: not yet
-
-    def _load_from_state_dict(self, *args, **kwargs) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._count = None
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor, images: Tensor | None = None) -> None:
-        """Overwrite the oldest keys by (B, C) unit vectors of (B,) images; of more than K the last stay."""
-        count = len(keys)
-        skipped = max(count - len(self), 0)
-        slots = torch.arange(skipped, count, device=self.keys.device).add_(self.pointer)
-        slots %= len(self)
-        self.keys[slots] = keys[skipped:].to(self.keys.dtype)
-        self.images[slots] = -1 if images is None else images[skipped:]
-        self.pointer.add_(count).remainder_(len(self))
-        self.enqueued.add_(count)
-        if self._count is not None:
-            self._count += count
+    def enqueue(self, keys: Tensor, images: Tensor | None = None, valid: Tensor | None = None) -> None:
+        """Overwrite the oldest keys by (B, C) unit vectors of (B,) images; of more than K the last stay.
 
-    def is_full(self) -> bool:
-        """Whether all keys are real ones; waits for the device once after the queue was loaded."""
-        if self._count is None:
-            self._count = int(self.enqueued)
-        return self._count >= len(self)
+        Of (B,) bool ``valid`` only those that are true enter; None: all.
+        """
+        if images is None:
+            images = torch.full_like(self.images[:1], -1).expand(len(keys))
+        there = torch.ones_like(images, dtype=torch.bool) if valid is None else valid
+        # Those that enter come last, in their order; what else is written is what was there.
+        order = there.byte().argsort(stable=True)[-len(self) :]
+        entering, first = there.sum(), self.pointer - len(order)
+        slots = (torch.arange(len(order), device=order.device) + first + entering) % len(self)
+        enters = there[order]
+        self.keys[slots] = torch.where(enters[:, None], keys[order].to(self.keys.dtype), self.keys[slots])
+        self.images[slots] = torch.where(enters, images[order], self.images[slots])
+        self.pointer.add_(entering).remainder_(len(self))
+        self.enqueued.add_(entering)
+
+    def filled(self) -> Tensor:
+        """(length,) bool, the keys that are real ones."""
+        return torch.arange(len(self), device=self.keys.device) < self.enqueued

@@ -13,7 +13,10 @@ from .mlp import MLP
 
 
 class UnitPrototypes(nn.Module):
-    """``count`` unit vectors of width ``dim``, put back on the sphere before each step (SwAV)."""
+    """``count`` unit vectors of width ``dim``, put back on the sphere before each step (SwAV).
+
+    A moving average of them, which nothing trains, is put there whenever it is used (Leopart).
+    """
 
     def __init__(self, dim: int, count: int) -> None:
         super().__init__()
@@ -27,7 +30,7 @@ class UnitPrototypes(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """(N, C) unit vectors -> (N, K) cosines, at least float32."""
-        return _scores(embeddings, self.weight)
+        return _scores(embeddings, self.weight if self.weight.requires_grad else unit(self.weight))
 
 
 class WeightNormPrototypes(nn.Module):

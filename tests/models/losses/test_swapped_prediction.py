@@ -167,7 +167,9 @@ def test_scoring_alone_leaves_nothing_behind():
     objective = SwappedPrediction(queue=4, dim=C, queue_start=0).double()
     before = {name: value.clone() for name, value in objective.state_dict().items()}
     key = units(vectors(4, 1), 0)
-    objective.score(Comparison.of_rows(scores_of(vectors(4)), key.vectors[:, 0]))
+    comparison = Comparison.of_rows(scores_of(vectors(4)), key.vectors[:, 0])
+    comparison.projector = Projector
+    objective.score(comparison)
     assert all(torch.equal(value, before[name]) for name, value in objective.state_dict().items())
     objective.remember([key], Batch(torch.arange(4)))
     assert torch.equal(objective.queues[0].keys, key.embeddings[:, 0])

@@ -34,21 +34,37 @@ def test_overwrites_the_oldest_first_and_wraps():
     torch.testing.assert_close(queue.keys, torch.stack([*second[1:], first[2], second[0]]))
 
 
-def test_starts_with_random_unit_vectors_and_knows_when_all_are_real():
+def test_starts_with_random_unit_vectors_and_knows_which_are_real():
     queue = Queue(10, 16)
     torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(10))
-    assert not queue.is_full()
+    assert not queue.filled().any()
     queue.enqueue(unit_rows(4, 16))
-    assert not queue.is_full()
     loaded = Queue(10, 16)
     loaded.load_state_dict(queue.state_dict())
     for each in (queue, loaded):
+        assert each.filled().tolist() == [True] * 4 + [False] * 6
         each.enqueue(unit_rows(5, 16))
-        assert not each.is_full()
+        assert not each.filled().all()
         each.enqueue(unit_rows(1, 16))
-        assert each.is_full()
-    loaded.load_state_dict(Queue(10, 16).state_dict())
-    assert not loaded.is_full()
+        assert each.filled().all()
+
+
+@pytest.mark.parametrize('batches', [[3, 5, 3], [1, 9, 4], [7, 8], [20, 1]])
+def test_what_is_not_valid_does_not_enter(batches):
+    """As if it had not been in the batch, images included; a batch of nothing changes nothing."""
+    generator = torch.Generator().manual_seed(len(batches))
+    queue = Queue(7, 3)
+    other = Queue(7, 3)
+    other.load_state_dict(queue.state_dict())
+    for number, count in enumerate(batches):
+        keys, valid = unit_rows(count), torch.rand(count, generator=generator) < 0.6
+        images = torch.arange(count) + 100 * number
+        queue.enqueue(keys, images, valid)
+        other.enqueue(keys[valid], images[valid])
+        queue.enqueue(unit_rows(4), torch.arange(4), torch.zeros(4, dtype=torch.bool))
+        for name, value in other.state_dict().items():
+            assert torch.equal(queue.state_dict()[name], value), name
+    assert 0 < int(queue.enqueued) < sum(batches)
 
 
 def test_state_dict_restores_content_and_position():

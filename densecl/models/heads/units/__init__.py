@@ -3,6 +3,7 @@
 from .base import Set, UnitProducer, kind_of, view_of
 from .boxes import Boxes, Masks, assign_levels
 from .cells import Cells
+from .foreground import CellPrototypes, foreground_of
 from .groups import Groups
 from .image import Image, Prototypes
 from .masked import AskedCells, DecodedCells, MaskedCells
@@ -14,6 +15,7 @@ from .windows import Windows
 __all__ = [
     'AskedCells',
     'Boxes',
+    'CellPrototypes',
     'Cells',
     'DecodedCells',
     'Groups',
@@ -28,6 +30,7 @@ __all__ = [
     'UnitProducer',
     'Windows',
     'assign_levels',
+    'foreground_of',
     'kind_of',
     'view_of',
 ]

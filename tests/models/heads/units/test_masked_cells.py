@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from densecl.models.backbones.sparse import encode_sparse
+from densecl.models.matching import SharedGrid
 from densecl.registry import MODELS
+from densecl.structures import Place, Units
 from tests.models.heads.made import make_views
 from tests.oracles.masked import masked_pixels
 
@@ -144,12 +146,18 @@ def test_nobody_sees_what_is_hidden_of_a_shared_network():
         build(dict(cells=head))
 
 
-def test_hidden_cells_are_not_interpolated_with_others():
-    model = build(
-        dict(cells=dict(units='MaskedCells', matching='SharedGrid', objective='Cosine', pairs=((0, 0),))),
-        'MomentumPretrainer',
-        'token',
-        dict(BACKBONE, hidden='token', output_cls_token=False),
-    )
-    with pytest.raises(ValueError, match='SharedGrid interpolates between cells, so that all'):
-        model(masked_views(0, 4), mode='loss')
+def test_hidden_cells_are_interpolated_among_themselves():
+    """On the view's own grid each place is a cell; on a finer one those between two kinds do not count."""
+    found = {}
+    for name, rule in {'cells': 'SameRow', 'places': 'SharedGrid'}.items():
+        head = dict(units='MaskedCells', matching=rule, objective='Cosine', pairs=((0, 0),))
+        backbone = dict(BACKBONE, hidden='token', output_cls_token=False)
+        model = build(dict(cells=head), 'MomentumPretrainer', 'token', backbone)
+        found[name] = model(masked_views(0, 4), mode='loss')['loss_cells']
+    torch.testing.assert_close(found['places'], found['cells'], rtol=1e-6, atol=0)
+    hidden = masked_views(0).masks[0].double()
+    place = Place(torch.tensor([[0.0, 0, 9, 9]] * 3), hidden.new_zeros(3).bool(), None, (9, 9), (3, 3))
+    units = Units(torch.zeros(3, 9, 2), valid=hidden.flatten(1) > 0, place=place)
+    valid = SharedGrid(size=6)(units, units, None).valid.view(3, 6, 6)
+    # A corner cell has four places of 0.5 cells; the outermost continues, the others see their neighbours.
+    assert valid[0].nonzero().tolist() == [[0, 0]] and valid[1].nonzero().tolist() == [[5, 5]]

@@ -1,0 +1,130 @@
+"""Which cells of a view show an object, and the scores of prototypes of cells."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from densecl.numerics import full_precision, no_autocast
+from densecl.registry import MODELS
+from densecl.structures import Units
+
+from .base import cells, place_of
+from .image import Prototypes
+
+
+@torch.no_grad()
+@no_autocast
+def foreground_of(saliency: Tensor, mass: float = 0.6, blur: float = 0.6) -> Tensor:
+    """The most salient cells of each image, without specks (Leopart, Ziegler and Asano, 2022, official code).
+
+    The map is blurred (Gaussian of 7 x 7 cells, edges reflected); the cells that together hold the largest
+    ``mass`` of it are the foreground, but for connected ones, diagonals too, of 2 cells or less.
+
+    Args:
+        saliency: (B, h, w), not negative: attention of the class token, mean over its heads.
+        mass: in (0, 1].
+        blur: > 0, standard deviation in cells.
+
+    Returns:
+        (B, h, w) bool; nothing where an image's map is 0.
+    """
+    maps = _blurred(full_precision(saliency), blur)
+    values, order = maps.flatten(1).sort(dim=1)
+    shares = values / values.sum(1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
+    salient = torch.zeros_like(order, dtype=torch.bool)
+    salient = salient.scatter(1, order, shares.cumsum(1) > 1 - mass).view(maps.shape)
+    return salient & ~_specks(salient)
+
+
+def _blurred(maps: Tensor, sigma: float) -> Tensor:
+    """(B, h, w); of maps of 3 cells a side or less the kernel is cut to what reflects."""
+    for dim in (1, 2):
+        reach = min(3, maps.shape[dim] - 1)
+        places = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
+        weights = (-places.square() / (2 * sigma**2)).softmax(0)
+        shape = (1, 1, -1, 1) if dim == 1 else (1, 1, 1, -1)
+        pads = (0, 0, reach, reach) if dim == 1 else (reach, reach, 0, 0)
+        maps = F.conv2d(F.pad(maps[:, None], pads, 'reflect'), weights.view(shape))[:, 0]
+    return maps
+
+
+def _specks(mask: Tensor) -> Tensor:
+    """(B, h, w) bool, the cells of 8-connected components of 1 or 2 cells."""
+    ones = mask[:, None].float()
+    near = F.avg_pool2d(ones, 3, 1, 1, divisor_override=1) - ones  # neighbours of each cell
+    # Neither the cell nor a neighbour has more than one.
+    return mask & (F.max_pool2d(near * ones, 3, 1, 1)[:, 0] < 1.5)
+
+
+@MODELS.register_module()
+class CellPrototypes(Prototypes):
+    """The scores of K prototypes of every cell; those of the target that count may be a foreground's.
+
+    With ``matching=dict(type='SharedGrid', size=7)`` and ``SwappedPrediction`` it is Leopart (Ziegler and
+    Asano, 2022). The foreground is taken on the side without gradient: it says which cells answer, not which
+    ask. See :func:`foreground_of`.
+
+    Args:
+        level: of the backbone (or neck).
+        foreground: None: all cells count. ``'attention'``: what the class token attends to, the level
+            ``attention`` of ``TimmViT(output_attention=True)``. ``'norm'``: by the squared length of a cell's
+            features, for networks without a class token.
+        attention: the level of attention maps, of which the mean is taken.
+        mass, blur: see :func:`foreground_of`.
+        **kwargs: see :class:`Prototypes`.
+    """
+
+    gives = frozenset({'scores', 'embeddings', 'features', 'grid', 'place', 'several', 'always'})
+
+    def __init__(
+        self,
+        level: int = -1,
+        foreground: str | None = None,
+        attention: int = 0,
+        mass: float = 0.6,
+        blur: float = 0.6,
+        **kwargs,
+    ) -> None:
+        super().__init__(level, **kwargs)
+        if foreground not in (None, 'attention', 'norm'):
+            raise ValueError(
+                f"CellPrototypes: foreground must be None, 'attention' or 'norm', got {foreground!r}"
+            )
+        if not 0 < mass <= 1 or blur <= 0:
+            raise ValueError(
+                f'CellPrototypes: mass must lie in (0, 1] and blur be > 0, got {mass} and {blur}'
+            )
+        self.foreground, self.attention, self.mass, self.blur = foreground, attention, mass, blur
+
+    def inputs(self, branch, views, source):
+        """The level, and which of its cells count."""
+        levels = branch[source]
+        maps = levels[self.level]
+        if self.foreground is None or branch.gradient:
+            return maps, None
+        if self.foreground == 'norm':
+            return maps, foreground_of(full_precision(maps).square().sum(1), self.mass, self.blur)
+        attention = levels[self.attention]
+        if attention is maps or attention.shape[2:] != maps.shape[2:]:
+            raise ValueError(
+                f'CellPrototypes: level {self.attention} has no attention for {tuple(maps.shape[2:])} cells; '
+                "set backbone.output_attention=True, or take foreground='norm'"
+            )
+        return maps, foreground_of(full_precision(attention).mean(1), self.mass, self.blur)
+
+    def project(self, projector, inputs, joint):
+        """See :class:`Prototypes`."""
+        rows = {source: cells(maps).flatten(0, 1) for source, (maps, _) in inputs.items()}
+        return super().project(projector, rows, joint)
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        maps, found = inputs
+        embeddings, scores = (x.unflatten(0, (len(maps), -1)) for x in projections)
+        return Units(
+            scores,
+            valid=None if found is None else found.flatten(1),
+            place=place_of(views, chosen, grid=tuple(maps.shape[2:])),
+            features=cells(maps.detach()),
+            embeddings=embeddings,
+            log={} if found is None else {'foreground': found.float().mean()},
+        )
