@@ -61,6 +61,8 @@ METHODS = {
     'CAPI': 'capi/capi_vit-large_32xb512-coslr-6400e_in1k.py',
     'NeCo': 'neco/neco_vit-small_1xb64-mcrop-coslr-25e_coco.py',
     'PaKA': 'paka/paka_vit-small_1xb64-mcrop-coslr-25e_coco.py',
+    'Leopart': 'leopart/leopart_vit-small_2xb32-mcrop-coslr-50e_coco.py',
+    'CrIBo': 'cribo/cribo_vit-small_8xb32-coslr-300e_coco.py',
     'Distillation': 'distillation/distillation_resnet50_8xb192-coslr-100e_in1k.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }

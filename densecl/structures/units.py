@@ -186,10 +186,10 @@ class Units:
         names = _filled(self, 'vectors', 'pooled', 'embeddings', 'others')
         return replace(self, **{n: getattr(self, n).detach() for n in names})
 
-    def kept(self) -> 'Units':
-        """What objectives remember of it: ``vectors``, ``pooled``, ``embeddings``, ``valid``, ``view``; no
-        gradient."""
-        names = _filled(self, 'vectors', 'pooled', 'embeddings', 'valid')
+    def kept(self, *further: str) -> 'Units':
+        """What objectives remember of it: ``vectors``, ``pooled``, ``embeddings``, ``valid``, ``view`` and
+        ``further`` fields; no gradient."""
+        names = _filled(self, *dict.fromkeys((*_KEPT, *further)))
         return Units(**{n: getattr(self, n).detach() for n in names}, view=self.view)
 
     @classmethod
@@ -198,8 +198,12 @@ class Units:
 
         Where N differs (hidden patches), rows that are not there are added.
         """
-        names = _filled(parts[0], 'vectors', 'pooled', 'embeddings', 'valid')
+        names = _filled(parts[0], *_KEPT, 'features')
         return cls(**{n: _stacked([getattr(x, n) for x in parts]) for n in names}, view=parts[0].view)
+
+
+#: Fields that every objective may remember.
+_KEPT = ('vectors', 'pooled', 'embeddings', 'valid')
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:

@@ -20,6 +20,8 @@ OFFICIAL = {
     'vqkd': 'beit/vqkd_vit-base_8xb64-coslr-100e_in1k.py',
     'capi': 'capi/capi_vit-large_32xb512-coslr-6400e_in1k.py',
     'neco': 'neco/neco_vit-small_1xb64-mcrop-coslr-25e_coco.py',
+    'leopart': 'leopart/leopart_vit-small_2xb32-mcrop-coslr-50e_coco.py',
+    'cribo': 'cribo/cribo_vit-small_8xb32-coslr-300e_coco.py',
     'simmim': 'simmim/simmim_vit-base_16xb128-steplr-800e_in1k.py',
 }
 
@@ -66,6 +68,11 @@ def groups(method):
         ('neco', 'heads.order.projector.0.bias', 1, 0),
         ('neco', 'backbone.blocks.3.mlp.fc1.weight', 0.1, 1),
         ('neco', 'backbone.norm.weight', 0.1, 0),
+        ('leopart', 'heads.clusters.projector.prototypes.weight', 1, 1),
+        ('leopart', 'backbone.blocks.3.attn.qkv.weight', 0.1, 1),
+        ('cribo', 'heads.objects.projector.prototypes.weight_g', 1, 1),
+        ('cribo', 'heads.objects.projector.mlp.0.bias', 1, 0),
+        ('cribo', 'backbone.blocks.3.mlp.fc1.weight', 1, 1),
         ('capi', 'backbone.patch_embed.proj.weight', 0.2, 1),
         ('capi', 'backbone.patch_embed.proj.bias', 0.2, 0),
         ('capi', 'backbone.reg_token', 1, 1),

@@ -142,7 +142,7 @@ class Head(nn.Module):
         ``online[v]`` is a tuple of (B, C, H, W) levels. ``target`` is the same views as the other branch sees
         them, the same object where both share weights; ``target_projector`` projects its features.
         """
-        plan = self.plan(len(views))
+        plan, views = self.plan(len(views)), self.units.found(target, views)
         if target is online:
             both = sorted({*plan.queries, *plan.keys})
             queries = self.read(online, self.projector, views, both, plan.queries)
@@ -207,8 +207,12 @@ class Head(nn.Module):
 
     def sends(self, keys: dict[Set, Units]) -> list[tuple[Units, str]]:
         """Key sets and the fields of them that :meth:`remember` wants of all processes."""
-        wanted = [(units, name) for s, units in keys.items() for name in self._objective(s).sends]
+        wanted = [(units, name) for s, units in keys.items() for name in self.remembers(s)]
         return [(units, name) for units, name in wanted if getattr(units, name) is not None]
+
+    def remembers(self, chosen: Set) -> Sequence[str]:
+        """The fields of a key set that :meth:`remember` wants of all processes."""
+        return self._objective(chosen).sends
 
     @torch.no_grad()
     def remember(self, keys: dict[Set, Units], batch: Batch) -> None:

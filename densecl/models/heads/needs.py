@@ -48,13 +48,18 @@ def check(
                 f"matching={type(rule).__name__} does not promise; take matching='SameRow' or 'MostSimilar', "
                 "or objective='InfoNCE' or 'Cosine'"
             )
+        if 'rows' in objective.needs and rule.reads:
+            raise ValueError(
+                f'objective={name} asks for rows that are the units themselves, in whose place '
+                f"matching={type(rule).__name__} puts others; take matching='SameRow' or 'MostSimilar'"
+            )
         if rule.across and not objective.across:
             raise ValueError(
                 f'matching={type(rule).__name__} names answers among candidates of other images: it needs an '
                 f'objective that meets these, which objective={name} as given does not; take '
                 "objective=dict(type='InfoNCE', queue=0, batch='views'), or matching='SameRow'"
             )
-    _give('objective', objective, objective.needs - {'one answer', 'own'}, units, kinds)
+    _give('objective', objective, objective.needs - {'one answer', 'own', 'rows'}, units, kinds)
 
 
 def check_decoder(units: UnitProducer, projector: nn.Module, target: str | nn.Module | None) -> None:

@@ -13,6 +13,7 @@ from .koleo import KoLeo
 from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Filter, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
+from .neighbour_distillation import NeighbourDistillation
 from .neighbour_order import NeighbourOrder
 from .objective import Objective, Sum
 from .online_clusters import OnlineClusters
@@ -53,6 +54,7 @@ __all__ = [
     'Mixing',
     'MovingAverage',
     'NCE',
+    'NeighbourDistillation',
     'NeighbourOrder',
     'Objective',
     'OnlineClusters',

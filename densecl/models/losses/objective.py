@@ -19,7 +19,7 @@ class Objective(nn.Module):
     """
 
     #: Properties that units must have (``UnitProducer.gives``), and what else is asked for: ``'one answer'``
-    #: of the matching rule, ``'own'`` of the head.
+    #: and ``'rows'`` (the units themselves) of the matching rule, ``'own'`` of the head.
     needs: ClassVar[frozenset[str]] = frozenset()
     #: Whether it meets candidates of other images, which a rule may name as answers (``Match.across``).
     across: ClassVar[bool] = False

@@ -1,6 +1,7 @@
 """Which unit of the other view answers."""
 
 from .by_location import ByLocation, match_by_location
+from .joint_clusters import joint_clusters
 from .nearest import MostSimilar, NearestFeature, NearestLocation, match_by_similarity, nearest_pairs
 from .overlap import SharedGrid, overlap_boxes, sample_overlap
 from .rule import AllOf, AnyOf, Rule
@@ -20,6 +21,7 @@ __all__ = [
     'SameRow',
     'SetSimilarity',
     'SharedGrid',
+    'joint_clusters',
     'match_by_location',
     'match_by_similarity',
     'nearest_pairs',

@@ -76,7 +76,7 @@ def nearest_pairs(distance: Tensor, top: int | None = None) -> tuple[Tensor, Ten
 class _Nearest(Rule):
     """Pairs by a ``distance(query, key)``, (B, N, M); those that are kept become the rows of both sides."""
 
-    one_answer, combines = True, False
+    one_answer, reads, combines = True, True, False
 
     def __init__(self, top: int | None) -> None:
         super().__init__()

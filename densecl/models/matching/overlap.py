@@ -70,7 +70,7 @@ class SharedGrid(Rule):
     """
 
     needs = frozenset({'grid', 'place'})
-    one_answer, combines = True, False
+    one_answer, reads, combines = True, True, False
 
     def __init__(self, size: int | None = None, samples: int = 1) -> None:
         super().__init__()

@@ -18,6 +18,8 @@ class Rule(nn.Module):
     needs: ClassVar[frozenset[str]] = frozenset()
     #: Whether every unit has exactly one answer, which objectives on rows ask for.
     one_answer: ClassVar[bool] = False
+    #: Whether it puts other records in the place of the units: chosen rows, a common grid (``Match.read``).
+    reads: ClassVar[bool] = False
     #: Whether candidates of other images may answer too (``Match.across``).
     across: ClassVar[bool] = False
     #: Whether :class:`AnyOf` and :class:`AllOf` take it: not if it chooses, moves or weights units itself.

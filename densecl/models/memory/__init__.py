@@ -1,7 +1,7 @@
 """What a method remembers of earlier batches."""
 
-from .per_image import MemoryBank, PerImage
+from .per_image import MemoryBank, PerImage, random_bits
 from .queue import Queue
 from .regions import RegionMemory
 
-__all__ = ['MemoryBank', 'PerImage', 'Queue', 'RegionMemory']
+__all__ = ['MemoryBank', 'PerImage', 'Queue', 'RegionMemory', 'random_bits']

@@ -180,9 +180,14 @@ class MemoryBank(PerImage):
         a resumed run draws the same, and so do any number of processes that share a batch. The () int64
         ``number`` tells one set of draws from the next.
         """
-        stream = _mix(_mix(number + self.seed * 1_000_003) + (images + 1) * _GAMMA)
-        steps = torch.arange(1, count + 1, device=images.device) * _GAMMA
-        return (_mix(stream[:, None] + steps) & _POSITIVE) % len(self)
+        return random_bits(images, count, number + self.seed * 1_000_003) % len(self)
+
+
+def random_bits(images: Tensor, count: int, number: Tensor) -> Tensor:
+    """(N, count) int64 draws from [0, 2^63) that depend on the (N,) images and the () int64 number alone."""
+    stream = _mix(_mix(number) + (images + 1) * _GAMMA)
+    steps = torch.arange(1, count + 1, device=images.device) * _GAMMA
+    return _mix(stream[:, None] + steps) & _POSITIVE
 
 
 # SplitMix64 (Steele, Lea and Flood, 2014): a counter in, 64 random bits out, in int64 that wraps around.

@@ -263,7 +263,10 @@ class Pretrainer(BaseModel):
     def _remember(self, keys: dict[str, dict[Set, Units]], batch: Batch) -> None:
         """Let the heads take in the step's keys, of all its batches at once, when its last one is there."""
         if self._kept or not self.ends_step:
-            kept = {name: {s: units.kept() for s, units in sets.items()} for name, sets in keys.items()}
+            kept = {
+                name: {s: units.kept(*self.heads[name].remembers(s)) for s, units in sets.items()}
+                for name, sets in keys.items()
+            }
             self._kept.append((kept, batch))
             if not self.ends_step:
                 return

@@ -24,6 +24,7 @@ SCALE = 65536.0
 NEEDED = {
     'InfoNCE': dict(dim=DIM, queue=16, batch='views'),
     'NCE': dict(dim=DIM, images=BATCH, negatives=16),
+    'NeighbourDistillation': dict(prototypes=DIM, dim=DIM, queue=24, start=0),
     'OnlineClusters': dict(dim=DIM, clusters=DIM),
     'PrototypeAlignment': dict(dim=DIM, classes=3),
     'QueueDistillation': dict(dim=DIM, queue=8),
@@ -96,12 +97,17 @@ def run(name: str, kind: str, dtype: torch.dtype):
         c.key.vectors = (torch.arange(BATCH * CELLS) % width).view(BATCH, CELLS, 1).to(dtype)
     if name == 'Commitment':
         c.query.embeddings, c.query.codes = c.query.vectors, c.key.vectors
+    keys = [c.key]
+    if name == 'NeighbourDistillation':  # the batch itself is remembered
+        c.key.features, c.own, c.projector = c.key.vectors.detach(), c.query.detach(), torch.nn.Identity()
+        c.own.features, c.key.view, keys = c.own.vectors, 1, [c.own, c.key]
+        objective.remember(keys, c.batch)
     if name.removeprefix('InfoNCE_') in LABELLED:
         script['same_label'](c, CELLS)
     torch.manual_seed(2)
     with torch.autocast('cpu', torch.float16, enabled=dtype == torch.float16):
         loss, diagnostics = objective.score(c)
-        objective.remember([c.key], c.batch)
+        objective.remember(keys, c.batch)
     return objective, leaves, loss, diagnostics
 
 

@@ -7,6 +7,7 @@ from .foreground import CellPrototypes, foreground_of
 from .groups import Groups
 from .image import Image, Prototypes
 from .masked import AskedCells, DecodedCells, MaskedCells
+from .objects import JointObjects
 from .patches import Patches
 from .quantized import QuantizedCells
 from .tokens import TokenPrototypes
@@ -20,6 +21,7 @@ __all__ = [
     'DecodedCells',
     'Groups',
     'Image',
+    'JointObjects',
     'MaskedCells',
     'Masks',
     'Patches',

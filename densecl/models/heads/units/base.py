@@ -45,6 +45,10 @@ class UnitProducer(nn.Module):
         """What is projected for a set; two sets of one source share the pass."""
         return chosen
 
+    def found(self, target: 'Branch', views: Views) -> Views:
+        """The views with what the target finds in them, before any unit is read (CrIBo's objects)."""
+        return views
+
     def frozen(self, projector: nn.Module) -> Sequence[nn.Parameter]:
         """Parameters that the coming optimiser step must leave alone."""
         return ()
