@@ -1,4 +1,4 @@
-"""Leopart from DINO: crops and backbone as NeCo's, of other sizes; configs/leopart/README.md has the sources."""
+"""Leopart from DINO: NeCo's crops and backbone, of other sizes; configs/leopart/README.md has the sources."""
 
 _base_ = ['neco.py']
 
