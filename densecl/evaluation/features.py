@@ -187,8 +187,8 @@ def carries_config(what: str | Path) -> bool:
 
 
 def _build(config: dict) -> nn.Module:
-    """A backbone without a file to start from."""
-    offline = {k: v for k, v in config.items() if k not in ('init_cfg', 'pretrained')}
+    """A backbone without a file to start from, and without blocks that serve its pretraining alone."""
+    offline = {k: v for k, v in config.items() if k not in ('init_cfg', 'pretrained', 'class_path')}
     return MODELS.build(Config(offline)._cfg_dict)
 
 

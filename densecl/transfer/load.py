@@ -60,7 +60,8 @@ def load_backbone(
     given, resized = fit_positions(to_dialect(given, vit_dialect(wanted)), wanted)
     given, inflated, stem = fit_stem(given, wanted)
     fresh = [] if tables_along_sides(given) else tables_along_sides(wanted)
-    wanted = {key: tensor for key, tensor in wanted.items() if key not in fresh}
+    path = [key for key in wanted if key.startswith('cls_pt_layers.')]  # of BEiT v2's pretraining alone
+    wanted = {key: tensor for key, tensor in wanted.items() if key not in (*fresh, *path)}
     report = _compare(given, wanted, weights.source, prefix, record['branch'])
     positions = 'pos_embed' if 'pos_embed' in wanted else 'relative positions'
     report.resized = resized and f'{positions} {resized}'
@@ -75,6 +76,8 @@ def load_backbone(
     report.warnings = refusals + differences + vit_eps_warning(record, backbone)
     if fresh:
         report.warnings.append('relative positions start at 0: the file has none')
+    if path:
+        report.warnings.append("the blocks of the class token's path (cls_pt_layers) start anew")
 
     copy(wanted, given, report.matched)
     _load_neck(model, under(weights.tensors, neck_prefix(prefix)), report)

@@ -7,6 +7,7 @@ import timm
 import torch
 from mmengine.config import Config
 
+from densecl.evaluation.features import open_encoder
 from densecl.models.backbones.beit import resize_distances
 from densecl.models.backbones.timm import resize_positions
 from densecl.registry import MODELS
@@ -130,6 +131,28 @@ def test_a_checkpoint_loads_as_it_is(method):
         export_backbone(checkpoint, 'timm', 'target')
     name = 'patch_embed.proj.weight'
     assert torch.equal(fresh.state_dict()[name], model.backbone.state_dict()[name])
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_checkpoint_is_probed_as_it_is(method, tmp_path):
+    model, checkpoint = pretrained(method)
+    torch.save(checkpoint, tmp_path / 'epoch_1.pth')
+    backbone = open_encoder(tmp_path / 'epoch_1.pth').eval().backbone
+    images = torch.randn(1, 3, 64, 64)
+    for found, level in zip(backbone(images), model.backbone(images), strict=True):
+        torch.testing.assert_close(found, level)
+
+
+def test_blocks_of_the_class_tokens_path_start_anew():
+    """BEiT v2 goes on from a backbone that has none."""
+    model, checkpoint = pretrained('BEiT')
+    fresh = MODELS.build(METHODS['BEiT v2'][0])
+    before = fresh.cls_pt_layers[0].mlp.fc1.weight.clone()
+    report = load_backbone(fresh, checkpoint)
+    assert report.fraction == 1
+    assert report.warnings == ["the blocks of the class token's path (cls_pt_layers) start anew"]
+    assert torch.equal(fresh.cls_pt_layers[0].mlp.fc1.weight, before)
+    assert torch.equal(fresh.blocks[1].mlp.fc1.weight, model.backbone.blocks[1].mlp.fc1.weight)
 
 
 @pytest.mark.parametrize('name', ['mask_token', 'masked_embed'])
