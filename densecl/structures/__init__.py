@@ -1,11 +1,12 @@
 """What one image and one batch are, and the one mapping between their coordinates."""
 
+from .anchors import assign_anchors, decode_boxes, encode_boxes, overlaps
 from .corruption import Corruption
 from .geometry import boxes_to_view, cell_centers, image_to_view, view_to_image
 from .masks import BatchMask
 from .photometric_params import PhotometricParams
 from .proposals import Proposals
-from .units import Batch, Comparison, Match, Place, Units
+from .units import Batch, Comparison, Detections, Match, Place, Units
 from .views import PretrainDataSample, TokenMask, ViewRegions, Views
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     'BatchMask',
     'Comparison',
     'Corruption',
+    'Detections',
     'Match',
     'Place',
     'Units',
@@ -22,8 +24,12 @@ __all__ = [
     'TokenMask',
     'ViewRegions',
     'Views',
+    'assign_anchors',
     'boxes_to_view',
     'cell_centers',
+    'decode_boxes',
+    'encode_boxes',
     'image_to_view',
+    'overlaps',
     'view_to_image',
 ]

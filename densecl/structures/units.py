@@ -98,6 +98,37 @@ class Place:
 
 
 @dataclass
+class Detections:
+    """What the heads of a detector say of a view, and the boxes that they are to find there.
+
+    Boxes are in pixels of the view; for offsets and ``stds`` see :func:`~densecl.structures.encode_boxes`.
+
+    Attributes:
+        boxes: (B, K, 4), what is to be found.
+        there: (B, K) bool, which of them count; those without an area do not.
+        anchors: (A, 4).
+        logits: (B, A), that an anchor stands for any of the boxes.
+        offsets: (B, A, 4), from the anchors to the boxes.
+        stds: of these offsets.
+        regions: (B, N, 4), what the box head looked at: the units.
+        own: (B, N) int64, which of the boxes each region is to find.
+        region_offsets: (B, N, 4), from the regions to these.
+        region_stds: of those offsets.
+    """
+
+    boxes: Tensor
+    there: Tensor
+    anchors: Tensor
+    logits: Tensor
+    offsets: Tensor
+    stds: tuple[float, ...]
+    regions: Tensor
+    own: Tensor
+    region_offsets: Tensor
+    region_stds: tuple[float, ...]
+
+
+@dataclass
 class Units:
     """One set of units as one branch sees it.
 
@@ -118,6 +149,7 @@ class Units:
         others_boxes: (P, 4), where they lie, in pixels of the view.
         cells: (B, N) int64, of units that are some of a view's cells: their numbers, counted row by row; the
             other side's unit of this number shows the same place. None: all, in their order.
+        detections: what a detector's heads say of the view, where the units are regions that these look at.
         view: the number of the view.
         whole: the units that these were read from, on another grid; None: these are it.
         read: how: it takes (B, M, E) of the M units of ``whole`` to (B, N, E).
@@ -137,6 +169,7 @@ class Units:
     others: Tensor | None = None
     others_boxes: Tensor | None = None
     cells: Tensor | None = None
+    detections: Detections | None = None
     view: int = 0
     whole: 'Units | None' = None
     read: Callable[[Tensor], Tensor] | None = None

@@ -15,7 +15,7 @@ from .huggingface import save_folder, to_huggingface
 from .prefixes import BRANCHES, backbone_prefixes, branch_of, neck_prefix, under
 from .read import Weights, read_weights
 from .record import FORMAT, evaluated_branch, training_record
-from .regions import box_head_part, box_head_to_detectron2, neck_to_detectron2, stage_part
+from .regions import box_head_part, box_head_to_detectron2, neck_to_detectron2, rpn_part, stage_part
 from .timm_names import is_timm, timm_how_to_load, whole_names
 from .vit import DIALECTS, inexpressible, to_dialect, vit_dialect
 from .vit_settings import vit_how_to_load
@@ -42,7 +42,8 @@ def export_backbone(
         checkpoint: path, or what was read from it.
         target: one of ``TARGETS``. ``mmdet``, ``safetensors`` and ``detectron2`` (a feature pyramid) also
             carry neck and box head where there are any: ``neck.*``, ``roi_head.bbox_head.shared_*``, and
-            detectron2's names for them. A last stage that was pretrained on regions (C4) counts as the
+            detectron2's names for them; the first two also RPN and regressor, ``rpn_head.*`` and
+            ``roi_head.bbox_head.fc_reg.*``. A last stage that was pretrained on regions (C4) counts as the
             backbone's. A vision transformer has mmseg's names for ``mmdet`` and ``mmseg``, else timm's, or
             with ``huggingface`` those of transformers (ViT, DINOv2), in a folder.
         branch: ``online`` (query encoder, most papers' choice), ``target`` (its moving average), or
@@ -81,6 +82,7 @@ def export_backbone(
     elif target in ('mmdet', 'safetensors'):
         tensors |= {f'neck.{key}': value for key, value in neck.items()}
         tensors |= {f'roi_head.bbox_head.{key}': value for key, value in box_head.items()}
+        tensors |= {f'rpn_head.{key}': value for key, value in rpn_part(weights.tensors, prefix).items()}
     how = (
         vit_how_to_load(target, meta)
         if vit and target in DIALECTS

@@ -12,7 +12,7 @@ from .mismatch import describe_mismatch, image_warnings
 from .prefixes import BRANCHES, branch_of, copy, counted, fitting, matching_prefixes, neck_prefix, under
 from .read import Weights, read_weights
 from .record import evaluated_branch, training_record
-from .regions import box_head_part, load_box_head, stage_of, stage_part
+from .regions import box_head_part, load_box_head, load_rpn, rpn_part, stage_of, stage_part
 from .report import KeyReport
 from .stem import fit_stem
 from .timm_names import own_names, whole_names
@@ -27,7 +27,7 @@ def load_backbone(
     min_match: float = 0.95,
     strict_meta: bool = False,
 ) -> KeyReport:
-    """Copy a pretrained backbone (neck and box head too, where both sides have one) into a model.
+    """Copy a pretrained backbone (neck, RPN and box head too, where both sides have them) into a model.
 
     The prefix under which most tensors fit is found by itself. Nothing is copied when the file is refused.
     A momentum pretrainer's target is made a copy of the loaded branch. A last stage that works on regions (of
@@ -82,6 +82,7 @@ def load_backbone(
     copy(wanted, given, report.matched)
     _load_neck(model, under(weights.tensors, neck_prefix(prefix)), report)
     load_box_head(model, box_head_part(weights.tensors, prefix), report)
+    load_rpn(model, rpn_part(weights.tensors, prefix), report)
     if hasattr(model, 'init_target'):
         model.init_target()
     return report

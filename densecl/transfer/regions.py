@@ -1,7 +1,7 @@
-"""The part of a detector that works on regions: the box head, or (C4) the backbone's last stage.
+"""The parts of a detector that find regions and work on them: RPN, box head, (C4) the backbone's last stage.
 
-A pretrainer keeps it at the front of an object head's projector
-(:class:`~densecl.models.necks.BoxProjector`, :class:`~densecl.models.necks.StageProjector`).
+A pretrainer keeps them in an object head's projector (:class:`~densecl.models.necks.BoxProjector`,
+:class:`~densecl.models.necks.StageProjector`, :class:`~densecl.models.necks.DetectorHeads`).
 """
 
 import re
@@ -12,6 +12,7 @@ from .prefixes import copy, counted, fitting, neck_prefix
 from .report import KeyReport
 
 _SHARED = ('shared_convs.', 'shared_fcs.')
+_REGRESSOR = ('fc_reg.weight', 'fc_reg.bias')
 
 
 def _inside_heads(tensors: dict[str, Tensor], prefix: str, part: str) -> dict[str, Tensor]:
@@ -34,11 +35,24 @@ def stage_part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def box_head_part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """``shared_convs.*`` and ``shared_fcs.*`` of the box head beside the backbone under ``prefix``, or {}."""
-    root = prefix.removesuffix('backbone.') + 'roi_head.bbox_head.'
-    there = {k.removeprefix(root): v for k, v in tensors.items() if k.startswith(root)}
-    there = there or _inside_heads(tensors, prefix, 'box_head')
-    return {key: value for key, value in there.items() if key.startswith(_SHARED)}
+    """``shared_convs.*`` and ``shared_fcs.*`` of the box head beside the backbone under ``prefix``, or {}.
+
+    A regressor behind these that is the same for all classes, ``fc_reg.*``, belongs to it.
+    """
+    there = _beside(tensors, prefix, 'roi_head.bbox_head.') or _inside_heads(tensors, prefix, 'box_head')
+    names = [] if any(key.startswith(('reg_convs.', 'reg_fcs.')) for key in there) else _REGRESSOR
+    regressor = {key: there[key] for key in names if key in there and len(there[key]) == 4}
+    return {key: value for key, value in there.items() if key.startswith(_SHARED)} | regressor
+
+
+def rpn_part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The RPN's tensors beside the backbone under ``prefix``, or {}."""
+    return _beside(tensors, prefix, 'rpn_head.') or _inside_heads(tensors, prefix, 'rpn_head')
+
+
+def _beside(tensors: dict[str, Tensor], prefix: str, part: str) -> dict[str, Tensor]:
+    root = prefix.removesuffix('backbone.') + part
+    return {key.removeprefix(root): value for key, value in tensors.items() if key.startswith(root)}
 
 
 def stage_of(model: nn.Module) -> dict[str, Tensor]:
@@ -59,15 +73,20 @@ def _of_heads(model: nn.Module, part: str) -> nn.Module | None:
 
 
 def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
-    """Fill the box head that a model has, with what :func:`box_head_part` gave, but for its outputs.
+    """Fill the box head that a model has, with what :func:`box_head_part` gave, but for its classes.
 
-    Whole or not at all (with a warning): the linear layer expects the last convolution's output.
+    Whole or not at all (with a warning): the linear layer expects the last convolution's output. A regressor
+    of one class is that of each class.
     """
     head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
     head = _of_heads(model, 'box_head') if head is None else head
     if head is None or not given:
         return
-    wanted = {key: value for key, value in head.state_dict().items() if key.startswith(_SHARED)}
+    own = head.state_dict()
+    regressor = [key for key in _REGRESSOR if key in given and key in own]
+    each = {key: _for_each_class(given[key], own[key]) for key in regressor}
+    given = {key: value for key, value in given.items() if key not in _REGRESSOR} | each
+    wanted = {key: value for key, value in own.items() if key.startswith(_SHARED) or key in regressor}
     names, total, offered = fitting(wanted, given), len(counted(wanted)), len(counted(given))
     report.box_head_total = total
     if len(names) == total == offered:
@@ -78,6 +97,30 @@ def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport)
         f"of the file's {offered} tensors of a box head {len(names)} fit this model's {total}; they "
         "were left out. A fitting one is bbox_head.type='Shared4Conv1FCBBoxHead' with "
         'batch norm (norm_cfg) and the same widths'
+    )
+
+
+def _for_each_class(given: Tensor, wanted: Tensor) -> Tensor:
+    """The four rows of a regressor as often as there are classes."""
+    return given.repeat(len(wanted) // len(given), *[1] * (given.ndim - 1))
+
+
+def load_rpn(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
+    """Fill the RPN that a model has, with what :func:`rpn_part` gave: whole or not at all, with a warning."""
+    rpn = getattr(model, 'rpn_head', None)
+    rpn = _of_heads(model, 'rpn_head') if rpn is None else rpn
+    if rpn is None or not given:
+        return
+    wanted = rpn.state_dict()
+    names, total, offered = fitting(wanted, given), len(counted(wanted)), len(counted(given))
+    report.rpn_total = total
+    if len(names) == total == offered:
+        copy(wanted, given, names)
+        report.rpn_matched = names
+        return
+    report.warnings.append(
+        f"of the file's {offered} tensors of an RPN {len(names)} fit this model's {total}; they were left "
+        'out. A fitting one has the same width, and as many anchors at a place (scales, ratios)'
     )
 
 

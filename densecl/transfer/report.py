@@ -20,8 +20,9 @@ class KeyReport:
         resized: ``pos_embed 14x14 -> 32x32`` where the position embedding was interpolated (matched).
         inflated: (3, 4) where the stem was made for images of 4 channels instead of 3 (matched), or None.
         stem: names of the inflated stem's parameters; train these first.
-        neck_matched, box_head_matched: likewise names of the neck and of the box head's shared layers.
-        neck_total, box_head_total: their number in the model, where the file has such a part; else 0.
+        neck_matched, rpn_matched, box_head_matched: likewise names of the neck, of the RPN, and of the box
+            head's shared layers (and of its regressor, where the file has one for all classes).
+        neck_total, rpn_total, box_head_total: their number in the model, where the file has such a part, or 0.
         warnings: differences of the image normalisation and the like.
     """
 
@@ -37,6 +38,8 @@ class KeyReport:
     stem: list[str] = field(default_factory=list)
     neck_matched: list[str] = field(default_factory=list)
     neck_total: int = 0
+    rpn_matched: list[str] = field(default_factory=list)
+    rpn_total: int = 0
     box_head_matched: list[str] = field(default_factory=list)
     box_head_total: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -66,8 +69,9 @@ class KeyReport:
             rows.append(f'  resized     {self.resized}')
         if self.inflated:
             rows.append('  stem inflated {} -> {}: '.format(*self.inflated) + ', '.join(self.stem))
-        neck, box_head = (self.neck_matched, self.neck_total), (self.box_head_matched, self.box_head_total)
-        for name, (matched, total) in {'neck': neck, 'box head': box_head}.items():
+        for name in ('neck', 'RPN', 'box head'):
+            part = name.lower().replace(' ', '_')
+            matched, total = getattr(self, f'{part}_matched'), getattr(self, f'{part}_total')
             rows += [f'  {name:<11} {len(matched):4d} of {total} tensors'] if total else []
         return '\n'.join([row for row in rows if row] + [f'  ! {text}' for text in self.warnings])
 

@@ -7,7 +7,7 @@ from torch import nn
 from densecl.models.losses.objective import Objective
 from densecl.models.matching import Rule
 
-from .units import DecodedCells, QuantizedCells, UnitProducer
+from .units import DecodedCells, DetectorBoxes, QuantizedCells, UnitProducer
 
 #: Property -> what it is, and which units have it.
 _UNITS = {
@@ -21,13 +21,15 @@ _UNITS = {
     'others': ('places of the map as further candidates', "units='Windows'"),
     'pooled': ('units as wide as the pooled vectors of other images', "units='Image' or 'Cells'"),
     'always': ('units that every view shows', "units='Image' or 'Cells'"),
+    'detections': ("what a detector's heads say", "units='DetectorBoxes'"),
     'codes': ('units that go through a code book', "units='QuantizedCells'"),
     'several': ('several units an image', "units='Cells' or 'Boxes'"),
 }
-#: Units that a decoder makes -> a projector and a target that would do.
+#: Units that their projector makes -> a projector, and a target that would do where they need one.
 _DECODERS = {
     DecodedCells: ('TransformerDecoder', 'Pixels'),
     QuantizedCells: ('QuantizedDecoder', 'TeacherFeatures'),
+    DetectorBoxes: ('DetectorHeads',),
 }
 
 

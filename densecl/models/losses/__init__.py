@@ -3,6 +3,7 @@
 from . import functional
 from .assignment import SwappedPrediction
 from .bank_nce import NCE
+from .box_regression import BoxRegression
 from .codes import CodeCrossEntropy, Commitment
 from .contrast import InfoNCE
 from .cosine import Cosine
@@ -36,6 +37,7 @@ __all__ = [
     'Reconstruction',
     'AlignmentAdaptiveTemperature',
     'BarlowTwins',
+    'BoxRegression',
     'Clusters',
     'CodeCrossEntropy',
     'Commitment',

@@ -15,7 +15,7 @@ from densecl.structures import Batch, Comparison, Units
 from .candidates import Candidates, Pairs, Scores, logits_of
 from .forms import FORMS, Answers, contrastive_terms, split_by_role
 from .masses import Filter, Mass
-from .objective import Objective, check_mean, mean_of, own_mean
+from .objective import MEANS, Objective, check_mean, mean_of, own_mean
 from .sources import SOURCES, batch_candidates
 from .temperatures import TemperatureFree, positive_schedule
 
@@ -23,6 +23,7 @@ NEEDS = {
     'keys': {'pooled'},
     'views': {'pooled'},
     'units+own': {'own', 'ids'},
+    'units+queries': {'ids'},
     'image': {'several'},
     'others': {'others', 'one answer'},
 }
@@ -45,8 +46,9 @@ class InfoNCE(Objective):
         batch: candidates of the present batch, in addition to a queue. ``'keys'``: pooled keys of other
             images; ``'views'``: these and pooled queries of other images; ``'units'``: all valid units of
             the key side, also the other ones of the query's image; ``'units+own'``: these and the units of
-            the query's own view as the key side sees them, but for those of the query's id; ``'image'``: of
-            the query's image alone, all valid units that do not answer; ``'others'``: ``Units.others`` of all
+            the query's own view as the key side sees them, but for those of the query's id;
+            ``'units+queries'``: the same, as the query side sees them, without gradient; ``'image'``: of the
+            query's image alone, all valid units that do not answer; ``'others'``: ``Units.others`` of all
             images, of its own only those that share no area with the answer; None: none.
         negatives: module config, or a list of them: choices of false negatives, such as
             ``dict(type='SimilarImages')``, and at most one weighting, such as ``dict(type='Debiased')``.
@@ -62,7 +64,9 @@ class InfoNCE(Objective):
         detach_weights: no gradient through these weights.
         reweighted: each query's loss over 1 - P, P being its answer's share (MACL).
         times_temperature: each query's loss times its temperature: gradients of one size for any.
-        mean: ``'rows'``, ``'counted'`` or ``'images'``, see :func:`.mean_of`.
+        mean: ``'rows'``, ``'counted'`` or ``'images'``, see :func:`.mean_of`; ``'weights'``: over the sum of
+            the weights that the rule gives the queries (``SameId(share_repeats=True)``), of all processes:
+            with these the mean over objects, whatever number of units each has.
         gathered: candidates come from the batches of all processes, not from this one's alone.
         overlapping: with ``'others'``: places that overlap the answer too (official code of ReSim).
     """
@@ -108,7 +112,7 @@ class InfoNCE(Objective):
         self.filters, self.mass = _built(negatives)
         self.form, self.decoupled, self.sigma, self.detach_weights = form, decoupled, sigma, detach_weights
         self.reweighted, self.times_temperature = reweighted, times_temperature
-        self.mean = check_mean(mean, 'InfoNCE')
+        self.mean = check_mean(mean, 'InfoNCE', (*MEANS, 'weights'))
 
     @property
     def watched_queue(self) -> Queue | None:
@@ -121,7 +125,7 @@ class InfoNCE(Objective):
         """
         with torch.autocast(comparison.query.vectors.device.type, enabled=False):
             terms, counted, diagnostics = self.terms(comparison)
-            return mean_of(terms, counted, self.mean), diagnostics
+            return mean_of(terms, counted, self.mean, comparison.match.weight), diagnostics
 
     def terms(
         self, c: Comparison, candidates: Candidates | None = None

@@ -98,7 +98,7 @@ def check_mean(how: str, objective: str, allowed: tuple[str, ...] = MEANS) -> st
     return how
 
 
-def mean_of(terms: Tensor, counted: Tensor | None, how: str) -> Tensor:
+def mean_of(terms: Tensor, counted: Tensor | None, how: str, weight: Tensor | None = None) -> Tensor:
     """The mean of what units say, each way exact over processes with equal batches.
 
     The mean of what the processes return, and of its gradients, is that of one process with all images,
@@ -110,7 +110,9 @@ def mean_of(terms: Tensor, counted: Tensor | None, how: str) -> Tensor:
         how: ``'rows'``: over all units of this process, where those that do not count add 0;
             ``'counted'``: over the units of all processes that count, 0 where there is none;
             ``'images'``: over the units of each image that count, then over images, of which one without such
-            a unit adds 0.
+            a unit adds 0;
+            ``'weights'``: as ``'counted'``, but over the sum of ``weight``.
+        weight: (B, N), by which the terms were multiplied; None: 1.
     """
     if counted is None:
         counted = torch.ones_like(terms, dtype=torch.bool)
@@ -119,7 +121,10 @@ def mean_of(terms: Tensor, counted: Tensor | None, how: str) -> Tensor:
         return terms.mean()
     if how == 'images':
         return (terms.sum(1) / counted.sum(1).clamp(min=1)).mean()
-    count = all_reduce(counted.sum().to(terms.dtype))
+    shares = counted.to(terms.dtype)
+    if how == 'weights' and weight is not None:
+        shares = shares * weight.to(terms.dtype)
+    count = all_reduce(shares.sum())
     return terms.sum() * world_size() / count.clamp(min=1)
 
 

@@ -5,12 +5,12 @@ from torch import Tensor
 
 from densecl.distributed import all_gather, gather
 from densecl.numerics import unit
-from densecl.structures import Comparison
+from densecl.structures import Comparison, Units
 
 from .candidates import Candidates, Pairs
 from .kernel import worth_a_ring
 
-SOURCES = ('keys', 'views', 'units', 'units+own', 'image', 'others')
+SOURCES = ('keys', 'views', 'units', 'units+own', 'units+queries', 'image', 'others')
 
 
 def batch_candidates(
@@ -57,7 +57,7 @@ def batch_candidates(
         found.images = found.own = None
     elif source == 'others':
         found.pairs = _apart(c, query, parts[0][0])
-    elif source in ('units', 'units+own'):
+    elif source in ('units', 'units+own', 'units+queries'):
         places = torch.arange(sum(counts), device=keys.device).split(counts)
         local = torch.cat([place.repeat(len(keys)) for place in places])
         found.place = local.repeat(len(images) // len(local))
@@ -77,8 +77,15 @@ def _parts(c: Comparison, keys: Tensor, source: str) -> list[tuple[Tensor, Tenso
         return [(unit(x)[:, None], None) for x in pooled]
     if source == 'others':
         return [(unit(c.key.others), None)]
-    own = [(unit(c.own.vectors), c.own.valid)] if source == 'units+own' else []
-    return [(keys, c.key.valid), *own]
+    own = _own(c, source)
+    return [(keys, c.key.valid)] + ([] if own is None else [(unit(own.vectors), own.valid)])
+
+
+def _own(c: Comparison, source: str) -> Units | None:
+    """The query view's units that are candidates, too."""
+    if source == 'units+queries':
+        return Units(c.query.compared.detach(), valid=c.query.valid, ids=c.query.ids)
+    return c.own if source == 'units+own' else None
 
 
 def _columns(values: Tensor | None, images: int, counts: list[int]) -> Tensor | None:
@@ -104,9 +111,10 @@ def _there(parts: list[tuple[Tensor, Tensor | None]]) -> Tensor | None:
 
 def _left_out(c: Comparison, count: int, source: str) -> Tensor:
     """Units of its own image that a query does not meet: its answers, and in its own view itself."""
-    if source == 'units':
+    own = _own(c, source)
+    if own is None:
         return c.match.index.flatten() if c.match.mask is None else c.match.answers(count).flatten(0, 1)
-    itself = c.query.ids[:, :, None] == c.own.ids[:, None]
+    itself = c.query.ids[:, :, None] == own.ids[:, None]
     return torch.cat([c.match.answers(count), itself], 2).flatten(0, 1)
 
 

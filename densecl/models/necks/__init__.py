@@ -3,6 +3,7 @@
 from .box_projector import BoxProjector, StageProjector
 from .cross_attention import CrossAttentionPredictor
 from .decoders import PixelDecoder, TransformerDecoder
+from .detector_heads import DetectorHeads
 from .levels import ImagePatchProjectors, LevelProjectors, PatchProjector
 from .mlp import MLP, ConvMLP
 from .partial_fpn import PartialFPN
@@ -18,6 +19,7 @@ __all__ = [
     'ConvMLP',
     'CrossAttentionPredictor',
     'ConvNeXtDecoder',
+    'DetectorHeads',
     'ImagePatchProjectors',
     'LayerNorm2d',
     'LevelProjectors',

@@ -3,6 +3,7 @@
 from .base import Set, UnitProducer, kind_of, view_of
 from .boxes import Boxes, Masks, assign_levels
 from .cells import Cells
+from .detector_boxes import DetectorBoxes
 from .foreground import CellPrototypes, foreground_of
 from .groups import Groups
 from .image import Image, Prototypes
@@ -19,6 +20,7 @@ __all__ = [
     'CellPrototypes',
     'Cells',
     'DecodedCells',
+    'DetectorBoxes',
     'Groups',
     'Image',
     'JointObjects',

@@ -90,12 +90,15 @@ class Boxes(UnitProducer):
     def inputs(self, branch, views, source):
         """(B*N, C, bins, bins) of the assigned levels, or (B*N, L, C, bins, bins) of each of L levels."""
         boxes = regions_of(views, self.regions, source, 'SelectBoxes').boxes
-        size = tuple(views.images[source].shape[-2:])
+        return self.pooled(branch[source], boxes, tuple(views.images[source].shape[-2:]))
+
+    def pooled(self, levels: Sequence[Tensor], boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        """The same of (B, N, 4) boxes in a view of height and width ``size``."""
         shown = [boxes] * len(self.levels)
         if len(shown) > 1 and not self.every_level:
             assigned = assign_levels(boxes, self.thresholds)[..., None]
             shown = [torch.where(assigned == i, boxes, 0.0) for i in range(len(shown))]
-        maps = [branch[source][number] for number in self.levels]
+        maps = [levels[number] for number in self.levels]
         parts = [pool_boxes(x, b, size, self.bins, self.aligned) for x, b in zip(maps, shown, strict=True)]
         parts = [x.flatten(1) for x in parts] if self.bins == 1 else parts
         return torch.stack(parts, 1) if self.every_level else sum(parts[1:], parts[0])
