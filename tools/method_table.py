@@ -42,6 +42,7 @@ METHODS = {
     'SlotCon': 'slotcon/slotcon_resnet50_8xb64-coslr-200e_in1k.py',
     'SCRL': 'scrl/scrl_resnet50_32xb256-coslr-200e_in1k.py',
     'SoCo': 'soco/soco_resnet50_fpn_16xb128-coslr-100e_in1k.py',
+    'AlignDet': 'aligndet/aligndet_mask-rcnn_r50_fpn_8xb2-steplr-12e_coco.py',
     'ReSim': 'resim/resim-fpn_resnet50_8xb32-coslr-200e_in1k.py',
     'DetCon-B': 'detcon/detcon-b_resnet50_8xb512-coslr-100e_in1k.py',
     'DetCon-S': 'detcon/detcon-s_resnet50_8xb512-coslr-100e_in1k.py',

@@ -108,6 +108,11 @@ def soco():
     return np.concatenate([rise, half_cosine(8.0, 1e-6, 90 * STEPS)])
 
 
+def aligndet():
+    rise = np.linspace(0.02 / 1000, 0.02, 12)  # of 500 steps in the recipe; tests end it with the epochs
+    return np.concatenate([rise, np.full(20, 0.02), np.full(12, 0.002), np.full(4, 0.0002)])
+
+
 BARLOW = per_step(1.6, 0.0016, 1000, 10)
 #: Their rules name parameters of a transformer: test_transformer_schedules.py.
 OF_TRANSFORMERS = (
@@ -138,6 +143,7 @@ EXPECTED = {
     'lars_coslr_100e_directclr.py': [per_step(4.8, 0.0048, 100, 10)],
     'sgd_coslr_200e.py': [per_epoch(0.03, 0, 200)],
     'sgd_steplr_200e.py': [np.repeat(0.03 * np.array([1, 0.1, 0.01]), [480, 160, 160])],
+    'sgd_steplr_12e_aligndet.py': [aligndet()],
     'sgd_coslr_800e_pirl.py': [per_epoch(0.12, 0.00012, 800)] * 2,
     'sgd_coslr_1000e_supcon.py': [supcon()],
 }
@@ -153,6 +159,7 @@ DECAY = {
     'sgd_coslr_100e_simsiam.py': 1e-4,
     'sgd_coslr_200e.py': 1e-4,
     'sgd_steplr_200e.py': 1e-4,
+    'sgd_steplr_12e_aligndet.py': 1e-4,
     'sgd_coslr_800e_pirl.py': 1e-4,
     'sgd_coslr_1000e_supcon.py': 1e-4,
 }
@@ -194,7 +201,7 @@ def test_groups_and_one_step(name):
     wrapper.update_params(model(torch.randn(4, 3, 12, 12)).square().mean())
     moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
     assert all(moved)
-    assert cfg.auto_scale_lr.base_batch_size in (256, 512, 1024, 1536, 2048, 4096)
+    assert cfg.auto_scale_lr.base_batch_size in (16, 256, 512, 1024, 1536, 2048, 4096)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ OBJECTIVES = {
     'setsim': dict(queue=7, dim=DIM, mean='images'),
     'sets and queue': dict(batch='image', queue=7, dim=DIM, form='in-mean', mean='counted'),
     'detcon': dict(batch='units+own'),
+    'aligndet': dict(batch='units+queries', form='apart', mean='weights'),
     'resim': dict(batch='others', mean='counted'),
     'resim, all places': dict(batch='others', mean='counted', overlapping=True),
     'slotcon': dict(batch='units', mean='counted', times_temperature=True),
@@ -61,7 +62,7 @@ def comparison(name: str, step: int, weight: torch.Tensor, own: slice) -> Compar
         corner = torch.cartesian_prod(torch.tensor([0.0, 4.0, 8.0]), torch.tensor([0.0, 6.0]))
         key.others_boxes = torch.cat([corner, corner + 4], -1)
         return Comparison(query, key, Match(index=index, valid=x['active'][0]), batch)
-    if name == 'detcon':
+    if name in ('detcon', 'aligndet'):
         (query.ids, key.ids), again.ids = x['ids'], x['ids'][0]
         same = query.ids[:, :, None] == key.ids[:, None]
         weights = 1 / (query.ids[:, :, None] == query.ids[:, None]).sum(2)
@@ -93,7 +94,7 @@ def everything() -> dict[str, dict[str, torch.Tensor]]:
     own = slice(rank() * size, (rank() + 1) * size)
     found = {name: run(name, own) for name in OBJECTIVES}
     above, kernel.RING_ABOVE_BYTES = kernel.RING_ABOVE_BYTES, 0
-    for name in ('detcon', 'resim', 'resim, all places'):
+    for name in ('detcon', 'aligndet', 'resim', 'resim, all places'):
         found[f'{name}, ring'] = run(name, own)
     kernel.RING_ABOVE_BYTES = above
     return found

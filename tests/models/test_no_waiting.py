@@ -27,6 +27,7 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 OTHERS = (
     CONFIGS / 'leopart/leopart_vit-small_2xb32-mcrop-coslr-50e_coco.py',
     CONFIGS / 'cribo/cribo_vit-small_8xb32-coslr-300e_coco.py',
+    CONFIGS / 'aligndet/aligndet_mask-rcnn_r50_fpn_8xb2-steplr-12e_coco.py',
     CONFIGS / 'slotcon/slotcon_resnet50_8xb64-coslr-800e_coco.py',  # fewer slots than on ImageNet
     CONFIGS / 'ibot/ibot-decoupled_vit-small_8xb64-coslr-800e_coco.py',
 )

@@ -123,13 +123,17 @@ def met(c, source, b, n, overlapping=False):
     for i in range(images):
         for m in range(units):
             mine = i == b
-            asked = mine if source == 'image' else source in ('units', 'units+own')
+            asked = mine if source == 'image' else source in ('units', 'units+own', 'units+queries')
             if asked and there[i, m] and not (mine and c.match.answers(units)[b, n, m]):
                 negatives.append(c.key.vectors[i, m])
         if source == 'units+own':
             for m in range(c.own.vectors.shape[1]):
                 if not (i == b and c.query.ids[i, m] == c.query.ids[b, n]):
                     negatives.append(c.own.vectors[i, m])
+        if source == 'units+queries':
+            for m, vector in enumerate(c.query.compared[i].detach()):
+                if not (i == b and c.query.ids[i, m] == c.query.ids[b, n]):
+                    negatives.append(vector)
         if source == 'others':
             x1, y1, x2, y2 = c.key.place.boxes[b, int(c.match.index[b, n])].tolist()
             for p, (a1, b1, a2, b2) in enumerate(c.key.others_boxes.tolist()):
@@ -142,7 +146,7 @@ def met(c, source, b, n, overlapping=False):
 def of_units(c, source, t, form, mean, queue=(), overlapping=False):
     """The whole loss, written out, and how many queries count."""
     images, units = c.query.vectors.shape[:2]
-    terms = [[] for _ in range(images)]
+    terms, weights = [[] for _ in range(images)], 0.0
     for b in range(images):
         for n in range(units):
             answers, negatives = met(c, source, b, n, overlapping)
@@ -154,8 +158,11 @@ def of_units(c, source, t, form, mean, queue=(), overlapping=False):
             ]
             weight = 1 if c.match.weight is None else c.match.weight[b, n]
             terms[b].append(weight * of_lists(*cosines, t, form))
+            weights += weight
     count = sum(len(x) for x in terms)
     if mean == 'images':
         return sum(sum(x) / max(len(x), 1) for x in terms) / images, count
     total = sum(sum(x) for x in terms)
+    if mean == 'weights':
+        return total / weights, count
     return total / (images * units if mean == 'rows' else max(count, 1)), count

@@ -57,6 +57,7 @@ OBJECTIVES = {
     'InfoNCE views': dict(type='InfoNCE', queue=9, dim=DIM, batch='views'),
     'InfoNCE units': dict(type='InfoNCE', queue=0, batch='units', mean='counted'),
     'InfoNCE units+own': dict(type='InfoNCE', queue=0, batch='units+own'),
+    'InfoNCE units+queries': dict(type='InfoNCE', queue=0, batch='units+queries', mean='weights'),
     'InfoNCE image': dict(type='InfoNCE', queue=0, batch='image', form='in', mean='counted'),
     'InfoNCE others': dict(type='InfoNCE', queue=0, batch='others', mean='counted'),
     'InfoNCE apart': dict(type='InfoNCE', queue=0, batch='views', form='apart', mean='images'),

@@ -95,6 +95,8 @@ CASES = {
     'detcon': (by_id, dict(batch='units+own')),
     'detcon, in': (by_id, dict(batch='units+own', form='in', mean='images')),
     'detcon, valid': (by_id, dict(batch='units+own', mean='counted')),
+    'aligndet': (by_id, dict(batch='units+queries', form='apart', mean='weights')),
+    'with queries': (by_id, dict(batch='units+queries', mean='counted')),
     'slotcon': (by_slot, dict(batch='units', mean='counted', times_temperature=True)),
     'slots, all': (by_slot, dict(batch='units')),
     'sets among units': (by_mask, dict(batch='units', form='out', mean='counted')),
@@ -251,6 +253,7 @@ def test_masses_work_among_units(name):
 
 def test_what_units_and_rules_must_have():
     assert InfoNCE(queue=0, batch='units+own').needs == {'own', 'ids'}
+    assert InfoNCE(queue=0, batch='units+queries').needs == {'ids'}
     assert InfoNCE(queue=0, batch='others').needs == {'others', 'one answer'}
     assert InfoNCE(queue=0, batch='image').needs == {'several'}
     assert InfoNCE(queue=0, batch='units').needs == frozenset()

@@ -12,6 +12,7 @@ from densecl.models.losses.masses import Filter, Mass
 from densecl.models.losses.temperatures import Temperature
 from densecl.registry import MODELS
 from densecl.schedule import Clock
+from densecl.structures import Detections
 
 SCRIPT = Path(__file__).parents[2] / 'distributed' / 'choices.py'
 script = run_path(str(SCRIPT))
@@ -102,6 +103,9 @@ def run(name: str, kind: str, dtype: torch.dtype):
         c.key.features, c.own, c.projector = c.key.vectors.detach(), c.query.detach(), torch.nn.Identity()
         c.own.features, c.key.view, keys = c.own.vectors, 1, [c.own, c.key]
         objective.remember(keys, c.batch)
+    if name == 'BoxRegression':
+        c.query.valid = torch.ones(BATCH, CELLS, dtype=torch.bool)
+        c.query.detections = detections(c.query.vectors.float())
     if name.removeprefix('InfoNCE_') in LABELLED:
         script['same_label'](c, CELLS)
     torch.manual_seed(2)
@@ -109,6 +113,15 @@ def run(name: str, kind: str, dtype: torch.dtype):
         loss, diagnostics = objective.score(c)
         objective.remember(keys, c.batch)
     return objective, leaves, loss, diagnostics
+
+
+def detections(x: torch.Tensor) -> Detections:
+    """Anchors and regions near boxes; logits and offsets are channels of (B, N, D)."""
+    near = 10.0 * torch.arange(CELLS)
+    boxes = torch.stack([near, near, near + 9, near + 6], 1).expand(BATCH, -1, -1)
+    there, own = torch.ones(BATCH, CELLS, dtype=torch.bool), torch.arange(CELLS).expand(BATCH, -1)
+    parts = boxes, there, boxes[0] + 1, x[..., 0], x[..., :4], (1.0,) * 4
+    return Detections(*parts, boxes - 1, own, x[..., :4], (0.1, 0.1, 0.2, 0.2))
 
 
 def finite(loss, leaves, scale: float) -> bool:
