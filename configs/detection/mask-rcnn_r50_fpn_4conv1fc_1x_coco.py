@@ -2,8 +2,8 @@
 
     bash tools/dist_train.sh configs/detection/mask-rcnn_r50_fpn_4conv1fc_1x_coco.py 8 --pretrained CHECKPOINT
 
-Against mask-rcnn_r50_fpn_1x_coco.py there is no norm in pyramid, box head and mask head, and, as in AlignDet's
-README, the learning rate is 1.5 times and the weight decay half as large. Compare initialisations in one file.
+Against mask-rcnn_r50_fpn_1x_coco.py there is no norm in pyramid, box head and mask head; as AlignDet's README
+says, the learning rate is 1.5 times and the weight decay half as large. Compare initialisations in one file.
 """
 
 _base_ = './mask-rcnn_r50_fpn_1x_coco.py'

@@ -22,7 +22,7 @@ class KeyReport:
         stem: names of the inflated stem's parameters; train these first.
         neck_matched, rpn_matched, box_head_matched: likewise names of the neck, of the RPN, and of the box
             head's shared layers (and of its regressor, where the file has one for all classes).
-        neck_total, rpn_total, box_head_total: their number in the model, where the file has such a part, or 0.
+        neck_total, rpn_total, box_head_total: their number in the model where the file has such a part, or 0.
         warnings: differences of the image normalisation and the like.
     """
 

@@ -107,7 +107,9 @@ def test_as_mmdets_rpn_when_all_anchors_are_taken():
     maps = [torch.randn(IMAGES, 4, n, n, generator=g, dtype=torch.float64) for n in (6, 3)]
     scores, deltas = head(maps)
     d = found()
-    instances = [InstanceData(bboxes=b[t], labels=t[t].long() * 0) for b, t in zip(d.boxes, d.there, strict=True)]
+    instances = [
+        InstanceData(bboxes=b[t], labels=t[t].long() * 0) for b, t in zip(d.boxes, d.there, strict=True)
+    ]
     metas = [dict(img_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE))] * IMAGES
     theirs = head.loss_by_feat(scores, deltas, instances, metas)
     anchors = torch.cat(head.prior_generator.grid_priors([(6, 6), (3, 3)], torch.float64, 'cpu'))

@@ -220,9 +220,10 @@ def test_half_precision_is_near():
 
 
 def test_mistakes_are_told():
+    head = dict(type='densecl.Head', objective='densecl.BoxRegression')
     with pytest.raises(ValueError, match='proposals must be at least 0'):
         MODELS.build(dict(type='densecl.DetectorBoxes', proposals=-1))
     with pytest.raises(ValueError, match=r"needs a projector of the head's own.*'DetectorHeads'"):
-        MODELS.build(dict(type='densecl.Head', units='densecl.DetectorBoxes', objective='densecl.BoxRegression'))
+        MODELS.build(head | dict(units='densecl.DetectorBoxes'))
     with pytest.raises(ValueError, match="needs what a detector's heads say"):
-        MODELS.build(dict(type='densecl.Head', units='densecl.Boxes', objective='densecl.BoxRegression'))
+        MODELS.build(head | dict(units='densecl.Boxes'))
