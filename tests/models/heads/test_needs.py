@@ -39,6 +39,11 @@ REFUSED = {
         'matching=MostSimilar needs units that have features of the backbone, which units=Windows do not '
         "give; take units='Cells', or another matching",
     ),
+    'detections': (
+        dict(units='Boxes', objective='BoxRegression'),
+        "objective=BoxRegression needs what a detector's heads say, which units=Boxes do not give; take "
+        "units='DetectorBoxes', or another objective",
+    ),
     'scores': (
         dict(units='Image', objective=dict(type='SelfDistillation', prototypes=3)),
         'objective=SelfDistillation needs scores of prototypes, which units=Image do not give; take '
