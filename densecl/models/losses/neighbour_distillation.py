@@ -84,10 +84,6 @@ class NeighbourDistillation(SelfDistillation):
         self.queue = Queue(queue, 2 * dim)  # of both views, one behind the other
         self.start, self.weight = start, weight
 
-    @property
-    def watched_queue(self) -> Queue:
-        return self.queue
-
     def score(self, comparison):
         """As of :class:`SelfDistillation`; ``neighbours``, the loss of these, and ``agreeing``, the share of
         objects whose neighbour counts.
