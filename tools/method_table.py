@@ -64,6 +64,8 @@ METHODS = {
     'PaKA': 'paka/paka_vit-small_1xb64-mcrop-coslr-25e_coco.py',
     'Leopart': 'leopart/leopart_vit-small_2xb32-mcrop-coslr-50e_coco.py',
     'CrIBo': 'cribo/cribo_vit-small_8xb32-coslr-300e_coco.py',
+    'DIP': 'dip/dip_vit-small_1xb32-coslr-5e_coco.py',
+    'RASA': 'rasa/rasa_vit-small_1xb128-coslr-45e_voc.py',
     'Distillation': 'distillation/distillation_resnet50_8xb192-coslr-100e_in1k.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }

@@ -6,7 +6,7 @@ from .geometry import boxes_to_view, cell_centers, image_to_view, view_to_image
 from .masks import BatchMask
 from .photometric_params import PhotometricParams
 from .proposals import Proposals
-from .units import Batch, Comparison, Detections, Match, Place, Units
+from .units import Batch, Comparison, Detections, Match, Place, Units, labels_in
 from .views import PretrainDataSample, TokenMask, ViewRegions, Views
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     'encode_boxes',
     'image_to_view',
     'overlaps',
+    'labels_in',
     'view_to_image',
 ]

@@ -147,6 +147,8 @@ class Units:
         codes: (B, N, E), the code that stands for each of these embeddings, without gradient.
         others: (B, P, D), further vectors of the key side that are candidates and nothing else (ReSim).
         others_boxes: (P, 4), where they lie, in pixels of the view.
+        labels: (B, N, K), how much of each unit has each of K labels, in [0, 1].
+        label_ids: (B, K) int64, what they are: an equal number is the same label in every view; -1 is none.
         cells: (B, N) int64, of units that are some of a view's cells: their numbers, counted row by row; the
             other side's unit of this number shows the same place. None: all, in their order.
         detections: what a detector's heads say of the view, where the units are regions that these look at.
@@ -168,6 +170,8 @@ class Units:
     codes: Tensor | None = None
     others: Tensor | None = None
     others_boxes: Tensor | None = None
+    labels: Tensor | None = None
+    label_ids: Tensor | None = None
     cells: Tensor | None = None
     detections: Detections | None = None
     view: int = 0
@@ -208,7 +212,7 @@ class Units:
         def rows(x: Tensor) -> Tensor:
             return x.gather(1, chosen if x.ndim == 2 else chosen[..., None].expand(-1, -1, x.shape[2]))
 
-        names = ('vectors', 'predicted', 'valid', 'ids', 'features', 'embeddings')
+        names = ('vectors', 'predicted', 'valid', 'ids', 'features', 'embeddings', 'labels')
         taken = {n: rows(x) for n in names if (x := getattr(self, n)) is not None}
         located = self.place is not None and self.place.boxes is not None
         place = replace(self.place, boxes=rows(self.place.boxes)) if located else None
@@ -347,3 +351,19 @@ class Comparison:
     def of_rows(cls, query: Tensor, key: Tensor, batch: Batch | None = None) -> 'Comparison':
         """Two (B, D) views of B images, row i of which show one image, as records of one unit an image."""
         return cls.of_sets(query[:, None], key[:, None], batch=batch)
+
+
+def labels_in(labels: Tensor, ids: Tensor, wanted: Tensor) -> Tensor:
+    """Labels of units in another order, and without those that are not wanted.
+
+    Args:
+        labels: (..., M, K).
+        ids: (..., K) int64, what these labels are, -1: none.
+        wanted: (..., L) int64.
+
+    Returns:
+        (..., M, L), 0 where there is no such label.
+    """
+    same = (ids[..., :, None] == wanted[..., None, :]) & (ids >= 0)[..., :, None]
+    with torch.autocast(labels.device.type, enabled=False):
+        return labels @ same.to(labels.dtype)

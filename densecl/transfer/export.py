@@ -12,6 +12,7 @@ from densecl.files import atomic_write
 
 from .dialects import PLAIN_RESNET_ONLY, TARGETS, backbone_part, is_resnet, stem_of, to_detectron2
 from .huggingface import save_folder, to_huggingface
+from .positions import linear_how_to_load
 from .prefixes import BRANCHES, backbone_prefixes, branch_of, neck_prefix, under
 from .read import Weights, read_weights
 from .record import FORMAT, evaluated_branch, training_record
@@ -86,7 +87,7 @@ def export_backbone(
     how = (
         vit_how_to_load(target, meta)
         if vit and target in DIALECTS
-        else timm_how_to_load(target, meta) or _HOW[target]
+        else timm_how_to_load(target, meta) or linear_how_to_load(meta) or _HOW[target]
     )
     if target == 'mmdet' and (neck or box_head):
         how = '--pretrained FILE (backbone.init_cfg would take the backbone alone)'

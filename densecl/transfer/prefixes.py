@@ -50,6 +50,8 @@ def backbone_prefixes(tensors: dict[str, Tensor]) -> list[str]:
     marks = ('layer1.0.conv1.weight', *VIT_MARKS)
     found = {key.removesuffix(m) for key in tensors for m in marks if key.endswith(m)}
     found = {p for p in found if not p or p.endswith('.')}
+    # The network inside of a LinearLevel is a part of the backbone.
+    found = {p[:-8] if p.endswith('network.') and f'{p[:-8]}linear.weight' in tensors else p for p in found}
     if not found:
         found = {match[0] for key in tensors if (match := re.match(r'(?:.*?\.)?backbone\.', key))}
     return sorted(without_heads(found), key=lambda p: (BRANCHES.index(branch_of(p)), len(p), p))

@@ -133,6 +133,8 @@ EXPECTED = {
     'larc_coslr_200e_swav.py': [reaching(0.3, 4.8, 0.0048, 200, 10)],
     'adamw_coslr_100e_dino.py': [reaching(0, 0.0005 * 512 / 256, 1e-6, 100, 10)] * 2,
     'adamw_coslr_100e_distillation.py': [per_step(5e-4, 0, 100, 10)],
+    'adamw_coslr_45e_rasa.py': [np.tile(per_step(2e-4, 0, 5, 0), 9)],
+    'adamw_coslr_5e_dip.py': [per_step(1.5e-7 * 384 / 256, 0, 5, 0)] * 2,
     'adamw_coslr_800e_mae.py': [per_step(1.5e-4 * 4096 / 256, 0, 800, 40)] * 2,
     'lars_coslr_1000e_barlowtwins.py': [BARLOW, BARLOW * 0.0048 / 0.2],
     'lars_coslr_1000e_vicreg.py': [BARLOW],
@@ -149,6 +151,8 @@ EXPECTED = {
 }
 DECAY = {
     'adamw_coslr_100e_distillation.py': 1e-6,
+    'adamw_coslr_45e_rasa.py': 0,
+    'adamw_coslr_5e_dip.py': 0.05,
     'adamw_coslr_800e_mae.py': 0.05,
     'lars_coslr_100e_pixpro.py': 1e-5,
     'lars_coslr_100e_soco.py': 1e-5,
@@ -201,7 +205,7 @@ def test_groups_and_one_step(name):
     wrapper.update_params(model(torch.randn(4, 3, 12, 12)).square().mean())
     moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
     assert all(moved)
-    assert cfg.auto_scale_lr.base_batch_size in (16, 256, 512, 1024, 1536, 2048, 4096)
+    assert cfg.auto_scale_lr.base_batch_size in (16, 128, 256, 384, 512, 1024, 1536, 2048, 4096)
 
 
 @pytest.mark.parametrize(

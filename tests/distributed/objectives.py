@@ -14,6 +14,7 @@ from densecl.models.losses import (
     CodeCrossEntropy,
     Cosine,
     Gram,
+    InContext,
     KernelAlignment,
     KoLeo,
     LabelCrossEntropy,
@@ -26,6 +27,7 @@ from densecl.models.losses import (
     SwappedPrediction,
     VICReg,
 )
+from densecl.models.matching import SameSegment
 from densecl.structures import Batch, Comparison, Match, Units
 
 ROWS, UNITS, DIM, WIDE = 8, 3, 6, 60
@@ -68,6 +70,8 @@ def objectives() -> dict[str, torch.nn.Module]:
         masked_kernels=KernelAlignment(),
         masked_rows=SimilarityRows(),
         distillation=QueueDistillation(DIM, queue=11),
+        context=InContext(0.2, others=3),
+        context_shared=InContext(0.2, others=ROWS, shared_ids=True),
         koleo=KoLeo(group=ROWS // 2),
         grouping=SelfDistillation(DIM, mean='counted'),
         masked=SelfDistillation(DIM, mean='images'),
@@ -126,7 +130,16 @@ def compare(name: str, step: int, weight: torch.Tensor, own: slice) -> Compariso
     if name == 'masked_codes':
         b = b.argmax(-1, keepdim=True).to(a.dtype)
     key = Units(b, pooled=b.mean(1), embeddings=embeddings, valid=masks)
-    return Comparison(Units(a), key, found, images, projector=Projector)
+    query = Units(a)
+    if name.startswith('context'):  # nothing is labelled in the second half of the first step
+        for units, seed in ((query, step), (key, step + 5)):
+            generator = torch.Generator().manual_seed(seed)
+            units.labels = torch.rand(ROWS, UNITS, 2, generator=generator, dtype=torch.float64)[own]
+            units.label_ids = torch.randint(0, 3, (ROWS, 2), generator=generator)
+            units.label_ids[ROWS // 2 + 4 * step :] = -1
+            units.label_ids = units.label_ids[own]
+        found = SameSegment()(query, key, images)
+    return Comparison(query, key, found, images, projector=Projector)
 
 
 def run(name: str, objective: torch.nn.Module, own: slice) -> dict[str, torch.Tensor]:

@@ -30,6 +30,8 @@ OTHERS = (
     CONFIGS / 'aligndet/aligndet_mask-rcnn_r50_fpn_8xb2-steplr-12e_coco.py',
     CONFIGS / 'slotcon/slotcon_resnet50_8xb64-coslr-800e_coco.py',  # fewer slots than on ImageNet
     CONFIGS / 'ibot/ibot-decoupled_vit-small_8xb64-coslr-800e_coco.py',
+    CONFIGS / 'dip/dip_vit-small_1xb32-coslr-5e_coco.py',
+    CONFIGS / 'rasa/rasa_vit-small_1xb128-coslr-45e_voc.py',
 )
 
 

@@ -21,9 +21,12 @@ def compare(query, positive, indices=None, keys=None, queries=None, support=None
     queries = query if queries is None else queries
     images = len(keys)
     rows = len(query) // images
-    units = [
-        Units(x.view(images, rows, -1), pooled=pooled) for x, pooled in ((query, queries), (positive, keys))
-    ]
+    segments = dict(  # two, which rows of an image have by turns
+        labels=torch.nn.functional.one_hot(torch.arange(rows) % 2, 2).float().expand(images, -1, -1),
+        label_ids=torch.arange(2).expand(images, -1),
+    )
+    sides = (query, queries), (positive, keys)
+    units = [Units(x.view(images, rows, -1), pooled=pooled, **segments) for x, pooled in sides]
     batch = Batch.numbered(torch.arange(images) if indices is None else indices, labels)
     batch.indices = indices
     return Comparison(*units, Match(index=torch.arange(rows).expand(images, rows)), batch, support=support)

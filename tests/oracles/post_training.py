@@ -109,3 +109,45 @@ def similarity_distillation(student, teacher, temperature):
             rows = ([(x[i] * y).sum() for y in x] for x in (s, t))
             terms.append(kl(*rows, temperature))
     return sum(terms) / len(terms)
+
+
+def in_context(query, support, labels, support_labels, temperature):
+    """(B, N, D), (B, P, D), (B, N, K), (B, P, K): sum over neighbours and labels, token by token."""
+    terms = []
+    for q, s, y, z in zip(query, support, labels, support_labels, strict=True):
+        seen = [k for k in range(y.shape[1]) if any(float(row[k]) > 0 for row in z)]
+        for token, mine in zip(q, y, strict=True):
+            whole = sum(mine[k] for k in seen) if seen else 0
+            if not whole:
+                continue
+            near = shares([cosine(token, x) for x in s], temperature)
+            votes = [sum(p * row[k] for p, row in zip(near, z, strict=True)) for k in seen]
+            each = zip(seen, votes, strict=True)
+            terms.append(-sum(mine[k] / whole * torch.log(vote) for k, vote in each))
+    return sum(terms) / max(len(terms), 1)
+
+
+def without_directions(features, rounds):
+    """(N, D) rows without their parts along the span of each round's two directions: by the normal equations
+    of a plane, one number at a time."""
+    rows = [x.clone() for x in features]
+    for a, b in rounds:
+        aa, ab, bb = (a * a).sum(), (a * b).sum(), (b * b).sum()
+        for i, x in enumerate(rows):
+            xa, xb = (x * a).sum(), (x * b).sum()
+            s, t = (bb * xa - ab * xb) / (aa * bb - ab**2), (aa * xb - ab * xa) / (aa * bb - ab**2)
+            rows[i] = x - s * a - t * b
+    return torch.stack(rows)
+
+
+def position_loss(features, rounds, weights):
+    """(B, D, h, w), (R, 2, D) and (2, D): mean squared error of sigmoids, row and column from 0 to 1."""
+    terms = []
+    for image in features:
+        height, width = image.shape[1:]
+        for i in range(height):
+            for j in range(width):
+                x = without_directions(image[:, i, j][None], rounds)[0]
+                for w, true in zip(weights, (i / (height - 1), j / (width - 1)), strict=True):
+                    terms.append((1 / (1 + torch.exp(-(w * x).sum())) - true) ** 2)
+    return sum(terms) / len(terms)

@@ -23,7 +23,7 @@ from .photometric_uint8 import apply_photometric_uint8
 from .randaugment import RandAugmentView
 from .recipe import ViewRecipe
 from .select_boxes import SelectBoxes
-from .select_masks import SelectMasks
+from .select_masks import LargestMasks, SelectMasks
 from .selector import WHOLE_IMAGE, ChosenViews
 from .sliding_windows import SlidingWindows
 
@@ -40,6 +40,7 @@ __all__ = [
     'GMMLMask',
     'InverseBlockMask',
     'JigsawPatches',
+    'LargestMasks',
     'MultiView',
     'OverlapBoxes',
     'Photometric',

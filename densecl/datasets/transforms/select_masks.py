@@ -77,24 +77,30 @@ class SelectMasks:
         self.grid = (grid, grid) if isinstance(grid, int) else tuple(grid)
         if count < 1 or len(self.grid) != 2 or min(self.grid) < 1:
             raise ValueError(
-                'SelectMasks: count must be at least 1 and grid a side or (height, width) of at least 1, '
-                f'got {count!r} and {grid!r}'
+                f'{type(self).__name__}: count must be at least 1 and grid a side or (height, width) of at '
+                f'least 1, got {count!r} and {grid!r}'
             )
         self.count, self.hard = count, hard
 
     def choose(self, results: dict, views: list[DrawnView]) -> list[ViewRegions]:
         """Draw the masks of each view; see :class:`MultiView`."""
-        proposals, rng = proposals_of(results, 'SelectMasks'), results['rng']
+        proposals, labels = self._labels(results)
+        return [self._of_view(proposals, labels, view, results['rng']) for view in views]
+
+    def _labels(self, results: dict) -> tuple[Proposals, np.ndarray | None]:
+        """The proposals, and which of them each pixel belongs to; None where there are none."""
+        name = type(self).__name__
+        proposals = proposals_of(results, name)
         if len(proposals) and proposals.masks is None:
             raise ValueError(
-                f'SelectMasks needs masks, and the proposals of {results.get("path", "the image")!r} are '
+                f'{name} needs masks, and the proposals of {results.get("path", "the image")!r} are '
                 "boxes alone; take a provider of masks, such as proposals=dict(type='Felzenszwalb')"
             )
-        labels = None
-        if len(proposals):
-            labels = label_map(proposals.masks)
-            labels[labels < 0] = len(proposals)  # what no mask covers
-        return [self._of_view(proposals, labels, view, rng) for view in views]
+        if not len(proposals):
+            return proposals, None
+        labels = label_map(proposals.masks)
+        labels[labels < 0] = len(proposals)  # what no mask covers
+        return proposals, labels
 
     def _of_view(
         self, proposals: Proposals, labels: np.ndarray | None, view: DrawnView, rng: np.random.Generator
@@ -114,8 +120,8 @@ class SelectMasks:
         size = view.size
         if self.grid[0] > size[0] or self.grid[1] > size[1]:
             raise ValueError(
-                f'SelectMasks: grid={self.grid} is finer than a view of {size[0]} x {size[1]} pixels; take '
-                'the size of the level that the head reads, or a larger view'
+                f'{type(self).__name__}: grid={self.grid} is finer than a view of {size[0]} x {size[1]} '
+                'pixels; take the size of the level that the head reads, or a larger view'
             )
         if labels is None:
             return np.zeros((0, *self.grid), np.float32)
@@ -136,4 +142,37 @@ class SelectMasks:
         )
 
     def __repr__(self) -> str:
-        return f'SelectMasks(count={self.count}, grid={self.grid}, hard={self.hard})'
+        return f'{type(self).__name__}(count={self.count}, grid={self.grid}, hard={self.hard})'
+
+
+@TRANSFORMS.register_module()
+class LargestMasks(SelectMasks):
+    """All masks of an image on a grid, or the K largest: row k is the same mask in every view.
+
+    Their size is what the views show of them, in cells of all views. A row without a mask has the id -1, and
+    so have all rows of an image without masks. Nothing is drawn at random. A selector of :class:`MultiView`.
+
+    Args:
+        count: K.
+        grid: see :class:`SelectMasks`.
+        hard: whole cells; otherwise a mask has its share of every cell.
+    """
+
+    def __init__(self, count: int = 32, grid: int | tuple[int, int] = 7, hard: bool = False) -> None:
+        super().__init__(count, grid, hard)
+
+    def choose(self, results: dict, views: list[DrawnView]) -> list[ViewRegions]:
+        """Find the masks; see :class:`MultiView`."""
+        proposals, labels = self._labels(results)
+        shares = [self._shares(proposals, labels, view) for view in views]
+        sizes = sum(x.sum((1, 2)) for x in shares)
+        rows = np.argsort(-sizes, kind='stable')[: self.count]
+        ids = torch.full((self.count,), -1)
+        ids[: len(rows)] = torch.from_numpy(proposals.ids[rows])
+        found = []
+        for view, seen in zip(views, shares, strict=True):
+            boxes, masks = torch.zeros(self.count, 4), torch.zeros(self.count, *self.grid)
+            boxes[: len(rows)] = place(torch.from_numpy(proposals.boxes[rows]).double(), view)[0].float()
+            masks[: len(rows)] = torch.from_numpy(seen[rows])
+            found.append(ViewRegions(boxes, ids, masks))
+        return found

@@ -22,6 +22,7 @@ _UNITS = {
     'pooled': ('units as wide as the pooled vectors of other images', "units='Image' or 'Cells'"),
     'always': ('units that every view shows', "units='Image' or 'Cells'"),
     'detections': ("what a detector's heads say", "units='DetectorBoxes'"),
+    'labels': ('units with labels of segments', "units='LabelledCells'"),
     'codes': ('units that go through a code book', "units='QuantizedCells'"),
     'several': ('several units an image', "units='Cells' or 'Boxes'"),
 }

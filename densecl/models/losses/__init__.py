@@ -10,6 +10,7 @@ from .cosine import Cosine
 from .filters.clusters import Clusters
 from .filters.glofnd import GloFND
 from .filters.similar_images import SimilarImages
+from .in_context import InContext
 from .koleo import KoLeo
 from .labels import LabelCrossEntropy, PrototypeAlignment
 from .masses import Debiased, Filter, Hard, Mass, Mixing
@@ -47,6 +48,7 @@ __all__ = [
     'GloFND',
     'Gram',
     'Hard',
+    'InContext',
     'InfoNCE',
     'KernelAlignment',
     'KoLeo',

@@ -22,6 +22,7 @@ from .assignment import sinkhorn, swapped_prediction
 from .candidates import Candidates
 from .contrast import InfoNCE
 from .cosine import Cosine
+from .in_context import in_context_terms, in_context_votes
 from .koleo import koleo
 from .masses import Debiased, Hard
 from .neighbour_order import order_terms
@@ -42,6 +43,7 @@ __all__ = [
     'direct_clr',
     'gram_loss',
     'hard_nt_xent',
+    'in_context',
     'info_nce',
     'koleo',
     'masked_pixel_loss',
@@ -386,3 +388,21 @@ def neco_loss(
     sides = (x.flatten(2).mT for x in (student, teacher, reference))
     network = tuple(table.to(student.device) for table in bitonic_network(reference[0, 0].numel()))
     return order_terms(*sides, network, student_steepness, teacher_steepness).mean()
+
+
+def in_context(
+    query: Tensor, support: Tensor, labels: Tensor, support_labels: Tensor, temperature: Number
+) -> Tensor:
+    """Cross entropy of a token's labels and of those that the support votes for, as soft nearest neighbours
+    by cosine (DIP, Sirko-Galouchenko et al., ICCV 2025); mean over the tokens with a label of the support.
+
+    Args:
+        query: (B, N, C).
+        support: (B, P, C).
+        labels: (B, N, K), how much of each token has each label.
+        support_labels: (B, P, K); of tokens of other images, which have none of these labels, 0.
+        temperature: t > 0.
+    """
+    votes = in_context_votes(query, support, support_labels, temperature)
+    seen = (support_labels > 0).any(1, keepdim=True) & (labels > 0)
+    return mean_of(in_context_terms(votes, labels, support_labels), seen.any(-1), 'counted')

@@ -5,7 +5,7 @@ from .joint_clusters import joint_clusters
 from .nearest import MostSimilar, NearestFeature, NearestLocation, match_by_similarity, nearest_pairs
 from .overlap import SharedGrid, overlap_boxes, sample_overlap
 from .rule import AllOf, AnyOf, Rule
-from .same import SameId, SameLabel, SameRow
+from .same import SameId, SameLabel, SameRow, SameSegment
 from .set_similarity import SetSimilarity
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     'SameId',
     'SameLabel',
     'SameRow',
+    'SameSegment',
     'SetSimilarity',
     'SharedGrid',
     'joint_clusters',

@@ -1,10 +1,10 @@
-"""The same image, object, box or window in both views."""
+"""The same image, object, segment, box or window in both views."""
 
 import torch
 
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
-from densecl.structures import Match
+from densecl.structures import Match, labels_in
 
 from .overlap import overlap_boxes
 from .rule import Rule, among_valid
@@ -92,3 +92,16 @@ class SameId(Rule):
             repeats = (query.ids[:, :, None] == query.ids[:, None]).sum(2)
             weight = repeats.to(full_precision(query.vectors).dtype).reciprocal()
         return Match(mask=mask, weight=weight)
+
+
+@MODELS.register_module()
+class SameSegment(Rule):
+    """All units of the key view that have a part of a segment of which the query has a part, too."""
+
+    needs = frozenset({'labels'})
+
+    def forward(self, query, key, batch):
+        labels = labels_in(key.labels, key.label_ids, query.label_ids)
+        with torch.autocast(labels.device.type, enabled=False):
+            shared = query.labels.to(labels.dtype) @ labels.mT
+        return Match(mask=among_valid(shared > 0, query, key))

@@ -7,6 +7,7 @@ from .detector_heads import DetectorHeads
 from .levels import ImagePatchProjectors, LevelProjectors, PatchProjector
 from .mlp import MLP, ConvMLP
 from .partial_fpn import PartialFPN
+from .positions import PositionPredictor
 from .propagation import PixelPropagation
 from .prototypes import PrototypeProjector
 from .quantizer import QuantizedDecoder, VectorQuantizer
@@ -28,6 +29,7 @@ __all__ = [
     'PatchProjector',
     'PixelDecoder',
     'PixelPropagation',
+    'PositionPredictor',
     'PrototypeProjector',
     'QuantizedDecoder',
     'SimpleFeaturePyramid',

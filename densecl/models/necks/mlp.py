@@ -7,10 +7,12 @@ from torch import nn
 
 from densecl.registry import MODELS
 
+from .simple_pyramid import LayerNorm2d
+
 _ACTIVATIONS = dict(ReLU=partial(nn.ReLU, inplace=True), GELU=nn.GELU, Tanh=nn.Tanh)
 _CHOICES = dict(
     init=('default', 'normal', 'trunc_normal'),
-    last_norm=(False, True, 'plain', 'scale'),
+    last_norm=(False, True, 'plain', 'scale', 'layer'),
     activation=tuple(_ACTIVATIONS),
 )
 
@@ -20,6 +22,7 @@ class _Perceptron(nn.Sequential):
 
     layer: Callable[..., nn.Module]
     norm: type[nn.Module]
+    layer_norm: type[nn.Module]
 
     def __init__(
         self,
@@ -54,7 +57,9 @@ class _Perceptron(nn.Sequential):
         for i, (inputs, outputs) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
             last = i == count - 1
             steps.append(self.layer(inputs, outputs, bias=bias[i]))
-            if normed[i]:
+            if last and last_norm == 'layer':
+                steps.append(self.layer_norm(outputs, eps=1e-6))
+            elif normed[i]:
                 steps.append(self.norm(outputs, affine=not last or last_norm != 'plain'))
                 if last and last_norm == 'scale':
                     steps[-1].bias.requires_grad_(False)
@@ -80,7 +85,8 @@ class MLP(_Perceptron):
         channels: widths from the input to the output; two of them make a single linear layer.
         norm: batch normalisation after each hidden layer.
         last_norm: batch normalisation after the last layer: ``True`` with scale and shift, ``'scale'`` with a
-            scale only (SimCLR; the shift stays 0), ``'plain'`` without either (SimSiam, MoCo v3).
+            scale only (SimCLR; the shift stays 0), ``'plain'`` without either (SimSiam, MoCo v3);
+            ``'layer'``: layer normalisation in its place (DIP).
         bias: bias in the linear layers, for all of them or one by one; by default exactly where no
             normalisation follows.
         activation: ``'ReLU'``, ``'GELU'`` (DINO) or ``'Tanh'`` (VQ-KD), for all hidden layers or one by one
@@ -91,6 +97,7 @@ class MLP(_Perceptron):
 
     layer = nn.Linear
     norm = nn.BatchNorm1d
+    layer_norm = nn.LayerNorm
 
 
 @MODELS.register_module()
@@ -99,6 +106,7 @@ class ConvMLP(_Perceptron):
 
     layer = staticmethod(partial(nn.Conv2d, kernel_size=1))
     norm = nn.BatchNorm2d
+    layer_norm = LayerNorm2d
 
 
 @MODELS.register_module()

@@ -2,6 +2,7 @@
 
 from .network import FrozenNetwork, TeacherFeatures
 from .pixels import Pixels
+from .positions import Positions
 from .tokens import DALLETokens, KMeansTokens, Tokens, VQKDTokens
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     'FrozenNetwork',
     'KMeansTokens',
     'Pixels',
+    'Positions',
     'TeacherFeatures',
     'Tokens',
     'VQKDTokens',

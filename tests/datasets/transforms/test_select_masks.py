@@ -5,7 +5,7 @@ import pytest
 import torch
 from pycocotools import mask as coco
 
-from densecl.datasets.transforms import WHOLE_IMAGE, Crop, DrawnView, MultiView, SelectMasks
+from densecl.datasets.transforms import WHOLE_IMAGE, Crop, DrawnView, LargestMasks, MultiView, SelectMasks
 from densecl.datasets.transforms.label_map import label_map
 from densecl.datasets.transforms.select_masks import cell_shares
 from densecl.structures import Proposals
@@ -196,3 +196,39 @@ def test_errors_say_what_to_do():
                 MultiView(views=[CROP], regions=dict(masks=select))(results_of(proposals))
     with pytest.raises(ValueError, match='count must be at least 1'):
         SelectMasks(count=0)
+
+
+def largest(proposals, views, **kwargs):
+    return LargestMasks(**{'grid': 6, **kwargs}).choose(results_of(proposals), views)
+
+
+def two_views():
+    return [
+        DrawnView(Crop((0, 0, 48, 48), (48, 48), False)),
+        DrawnView(Crop((20, 10, 80, 60), (48, 48), True)),
+    ]
+
+
+def test_the_largest_masks_have_one_row_in_all_views():
+    proposals, views = proposals_of(segments(), ids=np.arange(7) + 10), two_views()
+    every = largest(proposals, views, count=9)
+    for view, found in zip(views, every, strict=True):
+        assert found.ids.tolist()[7:] == [-1, -1] and not found.masks[7:].any()
+        want = cell_shares(segments(), view.box, view.flipped, view.size, (6, 6), 7)
+        torch.testing.assert_close(found.masks[:7], torch.from_numpy(want[found.ids[:7] - 10]))
+        torch.testing.assert_close(found.masks.sum(0), torch.ones(6, 6))
+    sizes = sum(found.masks.sum((1, 2)) for found in every)
+    assert (sizes[:-1] >= sizes[1:]).all() and torch.equal(every[0].ids, every[1].ids)
+    some = largest(proposals, views, count=3, hard=True)
+    assert some[0].ids.tolist() == every[0].ids.tolist()[:3]
+    assert set(some[0].masks.unique().tolist()) == {0.0, 1.0}
+
+
+def test_an_image_without_masks_has_none():
+    for found in largest(Proposals([], (60, 80), masks=[]), two_views(), count=2):
+        assert found.ids.tolist() == [-1, -1] and found.masks.shape == (2, 6, 6) and not found.masks.any()
+
+
+def test_the_largest_of_boxes_are_refused():
+    with pytest.raises(ValueError, match='LargestMasks needs masks'):
+        largest(Proposals([[0, 0, 9, 9]], (60, 80)), two_views())

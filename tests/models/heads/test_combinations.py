@@ -26,6 +26,7 @@ PATCHES = dict(type='Patches', patches=2)
 UNITS = {
     'Image': (dict(type='Image'), MLP, None, 2),
     'Cells': (dict(type='Cells'), CONV, None, 2),
+    'LabelledCells': (dict(type='LabelledCells', regions='masks'), CONV, None, 2),
     'Boxes': (dict(type='Boxes', bins=1), MLP, None, 2),
     'Windows': (dict(type='Windows'), CONV, None, 2),
     'Masks': (dict(type='Masks'), MLP, None, 2),
@@ -42,6 +43,7 @@ RULES = {
     'SameRow': dict(type='SameRow'),
     'SameLabel': dict(type='SameLabel'),
     'SameId': dict(type='SameId', share_repeats=True),
+    'SameSegment': dict(type='SameSegment'),
     'MostSimilar': dict(type='MostSimilar'),
     'MostSimilar projections': dict(type='MostSimilar', of='projections'),
     'ByLocation': dict(type='ByLocation'),
@@ -79,6 +81,7 @@ OBJECTIVES = {
     'KernelAlignment': dict(type='KernelAlignment'),
     'KoLeo': dict(type='KoLeo'),
     'NeighbourOrder': dict(type='NeighbourOrder', count=5),
+    'InContext': dict(type='InContext'),
     'QueueDistillation': dict(type='QueueDistillation', queue=9, dim=DIM),
     'SimilarityRows': dict(type='SimilarityRows'),
 }
@@ -158,7 +161,7 @@ def test_a_step_or_a_sentence(units, rule):
 def test_most_combinations_run():
     """So that the matrix above cannot pass by refusing."""
     outcomes = [what_is_missing(*names) for names in itertools.product(UNITS, RULES, OBJECTIVES)]
-    assert len(outcomes) == 3861 and outcomes.count(None) == 1201
+    assert len(outcomes) == 4704 and outcomes.count(None) == 1382
 
 
 @pytest.mark.parametrize('units', ['Boxes', 'Windows'])

@@ -90,6 +90,11 @@ REFUSED = {
         'these, which objective=Cosine as given does not; take '
         "objective=dict(type='InfoNCE', queue=0, batch='views'), or matching='SameRow'",
     ),
+    'labels': (
+        dict(units='Cells', matching='SameSegment', objective='Cosine'),
+        'matching=SameSegment needs units with labels of segments, which units=Cells do not give; take '
+        "units='LabelledCells', or another matching",
+    ),
 }
 
 

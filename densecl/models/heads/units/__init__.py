@@ -2,7 +2,7 @@
 
 from .base import Set, UnitProducer, kind_of, view_of
 from .boxes import Boxes, Masks, assign_levels
-from .cells import Cells
+from .cells import Cells, LabelledCells
 from .detector_boxes import DetectorBoxes
 from .foreground import CellPrototypes, foreground_of
 from .groups import Groups
@@ -24,6 +24,7 @@ __all__ = [
     'Groups',
     'Image',
     'JointObjects',
+    'LabelledCells',
     'MaskedCells',
     'Masks',
     'Patches',

@@ -50,8 +50,8 @@ class UnitProducer(nn.Module):
         return views
 
     def frozen(self, projector: nn.Module) -> Sequence[nn.Parameter]:
-        """Parameters that the coming optimiser step must leave alone."""
-        return ()
+        """Parameters that the coming optimiser step must leave alone; a projector may name some itself."""
+        return projector.frozen_parameters() if hasattr(projector, 'frozen_parameters') else ()
 
     def inputs(self, branch: 'Branch', views: Views, source: Set) -> Tensor:
         """What the projector reads, (B, ...) or (B * N, ...); the level unless a kind of unit says else."""

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from densecl.registry import MODELS
-from densecl.structures import ViewRegions, Views
 
 from .base import UnitProducer, place_of, record_of
 from .pooling import pool_boxes, pool_masks
+from .regions import masks_of, regions_of
 
 
 def assign_levels(boxes: Tensor, thresholds: Sequence[float] = (48, 96, 192, 224)) -> Tensor:
@@ -29,17 +29,6 @@ def assign_levels(boxes: Tensor, thresholds: Sequence[float] = (48, 96, 192, 224
     for threshold in thresholds[:-1]:  # as areas: exact where a root is not
         level += area > threshold**2
     return level
-
-
-def regions_of(views: Views, name: str, view: int, selector: str) -> ViewRegions:
-    """The regions of a view."""
-    found = (views.regions or {}).get(name)
-    if found is None or found[view] is None:
-        raise ValueError(
-            f'view {view} has no regions {name!r}; give MultiView '
-            f'regions=dict({name}=dict(type={selector!r}, ...)); it has {sorted(views.regions or {})}'
-        )
-    return found[view]
 
 
 @MODELS.register_module()
@@ -159,18 +148,8 @@ class Masks(UnitProducer):
     def inputs(self, branch, views, source):
         """(B*N, C)."""
         level = branch[source][self.level]
-        masks = regions_of(views, self.regions, source, 'SelectMasks').masks
-        if masks is None:
-            raise ValueError(
-                f"Masks: the regions {self.regions!r} are boxes alone; take dict(type='SelectMasks', ...) in "
-                "MultiView, and a provider of masks, such as proposals=dict(type='Felzenszwalb')"
-            )
-        (height, width), (h, w) = masks.shape[2:], level.shape[2:]
-        if (height, width) != (h, w):
-            raise ValueError(
-                f'Masks: the masks of view {source} have {height} x {width} cells, but the level has '
-                f'{h} x {w}; set SelectMasks(grid={h if h == w else (h, w)})'
-            )
+        found = regions_of(views, self.regions, source, 'SelectMasks')
+        masks = masks_of(found, self.regions, source, tuple(level.shape[2:]), 'SelectMasks')
         return pool_masks(level, masks).flatten(0, 1)
 
     def record(self, chosen, inputs, projections, predictions, views):

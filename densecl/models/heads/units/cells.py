@@ -7,6 +7,7 @@ from densecl.numerics import full_precision
 from densecl.registry import MODELS
 
 from .base import UnitProducer, cells, place_of, pool, record_of
+from .regions import masks_of, regions_of
 
 
 @MODELS.register_module()
@@ -43,6 +44,31 @@ class Cells(UnitProducer):
     def record(self, chosen, inputs, projections, predictions, views):
         place = place_of(views, chosen, grid=tuple(projections.shape[2:]))
         return record_of(projections, predictions, cells, pool, place=place, features=cells(inputs.detach()))
+
+
+@MODELS.register_module()
+class LabelledCells(Cells):
+    """Cells that know how much of them every segment has: of any masks, such as those of Felzenszwalb.
+
+    ``MultiView(regions=dict(segments=dict(type='LargestMasks', grid=...)))`` finds them, on the level's grid.
+
+    Args:
+        regions: their name in ``MultiView(regions=...)``.
+        **kwargs: see :class:`Cells`.
+    """
+
+    gives = Cells.gives | {'labels'}
+
+    def __init__(self, regions: str = 'segments', **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.regions = regions
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        found = regions_of(views, self.regions, chosen, 'LargestMasks')
+        masks = masks_of(found, self.regions, chosen, tuple(projections.shape[2:]), 'LargestMasks')
+        units = super().record(chosen, inputs, projections, predictions, views)
+        units.labels, units.label_ids = masks.flatten(2).transpose(1, 2), found.ids
+        return units
 
 
 def bicubic(level: Tensor, grid: int) -> Tensor:

@@ -8,8 +8,8 @@ from densecl.numerics import full_precision
 from densecl.registry import MODELS
 
 from .base import UnitProducer, cells, place_of, pool, record_of
-from .boxes import regions_of
 from .pooling import pool_boxes_exactly
+from .regions import regions_of
 
 
 @MODELS.register_module()

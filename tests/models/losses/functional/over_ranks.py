@@ -40,6 +40,7 @@ ROWS = {
     'patch_kernel_alignment': lambda a, b: L.patch_kernel_alignment(tokens(a), tokens(b)),
     'similarity_distillation': lambda a, b: L.similarity_distillation(tokens(a), tokens(b), 0.2),
     'queue_distillation': lambda a, b: L.queue_distillation(a, b, ANCHORS, 0.2),
+    'in_context': lambda a, b: L.in_context(tokens(a), tokens(b), *2 * [shares(a)], 0.2),
     'neco_loss': lambda a, b: L.neco_loss(*(maps(x) for x in (a, b, b.flip(1))), 9.0, 9.0),
     'swapped_prediction': lambda a, b: L.swapped_prediction(a, b, *codes(a, b), 0.1),
 }
@@ -53,6 +54,11 @@ def tokens(x: Tensor) -> Tensor:
 def maps(x: Tensor) -> Tensor:
     """The same as (N, D, 3, 1)."""
     return tokens(x).mT[..., None]
+
+
+def shares(x: Tensor) -> Tensor:
+    """(N, 3, 3): each token has a label of its own."""
+    return torch.eye(3, dtype=x.dtype).expand(len(x), -1, -1)
 
 
 def masks() -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from densecl.models.losses import functional as L
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 5])
+SHARES = torch.eye(3).repeat(1, 2, 1)
 CODES = torch.full((6, 4), 0.25)
 MASKS = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]], dtype=torch.bool)
 
@@ -35,6 +36,7 @@ LOSSES = {
     'similarity_distillation': lambda a, b, t: L.similarity_distillation(a[None], b[None], t),
     'queue_distillation': lambda a, b, t: L.queue_distillation(a, b, b, t),
     'neco_loss': lambda a, b, t: L.neco_loss(*(x.T[None, :, :, None] for x in (a, b, b.flip(0))), 1 / t, 9.0),
+    'in_context': lambda a, b, t: L.in_context(a[None], b[None], SHARES, SHARES.flip(1), t),
     'koleo': lambda a, b, t: L.koleo(torch.cat([a, b])),
 }
 

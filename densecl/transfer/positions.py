@@ -1,0 +1,70 @@
+"""A checkpoint of RASA as one whose backbone has no position: all projections folded into one matrix."""
+
+from typing import Any
+
+from mmengine.config import Config
+from torch import Tensor
+
+from densecl.models.necks.positions import folded
+
+from .config_text import parse_config
+from .prefixes import under
+from .read import Weights
+
+_BACKBONE = 'backbone.'
+
+
+def without_positions(weights: Weights, head: str | None = None) -> tuple[dict[str, Any], int, int]:
+    """The checkpoint with a :class:`~densecl.models.backbones.LinearLevel` in place of its backbone.
+
+    Args:
+        weights: of a pretraining with a ``PositionPredictor`` as projector.
+        head: its name; None: the first.
+
+    Returns:
+        What is to be saved, the number of rounds that it holds, and the level of the backbone.
+
+    Raises:
+        ValueError: there is no such head, or none of its rounds was begun.
+    """
+    config = parse_config(weights.meta.get('cfg'))
+    model = config.get('model') or {}
+    heads = {
+        name: one
+        for name, one in (model.get('heads') or {}).items()
+        if (one.get('projector') or {}).get('type', '').rpartition('.')[2] == 'PositionPredictor'
+        and head in (None, name)
+    }
+    if not heads:
+        raise ValueError(
+            f'{weights.source} has no head {head or ""} with a PositionPredictor; train one with a config of '
+            'configs/rasa, and give its checkpoint'
+        )
+    name, settings = next(iter(heads.items()))
+    projector = under(weights.tensors, f'heads.{name}.projector.')
+    rounds = int(projector['begun'])
+    if not rounds:
+        raise ValueError(f'{weights.source}: no round of heads.{name} was begun; train it')
+    matrix = folded([projector[f'rounds.{i}'] for i in range(rounds)])
+    tensors = _wrapped(weights.tensors, matrix)
+    units = settings.get('units')
+    level = units.get('level', -1) if isinstance(units, dict) else -1
+    model['backbone'] = dict(type='LinearLevel', network=model['backbone'], channels=len(matrix), level=level)
+    meta = {**weights.meta, 'cfg': Config(config).pretty_text}
+    return {'state_dict': tensors, 'meta': meta}, rounds, level
+
+
+def _wrapped(tensors: dict[str, Tensor], matrix: Tensor) -> dict[str, Tensor]:
+    """The backbone's tensors alone, under the names that they have in a LinearLevel, and its matrix."""
+    inner = under(tensors, _BACKBONE)
+    dtype = next(x.dtype for x in inner.values() if x.is_floating_point())
+    found = {f'{_BACKBONE}network.{key}': value for key, value in inner.items()}
+    return found | {f'{_BACKBONE}linear.weight': matrix[..., None, None].to(dtype)}
+
+
+def linear_how_to_load(record: dict[str, Any]) -> str | None:
+    """The backbone that an export of a LinearLevel is for; None for other backbones."""
+    if str(record.get('backbone')).rpartition('.')[2] != 'LinearLevel':
+        return None
+    config = (parse_config(record['config']).get('model') or {}).get('backbone')
+    return f'backbone={ {**config, "type": "densecl.LinearLevel"} } and --pretrained FILE'
