@@ -60,11 +60,11 @@ def main() -> None:
     args = parse_args()
     init_default_scope('densecl')
     out, chosen = Path(args.out), choose_start(args.start)
+    check_same(out / 'protocol.json', args)
     measure = Measure(chosen, args.labelled)
     rows = {'the start': [measured(out / 'start.json', lambda: measure.start())]}
     for config in map(Path, args.configs):
-        name = config.stem.split('_')[0]
-        rows[name] = [one_run(config, seed, args, chosen, measure) for seed in args.seeds]
+        rows[config.stem] = [one_run(config, seed, args, chosen, measure) for seed in args.seeds]
         print(table(rows), flush=True)
 
 
@@ -84,6 +84,14 @@ def one_run(config: Path, seed: int, args: argparse.Namespace, chosen: Chosen, m
     return measured(folder / 'figures.json', make)
 
 
+def check_same(file: Path, args: argparse.Namespace) -> None:
+    """Refuse to go on in a folder whose figures were made otherwise."""
+    now = {name: getattr(args, name) for name in ('start', 'minutes', 'photos', 'labelled')}
+    then = measured(file, lambda: now)
+    if then != now:
+        raise SystemExit(f'post_training: --out {args.out} has figures of {then}, not of {now}; take another')
+
+
 def measured(file: Path, make) -> dict:
     """What a file says, or what is made and written there."""
     if not file.is_file():
@@ -101,9 +109,10 @@ def from_start(config: Path, chosen: Chosen, start: str, photos: str) -> Config:
     for head in model.heads.values():
         for part in ('projector', 'objective'):
             widen(head.get(part), layout.width)
-    for hook in cfg.custom_hooks:
-        if str(hook.type).endswith('PretrainedHook'):
-            hook.checkpoint = start
+    hooks = [h for h in cfg.get('custom_hooks') or [] if str(h.type).endswith('PretrainedHook')]
+    if not hooks:
+        raise SystemExit(f'post_training: {config} starts from no weights: it has no PretrainedHook')
+    hooks[0].checkpoint = start
     cfg.train_dataloader.dataset.data_root = photos
     cfg.default_hooks.checkpoint.interval = 1000  # and after the last epoch
     cfg.default_hooks.logger.interval = 1
@@ -127,7 +136,10 @@ def epochs_within(config: Path, args: argparse.Namespace, chosen: Chosen) -> tup
     cfg = from_start(config, chosen, args.start, args.photos)
     batch = cfg.train_dataloader.batch_size
     images = len(open_photos(cfg))
+    if images < 12 * batch:
+        raise SystemExit(f'post_training: --photos has {images} images, of {12 * batch} a step can be timed')
     cfg.train_dataloader.dataset.max_images, cfg.train_cfg.max_epochs = 12 * batch, 1
+    cfg.log_processor.window_size = 1  # each step by itself
     if 'heads_first' in cfg.model:
         cfg.model.heads_first = 0  # the backbone's part is timed, too
     folder = Path(args.out) / 'timing' / config.stem

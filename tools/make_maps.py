@@ -7,7 +7,8 @@ python tools/train.py CONFIG --cfg-options $OPTIONS
 
 The folder is target.maps of the config; the teacher, its weights and its stride are those of the same target.
 It sees every image whole, squeezed to a square of cells x cells of its own cells. A training with the same
-settings reads from there what its views show, and never calls the teacher.
+settings reads from there what its views show, and never calls the teacher. A photo that cannot be read is
+named and ends it: leave it out of the folder.
 """
 
 import argparse
@@ -54,9 +55,9 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, None, args.cfg_options, 'none')
     init_default_scope('densecl')
-    folder = take_folder(cfg)
+    folder, name = take_folder(cfg)
     model = MODELS.build(cfg.model).to(get_device())
-    target = next(h.target for h in model.heads.values() if isinstance(h.target, TeacherFeatures))
+    target = model.heads[name].target
     start = find_start(target.start)
     use_start(target, start)
     print('\n'.join(start.lines()))
@@ -66,16 +67,20 @@ def main() -> None:
     loader = DataLoader(images, args.batch_size, num_workers=args.workers, collate_fn=collate_views)
     shape = (target.channels, args.cells, args.cells)
     ids = [images.image_id(index) for index in range(len(images))]
-    write_maps(folder, ids, maps_of(model, target, loader), shape, start.record())
+    made = dict(start=target.start, level=target.level, stride=target.stride)
+    write_maps(folder, ids, maps_of(model, target, loader), shape, start.record(), made)
     print(f'{folder}: maps of {len(images)} images, {shape[0]} channels of {args.cells} x {args.cells} cells')
 
 
-def take_folder(cfg: Config) -> str:
-    """The folder of the first teacher that has one, which is taken out of the config: it is computed now."""
-    for head in cfg.model.heads.values():
+def take_folder(cfg: Config) -> tuple[str, str]:
+    """The folder of the first teacher that has one, and its head.
+
+    It is taken out of the config: the features are computed now.
+    """
+    for name, head in cfg.model.heads.items():
         target = head.get('target')
         if isinstance(target, dict) and target.get('start') and target.get('maps'):
-            return target.pop('maps')
+            return target.pop('maps'), name
     raise SystemExit(
         'make_maps: no head of this config has a teacher whose features are to be kept: '
         "target=dict(type='TeacherFeatures', start=..., maps='data/maps/NAME')"

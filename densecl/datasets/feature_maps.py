@@ -13,6 +13,7 @@ from torch import Tensor
 
 from densecl.files import atomic_write
 
+LARGEST = torch.finfo(torch.float16).max
 _MAPS, _INDEX = 'maps.npy', 'index.json'
 
 
@@ -36,6 +37,7 @@ class FeatureMaps:
             )
         index = json.loads((self.folder / _INDEX).read_text())
         self.record: dict[str, Any] = index['teacher']
+        self.made: dict[str, Any] = index['made']
         self._rows = {name: row for row, name in enumerate(index['image_ids'])}
         if len(self._array) != len(self._rows):
             raise ValueError(
@@ -79,8 +81,11 @@ def write_maps(
     batches: Iterable[Tensor],
     shape: tuple[int, int, int],
     record: dict[str, Any],
+    made: dict[str, Any] | None = None,
 ) -> None:
     """Write the maps of images one batch after the other; what was there before is gone first.
+
+    What float16 cannot hold becomes its largest number.
 
     Args:
         folder: is made where it is not there.
@@ -88,13 +93,18 @@ def write_maps(
         batches: (B, C, h, w) each, N in all, in the order of the names.
         shape: C, h and w.
         record: whose features they are: name, origin, licence.
+        made: by which settings of the target.
 
     Raises:
         OSError: the disk has too little space, which is known before the first batch is made.
+        ValueError: two images of one name, or another number of maps than of images.
     """
+    if (names := len(set(image_ids))) < len(image_ids):
+        raise ValueError(f'{folder}: {len(image_ids)} images have {names} names; each needs its own')
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _INDEX).unlink(missing_ok=True)
+    for name in (_INDEX, _MAPS):
+        (folder / name).unlink(missing_ok=True)
     size, free = len(image_ids) * int(np.prod(shape)) * 2, shutil.disk_usage(folder).free
     if size > free:
         raise OSError(f'{folder}: the maps need {size / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free')
@@ -102,10 +112,10 @@ def write_maps(
         array = np.lib.format.open_memmap(temporary, 'w+', np.float16, (len(image_ids), *shape))
         row = 0
         for batch in batches:
-            array[row : row + len(batch)] = batch.half().cpu().numpy()
+            array[row : row + len(batch)] = batch.clamp(-LARGEST, LARGEST).half().cpu().numpy()
             row += len(batch)
         if row != len(image_ids):
             raise ValueError(f'{folder}: {len(image_ids)} images, but {row} maps were made')
         array.flush()
     with atomic_write(folder / _INDEX) as temporary:
-        Path(temporary).write_text(json.dumps(dict(teacher=record, image_ids=image_ids)))
+        Path(temporary).write_text(json.dumps(dict(teacher=record, made=made, image_ids=image_ids)))

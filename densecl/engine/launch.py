@@ -180,7 +180,8 @@ def fill_teachers(cfg: Config) -> None:
         cfg.custom_hooks = [*hooks, dict(type='densecl.TeacherHook')]
     maps = sorted({target['maps'] for target in targets if isinstance(target, dict) and target.get('maps')})
     if maps:
-        cfg.train_dataloader.dataset.setdefault('maps', maps)
+        dataset = cfg.train_dataloader.dataset
+        dataset.maps = sorted({*dataset.get('maps', ()), *maps})
 
 
 def share_seed(cfg: Config) -> None:

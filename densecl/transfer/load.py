@@ -61,6 +61,8 @@ def load_backbone(
     given, inflated, stem = fit_stem(given, wanted)
     fresh = [] if tables_along_sides(given) else tables_along_sides(wanted)
     path = [key for key in wanted if key.startswith('cls_pt_layers.')]  # of BEiT v2's pretraining alone
+    given |= {key: tensor for key, tensor in under(weights.tensors, prefix).items() if key in path}
+    path = [key for key in path if key not in given]
     wanted = {key: tensor for key, tensor in wanted.items() if key not in (*fresh, *path)}
     report = _compare(given, wanted, weights.source, prefix, record['branch'])
     positions = 'pos_embed' if 'pos_embed' in wanted else 'relative positions'

@@ -56,7 +56,14 @@ class TeacherHook(Hook):
                 use_start(head.target, start)
                 self.records[name], lines = start.record(), start.lines()
             else:
-                self.records[name] = FeatureMaps(head.target.maps).record
+                maps, target = FeatureMaps(head.target.maps), head.target
+                wanted = dict(start=target.start, level=target.level, stride=target.stride)
+                if maps.made != wanted:
+                    raise ValueError(
+                        f'model.heads.{name}.target.maps: {target.maps} was made with {maps.made}, the '
+                        f'target has {wanted}: make it again with tools/make_maps.py, or name another folder'
+                    )
+                self.records[name] = maps.record
                 lines = [f'{head.target.maps}: maps of', *(f'{k} {v}' for k, v in self.records[name].items())]
             said = '\n  '.join(lines)
             runner.logger.info(f'teacher of {name}:\n  {said}')

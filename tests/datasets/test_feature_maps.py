@@ -20,7 +20,7 @@ RECORD = dict(name='strong', licence='MIT')
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / 'maps'
-    write_maps(folder, NAMES, made().split(2), SHAPE, RECORD)
+    write_maps(folder, NAMES, made().split(2), SHAPE, RECORD, dict(stride=8))
     return folder
 
 
@@ -30,10 +30,17 @@ def made():
 
 def test_each_image_has_its_own(folder):
     for maps in (FeatureMaps(folder), pickle.loads(pickle.dumps(FeatureMaps(folder)))):
-        assert len(maps) == 3 and maps.shape == SHAPE and maps.record == RECORD
+        assert len(maps) == 3 and maps.shape == SHAPE
+        assert maps.record == RECORD and maps.made == dict(stride=8)
         for name, value in zip(NAMES, made(), strict=True):
             assert torch.equal(maps[name], value.half())
     assert len(pickle.dumps(FeatureMaps(folder))) < 1000, 'no map is pickled'
+
+
+def test_what_half_precision_cannot_hold_is_its_largest(folder):
+    write_maps(folder, NAMES, (1e6 * (made() - 1)).split(3), SHAPE, RECORD)
+    found = FeatureMaps(folder)['b.png']
+    assert found.isfinite().all() and found.min() == -65504 and found.max() == 65504
 
 
 def test_what_is_missing_or_cut_short_is_named(folder, tmp_path, monkeypatch):
@@ -53,6 +60,8 @@ def test_what_is_missing_or_cut_short_is_named(folder, tmp_path, monkeypatch):
     (folder / 'maps.npy').write_bytes((folder / 'maps.npy').read_bytes()[:150])
     with pytest.raises(ValueError, match=r'maps\.npy cannot be read \(.*\); make it again'):
         FeatureMaps(folder)
+    with pytest.raises(ValueError, match='3 images have 2 names; each needs its own'):
+        write_maps(folder, ['a', 'b', 'a'], made().split(2), SHAPE, RECORD)
     monkeypatch.setattr(feature_maps.shutil, 'disk_usage', lambda _: SimpleNamespace(free=100))
     with pytest.raises(OSError, match='the maps need .* GiB are free'):
         write_maps(folder, NAMES, made().split(2), SHAPE, RECORD)

@@ -101,6 +101,12 @@ def test_a_teacher_that_was_asked_before(tiny_config, strong, tmp_path):
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert 'maps of 10 images, 8 channels of 12 x 12 cells' in said
     maps = FeatureMaps(tmp_path / 'maps')
+    assert maps.made == dict(start=strong[1], level=-1, stride=8)
+    other = cfg.copy()
+    other.model.heads.cells.target.stride = 4
+    with pytest.raises(ValueError, match=r"maps was made with .*'stride': 8}, the target has .*'stride': 4}"):
+        launch.build_runner(other).train()
+    cfg.model.heads.cells.target.stride = 8
     teacher = MODELS.build(dict(VIT, output_cls_token=False)).eval()
     teacher.load_state_dict(strong[0])
     data = PretrainDataset(cfg.train_dataloader.dataset.data_root, pipeline=[WholeImage(96)])

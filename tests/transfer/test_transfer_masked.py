@@ -153,6 +153,11 @@ def test_blocks_of_the_class_tokens_path_start_anew():
     assert report.warnings == ["the blocks of the class token's path (cls_pt_layers) start anew"]
     assert torch.equal(fresh.cls_pt_layers[0].mlp.fc1.weight, before)
     assert torch.equal(fresh.blocks[1].mlp.fc1.weight, model.backbone.blocks[1].mlp.fc1.weight)
+    # but of a file that has them they go on
+    model, checkpoint = pretrained('BEiT v2')
+    report = load_backbone(fresh, checkpoint)
+    assert report.fraction == 1 and not report.warnings
+    assert all(torch.equal(v, model.backbone.state_dict()[k]) for k, v in fresh.state_dict().items())
 
 
 @pytest.mark.parametrize('name', ['mask_token', 'masked_embed'])

@@ -45,10 +45,10 @@ class ViTDet(TimmViT):
         **kwargs,
     ) -> None:
         super().__init__(arch, output_cls_token=False, final_norm=final_norm, **kwargs)
-        if self.pos_embed is None or self.extra_tokens != 1 or self.hides:
+        if self.pos_embed is None or self.extra_tokens != 1 or self.hides or self.output_attention:
             raise ValueError(
-                'ViTDet: arch must be a ViT whose positions are added, without register tokens and hidden, '
-                f"got {arch!r}; take such as 'vit_base_patch16_224', or TimmViT"
+                'ViTDet: arch must be a ViT whose positions are added, without register tokens, hidden and '
+                f"output_attention, got {arch!r}; take such as 'vit_base_patch16_224', or TimmViT"
             )
         if window is not None and window < 1:
             raise ValueError(f'ViTDet: window must be a side in patches, above 0, or None, got {window}')
@@ -86,6 +86,10 @@ class MapAttention(nn.Module):
         self.num_heads, self.window = attention.num_heads, window
         self.qkv, self.proj = attention.qkv, attention.proj
         self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
+        if attention.attn_drop.p or attention.proj_drop.p:
+            raise ValueError(
+                'ViTDet: attention has no dropout here: leave out attn_drop_rate and proj_drop_rate'
+            )
         if lost := attention.state_dict().keys() - self.state_dict().keys():
             raise ValueError(
                 f'ViTDet: attention with {", ".join(sorted(lost))} is not known; take another arch'

@@ -314,6 +314,11 @@ class SharedPretrainer(Pretrainer):
                     "type='MomentumPretrainer', or give the head a target, such as "
                     "dict(type='Pixels', patch=16)"
                 )
+            if getattr(head.units, 'foreground', None) is not None:
+                raise ValueError(
+                    f'model.heads.{name}: units.foreground is taken of a branch without gradient, which a '
+                    "SharedPretrainer does not have; take type='MomentumPretrainer'"
+                )
             if head.target == 'features':
                 raise ValueError(
                     f"model.heads.{name}: target='features' are those of another branch: take "

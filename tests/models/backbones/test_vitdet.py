@@ -202,9 +202,17 @@ def test_what_is_refused():
         build(global_blocks=(1, 4))
     with pytest.raises(ValueError, match='window must be a side in patches, above 0, or None, got 0'):
         build(window=0)
-    for options in (dict(reg_tokens=2), dict(arch='beit_base_patch16_224'), dict(hidden='token')):
+    for options in (
+        dict(reg_tokens=2),
+        dict(arch='beit_base_patch16_224'),
+        dict(hidden='token'),
+        dict(output_attention=True),
+    ):
         with pytest.raises(ValueError, match='ViTDet: arch must be a ViT whose positions are added'):
             build(**options)
+    for rate in ('attn_drop_rate', 'proj_drop_rate'):
+        with pytest.raises(ValueError, match='attention has no dropout here: leave out attn_drop_rate'):
+            build(**{rate: 0.1})
     with pytest.raises(ValueError, match='attention with .*gate.* is not known'):
         layer = MODELS.build(PLAIN).blocks[0].attn
         layer.gate = torch.nn.Linear(24, 24)

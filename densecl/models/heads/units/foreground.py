@@ -95,6 +95,8 @@ class CellPrototypes(Prototypes):
                 f'CellPrototypes: mass must lie in (0, 1] and blur be > 0, got {mass} and {blur}'
             )
         self.foreground, self.attention, self.mass, self.blur = foreground, attention, mass, blur
+        if foreground is not None:
+            self.gives = self.gives - {'always'}
 
     def inputs(self, branch, views, source):
         """The level, and which of its cells count."""

@@ -241,3 +241,14 @@ def test_wrong_settings_are_named():
             build(**units)
     with pytest.raises(ValueError, match='set backbone.output_attention=True'):
         build(foreground='attention')(views_of(), mode='loss')
+
+
+def test_where_a_foreground_would_be_ignored_it_is_refused():
+    model = dict(type='densecl.SharedPretrainer', backbone=dict(type='Rough'))
+    with pytest.raises(ValueError, match=r'units\.foreground is taken of a branch without gradient'):
+        MODELS.build(dict(model, heads=dict(clusters=config())))
+    MODELS.build(dict(model, heads=dict(clusters=config(foreground=None))))
+    whole = dict(config(), objective='VICReg', pairs=((0, 1),))
+    with pytest.raises(ValueError, match='VICReg'):
+        MODELS.build(dict(model, type='densecl.MomentumPretrainer', heads=dict(clusters=whole)))
+    MODELS.build(dict(whole, type='densecl.Head', units=dict(type='CellPrototypes')))
