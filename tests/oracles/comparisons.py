@@ -22,7 +22,7 @@ def compare(query, positive, indices=None, keys=None, queries=None, support=None
     images = len(keys)
     rows = len(query) // images
     segments = dict(  # two, which rows of an image have by turns
-        labels=torch.nn.functional.one_hot(torch.arange(rows) % 2, 2).float().expand(images, -1, -1),
+        labels=torch.eye(2)[torch.arange(rows) % 2].expand(images, -1, -1),
         label_ids=torch.arange(2).expand(images, -1),
     )
     sides = (query, queries), (positive, keys)

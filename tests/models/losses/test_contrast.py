@@ -247,7 +247,7 @@ def test_predictions_stand_on_the_query_s_side():
         (dict(queue=0), 'no candidates; set queue > 0 or batch'),
         (dict(batch='images'), "batch must be None or one of keys, views.*got 'images'"),
         (dict(form='sum'), "form must be one of out, in, in-mean, apart; got 'sum'"),
-        (dict(mean='all'), "mean must be one of 'rows', 'counted', 'images'; got 'all'"),
+        (dict(mean='all'), "mean must be one of 'rows', 'counted', 'images', 'weights'; got 'all'"),
         (dict(sigma=0.5), 'sigma needs decoupled=True'),
         (dict(decoupled=True, form='apart'), "a form other than 'apart'"),
         (dict(temperature=0.0), 'temperature must be positive, got 0'),

@@ -56,12 +56,12 @@ def test_what_the_parts_want_of_all_processes():
     queued = dict(type='densecl.InfoNCE', queue=4, dim=6)
     codes = dict(type='densecl.SwappedPrediction', queue=4, dim=6, queue_start=0)
     assert list(Sum(objectives=[COSINE, VIEWS, ANCHORS]).sends) == []
-    assert list(Sum(objectives=[BANK, codes, VIEWS, queued]).sends) == ['pooled', 'embeddings']
+    assert list(Sum(objectives=[BANK, codes, VIEWS, queued]).sends) == ['pooled', 'embeddings', 'valid']
     late = Sum(objectives=[codes | dict(queue_start=2)])
     late.objectives[0].clock = Clock(step=1, epoch=1.0)
     assert list(late.sends) == []
     late.objectives[0].clock.step = 2
-    assert list(late.sends) == ['embeddings']
+    assert list(late.sends) == ['embeddings', 'valid']
 
 
 def test_what_the_parts_need():
