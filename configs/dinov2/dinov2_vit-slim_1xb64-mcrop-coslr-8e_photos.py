@@ -2,13 +2,15 @@
 
 _base_ = ['../ibot/ibot_vit-slim_1xb64-mcrop-coslr-8e_photos.py']
 
+cold = dict(_delete_=True, start=0.02)  # of few photos: a teacher at 0.04 was sure of nothing for ten minutes
 model = dict(
     backbone=dict(init_values=1e-1),
     heads=dict(
         tokens=dict(
             units=dict(hidden_only=True),
             objective=dict(
-                image=dict(centering='sinkhorn'), patches=dict(centering='sinkhorn', centered_over='valid')
+                image=dict(centering='sinkhorn', teacher_temperature=cold),
+                patches=dict(centering='sinkhorn', centered_over='valid', teacher_temperature=cold),
             ),
         ),
         koleo=dict(
