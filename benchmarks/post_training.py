@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Post-training methods under one protocol: one start, equal time on this machine, probes before and after.
+"""Post-training methods under one protocol: one start, equal time or photos, probes and fine-tuning after it.
 
 python benchmarks/post_training.py configs/neco/neco_efficientnet-lite0_1xb16-continue-4e_photos.py \
     configs/anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py --start imagenet --minutes 5 \
@@ -7,8 +7,10 @@ python benchmarks/post_training.py configs/neco/neco_efficientnet-lite0_1xb16-co
 
 Each config is run from the same weights: backbone, normalisation, and the width of its heads become those of
 the start, all else is the recipe's. Ten steps are timed first, and the run gets as many epochs as the minutes
-hold. Frozen features are then read by the linear and by the retrieval probe, and by label-free meters. What
-is there already is not made again.
+hold, or it gets ``--epochs``. Frozen features are then read by the linear and by the retrieval probe, and by
+label-free meters. With ``--iters`` a slim model is fine-tuned from them, too; the run of each seed and the
+start are given the same seed for it, and the difference of these pairs is printed. What is there already is
+not made again, so that several processes may fill one folder, each with other configs or seeds.
 """
 
 import argparse
@@ -27,12 +29,13 @@ densecl.compat.install()
 from mmengine.config import Config, ConfigDict  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
-from densecl.engine.launch import read_config  # noqa: E402
+from densecl.engine.launch import read_config, use_pretrained  # noqa: E402
 from densecl.evaluation.features import FrozenEncoder, open_encoder  # noqa: E402
 from densecl.evaluation.labelled import open_labelled  # noqa: E402
 from densecl.evaluation.measuring import read_photos  # noqa: E402
 from densecl.evaluation.probes import probe  # noqa: E402
 from densecl.evaluation.signals import Signals  # noqa: E402
+from densecl.files import atomic_write  # noqa: E402
 from densecl.runs.starts import Chosen, choose_start  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,12 +48,15 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('configs', nargs='+', help='recipes that go on from weights')
+    parser.add_argument('configs', nargs='*', help='recipes; none: the start alone')
     parser.add_argument('--start', default='imagenet', help='weights: a file or a name')
-    parser.add_argument('--minutes', type=float, default=5.0, help='of training')
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument('--minutes', type=float, help='of training, the same for every recipe')
+    length.add_argument('--epochs', type=int, help='the same for every recipe')
+    parser.add_argument('--iters', type=int, default=0, help='steps of fine-tuning; 0: none')
     parser.add_argument('--photos', required=True, help='folder of photos to train on')
     parser.add_argument('--labelled', required=True, help='folder with images/ and labels/, or a COCO json')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the training')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the training and fine-tuning')
     parser.add_argument('--out', default='work_dirs/post_training', help='folder of runs and figures')
     return parser.parse_args()
 
@@ -62,7 +68,9 @@ def main() -> None:
     out, chosen = Path(args.out), choose_start(args.start)
     check_same(out / 'protocol.json', args)
     measure = Measure(chosen, args.labelled)
-    rows = {'the start': [measured(out / 'start.json', lambda: measure.start())]}
+    frozen = measured(out / 'start.json', measure.start)
+    rows = {'the start': [frozen | tuned(args.start, seed, args, out / 'start') for seed in args.seeds]}
+    print(table(rows), flush=True)
     for config in map(Path, args.configs):
         rows[config.stem] = [one_run(config, seed, args, chosen, measure) for seed in args.seeds]
         print(table(rows), flush=True)
@@ -73,20 +81,37 @@ def one_run(config: Path, seed: int, args: argparse.Namespace, chosen: Chosen, m
     folder = Path(args.out) / f'{config.stem}_{seed}'
 
     def make() -> dict:
-        epochs, step = epochs_within(config, args, chosen)
+        epochs = args.epochs or epochs_within(config, args, chosen)
         cfg = from_start(config, chosen, args.start, args.photos)
         cfg.train_cfg.max_epochs, cfg.randomness = epochs, dict(seed=seed)
         began = time.monotonic()
         train(cfg, folder)
         minutes = (time.monotonic() - began) / 60
-        return dict(measure(folder / f'epoch_{epochs}.pth'), epochs=epochs, step=step, minutes=minutes)
+        return dict(measure(folder / f'epoch_{epochs}.pth'), epochs=epochs, minutes=minutes)
 
-    return measured(folder / 'figures.json', make)
+    figures = measured(folder / 'figures.json', make)
+    return figures | tuned(folder / f'epoch_{figures["epochs"]}.pth', seed, args, folder)
+
+
+def tuned(weights: Path | str, seed: int, args: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """What a slim model has after a short fine-tuning, in a process of its own, where that is asked."""
+    if not args.iters:
+        return {}
+
+    def make() -> dict[str, float]:
+        out = folder / f'finetuned_{seed}'
+        options = ['--size', 'slim', '--iters', str(args.iters), '--seed', str(seed), '--out', str(out)]
+        run(['-m', 'densecl', 'finetune', str(weights), '--data', args.labelled, *options], out)
+        found = json.loads((out / 'metrics.json').read_text())
+        return {'finetuned': next(iter(found.values()))}
+
+    return measured(folder / f'finetuned_{seed}.json', make)
 
 
 def check_same(file: Path, args: argparse.Namespace) -> None:
     """Refuse to go on in a folder whose figures were made otherwise."""
-    now = {name: getattr(args, name) for name in ('start', 'minutes', 'photos', 'labelled')}
+    names = ('start', 'minutes', 'epochs', 'iters', 'photos', 'labelled')
+    now = {name: getattr(args, name) for name in names}
     then = measured(file, lambda: now)
     if then != now:
         raise SystemExit(f'post_training: --out {args.out} has figures of {then}, not of {now}; take another')
@@ -96,7 +121,9 @@ def measured(file: Path, make) -> dict:
     """What a file says, or what is made and written there."""
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(make()))
+        text = json.dumps(make())
+        with atomic_write(file) as temporary:
+            Path(temporary).write_text(text)
     return json.loads(file.read_text())
 
 
@@ -109,10 +136,7 @@ def from_start(config: Path, chosen: Chosen, start: str, photos: str) -> Config:
     for head in model.heads.values():
         for part in ('projector', 'objective'):
             widen(head.get(part), layout.width)
-    hooks = [h for h in cfg.get('custom_hooks') or [] if str(h.type).endswith('PretrainedHook')]
-    if not hooks:
-        raise SystemExit(f'post_training: {config} starts from no weights: it has no PretrainedHook')
-    hooks[0].checkpoint = start
+    use_pretrained(cfg, start)
     cfg.train_dataloader.dataset.data_root = photos
     cfg.default_hooks.checkpoint.interval = 1000  # and after the last epoch
     cfg.default_hooks.logger.interval = 1
@@ -131,8 +155,8 @@ def widen(part, width: int) -> None:
             part[name] = width
 
 
-def epochs_within(config: Path, args: argparse.Namespace, chosen: Chosen) -> tuple[int, float]:
-    """How many epochs the minutes hold, by the median of ten steps, and the seconds of a step."""
+def epochs_within(config: Path, args: argparse.Namespace, chosen: Chosen) -> int:
+    """How many epochs the minutes hold, by the median of ten steps."""
     cfg = from_start(config, chosen, args.start, args.photos)
     batch = cfg.train_dataloader.batch_size
     images = len(open_photos(cfg))
@@ -147,7 +171,7 @@ def epochs_within(config: Path, args: argparse.Namespace, chosen: Chosen) -> tup
     newest = max(folder.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
     lines = [json.loads(line) for line in newest.read_text().splitlines()]
     step = median([line['time'] for line in lines if 'time' in line][2:])
-    return max(1, round(args.minutes * 60 / (step * (images // batch)))), step
+    return max(1, round(args.minutes * 60 / (step * (images // batch))))
 
 
 def open_photos(cfg: Config):
@@ -162,11 +186,17 @@ def train(cfg: Config, folder: Path) -> None:
     """``tools/train.py`` on a config, in a process of its own, with one thread."""
     folder.mkdir(parents=True, exist_ok=True)
     cfg.dump(folder / 'recipe.py')
-    command = [sys.executable, str(ROOT / 'tools/train.py'), str(folder / 'recipe.py')]
-    command += ['--work-dir', str(folder)]
+    run([str(ROOT / 'tools/train.py'), str(folder / 'recipe.py'), '--work-dir', str(folder)], folder)
+
+
+def run(command: list[str], folder: Path) -> None:
+    """Python in a process of its own, with one thread; what it says goes to ``output.log``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     with (folder / 'output.log').open('w') as log:
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, env=environment)
+        subprocess.run(
+            [sys.executable, *command], stdout=log, stderr=subprocess.STDOUT, check=True, env=environment
+        )
 
 
 class Measure:
@@ -203,11 +233,17 @@ class Measure:
 def table(rows: dict[str, list[dict]]) -> str:
     """Markdown: a line for each method, mean and spread over its seeds."""
     names = ('linear', 'retrieval', *METERS)
-    lines = [f'| run | epochs | {" | ".join(names)} |', '|---' * (2 + len(names)) + '|']
+    start = [run.get('finetuned') for run in rows['the start']]
+    tuning = ['fine-tuned', 'difference'] if start[0] is not None else []
+    titles = ['run', 'epochs', *names, *tuning]
+    lines = [f'| {" | ".join(titles)} |', '|---' * len(titles) + '|']
     for name, runs in rows.items():
-        epochs = ', '.join(str(run.get('epochs', '')) for run in runs)
+        epochs = ', '.join(sorted({str(run.get('epochs', '')) for run in runs}))
         cells = [shown([run[figure] for run in runs], 1 if figure in names[:2] else 3) for figure in names]
-        lines.append(f'| {name} | {epochs} | {" | ".join(cells)} |')
+        if tuning:
+            now = [run['finetuned'] for run in runs]
+            cells += [shown(now, 2), shown([a - b for a, b in zip(now, start, strict=True)], 2)]
+        lines.append(f'| {" | ".join([name, epochs, *cells])} |')
     return '\n'.join(lines)
 
 

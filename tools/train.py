@@ -30,7 +30,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
-    parser.add_argument('--pretrained', help='checkpoint from which the backbone starts')
+    parser.add_argument(
+        '--pretrained', help='weights to start from: a file, a folder, imagenet, timm:NAME, torchvision:NAME'
+    )
     return parser.parse_args()
 
 

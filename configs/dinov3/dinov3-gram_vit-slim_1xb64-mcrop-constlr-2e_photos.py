@@ -6,13 +6,12 @@ python tools/train.py THIS --cfg-options load_from=work_dirs/.../epoch_8.pth
 _base_ = ['dinov3_vit-slim_1xb64-mcrop-constlr-8e_photos.py']
 
 pairs = [dict(p, weight=p['weight'] * (0.5 if p['query'] > 1 else 1)) for p in _base_.image_pairs]
-scores = dict(teacher_temperature=dict(_delete_=True, start=0.05))
 model = dict(
     keep_target=True,
     renew_start=(50, 100),
     heads=dict(
-        image=dict(units=dict(freeze=0), objective=scores, pairs=pairs),
-        patches=dict(units=dict(freeze=0), objective=scores),
+        image=dict(units=dict(freeze=0), pairs=pairs),
+        patches=dict(units=dict(freeze=0)),
         gram=dict(
             target='start',
             units=dict(type='Cells', level=-2, grid=8, resize='bicubic'),

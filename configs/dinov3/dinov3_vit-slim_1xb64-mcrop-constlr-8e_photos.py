@@ -9,7 +9,7 @@ epochs, patch, prototypes, crops = 8, 8, 512, 4
 image_pairs = [dict(query=q, key=k, weight=1 / 6) for q in range(crops) for k in range(2) if q != k]
 scores = dict(
     prototypes=prototypes,
-    teacher_temperature=dict(_delete_=True, start=0.04, end=0.05, shape='linear', duration=2, unit='epoch'),
+    teacher_temperature=dict(_delete_=True, start=0.02),  # of few photos, as in DINOv2's small recipe
 )
 head = dict(
     units=dict(freeze=1, freeze_unit='epoch'),

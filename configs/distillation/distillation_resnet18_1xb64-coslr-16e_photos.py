@@ -2,7 +2,7 @@
 
 _base_ = ['../_base_/methods/distillation.py', '../_base_/small_adamw.py']
 
-side, teacher = 112, 320
+crop, teacher = 112, 320
 model = dict(
     backbone=_base_.stride16,
     heads=dict(
@@ -27,6 +27,6 @@ model = dict(
         )
     ),
 )
-views = [{**_base_.views[0], 'size': side, 'scale': (0.3, 1.0)}]
+views = [{**_base_.views[0], 'size': crop, 'scale': (0.3, 1.0)}]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
 optim_wrapper = dict(clip_grad=dict(max_norm=1.0))

@@ -155,12 +155,13 @@ def use_resume(cfg: Config, resume: str | None) -> None:
         cfg.load_from = None
 
 
-def use_pretrained(cfg: Config, checkpoint: str) -> None:
-    """Start the backbone (and neck) from a checkpoint, with a report of the keys."""
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f'--pretrained {checkpoint}: no such checkpoint')
-    hook = dict(type='densecl.PretrainedHook', checkpoint=checkpoint)
-    cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
+def use_pretrained(cfg: Config, weights: str) -> None:
+    """Start backbone (and neck) from weights: a file, or a name; a start of the config gives way to them."""
+    from densecl.transfer.start_files import locate
+
+    locate(weights)  # one line now, not after the model is built
+    hooks = [h for h in cfg.get('custom_hooks') or [] if not str(h['type']).endswith('PretrainedHook')]
+    cfg.custom_hooks = [*hooks, dict(type='densecl.PretrainedHook', checkpoint=weights)]
 
 
 def save_on_sigterm(cfg: Config) -> None:

@@ -82,6 +82,13 @@ def test_missing_files_are_named(tmp_path):
         launch.use_resume(Config(dict()), 'gone.pth')
 
 
+def test_weights_asked_for_replace_those_of_the_config():
+    other = dict(type='densecl.GuardHook')
+    cfg = Config(dict(custom_hooks=[dict(type='PretrainedHook', checkpoint='a.pth'), other]))
+    launch.use_pretrained(cfg, 'imagenet')
+    assert cfg.custom_hooks == [other, dict(type='densecl.PretrainedHook', checkpoint='imagenet')]
+
+
 def test_config_options_and_work_dir(tmp_path):
     path = tmp_path / 'thing.py'
     path.write_text('a = dict(b=1)\n')
