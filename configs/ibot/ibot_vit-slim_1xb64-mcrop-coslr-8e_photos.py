@@ -7,6 +7,7 @@ scores = dict(
     prototypes=prototypes,
     teacher_temperature=dict(_delete_=True, start=0.04, end=0.05, shape='linear', duration=2, unit='epoch'),
 )
+cold = dict(scores, teacher_temperature=dict(_delete_=True, start=0.03))  # at 0.04 it takes long to begin
 pairs = [
     dict(query=('image', q), key=('image', k), weight=1 / 6, name='image')
     for q in range(4)
@@ -20,7 +21,7 @@ model = dict(
     heads=dict(
         tokens=dict(
             projector=dict(channels=(128, 512, 512, 64), prototypes=prototypes),
-            objective=dict(image=scores, patches=scores),
+            objective=dict(image=cold, patches=scores),
             pairs=pairs,
         )
     ),
