@@ -29,7 +29,7 @@ densecl.compat.install()
 from mmengine.config import Config, ConfigDict  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
-from densecl.engine.launch import read_config, use_pretrained  # noqa: E402
+from densecl.engine.launch import read_config, use_amp, use_pretrained  # noqa: E402
 from densecl.evaluation.features import FrozenEncoder, open_encoder  # noqa: E402
 from densecl.evaluation.labelled import open_labelled  # noqa: E402
 from densecl.evaluation.measuring import read_photos  # noqa: E402
@@ -57,6 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--photos', required=True, help='folder of photos to train on')
     parser.add_argument('--labelled', required=True, help='folder with images/ and labels/, or a COCO json')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the training and fine-tuning')
+    parser.add_argument('--amp', action='store_true', help='train in bf16')
     parser.add_argument('--out', default='work_dirs/post_training', help='folder of runs and figures')
     return parser.parse_args()
 
@@ -82,7 +83,7 @@ def one_run(config: Path, seed: int, args: argparse.Namespace, chosen: Chosen, m
 
     def make() -> dict:
         epochs = args.epochs or epochs_within(config, args, chosen)
-        cfg = from_start(config, chosen, args.start, args.photos)
+        cfg = from_start(config, chosen, args)
         cfg.train_cfg.max_epochs, cfg.randomness = epochs, dict(seed=seed)
         began = time.monotonic()
         train(cfg, folder)
@@ -110,7 +111,7 @@ def tuned(weights: Path | str, seed: int, args: argparse.Namespace, folder: Path
 
 def check_same(file: Path, args: argparse.Namespace) -> None:
     """Refuse to go on in a folder whose figures were made otherwise."""
-    names = ('start', 'minutes', 'epochs', 'iters', 'photos', 'labelled')
+    names = ('start', 'minutes', 'epochs', 'iters', 'photos', 'labelled', 'amp')
     now = {name: getattr(args, name) for name in names}
     then = measured(file, lambda: now)
     if then != now:
@@ -127,7 +128,7 @@ def measured(file: Path, make) -> dict:
     return json.loads(file.read_text())
 
 
-def from_start(config: Path, chosen: Chosen, start: str, photos: str) -> Config:
+def from_start(config: Path, chosen: Chosen, args: argparse.Namespace) -> Config:
     """A recipe whose backbone is that of the start."""
     cfg, layout = read_config(str(config)), chosen.layout
     model = cfg.model
@@ -136,8 +137,10 @@ def from_start(config: Path, chosen: Chosen, start: str, photos: str) -> Config:
     for head in model.heads.values():
         for part in ('projector', 'objective'):
             widen(head.get(part), layout.width)
-    use_pretrained(cfg, start)
-    cfg.train_dataloader.dataset.data_root = photos
+    use_pretrained(cfg, args.start)
+    if args.amp:
+        use_amp(cfg, 'bf16')
+    cfg.train_dataloader.dataset.data_root = args.photos
     cfg.default_hooks.checkpoint.interval = 1000  # and after the last epoch
     cfg.default_hooks.logger.interval = 1
     return cfg
@@ -157,7 +160,7 @@ def widen(part, width: int) -> None:
 
 def epochs_within(config: Path, args: argparse.Namespace, chosen: Chosen) -> int:
     """How many epochs the minutes hold, by the median of ten steps."""
-    cfg = from_start(config, chosen, args.start, args.photos)
+    cfg = from_start(config, chosen, args)
     batch = cfg.train_dataloader.batch_size
     images = len(open_photos(cfg))
     if images < 12 * batch:
