@@ -16,6 +16,10 @@ _COLUMNS = {
     'gamma': (12, torch.float32),
     'noise': (13, torch.float32),
     'noise_seed': (14, torch.int64),
+    'range_noise': (15, torch.float32),
+    'salt_pepper': (16, torch.float32),
+    'sobel': (17, torch.bool),
+    'pixel_seed': (18, torch.int64),
 }
 
 
@@ -28,7 +32,7 @@ class PhotometricParams:
     are attributes, CPU tensors with the shapes below, or with B in front.
 
     Attributes:
-        values: float64 (15,) of one view, (B, 15) of a batch.
+        values: float64 (19,) of one view, (B, 19) of a batch.
         order: (4,) int64, the order of brightness (0), contrast (1), saturation (2) and hue (3).
         factors: (4,) float32, brightness, contrast and saturation factors (1 changes nothing) and the hue
             shift in turns, [-0.5, 0.5].
@@ -40,6 +44,10 @@ class PhotometricParams:
         noise: () float32, standard deviation of the Gaussian noise in units of each channel's; 0 is none.
         noise_seed: () int64, below 2^53, of the generator of the noise; -1 where the recipe has neither gamma
             nor noise.
+        range_noise: () float32, standard deviation of Gaussian noise in units of white - black; 0 is none.
+        salt_pepper: () float32, share of the pixels that become white or black; 0 is none.
+        sobel: () bool, whether the view becomes the strength of its edges.
+        pixel_seed: () int64, below 2^53, of the last three; -1 where the recipe has none of them.
     """
 
     values: np.ndarray
@@ -56,10 +64,15 @@ class PhotometricParams:
         gamma: float = 1.0,
         noise: float = 0.0,
         noise_seed: int = -1,
+        range_noise: float = 0.0,
+        salt_pepper: float = 0.0,
+        sobel: bool = False,
+        pixel_seed: int = -1,
     ) -> 'PhotometricParams':
         """Those of one view."""
         rest = jitter, gray, sigma, solarize, gamma, noise, noise_seed
-        return cls(np.array([*order, *factors, *rest], np.float64))
+        pixels = range_noise, salt_pepper, sobel, pixel_seed
+        return cls(np.array([*order, *factors, *rest, *pixels], np.float64))
 
     def replaced(self, **changes: float) -> 'PhotometricParams':
         """A copy with other values of the parameters that are named."""

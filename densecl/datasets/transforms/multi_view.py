@@ -22,8 +22,8 @@ class MultiView:
             or several with their counts for multi-crop. An entry with a ``type`` is another kind
             of recipe, ``dict(type='JigsawPatches')`` for example.
         photometric_on: ``device`` leaves the drawn parameters in the sample for the data
-            preprocessor; ``worker`` applies the same parameters here (to 8-bit RGB; other images, and gamma
-            and noise of all, are always left to it).
+            preprocessor; ``worker`` applies the same parameters here (to 8-bit RGB; other images are always
+            left to it, and so are gamma, noise in units of ``std`` and what comes after them).
         min_overlap: the second view is drawn anew, at most nine times, until at least this share of its
             crop lies in the first one's; 0.01 in SlotCon's code. The last draw is kept whatever it is.
         regions: name -> config of a selector, ``dict(objects=dict(type='SelectBoxes'))`` for example. A

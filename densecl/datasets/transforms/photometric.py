@@ -11,14 +11,17 @@ NO_SOLARIZE = 256.0
 RGB_ONLY = ('saturation', 'hue', 'gray_prob', 'solarize_prob')
 _DRAWS = 13  # 4 for the order, 4 factors, and jitter, grey, blur, sigma, solarise
 _MORE_DRAWS = 5  # gamma or not, its exponent, noise or not, its strength and seed
+_PIXEL_DRAWS = 6  # noise or not, its strength, salt and pepper or not, their share, Sobel, the seed
+_PROBABILITIES = ('jitter', 'gray', 'blur', 'solarize', 'gamma', 'noise', 'salt_pepper', 'sobel')
 
 
 @dataclass
 class Photometric:
-    """Colour jitter, grey, Gaussian blur, solarise, gamma and noise, in this order (MoCo v2, SimCLR, BYOL).
+    """Colour jitter, grey, Gaussian blur, solarise (MoCo v2, SimCLR, BYOL), gamma, noise, salt and pepper,
+    Sobel filter, in this order.
 
     The defaults change nothing, so that a recipe states all it does. Images other than 8-bit RGB take
-    brightness, contrast, gamma and noise (a channel at a time) and blur.
+    brightness, contrast, gamma, noise and Sobel (a channel at a time), blur, and salt and pepper.
 
     Attributes:
         brightness: factor is uniform in [max(0, 1 - b), 1 + b], as in torchvision's ``ColorJitter``.
@@ -34,9 +37,15 @@ class Photometric:
         gamma: the exponent of the values between black and white is log-uniform in
             [1 / (1 + gamma), 1 + gamma], the same for all channels.
         gamma_prob: probability of it.
-        noise_sigma: lower and upper standard deviation of Gaussian noise, uniform, in units of each channel's
-            standard deviation (the data preprocessor's ``std``).
+        noise_sigma: lower and upper standard deviation of Gaussian noise, uniform, in ``noise_unit``.
         noise_prob: probability of it.
+        noise_unit: ``std``: of each channel's standard deviation (the data preprocessor's ``std``), not
+            clamped; ``range``: of white - black, and 8-bit RGB is clamped (torchvision's ``GaussianNoise``).
+        salt_pepper: lower and upper share of the pixels that become black or white in all channels, half of
+            them each; uniform.
+        salt_pepper_prob: probability of it.
+        sobel_prob: probability of the Sobel filter: the length of each channel's gradient, divided by 4, so
+            that an upright edge is as bright as its step is high. Mirrored at the border.
     """
 
     brightness: float = 0.0
@@ -53,9 +62,13 @@ class Photometric:
     gamma_prob: float = 0.0
     noise_sigma: tuple[float, float] = (0.0, 0.1)
     noise_prob: float = 0.0
+    noise_unit: str = 'std'
+    salt_pepper: tuple[float, float] = (0.0, 0.05)
+    salt_pepper_prob: float = 0.0
+    sobel_prob: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ('jitter_prob', 'gray_prob', 'blur_prob', 'solarize_prob', 'gamma_prob', 'noise_prob'):
+        for name in (f'{each}_prob' for each in _PROBABILITIES):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'photometric.{name} must be in [0, 1], got {getattr(self, name)}')
         for name in ('brightness', 'contrast', 'saturation', 'gamma'):
@@ -73,6 +86,14 @@ class Photometric:
             raise ValueError(
                 f'photometric.noise_sigma must be (low, high) with 0 <= low <= high, got {self.noise_sigma}'
             )
+        low, high = self.salt_pepper
+        if not 0 <= low <= high <= 1:
+            raise ValueError(
+                'photometric.salt_pepper must be (low, high) with 0 <= low <= high <= 1, '
+                f'got {self.salt_pepper}'
+            )
+        if self.noise_unit not in ('std', 'range'):
+            raise ValueError(f"photometric.noise_unit must be 'std' or 'range', got {self.noise_unit!r}")
         strength = np.array([self.brightness, self.contrast, self.saturation])
         self._low = np.append(np.maximum(1 - strength, 0), -self.hue)
         self._span = np.append(1 + strength, self.hue) - self._low
@@ -101,17 +122,30 @@ class Photometric:
             low + sigma * (high - low) if blur < self.blur_prob else 0.0,
             self.solarize_threshold if solarize < self.solarize_prob else NO_SOLARIZE,
             *self._draw_more(rng),
+            *self._draw_pixels(rng),
         )
 
     def _draw_more(self, rng: np.random.Generator) -> tuple[float, float, int]:
         """Gamma, noise and its seed; for recipes without them nothing is drawn."""
-        if not (self.gamma_prob or self.noise_prob):
+        noise_prob = self.noise_prob if self.noise_unit == 'std' else 0.0
+        if not (self.gamma_prob or noise_prob):
             return 1.0, 0.0, -1
         apply, exponent, add, strength, fraction = rng.random(_MORE_DRAWS).tolist()
         low, high = self.noise_sigma
         gamma = (1 + self.gamma) ** (2 * exponent - 1) if apply < self.gamma_prob else 1.0
-        sigma = low + strength * (high - low) if add < self.noise_prob else 0.0
+        sigma = low + strength * (high - low) if add < noise_prob else 0.0
         return gamma, sigma, int(fraction * 2**53)
+
+    def _draw_pixels(self, rng: np.random.Generator) -> tuple[float, float, bool, int]:
+        """Noise in units of the range, salt and pepper, Sobel, and their seed; likewise."""
+        noise_prob = self.noise_prob if self.noise_unit == 'range' else 0.0
+        if not (noise_prob or self.salt_pepper_prob or self.sobel_prob):
+            return 0.0, 0.0, False, -1
+        add, strength, scatter, amount, edges, fraction = rng.random(_PIXEL_DRAWS).tolist()
+        (low, high), (few, many) = self.noise_sigma, self.salt_pepper
+        sigma = low + strength * (high - low) if add < noise_prob else 0.0
+        share = few + amount * (many - few) if scatter < self.salt_pepper_prob else 0.0
+        return sigma, share, edges < self.sobel_prob, int(fraction * 2**53)
 
 
 def is_rgb(image: np.ndarray | Photo) -> bool:

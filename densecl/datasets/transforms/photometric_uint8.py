@@ -36,7 +36,19 @@ def apply_photometric_uint8(image: np.ndarray, params: PhotometricParams) -> np.
     sigma, threshold = float(params.sigma), float(params.solarize)
     if sigma > 0:
         image = blur(image, sigma)
-    return solarize(image, threshold) if threshold < 256 else image
+    image = solarize(image, threshold) if threshold < 256 else image
+    seed = int(params.pixel_seed)
+    return image if seed < 0 else _pixel_operators(image, params, seed)
+
+
+def _pixel_operators(image: np.ndarray, params: PhotometricParams, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    sigma, share = float(params.range_noise), float(params.salt_pepper)
+    if sigma > 0:
+        image = add_noise(image, sigma, rng)
+    if share > 0:
+        image = salt_and_pepper(image, share, rng)
+    return sobel(image) if params.sobel else image
 
 
 def brightness(image: np.ndarray, factor: float) -> np.ndarray:
@@ -79,6 +91,24 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
 def solarize(image: np.ndarray, threshold: float) -> np.ndarray:
     """Invert the values at or above ``threshold``."""
     return cv2.LUT(image, np.where(threshold <= _LEVELS, 255 - _LEVELS, _LEVELS))
+
+
+def add_noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Add Gaussian noise, ``sigma`` times 255 strong."""
+    noise = rng.standard_normal(image.shape, np.float32)
+    return np.rint(image + 255 * sigma * noise).clip(0, 255).astype(np.uint8)
+
+
+def salt_and_pepper(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Make a ``share`` of the pixels black or white, with equal probability."""
+    drawn = rng.random(image.shape[:2], np.float32)[:, :, None]
+    return np.where(drawn < share / 2, np.uint8(0), np.where(drawn < share, np.uint8(255), image))
+
+
+def sobel(image: np.ndarray) -> np.ndarray:
+    """A quarter of the length of each channel's Sobel gradient."""
+    across, down = cv2.Sobel(image, cv2.CV_32F, 1, 0), cv2.Sobel(image, cv2.CV_32F, 0, 1)
+    return cv2.convertScaleAbs(cv2.magnitude(across, down), alpha=0.25)
 
 
 _OPERATORS = (brightness, contrast, saturation, hue)

@@ -27,7 +27,7 @@ def make_sample(
             and ``maps`` are used where present.
         drawn: the V views; of a photo that is not decoded yet, as :func:`fit_to_photo` leaves them.
         photometric_on: ``device`` leaves the parameters in the sample, ``worker`` applies them (of 8-bit RGB;
-            those of other images stay, and so do gamma and noise of all).
+            those of other images stay, and of all gamma, noise in units of ``std``, and what comes after).
         regions: name -> V entries, the regions of this name in the views.
         cutouts: V entries, boxes to blot out or None, or None.
     """
@@ -94,10 +94,11 @@ def _recoloured(
     """The view with its parameters applied, and those that are left to the device."""
     if params is None or not is_rgb(image):
         return image, params
-    left = None
-    if params.noise_seed >= 0:  # gamma and noise are done on the device
-        left = params.replaced(jitter=False, gray=False, sigma=0.0, solarize=NO_SOLARIZE)
-    return apply_photometric_uint8(image, params), left
+    if params.noise_seed < 0:
+        return apply_photometric_uint8(image, params), None
+    # Gamma and noise in units of the data's deviation are done on the device, and what comes after them.
+    left = params.replaced(jitter=False, gray=False, sigma=0.0, solarize=NO_SOLARIZE)
+    return apply_photometric_uint8(image, params.replaced(pixel_seed=-1)), left
 
 
 def _masks(drawn: list[DrawnView]) -> list[Tensor | BatchMask | None] | None:

@@ -2,6 +2,7 @@
 
 from .photometric import apply_photometric
 from .photometric_bands import apply_gamma_and_noise, apply_photometric_bands
+from .photometric_pixels import apply_pixel_operators
 from .pretrain import PretrainDataPreprocessor
 from .sensor import sensor_data_preprocessor
 
@@ -10,5 +11,6 @@ __all__ = [
     'apply_gamma_and_noise',
     'apply_photometric',
     'apply_photometric_bands',
+    'apply_pixel_operators',
     'sensor_data_preprocessor',
 ]

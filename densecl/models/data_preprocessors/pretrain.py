@@ -13,6 +13,7 @@ from densecl.structures import PhotometricParams, Views
 from .corruption import corrupt
 from .photometric import apply_photometric
 from .photometric_bands import apply_gamma_and_noise, apply_photometric_bands
+from .photometric_pixels import apply_pixel_operators
 
 _DEPTHS = (torch.uint8, torch.uint16, torch.float32)
 
@@ -22,7 +23,7 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
     """Move a batch of views to the device, augment and normalise it there.
 
     Three values of ``mean`` without ``low`` and ``high`` are for 8-bit RGB; anything else is for images of
-    another sensor, of any depth: of their augmentation brightness, contrast, blur, gamma and noise are done.
+    another sensor, of any depth: what is for colours alone is not done with them.
     The values of such images come from :func:`densecl.datasets.estimate_statistics`.
 
     Args:
@@ -105,14 +106,24 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
     def _augment(self, planes: Tensor, params: PhotometricParams) -> Tensor:
         if self.rgb:
             planes = apply_photometric(planes, params, self.compiled)
-        elif self.high is None and (params.gamma != 1).any():
-            raise ValueError(
-                'photometric.gamma acts between black and white: set data_preprocessor.high (and low) to '
-                f'{self.channels} values (tools/image_statistics.py prints them)'
-            )
         else:
+            self._check_limits(params)
             planes = apply_photometric_bands(planes, params, self.black)
-        return apply_gamma_and_noise(planes, params, self.black, self.white, self.std)
+        planes = apply_gamma_and_noise(planes, params, self.black, self.white, self.std)
+        return apply_pixel_operators(planes, params, self.black, self.white, limited=self.rgb)
+
+    def _check_limits(self, params: PhotometricParams) -> None:
+        if self.high is not None:
+            return
+        asked = dict(
+            gamma=params.gamma != 1, noise_unit=params.range_noise > 0, salt_pepper=params.salt_pepper > 0
+        )
+        for name, used in asked.items():
+            if used.any():
+                raise ValueError(
+                    f'photometric.{name} acts between black and white: set data_preprocessor.high (and low) '
+                    f'to {self.channels} values (tools/image_statistics.py prints them)'
+                )
 
     def _checked(self, data: dict) -> Views:
         views = _views_of(data)
