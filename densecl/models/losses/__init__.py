@@ -7,6 +7,7 @@ from .box_regression import BoxRegression
 from .codes import CodeCrossEntropy, Commitment
 from .contrast import InfoNCE
 from .cosine import Cosine
+from .f_mutual_information import FMutualInformation
 from .filters.clusters import Clusters
 from .filters.glofnd import GloFND
 from .filters.similar_images import SimilarImages
@@ -44,6 +45,7 @@ __all__ = [
     'Commitment',
     'Cosine',
     'Debiased',
+    'FMutualInformation',
     'Filter',
     'GloFND',
     'Gram',

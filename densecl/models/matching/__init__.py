@@ -1,6 +1,7 @@
 """Which unit of the other view answers."""
 
 from .by_location import ByLocation, match_by_location
+from .guided import GuidedStopGradient
 from .joint_clusters import joint_clusters
 from .nearest import MostSimilar, NearestFeature, NearestLocation, match_by_similarity, nearest_pairs
 from .overlap import SharedGrid, overlap_boxes, sample_overlap
@@ -12,6 +13,7 @@ __all__ = [
     'AllOf',
     'AnyOf',
     'ByLocation',
+    'GuidedStopGradient',
     'MostSimilar',
     'NearestFeature',
     'NearestLocation',

@@ -1,0 +1,73 @@
+"""f-MICL against loops over pairs, with each divergence by its definition."""
+
+import math
+
+import pytest
+import torch
+
+from densecl.models.losses import FMutualInformation
+from densecl.structures import Comparison
+
+#: f of each divergence, of its definition; f' and the conjugate are found from it by the test.
+F = {
+    'kl': lambda u: u * u.log(),
+    'pearson': lambda u: (u - 1) ** 2,
+    'jensen-shannon': lambda u: u * u.log() - (u + 1) * ((u + 1) / 2).log(),
+    'squared-hellinger': lambda u: (u.sqrt() - 1) ** 2,
+    'vincze-le-cam': lambda u: (u - 1) ** 2 / (u + 1),
+}
+
+
+def slope(f, u):
+    u = torch.tensor(u, dtype=torch.float64, requires_grad=True)
+    return torch.autograd.grad(f(u), u)[0].item()
+
+
+def conjugate(f, t, near):
+    """max over u of u t - f(u), by a search on a fine grid round ``near``."""
+    u = torch.linspace(near * 0.5, near * 1.5, 200_001, dtype=torch.float64)
+    return float((u * t - f(u)).max())
+
+
+def naive(query, key, f, sigma, weight):
+    kernel = lambda x, y: math.exp(-float(((x / x.norm() - y / y.norm()) ** 2).sum()) / (2 * sigma**2))  # noqa: E731
+    total = 0.0
+    for i, x in enumerate(query):
+        g = [kernel(x, y) for y in key]
+        others = [conjugate(f, slope(f, g[j]), g[j]) for j in range(len(key)) if j != i]
+        total += weight * sum(others) / len(others) - slope(f, g[i])
+    return total / len(query)
+
+
+@pytest.mark.parametrize('divergence', F)
+def test_value_and_gradient(divergence):
+    generator = torch.Generator().manual_seed(1)
+    query, key = torch.randn(2, 5, 1, 4, generator=generator, dtype=torch.float64).unbind()
+    objective = FMutualInformation(divergence, sigma=0.9, weight=1.3)
+    query = query.requires_grad_()
+    loss, found = objective.score(Comparison.of_sets(query, key))
+    want = naive(query.detach()[:, 0], key[:, 0], F[divergence], 0.9, 1.3)
+    assert loss.item() == pytest.approx(want, rel=1e-6)
+    assert loss.item() == pytest.approx((found['alignment'] + 1.3 * found['uniformity']).item())
+    score = lambda q: objective.score(Comparison.of_sets(q, key))[0]  # noqa: E731
+    assert torch.autograd.gradcheck(score, query)
+
+
+def test_units_of_the_own_image_and_absent_ones_do_not_repel():
+    query, key = torch.randn(2, 3, 2, 4, dtype=torch.float64).unbind()
+    objective, plain = FMutualInformation('pearson'), Comparison.of_sets(query, key)
+    plain.key.valid = torch.tensor([[True, True], [True, False], [True, True]])
+    value = objective.score(plain)[1]['uniformity']
+    plain.key.vectors = key.clone()
+    plain.key.vectors[1, 1] = torch.randn(4, dtype=torch.float64)
+    assert objective.score(plain)[1]['uniformity'] == value  # the absent unit
+    key[0, 1] = -key[0, 0]
+    one = Comparison.of_sets(query[:1], key[:1])
+    with pytest.raises(ValueError, match='the batch has one image; raise train_dataloader.batch_size'):
+        objective.score(one)
+
+
+@pytest.mark.parametrize('wrong', [dict(divergence='l2'), dict(sigma=0.0)])
+def test_refusals_name_what_is_wanted(wrong):
+    with pytest.raises(ValueError, match=f'FMutualInformation: {next(iter(wrong))} must be'):
+        FMutualInformation(**wrong)
