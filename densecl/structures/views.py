@@ -101,6 +101,7 @@ class PretrainDataSample:
         corruptions: V entries: what replaces the masked pixels for the student, once the view is normalised;
             or None: what is masked is hidden; or None altogether.
         maps: name -> (C, h, w) float16, features of the whole original, not mirrored, made before.
+        answers: (V,) int64, what was done to each view, a class from 0, -1 of a view without one; or None.
     """
 
     images: list[Tensor]
@@ -117,6 +118,7 @@ class PretrainDataSample:
     asked: list[Tensor | None] | None = None
     corruptions: list[Corruption | None] | None = None
     maps: dict[str, Tensor] = field(default_factory=dict)
+    answers: Tensor | None = None
 
 
 @dataclass
@@ -138,6 +140,7 @@ class Views:
             or None; or None altogether.
         corrupted: V entries, after the data preprocessor: the images as the student sees them, of views that
             had corruptions; or None; or None altogether.
+        answers: (V, B) int64, or None.
     """
 
     images: list[Tensor]
@@ -156,6 +159,7 @@ class Views:
     corruptions: list[Corruption | None] | None = None
     corrupted: list[Tensor | None] | None = None
     maps: dict[str, Tensor] = field(default_factory=dict)
+    answers: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -172,6 +176,7 @@ class Views:
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
         names = ('images', 'photometric', 'regions', 'cutouts', 'asked', 'corruptions', 'maps')
+        answers = None if samples[0].answers is None else torch.stack([s.answers for s in samples], 1)
         masks = collate_masks([s.masks for s in samples])
         return cls(
             boxes=torch.stack([s.boxes for s in samples], 1),
@@ -180,6 +185,7 @@ class Views:
             indices=torch.tensor([s.index for s in samples]),
             paths=[s.path for s in samples],
             labels=labels,
+            answers=answers,
             masks=masks,
             hidden_counts=None if masks is None else [_hidden_counts(mask) for mask in masks],
             **{name: stack([getattr(s, name) for s in samples]) for name in names},

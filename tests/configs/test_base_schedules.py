@@ -145,6 +145,8 @@ EXPECTED = {
     'lars_coslr_100e_directclr.py': [per_step(4.8, 0.0048, 100, 10)],
     'sgd_coslr_200e.py': [per_epoch(0.03, 0, 200)],
     'sgd_steplr_200e.py': [np.repeat(0.03 * np.array([1, 0.1, 0.01]), [480, 160, 160])],
+    'sgd_steplr_105e_vissl.py': [np.repeat(0.1 ** np.arange(1, 6), np.array([30, 30, 30, 10, 5]) * STEPS)]
+    * 2,
     'sgd_steplr_12e_aligndet.py': [aligndet()],
     'sgd_coslr_800e_pirl.py': [per_epoch(0.12, 0.00012, 800)] * 2,
     'sgd_coslr_1000e_supcon.py': [supcon()],
@@ -163,6 +165,7 @@ DECAY = {
     'sgd_coslr_100e_simsiam.py': 1e-4,
     'sgd_coslr_200e.py': 1e-4,
     'sgd_steplr_200e.py': 1e-4,
+    'sgd_steplr_105e_vissl.py': 1e-4,
     'sgd_steplr_12e_aligndet.py': 1e-4,
     'sgd_coslr_800e_pirl.py': 1e-4,
     'sgd_coslr_1000e_supcon.py': 1e-4,

@@ -43,11 +43,13 @@ LARGE = (
     'swav/swav_resnet50_4xb64-mcrop-queue-coslr-200e_in1k',
 )
 # Views here have no masks: SparK is tested against lists of points, tests/oracles/sparse.py. A teacher's
-# weights are not drawn here. AlignDet's boxes are tested against loops, tests/oracles/detections.py.
+# weights are not drawn here. AlignDet's boxes are tested against loops, tests/oracles/detections.py. Answers
+# of pretext tasks: tests/models/targets/test_known.py.
+PRETEXT = ('rotation', 'jigsaw', 'context', 'exemplar')
 SMALL = [
     path
     for path in CONFIGS.glob('*/*_resnet18_*_photos.py')
-    if path.parent.name not in ('spark', 'distillation', 'aligndet')
+    if path.parent.name not in ('spark', 'distillation', 'aligndet', *PRETEXT)
     and 'decoupled' not in path.stem  # DenseCL of other views
 ]
 PATHS = sorted(SMALL) + [CONFIGS / f'{name}.py' for name in LARGE]

@@ -22,6 +22,7 @@ from .photometric import Photometric
 from .photometric_uint8 import apply_photometric_uint8
 from .randaugment import RandAugmentView
 from .recipe import ViewRecipe
+from .rotated import RotatedView
 from .select_boxes import SelectBoxes
 from .select_masks import LargestMasks, SelectMasks
 from .selector import WHOLE_IMAGE, ChosenViews
@@ -49,6 +50,7 @@ __all__ = [
     'RatioChoice',
     'RegionCutMask',
     'Replacement',
+    'RotatedView',
     'SelectBoxes',
     'SelectMasks',
     'SlidingWindows',

@@ -70,6 +70,9 @@ class DrawnView(NamedTuple):
         mask: (h, w) bool over the view's patches, True = masked; what is drawn with the batch; or None.
         asked: (n,) int64, the masked patches that a predictor is asked for; None: all.
         corruption: what replaces the masked pixels, or None.
+        turns: quarter turns counter-clockwise, after all flips; ``box`` and ``flipped`` do not know of them.
+        answer: what was done to it, a class that a head may learn to tell (``target=dict(type='Known')``), or
+            None.
     """
 
     crop: Crop
@@ -80,6 +83,8 @@ class DrawnView(NamedTuple):
     mask: np.ndarray | BatchMask | None = None
     asked: np.ndarray | None = None
     corruption: Corruption | None = None
+    turns: int = 0
+    answer: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -138,4 +143,6 @@ def _pixels_of(view: DrawnView, pixels: np.ndarray, puzzles: dict[Crop, np.ndarr
         x1, y1, x2, y2 = view.part
         part = puzzles[view.crop][y1:y2, x1:x2]
         found = np.array(part[:, ::-1] if view.mirrored else part)
+    if view.turns:
+        found = np.rot90(found, view.turns).copy()
     return found if view.recolour is None else view.recolour(found)

@@ -51,6 +51,7 @@ def make_sample(
         masks=_masks(drawn),
         asked=_asked(drawn),
         corruptions=_corruptions(drawn),
+        answers=_answers(drawn),
         maps=results.get('maps', {}),
     )
 
@@ -117,6 +118,12 @@ def _asked(drawn: list[DrawnView]) -> list[Tensor | None] | None:
 def _corruptions(drawn: list[DrawnView]) -> list[Corruption | None] | None:
     found = [view.corruption for view in drawn]
     return None if all(each is None for each in found) else found
+
+
+def _answers(drawn: list[DrawnView]) -> Tensor | None:
+    if all(view.answer is None for view in drawn):
+        return None
+    return torch.tensor([-1 if view.answer is None else view.answer for view in drawn])
 
 
 def _to_source(

@@ -16,7 +16,8 @@ class CodeCrossEntropy(Objective):
     """Cross-entropy of each unit's K logits with the code that answers it (BEiT, Bao et al., ICLR 2022).
 
     The key's vectors are codes, (B, M, 1), from 0 to K - 1, such as those of
-    :class:`~densecl.models.targets.KMeansTokens` and :class:`~densecl.models.targets.VQKDTokens`.
+    :class:`~densecl.models.targets.KMeansTokens` and :class:`~densecl.models.targets.VQKDTokens`, or the
+    answers of a pretext task (:class:`~densecl.models.targets.Known`).
 
     Args:
         mean: ``'counted'``: over the units of all processes that count; ``'images'``: over those of an image,
@@ -51,6 +52,10 @@ def _codes(comparison: Comparison, logits: int) -> Tensor:
         )
     codes = vectors[..., 0].long()
     here = codes.device.type == 'cpu' and type(codes) is Tensor  # fake tensors have no values
+    if here and codes.numel() and int(codes.min()) < 0:
+        raise ValueError(
+            "CodeCrossEntropy: a view without an answer; let the head's pairs name views that have one"
+        )
     if here and codes.numel() and int(codes.max()) >= logits:
         raise ValueError(
             f'CodeCrossEntropy: code {int(codes.max())} with {logits} logits; give the projector as many '

@@ -1,5 +1,6 @@
-"""What a head can compare with beside another branch: functions of the images, not trained."""
+"""What a head can compare with beside another branch, not trained: functions of the images, known answers."""
 
+from .known import Known
 from .network import FrozenNetwork, TeacherFeatures
 from .pixels import Pixels
 from .positions import Positions
@@ -9,6 +10,7 @@ __all__ = [
     'DALLETokens',
     'FrozenNetwork',
     'KMeansTokens',
+    'Known',
     'Pixels',
     'Positions',
     'TeacherFeatures',

@@ -1,0 +1,71 @@
+"""What was done to a view as the answer: against the cross-entropy written out, and refusals of one line."""
+
+import math
+
+import pytest
+import torch
+
+from densecl.models.pretrainers import SharedPretrainer
+from densecl.structures import Views
+
+
+def build(pairs=((0, 0), (1, 1)), classes=4):
+    head = dict(
+        target=dict(type='densecl.Known'),
+        projector=dict(type='densecl.MLP', channels=(512, classes)),
+        objective='densecl.CodeCrossEntropy',
+        pairs=pairs,
+    )
+    torch.manual_seed(0)
+    backbone = dict(type='densecl.TorchvisionResNet', arch='resnet18')
+    return SharedPretrainer(backbone=backbone, heads=dict(task=head), join_views=True).double().eval()
+
+
+def batch(answers) -> Views:
+    generator = torch.Generator().manual_seed(0)
+    return Views(
+        images=list(torch.randn(2, 3, 3, 32, 32, dtype=torch.float64, generator=generator)),
+        boxes=torch.tensor([0.0, 0, 32, 32]).expand(2, 3, 4),
+        flipped=torch.zeros(2, 3, dtype=torch.bool),
+        source_sizes=torch.full((3, 2), 32.0),
+        indices=torch.arange(3),
+        paths=[''] * 3,
+        photometric=[None] * 2,
+        answers=None if answers is None else torch.tensor(answers),
+    )
+
+
+def test_loss_and_accuracy():
+    model, answers = build(), [[0, 3, 1], [2, 2, 0]]
+    views = batch(answers)
+    found = model.loss(views)
+    losses, hits = [], []
+    for image, row in zip(views.images, answers, strict=True):
+        logits = model.heads.task.projector(model.encode(image)[-1].mean((2, 3)))
+        for scores, answer in zip(logits.tolist(), row, strict=True):
+            losses.append(math.log(sum(math.exp(x) for x in scores)) - scores[answer])
+            hits.append(max(range(4), key=lambda k: scores[k]) == answer)
+    assert found['loss_task'].item() == pytest.approx(sum(losses) / 6, rel=1e-9)
+    assert found['task_accuracy'].item() == pytest.approx(sum(hits) / 6)
+    found['loss_task'].backward()
+    assert all(p.grad.abs().max() > 0 for p in model.heads.task.parameters())
+
+
+def test_answers_are_no_features():
+    """Nothing of the target is trained, and nothing of it is saved."""
+    model = build()
+    assert list(model.heads.task.target.state_dict()) == []
+
+
+@pytest.mark.parametrize(
+    ('answers', 'message'),
+    [
+        (None, r"target=dict\(type='Known'\): the views have no answers"),
+        ([[0, 1, 2], [-1, -1, -1]], 'a view without an answer'),
+        ([[0, 1, 2], [0, 4, 1]], 'code 4 with 4 logits'),
+    ],
+)
+def test_what_does_not_fit_is_said_in_the_first_step(answers, message):
+    with pytest.raises(ValueError, match=message) as error:
+        build().loss(batch(answers))
+    assert '\n' not in str(error.value)
