@@ -8,11 +8,13 @@ import cv2
 import numpy as np
 import torch
 from mmengine.logging import print_log
+from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from densecl.registry import DATASETS, PROPOSALS, TRANSFORMS
 from densecl.structures import PretrainDataSample
 
+from .captions import Captions
 from .decode import Photo, UnreadableImageError, decode_scaled, open_photo
 from .feature_maps import FeatureMaps
 from .propose import propose
@@ -57,6 +59,8 @@ class PretrainDataset(Dataset):
             always at full size.
         maps: folders of :class:`.feature_maps.FeatureMaps`, whose maps of the image come along: what a
             head's ``target=dict(type='TeacherFeatures', maps=...)`` reads. Trainings put them in.
+        captions: arguments of :class:`.captions.Captions`, for a source of texts: which captions a sample
+            gets, and the tokenizer that makes tokens of them.
 
     Raises:
         ValueError: an unknown choice, ``decode_min_side`` with a decoder or with proposals that need images
@@ -77,6 +81,7 @@ class PretrainDataset(Dataset):
         decoder: dict | Callable | None = None,
         decode_resolution: float | None = 1.0,
         maps: Sequence[str] = (),
+        captions: dict | None = None,
     ) -> None:
         _check_choice('on_error', on_error, ('raise', 'skip'))
         _check_choice('high_depth', high_depth, ('range', 'stretch'))
@@ -103,6 +108,9 @@ class PretrainDataset(Dataset):
         self.decode_min_side, self.decode_resolution = decode_min_side, decode_resolution
         self.high_depth = high_depth
         self.maps = {str(folder): FeatureMaps(folder) for folder in maps}
+        self.captions = None if captions is None else Captions(**captions)
+        if self.captions is not None:
+            self.source.texts(0)  # a source without texts is refused now
         self._subset = _spread(max_images, len(self.source))
         # one byte an image that all workers share
         self._unreadable = torch.zeros(len(self.source), dtype=torch.uint8)
@@ -144,7 +152,10 @@ class PretrainDataset(Dataset):
         replacements = None
         for _ in range(MAX_TRIES):
             try:
-                return self._make(self._decode(index), np.random.default_rng((self.seed, *place)))
+                results = self._decode(index)
+                if self.captions is not None:
+                    results['tokens'] = self._tokens(index, results['path'], (self.seed, *place, 2))
+                return self._make(results, np.random.default_rng((self.seed, *place)))
             except UnreadableImageError as error:
                 if self.on_error == 'raise':
                     raise
@@ -166,6 +177,11 @@ class PretrainDataset(Dataset):
                 what = f'{type(transform).__name__} failed on {path}'
                 raise RuntimeError(f'{what}: {type(error).__name__}: {error}') from error
         return results
+
+    def _tokens(self, index: int, name: str, seed: tuple[int, ...]) -> Tensor:
+        """Captions of an image, drawn apart from its views, which are the same with and without them."""
+        texts = self.source.texts(self._position(index))
+        return self.captions(texts, np.random.default_rng(seed), name)
 
     def _decode(self, index: int) -> dict:
         position = self._position(index)

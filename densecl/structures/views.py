@@ -102,6 +102,7 @@ class PretrainDataSample:
             or None: what is masked is hidden; or None altogether.
         maps: name -> (C, h, w) float16, features of the whole original, not mirrored, made before.
         answers: (V,) int64, what was done to each view, a class from 0, -1 of a view without one; or None.
+        tokens: (L,) int64, a text of the image as token ids; (T, L): several texts; or None.
     """
 
     images: list[Tensor]
@@ -119,6 +120,7 @@ class PretrainDataSample:
     corruptions: list[Corruption | None] | None = None
     maps: dict[str, Tensor] = field(default_factory=dict)
     answers: Tensor | None = None
+    tokens: Tensor | None = None
 
 
 @dataclass
@@ -133,8 +135,8 @@ class Views:
         source_sizes: (B, 2) float32, height and width of the originals in pixels.
         indices: (B,) int64, positions in the dataset.
         paths: B strings.
-        photometric, regions, cutouts, masks, asked, corruptions, maps: every array and tensor with B in
-            front.
+        photometric, regions, cutouts, masks, asked, corruptions, maps, tokens: every array and tensor with B
+            in front.
         labels: (B,) int64, -1 for an image without one, or None.
         hidden_counts: V entries, the fewest and the most patches of an image that the mask of a view hides,
             or None; or None altogether.
@@ -160,6 +162,7 @@ class Views:
     corrupted: list[Tensor | None] | None = None
     maps: dict[str, Tensor] = field(default_factory=dict)
     answers: Tensor | None = None
+    tokens: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -175,7 +178,7 @@ class Views:
         labels = None
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
-        names = ('images', 'photometric', 'regions', 'cutouts', 'asked', 'corruptions', 'maps')
+        names = ('images', 'photometric', 'regions', 'cutouts', 'asked', 'corruptions', 'maps', 'tokens')
         answers = None if samples[0].answers is None else torch.stack([s.answers for s in samples], 1)
         masks = collate_masks([s.masks for s in samples])
         return cls(

@@ -99,6 +99,17 @@ class Source:
         """Class id of an image, or None."""
         return None
 
+    def texts(self, index: int) -> list[str]:
+        """The captions of an image, at least one, none of them empty.
+
+        Raises:
+            ValueError: the source knows none, or those of this image are empty.
+        """
+        raise ValueError(
+            f'{type(self).__name__} gives no texts here: take captions of Folder, Coco or TarShards, or a '
+            'CaptionTable'
+        )
+
 
 class FileSource(Source):
     """Images that are files of their own.
@@ -134,6 +145,23 @@ class FileSource(Source):
     def label(self, index: int) -> int | None:
         """Class id of an image, or None."""
         return None if self._labels is None else int(self._labels[index])
+
+
+def filled_texts(texts: Iterable[str], place: str) -> list[str]:
+    """Texts without white space around them; a ValueError that names ``place`` where one is empty."""
+    found = [text.strip() for text in texts]
+    if not found or not all(found):
+        raise ValueError(f'{place}: expected captions, got an empty text; write it or leave the image out')
+    return found
+
+
+def check_captions(missing: list[str], images: int, where: str | os.PathLike, expected: str) -> None:
+    """Raise where images of a source have no captions; one of them is named."""
+    if missing:
+        raise ValueError(
+            f'{where}: {len(missing)} of {images} images have no caption, the first is {missing[0]}; '
+            f'expected {expected}: write it or leave the image out'
+        )
 
 
 def as_list(value: str | os.PathLike | list) -> list[str]:

@@ -15,8 +15,10 @@ from .base import (
     SENSOR_EXTENSIONS,
     FileSource,
     as_list,
+    check_captions,
     check_folder,
     distinct_names,
+    filled_texts,
     is_image,
     one_folder,
 )
@@ -47,12 +49,20 @@ def walk(root: Path) -> Iterator[str]:
                 yield name if prefix == '.' else os.path.join(prefix, name)
 
 
-def find_images(root: Path, source: str, extensions: Sequence[str] = ()) -> list[str]:
-    """Images below ``root``, relative to it and sorted; what is left out is logged by extension."""
-    images, others = [], Counter()
+def find_images(
+    root: Path, source: str, extensions: Sequence[str] = (), captions: str | None = None
+) -> list[str]:
+    """Images below ``root``, relative to it and sorted; what is left out is logged by extension.
+
+    With ``captions``, an extension, each has to have a file of this extension beside it, and the other way
+    round.
+    """
+    images, others, texts = [], Counter(), set()
     for path in walk(root):
         if is_image(path, extensions):
             images.append(path)
+        elif captions is not None and path.endswith(f'.{captions}'):
+            texts.add(path)
         else:
             others[os.path.splitext(path)[1].lower() or 'no extension'] += 1
     left_out = ', '.join(f'{count} {extension}' for extension, count in others.most_common(5))
@@ -62,9 +72,24 @@ def find_images(root: Path, source: str, extensions: Sequence[str] = ()) -> list
             f'looked for {", ".join(f".{name}" for name in sorted(IMAGE_EXTENSIONS.union(extensions)))}'
             + ('' if extensions else f'; with a decoder also {", ".join(f".{e}" for e in SENSOR_EXTENSIONS)}')
         )
+    if captions is not None:
+        beside = {caption_file(path, captions): path for path in images}
+        missing = sorted(path for text, path in beside.items() if text not in texts)
+        check_captions(missing, len(images), root, f'photo.{captions} beside photo.jpg')
+        alone = sorted(texts - beside.keys())
+        if alone:
+            raise ValueError(
+                f'{root}: {len(alone)} captions have no image, the first is {alone[0]}; add the image or '
+                'remove the caption'
+            )
     if others:
         print_log(f'{source}: {len(images)} images below {root}; not images: {left_out}', 'current')
     return sorted(images)
+
+
+def caption_file(path: str, extension: str) -> str:
+    """The file of captions beside an image."""
+    return f'{os.path.splitext(path)[0]}.{extension}'
 
 
 @DATASETS.register_module()
@@ -78,11 +103,19 @@ class Folder(FileSource):
         data_root: a folder, or a list of folders.
         extensions: of files that are images besides the usual ones, without the dot: what the data set's
             decoder reads.
+        captions: extension of the files beside the images that hold their captions, one a line:
+            ``photo.txt`` beside ``photo.jpg`` with ``'txt'``. None: the images have none.
     """
 
-    def __init__(self, data_root: str | os.PathLike | list, extensions: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        data_root: str | os.PathLike | list,
+        extensions: Sequence[str] = (),
+        captions: str | None = None,
+    ) -> None:
         roots = [check_folder(root, 'Folder') for root in as_list(data_root)]
-        found = [find_images(root, 'Folder', extensions) for root in roots]
+        found = [find_images(root, 'Folder', extensions, captions) for root in roots]
+        self.captions = captions
         prefixes = [''] if len(roots) == 1 else [f'{name}/' for name in distinct_names(roots)]
         super().__init__(
             (os.path.join(root, p) for root, names in zip(roots, found, strict=True) for p in names),
@@ -92,6 +125,14 @@ class Folder(FileSource):
                 for p in names
             ),
         )
+
+    def texts(self, index: int) -> list[str]:
+        """The lines of the file beside an image."""
+        if self.captions is None:
+            return super().texts(index)
+        file = caption_file(self._paths[index], self.captions)
+        lines = Path(file).read_text(encoding='utf-8').splitlines()
+        return filled_texts((line for line in lines if line.strip()), file)
 
 
 @DATASETS.register_module()

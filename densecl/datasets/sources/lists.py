@@ -1,12 +1,26 @@
-"""Images that a file lists: a plain list, a COCO json, a VOC split."""
+"""Images that a file lists: a plain list, a table of captions, a COCO json, a VOC split."""
 
+import csv
 import json
 import os
 from pathlib import Path
 
+import numpy as np
+
 from densecl.registry import DATASETS
 
-from .base import SENSOR_EXTENSIONS, FileSource, check_files, check_folder, is_image, one_folder, relative_id
+from .base import (
+    SENSOR_EXTENSIONS,
+    FileSource,
+    StringTable,
+    check_captions,
+    check_files,
+    check_folder,
+    filled_texts,
+    is_image,
+    one_folder,
+    relative_id,
+)
 
 
 def _find(name: str | os.PathLike, root: Path, argument: str) -> Path:
@@ -62,13 +76,14 @@ class ListFile(FileSource):
 
 @DATASETS.register_module()
 class Coco(FileSource):
-    """The images of a COCO json; its annotations are not used. An image's id is its ``file_name``.
+    """The images of a COCO json, without annotations other than captions. An image's id is its ``file_name``.
 
     Args:
         data_root: the folder that ``file_name`` starts from.
         ann_file: the json, relative to ``data_root`` or as it stands.
         prefix: a folder between ``data_root`` and ``file_name``, e.g. ``train2017``.
         check_files: look for every file now rather than when it is read.
+        captions: its annotations are captions (``captions_train2017.json``).
     """
 
     def __init__(
@@ -77,13 +92,110 @@ class Coco(FileSource):
         ann_file: str,
         prefix: str = '',
         check_files: bool = True,
+        captions: bool = False,
     ) -> None:
         root = one_folder(data_root, 'Coco')
         file = _find(ann_file, root, 'Coco: ann_file')
         names = _coco_names(file)
+        self._texts = Texts(_coco_captions(file), file) if captions else None
         paths = [os.path.join(root, prefix, name) for name in names]
         _check(check_files, paths, 'Coco', file)
         super().__init__(paths, ids=names)
+
+    def texts(self, index: int) -> list[str]:
+        """The captions of an image."""
+        return super().texts(index) if self._texts is None else self._texts[index]
+
+
+class Texts:
+    """The captions of N images, any number each, in one byte buffer.
+
+    Args:
+        captions: name of an image -> its captions, in the order of the images.
+        file: where they are from, for messages.
+    """
+
+    def __init__(self, captions: dict[str, list[str]], file: str | os.PathLike) -> None:
+        missing = [name for name, found in captions.items() if not found]
+        check_captions(missing, len(captions), file, 'at least one caption an image')
+        each = [filled_texts(found, f'{file}: {name}') for name, found in captions.items()]
+        self._ends = np.cumsum([len(found) for found in each])
+        self._table = StringTable(text for found in each for text in found)
+
+    def __getitem__(self, index: int) -> list[str]:
+        start = self._ends[index - 1] if index else 0
+        return [self._table[i] for i in range(start, self._ends[index])]
+
+
+@DATASETS.register_module()
+class CaptionTable(FileSource):
+    """The images and captions of a CSV file, whose first line names the columns.
+
+    Several rows of one image are its captions; images have the order of their first rows, and their paths in
+    the table as ids.
+
+    Args:
+        data_root: the folder that the paths start from.
+        table: the file, relative to ``data_root`` or as it stands.
+        image, caption: the columns.
+        separator: between columns; ``'\\t'`` of a TSV.
+        check_files: look for every image now rather than when it is read.
+    """
+
+    def __init__(
+        self,
+        data_root: str | os.PathLike,
+        table: str,
+        image: str = 'image',
+        caption: str = 'caption',
+        separator: str = ',',
+        check_files: bool = True,
+    ) -> None:
+        root = one_folder(data_root, 'CaptionTable')
+        file = _find(table, root, 'CaptionTable: table')
+        captions: dict[str, list[str]] = {}
+        with open(file, newline='', encoding='utf-8-sig') as lines:
+            rows = csv.DictReader(lines, delimiter=separator)
+            missing = {image, caption} - set(rows.fieldnames or ())
+            if missing:
+                raise ValueError(
+                    f'CaptionTable: {file} has no column {min(missing)!r}, its first line names '
+                    f'{rows.fieldnames}; set image, caption or separator'
+                )
+            for row in rows:
+                if not row[image]:
+                    raise ValueError(f'{file}: line {rows.line_num} has a caption without an image')
+                captions.setdefault(row[image], []).append(row[caption] or '')
+        if not captions:
+            raise ValueError(f'CaptionTable: {file} lists no image')
+        self._texts = Texts(captions, file)
+        paths = [os.path.join(root, path) for path in captions]
+        _check(check_files, paths, 'CaptionTable', file)
+        super().__init__(paths, ids=[relative_id(path, root) for path in paths])
+
+    def texts(self, index: int) -> list[str]:
+        """The captions of an image."""
+        return self._texts[index]
+
+
+def _coco_captions(file: Path) -> dict[str, list[str]]:
+    """File name -> captions."""
+    held = json.loads(file.read_bytes())
+    names = {image['id']: image['file_name'] for image in held['images']}
+    captions = {name: [] for name in names.values()}
+    for number, annotation in enumerate(held.get('annotations', ())):
+        if 'caption' not in annotation:
+            raise ValueError(
+                f'Coco: annotation {number} of {file} has no "caption"; take captions_*.json, or leave out '
+                'captions=True'
+            )
+        if annotation['image_id'] not in names:
+            raise ValueError(
+                f'Coco: annotation {number} of {file} is the caption of image {annotation["image_id"]}, '
+                'which "images" does not list'
+            )
+        captions[names[annotation['image_id']]].append(annotation['caption'])
+    return captions
 
 
 def _coco_names(file: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Images in tar files, as webdataset writes them."""
 
 import glob
+import json
 import os
 import re
 from collections import OrderedDict
@@ -12,8 +13,8 @@ from mmengine.logging import print_log
 from densecl.registry import DATASETS
 
 from ..decode import UnreadableImageError
-from .base import Source, StringTable, as_list, distinct_names
-from .tar_index import tar_index
+from .base import Source, StringTable, as_list, check_captions, distinct_names, filled_texts
+from .tar_index import TEXTS, tar_index
 
 OPEN_FILES = 32
 
@@ -41,6 +42,8 @@ class TarShards(Source):
             (``rgb.png``).
         shuffle_window: how many consecutive images are shuffled together: larger mixes better,
             smaller reads in longer runs. None: whole shards mix freely, for fast local disks.
+        captions: every image has captions: the lines of its ``.txt`` member, or of its ``.json`` member the
+            text, or list of texts, under this key (``'caption'``). None: these members are not looked at.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class TarShards(Source):
         shards: str | list[str] = '*.tar',
         extension: str | None = None,
         shuffle_window: int | None = 8192,
+        captions: str | None = None,
     ) -> None:
         if shuffle_window is not None and shuffle_window < 1:
             raise ValueError(f'TarShards: shuffle_window must be positive, got {shuffle_window}')
@@ -64,6 +68,9 @@ class TarShards(Source):
         if not len(self):
             wanted = 'image' if extension is None else f'member ending in .{extension}'
             raise ValueError(f'TarShards: no {wanted} in any of {self.shards}')
+        self.captions, self._texts = captions, np.concatenate([i.texts for i in indexes])
+        if captions is not None:
+            self._check_captions([i.lone_text for i in indexes])
         left_out = sum(i.left_out for i in indexes)
         if left_out:
             print_log(
@@ -83,11 +90,15 @@ class TarShards(Source):
 
     def load(self, index: int) -> tuple[bytes, str]:
         """The image's bytes, and ``tar/member`` as its name."""
+        return self._read(index, self._offsets[index], self._sizes[index])
+
+    def _read(self, index: int, offset: int, size: int) -> tuple[bytes, str]:
+        """Bytes of the tar of image ``index``, and the image's name."""
         shard = self._shard(index)
-        name, size = f'{self.shards[shard]}/{self._names[index]}', int(self._sizes[index])
+        name = f'{self.shards[shard]}/{self._names[index]}'
         try:
             # pread has no file position, so forked workers may share what was open before
-            data = os.pread(self._open(shard).fileno(), size, int(self._offsets[index]))
+            data = os.pread(self._open(shard).fileno(), int(size), int(offset))
         except OSError as error:
             raise UnreadableImageError(f'cannot read image {name}: {error}') from error
         if len(data) != size:
@@ -95,6 +106,33 @@ class TarShards(Source):
                 f'cannot read image {name}: the tar became shorter since it was indexed'
             )
         return data, name
+
+    def texts(self, index: int) -> list[str]:
+        """The captions of an image."""
+        if self.captions is None:
+            return super().texts(index)
+        offset, size, kind = self._texts[index]
+        data, name = self._read(index, offset, size)
+        if TEXTS[kind] == 'txt':
+            return filled_texts((x for x in data.decode('utf-8').splitlines() if x.strip()), name)
+        try:
+            found = json.loads(data)[self.captions]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'{name}: its .json must hold a dict with {self.captions!r}, got {type(error).__name__}: '
+                f'{error}; set captions to the key of the text'
+            ) from error
+        return filled_texts([found] if isinstance(found, str) else found, name)
+
+    def _check_captions(self, alone: list[str]) -> None:
+        lone = [f'{shard}/{name}' for shard, name in zip(self.shards, alone, strict=True) if name]
+        if lone:
+            raise ValueError(
+                f'TarShards: {lone[0]} is a caption without an image; remove it, or set extension'
+            )
+        missing = np.flatnonzero(self._texts[:, 0] < 0)
+        names = [f'{self.shards[self._shard(i)]}/{self._names[i]}' for i in missing[:1]]
+        check_captions(names * len(missing), len(self), 'TarShards', 'a .txt or .json member of the same key')
 
     def image_id(self, index: int) -> str:
         """``name of the tar/member``."""

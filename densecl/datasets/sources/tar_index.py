@@ -19,7 +19,9 @@ from densecl.files import atomic_write
 
 from .base import StringTable, is_image
 
-VERSION = 1
+VERSION = 2
+#: Members that hold a caption.
+TEXTS = ('txt', 'json')
 COMPRESSED = {
     b'\x1f\x8b': 'gzip',
     b'BZh': 'bzip2',
@@ -38,6 +40,9 @@ class TarIndex:
         labels: (N,) int64, class id from the sample's ``.cls`` member, -1 where there is none.
         names: N member names.
         left_out: how many image members gave way to another of the same key.
+        texts: (N, 3) int64, of the sample's ``.txt`` member, or else of its ``.json`` member, the first byte,
+            the number of bytes, and which of the two it is, 0 or 1; -1 where there is none.
+        lone_text: the first of these members whose key has no image, or ''.
     """
 
     offsets: np.ndarray
@@ -45,6 +50,8 @@ class TarIndex:
     labels: np.ndarray
     names: StringTable
     left_out: int
+    texts: np.ndarray
+    lone_text: str
 
 
 def tar_index(path: str, extension: str | None = None) -> TarIndex:
@@ -75,7 +82,7 @@ def tar_index(path: str, extension: str | None = None) -> TarIndex:
 
 def read_index(path: str, extension: str | None = None) -> TarIndex:
     """Read a tar's headers, skipping over its data. Arguments and errors: see :func:`tar_index`."""
-    images, labels, left_out = {}, {}, 0
+    images, labels, texts, left_out = {}, {}, {}, 0
     with open(path, 'rb') as file:
         _check_uncompressed(file.read(8), path)
         for member in _members(file, path):
@@ -84,17 +91,27 @@ def read_index(path: str, extension: str | None = None) -> TarIndex:
             key = (folder, stem)
             if suffix == 'cls':
                 labels[key] = _read_label(file, member, path)
+            elif suffix in TEXTS:
+                texts.setdefault(key, {})[suffix] = member
             elif is_image(base) if extension is None else suffix == extension:
                 left_out += key in images
                 images.setdefault(key, member)
-    found = list(images.values())
+    found, alone = list(images.values()), [x for key, x in texts.items() if key not in images]
     return TarIndex(
         offsets=np.array([m.offset_data for m in found], dtype=np.int64),
         sizes=np.array([m.size for m in found], dtype=np.int64),
         labels=np.array([labels.get(key, -1) for key in images], dtype=np.int64),
         names=StringTable(m.name for m in found),
         left_out=left_out,
+        texts=np.array([_place_of(texts.get(key, {})) for key in images], dtype=np.int64).reshape(-1, 3),
+        lone_text=next(iter(alone[0].values())).name if alone else '',
     )
+
+
+def _place_of(members: dict[str, tarfile.TarInfo]) -> tuple[int, int, int]:
+    """A row of :attr:`TarIndex.texts`."""
+    kinds = [(kind, members[name]) for kind, name in enumerate(TEXTS) if name in members]
+    return next(((x.offset_data, x.size, kind) for kind, x in kinds), (-1, -1, -1))
 
 
 def _check_uncompressed(head: bytes, path: str) -> None:
@@ -145,7 +162,11 @@ def _load(place: Path, stamp: str) -> TarIndex | None:
                 return None
             names = StringTable.from_arrays(held['name_bytes'], held['name_ends'])
             return TarIndex(
-                held['offsets'], held['sizes'], held['labels'], names, int(held['left_out'])
+                *(held[name] for name in ('offsets', 'sizes', 'labels')),
+                names,
+                int(held['left_out']),
+                held['texts'],
+                str(held['lone_text']),
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # none there, or not one of ours: it is written anew
@@ -164,6 +185,8 @@ def _save(place: Path, stamp: str, index: TarIndex) -> bool:
                 name_bytes=index.names.buffer,
                 name_ends=index.names.ends,
                 left_out=np.array(index.left_out),
+                texts=index.texts,
+                lone_text=np.array(index.lone_text),
             )
         return True
     except OSError:

@@ -23,8 +23,8 @@ def make_sample(
     """Put views in a sample.
 
     Args:
-        results: what the transform was given; ``index``, ``path``, ``label``, ``source_size``
-            and ``maps`` are used where present.
+        results: what the transform was given; ``index``, ``path``, ``label``, ``source_size``,
+            ``maps`` and ``tokens`` are used where present.
         drawn: the V views; of a photo that is not decoded yet, as :func:`fit_to_photo` leaves them.
         photometric_on: ``device`` leaves the parameters in the sample, ``worker`` applies them (of 8-bit RGB;
             those of other images stay, and of all gamma, noise in units of ``std``, and what comes after).
@@ -53,6 +53,7 @@ def make_sample(
         corruptions=_corruptions(drawn),
         answers=_answers(drawn),
         maps=results.get('maps', {}),
+        tokens=results.get('tokens'),
     )
 
 

@@ -1,6 +1,6 @@
 """The head of every method, and the auxiliary head for segmentors."""
 
-from .head import Head, Result
+from .head import Head, Result, is_trained
 from .pairs import Pair
 from .pixel_contrast import PixelContrastHead
 from .probe import LinearProbe
@@ -13,4 +13,5 @@ __all__ = [
     'PixelContrastHead',
     'Result',
     'assign_levels',
+    'is_trained',
 ]

@@ -13,7 +13,7 @@ from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.structures import Batch, Comparison, Match, Units, Views
 
-from .needs import check, check_decoder
+from .needs import check, check_both_ways, check_decoder
 from .pairs import Pair, crop_pairs, parse_pairs
 from .units import Set, kind_of, view_of
 
@@ -69,8 +69,10 @@ class Head(nn.Module):
         target: who gives the answer. None: the pretrainer's own target branch. ``'start'``: the backbone as
             it was when training began, frozen; its features are the keys as they are (an anchor).
             ``'features'``: those of the target branch, without its projector (CAPI). A module config, such
-            as ``dict(type='Pixels', patch=16)``: what this makes of the images is the keys as they are; it is
-            not trained, and sees no mask.
+            as ``dict(type='Pixels', patch=16)``: what this makes of the images is the keys as they are; it
+            sees no mask, and is not trained unless it says so (``dict(type='Text', ...)``).
+        both_ways: with such a target of its own, which then has a gradient: score each pair in both
+            directions, keys as queries, too, and take the mean (CLIP).
         stop_gradient: no gradient reaches the keys (SimSiam); those of a momentum target never get any.
         support: further views, encoded by the target without gradient and each by itself, by which an
             objective may judge how alike images are (``negatives=dict(type='SimilarImages')``).
@@ -90,6 +92,7 @@ class Head(nn.Module):
         predictor: dict | None = None,
         pairs: str | Sequence = ((0, 1),),
         target: str | dict | None = None,
+        both_ways: bool = False,
         stop_gradient: bool = False,
         support: Sequence[int] = (),
         loss_weight: float = 1.0,
@@ -106,17 +109,19 @@ class Head(nn.Module):
         self.objective = nn.ModuleDict(built) if self.units.kinds else built[None]
         self.target = _build_target(target)
         check_decoder(self.units, self.projector, self.target)
-        self.stop_gradient, self.support = stop_gradient, tuple(support)
+        self.both_ways, self.stop_gradient, self.support = both_ways, stop_gradient, tuple(support)
         self._plans: dict[int, Plan] = {}
         self.loss_weight, self.warmup_steps = loss_weight, warmup_steps
         for pair in self.pairs:
             kinds = dict.fromkeys(kind_of(s) for s in (pair.query, pair.key))
             check(self.units, kinds, self.rules[kind_of(pair.query)], self._objective(pair.key))
+            if both_ways:
+                check_both_ways(self.target, self.predictor, self._objective(pair.key))
 
     def train(self, mode: bool = True) -> 'Head':
         """As torch's; a target of its own stays in eval mode."""
         super().train(mode)
-        if isinstance(self.target, nn.Module):
+        if isinstance(self.target, nn.Module) and not is_trained(self.target):
             self.target.eval()
         return self
 
@@ -155,19 +160,21 @@ class Head(nn.Module):
         for pair in plan.pairs:
             objective = self._objective(pair.key)
             for rule in self.rules[kind_of(pair.query)]:
-                query, key = queries[pair.query], keys.get(pair.key)
-                other = query if key is None else key
-                match = rule(query, other, batch)
-                if match.read is not None:
-                    query, key = match.read(query, other)
-                if self.predictor is not None and self.units.predicts_late(pair.query):
-                    query = predict_matched(self.predictor, query, match)
-                own = keys.get(pair.query)
-                together = tuple(keys[s] for s in plan.remembered if kind_of(s) == kind_of(pair.key))
-                compared = Comparison(query, key, match, batch, own, support, target_projector, together)
-                value, found = objective.score(compared)
-                total = total + pair.weight * value
-                said.append((pair.name, value, found, match))
+                sides = [(queries[pair.query], keys.get(pair.key))]
+                sides += [sides[0][::-1]] if self.both_ways else []
+                for query, key in sides:
+                    other = query if key is None else key
+                    match = rule(query, other, batch)
+                    if match.read is not None:
+                        query, key = match.read(query, other)
+                    if self.predictor is not None and self.units.predicts_late(pair.query):
+                        query = predict_matched(self.predictor, query, match)
+                    own = keys.get(pair.query)
+                    together = tuple(keys[s] for s in plan.remembered if kind_of(s) == kind_of(pair.key))
+                    compared = Comparison(query, key, match, batch, own, support, target_projector, together)
+                    value, found = objective.score(compared)
+                    total = total + pair.weight / len(sides) * value
+                    said.append((pair.name, value, found, match))
         remembered = {s: keys[s] for s in plan.remembered}
         return Result(total, diagnostics(said, keys), remembered, watched(queries))
 
@@ -315,7 +322,13 @@ def _build_target(config: str | dict | None) -> str | nn.Module | None:
             "target must be None, 'start', 'features' or the config of a module that maps images to levels, "
             f"such as dict(type='Pixels', patch=16); got {config!r}"
         )
-    return MODELS.build(config).requires_grad_(False).eval()
+    target = MODELS.build(config)
+    return target if is_trained(target) else target.requires_grad_(False).eval()
+
+
+def is_trained(target: str | nn.Module) -> bool:
+    """Whether a target of a head's own is an encoder that the head trains."""
+    return getattr(target, 'trained', False)
 
 
 def _build_rules(config: str | dict | Sequence) -> nn.ModuleList:

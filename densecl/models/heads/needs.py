@@ -6,6 +6,7 @@ from torch import nn
 
 from densecl.models.losses.objective import Objective
 from densecl.models.matching import Rule
+from densecl.models.memory import PerImage, Queue
 
 from .units import DecodedCells, DetectorBoxes, QuantizedCells, UnitProducer
 
@@ -79,6 +80,30 @@ def check_decoder(units: UnitProducer, projector: nn.Module, target: str | nn.Mo
                 f"units={type(units).__name__} needs a {field} of the head's own; give "
                 f'{field}=dict(type={instead!r}, ...)'
             )
+
+
+def check_both_ways(
+    target: str | nn.Module | None, predictor: nn.Module | None, objective: Objective
+) -> None:
+    """Whether what is scored with the sides exchanged has the same parts on both of them.
+
+    Raises:
+        ValueError: it has not; the sentence names the field, and what would do.
+    """
+    if not getattr(target, 'trained', False):
+        raise ValueError(
+            'both_ways=True makes queries of what target= gives, which has no gradient here: take a target '
+            "that is trained, such as dict(type='Text', ...); between two views write pairs=((0, 1), (1, 0))"
+        )
+    if predictor is not None:
+        raise ValueError('both_ways=True: a predictor maps queries of one side only; leave predictor out')
+    memories = [type(m).__name__ for m in objective.modules() if isinstance(m, Queue | PerImage)]
+    if memories:
+        raise ValueError(
+            f'both_ways=True: {memories[0]} of objective={type(objective).__name__} keeps one memory, but '
+            "the directions need one each; take an objective without it, such as dict(type='InfoNCE', "
+            "queue=0, batch='keys')"
+        )
 
 
 def _give(

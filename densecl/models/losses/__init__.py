@@ -25,6 +25,7 @@ from .reconstruction import Reconstruction
 from .regression import Regression
 from .relations import Gram, KernelAlignment, SimilarityRows
 from .self_distillation import SelfDistillation
+from .sigmoid import SigmoidContrast
 from .statistics import BarlowTwins, PositionVICReg, VICReg
 from .temperatures import (
     AlignmentAdaptiveTemperature,
@@ -71,6 +72,7 @@ __all__ = [
     'Regression',
     'SelfDistillation',
     'SimilarImages',
+    'SigmoidContrast',
     'SimilarityRows',
     'Sum',
     'SwappedPrediction',

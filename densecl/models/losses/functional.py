@@ -19,9 +19,10 @@ from densecl.numerics import full_precision, no_autocast, unit
 from densecl.structures import Comparison, Match
 
 from .assignment import sinkhorn, swapped_prediction
-from .candidates import Candidates
+from .candidates import Candidates, Scores
 from .contrast import InfoNCE
 from .cosine import Cosine
+from .forms import contrastive_terms
 from .in_context import in_context_terms, in_context_votes
 from .koleo import koleo
 from .masses import Debiased, Hard
@@ -31,6 +32,7 @@ from .queue_distillation import queue_divergence
 from .reconstruction import Reconstruction
 from .relations import Gram, KernelAlignment, SimilarityRows
 from .self_distillation import masked_token_loss, self_distillation
+from .sigmoid import others_of, sigmoid_terms
 from .sorting import bitonic_network
 from .statistics import barlow_twins, vicreg
 from .triplet import triplet_terms
@@ -38,6 +40,7 @@ from .triplet import triplet_terms
 Number = float | Tensor
 __all__ = [
     'barlow_twins',
+    'clip_loss',
     'debiased_nt_xent',
     'decoupled',
     'direct_clr',
@@ -58,6 +61,7 @@ __all__ = [
     'pixel_contrast',
     'queue_distillation',
     'self_distillation',
+    'siglip_loss',
     'similarity_distillation',
     'sincere',
     'sinkhorn',
@@ -122,6 +126,33 @@ def moco_v3(query1: Tensor, query2: Tensor, key1: Tensor, key2: Tensor, temperat
     ``ctr`` is InfoNCE times 2t, against the other view's keys of other images. Keys are not detached here.
     """
     return 2 * both_pairs((query1, query2), (key1, key2), temperature, times_temperature=True)
+
+
+@no_autocast
+def clip_loss(image: Tensor, text: Tensor, logit_scale: Number) -> Tensor:
+    """CLIP (Radford et al., 2021, figure 3): mean of the cross entropies of ``scale * image @ text.T`` with
+    the diagonal, over rows and over columns.
+
+    (B, D) unit vectors, which are taken as they are; ``logit_scale`` is the scale, not its logarithm.
+    """
+    image, text = full_precision(image), full_precision(text)
+    positive = logit_scale * (image * text).sum(1)
+    sides = (
+        others_of(image, text).logsumexp(image, logit_scale),
+        others_of(text, image).logsumexp(text, logit_scale),
+    )
+    return sum(contrastive_terms(positive, lse).mean() for lse, _ in sides) / 2
+
+
+@no_autocast
+def siglip_loss(image: Tensor, text: Tensor, logit_scale: Number, logit_bias: Number) -> Tensor:
+    """SigLIP (Zhai et al., 2023, eq. 1): ``-1 / B sum_ij log sigmoid(z_ij (scale x_i . y_j + bias))``.
+
+    (B, D) unit vectors, which are taken as they are; ``logit_scale`` is the scale, not its logarithm.
+    """
+    image, text = full_precision(image), full_precision(text)
+    scores = Scores(image, (image * text).sum(1), others_of(image, text), None, None)
+    return sigmoid_terms(scores, logit_scale, logit_bias).mean()
 
 
 def direct_clr(features1: Tensor, features2: Tensor, dimensions: int, temperature: Number) -> Tensor:

@@ -11,7 +11,7 @@ from densecl.models.backbones.layers import freeze_layers
 from densecl.models.backbones.low_rank import add_low_rank
 from densecl.models.backbones.recompute import recompute_blocks
 from densecl.models.backbones.sparse import encode_sparse
-from densecl.models.heads import Head
+from densecl.models.heads import Head, is_trained
 from densecl.models.heads.units import MaskedCells, Set, TokenPrototypes
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
@@ -256,7 +256,9 @@ class Pretrainer(BaseModel):
         heads = {name: head.target for name, head in self.heads.items() if head.target is not None}
         named = {'start': start, 'features': target}
         return {
-            name: named[own] if isinstance(own, str) else Branch(own, _seen(own, views), gradient=False)
+            name: named[own]
+            if isinstance(own, str)
+            else Branch(own, _seen(own, views), gradient=is_trained(own))
             for name, own in heads.items()
         }
 

@@ -1,9 +1,10 @@
-"""What a head can compare with beside another branch, not trained: functions of the images, known answers."""
+"""What a head can compare with beside another branch: functions of the images, known answers, texts."""
 
 from .known import Known
 from .network import FrozenNetwork, TeacherFeatures
 from .pixels import Pixels
 from .positions import Positions
+from .text import Text
 from .tokens import DALLETokens, KMeansTokens, Tokens, VQKDTokens
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     'Pixels',
     'Positions',
     'TeacherFeatures',
+    'Text',
     'Tokens',
     'VQKDTokens',
 ]
