@@ -97,7 +97,7 @@ class Coco(FileSource):
         root = one_folder(data_root, 'Coco')
         file = _find(ann_file, root, 'Coco: ann_file')
         names = _coco_names(file)
-        self._texts = Texts(_coco_captions(file), file) if captions else None
+        self._texts = ImageTexts(_coco_captions(file), file) if captions else None
         paths = [os.path.join(root, prefix, name) for name in names]
         _check(check_files, paths, 'Coco', file)
         super().__init__(paths, ids=names)
@@ -107,7 +107,7 @@ class Coco(FileSource):
         return super().texts(index) if self._texts is None else self._texts[index]
 
 
-class Texts:
+class ImageTexts:
     """The captions of N images, any number each, in one byte buffer.
 
     Args:
@@ -168,7 +168,7 @@ class CaptionTable(FileSource):
                 captions.setdefault(row[image], []).append(row[caption] or '')
         if not captions:
             raise ValueError(f'CaptionTable: {file} lists no image')
-        self._texts = Texts(captions, file)
+        self._texts = ImageTexts(captions, file)
         paths = [os.path.join(root, path) for path in captions]
         _check(check_files, paths, 'CaptionTable', file)
         super().__init__(paths, ids=[relative_id(path, root) for path in paths])

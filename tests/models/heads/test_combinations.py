@@ -79,6 +79,7 @@ OBJECTIVES = {
     'LabelCrossEntropy': dict(type='LabelCrossEntropy'),
     'Gram': dict(type='Gram'),
     'Regression': dict(type='Regression'),
+    'SigmoidContrast': dict(type='SigmoidContrast'),
     'KernelAlignment': dict(type='KernelAlignment'),
     'KoLeo': dict(type='KoLeo'),
     'NeighbourOrder': dict(type='NeighbourOrder', count=5),

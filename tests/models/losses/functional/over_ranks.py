@@ -28,6 +28,8 @@ WHOLE = {
     'hard': lambda a, b: L.hard_nt_xent(a, b, 0.2, 0.1, 1.0),
     'barlow_twins': lambda a, b: L.barlow_twins(a, b, 0.1),
     'vicreg': lambda a, b: L.vicreg(a, b, 25, 25, 1),
+    'clip_loss': lambda a, b: L.clip_loss(a, b, 5.0),
+    'siglip_loss': lambda a, b: L.siglip_loss(a, b, 5.0, -2.0),
 }
 # Means over rows that do not know of each other: of each rank's own views.
 ROWS = {
