@@ -27,7 +27,7 @@ class SigmoidContrast(Objective):
         bias: b at the start: few of all pairs match, and so the loss begins where most are told to be far.
     """
 
-    needs = frozenset({'pooled'})
+    needs = frozenset({'pooled', 'one answer'})
 
     def __init__(self, scale: float = 10.0, bias: float = -10.0) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class SigmoidContrast(Objective):
             cosine = (query * c.match.sum_of(keys).flatten(0, 1)).sum(-1)
             scores = Scores(query, cosine, batch_candidates(c, query, keys, 'keys'), None, c)
             terms = sigmoid_terms(scores, self.log_scale.to(query.dtype).exp(), self.bias.to(query.dtype))
-            terms, counted = terms.view(c.query.vectors.shape[:2]), c.match.valid
+            terms, counted = terms.view(c.query.vectors.shape[:2]), c.match.found()
             return mean_of(terms, counted, 'rows'), watched(cosine.view_as(terms), None, counted)
 
 
