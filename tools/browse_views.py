@@ -93,6 +93,7 @@ def main() -> None:
             sample.flipped,
             masked(views, pictures),
             sample.source_size,
+            warps=sample.warps,
         )
         vis.save_image(out / f'{name}.png', sheet)
         if args.regions:
@@ -221,12 +222,13 @@ def cell_matches(views, pictures, found: dict[str, tuple], lines: int):
     """
     boxes = torch.cat([box[:1] for box in views.boxes[:2]])
     flipped = torch.cat([flip[:1] for flip in views.flipped[:2]])
+    warps = views.warp(0), views.warp(1)
     tiles, distances = [], {}
     for rule, (match, grids, cells) in found.items():
         cells = cells[:lines].tolist()
-        distances[rule] = vis.match_distance(match, boxes, flipped, *grids)
+        distances[rule] = vis.match_distance(match, boxes, flipped, *grids, warps)
         drawn = vis.draw_matches(*pictures[:2], match, *grids, cells)
-        true = vis.draw_true_locations(*pictures[:2], boxes, flipped, grids[0], cells)
+        true = vis.draw_true_locations(*pictures[:2], boxes, flipped, grids[0], cells, warps=warps)
         text = '{}: {:.0f} px apart in the image, chance {:.0f} px'.format(rule, *distances[rule])
         if match.dtype == torch.bool:
             text += f'; {int(match.any(1).sum())} of {len(match)} have a match'
@@ -269,8 +271,8 @@ def slots(query, key, views, pictures):
         vis.draw_groups(picture, vis.assigned(score, picture.shape[:2]), palette)
         for picture, score in zip(pictures, scores, strict=False)
     ]
-    match = won[0][:, None] == won[1]
-    distance = vis.match_distance(match, boxes, flipped, *(tuple(s.shape[1:]) for s in scores))
+    match, warps = won[0][:, None] == won[1], (views.warp(0), views.warp(1))
+    distance = vis.match_distance(match, boxes, flipped, *(tuple(s.shape[1:]) for s in scores), warps)
     text = 'same slot: {:.0f} px apart in the image, chance {:.0f} px'.format(*distance)
     return vis.titled(vis.stacked(tiles), text), {'same slot': distance}
 

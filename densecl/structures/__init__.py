@@ -2,7 +2,7 @@
 
 from .anchors import assign_anchors, decode_boxes, encode_boxes, overlaps
 from .corruption import Corruption
-from .geometry import boxes_to_view, cell_centers, image_to_view, view_to_image
+from .geometry import all_corners, boxes_to_view, cell_centers, cell_diagonals, image_to_view, view_to_image
 from .masks import BatchMask
 from .photometric_params import PhotometricParams
 from .proposals import Proposals
@@ -24,9 +24,11 @@ __all__ = [
     'TokenMask',
     'ViewRegions',
     'Views',
+    'all_corners',
     'assign_anchors',
     'boxes_to_view',
     'cell_centers',
+    'cell_diagonals',
     'decode_boxes',
     'encode_boxes',
     'image_to_view',

@@ -3,6 +3,10 @@
 Coordinates are continuous: an image of W x H pixels spans [0, W] x [0, H] and the centre of its first
 pixel is (0.5, 0.5). A view is the crop ``box`` (x1, y1, x2, y2 in pixels of the original image), resized
 to ``size`` (height, width) and, where ``flipped``, mirrored left to right after the resize.
+
+A view that is warped (turned, upside down, seen from the side) has a ``warp`` besides, (B, 3, 3): before the
+view is mirrored, (x, y, 1) of a point, in shares of its width and height, becomes a multiple of (x, y, 1) in
+shares of ``box``, which is then the smallest upright box around what the view shows, and may leave the photo.
 """
 
 from collections.abc import Sequence
@@ -27,7 +31,25 @@ def _mirror(points: Tensor, flipped: Tensor, width: float) -> Tensor:
     return torch.stack([torch.where(flipped[:, None], width - x, x), y], -1)
 
 
-def view_to_image(points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int]) -> Tensor:
+def _warped(points: Tensor, warp: Tensor, size: tuple[int, int]) -> Tensor:
+    """Points (B, N, 2) in pixels of ``size`` through (B, 3, 3) in shares of it, in the type of the points."""
+    sides = constants((size[1], size[0]), points)
+    shares = torch.cat([points / sides, torch.ones_like(points[..., :1])], -1)
+    mapped = (warp.to(points.dtype)[:, None] * shares[:, :, None]).sum(-1)  # (B, N, 3)
+    # Points at or behind the horizon of the view go far away.
+    return mapped[..., :2] / mapped[..., 2:].clamp(min=1e-6) * sides
+
+
+def inverse_warp(warp: Tensor) -> Tensor:
+    """The inverses of (B, 3, 3), by cofactors: the device need not be asked whether there is one."""
+    first, second, third = warp.unbind(1)
+    cofactors = [torch.linalg.cross(*rows) for rows in ((second, third), (third, first), (first, second))]
+    return torch.stack(cofactors, 2) / (first * cofactors[0]).sum(1)[:, None, None]
+
+
+def view_to_image(
+    points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int], warp: Tensor | None = None
+) -> Tensor:
     """Map points of views into their original images.
 
     Args:
@@ -35,40 +57,71 @@ def view_to_image(points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[in
         boxes: (B, 4), the crops, x1, y1, x2, y2 in pixels of the original image.
         flipped: (B,) bool, whether the view was mirrored.
         size: height and width of the view in pixels.
+        warp: (B, 3, 3), or None.
 
     Returns:
         (B, N, 2), x and y in pixels of the original image.
     """
     corner, scale = _corner_and_scale(boxes, size)
-    return corner + _mirror(points, flipped, size[1]) * scale
+    points = _mirror(points, flipped, size[1])
+    if warp is not None:
+        points = _warped(points, warp, size)
+    return corner + points * scale
 
 
-def image_to_view(points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int]) -> Tensor:
+def image_to_view(
+    points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int], warp: Tensor | None = None
+) -> Tensor:
     """Map points of original images into views; the inverse of :func:`view_to_image`.
 
     Points outside the crop land outside [0, width] x [0, height].
     """
     corner, scale = _corner_and_scale(boxes, size)
-    return _mirror((points - corner) / scale, flipped, size[1])
+    points = (points - corner) / scale
+    if warp is not None:
+        points = _warped(points, inverse_warp(warp.to(points.dtype)), size)
+    return _mirror(points, flipped, size[1])
 
 
-def cell_centers(boxes: Tensor, flipped: Tensor, grid: tuple[int, int]) -> Tensor:
+def cell_centers(boxes: Tensor, flipped: Tensor, grid: tuple[int, int], warp: Tensor | None = None) -> Tensor:
     """(B, H*W, 2), centres of the cells of feature maps in the frame of ``boxes``, in row-major order.
 
     Args:
-        boxes: (B, 4), the crops that the maps see; ``flipped`` (B,) bool as above.
+        boxes: (B, 4), the crops that the maps see; ``flipped`` (B,) bool and ``warp`` as above.
         grid: height and width of the map in cells.
     """
     sides = (torch.arange(n, dtype=boxes.dtype, device=boxes.device) + 0.5 for n in grid)
     y, x = torch.meshgrid(*sides, indexing='ij')
     points = torch.stack([x, y], -1).flatten(0, 1).expand(len(boxes), -1, -1)
-    return view_to_image(points, boxes, flipped, grid)
+    return view_to_image(points, boxes, flipped, grid, warp)
+
+
+def cell_diagonals(
+    boxes: Tensor, flipped: Tensor, grid: tuple[int, int], warp: Tensor | None = None
+) -> Tensor:
+    """(B, H*W), the diagonals of these cells in the frame of ``boxes``: the root mean square of both."""
+    if warp is None:
+        sides = (boxes[:, 2:] - boxes[:, :2]) / constants(grid[::-1], boxes)
+        return torch.hypot(*sides.unbind(1))[:, None].expand(-1, grid[0] * grid[1])
+    y, x = torch.meshgrid(
+        *(torch.arange(n + 1, dtype=boxes.dtype, device=boxes.device) for n in grid), indexing='ij'
+    )
+    points = torch.stack([x, y], -1).flatten(0, 1).expand(len(boxes), -1, -1)
+    corners = view_to_image(points, boxes, flipped, grid, warp).unflatten(1, (grid[0] + 1, grid[1] + 1))
+    down, up = corners[:, 1:, 1:] - corners[:, :-1, :-1], corners[:, 1:, :-1] - corners[:, :-1, 1:]
+    return ((down.square() + up.square()).sum(-1) / 2).sqrt().flatten(1)
 
 
 def boxes_to_view(
-    boxes: Tensor, crop_box: Tensor, flipped: Tensor | bool, view_size: tuple[int, int]
+    boxes: Tensor,
+    crop_box: Tensor,
+    flipped: Tensor | bool,
+    view_size: tuple[int, int],
+    warp: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Place boxes of an image in a view, cut to what the view shows.
+
+    In a warped view, the smallest upright box around the warped one.
 
     One image, or a batch of them with B in front of every shape.
 
@@ -77,6 +130,7 @@ def boxes_to_view(
         crop_box: (4,), the view's crop in the same pixels; it has an area.
         flipped: () bool, whether the view was mirrored left to right.
         view_size: height and width of the view in pixels.
+        warp: (3, 3), or None.
 
     Returns:
         (P, 4), x1, y1, x2, y2 in pixels of the view, inside [0, width] x [0, height], in the type of
@@ -86,15 +140,27 @@ def boxes_to_view(
     crop_box = torch.as_tensor(crop_box, dtype=boxes.dtype, device=boxes.device)
     flipped = torch.as_tensor(flipped, device=boxes.device)
     if boxes.ndim == 2:
-        placed, keep = boxes_to_view(boxes[None], crop_box[None], flipped[None], view_size)
+        warp = None if warp is None else warp[None]
+        placed, keep = boxes_to_view(boxes[None], crop_box[None], flipped[None], view_size, warp)
         return placed[0], keep[0]
     near, far = crop_box[:, None, None, :2], crop_box[:, None, None, 2:]
     corners = boxes.unflatten(-1, (2, 2))  # (B, P, 2, 2)
     # Cut in the image, where the comparison with the crop is exact.
     corners = torch.minimum(torch.maximum(corners, near), far)
     keep = (corners[:, :, 1] > corners[:, :, 0]).all(-1)
-    points = image_to_view(corners.flatten(1, 2), crop_box, flipped, view_size)
-    points = points.unflatten(1, (-1, 2))
+    if warp is not None:
+        corners = all_corners(corners.flatten(2))
+    points = image_to_view(corners.flatten(1, 2), crop_box, flipped, view_size, warp)
+    points = points.unflatten(1, (-1, corners.shape[2]))
     placed = torch.cat([points.amin(2), points.amax(2)], -1)  # a mirrored view swaps x
     limits = constants([view_size[1], view_size[0]] * 2, placed)
-    return torch.minimum(placed.clamp(min=0), limits), keep
+    placed = torch.minimum(placed.clamp(min=0), limits)
+    if warp is not None:
+        keep = keep & (placed[..., 2:] > placed[..., :2]).all(-1)
+    return placed, keep
+
+
+def all_corners(boxes: Tensor) -> Tensor:
+    """(..., 4, 2), the corners of boxes (..., 4)."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([x1, y1, x2, y1, x2, y2, x1, y2], -1).unflatten(-1, (4, 2))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from densecl.distributed import all_gather, all_gather_together, rank
 
-from .geometry import cell_centers, view_to_image
+from .geometry import cell_centers, image_to_view, view_to_image
 from .views import Views
 
 
@@ -75,6 +75,8 @@ class Place:
         size: height and width of the view in pixels.
         grid: height and width in cells, where the units are the cells of a grid, row by row; else None.
         boxes: (B, N, 4), x1, y1, x2, y2 in pixels of the view, where the units are boxes; else None.
+        warp: (B, 3, 3), of a warped view (``structures/geometry.py``); its ``crop`` is a box around what it
+            shows. None: the view shows its crop.
     """
 
     crop: Tensor
@@ -83,6 +85,7 @@ class Place:
     size: tuple[int, int]
     grid: tuple[int, int] | None = None
     boxes: Tensor | None = None
+    warp: Tensor | None = None
 
     def shares(self) -> Tensor:
         """(B, 4), the crop in shares of the original's width and height."""
@@ -92,9 +95,21 @@ class Place:
         """(B, N, 2), centres of the units in pixels of the original; ``flipped`` in place of the view's."""
         flipped = self.flipped if flipped is None else flipped
         if self.grid is not None:
-            return cell_centers(self.crop, flipped, self.grid)
+            return cell_centers(self.crop, flipped, self.grid, self.warp)
         middle = (self.boxes[..., :2] + self.boxes[..., 2:]) / 2
-        return view_to_image(middle.to(self.crop.dtype), self.crop, flipped, self.size)
+        return view_to_image(middle.to(self.crop.dtype), self.crop, flipped, self.size, self.warp)
+
+    def in_photo(self) -> Tensor | None:
+        """(B, N) bool, whether the centres lie in the original; None: all do, the view is not warped."""
+        if self.warp is None:
+            return None
+        centers = self.centers()
+        return ((centers >= 0) & (centers <= self.frame[:, None])).all(-1)
+
+    def shows(self, points: Tensor) -> Tensor:
+        """(B, N) bool, whether points (B, N, 2), in pixels of the original, lie in the view."""
+        there = image_to_view(points, self.crop, self.flipped, (1, 1), self.warp)
+        return ((there - 0.5).abs() <= 0.5).all(-1)
 
 
 @dataclass

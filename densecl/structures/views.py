@@ -103,6 +103,8 @@ class PretrainDataSample:
         maps: name -> (C, h, w) float16, features of the whole original, not mirrored, made before.
         answers: (V,) int64, what was done to each view, a class from 0, -1 of a view without one; or None.
         tokens: (L,) int64, a text of the image as token ids; (T, L): several texts; or None.
+        warps: V entries: (3, 3) float32, of a recipe that warps (``structures/geometry.py``): its box is that
+            around what it shows; or None; or None altogether.
     """
 
     images: list[Tensor]
@@ -121,6 +123,7 @@ class PretrainDataSample:
     maps: dict[str, Tensor] = field(default_factory=dict)
     answers: Tensor | None = None
     tokens: Tensor | None = None
+    warps: list[Tensor | None] | None = None
 
 
 @dataclass
@@ -135,8 +138,8 @@ class Views:
         source_sizes: (B, 2) float32, height and width of the originals in pixels.
         indices: (B,) int64, positions in the dataset.
         paths: B strings.
-        photometric, regions, cutouts, masks, asked, corruptions, maps, tokens: every array and tensor with B
-            in front.
+        photometric, regions, cutouts, masks, asked, corruptions, maps, tokens, warps: arrays and tensors with
+            B in front.
         labels: (B,) int64, -1 for an image without one, or None.
         hidden_counts: V entries, the fewest and the most patches of an image that the mask of a view hides,
             or None; or None altogether.
@@ -163,6 +166,7 @@ class Views:
     maps: dict[str, Tensor] = field(default_factory=dict)
     answers: Tensor | None = None
     tokens: Tensor | None = None
+    warps: list[Tensor | None] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -178,7 +182,17 @@ class Views:
         labels = None
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
-        names = ('images', 'photometric', 'regions', 'cutouts', 'asked', 'corruptions', 'maps', 'tokens')
+        names = (
+            'images',
+            'photometric',
+            'regions',
+            'cutouts',
+            'asked',
+            'corruptions',
+            'maps',
+            'tokens',
+            'warps',
+        )
         answers = None if samples[0].answers is None else torch.stack([s.answers for s in samples], 1)
         masks = collate_masks([s.masks for s in samples])
         return cls(
@@ -200,6 +214,10 @@ class Views:
             return None
         asked = None if self.asked is None else self.asked[view]
         return TokenMask(self.masks[view], self.hidden_counts[view], asked)
+
+    def warp(self, view: int) -> Tensor | None:
+        """(B, 3, 3), how a view is warped; None: it is not."""
+        return None if self.warps is None else self.warps[view]
 
     def replaced(self, view: int) -> Tensor | None:
         """(B, C, Hv, Wv), a view in which masked pixels are replaced, so that none is hidden; else None."""

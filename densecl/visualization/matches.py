@@ -11,6 +11,8 @@ from densecl.structures import cell_centers, image_to_view
 
 from .canvas import WHITE, as_color, colors, resized, side_by_side
 
+Warps = tuple[Tensor | None, Tensor | None]
+
 
 def draw_matches(
     view_q: np.ndarray,
@@ -50,6 +52,7 @@ def draw_true_locations(
     grid: tuple[int, int],
     cells: Sequence[int] | None = None,
     height: int = 288,
+    warps: Warps = (None, None),
 ) -> np.ndarray:
     """The geometric counterpart of :func:`draw_matches`: lines end where the cell really lies.
 
@@ -60,30 +63,39 @@ def draw_true_locations(
         boxes: (2, 4), the crops of query and key in the original image.
         flipped: (2,) bool.
         grid: height and width of the map in cells.
+        warps: (1, 3, 3) of query and key, or None.
     """
     cells = list(range(grid[0] * grid[1]) if cells is None else cells)
-    ends = true_locations(boxes, flipped, grid)[cells].numpy()
+    ends = true_locations(boxes, flipped, grid, warps)[cells].numpy()
     lines = [(_fraction(c, grid), [end]) for c, end in zip(cells, ends, strict=True)]
     return _connect(view_q, view_k, lines, grid, grid, height)
 
 
-def true_locations(boxes: Tensor, flipped: Tensor, grid: tuple[int, int]) -> Tensor:
+def true_locations(
+    boxes: Tensor, flipped: Tensor, grid: tuple[int, int], warps: Warps = (None, None)
+) -> Tensor:
     """Where the centres of a query's cells lie in the key view, as shares of its width and height.
 
     Args:
         boxes: (2, 4), the crops of query and key in the original image.
         flipped: (2,) bool.
         grid: height and width of the query's map in cells.
+        warps: (1, 3, 3) of query and key, or None.
 
     Returns:
         (H*W, 2), x and y; outside [0, 1] the cell is not in the key view.
     """
-    centers = cell_centers(boxes[:1], flipped[:1], grid)
-    return image_to_view(centers, boxes[1:], flipped[1:], (1, 1))[0]
+    centers = cell_centers(boxes[:1], flipped[:1], grid, warps[0])
+    return image_to_view(centers, boxes[1:], flipped[1:], (1, 1), warps[1])[0]
 
 
 def match_distance(
-    index: Tensor, boxes: Tensor, flipped: Tensor, grid_q: tuple[int, int], grid_k: tuple[int, int]
+    index: Tensor,
+    boxes: Tensor,
+    flipped: Tensor,
+    grid_q: tuple[int, int],
+    grid_k: tuple[int, int],
+    warps: Warps = (None, None),
 ) -> tuple[float, float, int]:
     """How far in the original image matched cells lie apart, and how far any two would.
 
@@ -94,14 +106,15 @@ def match_distance(
         boxes: (2, 4), the crops of query and key in the original image.
         flipped: (2,) bool.
         grid_q, grid_k: height and width of each view's map in cells.
+        warps: (1, 3, 3) of query and key, or None.
 
     Returns:
         Mean distance in pixels of the original to the matched cells, the same to a cell drawn
         evenly from the key view (chance), and the number of cells counted; nan where there is none.
     """
-    inside = ((true_locations(boxes, flipped, grid_q) - 0.5).abs() <= 0.5).all(-1)
-    query = cell_centers(boxes[:1], flipped[:1], grid_q)[0]  # (Hq*Wq, 2)
-    key = cell_centers(boxes[1:], flipped[1:], grid_k)[0]  # (Hk*Wk, 2)
+    inside = ((true_locations(boxes, flipped, grid_q, warps) - 0.5).abs() <= 0.5).all(-1)
+    query = cell_centers(boxes[:1], flipped[:1], grid_q, warps[0])[0]  # (Hq*Wq, 2)
+    key = cell_centers(boxes[1:], flipped[1:], grid_k, warps[1])[0]  # (Hk*Wk, 2)
     distance = torch.cdist(query[inside].double(), key.double())
     index = torch.as_tensor(index)[inside]
     matched = distance[index] if index.dtype == torch.bool else distance.gather(1, index[:, None])

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
+import torch
 from torch import Tensor
 
-from .canvas import caption, colors, outline, resized, side_by_side, stacked, titled
+from densecl.structures import view_to_image
+
+from .canvas import as_color, caption, colors, outline, resized, side_by_side, stacked, titled
 
 _HIDDEN = np.uint8(128)
 
@@ -94,6 +98,7 @@ def draw_views(
     source_size: tuple[int, int] | None = None,
     height: int = 224,
     columns: int = 9,
+    warps: Sequence[Tensor | None] | None = None,
 ) -> np.ndarray:
     """A contact sheet: the image with its crops as rectangles, then the views, in the same colours.
 
@@ -105,6 +110,7 @@ def draw_views(
         source_size: height and width that ``boxes`` refer to; those of ``image`` by default.
         height: of a tile, in pixels.
         columns: tiles in a row.
+        warps: V entries, (3, 3) or None, of warped views, which are drawn as they lie in the image.
     """
     original = resized(image, height)
     size = source_size or image.shape[:2]
@@ -112,7 +118,13 @@ def draw_views(
     tiles = []
     drawn = zip(np.asarray(boxes) * scale, views, flipped, colors(len(views)), strict=True)
     for number, (box, view, mirrored, color) in enumerate(drawn):
-        outline(original, box, color, 2)
+        if warps is None or warps[number] is None:
+            outline(original, box, color, 2)
+        else:
+            corners = torch.tensor([[[0.0, 0], [1, 0], [1, 1], [0, 1]]])
+            place = torch.tensor(box[None]), torch.tensor([bool(mirrored)])
+            corners = view_to_image(corners, *place, (1, 1), warps[number][None])[0]
+            cv2.polylines(original, [corners.round().int().numpy()], True, as_color(color), 2)
         caption(original, str(number), (box[0], box[1]), color)
         tile = resized(view, height).copy()
         outline(tile, (0, 0, tile.shape[1], height), color, 2)

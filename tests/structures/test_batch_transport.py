@@ -43,7 +43,7 @@ def test_one_tensor_of_boxes_and_one_of_flips(dataset):
     assert (
         len(tensors(batch)) == VIEWS + 4
     )  # images, boxes, flips, sizes and indices; 62 with boxes of each view
-    assert [p.values.shape for p in batch.photometric] == [(3, 15)] * VIEWS
+    assert [p.values.shape for p in batch.photometric] == [(3, 19)] * VIEWS
     for v in range(VIEWS):
         samples = [dataset[i] for i in range(3)]
         assert torch.equal(batch.boxes[v], torch.stack([s.boxes[v] for s in samples]))

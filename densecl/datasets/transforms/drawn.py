@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from densecl.datasets.decode import Photo
 from densecl.structures import BatchMask, Corruption, PhotometricParams
 
 from .crop import resize_crop
+from .warp import Matrix, hull, outline, relative_to_hull, warp_crop, zoom
 
 Box = tuple[float, float, float, float]
 
@@ -25,6 +28,8 @@ class Crop(NamedTuple):
         flip: mirrored left to right.
         interpolation: ``bilinear`` or ``bicubic``.
         scale: the photo is decoded at 1 / scale; it divides all four numbers of ``box``.
+        warp: how the view, before it is mirrored, lies in the crop (``warp.py``); None: it shows the crop.
+        fill: value of what lies outside of the photo, where the view is warped.
     """
 
     box: tuple[int, int, int, int]
@@ -32,10 +37,13 @@ class Crop(NamedTuple):
     flip: bool = False
     interpolation: str = 'bilinear'
     scale: int = 1
+    warp: Matrix | None = None
+    fill: float | tuple[float, ...] = 0.0
 
     def has_pixels(self, scale: int, share: float) -> bool:
         """Whether the crop keeps ``share`` times the pixels of its view, along both sides, at 1 / scale."""
         x1, y1, x2, y2 = self.box
+        share = share if self.warp is None else share / zoom(self.warp)
         return x2 - x1 >= scale * share * self.size[1] and y2 - y1 >= scale * share * self.size[0]
 
     def on_grid(self, scale: int, shape: tuple[int, ...]) -> 'Crop':
@@ -47,6 +55,9 @@ class Crop(NamedTuple):
     def cut(self, pixels: np.ndarray) -> np.ndarray:
         """The crop of a photo (H, W, C), decoded at 1 / scale; it never shares memory with it."""
         box = tuple(edge // self.scale for edge in self.box)
+        if self.warp is not None:
+            view = warp_crop(pixels, box, self.size, self.warp, self.fill, self.interpolation)
+            return np.ascontiguousarray(view[:, ::-1]) if self.flip else view
         return resize_crop(pixels, box, self.size, self.interpolation, self.flip)
 
 
@@ -99,8 +110,30 @@ class DrawnView(NamedTuple):
         return self.crop.flip != self.mirrored
 
     @property
+    def warp(self) -> Tensor | None:
+        """(3, 3) float64, how it lies in its box, before it is mirrored; None where it shows the box."""
+        return None if self.crop.warp is None else torch.from_numpy(relative_to_hull(self.crop.warp))
+
+    @property
+    def upright(self) -> bool:
+        """Whether its sides are those of its box: it is not warped, or at most upside down."""
+        if self.crop.warp is None:
+            return True
+        near, far = hull(self.crop.warp)
+        corners = outline(self.crop.warp)
+        return bool((np.isclose(corners, near) | np.isclose(corners, far)).all())
+
+    @property
     def box(self) -> Box:
-        """What it shows: x1, y1, x2, y2 in pixels of the photo at full size; whole numbers but for a part."""
+        """What it shows: x1, y1, x2, y2 in pixels of the photo at full size; whole numbers but for a part.
+
+        Of a warped view the smallest box around it, which may leave the photo.
+        """
+        if self.crop.warp is not None:
+            x1, y1, x2, y2 = self.crop.box
+            (left, top), (right, bottom) = hull(self.crop.warp)
+            width, height = x2 - x1, y2 - y1
+            return x1 + left * width, y1 + top * height, x1 + right * width, y1 + bottom * height
         if self.part is None:
             return self.crop.box
         (height, width), (left, top, right, bottom) = self.crop.size, self.part

@@ -59,6 +59,12 @@ class OverlapBoxes:
         """Draw the boxes; see :class:`MultiView`."""
         check_views('OverlapBoxes: views', self.views, len(views))
         pair = [views[v] for v in self.views]
+        for v, view in zip(self.views, pair, strict=True):
+            if not view.upright:
+                raise ValueError(
+                    f'OverlapBoxes: view {v} is warped, and what two such views share is no box; leave warp '
+                    'out of its recipe (flip_vertical may stay)'
+                )
         shared = overlap(pair[0].box, pair[1].box)
         scale = np.minimum(*(_magnification(view) for view in pair))
         side = ((shared[2:] - shared[:2]) * scale).round()  # below 0 where the views share nothing

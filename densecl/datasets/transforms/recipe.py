@@ -14,6 +14,7 @@ from .drawn import Crop, DrawnView
 from .mask_ratios import BatchRatios
 from .masking import ViewMask
 from .photometric import Photometric, is_rgb
+from .warp import IDENTITY, UPSIDE_DOWN, Warp, then
 
 _FLIP = 'a probability, or None together with crop_of'
 
@@ -28,7 +29,10 @@ class ViewRecipe:
         scale: lower and upper share of the image's area that a crop covers. None: the whole image is
             resized to ``size``, its aspect not kept (SoCo's first view).
         ratio: lower and upper aspect ratio (width / height) of a crop.
-        flip: probability of mirroring left to right. None, with ``crop_of``: mirrored where that view is.
+        flip: probability of mirroring left to right. None, with ``crop_of``: mirrored, upside down and warped
+            as that view is.
+        flip_vertical: probability of turning upside down.
+        warp: arguments of :class:`Warp` (rotation, affine, perspective), or None.
         interpolation: ``bilinear`` or ``bicubic``, both antialiased.
         photometric: arguments of :class:`Photometric`, or None for no such augmentation.
         crop_of: an earlier view, counted from 0: show the same crop of the image, ``scale`` and ``ratio``
@@ -52,6 +56,8 @@ class ViewRecipe:
     crop_of: int | None = None
     mask: ViewMask | None = None
     corruption: Sequence[Replacement] | None = None
+    flip_vertical: float = 0.0
+    warp: Warp | None = None
 
     def __post_init__(self) -> None:
         self.size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
@@ -69,6 +75,13 @@ class ViewRecipe:
         self._require(0 < self.ratio[0] <= self.ratio[1], 'ratio', '0 < low <= high')
         follows = self.flip is None and self.crop_of is not None
         self._require(follows or 0 <= (-1 if self.flip is None else self.flip) <= 1, 'flip', _FLIP)
+        self._require(0 <= self.flip_vertical <= 1, 'flip_vertical', 'a probability')
+        if isinstance(self.warp, dict):
+            self.warp = build_from(Warp, self.warp, 'warp')
+        plain = self.warp is None and not self.flip_vertical
+        self._require(
+            plain or self.flip is not None, 'flip', 'a probability where the view has a warp of its own'
+        )
         self._require(self.interpolation in INTERPOLATIONS, 'interpolation', f'in {INTERPOLATIONS}')
         if isinstance(self.mask, dict):
             self.mask = TRANSFORMS.build(self.mask)
@@ -127,6 +140,10 @@ class ViewRecipe:
         flipped = of.flipped if self.flip is None else rng.random() < self.flip
         params = self.photometric.draw(rng) if self.photometric else None
         crop = Crop(box, self.size, flipped, self.interpolation)
+        if of is not None and self.flip is None:
+            crop = crop._replace(warp=of.crop.warp, fill=of.crop.fill)
+        elif self.flip_vertical or self.warp is not None:
+            crop = self._warped(crop, rng)
         if self.corruption is not None:
             chosen = self.corruption[rng.integers(len(self.corruption))]
             mask = chosen.mask.draw(self.grid, rng)
@@ -134,6 +151,12 @@ class ViewRecipe:
         mask = None if self.mask is None else self.mask.draw(self.grid, rng)
         asked = None if self.mask is None else self.mask.draw_asked(mask, rng)
         return DrawnView(crop, params, mask=mask, asked=asked)
+
+    def _warped(self, crop: Crop, rng: np.random.Generator) -> Crop:
+        upside_down = UPSIDE_DOWN if rng.random() < self.flip_vertical else IDENTITY
+        if self.warp is None:
+            return crop._replace(warp=upside_down)
+        return crop._replace(warp=then(upside_down, self.warp.draw(rng, self.size)), fill=self.warp.fill)
 
 
 def build_from(cls, arguments: dict, name: str):

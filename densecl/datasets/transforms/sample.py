@@ -54,6 +54,7 @@ def make_sample(
         answers=_answers(drawn),
         maps=results.get('maps', {}),
         tokens=results.get('tokens'),
+        warps=_warps(drawn),
     )
 
 
@@ -114,6 +115,11 @@ def _asked(drawn: list[DrawnView]) -> list[Tensor | None] | None:
     if all(view.asked is None for view in drawn):
         return None
     return [None if view.asked is None else torch.from_numpy(view.asked) for view in drawn]
+
+
+def _warps(drawn: list[DrawnView]) -> list[Tensor | None] | None:
+    found = [view.warp for view in drawn]
+    return None if all(warp is None for warp in found) else [w if w is None else w.float() for w in found]
 
 
 def _corruptions(drawn: list[DrawnView]) -> list[Corruption | None] | None:

@@ -142,6 +142,8 @@ class SelectBoxes:
 
 def _seen_in_all(boxes: Tensor, views: list[DrawnView]) -> Tensor:
     """(P,) bool: whether each of the boxes (P, 4) shares an area with every view."""
+    if any(view.warp is not None for view in views):
+        return torch.stack([place(boxes, view)[1] for view in views]).all(0)
     crops = torch.tensor([view.box for view in views], dtype=boxes.dtype)
     every = boxes.expand(len(views), -1, -1)
     upright = torch.zeros(len(views), dtype=torch.bool)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from densecl.registry import TRANSFORMS
-from densecl.structures import Proposals, ViewRegions
+from densecl.structures import Proposals, ViewRegions, cell_centers
 
 from .drawn import DrawnView
 from .label_map import label_map
@@ -18,6 +19,7 @@ def cell_shares(
     size: tuple[int, int],
     grid: tuple[int, int],
     count: int,
+    warp: Tensor | None = None,
 ) -> np.ndarray:
     """How much of each cell of a view belongs to each label.
 
@@ -30,21 +32,35 @@ def cell_shares(
         flipped: mirrored left to right.
         size: height and width of the view in pixels.
         grid: h and w, cells of the view.
-        count: number of labels.
+        count: number of labels; what lies outside of the map has the last.
+        warp: (3, 3), of a warped view, or None.
 
     Returns:
         float32 (count, h, w), the sum over the labels is 1 in each cell.
     """
     (height, width), (h, w) = size, grid
-    rows = _nearest(box[1], box[3], height, labels.shape[0])
-    columns = _nearest(box[0], box[2], width, labels.shape[1])
-    if flipped:
-        columns = columns[::-1]
+    if warp is None:
+        rows = _nearest(box[1], box[3], height, labels.shape[0])
+        columns = _nearest(box[0], box[2], width, labels.shape[1])
+        if flipped:
+            columns = columns[::-1]
+        seen = labels[rows[:, None], columns]
+    else:
+        seen = _seen_warped(labels, box, flipped, size, warp, count - 1)
     cells = (np.arange(height) * h // height)[:, None] * w + np.arange(width) * w // width
-    seen = labels[rows[:, None], columns]
     counts = np.bincount((seen * (h * w) + cells).ravel(), minlength=count * h * w)
     shares = counts.reshape(count, h * w) / np.bincount(cells.ravel(), minlength=h * w)
     return shares.reshape(count, h, w).astype(np.float32)
+
+
+def _seen_warped(labels: np.ndarray, box, flipped: bool, size, warp: Tensor, outside: int) -> np.ndarray:
+    """(height, width), the label at the centre of each pixel of a warped view."""
+    boxes = torch.tensor([box], dtype=torch.float64)
+    centres = cell_centers(boxes, torch.tensor([flipped]), size, warp[None])[0].numpy()
+    x, y = np.floor(centres).astype(np.int64).T
+    inside = (x >= 0) & (y >= 0) & (x < labels.shape[1]) & (y < labels.shape[0])
+    found = labels[y.clip(0, labels.shape[0] - 1), x.clip(0, labels.shape[1] - 1)]
+    return np.where(inside, found, outside).reshape(size)
 
 
 def _nearest(start: float, end: float, pixels: int, limit: int) -> np.ndarray:
@@ -129,7 +145,7 @@ class SelectMasks:
         scale = np.divide(labels.shape, proposals.size)[[1, 0, 1, 0]]
         box = tuple(np.multiply(view.box, scale))
         count = len(proposals) + 1
-        shares = cell_shares(labels, box, view.flipped, size, self.grid, count)
+        shares = cell_shares(labels, box, view.flipped, size, self.grid, count, view.warp)
         if self.hard:
             shares = np.equal(shares.argmax(0), np.arange(count)[:, None, None]).astype(np.float32)
         return shares[:-1]

@@ -48,7 +48,7 @@ def check_views(option: str, named: Iterable[int], count: int) -> None:
 def place(boxes: Tensor, view: DrawnView) -> tuple[Tensor, Tensor]:
     """Boxes (P, 4) of the decoded image in a view; see :func:`densecl.structures.boxes_to_view`."""
     crop = torch.tensor(view.box, dtype=boxes.dtype)
-    return boxes_to_view(boxes, crop, view.flipped, view.size)
+    return boxes_to_view(boxes, crop, view.flipped, view.size, view.warp)
 
 
 def whole_view(view: DrawnView, count: int) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from densecl.registry import TRANSFORMS
-from densecl.structures import ViewRegions, image_to_view, view_to_image
+from densecl.structures import ViewRegions, all_corners, image_to_view, view_to_image
 
 from .drawn import DrawnView
 from .selector import check_views, whole_view
@@ -19,7 +19,7 @@ class SlidingWindows:
     :class:`MultiView`; nothing is random.
 
     The W windows have the ids 0 .. W - 1 in the view that they slide over. In another view, one that it does
-    not wholly show has the id -1, and its box is the whole view.
+    not wholly show has the id -1, and its box is the whole view. In warped views, boxes around the windows.
 
     Args:
         window: side in pixels of the view; 48 on P4 and 32 on P3 in ReSim.
@@ -76,8 +76,10 @@ def sliding_windows(size: tuple[int, int], window: int, stride: int) -> Tensor:
 
 def windows_in_view(windows: Tensor, view: DrawnView, other: DrawnView) -> ViewRegions:
     """Windows (W, 4) float64 in pixels of ``view``, where ``other`` shows the same; see the class."""
-    points = _in_view(windows.view(1, -1, 2), view, view_to_image)
-    points = _in_view(points, other, image_to_view).view(-1, 2, 2)
+    warped = view.warp is not None or other.warp is not None
+    corners = all_corners(windows) if warped else windows.view(-1, 2, 2)
+    points = _in_view(corners.reshape(1, -1, 2), view, view_to_image)
+    points = _in_view(points, other, image_to_view).view(corners.shape)
     boxes = torch.cat([points.amin(1), points.amax(1)], 1)  # a mirror swaps x
     whole = whole_view(other, len(windows)).double()
     inside = (boxes[:, :2] >= -_ROUNDING).all(1) & (boxes <= whole[:, 2:].repeat(1, 2) + _ROUNDING).all(1)
@@ -89,4 +91,4 @@ def windows_in_view(windows: Tensor, view: DrawnView, other: DrawnView) -> ViewR
 def _in_view(points: Tensor, view: DrawnView, mapping) -> Tensor:
     """Points (1, N, 2) mapped from or to a view."""
     crop, flipped = torch.tensor([view.box], dtype=points.dtype), torch.tensor([view.flipped])
-    return mapping(points, crop, flipped, view.size)
+    return mapping(points, crop, flipped, view.size, None if view.warp is None else view.warp[None])

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from densecl.registry import MODELS
-from densecl.structures import Match, cell_centers
+from densecl.structures import Match, cell_centers, cell_diagonals
 from densecl.structures.geometry import constants
 
-from .rule import Rule
+from .rule import Rule, among_shown
 
 
 @torch.no_grad()
@@ -19,6 +19,8 @@ def match_by_location(
     flipped_k: Tensor,
     grid_k: tuple[int, int],
     threshold: float,
+    warp_q: Tensor | None = None,
+    warp_k: Tensor | None = None,
 ) -> Tensor:
     """Pairs of cells whose centres are close in the original image (PixPro, Xie et al., 2021, eq. 1).
 
@@ -31,10 +33,18 @@ def match_by_location(
         flipped_q, flipped_k: (B,) bool, whether the view was mirrored.
         grid_q, grid_k: height and width of the map in cells.
         threshold: on the distance in cell diagonals; the comparison is strict.
+        warp_q, warp_k: (B, 3, 3), of warped views, or None. The diagonal of a cell is then the root of the
+            mean square of both, each cell's own.
 
     Returns:
         bool (B, Hq*Wq, Hk*Wk), cells in row-major order.
     """
+    if warp_q is not None or warp_k is not None:
+        views = (boxes_q, flipped_q, grid_q, warp_q), (boxes_k, flipped_k, grid_k, warp_k)
+        query, key = (cell_centers(*view)[:, :, None] for view in views)
+        distance = torch.hypot(*(query - key.transpose(1, 2)).unbind(-1))
+        diagonals = [cell_diagonals(*view) for view in views]
+        return distance < threshold * torch.maximum(diagonals[0][:, :, None], diagonals[1][:, None])
     centers_q = cell_centers(boxes_q, flipped_q, grid_q).unflatten(1, grid_q)  # (B, Hq, Wq, 2)
     centers_k = cell_centers(boxes_k, flipped_k, grid_k).unflatten(1, grid_k)
     across = centers_q[:, 0, :, None, 0] - centers_k[:, :1, :, 0]  # (B, Wq, Wk): a column has one x
@@ -64,4 +74,6 @@ class ByLocation(Rule):
 
     def forward(self, query, key, batch):
         views = [(place.shares(), place.flipped, place.grid) for place in (query.place, key.place)]
-        return Match(mask=match_by_location(*views[0], *views[1], self.threshold))
+        warps = query.place.warp, key.place.warp
+        mask = match_by_location(*views[0], *views[1], self.threshold, *warps)
+        return Match(mask=among_shown(mask, query.place, key.place))

@@ -7,7 +7,7 @@ from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Match, Units
 
-from .rule import Rule, among_valid
+from .rule import Rule, among_shown, among_valid
 
 
 @no_autocast
@@ -77,6 +77,8 @@ class _Nearest(Rule):
     """Pairs by a ``distance(query, key)``, (B, N, M); those that are kept become the rows of both sides."""
 
     one_answer, reads, combines = True, True, False
+    #: Whether the distance is one of places.
+    located = False
 
     def __init__(self, top: int | None) -> None:
         super().__init__()
@@ -86,8 +88,10 @@ class _Nearest(Rule):
 
     def forward(self, query, key, batch):
         distance, valid = self.distance(query, key), None
-        if query.valid is not None or key.valid is not None:
+        warped = self.located and (query.place.warp is not None or key.place.warp is not None)
+        if query.valid is not None or key.valid is not None or warped:
             there = among_valid(torch.ones_like(distance, dtype=torch.bool), query, key)
+            there = among_shown(there, query.place, key.place) if warped else there
             distance = distance.masked_fill(~there, torch.inf)
             valid = there.any(2)
         chosen, matched = nearest_pairs(distance, self.top)
@@ -127,6 +131,7 @@ class NearestLocation(_Nearest):
     """
 
     needs = frozenset({'place'})
+    located = True
 
     def __init__(self, top: int | None = 20, ignore_flips: bool = False) -> None:
         super().__init__(top)

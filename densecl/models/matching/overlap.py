@@ -26,7 +26,12 @@ def overlap_boxes(boxes: Tensor, other_boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 @no_autocast
 def sample_overlap(
-    maps: Tensor, boxes: Tensor, flipped: Tensor, other_boxes: Tensor, size: tuple[int, int]
+    maps: Tensor,
+    boxes: Tensor,
+    flipped: Tensor,
+    other_boxes: Tensor,
+    size: tuple[int, int],
+    warp: Tensor | None = None,
 ) -> Tensor:
     """Read maps at the overlap of two views, as if neither had been mirrored.
 
@@ -41,6 +46,7 @@ def sample_overlap(
             positive area.
         flipped: (B,) bool, whether these views were mirrored.
         size: height and width of the result.
+        warp: (B, 3, 3), of these views where they are warped, or None.
 
     Returns:
         (B, C, *size), in float32 or better; zeros, without gradient, where crops do not overlap:
@@ -48,7 +54,7 @@ def sample_overlap(
     """
     shared, exists = overlap_boxes(boxes, other_boxes)
     centers = cell_centers(shared, torch.zeros_like(flipped), size)  # (B, h*w, 2)
-    places = image_to_view(centers, boxes, flipped, (2, 2)) - 1  # the view spans [-1, 1]
+    places = image_to_view(centers, boxes, flipped, (2, 2), warp) - 1  # the view spans [-1, 1]
     places = places.masked_fill(~exists[:, None, None], 0).unflatten(1, size)
     maps = full_precision(maps)
     places = places.to(maps.dtype)
@@ -61,7 +67,8 @@ class SharedGrid(Rule):
     """The same place: what both views say of it is interpolated on a grid over their overlap (SlotCon).
 
     Images without overlap are left out, and places that are interpolated of any cell that does not count (of
-    another than the foreground, hidden). Of the records, vectors and predictions alone stay.
+    another than the foreground, hidden). Of the records, vectors and predictions alone stay. Of warped views
+    the grid lies over the overlap of the boxes around them; places that a view or the photo lacks are left out.
 
     Args:
         size: cells along each side; None: as many as the query map has. 7 in NeCo and Leopart.
@@ -90,11 +97,21 @@ class SharedGrid(Rule):
             )
 
         valid = exists[:, None].expand(-1, count)
+        if query.place.warp is not None or key.place.warp is not None:
+            valid = valid & _shown(query.place, key.place, grid)
         for mine, other in ((query, key), (key, query)):
             if mine.valid is not None:
                 shares = _rows(mine.valid[..., None].float(), mine.place, other.place, grid, self.samples)
                 valid = valid & (shares[..., 0] > 1 - 1e-4)  # of weights that sum to 1 up to rounding
         return Match(index, valid=valid, read=read)
+
+
+def _shown(place: Place, other: Place, grid: tuple[int, int]) -> Tensor:
+    """(B, N) bool, the centres on the common grid that both views and the photo have."""
+    shared, _ = overlap_boxes(place.crop, other.crop)
+    centers = cell_centers(shared, torch.zeros_like(place.flipped), grid)
+    inside = ((centers >= 0) & (centers <= place.frame[:, None])).all(-1)
+    return inside & place.shows(centers) & other.shows(centers)
 
 
 def _read(units: Units, other: Place, grid: tuple[int, int], samples: int) -> Units:
@@ -110,5 +127,5 @@ def _rows(vectors: Tensor, place: Place, other: Place, grid: tuple[int, int], sa
     """(B, M, E) of a grid's M cells -> (B, N, E) on the common grid."""
     maps = vectors.transpose(1, 2).unflatten(2, place.grid)
     fine = tuple(side * samples for side in grid)
-    read = sample_overlap(maps, place.crop, place.flipped, other.crop, fine)
+    read = sample_overlap(maps, place.crop, place.flipped, other.crop, fine, place.warp)
     return F.avg_pool2d(read, samples).flatten(2).transpose(1, 2)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from densecl.registry import MODELS
-from densecl.structures import Batch, Match, Units
+from densecl.structures import Batch, Match, Place, Units
 
 
 class Rule(nn.Module):
@@ -43,6 +43,14 @@ def among_valid(mask: Tensor, query: Units, key: Units) -> Tensor:
     if query.valid is not None:
         mask = mask & query.valid[:, :, None]
     return mask if key.valid is None else mask & key.valid[:, None]
+
+
+def among_shown(mask: Tensor, query: Place, key: Place) -> Tensor:
+    """A (B, N, M) mask without the units of warped views whose centres lie outside of the photo."""
+    inside, other = query.in_photo(), key.in_photo()
+    if inside is not None:
+        mask = mask & inside[:, :, None]
+    return mask if other is None else mask & other[:, None]
 
 
 class _Combined(Rule):

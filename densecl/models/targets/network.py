@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from densecl.models.matching.overlap import sample_overlap
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
-from densecl.structures import Views
+from densecl.structures import Views, cell_centers, image_to_view
 
 
 class FrozenNetwork(nn.Module):
@@ -149,9 +149,16 @@ class TeacherFeatures(FrozenNetwork):
     def _shown(self, maps: Tensor, views: Views, view: int) -> Tensor:
         """What maps of whole images have of a view's cells, the mean of 2 x 2 places each."""
         height, width = (side // self.patch for side in views.images[view].shape[2:])
-        flipped = views.flipped[view]
+        flipped, warp = views.flipped[view], views.warp(view)
         frames = F.pad(views.source_sizes.flip(1), (2, 0))  # 0, 0, width, height
         fine = (2 * height, 2 * width)
+        if warp is not None:  # a place outside of the photo has what is nearest to it
+            centers = cell_centers(views.boxes[view], flipped, fine, warp)
+            places = image_to_view(centers, frames, torch.zeros_like(flipped), (2, 2)) - 1
+            maps = full_precision(maps)
+            places = places.unflatten(1, fine).to(maps.dtype)
+            read = F.grid_sample(maps, places, 'bilinear', padding_mode='border', align_corners=False)
+            return F.avg_pool2d(read, 2)
         read = sample_overlap(maps, frames, torch.zeros_like(flipped), views.boxes[view], fine)
         read = F.avg_pool2d(read, 2)
         return torch.where(flipped[:, None, None, None], read.flip(3), read)

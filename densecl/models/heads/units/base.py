@@ -141,4 +141,5 @@ def place_of(
 ) -> Place:
     """Where the units of a view lie."""
     size = tuple(views.images[view].shape[-2:])
-    return Place(views.boxes[view], views.flipped[view], views.source_sizes.flip(1), size, grid, boxes)
+    frame = views.source_sizes.flip(1)
+    return Place(views.boxes[view], views.flipped[view], frame, size, grid, boxes, views.warp(view))
