@@ -1,4 +1,4 @@
-"""PixPro on some thousand photos of your own, with views that are turned, oblique and upside down (docs/views.md).
+"""PixPro on some thousand photos of your own, in views that are turned, oblique, upside down: docs/views.md.
 
 For images without an upper side: aerial photos, microscopy, textures.
 """

@@ -68,7 +68,7 @@ class SharedGrid(Rule):
 
     Images without overlap are left out, and places that are interpolated of any cell that does not count (of
     another than the foreground, hidden). Of the records, vectors and predictions alone stay. Of warped views
-    the grid lies over the overlap of the boxes around them; places that a view or the photo lacks are left out.
+    the grid lies over the overlap of the boxes around them; what a view or the photo lacks is left out.
 
     Args:
         size: cells along each side; None: as many as the query map has. 7 in NeCo and Leopart.
