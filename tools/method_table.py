@@ -19,6 +19,7 @@ START, END = '<!-- made by tools/method_table.py -->', '<!-- end of the table --
 #: Name -> config, below configs/.
 METHODS = {
     'Rotation': 'rotation/rotation_resnet50_8xb32-steplr-105e_in1k.py',
+    'Jigsaw': 'jigsaw/jigsaw_resnet50_8xb32-steplr-105e_in1k.py',
     'NPID': 'npid/npid_resnet50_8xb32-steplr-200e_in1k.py',
     'PIRL': 'pirl/pirl_resnet50_32xb32-coslr-800e_in1k.py',
     'MoCo v1': 'mocov1/mocov1_resnet50_8xb32-steplr-200e_in1k.py',

@@ -1,4 +1,4 @@
-"""Run by test_local_methods_of_two_processes.py: VICRegL, SetSim, SCRL.
+"""Run by test_local_methods_of_two_processes.py: VICRegL, SetSim, SCRL, puzzles.
 
 Batch statistics are left out (no norm anywhere): only then can half batches equal the whole one.
 """
@@ -48,6 +48,7 @@ def whole(step: int) -> Views:
         paths=[''] * BATCH,
         photometric=[None] * 2,
         regions=dict(overlap=[ViewRegions(torch.cat([x, x + 14], -1), ids) for x in near]),
+        answers=torch.randint(5, (2, BATCH), generator=generator),
     )
 
 
@@ -64,6 +65,7 @@ def part(views: Views) -> Views:
         indices=views.indices[own],
         paths=views.paths[own],
         regions=dict(overlap=[ViewRegions(x.boxes[own], x.ids[own]) for x in views.regions['overlap']]),
+        answers=views.answers[:, own],
     )
 
 
@@ -91,13 +93,26 @@ def heads() -> dict[str, dict]:
             objective=dict(type='densecl.Cosine', squared=True, mean='counted'),
             pairs=((0, 1), (1, 0)),
         ),
+        puzzle=dict(
+            target=dict(type='densecl.Known'),
+            units=dict(type='densecl.PatchSet', patches=2),
+            projector=dict(
+                type='densecl.PatchProjector', patches=2, together=dict(vectors, channels=(24, 5))
+            ),
+            objective='densecl.CodeCrossEntropy',
+            pairs=((0, 0),),
+        ),
     )
 
 
 def build(method: str):
     torch.manual_seed(0)
     parts = dict(backbone=dict(type='densecl.Cellwise'), heads=dict(it=heads()[method]))
-    model = SharedPretrainer(**parts) if method == 'vicregl' else MomentumPretrainer(**parts, momentum=0.9)
+    model = (
+        SharedPretrainer(**parts)
+        if method in ('vicregl', 'puzzle')
+        else MomentumPretrainer(**parts, momentum=0.9)
+    )
     model.init_weights()
     return model.double().train()
 

@@ -1,4 +1,4 @@
-"""VICRegL, SetSim and SCRL: two gloo processes equal one with the whole batch, queue included."""
+"""VICRegL, SetSim, SCRL and puzzles: two gloo processes equal one with the whole batch, queue included."""
 
 from pathlib import Path
 

@@ -77,6 +77,7 @@ class DrawnView(NamedTuple):
         photometric: parameters still to be applied, or None.
         part: x1, y1, x2, y2 in pixels of the resized crop: the view is this part of it; None: all.
         mirrored: the part is mirrored by itself.
+        channel_shifts: of each channel how many pixels further right and down its part lies, or None.
         recolour: what is done in the worker to the pixels, uint8 (H, W, 3) -> the same; or None.
         mask: (h, w) bool over the view's patches, True = masked; what is drawn with the batch; or None.
         asked: (n,) int64, the masked patches that a predictor is asked for; None: all.
@@ -96,6 +97,7 @@ class DrawnView(NamedTuple):
     corruption: Corruption | None = None
     turns: int = 0
     answer: int | None = None
+    channel_shifts: tuple[tuple[int, int], ...] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -173,9 +175,16 @@ def _pixels_of(view: DrawnView, pixels: np.ndarray, puzzles: dict[Crop, np.ndarr
     else:
         if view.crop not in puzzles:
             puzzles[view.crop] = view.crop.cut(pixels)
-        x1, y1, x2, y2 = view.part
-        part = puzzles[view.crop][y1:y2, x1:x2]
+        part = _part_of(view, puzzles[view.crop])
         found = np.array(part[:, ::-1] if view.mirrored else part)
     if view.turns:
         found = np.rot90(found, view.turns).copy()
     return found if view.recolour is None else view.recolour(found)
+
+
+def _part_of(view: DrawnView, whole: np.ndarray) -> np.ndarray:
+    x1, y1, x2, y2 = view.part
+    if view.channel_shifts is None:
+        return whole[y1:y2, x1:x2]
+    planes = [whole[y1 + y : y2 + y, x1 + x : x2 + x, c] for c, (x, y) in enumerate(view.channel_shifts)]
+    return np.stack(planes, -1)

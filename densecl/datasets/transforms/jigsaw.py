@@ -6,6 +6,7 @@ from densecl.registry import TRANSFORMS
 from densecl.structures import PretrainDataSample
 
 from .drawn import DrawnView, fit_to_photo
+from .permutations import far_permutations, read_permutations
 from .photometric import Photometric
 from .recipe import ViewRecipe
 from .sample import checked_image, make_sample
@@ -13,11 +14,12 @@ from .sample import checked_image, make_sample
 
 @TRANSFORMS.register_module()
 class JigsawPatches:
-    """Views that are patches of one crop, in random order (PIRL, Misra and van der Maaten, 2020,
-    section 3.1; DetCo, Xie et al., 2021, section 3.3).
+    """Views that are patches of one crop, in random order (Noroozi and Favaro, 2016; PIRL, Misra and van der
+    Maaten, 2020, section 3.1; DetCo, Xie et al., 2021, section 3.3).
 
     A random crop is resized to ``resize`` x ``resize`` and divided into ``grid`` x ``grid`` cells;
-    from each a patch is cut at a random place, and the patches come in a free random permutation.
+    from each a patch is cut at a random place. The patches come in a free random permutation, or in one of a
+    list: its number is then the answer of every patch, for a head with ``target=dict(type='Known')``.
     Every patch has its own box and flip, as any view has.
 
     An entry of :class:`MultiView`'s ``views``, behind those before it; also a transform by itself.
@@ -38,6 +40,11 @@ class JigsawPatches:
         photometric_per_patch: draw the photometric parameters for each patch, as the authors' code
             does, rather than once for the puzzle.
         flip_per_patch: mirror each patch by itself (the authors' code) rather than the crop.
+        permutations: None: any order. A number: so many orders, far from each other, made here
+            (:func:`.permutations.far_permutations`). A file of ``tools/make_permutations.py``: those in it;
+            each row says which cell every patch shows.
+        channel_shift: every channel of a patch is cut at a place of its own, so many pixels further right and
+            down at most: colour fringes of a lens then do not tell a cell's place (2 in the authors' code).
         count: number of puzzles.
     """
 
@@ -56,16 +63,28 @@ class JigsawPatches:
         photometric: dict | Photometric | None = None,
         photometric_per_patch: bool = False,
         flip_per_patch: bool = False,
+        permutations: int | str | None = None,
+        channel_shift: int = 0,
         count: int = 1,
     ) -> None:
         if not 0 < patch <= cell:
             raise ValueError(f'JigsawPatches: patch must be in 1..cell ({cell}), got {patch}')
+        if not 0 <= channel_shift <= cell - patch:
+            raise ValueError(
+                f'JigsawPatches: channel_shift must be in 0..cell - patch ({cell - patch}), '
+                f'got {channel_shift}'
+            )
         if not 0 < grid * cell <= resize:
             raise ValueError(
                 f'JigsawPatches: grid * cell must be in 1..resize ({resize}), got {grid} * {cell}'
             )
         self.crop = ViewRecipe(count, resize, scale, ratio, flip, interpolation, photometric)
         self.grid, self.cell, self.patch = grid, cell, patch
+        self.permutations, self.channel_shift = None, channel_shift
+        if isinstance(permutations, int):
+            self.permutations = far_permutations(grid**2, permutations)
+        elif permutations is not None:
+            self.permutations = read_permutations(permutations, grid**2)
         self.photometric_per_patch, self.flip_per_patch = photometric_per_patch, flip_per_patch
         self.flip = self.crop.flip
         if flip_per_patch:
@@ -89,17 +108,25 @@ class JigsawPatches:
 
     def draw(self, image: np.ndarray, rng: np.random.Generator) -> list[DrawnView]:
         """The patches of an image (H, W, C)."""
-        return [p for whole in self.crop.draw(image, rng) for p in self._cut(whole, rng)]
+        return [p for whole in self.crop.draw(image, rng) for p in self._cut(whole, image.shape[2], rng)]
 
-    def _cut(self, whole: DrawnView, rng: np.random.Generator) -> list[DrawnView]:
-        cells = rng.permutation(self.grid**2)
-        offsets = rng.integers(0, self.cell - self.patch + 1, (len(cells), 2))
+    def _cut(self, whole: DrawnView, channels: int, rng: np.random.Generator) -> list[DrawnView]:
+        if self.permutations is None:
+            cells = rng.permutation(self.grid**2)
+        else:
+            answer = int(rng.integers(len(self.permutations)))
+            whole, cells = whole._replace(answer=answer), self.permutations[answer].astype(int)
+        room = self.cell - self.patch - self.channel_shift
+        offsets = rng.integers(0, room + 1, (len(cells), 2)) + self.channel_shift // 2
         rows, columns = np.divmod(cells, self.grid)
         corners = np.stack([columns, rows], 1) * self.cell + offsets  # (P, 2), x and y
-        return [self._patch(whole, x, y, rng) for x, y in corners.tolist()]
+        return [self._patch(whole, x, y, channels, rng) for x, y in corners.tolist()]
 
-    def _patch(self, whole: DrawnView, x: int, y: int, rng: np.random.Generator) -> DrawnView:
+    def _patch(self, whole: DrawnView, x: int, y: int, channels: int, rng: np.random.Generator) -> DrawnView:
         view = whole._replace(part=(x, y, x + self.patch, y + self.patch))
+        if self.channel_shift:
+            shifts = rng.integers(0, self.channel_shift + 1, (channels, 2)) - self.channel_shift // 2
+            view = view._replace(channel_shifts=tuple(map(tuple, shifts.tolist())))
         if self.flip_per_patch and rng.random() < self.flip:
             view = view._replace(mirrored=True)
         if self.photometric_per_patch and self.crop.photometric:

@@ -8,7 +8,7 @@ from densecl.models.losses.objective import Objective
 from densecl.models.matching import Rule
 from densecl.models.memory import PerImage, Queue
 
-from .units import DecodedCells, DetectorBoxes, QuantizedCells, UnitProducer
+from .units import DecodedCells, DetectorBoxes, PatchSet, QuantizedCells, UnitProducer
 
 #: Property -> what it is, and which units have it.
 _UNITS = {
@@ -27,11 +27,12 @@ _UNITS = {
     'codes': ('units that go through a code book', "units='QuantizedCells'"),
     'several': ('several units an image', "units='Cells' or 'Boxes'"),
 }
-#: Units that their projector makes -> a projector, and a target that would do where they need one.
+#: Units that are nothing without a projector -> a projector, and a target that would do where they need one.
 _DECODERS = {
     DecodedCells: ('TransformerDecoder', 'Pixels'),
     QuantizedCells: ('QuantizedDecoder', 'TeacherFeatures'),
     DetectorBoxes: ('DetectorHeads',),
+    PatchSet: ('PatchProjector',),
 }
 
 

@@ -20,11 +20,12 @@ class PatchProjector(nn.Module):
         patches: P, 9 in both.
         together: module config of what maps the (B, P * width) concatenation to (B, D).
         each: module config of what maps each patch's (N, C); None leaves the patches as they are.
+        relu: before the concatenation.
     """
 
-    def __init__(self, patches: int, together: dict, each: dict | None = None) -> None:
+    def __init__(self, patches: int, together: dict, each: dict | None = None, relu: bool = False) -> None:
         super().__init__()
-        self.patches = patches
+        self.patches, self.relu = patches, relu
         self.each = nn.Identity() if each is None else MODELS.build(each)
         self.together = MODELS.build(together)
 
@@ -36,7 +37,7 @@ class PatchProjector(nn.Module):
                 'number of patch views'
             )
         each = self.each(x.flatten(0, 1)).unflatten(0, (len(x), self.patches))
-        return self.together(each.flatten(1))
+        return self.together((each.relu() if self.relu else each).flatten(1))
 
 
 @MODELS.register_module()

@@ -71,9 +71,7 @@ def test_patches_are_pixels_of_the_resized_crop():
         crop = resize_crop(image, tuple(box.int().tolist()), (60, 60), flip=flipped)
         scale = (box[2:] - box[:2]) / 60
         cells = []
-        for view, (x1, y1, x2, y2), mirrored in zip(
-            sample.images, sample.boxes, sample.flipped, strict=True
-        ):
+        for view, (x1, y1, x2, y2), mirrored in zip(sample.images, sample.boxes, sample.flipped, strict=True):
             assert mirrored == flipped
             torch.testing.assert_close(torch.stack([x2 - x1, y2 - y1]), 15 * scale)
             x, y = ((torch.stack([x1, y1]) - box[:2]) / scale).tolist()
@@ -151,11 +149,55 @@ def test_dataset_batch_and_preprocessor(tmp_path):
     assert all(v.dtype == torch.float32 and v.isfinite().all() for v in done.images)
 
 
+def cells_of(sample, grid=3, resize=60, cell=20):
+    """Which cell each patch of an unmirrored puzzle of the whole image comes from."""
+    x, y = (sample.boxes[:, :2] / cell).long().unbind(1)
+    return (y * grid + x).tolist()
+
+
+WHOLE = {**SMALL, 'scale': (1, 1), 'ratio': (1, 1), 'flip': 0}
+
+
+def test_a_puzzle_of_a_list_says_its_number(tmp_path):
+    orders = np.array([[8, 7, 6, 5, 4, 3, 2, 1, 0], [1, 0, 3, 2, 5, 4, 7, 6, 8], [0, 1, 2, 3, 4, 5, 6, 7, 8]])
+    np.save(tmp_path / 'orders.npy', orders)
+    transform = JigsawPatches(**WHOLE, permutations=str(tmp_path / 'orders.npy'))
+    answers = []
+    for seed in range(90):
+        sample = make(transform, texture(60, 60), seed)
+        (answer,) = set(sample.answers.tolist())
+        assert cells_of(sample) == orders[answer].tolist()
+        answers.append(answer)
+    assert np.bincount(answers, minlength=3).min() > 15
+    assert make(JigsawPatches(**WHOLE), texture(60, 60)).answers is None
+    two = make(JigsawPatches(**WHOLE, permutations=16, count=2), texture(60, 60)).answers
+    assert len(set(two[:9].tolist())) == len(set(two[9:].tolist())) == 1
+
+
+def test_every_channel_is_cut_at_a_place_of_its_own():
+    """On a gradient red is x and green is y: each lies at most a pixel beside the box, all over the cell."""
+    y, x = np.mgrid[:60, :60]
+    image = np.stack([x, y, x], -1).astype(np.uint8)
+    transform, seen = JigsawPatches(**WHOLE, channel_shift=2), [set(), set(), set()]
+    for seed in range(40):
+        sample = make(transform, image, seed)
+        for view, (x1, y1, x2, y2) in zip(sample.images, sample.boxes.tolist(), strict=True):
+            assert (x2 - x1, y2 - y1) == (15, 15) and view.is_contiguous()
+            corner = view[0, 0].tolist()
+            assert 0 <= corner[0] % 20 <= 5 and 0 <= corner[1] % 20 <= 5  # within the cell
+            for channel, (value, start) in enumerate(zip(corner, (x1, y1, x1), strict=True)):
+                seen[channel].add(value - int(start))
+            assert torch.equal(view[0, :, 0], corner[0] + torch.arange(15, dtype=torch.uint8))
+    assert seen == [{-1, 0, 1}] * 3
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         ({'patch': 90}, r'patch must be in 1..cell \(85\), got 90'),
         ({'grid': 4}, r'grid \* cell must be in 1..resize \(255\), got 4 \* 85'),
+        ({'channel_shift': 22}, r'channel_shift must be in 0..cell - patch \(21\), got 22'),
+        ({'permutations': 'no.npy'}, 'there is no file no.npy'),
         ({'scale': (0, 1)}, 'scale must be'),
         ({'photometric': {'blur': 1}}, "photometric: unknown key 'blur'"),
     ],

@@ -9,7 +9,7 @@ from .groups import Groups
 from .image import Image, Prototypes
 from .masked import AskedCells, DecodedCells, MaskedCells
 from .objects import JointObjects
-from .patches import Patches
+from .patches import Patches, PatchSet
 from .quantized import QuantizedCells
 from .tokens import TokenPrototypes
 from .windows import Windows
@@ -27,6 +27,7 @@ __all__ = [
     'LabelledCells',
     'MaskedCells',
     'Masks',
+    'PatchSet',
     'Patches',
     'Prototypes',
     'QuantizedCells',

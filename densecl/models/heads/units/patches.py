@@ -1,7 +1,7 @@
 """Whole images and sets of their patches as the units, on one or more levels."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
@@ -73,6 +73,44 @@ class Patches(UnitProducer):
             part, _, name = source[0].partition('_')
             done[source] = (projector[part][name] if name else projector[part])(x)
         return done
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        features = inputs.detach().flatten(1)[:, None]
+        return record_of(projections, predictions, lambda x: x[:, None], features=features)
+
+
+@MODELS.register_module()
+class PatchSet(UnitProducer):
+    """Several views as one unit: the tiles of a puzzle (Noroozi and Favaro, ECCV 2016), or the two patches of
+    a pair (Doersch et al., ICCV 2015).
+
+    Set s is views s * ``patches`` and those that follow, pooled and stacked, (B, P, C) for a
+    :class:`~densecl.models.necks.PatchProjector`; with ``join_views=True`` of the pretrainer all are encoded
+    in one pass. Of a target, whose values no one projects, the last of the views speaks for all.
+
+    Args:
+        patches: P, how many views make a unit.
+        level: of the backbone (or neck).
+    """
+
+    gives = frozenset({'features', 'pooled', 'always'})
+
+    def __init__(self, patches: int, level: int = -1) -> None:
+        super().__init__(level)
+        self.patches = patches
+
+    def views_of(self, chosen):
+        first = chosen * self.patches
+        return list(range(first, first + self.patches))
+
+    def inputs(self, branch, views, source):
+        """(B, P, C)."""
+        return torch.stack([branch[v].pooled(self.level) for v in self.views_of(source)], 1)
+
+    def project(self, projector, inputs, joint):
+        if isinstance(projector, nn.Identity):
+            return {source: x[:, -1] for source, x in inputs.items()}
+        return super().project(projector, inputs, joint)
 
     def record(self, chosen, inputs, projections, predictions, views):
         features = inputs.detach().flatten(1)[:, None]

@@ -1,0 +1,21 @@
+"""Jigsaw on some thousand photos of your own, on a small machine: ResNet-18, tiles at 32 px, 16 orders."""
+
+_base_ = ['../_base_/methods/jigsaw.py', '../_base_/small_machine.py']
+
+orders = 16
+model = dict(
+    backbone=dict(depth=18),
+    heads=dict(
+        jigsaw=dict(
+            projector=dict(
+                each=dict(channels=(512, 128)), together=dict(channels=(1152, 512, orders), norm=True)
+            )
+        )
+    ),
+)
+small = dict(resize=129, cell=43, patch=32, permutations=orders)
+train_dataloader = dict(
+    batch_size=32, dataset=dict(pipeline=[dict(_base_.multi_view, views=[{**_base_.puzzle, **small}])])
+)
+optim_wrapper = dict(optimizer=dict(lr=0.03))
+auto_scale_lr = dict(base_batch_size=32)

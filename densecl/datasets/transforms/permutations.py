@@ -1,0 +1,119 @@
+"""Permutations of a puzzle's cells that are far from each other: made here, written and read."""
+
+import functools
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+#: All permutations are looked at: 362,880 of nine cells.
+MOST_CELLS = 9
+RULES = ('min', 'mean')
+
+
+@functools.lru_cache(maxsize=8)
+def far_permutations(cells: int, count: int, rule: str = 'min', seed: int | None = None) -> np.ndarray:
+    """``count`` different permutations of ``cells`` numbers, chosen one after the other (Noroozi and Favaro,
+    ECCV 2016, algorithm 1).
+
+    The next one is the farthest from those chosen by the Hamming distance, the number of cells that differ.
+
+    Args:
+        cells: at most 9.
+        count: at most ``cells!``.
+        rule: the ``min`` of the distances to those chosen, or their ``mean`` (VISSL's ``max_avg``), which lets
+            in pairs of which two cells differ.
+        seed: of the first permutation, and of which one is taken among equals; None: the identity, and
+            the first in lexicographic order.
+
+    Returns:
+        (count, cells) uint8, from 0; not to be written to.
+    """
+    if rule not in RULES:
+        raise ValueError(f'permutations: rule must be one of {RULES}, got {rule!r}')
+    if not 0 < cells <= MOST_CELLS:
+        raise ValueError(f'permutations: of 1 to {MOST_CELLS} cells, got {cells}; give a file of them')
+    every = np.array(list(itertools.permutations(range(cells))), np.uint8)
+    if not 0 < count <= len(every):
+        raise ValueError(
+            f'permutations: {cells} cells have {len(every)} permutations, {count} were asked for'
+        )
+    if seed is not None:
+        every = np.random.default_rng(seed).permutation(every)
+    columns = np.ascontiguousarray(every.T)
+    join, start = (np.minimum, cells) if rule == 'min' else (np.add, 0)
+    score, chosen = np.full(len(every), start, np.int32), [0]
+    while len(chosen) < count:
+        join(score, hamming(columns, every[chosen[-1]]), out=score)
+        score[chosen[-1]] = np.iinfo(np.int32).min // 2  # never again
+        chosen.append(int(score.argmax()))
+    found = every[chosen]
+    found.flags.writeable = False
+    return found
+
+
+def hamming(columns: np.ndarray, permutation: Sequence[int]) -> np.ndarray:
+    """(cells, N) and (cells,) -> (N,) uint8, how many cells differ."""
+    distance = np.zeros(columns.shape[1], np.uint8)
+    for column, value in zip(columns, permutation, strict=True):
+        distance += column != value
+    return distance
+
+
+def read_permutations(path: str | os.PathLike, cells: int) -> np.ndarray:
+    """(N, cells) uint8, from 0, of a file: ``.npy``, ``.bin`` of the authors' form, or text, one a line.
+
+    The authors' form is two int32, N and ``cells``, then the numbers as integers of one size. Numbers start at
+    0 or at 1.
+
+    Raises:
+        ValueError: it does not hold different permutations of so many cells; the file and the row are named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f'permutations: there is no file {path}; tools/make_permutations.py writes one')
+    try:
+        rows = _read(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f'permutations: {path} cannot be read: {error}') from error
+    if rows.ndim != 2 or rows.shape[1] != cells or not len(rows):
+        raise ValueError(
+            f'permutations: {path} holds {rows.shape}, not (N, {cells}); change grid or the file'
+        )
+    rows = rows - (rows.min() == 1)
+    wrong = (np.sort(rows, 1) != np.arange(cells)).any(1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f'permutations: {path}: row {row} is no permutation of {cells} cells: {rows[row].tolist()}'
+        )
+    if len(np.unique(rows, axis=0)) < len(rows):
+        raise ValueError(
+            f'permutations: {path} holds the same permutation twice, which no answer can tell apart'
+        )
+    return rows.astype(np.uint8)
+
+
+def _read(path: Path) -> np.ndarray:
+    if path.suffix == '.npy':
+        return np.load(path, allow_pickle=False)
+    if path.suffix != '.bin':
+        return np.loadtxt(path, dtype=np.int64, ndmin=2)
+    data = path.read_bytes()
+    count, cells = np.frombuffer(data, '<i4', 2)
+    size = (len(data) - 8) // max(int(count) * int(cells), 1)
+    if size not in (1, 4, 8) or len(data) != 8 + size * count * cells:
+        raise ValueError(f'{len(data)} bytes are not {count} x {cells} integers behind two of 4 bytes')
+    return np.frombuffer(data, f'<i{size}', offset=8).reshape(count, cells).astype(np.int64)
+
+
+def write_permutations(path: str | os.PathLike, permutations: np.ndarray) -> None:
+    """Write them, from 0, as ``.npy`` or, with any other suffix, as text."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == '.npy':
+        np.save(path, permutations)
+    else:
+        np.savetxt(path, permutations, fmt='%d')
