@@ -23,8 +23,8 @@ def far_permutations(cells: int, count: int, rule: str = 'min', seed: int | None
     Args:
         cells: at most 9.
         count: at most ``cells!``.
-        rule: the ``min`` of the distances to those chosen, or their ``mean`` (VISSL's ``max_avg``), which lets
-            in pairs of which two cells differ.
+        rule: the ``min`` of the distances to those chosen, or their ``mean`` (VISSL's ``max_avg``), which
+            lets in pairs of which two cells differ.
         seed: of the first permutation, and of which one is taken among equals; None: the identity, and
             the first in lexicographic order.
 
@@ -63,7 +63,7 @@ def hamming(columns: np.ndarray, permutation: Sequence[int]) -> np.ndarray:
 
 
 def read_permutations(path: str | os.PathLike, cells: int) -> np.ndarray:
-    """(N, cells) uint8, from 0, of a file: ``.npy``, ``.bin`` of the authors' form, or text, one a line.
+    """(N, cells) uint8, from 0, of a file: ``.npy``, text, or ``.bin`` in the form of the authors.
 
     The authors' form is two int32, N and ``cells``, then the numbers as integers of one size. Numbers start at
     0 or at 1.
