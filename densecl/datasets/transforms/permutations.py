@@ -65,8 +65,8 @@ def hamming(columns: np.ndarray, permutation: Sequence[int]) -> np.ndarray:
 def read_permutations(path: str | os.PathLike, cells: int) -> np.ndarray:
     """(N, cells) uint8, from 0, of a file: ``.npy``, text, or ``.bin`` in the form of the authors.
 
-    The authors' form is two int32, N and ``cells``, then the numbers as integers of one size. Numbers start at
-    0 or at 1.
+    The authors' form is two int32, N and ``cells``, then the numbers as integers of one size. Numbers start
+    at 0 or at 1.
 
     Raises:
         ValueError: it does not hold different permutations of so many cells; the file and the row are named.
