@@ -17,6 +17,7 @@ from densecl.structures import PretrainDataSample
 from .captions import Captions
 from .decode import Photo, UnreadableImageError, decode_scaled, open_photo
 from .feature_maps import FeatureMaps
+from .generated import GeneratedImages
 from .propose import propose
 from .sampler import SampleKey
 from .sources import Source
@@ -59,6 +60,8 @@ class PretrainDataset(Dataset):
             always at full size.
         maps: folders of :class:`.feature_maps.FeatureMaps`, whose maps of the image come along: what a
             head's ``target=dict(type='TeacherFeatures', maps=...)`` reads. Trainings put them in.
+        generated: arguments of :class:`.generated.GeneratedImages`: further images of each photo, of which
+            recipes with ``generated=True`` make their views.
         captions: arguments of :class:`.captions.Captions`, for a source of texts: which captions a sample
             gets, and the tokenizer that makes tokens of them.
 
@@ -82,6 +85,7 @@ class PretrainDataset(Dataset):
         decode_resolution: float | None = 1.0,
         maps: Sequence[str] = (),
         captions: dict | None = None,
+        generated: dict | None = None,
     ) -> None:
         _check_choice('on_error', on_error, ('raise', 'skip'))
         _check_choice('high_depth', high_depth, ('range', 'stretch'))
@@ -111,6 +115,7 @@ class PretrainDataset(Dataset):
         self.captions = None if captions is None else Captions(**captions)
         if self.captions is not None:
             self.source.texts(0)  # a source without texts is refused now
+        self.generated = None if generated is None else GeneratedImages(**generated)
         self._subset = _spread(max_images, len(self.source))
         # one byte an image that all workers share
         self._unreadable = torch.zeros(len(self.source), dtype=torch.uint8)
@@ -155,6 +160,8 @@ class PretrainDataset(Dataset):
                 results = self._decode(index)
                 if self.captions is not None:
                     results['tokens'] = self._tokens(index, results['path'], (self.seed, *place, 2))
+                if self.generated is not None:
+                    results.update(self._generated(index, results, (self.seed, *place, 3)))
                 return self._make(results, np.random.default_rng((self.seed, *place)))
             except UnreadableImageError as error:
                 if self.on_error == 'raise':
@@ -182,6 +189,18 @@ class PretrainDataset(Dataset):
         """Captions of an image, drawn apart from its views, which are the same with and without them."""
         texts = self.source.texts(self._position(index))
         return self.captions(texts, np.random.default_rng(seed), name)
+
+    def _generated(self, index: int, results: dict, seed: tuple[int, ...]) -> dict:
+        """A generated image of a photo, and its score; drawn apart from the views."""
+        found = self.generated(self.image_id(index), results['path'], np.random.default_rng(seed))
+        if found is None:
+            image = results['image']
+            image = image.decode(1) if isinstance(image, Photo) else image
+            return {'generated': image, 'score': float('nan')}
+        if self.decoder is not None:
+            return {'generated': self.decoder(found.file, found.file), 'score': found.score}
+        image, _ = decode_scaled(found.file, self.decode_min_side, found.file, self.high_depth)
+        return {'generated': image, 'score': found.score}
 
     def _decode(self, index: int) -> dict:
         position = self._position(index)

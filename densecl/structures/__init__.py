@@ -6,7 +6,7 @@ from .geometry import all_corners, boxes_to_view, cell_centers, cell_diagonals, 
 from .masks import BatchMask
 from .photometric_params import PhotometricParams
 from .proposals import Proposals
-from .units import Batch, Comparison, Detections, Match, Place, Units, labels_in
+from .units import Batch, Comparison, Detections, Match, Place, Units, UnknownPlace, labels_in
 from .views import PretrainDataSample, TokenMask, ViewRegions, Views
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     'Match',
     'Place',
     'Units',
+    'UnknownPlace',
     'PhotometricParams',
     'PretrainDataSample',
     'Proposals',

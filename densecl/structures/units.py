@@ -25,17 +25,19 @@ class Batch:
         numbers: (B,) int64, the number of each image in the batch of all processes.
         indices: (B,) int64, positions in the data set, or None.
         labels: (B,) int64 class ids, -1 where unknown, or None.
+        scores: (B,) float32, how good the images generated of these are, nan where unknown, or None.
     """
 
     numbers: Tensor
     indices: Tensor | None = None
     labels: Tensor | None = None
+    scores: Tensor | None = None
     _of_all: 'Batch | None' = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, views: Views) -> 'Batch':
         """The images of a batch of views, numbered over all processes, each of which has as many."""
-        return cls.numbered(views.indices, views.labels)
+        return replace(cls.numbered(views.indices, views.labels), scores=views.scores)
 
     @classmethod
     def numbered(cls, indices: Tensor, labels: Tensor | None = None) -> 'Batch':
@@ -110,6 +112,24 @@ class Place:
         """(B, N) bool, whether points (B, N, 2), in pixels of the original, lie in the view."""
         there = image_to_view(points, self.crop, self.flipped, (1, 1), self.warp)
         return ((there - 0.5).abs() <= 0.5).all(-1)
+
+
+@dataclass
+class UnknownPlace:
+    """In place of a :class:`Place`, of views that are cut from another image: asking it is an error."""
+
+    view: int
+    size: tuple[int, int]
+    grid: tuple[int, int] | None = None
+    boxes: Tensor | None = None
+
+    def __getattr__(self, name: str):
+        if name.startswith('__'):
+            raise AttributeError(name)
+        raise ValueError(
+            f'view {self.view} is cut from a generated image: its places in the photo are unknown ({name}); '
+            'take a matching that asks for none, such as SameRow or MostSimilar, or pairs without this view'
+        )
 
 
 @dataclass

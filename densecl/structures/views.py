@@ -105,6 +105,8 @@ class PretrainDataSample:
         tokens: (L,) int64, a text of the image as token ids; (T, L): several texts; or None.
         warps: V entries: (3, 3) float32, of a recipe that warps (``structures/geometry.py``): its box is that
             around what it shows; or None; or None altogether.
+        generated: the views that are cut from another image: their places in the original are unknown.
+        score: how good the generated image is, nan where unknown, or None.
     """
 
     images: list[Tensor]
@@ -124,6 +126,8 @@ class PretrainDataSample:
     answers: Tensor | None = None
     tokens: Tensor | None = None
     warps: list[Tensor | None] | None = None
+    generated: tuple[int, ...] = ()
+    score: float | None = None
 
 
 @dataclass
@@ -140,6 +144,7 @@ class Views:
         paths: B strings.
         photometric, regions, cutouts, masks, asked, corruptions, maps, tokens, warps: arrays and tensors with
             B in front.
+        generated: as of a sample; scores: (B,) float32, or None.
         labels: (B,) int64, -1 for an image without one, or None.
         hidden_counts: V entries, the fewest and the most patches of an image that the mask of a view hides,
             or None; or None altogether.
@@ -167,6 +172,8 @@ class Views:
     answers: Tensor | None = None
     tokens: Tensor | None = None
     warps: list[Tensor | None] | None = None
+    generated: tuple[int, ...] = ()
+    scores: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -202,6 +209,8 @@ class Views:
             indices=torch.tensor([s.index for s in samples]),
             paths=[s.path for s in samples],
             labels=labels,
+            generated=samples[0].generated,
+            scores=_scores([s.score for s in samples]),
             answers=answers,
             masks=masks,
             hidden_counts=None if masks is None else [_hidden_counts(mask) for mask in masks],
@@ -253,6 +262,10 @@ def _hidden_counts(mask: Tensor | None) -> tuple[int, int] | None:
         return None
     counts = mask.flatten(1).sum(1)
     return int(counts.min()), int(counts.max())
+
+
+def _scores(scores: list[float | None]) -> Tensor | None:
+    return None if scores[0] is None else torch.tensor(scores, dtype=torch.float32)
 
 
 def _check_alike(samples: Sequence[PretrainDataSample]) -> None:

@@ -83,6 +83,7 @@ class DrawnView(NamedTuple):
         asked: (n,) int64, the masked patches that a predictor is asked for; None: all.
         corruption: what replaces the masked pixels, or None.
         turns: quarter turns counter-clockwise, after all flips; ``box`` and ``flipped`` do not know of them.
+        generated: cut from the photo's generated image.
         answer: what was done to it, a class that a head may learn to tell (``target=dict(type='Known')``), or
             None.
     """
@@ -98,6 +99,7 @@ class DrawnView(NamedTuple):
     turns: int = 0
     answer: int | None = None
     channel_shifts: tuple[tuple[int, int], ...] | None = None
+    generated: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -154,19 +156,26 @@ def fit_to_photo(image: np.ndarray | Photo, views: list[DrawnView]) -> list[Draw
     """
     if isinstance(image, np.ndarray):
         return views
-    crops = [view.crop for view in views]
+    crops = [view.crop for view in views if not view.generated]
     scales = [s for s in image.scales if all(crop.has_pixels(s, image.resolution) for crop in crops)]
     scale = max(scales, default=1)
     if scale == 1:
         return views
-    return [view._replace(crop=view.crop.on_grid(scale, image.shape)) for view in views]
+    return [
+        view if view.generated else view._replace(crop=view.crop.on_grid(scale, image.shape))
+        for view in views
+    ]
 
 
-def make_pixels(image: np.ndarray | Photo, views: list[DrawnView]) -> list[np.ndarray]:
+def make_pixels(
+    image: np.ndarray | Photo, views: list[DrawnView], generated: np.ndarray | None = None
+) -> list[np.ndarray]:
     """The pixels of views that :func:`fit_to_photo` has seen, (H, W, C) each; none shares memory."""
-    pixels = image if isinstance(image, np.ndarray) else image.decode(views[0].crop.scale)
+    scales = [view.crop.scale for view in views if not view.generated]
+    if scales and not isinstance(image, np.ndarray):
+        image = image.decode(scales[0])
     puzzles: dict[Crop, np.ndarray] = {}  # of several parts of one crop, this is resized once
-    return [_pixels_of(view, pixels, puzzles) for view in views]
+    return [_pixels_of(view, generated if view.generated else image, puzzles) for view in views]
 
 
 def _pixels_of(view: DrawnView, pixels: np.ndarray, puzzles: dict[Crop, np.ndarray]) -> np.ndarray:

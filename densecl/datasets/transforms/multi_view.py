@@ -59,6 +59,11 @@ class MultiView:
             raise ValueError('min_overlap draws a view anew; it does not go together with crop_of')
         self.selectors = {name: _selector(config, name) for name, config in (regions or {}).items()}
         self.redrawing = _redrawing(self.selectors)
+        if any(map(_of_generated, self.recipes)) and (regions or min_overlap):
+            raise ValueError(
+                'MultiView: regions and min_overlap are places of the photo, which views with '
+                'generated=True do not have'
+            )
 
     def __call__(self, results: dict) -> PretrainDataSample:
         """Turn a decoded image into a sample.
@@ -78,7 +83,7 @@ class MultiView:
         regions, cutouts = {}, None
 
         def draw() -> list[DrawnView]:
-            return fit_to_photo(image, self._draw(image, rng))
+            return fit_to_photo(image, self._draw(image, rng, results))
 
         if self.redrawing is None:
             views = draw()
@@ -96,16 +101,18 @@ class MultiView:
             if hasattr(recipe, 'check_images'):
                 recipe.check_images(channels, dtype)
 
-    def _draw(self, image, rng) -> list[DrawnView]:
+    def _draw(self, image, rng, results: dict) -> list[DrawnView]:
         drawn: list[DrawnView] = []
         for recipe in self.recipes:
             of = _crop_of(recipe)
-            if of is None:
+            if _of_generated(recipe):
+                drawn += _draw_generated(recipe, rng, results)
+            elif of is None:
                 drawn += recipe.draw(image, rng)
-            elif 0 <= of < len(drawn):
+            elif 0 <= of < len(drawn) and not drawn[of].generated:
                 drawn += recipe.draw(image, rng, drawn[of])
             else:
-                raise ValueError(f'crop_of={of} of view {len(drawn)} must name an earlier view')
+                raise ValueError(f'crop_of={of} of view {len(drawn)} must name an earlier view of the photo')
         if self.min_overlap:
             drawn[1] = self._overlapping(drawn, image, rng)
         return drawn
@@ -150,6 +157,20 @@ def _redrawing(selectors: dict) -> str | None:
 
 def _crop_of(recipe) -> int | None:
     return getattr(recipe, 'crop_of', None)
+
+
+def _of_generated(recipe) -> bool:
+    return getattr(recipe, 'generated', False)
+
+
+def _draw_generated(recipe: ViewRecipe, rng, results: dict) -> list[DrawnView]:
+    """Views of the photo's generated image."""
+    if 'generated' not in results:
+        raise ValueError(
+            'views with generated=True need generated images: set '
+            "dataset.generated=dict(files='.generated/{stem}_*')"
+        )
+    return [view._replace(generated=True) for view in recipe.draw(results['generated'], rng)]
 
 
 def _share_inside(box: tuple, other: tuple) -> float:

@@ -44,6 +44,8 @@ class ViewRecipe:
         corruption: entries such as ``dict(mask=dict(type='GMMLMask'), fill='zeros')``, see
             :class:`Replacement`, of which each view draws one: its mask says which pixels are replaced for
             the online branch, from which nothing is hidden. Or None; not together with ``mask``.
+        generated: the views are cut from the photo's generated image (``PretrainDataset(generated=...)``):
+            where they lie in the photo is unknown.
     """
 
     count: int = 1
@@ -58,6 +60,7 @@ class ViewRecipe:
     corruption: Sequence[Replacement] | None = None
     flip_vertical: float = 0.0
     warp: Warp | None = None
+    generated: bool = False
 
     def __post_init__(self) -> None:
         self.size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
@@ -78,6 +81,8 @@ class ViewRecipe:
         self._require(0 <= self.flip_vertical <= 1, 'flip_vertical', 'a probability')
         if isinstance(self.warp, dict):
             self.warp = build_from(Warp, self.warp, 'warp')
+        apart = not self.generated or self.crop_of is None
+        self._require(apart, 'crop_of', 'None where the view is cut from a generated image')
         plain = self.warp is None and not self.flip_vertical
         self._require(
             plain or self.flip is not None, 'flip', 'a probability where the view has a warp of its own'

@@ -31,7 +31,8 @@ def make_sample(
         regions: name -> V entries, the regions of this name in the views.
         cutouts: V entries, boxes to blot out or None, or None.
     """
-    pixels, photometric = make_pixels(results['image'], drawn), [view.photometric for view in drawn]
+    pixels = make_pixels(results['image'], drawn, results.get('generated'))
+    photometric = [view.photometric for view in drawn]
     if photometric_on == 'worker':
         pairs = [_recoloured(*pair) for pair in zip(pixels, photometric, strict=True)]
         pixels, photometric = map(list, zip(*pairs, strict=True))
@@ -55,6 +56,8 @@ def make_sample(
         maps=results.get('maps', {}),
         tokens=results.get('tokens'),
         warps=_warps(drawn),
+        generated=tuple(number for number, view in enumerate(drawn) if view.generated),
+        score=results.get('score'),
     )
 
 

@@ -13,7 +13,7 @@ from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.structures import Batch, Comparison, Match, Units, Views
 
-from .needs import check, check_both_ways, check_decoder
+from .needs import check, check_both_ways, check_decoder, check_weighted
 from .pairs import Pair, crop_pairs, parse_pairs
 from .units import Set, kind_of, view_of
 
@@ -76,6 +76,8 @@ class Head(nn.Module):
         stop_gradient: no gradient reaches the keys (SimSiam); those of a momentum target never get any.
         support: further views, encoded by the target without gradient and each by itself, by which an
             objective may judge how alike images are (``negatives=dict(type='SimilarImages')``).
+        pair_weight: name or config of how much each image's pair counts, ``'PairQuality'`` (GenView) or
+            ``'GivenQuality'``; None: all alike.
         loss_weight: factor of this head's loss in the sum.
         warmup_steps: the head counts with weight 0 for so many optimiser steps.
 
@@ -95,6 +97,7 @@ class Head(nn.Module):
         both_ways: bool = False,
         stop_gradient: bool = False,
         support: Sequence[int] = (),
+        pair_weight: str | dict | None = None,
         loss_weight: float = 1.0,
         warmup_steps: int = 0,
     ) -> None:
@@ -110,11 +113,14 @@ class Head(nn.Module):
         self.target = _build_target(target)
         check_decoder(self.units, self.projector, self.target)
         self.both_ways, self.stop_gradient, self.support = both_ways, stop_gradient, tuple(support)
+        self.pair_weight = None if pair_weight is None else _build(pair_weight)
         self._plans: dict[int, Plan] = {}
         self.loss_weight, self.warmup_steps = loss_weight, warmup_steps
         for pair in self.pairs:
             kinds = dict.fromkeys(kind_of(s) for s in (pair.query, pair.key))
             check(self.units, kinds, self.rules[kind_of(pair.query)], self._objective(pair.key))
+            if pair_weight is not None:
+                check_weighted(self._objective(pair.key))
             if both_ways:
                 check_both_ways(self.target, self.predictor, self._objective(pair.key))
 
@@ -165,6 +171,8 @@ class Head(nn.Module):
                 for query, key in sides:
                     other = query if key is None else key
                     match = rule(query, other, batch)
+                    if self.pair_weight is not None:
+                        match = self._weighted(match, pair, target, query, batch)
                     if match.read is not None:
                         query, key = match.read(query, other)
                     if self.predictor is not None and self.units.predicts_late(pair.query):
@@ -177,6 +185,14 @@ class Head(nn.Module):
                     said.append((pair.name, value, found, match))
         remembered = {s: keys[s] for s in plan.remembered}
         return Result(total, diagnostics(said, keys), remembered, watched(queries))
+
+    def _weighted(self, match: Match, pair: Pair, target: 'Branch', query: Units, batch: Batch) -> Match:
+        """A match in which the terms of an image have its weight besides."""
+        levels = (target[view_of(s)] for s in (pair.query, pair.key))
+        weight = self.pair_weight(*levels, batch)[:, None]
+        rows = query.vectors.shape[1] if match.index is None else match.index.shape[1]
+        weight = weight.expand(-1, rows) if match.weight is None else weight * match.weight
+        return replace(match, weight=weight)
 
     def read(
         self, branch: 'Branch', projector: nn.Module, views: Views, sets: Sequence[Set], predicted=()

@@ -83,6 +83,19 @@ def check_decoder(units: UnitProducer, projector: nn.Module, target: str | nn.Mo
             )
 
 
+def check_weighted(objective: Objective) -> None:
+    """Whether an objective multiplies by the weights of pairs.
+
+    Raises:
+        ValueError: it does not; the sentence names the field, and what would do.
+    """
+    if not objective.weighs:
+        raise ValueError(
+            f'pair_weight: objective={type(objective).__name__} gives all pairs the same weight; take '
+            "objective='Cosine', 'InfoNCE' or 'Triplet'"
+        )
+
+
 def check_both_ways(
     target: str | nn.Module | None, predictor: nn.Module | None, objective: Objective
 ) -> None:

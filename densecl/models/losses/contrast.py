@@ -71,6 +71,8 @@ class InfoNCE(Objective):
         overlapping: with ``'others'``: places that overlap the answer too (official code of ReSim).
     """
 
+    weighs = True
+
     def __init__(
         self,
         temperature: float | dict = 0.2,

@@ -25,6 +25,8 @@ class Cosine(Objective):
             official code of PixPro divides by the number of pairs plus 1e-6.
     """
 
+    weighs = True
+
     def __init__(self, squared: bool = False, mean: str = 'rows') -> None:
         super().__init__()
         self.squared = squared

@@ -23,6 +23,8 @@ class Objective(nn.Module):
     needs: ClassVar[frozenset[str]] = frozenset()
     #: Whether it meets candidates of other images, which a rule may name as answers (``Match.across``).
     across: ClassVar[bool] = False
+    #: Whether it multiplies the terms of units by ``Match.weight``.
+    weighs: ClassVar[bool] = False
     #: Whether it compares with a key at all.
     needs_keys: ClassVar[bool] = True
     #: Fields of the key sets that it remembers of all processes (``Units.of_all``); they travel together.

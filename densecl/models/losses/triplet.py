@@ -34,6 +34,7 @@ class Triplet(Objective):
 
     needs = frozenset({'one answer', 'pooled'})
     across = True
+    weighs = True
 
     def __init__(
         self, margin: float = 0.2, mining: str = 'batch-hard', squared: bool = False, batch: str = 'keys'

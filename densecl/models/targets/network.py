@@ -149,6 +149,11 @@ class TeacherFeatures(FrozenNetwork):
     def _shown(self, maps: Tensor, views: Views, view: int) -> Tensor:
         """What maps of whole images have of a view's cells, the mean of 2 x 2 places each."""
         height, width = (side // self.patch for side in views.images[view].shape[2:])
+        if view in views.generated:
+            raise ValueError(
+                f'{type(self).__name__}: view {view} is cut from a generated image, of which maps of the '
+                'photo know nothing; leave maps out'
+            )
         flipped, warp = views.flipped[view], views.warp(view)
         frames = F.pad(views.source_sizes.flip(1), (2, 0))  # 0, 0, width, height
         fine = (2 * height, 2 * width)

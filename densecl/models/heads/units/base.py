@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from densecl.structures import Place, Units, Views
+from densecl.structures import Place, Units, UnknownPlace, Views
 
 if TYPE_CHECKING:
     from densecl.models.pretrainers import Branch
@@ -138,8 +138,10 @@ def record_of(
 
 def place_of(
     views: Views, view: int, grid: tuple[int, int] | None = None, boxes: Tensor | None = None
-) -> Place:
+) -> Place | UnknownPlace:
     """Where the units of a view lie."""
     size = tuple(views.images[view].shape[-2:])
+    if view in views.generated:
+        return UnknownPlace(view, size, grid, boxes)
     frame = views.source_sizes.flip(1)
     return Place(views.boxes[view], views.flipped[view], frame, size, grid, boxes, views.warp(view))

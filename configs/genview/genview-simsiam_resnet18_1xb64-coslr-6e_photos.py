@@ -1,0 +1,18 @@
+"""GenView on some thousand photos of your own, of which some have generated images, on a small machine."""
+
+_base_ = ['../_base_/methods/genview.py', '../_base_/small_machine.py']
+
+model = dict(
+    backbone=dict(depth=18),
+    heads=dict(
+        image=dict(projector=dict(channels=(512, 512, 512, 512)), predictor=dict(channels=(512, 128, 512)))
+    ),
+)
+views = [{**v, 'size': 96} for v in _base_.views]
+train_dataloader = dict(
+    dataset=dict(
+        generated=dict(files='.generated/{stem}_*', missing='photo'),
+        pipeline=[dict(_base_.multi_view, views=views)],
+    )
+)
+default_hooks = dict(collapse=dict(min_rank=10.0))

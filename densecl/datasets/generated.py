@@ -1,0 +1,113 @@
+"""Further images of a photo, made by any generator beforehand: which of them a sample gets."""
+
+import csv
+import glob
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+TAKES = ('first', 'random', 'best')
+_EXPECTED = 'rows with image, file and perhaps score'
+
+
+class Candidate(NamedTuple):
+    """A generated image: its file, and how good it is (higher is better; nan: unknown)."""
+
+    file: str
+    score: float = float('nan')
+
+
+class GeneratedImages:
+    """Which generated image belongs to a photo (GenView, Li et al., ECCV 2024; no generator is needed here).
+
+    Args:
+        files: where they are. A pattern with ``{stem}``, relative to the photo's folder:
+            ``'.generated/{stem}_*'`` are ``.generated/photo_0.jpg``, ... of ``photo.jpg``, in the order of
+            their names. (Sources leave hidden folders out; others hold photos to them.) Or a list: ``.csv``
+            with the columns image, file and perhaps score, or ``.json`` with a list of such objects; image is
+            the photo's id (its path below ``data_root``), file is relative to the list's folder.
+        take: ``'first'``; ``'random'``, drawn anew each epoch; ``'best'``: that of the highest score.
+        missing: of photos without any: ``'error'``, or ``'photo'``: the photo itself takes its place.
+
+    Raises:
+        ValueError: an unknown choice, a list that is none, ``'best'`` without scores.
+        FileNotFoundError: there is no such list.
+    """
+
+    def __init__(self, files: str | os.PathLike, take: str = 'random', missing: str = 'error') -> None:
+        for name, value, choices in (('take', take, TAKES), ('missing', missing, ('error', 'photo'))):
+            if value not in choices:
+                raise ValueError(f'dataset.generated: {name} must be one of {choices}, got {value!r}')
+        self.files, self.take, self.missing = os.fspath(files), take, missing
+        listed = self.files.endswith(('.csv', '.json'))
+        if not listed and '{stem}' not in self.files:
+            raise ValueError(
+                "dataset.generated: files must be a pattern such as '.generated/{stem}_*', or a .csv or "
+                f'.json list, got {self.files!r}'
+            )
+        self.listed = read_list(self.files) if listed else None
+        if take == 'best' and (self.listed is None or not all(map(_scored, self.listed.values()))):
+            raise ValueError(
+                f"dataset.generated: take='best' needs a score for every file; {self.files} has none for some"
+            )
+
+    def __call__(self, image_id: str, name: str, rng: np.random.Generator) -> Candidate | None:
+        """The image that belongs to a photo; None: the photo itself.
+
+        Args:
+            image_id: of the photo.
+            name: the photo's path.
+            rng: what is drawn at random comes from here; how much does not depend on the files.
+        """
+        share = rng.random()
+        found = self._beside(name) if self.listed is None else self.listed.get(image_id, [])
+        if not found:
+            if self.missing == 'photo':
+                return None
+            where = (
+                f'matches {self.files}'
+                if self.listed is None
+                else f'is listed in {self.files} ({image_id!r})'
+            )
+            raise ValueError(
+                f"{name}: no generated image {where}; make it, or set dataset.generated.missing='photo'"
+            )
+        if self.take == 'best':
+            return max(found, key=lambda each: each.score)
+        return found[int(share * len(found)) if self.take == 'random' else 0]
+
+    def _beside(self, name: str) -> list[Candidate]:
+        folder, base = os.path.split(name)
+        pattern = self.files.format(stem=glob.escape(os.path.splitext(base)[0]))
+        return [Candidate(path) for path in sorted(glob.glob(os.path.join(glob.escape(folder), pattern)))]
+
+
+def read_list(path: str | os.PathLike) -> dict[str, list[Candidate]]:
+    """Photo's id -> its generated images, in the order of the list."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'dataset.generated: the list {path} does not exist')
+    if path.suffix == '.json':
+        rows = json.loads(path.read_text(encoding='utf-8'))
+    else:
+        with path.open(newline='', encoding='utf-8') as file:
+            rows = list(csv.DictReader(file))
+    found: dict[str, list[Candidate]] = {}
+    for number, row in enumerate(rows):
+        try:
+            score = row.get('score')
+            candidate = Candidate(
+                str(path.parent / row['file']), float('nan' if score in (None, '') else score)
+            )
+            found.setdefault(row['image'], []).append(candidate)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f'{path}: entry {number} is {row!r}, expected {_EXPECTED}') from error
+    return found
+
+
+def _scored(candidates: Sequence[Candidate]) -> bool:
+    return all(each.score == each.score for each in candidates)  # nan is not itself
