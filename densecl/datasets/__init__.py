@@ -8,9 +8,10 @@ from .sampler import PretrainSampler, SampleKey
 from .sensor import LoadSensorImage, SensorDecoder
 from .sources import VOC, Coco, Folder, ImageNet, ListFile, TarShards
 from .statistics import Statistics, estimate_statistics
-from .text import Tokenizer
+from .text import EDA, TextDataset, Tokenizer
 
 __all__ = [
+    'EDA',
     'VOC',
     'Coco',
     'Folder',
@@ -23,6 +24,7 @@ __all__ = [
     'SensorDecoder',
     'Statistics',
     'TarShards',
+    'TextDataset',
     'Tokenizer',
     'UnreadableImageError',
     'collate_views',

@@ -83,7 +83,8 @@ class PretrainDataSample:
     """The V views of one image, as a data worker leaves them.
 
     Attributes:
-        images: V tensors, uint8 (Hv, Wv, 3), RGB; or uint8, uint16 or float32 (Hv, Wv, C) of another sensor.
+        images: V tensors, uint8 (Hv, Wv, 3), RGB; or uint8, uint16 or float32 (Hv, Wv, C) of another sensor;
+            or int64 (L,), the token ids of a text, whose boxes are 0.
         boxes: (V, 4) float32, each crop as x1, y1, x2, y2 in pixels of the upright original.
         flipped: (V,) bool, mirrored left to right.
         source_size: height and width of the original in pixels.
@@ -136,7 +137,8 @@ class Views:
 
     Attributes:
         images: V tensors. uint8 (B, Hv, Wv, 3) as collated (of another sensor uint8, uint16 or float32 with C
-            channels); float (B, C, Hv, Wv), normalised and on the device, after the data preprocessor.
+            channels); float (B, C, Hv, Wv), normalised and on the device, after the data preprocessor. Of
+            texts (B, L) int64, token ids.
         boxes: (V, B, 4) float32: the crops, x1, y1, x2, y2 in pixels of the originals.
         flipped: (V, B) bool.
         source_sizes: (B, 2) float32, height and width of the originals in pixels.

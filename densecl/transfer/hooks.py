@@ -27,13 +27,21 @@ class PretrainedHook(Hook):
         min_match: least share of the backbone's tensors that has to match.
         branch: ``auto``, ``online`` or ``target``.
         strict_meta: refuse, rather than warn, where the image normalisation differs.
+        part: name of the module of the model that is filled in place of the backbone: a text tower,
+            ``'heads.image.target.tower'``, from the backbone of a text pretraining.
     """
 
     priority = 'VERY_HIGH'
 
     def __init__(
-        self, checkpoint: str, min_match: float = 0.95, branch: str = 'auto', strict_meta: bool = False
+        self,
+        checkpoint: str,
+        min_match: float = 0.95,
+        branch: str = 'auto',
+        strict_meta: bool = False,
+        part: str | None = None,
     ) -> None:
+        self.part, self._record = part, 'start' if part is None else f'start of {part}'
         self.checkpoint = checkpoint
         self.min_match = min_match
         self.branch = branch
@@ -42,7 +50,7 @@ class PretrainedHook(Hook):
 
     def before_run(self, runner) -> None:
         """Switch off the backbone's own ``init_cfg`` file, which would be downloaded in vain."""
-        backbone = getattr(unwrap(runner.model), 'backbone', None)
+        backbone = getattr(unwrap(runner.model), 'backbone', None) if self.part is None else None
         own = getattr(backbone, 'init_cfg', None)
         if isinstance(own, dict) and own.get('type') == 'Pretrained':
             runner.logger.info(f'pretrained: {self.checkpoint} replaces the init_cfg {own}')
@@ -50,11 +58,11 @@ class PretrainedHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """A resumed run goes on from what the interrupted one started from."""
-        self.start = checkpoint.get('meta', {}).get('start')
+        self.start = checkpoint.get('meta', {}).get(self._record)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Origin and licence travel with every checkpoint."""
-        checkpoint['meta']['start'] = self.start
+        checkpoint['meta'][self._record] = self.start
 
     def before_train(self, runner) -> None:
         """Load, and log the key report."""
@@ -62,9 +70,11 @@ class PretrainedHook(Hook):
             runner.logger.info(f'pretrained: resumed, so {self.checkpoint} is not loaded')
             return
         model = unwrap(runner.model)
+        if self.part is not None:
+            model = _part(model, self.part)
         weights, report = self._load(model)
         self.start = start_record(weights)
-        runner.logger.info(f'pretrained backbone\n{report}')
+        runner.logger.info(f'pretrained {self.part or "backbone"}\n{report}')
         for text in report.warnings + _frozen(model):
             runner.logger.warning(f'pretrained: {text}')
 
@@ -85,6 +95,13 @@ class PretrainedHook(Hook):
             if refused is None:
                 raise
             raise refused from None
+
+
+def _part(model, name: str):
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        raise ValueError(f'PretrainedHook: the model has no part {name!r}: {error}') from error
 
 
 def _frozen(model) -> list[str]:

@@ -14,10 +14,14 @@ from .kernel import Keep, key_blocks, similarity_logsumexp, tiled_logsumexp, til
 
 @dataclass
 class Pairs:
-    """(R, M) cosines of queries with units of their own image, and bool (R, M), which of them count."""
+    """(R, M) cosines of queries with units of their own image, and bool (R, M), which of them count.
+
+    ``bonus`` is added to their logits as candidates.
+    """
 
     cosines: Tensor
     mask: Tensor
+    bonus: float = 0.0
 
     @classmethod
     def between(cls, query: Tensor, keys: Tensor, mask: Tensor) -> 'Pairs':
@@ -115,7 +119,7 @@ class Candidates:
         lse, top = similarity_logsumexp(query * column, self.keys, keep, self.tile, self.ring)
         if self.pairs is None:
             return lse, top
-        logits = self.pairs.cosines * column
+        logits = self.pairs.cosines * column + self.pairs.bonus
         own_top = logits.detach().masked_fill(~self.pairs.mask, -torch.inf).amax(1)
         return self._with_pairs(lse, logits), top.maximum(own_top)
 

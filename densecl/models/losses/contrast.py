@@ -69,6 +69,8 @@ class InfoNCE(Objective):
             with these the mean over objects, whatever number of units each has.
         gathered: candidates come from the batches of all processes, not from this one's alone.
         overlapping: with ``'others'``: places that overlap the answer too (official code of ReSim).
+        own_weight: with ``'units'``: added to the logits of the units of the query's own image that do not
+            answer, its hard negatives, which then count e^own_weight times (SimCSE, Gao et al., 2021).
     """
 
     weighs = True
@@ -89,6 +91,7 @@ class InfoNCE(Objective):
         mean: str = 'rows',
         gathered: bool = True,
         overlapping: bool = False,
+        own_weight: float = 0.0,
     ) -> None:
         super().__init__()
         if batch is not None and batch not in SOURCES:
@@ -104,11 +107,18 @@ class InfoNCE(Objective):
         self.schedule = None if module else positive_schedule(temperature, 'InfoNCE: temperature')
         if times_temperature and isinstance(self.temperature, TemperatureFree):
             raise ValueError('InfoNCE: times_temperature needs a temperature; TemperatureFree has none')
+        if own_weight and isinstance(self.temperature, TemperatureFree):
+            raise ValueError(
+                'InfoNCE: own_weight is added to logits at a temperature; TemperatureFree has none'
+            )
         self.extra_channels = 0 if self.temperature is None else self.temperature.extra_channels
         self.clock: Clock | None = None
         self.queue = Queue(queue, dim) if queue else None
         self.sends = ('pooled',) if queue else ()
+        if own_weight and (batch != 'units' or queue or negatives is not None):
+            raise ValueError("InfoNCE: own_weight goes with batch='units' and queue=0, without negatives=")
         self.batch, self.gathered, self.overlapping = batch, gathered, overlapping
+        self.own_weight = own_weight
         self.needs = frozenset(NEEDS.get(batch, ())) | ({'pooled'} if queue else set())
         self.across = batch not in (None, 'image')
         self.filters, self.mass = _built(negatives)
@@ -179,7 +189,7 @@ class InfoNCE(Objective):
         """Queue and batch as one set of keys, for (R, C) and (B, M, C) unit vectors."""
         options = dict(gathered=self.gathered, overlapping=self.overlapping)
         if self.queue is None:
-            return batch_candidates(c, query, keys, self.batch, **options)
+            return batch_candidates(c, query, keys, self.batch, **options, own_weight=self.own_weight)
         # No copy of the keys, which are many: who visits them in the backward pass makes one. Queued keys are
         # never asked for their image, as in MoCo.
         indices = self.queue.images.clone()

@@ -62,6 +62,7 @@ __all__ = [
     'queue_distillation',
     'self_distillation',
     'siglip_loss',
+    'simcse_loss',
     'similarity_distillation',
     'sincere',
     'sinkhorn',
@@ -153,6 +154,32 @@ def siglip_loss(image: Tensor, text: Tensor, logit_scale: Number, logit_bias: Nu
     image, text = full_precision(image), full_precision(text)
     scores = Scores(image, (image * text).sum(1), others_of(image, text), None, None)
     return sigmoid_terms(scores, logit_scale, logit_bias).mean()
+
+
+def simcse_loss(
+    first: Tensor,
+    second: Tensor,
+    hard: Tensor | None = None,
+    temperature: Number = 0.05,
+    hard_negative_weight: float = 0.0,
+) -> Tensor:
+    """SimCSE (Gao et al., 2021, eq. 1 and 5): each first vector against all seconds, and all hard negatives.
+
+    One direction. ``hard_negative_weight`` is added to the logit of the hard negative of a text's own, which
+    then counts e^weight times.
+    """
+    for name, given in (('second', second), ('hard', hard)):
+        if given is not None and given.shape != first.shape:
+            raise ValueError(
+                f'simcse_loss: first and {name} must hold the same texts, row by row: got shapes '
+                f'{tuple(first.shape)} and {tuple(given.shape)}'
+            )
+    keys = torch.stack([second] if hard is None else [second, hard], 1)
+    answers = torch.zeros(len(first), 1, dtype=torch.int64, device=first.device)
+    objective = plain_objective(
+        temperature, batch='units', own_weight=0.0 if hard is None else hard_negative_weight
+    )
+    return objective.score(Comparison.of_sets(first[:, None], keys, answers))[0]
 
 
 def direct_clr(features1: Tensor, features2: Tensor, dimensions: int, temperature: Number) -> Tensor:

@@ -1,5 +1,7 @@
 """The candidates that are in the batch of all processes."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -21,21 +23,20 @@ def batch_candidates(
     gathered: bool = True,
     overlapping: bool = False,
     ring: bool | None = None,
+    own_weight: float = 0.0,
 ) -> Candidates:
     """The candidates of the present batch, each column with the number of its image.
 
     Keys of other processes carry their gradient back to the process they came from. For ``source``,
-    ``gathered`` and ``overlapping`` see :class:`.InfoNCE`.
+    ``gathered``, ``overlapping`` and ``own_weight`` see :class:`.InfoNCE`.
 
     Args:
         query: (R, C) unit vectors.
         keys: (B, M, C) unit vectors of the key side's units.
         ring: send keys around instead of gathering them; by default where they would be large.
     """
-    if source == 'image':  # the other units of the query's own image
-        others = ~c.match.answers(keys.shape[1])
-        others = others if c.key.valid is None else others & c.key.valid[:, None]
-        return Candidates(query[:0], pairs=Pairs.between(query, keys, others))
+    if source == 'image':
+        return Candidates(query[:0], pairs=_others_of_own(c, query, keys))
     parts = _parts(c, keys, source)
     local, counts = torch.cat([x.flatten(0, 1) for x, _ in parts]), [x.shape[1] for x, _ in parts]
     ring = (worth_a_ring(local) if ring is None else ring) and gathered
@@ -57,6 +58,8 @@ def batch_candidates(
         found.images = found.own = None
     elif source == 'others':
         found.pairs = _apart(c, query, parts[0][0])
+    elif source == 'units' and own_weight:
+        found.pairs = replace(_others_of_own(c, query, keys), bonus=own_weight)
     elif source in ('units', 'units+own', 'units+queries'):
         places = torch.arange(sum(counts), device=keys.device).split(counts)
         local = torch.cat([place.repeat(len(keys)) for place in places])
@@ -107,6 +110,13 @@ def _there(parts: list[tuple[Tensor, Tensor | None]]) -> Tensor | None:
         return None
     each = [torch.ones(x.shape[:2], device=x.device) if valid is None else valid for x, valid in parts]
     return torch.cat([valid.flatten().to(torch.uint8) for valid in each])
+
+
+def _others_of_own(c: Comparison, query: Tensor, keys: Tensor) -> Pairs:
+    """The units of the query's own image that are there and do not answer."""
+    others = ~c.match.answers(keys.shape[1])
+    others = others if c.key.valid is None else others & c.key.valid[:, None]
+    return Pairs.between(query, keys, others)
 
 
 def _left_out(c: Comparison, count: int, source: str) -> Tensor:

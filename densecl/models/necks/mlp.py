@@ -32,6 +32,7 @@ class _Perceptron(nn.Sequential):
         bias: bool | Sequence[bool] | None = None,
         activation: str | Sequence[str] = 'ReLU',
         init: str = 'default',
+        last_activation: str | None = None,
     ) -> None:
         name = type(self).__name__
         if len(channels) < 2:
@@ -39,6 +40,7 @@ class _Perceptron(nn.Sequential):
         count = len(channels) - 1
         activations = [activation] * (count - 1) if isinstance(activation, str) else list(activation)
         given = [('init', init), ('last_norm', last_norm), *(('activation', each) for each in activations)]
+        given += [('activation', last_activation)] if last_activation else []
         for field, value in given:
             if value not in _CHOICES[field]:
                 raise ValueError(f'{name}: {field} must be one of {_CHOICES[field]}, got {value!r}')
@@ -63,8 +65,9 @@ class _Perceptron(nn.Sequential):
                 steps.append(self.norm(outputs, affine=not last or last_norm != 'plain'))
                 if last and last_norm == 'scale':
                     steps[-1].bias.requires_grad_(False)
-            if not last:
-                steps.append(_ACTIVATIONS[activations[i]]())
+            chosen = last_activation if last else activations[i]
+            if chosen is not None:
+                steps.append(_ACTIVATIONS[chosen]())
         super().__init__(*steps)
         self.channels = tuple(channels)
         for layer in self:
@@ -93,6 +96,7 @@ class MLP(_Perceptron):
             (SiT).
         init: ``'default'`` is torch's (MoCo); ``'normal'`` draws weights with std 0.01 (DenseCL's code,
             SimCLR), ``'trunc_normal'`` with std 0.02 (DINO); both zero the biases.
+        last_activation: behind the last layer; ``'Tanh'`` in SimCSE, as in BERT's pooler.
     """
 
     layer = nn.Linear

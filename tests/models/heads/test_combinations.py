@@ -25,6 +25,7 @@ PATCHES = dict(type='Patches', patches=2)
 #: name -> units, projector, kind of the sets, number of views
 UNITS = {
     'Image': (dict(type='Image'), MLP, None, 2),
+    'ImageWithHard': (dict(type='ImageWithHard'), MLP, None, 3),
     'Cells': (dict(type='Cells'), CONV, None, 2),
     'LabelledCells': (dict(type='LabelledCells', regions='masks'), CONV, None, 2),
     'Boxes': (dict(type='Boxes', bins=1), MLP, None, 2),
@@ -58,6 +59,7 @@ OBJECTIVES = {
     'InfoNCE keys': dict(type='InfoNCE', queue=0, batch='keys'),
     'InfoNCE views': dict(type='InfoNCE', queue=9, dim=DIM, batch='views'),
     'InfoNCE units': dict(type='InfoNCE', queue=0, batch='units', mean='counted'),
+    'InfoNCE own_weight': dict(type='InfoNCE', queue=0, batch='units', own_weight=1.0),
     'InfoNCE units+own': dict(type='InfoNCE', queue=0, batch='units+own'),
     'InfoNCE units+queries': dict(type='InfoNCE', queue=0, batch='units+queries', mean='weights'),
     'InfoNCE image': dict(type='InfoNCE', queue=0, batch='image', form='in', mean='counted'),

@@ -52,6 +52,7 @@ CONFIGS |= {
     f'InfoNCE_{batch}': dict(type='InfoNCE', queue=0, batch=batch) for batch in ('keys', 'units', 'image')
 }
 CONFIGS |= {
+    'InfoNCE_own_weight': dict(type='InfoNCE', queue=0, batch='units', own_weight=1.0),
     'Cosine_squared': dict(type='Cosine', squared=True, mean='images'),
     'NCE_softmax': dict(type='NCE', form='softmax', **NEEDED['NCE']),
     'Triplet_semi-hard': dict(type='Triplet', mining='semi-hard', squared=True, batch='views'),

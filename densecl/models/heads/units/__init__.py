@@ -6,7 +6,7 @@ from .cells import Cells, LabelledCells
 from .detector_boxes import DetectorBoxes
 from .foreground import CellPrototypes, foreground_of
 from .groups import Groups
-from .image import Image, Prototypes
+from .image import Image, ImageWithHard, Prototypes
 from .masked import AskedCells, DecodedCells, MaskedCells
 from .objects import JointObjects
 from .patches import Patches, PatchSet
@@ -23,6 +23,7 @@ __all__ = [
     'DetectorBoxes',
     'Groups',
     'Image',
+    'ImageWithHard',
     'JointObjects',
     'LabelledCells',
     'MaskedCells',

@@ -46,6 +46,45 @@ class Image(UnitProducer):
 
 
 @MODELS.register_module()
+class ImageWithHard(Image):
+    """The image as the unit; one view has its hard negatives beside it, units that answer nothing.
+
+    They are candidates of all images under ``dict(type='InfoNCE', batch='units')``, and ``matching='SameId'``
+    leaves them without a query (SimCSE with contradictions, Gao et al., 2021). They have a gradient.
+
+    Args:
+        view: the one of keys.
+        hard: views that hold its hard negatives; a view for each.
+        level: of the backbone (or neck).
+    """
+
+    gives = Image.gives | {'ids'}
+
+    def __init__(self, view: int = 1, hard: Sequence[int] = (2,), level: int = -1) -> None:
+        super().__init__(level)
+        self.view, self.hard = view, tuple(hard)
+
+    def views_of(self, chosen):
+        """The view, and those of its hard negatives."""
+        return [chosen, *self.hard] if chosen == self.view else [chosen]
+
+    def inputs(self, branch, views, source):
+        vectors = torch.stack([branch[v].pooled(self.level) for v in self.views_of(source)], 1)
+        return vectors.flatten(0, 1)  # (B * N, C)
+
+    def record(self, chosen, inputs, projections, predictions, views):
+        count = len(self.views_of(chosen))
+
+        def rows(x: Tensor) -> Tensor:
+            return x.unflatten(0, (-1, count))
+
+        ids = torch.arange(count, device=inputs.device).expand(len(inputs) // count, -1)
+        return record_of(
+            projections, predictions, rows, lambda x: rows(x)[:, 0], ids=ids, features=rows(inputs.detach())
+        )
+
+
+@MODELS.register_module()
 class Prototypes(Image):
     """The scores of K prototypes as the vector of an image: SwAV and DINO, over any number of crops.
 

@@ -30,6 +30,7 @@ WHOLE = {
     'vicreg': lambda a, b: L.vicreg(a, b, 25, 25, 1),
     'clip_loss': lambda a, b: L.clip_loss(a, b, 5.0),
     'siglip_loss': lambda a, b: L.siglip_loss(a, b, 5.0, -2.0),
+    'simcse': lambda a, b: L.simcse_loss(a, b, b.sin(), 0.2, 0.5),
 }
 # Means over rows that do not know of each other: of each rank's own views.
 ROWS = {
