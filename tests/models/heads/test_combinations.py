@@ -25,7 +25,6 @@ PATCHES = dict(type='Patches', patches=2)
 #: name -> units, projector, kind of the sets, number of views
 UNITS = {
     'Image': (dict(type='Image'), MLP, None, 2),
-    'ImageWithHard': (dict(type='ImageWithHard'), MLP, None, 3),
     'Cells': (dict(type='Cells'), CONV, None, 2),
     'LabelledCells': (dict(type='LabelledCells', regions='masks'), CONV, None, 2),
     'Boxes': (dict(type='Boxes', bins=1), MLP, None, 2),
