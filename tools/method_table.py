@@ -69,6 +69,8 @@ METHODS = {
     'DIP': 'dip/dip_vit-small_1xb32-coslr-5e_coco.py',
     'RASA': 'rasa/rasa_vit-small_1xb128-coslr-45e_voc.py',
     'Distillation': 'distillation/distillation_resnet50_8xb192-coslr-100e_in1k.py',
+    'SimCSE': 'simcse/simcse_bert-base_1xb64-linlr-1e_wiki.py',
+    'SimCSE, supervised': 'simcse/simcse-sup_bert-base_4xb128-linlr-3e_nli.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}

@@ -21,7 +21,9 @@ WIDE = 2500
 def pretraining() -> dict[Path, Config]:
     paths = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
     configs = {p: Config.fromfile(p) for p in paths if p.parent.name not in ('detection', 'segmentation')}
-    return {path: cfg for path, cfg in configs.items() if 'PretrainLoop' in cfg.train_cfg.type}
+    configs = {path: cfg for path, cfg in configs.items() if 'PretrainLoop' in cfg.train_cfg.type}
+    # Texts alone: test_simcse_configs.py
+    return {p: cfg for p, cfg in configs.items() if cfg.train_dataloader.dataset.type != 'TextDataset'}
 
 
 PATHS = pretraining()

@@ -58,7 +58,6 @@ OBJECTIVES = {
     'InfoNCE keys': dict(type='InfoNCE', queue=0, batch='keys'),
     'InfoNCE views': dict(type='InfoNCE', queue=9, dim=DIM, batch='views'),
     'InfoNCE units': dict(type='InfoNCE', queue=0, batch='units', mean='counted'),
-    'InfoNCE own_weight': dict(type='InfoNCE', queue=0, batch='units', own_weight=1.0),
     'InfoNCE units+own': dict(type='InfoNCE', queue=0, batch='units+own'),
     'InfoNCE units+queries': dict(type='InfoNCE', queue=0, batch='units+queries', mean='weights'),
     'InfoNCE image': dict(type='InfoNCE', queue=0, batch='image', form='in', mean='counted'),
