@@ -18,7 +18,7 @@ from mmengine.config import Config
 PICTURE = ROOT / 'docs/images/map.svg'
 #: Title -> types of units.
 ROWS = {
-    'image': ('Image', 'Prototypes', 'Patches', 'PatchSet'),
+    'image': ('Image', 'ImageWithHard', 'Prototypes', 'Patches', 'PatchSet'),
     'cells': ('Cells', 'CellPrototypes', 'LabelledCells', 'QuantizedCells'),
     'hidden patches': ('MaskedCells', 'DecodedCells', 'AskedCells', 'TokenPrototypes'),
     'boxes, masks, windows': ('Boxes', 'DetectorBoxes', 'Masks', 'Windows'),
