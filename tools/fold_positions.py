@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Take the directions that RASA found out of a backbone: ``python tools/fold_positions.py CHECKPOINT``.
+"""Take the directions of position out of a backbone: ``python tools/fold_positions.py CHECKPOINT``.
+
+The directions are those that a training of RASA found; or, with --fit, they are found here by least squares
+on photos, for any checkpoint, and any weights that densecl pretrain --start takes (imagenet, a file).
 
 What it writes is a checkpoint whose backbone ends in a 1x1 convolution, the product of all projections:
 ``densecl probe`` and ``densecl export --to mmdet`` read it as they read any other. With --photos it says how
@@ -17,15 +20,36 @@ import densecl.compat
 
 densecl.compat.install()
 
+from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 from densecl.datasets import decode_image  # noqa: E402
-from densecl.evaluation.features import FrozenEncoder, dense_features, load_encoder  # noqa: E402
-from densecl.evaluation.positions import position_fit  # noqa: E402
+from densecl.evaluation.features import (  # noqa: E402
+    FrozenEncoder,
+    carries_config,
+    dense_features,
+    load_encoder,
+    open_encoder,
+)
+from densecl.evaluation.positions import (  # noqa: E402
+    position_fit,
+    position_rounds,
+    without_linear_position,
+)
 from densecl.files import atomic_write  # noqa: E402
+from densecl.models.necks.positions import folded  # noqa: E402
 from densecl.runs.checks import find_photos  # noqa: E402
+from densecl.runs.starts import Chosen, choose_start  # noqa: E402
 from densecl.transfer import read_weights  # noqa: E402
-from densecl.transfer.positions import without_positions  # noqa: E402
+from densecl.transfer.positions import with_matrix, without_positions  # noqa: E402
+from densecl.transfer.read import Weights  # noqa: E402
+
+
+def _rounds(text: str) -> int | str:
+    """A number of planes, or 'all'."""
+    if text != 'all' and not (text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f'a number of planes from 1, or "all"; got {text}')
+    return text if text == 'all' else int(text)
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,10 +57,18 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('checkpoint', help='of a pretraining with a PositionPredictor')
+    parser.add_argument('checkpoint', help='of a pretraining with a PositionPredictor; with --fit any')
+    parser.add_argument(
+        '--fit',
+        metavar='ROUNDS',
+        type=_rounds,
+        help='find the directions in --photos: so many planes, one after the other; or "all": what any '
+        'linear function knows of position',
+    )
+    parser.add_argument('--level', type=int, default=-1, help='of the backbone, with --fit')
     parser.add_argument('--head', help='its name in model.heads; the first by default')
     parser.add_argument('--out', help='default: beside the checkpoint, <name>_folded.pth')
-    parser.add_argument('--photos', help='folder of photos by which position is measured')
+    parser.add_argument('--photos', help='folder of photos by which position is measured, and found')
     parser.add_argument('--size', type=int, nargs=2, default=(224, 224), metavar=('H', 'W'), help='in pixels')
     parser.add_argument('--count', type=int, default=200, help='of the photos, half to fit, half to judge')
     return parser.parse_args()
@@ -46,27 +78,73 @@ def main() -> None:
     """Fold, write, measure."""
     args = parse_args()
     init_default_scope('densecl')
-    checkpoint = Path(args.checkpoint)
-    folded, rounds, level = without_positions(read_weights(checkpoint), args.head)
-    out = Path(args.out or checkpoint.with_name(f'{checkpoint.stem}_folded.pth'))
+    found, said, level = trained(args) if args.fit is None else fitted(args)
+    name = Path(args.checkpoint)
+    out = Path(args.out or name.with_name(f'{name.stem}_folded.pth'))
     with atomic_write(out) as temporary:
-        torch.save(folded, temporary)
-    print(f'{out}: the directions of {rounds} rounds are taken out')
+        torch.save(found, temporary)
+    print(f'{out}: {said}')
     if args.photos:
-        for title, path in (('before', checkpoint), ('after', out)):
-            rows, columns = measured(load_encoder(path), level, args)
+        for title, encoder in (('before', opened(args.checkpoint)), ('after', load_encoder(out))):
+            rows, columns = position_fit(*judged(maps_of(encoder, level, args)))
             print(f'{title:<6} R^2 of a linear prediction: row {rows:.3f}, column {columns:.3f}')
 
 
-def measured(encoder: FrozenEncoder, level: int, args: argparse.Namespace) -> tuple[float, float]:
-    """:func:`position_fit` of every second photo, by the others."""
+def trained(args: argparse.Namespace) -> tuple[dict, str, int]:
+    """The checkpoint without the directions of its rounds."""
+    found, rounds, level = without_positions(read_weights(args.checkpoint), args.head)
+    return found, f'the directions of {rounds} rounds are taken out', level
+
+
+def fitted(args: argparse.Namespace) -> tuple[dict, str, int]:
+    """Any backbone without the directions that are found here, in the photos that do not judge."""
+    if not args.photos:
+        raise SystemExit('fold_positions: --fit finds directions in photos: give --photos FOLDER')
+    maps, _ = judged(maps_of(opened(args.checkpoint), args.level, args))
+    if args.fit == 'all':
+        matrix, said = without_linear_position(maps), 'what linear functions know of position is taken out'
+    else:
+        matrix, said = folded(position_rounds(maps, args.fit)), f'{args.fit} planes are taken out'
+    weights = read_weights(args.checkpoint) if carries_config(args.checkpoint) else start_of(args.checkpoint)
+    return with_matrix(weights, matrix, args.level), f'{said}, found in {len(maps)} photos', args.level
+
+
+def opened(what: str) -> FrozenEncoder:
+    """The backbone as it is, of weights of another project as a pretraining from them builds it."""
+    return (
+        load_encoder(what) if carries_config(what) else open_encoder(what, **options_of(choose_start(what)))
+    )
+
+
+def options_of(chosen: Chosen) -> dict:
+    """How the backbone of a start is built."""
+    return {name: value for name, value in chosen.layout.backbone.items() if name != 'type'}
+
+
+def start_of(what: str) -> Weights:
+    """Weights of another project as those of a pretraining."""
+    chosen = choose_start(what)
+    start, backbone = chosen.start, chosen.layout.backbone
+    network = start.build(**options_of(chosen))
+    tensors = {f'backbone.{name}': tensor for name, tensor in network.state_dict().items()}
+    images = dict(mean=list(start.mean), std=list(start.std), bgr_to_rgb=True)
+    config = Config(dict(model=dict(backbone=backbone, data_preprocessor=images)))
+    return Weights(tensors, dict(cfg=config.pretty_text, start=chosen.record), what)  # with its licence
+
+
+def judged(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps to fit with, and those of the other half of the photos."""
+    return maps[::2], maps[1::2]
+
+
+def maps_of(encoder: FrozenEncoder, level: int, args: argparse.Namespace) -> torch.Tensor:
+    """One level's maps of a part of each photo."""
     paths = sorted(find_photos([args.photos]))
     paths = paths[:: max(1, len(paths) // args.count)][: args.count]
     if len(paths) < 4:
         raise SystemExit(f'fold_positions: {args.photos} has {len(paths)} photos; give 4 or more')
     rng = np.random.default_rng(0)
-    maps = dense_features(encoder, (crop(path, args.size, rng)[None] for path in paths), level)
-    return position_fit(maps[::2], maps[1::2])
+    return dense_features(encoder, (crop(path, args.size, rng)[None] for path in paths), level)
 
 
 def crop(path: Path, size: tuple[int, int], rng: np.random.Generator) -> torch.Tensor:

@@ -1,7 +1,9 @@
-"""How well a linear function reads off a cell where it lies."""
+"""How well a linear function reads off a cell where it lies, and which directions it reads."""
 
 import torch
 from torch import Tensor
+
+from densecl.models.necks.positions import folded
 
 
 @torch.no_grad()
@@ -27,11 +29,80 @@ def position_fit(train: Tensor, test: Tensor, ridge: float = 1e-4) -> tuple[floa
     mean, std = x.mean(0), x.std(0)
     std = torch.where(std > 1e-9 * std.max(), std, torch.inf)  # what does not vary says nothing
     x, y = (x - mean) / std, (y - mean) / std
-    grid = [torch.linspace(-1, 1, n, dtype=torch.float64, device=x.device) for n in train.shape[2:]]
-    places = torch.stack(torch.meshgrid(*grid, indexing='ij'), -1).flatten(0, 1)
+    places = _places(train)
     wanted, truth = (places.repeat(len(maps), 1) for maps in (train, test))
     covariance = x.mT @ x / len(x)
     identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(covariance + ridge * identity, x.mT @ wanted / len(x))
     error = (y @ weights - truth).square().sum(0)
     return tuple((1 - error / truth.square().sum(0)).tolist())
+
+
+@torch.no_grad()
+def position_rounds(maps: Tensor, rounds: int = 9, ridge: float = 1e-4) -> list[Tensor]:
+    """RASA's rounds, each solved exactly: least squares in place of gradient steps.
+
+    Row and column are predicted linearly; the plane of both functions is taken out; the next round is fitted
+    to what is left. :func:`~densecl.models.necks.positions.folded` makes one matrix of them.
+
+    Args:
+        maps: (N, C, h, w), of images in which things may stand anywhere.
+        rounds: how many.
+        ridge: added to the variances of the channels, in shares of their mean.
+
+    Returns:
+        ``rounds`` times (2, C) float64.
+    """
+    covariance, towards = _moments(maps)
+    found: list[Tensor] = []
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    floor = ridge * covariance.diagonal().mean() * identity
+    for _ in range(rounds):
+        rest = folded(found) if found else identity
+        found.append(torch.linalg.solve(rest @ covariance @ rest.mT + floor, rest @ towards).mT)
+    return found
+
+
+@torch.no_grad()
+def without_linear_position(maps: Tensor) -> Tensor:
+    """(C, C) float64, the matrix after which no linear function knows row or column better than their mean.
+
+    Of all such matrices it changes the features least, in the mean square (LEACE, Belrose et al., 2023):
+    ``I - S^(1/2) U U' S^(-1/2)``, S their covariance, U an orthonormal basis of ``S^(-1/2)`` times their
+    covariance with row and column. Channels that do not vary stay as they are.
+
+    Args:
+        maps: (N, C, h, w).
+    """
+    covariance, towards = _moments(maps)
+    values, vectors = torch.linalg.eigh(covariance)
+    varies = values > 1e-8 * values.max()
+    root = torch.where(varies, values, 0.0).sqrt()
+    inverse = torch.where(varies, values, torch.inf).rsqrt()
+    whiten = (vectors * inverse) @ vectors.mT
+    basis, sizes, _ = torch.linalg.svd(whiten @ towards, full_matrices=False)
+    basis = basis * (sizes > 1e-9 * sizes.max().clamp(min=1e-300))
+    identity = torch.eye(len(values), dtype=values.dtype, device=values.device)
+    return identity - (vectors * root) @ vectors.mT @ basis @ basis.mT @ whiten
+
+
+def _places(maps: Tensor) -> Tensor:
+    """(h w, 2) float64, row and column of each cell from -1 to 1."""
+    grid = [torch.linspace(-1, 1, n, dtype=torch.float64, device=maps.device) for n in maps.shape[2:]]
+    return torch.stack(torch.meshgrid(*grid, indexing='ij'), -1).flatten(0, 1)
+
+
+def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """(C, C) covariance of the cells' features, and (C, 2) theirs with row and column; image by image."""
+    if min(maps.shape[2:]) < 2:
+        raise ValueError(f'maps must have 2 x 2 cells or more, got {tuple(maps.shape)}')
+    places, channels = _places(maps), maps.shape[1]
+    total = maps.new_zeros(channels, dtype=torch.float64)
+    square = maps.new_zeros(channels, channels, dtype=torch.float64)
+    towards = maps.new_zeros(channels, 2, dtype=torch.float64)
+    for one in maps:
+        x = one.double().flatten(1)
+        total, square, towards = total + x.sum(1), square + x @ x.mT, towards + x @ places
+    count = len(maps) * len(places)
+    mean = total / count
+    return square / count - mean[:, None] * mean, towards / count  # places have mean 0

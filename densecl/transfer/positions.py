@@ -46,12 +46,26 @@ def without_positions(weights: Weights, head: str | None = None) -> tuple[dict[s
     if not rounds:
         raise ValueError(f'{weights.source}: no round of heads.{name} was begun; train it')
     matrix = folded([projector[f'rounds.{i}'] for i in range(rounds)])
-    tensors = _wrapped(weights.tensors, matrix)
     units = settings.get('units')
     level = units.get('level', -1) if isinstance(units, dict) else -1
-    model['backbone'] = dict(type='LinearLevel', network=model['backbone'], channels=len(matrix), level=level)
+    return with_matrix(weights, matrix, level), rounds, level
+
+
+def with_matrix(weights: Weights, matrix: Tensor, level: int = -1) -> dict[str, Any]:
+    """The checkpoint with a :class:`~densecl.models.backbones.LinearLevel`, which ends in a (D, D) matrix.
+
+    Args:
+        weights: of a pretraining; its config says how the backbone is built.
+        matrix: what the features of ``level`` are multiplied with.
+        level: of the backbone.
+    """
+    config = parse_config(weights.meta.get('cfg'))
+    if not (config.get('model') or {}).get('backbone'):
+        raise ValueError(f'{weights.source} carries no config to build its backbone from')
+    inner = config['model']['backbone']
+    config['model']['backbone'] = dict(type='LinearLevel', network=inner, channels=len(matrix), level=level)
     meta = {**weights.meta, 'cfg': Config(config).pretty_text}
-    return {'state_dict': tensors, 'meta': meta}, rounds, level
+    return {'state_dict': _wrapped(weights.tensors, matrix), 'meta': meta}
 
 
 def _wrapped(tensors: dict[str, Tensor], matrix: Tensor) -> dict[str, Tensor]:

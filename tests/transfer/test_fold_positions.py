@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from densecl.cli import main as densecl
-from densecl.evaluation.features import load_encoder
+from densecl.evaluation.features import FrozenEncoder, load_encoder
 from densecl.models.necks.positions import without_directions
 from densecl.registry import MODELS
 from densecl.transfer import export_backbone, load_backbone, read_weights, save_export
@@ -127,3 +127,36 @@ def test_the_tool_and_a_probe(checkpoint, tmp_path, monkeypatch, capsys, pytestc
             densecl(['probe', str(out), '--labelled', str(tmp_path / 'set'), '--size', '64', '64'])
         assert not ended.value.code
         assert 'linear' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('rounds', ['3', 'all'])
+def test_directions_found_in_photos(tmp_path, monkeypatch, capsys, pytestconfig, rounds):
+    """Of weights that know nothing of densecl, as torchvision saves them."""
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    torch.save(resnet18().state_dict(), tmp_path / 'resnet18.pth')
+    rng = np.random.default_rng(0)
+    (tmp_path / 'photos').mkdir()
+    for i in range(12):
+        photo = rng.integers(0, 100, (80, 80, 3)) + np.linspace(0, 150, 80)[:, None, None]  # bright below
+        cv2.imwrite(str(tmp_path / f'photos/{i}.png'), photo.astype(np.uint8))
+    tool, out = str(pytestconfig.rootpath / 'tools/fold_positions.py'), tmp_path / 'out.pth'
+    given = [str(tmp_path / 'resnet18.pth'), '--fit', rounds, '--out', str(out), '--size', '96', '96']
+    monkeypatch.setattr(sys, 'argv', [tool, *given])
+    with pytest.raises(SystemExit, match='--fit finds directions in photos: give --photos FOLDER'):
+        run_path(tool, run_name='__main__')
+    monkeypatch.setattr(sys, 'argv', [tool, *given, '--photos', str(tmp_path / 'photos')])
+    run_path(tool, run_name='__main__')
+    said = capsys.readouterr().out
+    assert ('3 planes are' if rounds == '3' else 'what linear functions know of position is') in said
+    assert 'found in 6 photos' in said and 'after  R^2' in said
+    found = load_encoder(out)
+    plain = FrozenEncoder(found.backbone.network)
+    matrix = found.backbone.linear.weight[..., 0, 0]
+    want = torch.einsum('oc,bchw->bohw', matrix, plain.maps(IMAGES))
+    torch.testing.assert_close(found.maps(IMAGES), want, rtol=1e-4, atol=1e-4)
+    weights = torch.load(tmp_path / 'resnet18.pth', weights_only=True)
+    torch.testing.assert_close(
+        plain.backbone.state_dict()['layer4.1.conv2.weight'], weights['layer4.1.conv2.weight']
+    )
