@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Look at what a masked pretraining puts in the place of masked patches (MAE, SparK, FCMAE, SimMIM).
+"""Look at what a pretraining puts in the place of what it does not see (MAE, SparK, SiT, colorization).
 
 python tools/browse_reconstructions.py runs/spark/epoch_16.pth --photos my/photos
 
-Beside each view it shows the view with its masked patches grey, and with these predicted. Where the method
-normalises each patch by itself, the true patch lends its mean and variance.
+Beside each view it shows what the network sees of it, masked patches grey, and the view with these
+predicted. Where the method normalises each patch by itself, the true patch lends its mean and variance; in
+colorization the true view lends its lightness.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from densecl import visualization as vis  # noqa: E402
 from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.datasets import SampleKey  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
-from densecl.models.targets import Pixels  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.structures import Views  # noqa: E402
 from densecl.transfer.mismatch import model_images  # noqa: E402
@@ -54,10 +54,10 @@ def main() -> None:
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     model = MODELS.build(cfg.model).eval()
     model.load_state_dict(saved['state_dict'])
-    heads = {name: head for name, head in model.heads.items() if isinstance(head.target, Pixels)}
+    heads = {name: head for name, head in model.heads.items() if hasattr(head.target, 'images')}
     if not heads:
         raise SystemExit(
-            f"{args.checkpoint}: no head with target=dict(type='Pixels') among {list(model.heads)}"
+            f"{args.checkpoint}: no head with target=dict(type='Pixels') or ColorBins among {list(model.heads)}"
         )
     rows = []
     for index in np.linspace(0, len(dataset) - 1, min(args.num, len(dataset))).astype(int):
@@ -76,18 +76,18 @@ def config_of(saved: dict, path: str) -> Config:
 
 @torch.no_grad()
 def reconstructed(model, head, sample) -> np.ndarray:
-    """The first view that the head predicts: true, masked, filled in."""
+    """The first view that the head predicts: true, as it is seen, filled in."""
     views = model.data_preprocessor({'inputs': Views.collate([sample])}, False)['inputs']
     chosen = head.plan(len(views)).pairs[0].query
     units = head.read(Branch(model.encode, views, masked=True), head.projector, views, [chosen])[chosen]
     prediction = units.vectors.transpose(1, 2).unflatten(2, units.place.grid)
-    images = views.images[chosen]
+    images, replaced = views.images[chosen], views.replaced(chosen)
     norm = model_images(model)
-    true, made = (
-        vis.displayable(x, norm['mean'], norm['std'])[0]
-        for x in (images, head.target.images(prediction, images))
+    true, made, seen = (
+        None if x is None else vis.displayable(x, norm['mean'], norm['std'])[0]
+        for x in (images, head.target.images(prediction, images), replaced)
     )
-    return vis.draw_reconstruction(true, views.masks[chosen][0], made)
+    return vis.draw_reconstruction(true, views.masks[chosen][0], made, seen)
 
 
 if __name__ == '__main__':

@@ -16,15 +16,17 @@ class Corruption:
         donor: () float64, in [0, 1): how far along the batch the image stands whose pixels of the same place
             are put in; it may be the image itself. Below 0: none.
         noise_seed: () int64, of the generator of normal noise, in units of normalised pixels; below 0: none.
+        gray: () bool, put in the grey of the image's own lightness.
     """
 
     donor: np.ndarray
     noise_seed: np.ndarray
+    gray: np.ndarray
 
     @classmethod
-    def of(cls, donor: float = -1.0, noise_seed: int = -1) -> 'Corruption':
+    def of(cls, donor: float = -1.0, noise_seed: int = -1, gray: bool = False) -> 'Corruption':
         """That of one view."""
-        return cls(np.array(donor, np.float64), np.array(noise_seed, np.int64))
+        return cls(np.array(donor, np.float64), np.array(noise_seed, np.int64), np.array(gray))
 
     def donors(self) -> tuple[np.ndarray, np.ndarray]:
         """Of a batch (B,) int64, the positions of the donors, and (B,) bool, which images have one."""

@@ -74,20 +74,24 @@ def hide_masked(image: np.ndarray, mask: Tensor | np.ndarray) -> np.ndarray:
 
 
 def draw_reconstruction(
-    image: np.ndarray, mask: Tensor | np.ndarray, reconstruction: np.ndarray
+    image: np.ndarray,
+    mask: Tensor | np.ndarray,
+    reconstruction: np.ndarray,
+    seen: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A view, the same with masked patches grey, and with what a network puts in their place.
+    """A view, what the network sees of it, and the view with what the network puts in its place.
 
     Args:
         image: uint8 (H, W, 3).
         mask: (h, w) bool, True = masked; h and w divide H and W.
         reconstruction: uint8 (H, W, 3).
+        seen: uint8 (H, W, 3), where masked pixels were replaced; None: masked patches are shown grey.
     """
     hidden = np.asarray(mask)
     for axis in (0, 1):
         hidden = hidden.repeat(image.shape[axis] // mask.shape[axis], axis)
     filled = np.where(hidden[:, :, None], reconstruction, image)
-    return side_by_side([image, hide_masked(image, mask), filled])
+    return side_by_side([image, hide_masked(image, mask) if seen is None else seen, filled])
 
 
 def draw_views(

@@ -24,6 +24,7 @@ from densecl.models.losses import (
     QueueDistillation,
     SelfDistillation,
     SimilarityRows,
+    SoftCrossEntropy,
     Sum,
     SwappedPrediction,
     VICReg,
@@ -80,6 +81,7 @@ def objectives() -> dict[str, torch.nn.Module]:
         masked_all=SelfDistillation(DIM, mean='images', centered_over='all'),
         masked_sinkhorn=SelfDistillation(DIM, mean='images', centering='sinkhorn'),
         masked_codes=CodeCrossEntropy(),
+        masked_shares=SoftCrossEntropy(),
         nce=NCE(images=13, dim=DIM, negatives=7, temperature=0.2),
         softmax=NCE(images=13, dim=DIM, temperature=0.2, form='softmax'),
     )
@@ -131,6 +133,8 @@ def compare(name: str, step: int, weight: torch.Tensor, own: slice) -> Compariso
         a, b = Projector.prototypes(a), Projector.prototypes(b)
     if name == 'masked_codes':
         b = b.argmax(-1, keepdim=True).to(a.dtype)
+    if name == 'masked_shares':
+        b = b.softmax(-1) * torch.tensor(IMAGES[step])[own, None, None]  # the image's number is the weight
     key = Units(b, pooled=b.mean(1), embeddings=embeddings, valid=masks)
     query = Units(a)
     if name.startswith('context'):  # nothing is labelled in the second half of the first step

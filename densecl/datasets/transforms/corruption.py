@@ -9,7 +9,7 @@ from densecl.structures import Corruption
 
 from .masking import ViewMask
 
-_FILLS = ('zeros', 'noise', 'batch')
+_FILLS = ('zeros', 'noise', 'batch', 'gray')
 
 
 @dataclass
@@ -19,7 +19,8 @@ class Replacement:
     Attributes:
         mask: which patches are replaced, ``dict(type='GMMLMask')`` for example; without ``asked``.
         fill: by what: ``'zeros'``, the mean of normalised pixels; ``'noise'``, normal of mean 0 and standard
-            deviation 1; ``'batch'``, the same place of an image of the batch, which may be the image itself.
+            deviation 1; ``'batch'``, the same place of an image of the batch, which may be the image itself;
+            ``'gray'``, the grey of the pixel's own lightness, of 8-bit RGB.
     """
 
     mask: ViewMask
@@ -42,4 +43,6 @@ class Replacement:
         """What replaces the masked pixels of one view."""
         if self.fill == 'batch':
             return Corruption.of(donor=rng.random())
-        return Corruption.of(noise_seed=int(rng.integers(2**53))) if self.fill == 'noise' else Corruption.of()
+        if self.fill == 'noise':
+            return Corruption.of(noise_seed=int(rng.integers(2**53)))
+        return Corruption.of(gray=self.fill == 'gray')

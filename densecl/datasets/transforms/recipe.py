@@ -122,6 +122,12 @@ class ViewRecipe:
         """Refuse images that this recipe cannot recolour; see :meth:`Photometric.check_images`."""
         if self.photometric:
             self.photometric.check_images(channels, dtype)
+        grays = any(each.fill == 'gray' for each in self.corruption or ())
+        if grays and not (channels == 3 and dtype in (None, 'uint8')):
+            raise ValueError(
+                f"corruption: fill='gray' is for 8-bit RGB, the images have {channels} channels "
+                f'({dtype or "any depth"}); take another fill'
+            )
 
     def draw(
         self,

@@ -8,7 +8,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from densecl.registry import MODELS
-from densecl.structures import PhotometricParams, Views
+from densecl.structures import Corruption, PhotometricParams, Views
 
 from .corruption import corrupt
 from .photometric import apply_photometric
@@ -89,9 +89,12 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         if views.corruptions is None:
             return None
         return [
-            None if each is None else corrupt(image, mask, each).contiguous(memory_format=self.layout)
+            None if each is None else self._corrupt(image, mask, each).contiguous(memory_format=self.layout)
             for image, mask, each in zip(images, views.masks, views.corruptions, strict=True)
         ]
+
+    def _corrupt(self, images: Tensor, mask: Tensor, corruption: Corruption) -> Tensor:
+        return corrupt(images, mask, corruption, -self.shift / self.scale, self.std)
 
     def _prepare(self, images: Tensor, params: PhotometricParams | None) -> Tensor:
         # Colour operators and blur want whole planes; the normalisation writes the final layout.

@@ -4,7 +4,7 @@ from . import functional
 from .assignment import SwappedPrediction
 from .bank_nce import NCE
 from .box_regression import BoxRegression
-from .codes import CodeCrossEntropy, Commitment
+from .codes import CodeCrossEntropy, Commitment, SoftCrossEntropy
 from .contrast import InfoNCE
 from .cosine import Cosine
 from .f_mutual_information import FMutualInformation
@@ -74,6 +74,7 @@ __all__ = [
     'SimilarImages',
     'SigmoidContrast',
     'SimilarityRows',
+    'SoftCrossEntropy',
     'Sum',
     'SwappedPrediction',
     'Temperature',

@@ -71,6 +71,67 @@ def _most_frequent(codes: Tensor, counted: Tensor, logits: Tensor) -> Tensor:
 
 
 @no_autocast
+def soft_cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:
+    """Cross entropy with shares of the classes, whose gradient alone is weighted.
+
+    Args:
+        logits: (..., K).
+        answers: (..., K) at least 0: the shares times the weight of the unit, which is thus their sum.
+
+    Returns:
+        (...), without the weight, in its value; its gradient has it. Without any share it is 0.
+    """
+    logits, answers = full_precision(logits), full_precision(answers)
+    weights = answers.sum(-1)
+    shares = answers / weights.clamp(min=torch.finfo(answers.dtype).tiny)[..., None]
+    terms = torch.where(weights > 0, logits.logsumexp(-1), 0.0) - torch.einsum(
+        '...k,...k->...', shares, logits
+    )
+    weighted = weights * terms
+    return terms.detach() + (weighted - weighted.detach())
+
+
+@MODELS.register_module()
+class SoftCrossEntropy(Objective):
+    """Cross entropy of each unit's K logits with the shares that its answer gives to K classes.
+
+    The key's vectors are those of :class:`~densecl.models.targets.ColorBins`: shares times a weight, by which
+    the gradient is multiplied and the value is not (Zhang et al., ECCV 2016, and their code). Units whose
+    answer has no share do not count.
+
+    Args:
+        mean: as of :class:`CodeCrossEntropy`.
+    """
+
+    needs = frozenset({'one answer'})
+
+    def __init__(self, mean: str = 'counted') -> None:
+        super().__init__()
+        self.mean = check_mean(mean, 'SoftCrossEntropy', ('counted', 'images'))
+
+    def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss; of the largest share ``accuracy`` and ``frequent``, see :class:`CodeCrossEntropy`; and
+        ``entropy``, that of the shares, below which the loss cannot fall."""
+        logits = full_precision(comparison.query.compared)
+        answers = full_precision(comparison.match.sum_of(comparison.key.vectors).detach())
+        if logits.shape != answers.shape:
+            raise ValueError(
+                f'SoftCrossEntropy: {logits.shape[-1]} logits of a unit, its answer has {answers.shape[-1]} '
+                'shares; give the projector as many channels as the target has classes, 313 of ColorBins'
+            )
+        counted = comparison.match.found() & (answers.sum(-1) > 0)
+        terms, classes = soft_cross_entropy(logits, answers), answers.argmax(-1)
+        hits = (logits.detach().argmax(-1) == classes).to(terms.dtype)
+        shares = answers / answers.sum(-1, keepdim=True)
+        log = {
+            'accuracy': own_mean(hits, counted),
+            'frequent': _most_frequent(classes, counted, logits),
+            'entropy': own_mean(torch.special.entr(shares).sum(-1), counted),
+        }
+        return mean_of(terms, counted, self.mean), log
+
+
+@no_autocast
 def commitment(embeddings: Tensor, codes: Tensor) -> Tensor:
     """(..., E) and (..., E) -> (...), the mean over E of the squared distance; no gradient to the codes."""
     return (full_precision(embeddings) - full_precision(codes.detach())).square().mean(-1)

@@ -1,5 +1,6 @@
 """What a head can compare with beside another branch: functions of the images, known answers, texts."""
 
+from .color_bins import ColorBins
 from .known import Known
 from .network import FrozenNetwork, TeacherFeatures
 from .pixels import Pixels
@@ -8,6 +9,7 @@ from .text import Text
 from .tokens import DALLETokens, KMeansTokens, Tokens, VQKDTokens
 
 __all__ = [
+    'ColorBins',
     'DALLETokens',
     'FrozenNetwork',
     'KMeansTokens',

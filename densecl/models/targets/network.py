@@ -1,6 +1,5 @@
 """A frozen network that looks at the pretrainer's images: its features, and what codes are made of."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,10 @@ from densecl.numerics import full_precision
 from densecl.registry import MODELS
 from densecl.structures import Views, cell_centers, image_to_view
 
+from .photos import PhotoTarget
 
-class FrozenNetwork(nn.Module):
+
+class FrozenNetwork(PhotoTarget):
     """(B, 3, H, W) images -> the features of a trained network, a cell for each patch.
 
     The images get the network's own normalisation, and are resized so that a cell of the features is a patch.
@@ -54,18 +55,6 @@ class FrozenNetwork(nn.Module):
         # From images as they come to images as the network wants them; without a word the same.
         for name, value in (('mean', 0.0), ('std', 1.0)):
             self.register_buffer(name, torch.full((3, 1, 1), value))
-            self.register_buffer(f'image_{name}', torch.full((3, 1, 1), value), persistent=False)
-
-    def images_have(self, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]) -> None:
-        """Tell how the images are normalised that it will get: mean and std of R, G and B, 0 to 255."""
-        for name, values in (('image_mean', mean), ('image_std', std)):
-            values = torch.as_tensor(values).flatten()
-            if len(values) != 3:
-                raise ValueError(
-                    f'{type(self).__name__} reads 3 channels, data_preprocessor.mean has {len(values)}: take '
-                    'images in RGB, or another target'
-                )
-            getattr(self, name).copy_(values.view(3, 1, 1))
 
     def init_weights(self) -> None:
         """Read the file; weights of ``start`` are read by :class:`densecl.transfer.TeacherHook`.
@@ -93,8 +82,7 @@ class FrozenNetwork(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H / p, W / p) float32 or better, as the network gives them."""
-        pixels = full_precision(images) * self.image_std + self.image_mean
-        pixels = (pixels - self.mean) / self.std
+        pixels = (self.pixels(images) - self.mean) / self.std
         grid = [side // self.patch for side in images.shape[2:]]
         size = [cells * self.stride for cells in grid]
         if size != list(images.shape[2:]):

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from densecl.models.losses import CodeCrossEntropy, Commitment
+from densecl.models.losses import CodeCrossEntropy, Commitment, SoftCrossEntropy
+from densecl.models.losses.codes import soft_cross_entropy
 from densecl.structures import Comparison
+from tests.oracles.colors import cross_entropy
 
 
 def compared(logits, codes, valid):
@@ -92,3 +94,55 @@ def test_what_is_refused(logits, codes):
         CodeCrossEntropy().score(compared(logits, logits, None))
     with pytest.raises(ValueError, match="mean must be one of 'counted', 'images'"):
         CodeCrossEntropy('rows')
+
+
+@pytest.fixture
+def answers():
+    """Shares of six classes, times the weights of the units; a unit that counts has none."""
+    shares = torch.rand(3, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).softmax(-1)
+    weights = torch.tensor([[0.5, 2.0, 1.0, 0.0], [1.0] * 4, [1.0, 3.0, 1.0, 1.0]]).double()
+    return shares * weights[..., None]
+
+
+@pytest.mark.parametrize('mean', ['counted', 'images'])
+def test_soft_value_has_no_weight(logits, answers, mean):
+    loss, log = SoftCrossEntropy(mean).score(compared(logits, answers, VALID))
+    terms = {}
+    for b, n in ((0, 0), (0, 1), (2, 1)):
+        shares = (answers[b, n] / answers[b, n].sum()).tolist()
+        terms[b, n] = cross_entropy(logits[b, n].tolist(), shares)
+    if mean == 'counted':
+        want = sum(terms.values()) / 3
+    else:
+        want = ((terms[0, 0] + terms[0, 1]) / 2 + terms[2, 1]) / 3
+    assert loss.item() == pytest.approx(want, rel=1e-12)
+    assert log['accuracy'] == sum(logits[i].argmax() == answers[i].argmax() for i in terms) / 3
+    entropies = [-sum(q * math.log(q) for q in (answers[i] / answers[i].sum()).tolist()) for i in terms]
+    assert log['entropy'].item() == pytest.approx(sum(entropies) / 3)
+
+
+def test_soft_gradient_has_the_weight(logits, answers):
+    """w (p - q) over the number of units that count, and nothing to the answers."""
+    logits.requires_grad_(), answers.requires_grad_()
+    loss, _ = SoftCrossEntropy().score(compared(logits, answers, VALID))
+    loss.backward()
+    weights = answers.detach().sum(-1, keepdim=True)
+    want = (weights * logits.detach().softmax(-1) - answers.detach()) / 3
+    torch.testing.assert_close(logits.grad, torch.where(VALID[..., None], want, 0.0))
+    assert answers.grad is None
+
+
+def test_soft_gradient_of_weight_1(logits, answers):
+    shares = answers[2] / answers[2].sum(-1, keepdim=True)
+    rows = logits[2].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: soft_cross_entropy(x, shares), rows)
+    want = -(shares * logits[2].log_softmax(-1)).sum(-1)
+    torch.testing.assert_close(soft_cross_entropy(rows, shares), want)
+
+
+def test_soft_without_a_share(logits):
+    loss, log = SoftCrossEntropy().score(compared(logits.requires_grad_(), torch.zeros_like(logits), None))
+    loss.backward()
+    assert loss.item() == 0 == log['accuracy'] == log['entropy'] and logits.grad.abs().max() == 0
+    with pytest.raises(ValueError, match='6 logits of a unit, its answer has 1 shares; give the projector'):
+        SoftCrossEntropy().score(compared(logits, logits[..., :1], None))

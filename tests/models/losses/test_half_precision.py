@@ -97,6 +97,8 @@ def run(name: str, kind: str, dtype: torch.dtype):
     c = compare(*leaves[:2], indices, *leaves[2:], support=support, labels=indices % 3)
     if name == 'CodeCrossEntropy':  # its keys are codes
         c.key.vectors = (torch.arange(BATCH * CELLS) % width).view(BATCH, CELLS, 1).to(dtype)
+    if name == 'SoftCrossEntropy':  # its keys are shares
+        c.key.vectors = c.key.vectors.detach().float().softmax(-1).to(dtype)
     if name == 'Commitment':
         c.query.embeddings, c.query.codes = c.query.vectors, c.key.vectors
     keys = [c.key]
