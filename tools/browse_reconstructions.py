@@ -57,7 +57,7 @@ def main() -> None:
     heads = {name: head for name, head in model.heads.items() if hasattr(head.target, 'images')}
     if not heads:
         raise SystemExit(
-            f"{args.checkpoint}: no head with target=dict(type='Pixels') or ColorBins among {list(model.heads)}"
+            f"{args.checkpoint}: no head with target=dict(type='Pixels') or ColorBins in {list(model.heads)}"
         )
     rows = []
     for index in np.linspace(0, len(dataset) - 1, min(args.num, len(dataset))).astype(int):

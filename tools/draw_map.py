@@ -29,7 +29,7 @@ COLUMNS = {
     'the same network': ('SharedPretrainer',),
     'its momentum copy': ('MomentumPretrainer', 'features'),
     'a frozen network': ('start', 'TeacherFeatures'),
-    'pixels, visual words': ('Pixels', 'KMeansTokens', 'VQKDTokens', 'DALLETokens'),
+    'pixels, visual words': ('Pixels', 'ColorBins', 'KMeansTokens', 'VQKDTokens', 'DALLETokens'),
     'what is known': ('Known', 'Positions'),
 }
 #: Title -> colour, types of objectives.
@@ -47,7 +47,7 @@ FAMILIES = {
     ),
     'an answer': (
         '#fed7aa',
-        ('Reconstruction', 'Regression', 'CodeCrossEntropy', 'LabelCrossEntropy', 'PrototypeAlignment',
+        ('Reconstruction', 'Regression', 'CodeCrossEntropy', 'SoftCrossEntropy', 'LabelCrossEntropy', 'PrototypeAlignment',
          'BoxRegression', 'Commitment'),
     ),
 }  # fmt: skip

@@ -18,6 +18,7 @@ PAGE = ROOT / 'docs' / 'methods.md'
 START, END = '<!-- made by tools/method_table.py -->', '<!-- end of the table -->'
 #: Name -> config, below configs/.
 METHODS = {
+    'Colorization': 'colorization/colorization_resnet50_1xb40-steplr-16e_in1k.py',
     'Rotation': 'rotation/rotation_resnet50_8xb32-steplr-105e_in1k.py',
     'Jigsaw': 'jigsaw/jigsaw_resnet50_8xb32-steplr-105e_in1k.py',
     'NPID': 'npid/npid_resnet50_8xb32-steplr-200e_in1k.py',

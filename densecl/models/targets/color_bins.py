@@ -66,7 +66,7 @@ def soft_bins(ab: Tensor, bins: Tensor, neighbours: int = 10, sigma: float = 5.0
 
 
 def rebalanced(prior: Tensor, uniform: float = 0.5) -> Tensor:
-    """(K,) shares of classes -> (K,) weights, as 1 / ((1 - u) prior + u / K); their mean over the prior is 1."""
+    """(K,) shares -> (K,) weights, as 1 / ((1 - u) prior + u / K), whose mean over the prior is 1."""
     weights = 1 / ((1 - uniform) * prior + uniform / len(prior))
     return weights / (prior * weights).sum()
 
