@@ -1,9 +1,14 @@
-"""sRGB and CIE L*a*b* (1976), white point D65 of the 2 degree observer: plain functions of (..., 3, H, W)."""
+"""sRGB and CIE L*a*b* (1976), white point D65 of the 2 degree observer: plain functions of (..., 3, H, W).
+
+Sums are written out, channel by channel: a matrix would be a constant to be moved to the device.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from densecl.numerics import full_precision, no_autocast
+from densecl.numerics import full_precision
 
 #: Linear R, G, B -> X, Y, Z (Rec. 709 primaries). Its rows add up to the white point: greys have a = b = 0.
 TO_XYZ = (
@@ -11,6 +16,8 @@ TO_XYZ = (
     (0.212671, 0.715160, 0.072169),
     (0.019334, 0.119193, 0.950227),
 )
+_TO_RATIOS = [[value / sum(row) for value in row] for row in TO_XYZ]
+_FROM_RATIOS = torch.tensor(_TO_RATIOS, dtype=torch.float64).inverse().tolist()
 _BEND = 6 / 29  # of the cube root, below which it is a straight line
 
 
@@ -25,35 +32,29 @@ def srgb_of(light: Tensor) -> Tensor:
     return torch.where(light > 0.0031308, curved, light * 12.92)
 
 
-@no_autocast
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """(..., 3, H, W) sRGB in [0, 1] -> L in [0, 100], a and b in about [-110, 110]."""
-    matrix = full_precision(rgb).new_tensor(TO_XYZ)
-    ratios = torch.einsum('xc,...chw->...xhw', matrix / matrix.sum(1, keepdim=True), _full_light(rgb))
-    x, y, z = torch.where(
-        ratios > _BEND**3, ratios.clamp(min=_BEND**3) ** (1 / 3), ratios / (3 * _BEND**2) + 4 / 29
-    ).unbind(-3)
+    ratios = _mixed(linear_of(full_precision(rgb)), _TO_RATIOS)
+    curved, straight = ratios.clamp(min=_BEND**3) ** (1 / 3), ratios / (3 * _BEND**2) + 4 / 29
+    x, y, z = torch.where(ratios > _BEND**3, curved, straight).unbind(-3)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -3)
 
 
-@no_autocast
 def lab_to_rgb(lab: Tensor) -> Tensor:
     """What :func:`rgb_to_lab` undoes; colours that sRGB does not have come out below 0 or above 1."""
     lightness, a, b = full_precision(lab).unbind(-3)
     y = (lightness + 16) / 116
     roots = torch.stack([y + a / 500, y, y - b / 200], -3)
     ratios = torch.where(roots > _BEND, roots**3, (roots - 4 / 29) * (3 * _BEND**2))
-    matrix = roots.new_tensor(TO_XYZ)
-    inverse = torch.linalg.inv(matrix.double() / matrix.double().sum(1, keepdim=True)).to(roots.dtype)
-    return srgb_of(torch.einsum('cx,...xhw->...chw', inverse, ratios))
+    return srgb_of(_mixed(ratios, _FROM_RATIOS))
 
 
-@no_autocast
 def gray_of(rgb: Tensor) -> Tensor:
     """(..., 3, H, W) sRGB in [0, 1] -> (..., 1, H, W), the grey of the same lightness L."""
-    weights = full_precision(rgb).new_tensor(TO_XYZ[1])
-    return srgb_of((_full_light(rgb) * weights[:, None, None]).sum(-3, keepdim=True))
+    return srgb_of(_mixed(linear_of(full_precision(rgb)), TO_XYZ[1:2]))
 
 
-def _full_light(rgb: Tensor) -> Tensor:
-    return linear_of(full_precision(rgb))
+def _mixed(channels: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
+    """(..., 3, H, W) -> (..., R, H, W), weighted sums of the channels."""
+    parts = channels.unbind(-3)
+    return torch.stack([sum(w * x for w, x in zip(row, parts, strict=True)) for row in rows], -3)

@@ -47,8 +47,8 @@ FAMILIES = {
     ),
     'an answer': (
         '#fed7aa',
-        ('Reconstruction', 'Regression', 'CodeCrossEntropy', 'SoftCrossEntropy', 'LabelCrossEntropy', 'PrototypeAlignment',
-         'BoxRegression', 'Commitment'),
+        ('Reconstruction', 'Regression', 'CodeCrossEntropy', 'SoftCrossEntropy', 'LabelCrossEntropy',
+         'PrototypeAlignment', 'BoxRegression', 'Commitment'),
     ),
 }  # fmt: skip
 OBJECTIVES = {title: kinds for title, (_, kinds) in FAMILIES.items()}
