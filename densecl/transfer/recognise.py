@@ -7,6 +7,7 @@ from torch import Tensor
 
 from densecl.registry import MODELS
 
+from .clip import read_clip
 from .config_text import parse_config
 from .convnext import read_convnext
 from .dialects import backbone_part
@@ -46,6 +47,7 @@ _FORMS = (
     ('patch_embed.proj.weight', 'timm', read_vit),
     ('patch_embed.projection.weight', 'mm', read_vit),
     ('conv_proj.weight', 'torchvision', read_vit),
+    ('class_embedding', 'CLIP', read_clip),
     ('embeddings.patch_embeddings.projection.weight', 'Hugging Face', read_vit),
     ('embeddings.patch_embeddings.weight', 'Hugging Face', read_vit),
 )

@@ -126,6 +126,7 @@ class TimmViT(nn.Module):
         tokens = ('cls_token', 'reg_token', 'pos_embed', 'pos_drop', 'rope', 'rel_pos_bias')
         for name in ('patch_embed', *tokens, 'blocks', 'norm'):
             setattr(self, name, getattr(model, name, None))
+        self.norm_pre = getattr(model, 'norm_pre', None) or nn.Identity()  # of CLIP's networks
         if not final_norm:
             self.norm = nn.Identity()
         self.extra_tokens = model.num_prefix_tokens
@@ -203,7 +204,7 @@ class TimmViT(nn.Module):
             raise ValueError(f'TimmViT: a mask of {tuple(mask.hidden.shape[1:])} patches for {tuple(grid)}')
         if self.hidden == 'token':
             patches = put_token(patches, self.mask_token, None if mask is None else mask.hidden)
-        tokens = self._tokens(patches.flatten(1, 2), grid)
+        tokens = self.norm_pre(self._tokens(patches.flatten(1, 2), grid))
         if mask is None or self.hidden == 'token':
             return self._blocks(
                 tokens, lambda found: found.unflatten(1, grid), self._placed(grid), mask is not None
@@ -284,6 +285,27 @@ class TimmViT(nn.Module):
         return self.pos_drop(torch.cat([*extra, patches], dim=1) + positions)
 
 
+def value_features(vit: 'TimmViT', images: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, C, h, w): each patch as if it attended to itself in the last block, normed.
+
+    In place of the mixture of values that attention makes, a patch has its own value (MaskCLIP, Zhou et al.,
+    2022): what the class token would be, had it seen this patch alone. In eval mode, without gradient.
+    """
+    block, kept, mode = vit.blocks[-1], [], vit.training
+    handle = block.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
+    try:
+        with torch.no_grad():
+            grid = vit.eval()(images)[-2].shape[2:]
+            x = kept[0][:, vit.extra_tokens :]
+            value = block.attn.qkv(block.norm1(x)).chunk(3, -1)[2]
+            x = x + block.ls1(block.attn.proj(value))
+            x = vit.norm(x + block.ls2(block.mlp(block.norm2(x))))
+    finally:
+        handle.remove()
+        vit.train(mode)
+    return x.transpose(1, 2).unflatten(2, grid)
+
+
 @torch.no_grad()
 def class_attention(block: nn.Module, tokens: Tensor) -> Tensor:
     """(B, L, C) of a block -> (B, heads, L), the shares of the class token, the first one, in its attention.
@@ -333,7 +355,7 @@ def _timm_vit(arch: str, **kwargs) -> nn.Module:
 
 def _is_computed_here(model: nn.Module) -> bool:
     """Whether a timm model is what ``TimmViT.forward`` computes, with no step or token of its own."""
-    own = ('norm_pre', 'patch_drop', 'fc_norm')
+    own = ('patch_drop', 'fc_norm')
     plain = all(isinstance(getattr(model, name, None), nn.Identity | None) for name in own)
     tokens = 1 + (0 if model.reg_token is None else model.reg_token.shape[1])
     plain &= model.cls_token is not None and model.num_prefix_tokens == tokens
