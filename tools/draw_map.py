@@ -30,7 +30,7 @@ COLUMNS = {
     'its momentum copy': ('MomentumPretrainer', 'features'),
     'a frozen network': ('start', 'TeacherFeatures'),
     'pixels, visual words': ('Pixels', 'ColorBins', 'KMeansTokens', 'VQKDTokens', 'DALLETokens'),
-    'what is known': ('Known', 'Positions'),
+    'what is known, texts': ('Known', 'Positions', 'Text'),
 }
 #: Title -> colour, types of objectives.
 FAMILIES = {

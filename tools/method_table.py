@@ -72,13 +72,14 @@ METHODS = {
     'Distillation': 'distillation/distillation_resnet50_8xb192-coslr-100e_in1k.py',
     'SimCSE': 'simcse/simcse_bert-base_1xb64-linlr-1e_wiki.py',
     'SimCSE, supervised': 'simcse/simcse-sup_bert-base_4xb128-linlr-3e_nli.py',
+    'CLIP': 'clip/clip_vit-base_256xb128-coslr-32e_captions.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}
 #: Arguments that say nothing about the method.
 LEFT_OUT = {
     'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds',
-    'patch', 'backbone', 'channels', 'stride', 'file', 'start',
+    'patch', 'backbone', 'channels', 'stride', 'file', 'start', 'tower',
 }  # fmt: skip
 DEFAULTS = {'units': 'Image', 'matching': 'SameRow'}
 
@@ -136,6 +137,7 @@ def target(pretrainer: str, head: dict) -> str:
     named = {None: TARGETS[pretrainer], 'start': 'frozen start', 'features': 'features of the momentum copy'}
     parts = [named[own] if own in (None, 'start', 'features') else said(own)]
     parts += ['predictor'] if head.get('predictor') else []
+    parts += ['both ways'] if head.get('both_ways') else []
     parts += ['stop-gradient'] if head.get('stop_gradient') else []
     return ', '.join(parts)
 
@@ -150,8 +152,13 @@ def said(config) -> str:
         return '; '.join(f'{kind}: {said(part)}' for kind, part in config.items())
     if config['type'] == 'Sum':
         return said(config['objectives'])
-    arguments = [f'{k}={v!r}' for k, v in config.items() if k not in LEFT_OUT and v is not None]
+    arguments = [f'{k}={_value(v)}' for k, v in config.items() if k not in LEFT_OUT and v is not None]
     return f'{config["type"]}({", ".join(arguments)})' if arguments else config['type']
+
+
+def _value(value) -> str:
+    """An argument; a part of its own as one would write it."""
+    return said(value) if isinstance(value, dict) and 'type' in value else repr(value)
 
 
 if __name__ == '__main__':

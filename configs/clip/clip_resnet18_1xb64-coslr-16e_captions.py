@@ -6,7 +6,9 @@ _base_ = ['../_base_/methods/clip.py', '../_base_/small_adamw.py']
 tower = dict(vocab_size=1024, context_length=24, width=128, depth=4, heads=4, projection=128)
 model = dict(
     data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
-    backbone=dict(type='mmdet.ResNet', out_indices=(3,), norm_eval=False, **_base_.stride16),
+    backbone=dict(
+        type='mmdet.ResNet', out_indices=(3,), norm_eval=False, zero_init_residual=False, **_base_.stride16
+    ),
     heads=dict(text=dict(projector=dict(channels=(512, 128)), target=dict(tower=tower))),
 )
 tokenizer = dict(type='Tokenizer', path='data/captions/tokenizer.json', context_length=24)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from densecl.datasets.text import train_tokenizer
 from densecl.engine.launch import build_runner
 from densecl.registry import MODELS
 from densecl.sample import sample_root
@@ -92,6 +93,16 @@ def photos(tmp_path_factory) -> Path:
     return root
 
 
+def write_captions(photos: Path, dataset: Config) -> None:
+    """A caption beside each photo, and a tokenizer for these."""
+    texts = {path: f'a photo of {path.parent.name}' for path in photos.glob('*/*.png')}
+    for path, text in texts.items():
+        path.with_suffix('.txt').write_text(text)
+    dataset.captions.tokenizer.path = str(photos / 'tokenizer.json')
+    train_tokenizer(texts.values(), 600, dataset.captions.tokenizer.path)
+    dataset.source = dict(type='Folder', captions='txt')
+
+
 @pytest.mark.parametrize('path', other_steps(PATHS), ids=lambda p: p.stem)
 def test_config_takes_a_step(path, photos, tmp_path):
     cfg = Config.fromfile(path)
@@ -103,6 +114,8 @@ def test_config_takes_a_step(path, photos, tmp_path):
     dataset.data_root = str(photos)
     if 'proposals' in dataset:  # whoever names them: boxes and masks on the spot, no store
         dataset.proposals = dict(type='Felzenszwalb')
+    if 'captions' in dataset:
+        write_captions(photos, dataset)
     for transform in dataset.pipeline:
         for selector in transform.get('regions', {}).values():
             if 'grid' in selector:
