@@ -15,7 +15,7 @@ model = dict(
                 type='InfoNCE',
                 queue=0,
                 batch='keys',
-                temperature=dict(type='LearnedTemperature', start=0.07, minimum=0.01),
+                temperature=dict(type='LearnedTemperature'),
             ),
             pairs=((0, 0),),
             both_ways=True,
