@@ -117,6 +117,7 @@ BARLOW = per_step(1.6, 0.0016, 1000, 10)
 #: Their rules name parameters of a transformer: test_transformer_schedules.py.
 OF_TRANSFORMERS = (
     'adamw_coslr_25e_neco.py',
+    'adamw_coslr_32e_clip.py',
     'adamw_coslr_100e_vqkd.py',
     'adamw_coslr_125k_dinov2.py',
     'adamw_coslr_500k_capi.py',
