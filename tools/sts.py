@@ -11,6 +11,8 @@ alignment of the pairs above --positive, and uniformity of all texts.
 import argparse
 import json
 
+import torch
+
 import densecl.compat
 
 densecl.compat.install()
@@ -36,6 +38,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--config', help='whose tower is built; that of the checkpoint by default')
     parser.add_argument('--tokenizer', help='its file or folder, where it has moved')
+    parser.add_argument('--seed', type=int, default=0, help='of the random values of "start"')
     parser.add_argument('--through-projector', action='store_true', help='keep the MLP (supervised SimCSE)')
     return parser.parse_args()
 
@@ -44,6 +47,7 @@ def main() -> None:
     """Encode, compare, print one line of json."""
     args = parse_args()
     init_default_scope('densecl')
+    torch.manual_seed(args.seed)
     config = read_config(args.config) if args.config else None
     checkpoint = None if args.checkpoint == 'start' else args.checkpoint
     encoder = load_sentence_encoder(checkpoint, config, args.tokenizer, args.through_projector)

@@ -56,6 +56,12 @@ def test_pairs_of_a_file(tmp_path):
         read_pairs(path)
 
 
+def test_own_pairs():
+    """Those of the page of SimCSE."""
+    first, second, scores = read_pairs(ROOT / 'tests/data/sts.tsv')
+    assert len({*zip(first, second, strict=True)}) == 40 and scores.min() == 0 and scores.max() == 5
+
+
 class Bag(torch.nn.Module):
     """How often each letter is in a text: a tower whose similarities are known."""
 
