@@ -42,8 +42,8 @@ class Samples:
 def take_samples(cfg: Config, count: int = 2, seconds: float = 0.5) -> Samples:
     """Make samples as the config's data workers do.
 
-    Where its photos are not on this machine, bundled ones of 500 x 375 px stand in for them, and a stored
-    proposal's place is taken by Felzenszwalb's segments, made before the clock starts.
+    Where its photos are not on this machine, bundled ones of 500 x 375 px stand in for them, blank texts for
+    captions, and Felzenszwalb's segments, made before the clock starts, for stored proposals.
 
     Args:
         cfg: config of a pretraining; it is not changed.
@@ -64,7 +64,22 @@ def take_samples(cfg: Config, count: int = 2, seconds: float = 0.5) -> Samples:
             config.pop('source', None)
         if 'proposals' in config:
             config.proposals = _Remembered()
+        if 'captions' in config:
+            for photo in list(folder.glob('*/*.jpg')):
+                photo.with_suffix('.txt').write_text('a photo')
+            config.source = dict(type='Folder', captions='txt')
+            config.captions.tokenizer = _Blank(config.captions.tokenizer.get('context_length', 77))
         return _timed(DATASETS.build(config), count, seconds, None)
+
+
+class _Blank:
+    """Every text as tokens of the id 0: as long as those of a vocabulary that is not there."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def encode(self, texts: list[str]) -> Tensor:
+        return torch.zeros(len(texts), self.length, dtype=torch.int64)
 
 
 class _Remembered:

@@ -32,6 +32,7 @@ OTHERS = (
     CONFIGS / 'ibot/ibot-decoupled_vit-small_8xb64-coslr-800e_coco.py',
     CONFIGS / 'dip/dip_vit-small_1xb32-coslr-5e_coco.py',
     CONFIGS / 'rasa/rasa_vit-small_1xb128-coslr-45e_voc.py',
+    CONFIGS / 'clip/clip_vit-base_256xb128-coslr-32e_captions.py',
 )
 
 
