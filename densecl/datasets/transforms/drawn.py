@@ -14,7 +14,7 @@ from densecl.datasets.decode import Photo
 from densecl.structures import BatchMask, Corruption, PhotometricParams
 
 from .crop import resize_crop
-from .warp import Matrix, hull, outline, relative_to_hull, warp_crop, zoom
+from .warp import QUARTER_TURN, Matrix, hull, outline, relative_to_hull, warp_crop, zoom
 
 Box = tuple[float, float, float, float]
 
@@ -82,7 +82,7 @@ class DrawnView(NamedTuple):
         mask: (h, w) bool over the view's patches, True = masked; what is drawn with the batch; or None.
         asked: (n,) int64, the masked patches that a predictor is asked for; None: all.
         corruption: what replaces the masked pixels, or None.
-        turns: quarter turns counter-clockwise, after all flips; ``box`` and ``flipped`` do not know of them.
+        turns: quarter turns counter-clockwise, after all flips, a part of ``warp``; or None.
         generated: cut from the photo's generated image.
         answer: what was done to it, a class that a head may learn to tell (``target=dict(type='Known')``), or
             None.
@@ -96,7 +96,7 @@ class DrawnView(NamedTuple):
     mask: np.ndarray | BatchMask | None = None
     asked: np.ndarray | None = None
     corruption: Corruption | None = None
-    turns: int = 0
+    turns: int | None = None
     answer: int | None = None
     channel_shifts: tuple[tuple[int, int], ...] | None = None
     generated: bool = False
@@ -116,11 +116,17 @@ class DrawnView(NamedTuple):
     @property
     def warp(self) -> Tensor | None:
         """(3, 3) float64, how it lies in its box, before it is mirrored; None where it shows the box."""
-        return None if self.crop.warp is None else torch.from_numpy(relative_to_hull(self.crop.warp))
+        if self.crop.warp is None and self.turns is None:
+            return None
+        within = np.eye(3) if self.crop.warp is None else relative_to_hull(self.crop.warp)
+        turns = (self.turns or 0) * (-1 if self.flipped else 1)  # the mirror stands between
+        return torch.from_numpy(within @ np.linalg.matrix_power(QUARTER_TURN, turns % 4))
 
     @property
     def upright(self) -> bool:
         """Whether its sides are those of its box: it is not warped, or at most upside down."""
+        if self.turns:
+            return False
         if self.crop.warp is None:
             return True
         near, far = hull(self.crop.warp)

@@ -19,8 +19,8 @@ class RotatedView(ViewRecipe):
     al., ICLR 2018).
 
     The turn comes after the flip and loses no pixel: ``np.rot90(view, k)``. (Of a view that is mirrored after
-    it, 90 and 270 degrees could not be told apart.) The view's box does not know of it: what compares places
-    would be told wrong ones. An entry of :class:`MultiView`'s ``views``.
+    it, 90 and 270 degrees could not be told apart.) Its geometry knows of it. An entry of
+    :class:`MultiView`'s ``views``.
 
     Attributes:
         every: of each crop all four turns, in the order 0, 90, 180, 270 degrees, as 4 * ``count`` views (the

@@ -16,6 +16,8 @@ from .crop import resize_crop
 Matrix = tuple[float, ...]  # nine numbers, row by row
 IDENTITY: Matrix = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 UPSIDE_DOWN: Matrix = (1.0, 0.0, 0.0, 0.0, -1.0, 1.0, 0.0, 0.0, 1.0)
+#: Where a view reads that is turned by 90 degrees counter-clockwise.
+QUARTER_TURN = np.array([[0.0, -1, 1], [1, 0, 0], [0, 0, 1]])
 _CORNERS = np.array([[0.0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]])
 _SHRINK = 1.5  # image pixels a view pixel, from which on the image is made smaller first
 _DRAWS = 15  # or not, angle, 2 shifts, scale, 2 shears, 8 of the corners

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from densecl.datasets.transforms import MultiView, RotatedView
-from densecl.structures import Views
+from densecl.datasets.transforms.sample import make_sample
+from densecl.structures import Views, view_to_image
 
 CROP = dict(size=48, scale=(0.3, 1.0), flip=0.5)
 
@@ -67,6 +68,25 @@ def test_views_without_an_answer_and_batches():
     assert torch.equal(batch.answers[1:], torch.stack([s.answers[1:] for s in samples], 1))
     assert (batch.answers[1:] >= 0).all() and batch.to('meta').answers.device.type == 'meta'
     assert Views.collate([make([CROP], 0)]).answers is None
+    assert batch.warp(0) is None and batch.warp(1).shape == (3, 3, 3)
+
+
+@pytest.mark.parametrize('warp', [None, dict(rotation=(20, 40), perspective=0.2)])
+def test_geometry_knows_of_the_turn(warp):
+    """On a ramp a value is a place: each view pixel, mapped by the sample's geometry, is there."""
+    y, x = np.mgrid[:200, :240] + 0.5
+    ramp, side = np.stack([x, y], -1).astype(np.float32), 40
+    grid = torch.stack(torch.meshgrid(*[torch.arange(side) + 0.5] * 2, indexing='xy'), -1).double()
+    points = grid.flatten(0, 1).expand(4, -1, -1)
+    recipe = RotatedView(size=side, scale=(0.1, 0.3), warp=warp, every=True)
+    for seed in range(6):
+        results = dict(image=ramp, rng=np.random.default_rng(seed), channels=2)
+        sample = make_sample(results, recipe.draw(ramp, results['rng']))
+        where = view_to_image(points, sample.boxes.double(), sample.flipped, (side, side), torch.stack(sample.warps))
+        pixels = torch.stack(sample.images).flatten(1, 2).double()
+        inside = ((where > 2) & (where < torch.tensor([238.0, 198]))).all(-1)
+        assert inside.float().mean() > 0.6
+        assert (pixels - where)[inside].abs().max() < 0.6
 
 
 def test_only_squares_can_be_turned():
