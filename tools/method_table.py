@@ -21,6 +21,8 @@ METHODS = {
     'Colorization': 'colorization/colorization_resnet50_1xb40-steplr-16e_in1k.py',
     'Rotation': 'rotation/rotation_resnet50_8xb32-steplr-105e_in1k.py',
     'Jigsaw': 'jigsaw/jigsaw_resnet50_8xb32-steplr-105e_in1k.py',
+    'Context prediction': 'context/context_resnet50_8xb64-steplr-70e_in1k.py',
+    'Exemplar': 'exemplar/exemplar_resnet50_8xb32-steplr-200e_in1k.py',
     'NPID': 'npid/npid_resnet50_8xb32-steplr-200e_in1k.py',
     'PIRL': 'pirl/pirl_resnet50_32xb32-coslr-800e_in1k.py',
     'MoCo v1': 'mocov1/mocov1_resnet50_8xb32-steplr-200e_in1k.py',

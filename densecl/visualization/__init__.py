@@ -3,6 +3,7 @@
 Every function takes and returns uint8 RGB arrays (H, W, 3) and leaves its input as it is.
 """
 
+from .answers import draw_pair, draw_puzzle, draw_turn
 from .canvas import colors, resized, save_image, side_by_side, stacked, titled
 from .groups import assigned, draw_groups, draw_slots, palette_of
 from .hooks import PredictionHook
@@ -21,9 +22,12 @@ __all__ = [
     'draw_groups',
     'draw_matches',
     'draw_objects',
+    'draw_pair',
+    'draw_puzzle',
     'draw_reconstruction',
     'draw_segmentation',
     'draw_slots',
+    'draw_turn',
     'draw_true_locations',
     'draw_views',
     'hide_masked',

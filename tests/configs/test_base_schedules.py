@@ -149,6 +149,7 @@ EXPECTED = {
     'sgd_steplr_105e_vissl.py': [np.repeat(0.1 ** np.arange(1, 6), np.array([30, 30, 30, 10, 5]) * STEPS)]
     * 2,
     'sgd_steplr_12e_aligndet.py': [aligndet()],
+    'sgd_steplr_70e_context.py': [np.repeat(0.2 * np.array([1, 0.1, 0.01]), [120, 80, 80])],
     'sgd_coslr_800e_pirl.py': [per_epoch(0.12, 0.00012, 800)] * 2,
     'sgd_coslr_1000e_supcon.py': [supcon()],
 }
@@ -168,6 +169,7 @@ DECAY = {
     'sgd_steplr_200e.py': 1e-4,
     'sgd_steplr_105e_vissl.py': 1e-4,
     'sgd_steplr_12e_aligndet.py': 1e-4,
+    'sgd_steplr_70e_context.py': 1e-4,
     'sgd_coslr_800e_pirl.py': 1e-4,
     'sgd_coslr_1000e_supcon.py': 1e-4,
 }

@@ -1,6 +1,7 @@
 """Transforms: one decoded image becomes the views of one :class:`PretrainDataSample`."""
 
 from .centre import CentreCrop, WholeImage
+from .context import ContextPairs
 from .corruption import Replacement
 from .crop import resize_crop, sample_crop
 from .drawn import Crop, DrawnView
@@ -35,6 +36,7 @@ __all__ = [
     'CellMask',
     'CentreCrop',
     'ChosenViews',
+    'ContextPairs',
     'Crop',
     'Data2VecMask',
     'DrawnView',

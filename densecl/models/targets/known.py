@@ -1,4 +1,4 @@
-"""What was done to a view, as the data worker wrote it down."""
+"""What is known of a view before anyone looks at it: what was done to it, or of which image it is."""
 
 from dataclasses import replace
 
@@ -10,20 +10,43 @@ from densecl.structures import Views
 
 @MODELS.register_module()
 class Known(nn.Module):
-    """The answers that come with the views -> one level (B, 1, 1, 1): a code for :class:`CodeCrossEntropy`.
+    """Answers that need no network -> one level (B, 1, 1, 1): a code for :class:`CodeCrossEntropy`.
 
     Pretext tasks are of this kind: which way is up (``RotatedView``), which puzzle this is (``JigsawPatches``
-    with ``permutations``), where the second patch lies (``ContextPairs``).
+    with ``permutations``), where the second patch lies (``ContextPairs``), of which image a view is.
+
+    Args:
+        of: ``'view'``: what the data worker did to the view; ``'image'``: its image's position in the data
+            set (Exemplar, Dosovitskiy et al., NIPS 2014).
+        classes: with ``'image'``, how many images there may be.
     """
+
+    def __init__(self, of: str = 'view', classes: int | None = None) -> None:
+        super().__init__()
+        if of not in ('view', 'image'):
+            raise ValueError(f"Known: of must be 'view' or 'image', got {of!r}")
+        self.of, self.classes = of, classes
+
+    def set_images(self, images: int) -> None:
+        """Told by ``DataSizeHook``; a ValueError where images are more than classes."""
+        if self.of == 'image' and self.classes is not None and images > self.classes:
+            raise ValueError(
+                f'Known: {images} images, each a class, but classes={self.classes}; set '
+                f'train_dataloader.dataset.max_images={self.classes}, or classes and the projector'
+            )
 
     def seen(self, views: Views) -> Views:
         """The views with their answers in place of images; without any a ValueError."""
-        if views.answers is None:
+        if self.of == 'image':
+            answers = views.indices.expand(len(views), -1)
+        elif views.answers is None:
             raise ValueError(
                 "target=dict(type='Known'): the views have no answers; take views that know what was done to "
                 "them, such as dict(type='RotatedView') among the views of MultiView"
             )
-        return replace(views, images=list(views.answers[..., None, None, None].float()), corrupted=None)
+        else:
+            answers = views.answers
+        return replace(views, images=list(answers[..., None, None, None].float()), corrupted=None)
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         return (images,)

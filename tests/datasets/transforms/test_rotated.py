@@ -82,7 +82,8 @@ def test_geometry_knows_of_the_turn(warp):
     for seed in range(6):
         results = dict(image=ramp, rng=np.random.default_rng(seed), channels=2)
         sample = make_sample(results, recipe.draw(ramp, results['rng']))
-        where = view_to_image(points, sample.boxes.double(), sample.flipped, (side, side), torch.stack(sample.warps))
+        warps = torch.stack(sample.warps)
+        where = view_to_image(points, sample.boxes.double(), sample.flipped, (side, side), warps)
         pixels = torch.stack(sample.images).flatten(1, 2).double()
         inside = ((where > 2) & (where < torch.tensor([238.0, 198]))).all(-1)
         assert inside.float().mean() > 0.6

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from densecl.models.pretrainers import SharedPretrainer
+from densecl.models.targets import Known
 from densecl.structures import Views
 
 
@@ -69,3 +70,23 @@ def test_what_does_not_fit_is_said_in_the_first_step(answers, message):
     with pytest.raises(ValueError, match=message) as error:
         build().loss(batch(answers))
     assert '\n' not in str(error.value)
+
+
+def test_each_image_is_a_class():
+    model, views = build(classes=9), batch(None)
+    model.heads.task.target = Known(of='image', classes=9)
+    views.indices = torch.tensor([7, 0, 3])
+    total = 0.0
+    for image in views.images:
+        logits = model.heads.task.projector(model.encode(image)[-1].mean((2, 3))).log_softmax(1)
+        total = total - (logits[0, 7] + logits[1, 0] + logits[2, 3]) / 6
+    torch.testing.assert_close(model.loss(views)['loss_task'], total)
+
+
+def test_more_images_than_classes_are_refused():
+    target = Known(of='image', classes=8)
+    target.set_images(8)
+    with pytest.raises(ValueError, match='9 images, each a class, but classes=8; set .*max_images=8'):
+        target.set_images(9)
+    with pytest.raises(ValueError, match="of must be 'view' or 'image', got 'label'"):
+        Known(of='label')

@@ -1,0 +1,114 @@
+#!/usr/bin/env python
+"""Ask a checkpoint the question of its pretext task, and look at right and given answers.
+
+python tools/browse_answers.py runs/rotation/epoch_6.pth --photos other/photos
+
+Of --asked photos it says how many answers are right; the picture has the first --num of them, in columns: the
+question, and what the answer makes of it. A turned photo is turned back, a puzzle put together, and the second
+patch of a pair put beside the first. Green is right.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+import densecl.compat
+
+densecl.compat.install()
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+
+from densecl import visualization as vis  # noqa: E402
+from densecl.compat import load_checkpoint  # noqa: E402
+from densecl.datasets import SampleKey  # noqa: E402
+from densecl.datasets.transforms import ContextPairs, JigsawPatches, RotatedView  # noqa: E402
+from densecl.datasets.transforms.context import NEIGHBOURS  # noqa: E402
+from densecl.models.pretrainers import Branch  # noqa: E402
+from densecl.models.targets import Known  # noqa: E402
+from densecl.registry import DATASETS, MODELS  # noqa: E402
+from densecl.structures import Views  # noqa: E402
+from densecl.transfer.mismatch import model_images  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='of rotation, jigsaw or context prediction')
+    parser.add_argument('--config', help='of the pretraining (that in the checkpoint)')
+    parser.add_argument('--photos', help='folder of images (those of the pretraining)')
+    parser.add_argument('--out', default='answers.jpg', help='the picture (%(default)s)')
+    parser.add_argument('--num', type=int, default=12, help='answers in the picture (%(default)s)')
+    parser.add_argument('--columns', type=int, default=3, help='answers side by side (%(default)s)')
+    parser.add_argument('--asked', type=int, default=200, help='photos that are asked about (%(default)s)')
+    parser.add_argument('--epoch', type=int, default=0, help='the epoch whose views are drawn')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Ask, count, draw."""
+    args = parse_args()
+    saved = load_checkpoint(args.checkpoint)
+    cfg = Config.fromfile(args.config) if args.config else config_of(saved, args.checkpoint)
+    init_default_scope(cfg.get('default_scope', 'densecl'))
+    if args.photos:
+        cfg.train_dataloader.dataset.data_root = args.photos
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    model = MODELS.build(cfg.model).eval()
+    model.load_state_dict(saved['state_dict'])
+    heads = [head for head in model.heads.values() if isinstance(head.target, Known)]
+    recipes = [r for t in dataset.transforms for r in getattr(t, 'recipes', [])]
+    known = [r for r in recipes if isinstance(r, RotatedView | JigsawPatches | ContextPairs)]
+    if not heads or not known:
+        raise SystemExit(
+            f"{args.checkpoint}: no head with target=dict(type='Known') that is asked about rotations, "
+            'puzzles or pairs of patches'
+        )
+    right, pictures = 0, []
+    asked = np.linspace(0, len(dataset) - 1, min(args.asked, len(dataset))).astype(int)
+    for index in asked:
+        answer, given, views = asks(model, heads[0], dataset[SampleKey(args.epoch, int(index))])
+        right += answer == given
+        if len(pictures) < args.num:
+            pictures.append(drawn(known[0], views, answer, given))
+    rows = [pictures[i : i + args.columns] for i in range(0, len(pictures), args.columns)]
+    print(vis.save_image(args.out, vis.stacked([vis.side_by_side(row, gap=16) for row in rows], gap=10)))
+    share = right / len(asked)
+    print(
+        f'{right} of {len(asked)} right: {100 * share:.1f} % +- {100 * (share * (1 - share) / len(asked)) ** 0.5:.1f}'
+    )
+
+
+def config_of(saved: dict, path: str) -> Config:
+    """The config that mmengine's runner left in a checkpoint."""
+    text = saved.get('meta', {}).get('cfg')
+    if text is None:
+        raise SystemExit(f'{path} holds no config; give that of its pretraining with --config')
+    return Config.fromstring(text, '.py')
+
+
+@torch.no_grad()
+def asks(model, head, sample) -> tuple[int, int, list[np.ndarray]]:
+    """Right answer, given answer, and the views of the head's first pair."""
+    views = model.data_preprocessor({'inputs': Views.collate([sample])}, False)['inputs']
+    chosen = head.plan(len(views)).pairs[0].query
+    units = head.read(Branch(model.encode, views), head.projector, views, [chosen])[chosen]
+    norm, numbers = model_images(model), head.units.views_of(chosen)
+    shown = [vis.displayable(views.images[v], norm['mean'], norm['std'])[0] for v in numbers]
+    return int(views.answers[numbers[-1], 0]), int(units.vectors.argmax()), shown
+
+
+def drawn(recipe, views: list[np.ndarray], right: int, given: int) -> np.ndarray:
+    """Question and answer."""
+    if isinstance(recipe, RotatedView):
+        return vis.draw_turn(views[0], right, given)
+    if isinstance(recipe, JigsawPatches):
+        return vis.draw_puzzle(views, recipe.permutations[right], recipe.permutations[given])
+    return vis.draw_pair(*views, NEIGHBOURS[right], NEIGHBOURS[given])
+
+
+if __name__ == '__main__':
+    main()
