@@ -3,9 +3,9 @@
 
 python tools/browse_answers.py runs/rotation/epoch_6.pth --photos other/photos
 
-Of --asked photos it says how many answers are right; the picture has the first --num of them, in columns: the
-question, and what the answer makes of it. A turned photo is turned back, a puzzle put together, and the second
-patch of a pair put beside the first. Green is right.
+It says how many of --asked answers are right; the picture has the first --num, each beside its question: a
+turned photo turned back, a puzzle put together, the second patch of a pair put beside the first. Green is
+right.
 """
 
 import argparse
@@ -77,9 +77,8 @@ def main() -> None:
     rows = [pictures[i : i + args.columns] for i in range(0, len(pictures), args.columns)]
     print(vis.save_image(args.out, vis.stacked([vis.side_by_side(row, gap=16) for row in rows], gap=10)))
     share = right / len(asked)
-    print(
-        f'{right} of {len(asked)} right: {100 * share:.1f} % +- {100 * (share * (1 - share) / len(asked)) ** 0.5:.1f}'
-    )
+    error = (share * (1 - share) / len(asked)) ** 0.5
+    print(f'{right} of {len(asked)} right: {100 * share:.1f} % +- {100 * error:.1f}')
 
 
 def config_of(saved: dict, path: str) -> Config:
