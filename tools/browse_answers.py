@@ -44,6 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num', type=int, default=12, help='answers in the picture (%(default)s)')
     parser.add_argument('--columns', type=int, default=3, help='answers side by side (%(default)s)')
     parser.add_argument('--asked', type=int, default=200, help='photos that are asked about (%(default)s)')
+    parser.add_argument('--surest', action='store_true', help='show the answers with the largest share')
     parser.add_argument('--epoch', type=int, default=0, help='the epoch whose views are drawn')
     return parser.parse_args()
 
@@ -70,11 +71,11 @@ def main() -> None:
     right, pictures = 0, []
     asked = np.linspace(0, len(dataset) - 1, min(args.asked, len(dataset))).astype(int)
     for index in asked:
-        answer, given, views = asks(model, heads[0], dataset[SampleKey(args.epoch, int(index))])
+        answer, given, sure, views = asks(model, heads[0], dataset[SampleKey(args.epoch, int(index))])
         right += answer == given
-        if len(pictures) < args.num:
-            pictures.append(drawn(known[0], views, answer, given))
-    rows = [pictures[i : i + args.columns] for i in range(0, len(pictures), args.columns)]
+        pictures.append((sure if args.surest else 0.0, drawn(known[0], views, answer, given)))
+    shown = [picture for _, picture in sorted(pictures, key=lambda pair: -pair[0])][: args.num]
+    rows = [shown[i : i + args.columns] for i in range(0, len(shown), args.columns)]
     print(vis.save_image(args.out, vis.stacked([vis.side_by_side(row, gap=16) for row in rows], gap=10)))
     share = right / len(asked)
     error = (share * (1 - share) / len(asked)) ** 0.5
@@ -90,14 +91,15 @@ def config_of(saved: dict, path: str) -> Config:
 
 
 @torch.no_grad()
-def asks(model, head, sample) -> tuple[int, int, list[np.ndarray]]:
-    """Right answer, given answer, and the views of the head's first pair."""
+def asks(model, head, sample) -> tuple[int, int, float, list[np.ndarray]]:
+    """Right answer, given answer, its share of the softmax, and the views of the head's first pair."""
     views = model.data_preprocessor({'inputs': Views.collate([sample])}, False)['inputs']
     chosen = head.plan(len(views)).pairs[0].query
     units = head.read(Branch(model.encode, views), head.projector, views, [chosen])[chosen]
     norm, numbers = model_images(model), head.units.views_of(chosen)
     shown = [vis.displayable(views.images[v], norm['mean'], norm['std'])[0] for v in numbers]
-    return int(views.answers[numbers[-1], 0]), int(units.vectors.argmax()), shown
+    sure, given = units.vectors.flatten().softmax(0).max(0)
+    return int(views.answers[numbers[-1], 0]), int(given), float(sure), shown
 
 
 def drawn(recipe, views: list[np.ndarray], right: int, given: int) -> np.ndarray:
