@@ -44,13 +44,16 @@ LARGE = (
 )
 # Views here have no masks: SparK is tested against lists of points, tests/oracles/sparse.py. A teacher's
 # weights are not drawn here. AlignDet's boxes are tested against loops, tests/oracles/detections.py. Answers
-# of pretext tasks: tests/models/targets/test_known.py.
-PRETEXT = ('rotation', 'jigsaw', 'context', 'exemplar')
+# of pretext tasks, generated images and warps have tests of their own, too.
+OTHERS = (
+    'spark', 'distillation', 'aligndet', 'rotation', 'jigsaw', 'context', 'exemplar', 'colorization',
+    'context_encoder', 'genview', 'viewmaker',
+)  # fmt: skip
 SMALL = [
     path
     for path in CONFIGS.glob('*/*_resnet18_*_photos.py')
-    if path.parent.name not in ('spark', 'distillation', 'aligndet', *PRETEXT)
-    and 'decoupled' not in path.stem  # DenseCL of other views
+    if path.parent.name not in OTHERS
+    and not any(word in path.stem for word in ('decoupled', 'warped'))  # DenseCL and PixPro of other views
 ]
 PATHS = sorted(SMALL) + [CONFIGS / f'{name}.py' for name in LARGE]
 RESNET50 = [256, 512, 1024, 2048]  # widths of its levels; ResNet-18, which takes its place, has a quarter
