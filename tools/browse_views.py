@@ -111,6 +111,9 @@ def main() -> None:
 def seen_by(model, sample) -> tuple[Views, list[np.ndarray]]:
     """The views as the network gets them, a batch of one image, and as pictures (H, W, 3)."""
     views = model.data_preprocessor({'inputs': Views.collate([sample])}, True)['inputs']
+    if model.view_maker is not None:
+        with torch.no_grad():
+            views = model.view_maker.perturbed(views, model.step)
     norm = model_images(model)
     pictures = [
         vis.displayable(image, norm['mean'], norm['std'], *limits(model))[0] for image in views.images
@@ -161,6 +164,10 @@ def matching_head(model, name: str | None) -> nn.Module | None:
 def load(model, head, checkpoint: str) -> None:
     """The backbone, and the head where the file has it: some rules look at its projections."""
     print(load_backbone(model, checkpoint))
+    if model.view_maker is not None:
+        state = load_checkpoint(checkpoint).get('state_dict', {})
+        given = {k.removeprefix('view_maker.'): v for k, v in state.items() if k.startswith('view_maker.')}
+        model.view_maker.load_state_dict(given)
     if head is None:
         return
     prefix = next(f'heads.{name}.' for name, other in model.heads.items() if other is head)

@@ -47,6 +47,8 @@ class Pretrainer(BaseModel):
         low_rank: of a transformer only an addition of this rank to its linear layers is trained (LoRA); see
             :func:`~densecl.models.backbones.low_rank.add_low_rank`. Whatever reads the checkpoint reads
             the plain network, with the additions in its weights.
+        view_maker: config of what perturbs the views before they are encoded, and learns to make the task of
+            the heads hard: ``dict(type='ViewMaker')``.
         channels_last: keep convolution weights in the memory format in which convolutions are fastest.
         checkpoint_activations: compute the blocks of the backbone again in the backward pass rather than keep
             what is inside them: less memory for more time; see
@@ -69,6 +71,7 @@ class Pretrainer(BaseModel):
         frozen_layers: int = 0,
         renew_start: Sequence[int] = (),
         low_rank: int | None = None,
+        view_maker: dict | None = None,
         channels_last: bool = True,
         checkpoint_activations: bool = False,
         compile_backbone: bool | dict = False,
@@ -97,6 +100,9 @@ class Pretrainer(BaseModel):
         for head in self.heads.values():
             if hasattr(head.target, 'images_have'):
                 head.target.images_have(-preprocessor.shift / preprocessor.scale, 1 / preprocessor.scale)
+        self.view_maker = None if view_maker is None else MODELS.build(view_maker)
+        if view_maker is not None:
+            self.view_maker.images_have(-preprocessor.shift / preprocessor.scale, 1 / preprocessor.scale)
         anchored = [name for name, head in self.heads.items() if head.target == 'start']
         if anchored and neck is not None:
             raise ValueError(
@@ -224,6 +230,8 @@ class Pretrainer(BaseModel):
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_<head>`` (weighted) for every head, and its diagnostics as ``<head>_<what>``."""
+        if self.view_maker is not None:
+            views = self.view_maker.perturbed(views, self.step)
         online, target = self.branches(views)
         given = self._given_targets(views, target)
         batch, logged, keys = Batch.of(views), {}, {}

@@ -1,0 +1,70 @@
+"""Run by test_learned_views_of_two_processes.py: perturbed views and weighted pairs, loss and gradients."""
+
+from dataclasses import replace
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from densecl.distributed import rank, world_size
+from densecl.models.pretrainers import SharedPretrainer
+from densecl.registry import MODELS
+from densecl.structures import Views
+
+BATCH = 6
+CONTRAST = dict(type='densecl.InfoNCE', queue=0, batch='views', temperature=0.3)
+CHOICES = dict(
+    view_maker=(dict(objective=CONTRAST), dict(type='densecl.ViewMaker', blocks=1)),
+    features=(dict(objective=CONTRAST, pair_weight='densecl.PairQuality'), None),
+    given=(dict(objective='densecl.Cosine', pair_weight='densecl.GivenQuality'), None),
+)
+
+
+@MODELS.register_module()
+class Smooth(nn.Module):
+    """A backbone without batch statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, stride=2)
+
+    def forward(self, x):
+        return (self.conv(x).tanh(),)
+
+
+def part() -> Views:
+    """This process's images of the global batch."""
+    generator = torch.Generator().manual_seed(1)
+    size = BATCH // world_size()
+    own = slice(rank() * size, (rank() + 1) * size)
+    images = [torch.randn(BATCH, 3, 12, 12, generator=generator, dtype=torch.float64)[own] for _ in range(2)]
+    whole = Views(
+        images=images,
+        boxes=torch.zeros(2, size, 4),
+        flipped=torch.zeros(2, size, dtype=torch.bool),
+        source_sizes=torch.ones(size, 2),
+        indices=torch.arange(BATCH)[own],
+        paths=[''] * size,
+        photometric=[None] * 2,
+    )
+    return replace(whole, scores=torch.linspace(-1, 1, BATCH)[own])
+
+
+def step(head: dict, view_maker: dict | None) -> dict:
+    torch.manual_seed(0)
+    head = dict(projector=dict(type='densecl.MLP', channels=(6, 5)), pairs=((0, 1), (1, 0)), **head)
+    model = SharedPretrainer(dict(type='Smooth'), dict(image=head), view_maker=view_maker).double().train()
+    run = DistributedDataParallel(model) if dist.is_initialized() else model
+    loss = run(part(), mode='loss')['loss_image']
+    loss.backward()
+    if dist.is_initialized():
+        dist.all_reduce(loss := loss.detach())
+    return dict(
+        loss=loss.detach() / world_size(),
+        gradients={name: p.grad for name, p in model.named_parameters()},
+    )
+
+
+def everything() -> dict:
+    return {name: step(*choice) for name, choice in CHOICES.items()}

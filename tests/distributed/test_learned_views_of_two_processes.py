@@ -1,0 +1,25 @@
+"""Learned views and weighted pairs: two processes with half a batch each equal one with the whole."""
+
+from pathlib import Path
+
+import torch
+
+SCRIPT = Path(__file__).with_name('learned_views.py')
+
+
+def test_two_processes_equal_one(over_processes):
+    one = over_processes(SCRIPT, 0)
+    two = over_processes(SCRIPT, 2)
+    assert any(name.startswith('view_maker') for name in one['view_maker']['gradients'])
+    for name, want in one.items():
+        assert all(gradient.isfinite().all() for gradient in want['gradients'].values())
+        for mine in two:
+            torch.testing.assert_close(mine[name]['loss'], want['loss'], rtol=1e-6, atol=1e-9)
+            for key, gradient in want['gradients'].items():
+                torch.testing.assert_close(
+                    mine[name]['gradients'][key],
+                    gradient,
+                    rtol=1e-6,
+                    atol=1e-9,
+                    msg=lambda m, k=key: f'{k}: {m}',
+                )
