@@ -6,8 +6,8 @@ on photos, for any checkpoint, and any weights that densecl pretrain --start tak
 
 What it writes is a checkpoint whose backbone ends in a 1x1 convolution, the product of all projections:
 ``densecl probe`` and ``densecl export --to mmdet`` read it as they read any other. With --photos it says how
-well a linear function reads row and column off a cell, before and after, on crops of photos that it was not
-fitted to.
+well a linear function reads row and column off a cell, before and after, on crops of photos that neither
+it nor the directions were fitted to.
 """
 
 import argparse
@@ -70,7 +70,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help='default: beside the checkpoint, <name>_folded.pth')
     parser.add_argument('--photos', help='folder of photos by which position is measured, and found')
     parser.add_argument('--size', type=int, nargs=2, default=(224, 224), metavar=('H', 'W'), help='in pixels')
-    parser.add_argument('--count', type=int, default=200, help='of the photos, half to fit, half to judge')
+    parser.add_argument(
+        '--count',
+        type=int,
+        default=200,
+        help='of the photos: half to find directions, a quarter each to fit and to judge',
+    )
     return parser.parse_args()
 
 
@@ -86,7 +91,8 @@ def main() -> None:
     print(f'{out}: {said}')
     if args.photos:
         for title, encoder in (('before', opened(args.checkpoint)), ('after', load_encoder(out))):
-            rows, columns = position_fit(*judged(maps_of(encoder, level, args)))
+            maps = maps_of(encoder, level, args)[1::2]  # not those that directions are found in
+            rows, columns = position_fit(maps[::2], maps[1::2])
             print(f'{title:<6} R^2 of a linear prediction: row {rows:.3f}, column {columns:.3f}')
 
 
@@ -100,7 +106,7 @@ def fitted(args: argparse.Namespace) -> tuple[dict, str, int]:
     """Any backbone without the directions that are found here, in the photos that do not judge."""
     if not args.photos:
         raise SystemExit('fold_positions: --fit finds directions in photos: give --photos FOLDER')
-    maps, _ = judged(maps_of(opened(args.checkpoint), args.level, args))
+    maps = maps_of(opened(args.checkpoint), args.level, args)[::2]
     if args.fit == 'all':
         matrix, said = without_linear_position(maps), 'what linear functions know of position is taken out'
     else:
@@ -132,17 +138,12 @@ def start_of(what: str) -> Weights:
     return Weights(tensors, dict(cfg=config.pretty_text, start=chosen.record), what)  # with its licence
 
 
-def judged(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maps to fit with, and those of the other half of the photos."""
-    return maps[::2], maps[1::2]
-
-
 def maps_of(encoder: FrozenEncoder, level: int, args: argparse.Namespace) -> torch.Tensor:
     """One level's maps of a part of each photo."""
     paths = sorted(find_photos([args.photos]))
     paths = paths[:: max(1, len(paths) // args.count)][: args.count]
-    if len(paths) < 4:
-        raise SystemExit(f'fold_positions: {args.photos} has {len(paths)} photos; give 4 or more')
+    if len(paths) < 8:
+        raise SystemExit(f'fold_positions: {args.photos} has {len(paths)} photos; give 8 or more')
     rng = np.random.default_rng(0)
     return dense_features(encoder, (crop(path, args.size, rng)[None] for path in paths), level)
 
