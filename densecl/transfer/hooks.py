@@ -28,7 +28,7 @@ class PretrainedHook(Hook):
         branch: ``auto``, ``online`` or ``target``.
         strict_meta: refuse, rather than warn, where the image normalisation differs.
         part: name of the module of the model that is filled in place of the backbone: a text tower,
-            ``'heads.image.target.tower'``, from the backbone of a text pretraining.
+            ``'heads.text.target.tower'``, from the backbone of a text pretraining.
     """
 
     priority = 'VERY_HIGH'
