@@ -10,6 +10,7 @@ from .mask_ratios import BatchRatios, RatioChoice
 from .masking import (
     BlockMask,
     CellMask,
+    CentreMask,
     Data2VecMask,
     GMMLMask,
     InverseBlockMask,
@@ -34,6 +35,7 @@ __all__ = [
     'BatchRatios',
     'BlockMask',
     'CellMask',
+    'CentreMask',
     'CentreCrop',
     'ChosenViews',
     'ContextPairs',

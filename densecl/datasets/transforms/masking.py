@@ -90,6 +90,36 @@ class RandomMask(ViewMask):
 
 @TRANSFORMS.register_module()
 @dataclass
+class CentreMask(ViewMask):
+    """A square in the middle, the same in every view (context encoders, Pathak et al., CVPR 2016).
+
+    Attributes:
+        patch: side of a patch in pixels.
+        side: of the square in pixels, a multiple of ``patch``.
+    """
+
+    side: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole = isinstance(self.side, int) and self.side > 0 and self.side % self.patch == 0
+        self._require(whole, 'side', f'a multiple of patch={self.patch}')
+
+    def grid(self, size: tuple[int, int]) -> Grid:
+        """See :class:`ViewMask`; the square must be smaller than the view."""
+        self._require(self.side < min(size), 'side', f'below the sides of the view, {size[0]} x {size[1]}')
+        return super().grid(size)
+
+    def draw(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+        """One mask, (h, w) bool, True = masked."""
+        side, mask = self.side // self.patch, np.zeros(grid, bool)
+        top, left = ((length - side) // 2 for length in grid)
+        mask[top : top + side, left : left + side] = True
+        return mask
+
+
+@TRANSFORMS.register_module()
+@dataclass
 class CellMask(ViewMask):
     """Cells of several patches at random (SimMIM), see :func:`densecl.datasets.transforms.masks.cell_mask`.
 

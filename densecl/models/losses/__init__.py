@@ -1,6 +1,7 @@
 """Objectives: one argument, a comparison; one file a family. ``functional`` has them as plain functions."""
 
 from . import functional
+from .adversarial import Adversarial
 from .assignment import SwappedPrediction
 from .bank_nce import NCE
 from .box_regression import BoxRegression
@@ -37,6 +38,7 @@ from .temperatures import (
 from .triplet import Triplet
 
 __all__ = [
+    'Adversarial',
     'Reconstruction',
     'AlignmentAdaptiveTemperature',
     'BarlowTwins',

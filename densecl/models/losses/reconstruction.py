@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.numerics import full_precision, no_autocast
@@ -19,6 +21,12 @@ def channel_mean(query: Tensor, answers: Tensor, distance: Callable[[Tensor], Te
     return distance(full_precision(query) - full_precision(answers)).mean(-1)
 
 
+def with_border(found: Tensor, grid: tuple[int, int], border: int) -> Tensor:
+    """(B, N) bool, units of a grid row by row -> these, and all up to ``border`` away, as squares."""
+    maps = found.unflatten(1, grid)[:, None].float()
+    return F.max_pool2d(maps, 2 * border + 1, stride=1, padding=border).flatten(1) > 0
+
+
 @MODELS.register_module()
 class Reconstruction(Objective):
     """Distance of each unit from its answer: the mean over channels, then over units.
@@ -30,11 +38,14 @@ class Reconstruction(Objective):
         distance: ``'squared'`` or ``'absolute'``, of each channel.
         mean: ``'counted'``: over the units of all processes that count; ``'images'``: over those of an image,
             then over images.
+        border: units of a grid that are up to so many away from one that counts, count too (context encoders,
+            Pathak et al., CVPR 2016: 4 pixels around the hole, which the network sees).
+        border_weight: factor of their terms; the mean is not divided by it.
     """
 
-    needs = frozenset({'one answer'})
-
-    def __init__(self, distance: str = 'squared', mean: str = 'counted') -> None:
+    def __init__(
+        self, distance: str = 'squared', mean: str = 'counted', border: int = 0, border_weight: float = 10.0
+    ) -> None:
         super().__init__()
         if distance not in DISTANCES:
             raise ValueError(
@@ -42,6 +53,8 @@ class Reconstruction(Objective):
             )
         self.distance = DISTANCES[distance]
         self.mean = check_mean(mean, 'Reconstruction', ('counted', 'images'))
+        self.border, self.border_weight = border, border_weight
+        self.needs = frozenset({'one answer', 'grid'} if border else {'one answer'})
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         match, query = comparison.match, comparison.query.compared
@@ -51,4 +64,8 @@ class Reconstruction(Objective):
                 f'Reconstruction: {query.shape[-1]} values are predicted of a unit, its answer has '
                 f'{answers.shape[-1]}; give projector and target the same patch and channels'
             )
-        return mean_of(channel_mean(query, answers, self.distance), match.found(), self.mean), {}
+        terms, counted = channel_mean(query, answers, self.distance), match.found()
+        if self.border:
+            inner, counted = counted, with_border(counted, comparison.query.place.grid, self.border)
+            terms = torch.where(inner, terms, self.border_weight * terms)
+        return mean_of(terms, counted, self.mean), {}

@@ -2,7 +2,7 @@
 
 from .box_projector import BoxProjector, StageProjector
 from .cross_attention import CrossAttentionPredictor
-from .decoders import PixelDecoder, TransformerDecoder
+from .decoders import BottleneckDecoder, PixelDecoder, TransformerDecoder
 from .detector_heads import DetectorHeads
 from .levels import ImagePatchProjectors, LevelProjectors, PatchProjector
 from .mlp import MLP, ConvMLP
@@ -16,6 +16,7 @@ from .slots import SlotProjector
 from .sparse_decoders import ConvNeXtDecoder, UNetDecoder
 
 __all__ = [
+    'BottleneckDecoder',
     'BoxProjector',
     'ConvMLP',
     'CrossAttentionPredictor',

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densecl.models.backbones.initial_values import init_mae
+from densecl.models.backbones.strided import init_dcgan
 from densecl.models.backbones.timm import resize_positions, sincos_positions
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
@@ -94,3 +95,61 @@ class PixelDecoder(nn.Module):
     def forward(self, levels: Sequence[Tensor], mask: TokenMask | None = None) -> Tensor:
         """Levels, (B, C, h, w) that of the patches -> (B, 3, h * p, w * p)."""
         return self.pixels(F.gelu(self.mlp(levels[self.level])))
+
+
+@MODELS.register_module()
+class BottleneckDecoder(nn.Module):
+    """Everything through one vector, then transposed convolutions: context encoders (Pathak et al., 2016).
+
+    A 4 x 4 transposed convolution of stride 2 doubles the size, with batch norm and ReLU behind it; behind
+    the last one there is Tanh: images are in [-1, 1]. The mask is not read.
+
+    Args:
+        in_channels: of the encoder's level.
+        bottleneck: length of the vector.
+        channels: of the maps, from the smallest on; the next doubling makes the image.
+        grid: side of the level, and of the smallest map.
+        out_channels: of the image.
+        level: of the encoder.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 512,
+        bottleneck: int = 4000,
+        channels: Sequence[int] = (512, 256, 128, 64, 32),
+        grid: int = 4,
+        out_channels: int = 3,
+        level: int = -1,
+    ) -> None:
+        super().__init__()
+        self.level, self.grid = level, grid
+        self.encode = nn.Sequential(
+            nn.Conv2d(in_channels, bottleneck, grid, bias=False),
+            nn.BatchNorm2d(bottleneck),
+            nn.LeakyReLU(0.2, inplace=True),
+        )
+        steps: list[nn.Module] = []
+        for i, (inputs, outputs) in enumerate(
+            zip((bottleneck, *channels), (*channels, out_channels), strict=True)
+        ):
+            how = dict(stride=2, padding=1) if i else {}
+            steps.append(nn.ConvTranspose2d(inputs, outputs, 4 if i else grid, bias=False, **how))
+            last = i == len(channels)
+            steps += [nn.Tanh()] if last else [nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        self.decode = nn.Sequential(*steps)
+        self.apply(init_dcgan)
+
+    def forward(self, levels: Sequence[Tensor], mask: TokenMask | None = None) -> Tensor:
+        """Levels, (B, C, g, g) that of the encoder -> (B, 3, H, W).
+
+        Raises:
+            ValueError: the level has another size.
+        """
+        x = levels[self.level]
+        if x.shape[2:] != (self.grid, self.grid):
+            raise ValueError(
+                f'BottleneckDecoder: grid={self.grid}, the level has {x.shape[2]} x {x.shape[3]} cells; set '
+                'grid to the size of the view over the stride of the backbone'
+            )
+        return self.decode(self.encode(x))
