@@ -18,5 +18,6 @@ optim_wrapper = dict(
     constructor='ParamGroupsConstructor',
     paramwise_cfg=dict(rules=[dict(match='discriminator', lr_mult=0.1)]),
 )
+param_scheduler = [dict(type='ConstantLR', factor=1.0)]
 train_cfg = dict(type='PretrainLoop', max_epochs=500)
 auto_scale_lr = dict(base_batch_size=64, enable=False)

@@ -31,6 +31,7 @@ OTHERS = (
     CONFIGS / 'slotcon/slotcon_resnet50_8xb64-coslr-800e_coco.py',  # fewer slots than on ImageNet
     CONFIGS / 'ibot/ibot-decoupled_vit-small_8xb64-coslr-800e_coco.py',
     CONFIGS / 'dip/dip_vit-small_1xb32-coslr-5e_coco.py',
+    CONFIGS / 'context_encoder/context-encoder_conv5_1xb64-constlr-500e_paris.py',
     CONFIGS / 'rasa/rasa_vit-small_1xb128-coslr-45e_voc.py',
     CONFIGS / 'clip/clip_vit-base_256xb128-coslr-32e_captions.py',
 )

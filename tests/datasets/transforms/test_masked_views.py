@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from densecl.datasets.transforms import MultiView, ViewRecipe
+from densecl.datasets.transforms import CentreMask, MultiView, ViewRecipe
 from densecl.structures import BatchMask, Views
 
 RANDOM = {'type': 'RandomMask', 'patch': 16, 'ratio': 0.75}
@@ -133,6 +133,14 @@ def test_a_mask_of_the_batch_waits():
         ({'mask': {**RANDOM, 'ratio': 75}}, r'ratio must be a share in \[0, 1\], got 75'),
         ({'mask': {**RANDOM, 'patch': 0}}, 'patch must be a side in pixels, above 0, got 0'),
         ({'mask': {**RANDOM, 'rounding': 'ceil'}}, "rounding must be 'int' or 'round', got 'ceil'"),
+        (
+            {'size': 32, 'mask': {'type': 'CentreMask', 'side': 32}},
+            'CentreMask: side must be below .* 32 x 32, got 32',
+        ),
+        (
+            {'mask': {'type': 'CentreMask', 'side': 40}},
+            'CentreMask: side must be a multiple of patch=16, got 40',
+        ),
         ({'mask': 0.75}, 'mask must be such as .*RandomMask.*got 0.75'),
         ({'mask': {'type': 'MultiView', 'views': [{}]}}, 'mask must be such as'),
         ({'mask': {'type': 'CellMask', 'cell': 24}}, 'cell must be a multiple of patch=16, got 24'),
@@ -182,3 +190,15 @@ def test_a_mask_of_the_batch_waits():
 def test_what_cannot_be_masked(view, message):
     with pytest.raises(ValueError, match=message):
         MultiView([view])
+
+
+def test_a_square_in_the_middle():
+    law, rng = CentreMask(patch=1, side=56), np.random.default_rng(0)
+    mask = law.draw(law.grid((128, 128)), rng)
+    rows, columns = mask.nonzero()
+    assert mask.sum() == 56**2 and {rows.min(), columns.min()} == {36} and {rows.max(), columns.max()} == {91}
+    coarse = CentreMask(patch=16, side=32)
+    assert (
+        coarse.draw(coarse.grid((96, 64)), rng).tolist()
+        == [[0, 0, 0, 0]] * 2 + [[0, 1, 1, 0]] * 2 + [[0] * 4] * 2
+    )

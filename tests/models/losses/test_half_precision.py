@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from runpy import run_path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ SCALE = 65536.0
 
 #: What an objective needs to be built; a new one that needs nothing is covered as it is.
 NEEDED = {
+    'Adversarial': dict(discriminator=dict(type='densecl.ConvMLP', channels=(DIM, 1))),
     'InfoNCE': dict(dim=DIM, queue=16, batch='views'),
     'NCE': dict(dim=DIM, images=BATCH, negatives=16),
     'NeighbourDistillation': dict(prototypes=DIM, dim=DIM, queue=24, start=0),
@@ -97,6 +99,7 @@ def run(name: str, kind: str, dtype: torch.dtype):
     c = compare(*leaves[:2], indices, *leaves[2:], support=support, labels=indices % 3)
     if name == 'CodeCrossEntropy':  # its keys are codes
         c.key.vectors = (torch.arange(BATCH * CELLS) % width).view(BATCH, CELLS, 1).to(dtype)
+    c.query.place = SimpleNamespace(grid=(1, CELLS))
     if name == 'SoftCrossEntropy':  # its keys are shares
         c.key.vectors = c.key.vectors.detach().float().softmax(-1).to(dtype)
     if name == 'Commitment':

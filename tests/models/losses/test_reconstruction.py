@@ -1,5 +1,7 @@
 """Distances of predictions from answers."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -42,6 +44,35 @@ def test_half_precision_is_computed_in_full():
     with torch.autocast('cpu', dtype=torch.float16):
         loss, _ = Reconstruction().score(compared(query, key, None))
     assert loss.dtype == torch.float32 and loss.item() == 90000  # float16 ends at 65,504
+
+
+@pytest.mark.parametrize('border', [1, 2])
+def test_the_border_counts_more(border):
+    """Pixel by pixel: what is near a hole has ten times the weight, and the mean is not divided by it."""
+    query, key = torch.randn(2, 2, 30, 3, dtype=torch.float64).unbind()
+    hole = torch.zeros(2, 5, 6, dtype=torch.bool)
+    hole[0, 2, 2:4], hole[1, 0, 0] = True, True
+    comparison = compared(query.requires_grad_(), key, hole.flatten(1))
+    comparison.query.place = SimpleNamespace(grid=(5, 6))
+    loss, _ = Reconstruction(border=border, border_weight=10.0).score(comparison)
+    terms = ((query - key) ** 2).mean(2).view(2, 5, 6)
+    total, count = 0.0, 0
+    for b, y, x in hole.new_ones(2, 5, 6).nonzero().tolist():
+        away = min(max(abs(y - i), abs(x - j)) for i, j in hole[b].nonzero().tolist())
+        if away <= border:
+            total += (10.0 if away else 1.0) * terms[b, y, x].item()
+            count += 1
+    assert loss.item() == pytest.approx(total / count, rel=1e-12)
+
+
+def test_a_border_without_a_hole():
+    comparison = compared(
+        torch.randn(1, 6, 3).requires_grad_(), torch.randn(1, 6, 3), torch.zeros(1, 6).bool()
+    )
+    comparison.query.place = SimpleNamespace(grid=(2, 3))
+    loss, _ = Reconstruction(border=2).score(comparison)
+    loss.backward()
+    assert loss.item() == 0
 
 
 def test_what_it_refuses():
