@@ -19,6 +19,7 @@ START, END = '<!-- made by tools/method_table.py -->', '<!-- end of the table --
 #: Name -> config, below configs/.
 METHODS = {
     'Colorization': 'colorization/colorization_resnet50_1xb40-steplr-16e_in1k.py',
+    'Context encoder': 'context_encoder/context-encoder_conv5_1xb64-constlr-500e_paris.py',
     'Rotation': 'rotation/rotation_resnet50_8xb32-steplr-105e_in1k.py',
     'Jigsaw': 'jigsaw/jigsaw_resnet50_8xb32-steplr-105e_in1k.py',
     'Context prediction': 'context/context_resnet50_8xb64-steplr-70e_in1k.py',
@@ -83,7 +84,7 @@ TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum c
 #: Arguments that say nothing about the method.
 LEFT_OUT = {
     'type', 'dim', 'images', 'prototypes', 'freeze', 'freeze_unit', 'init', 'eps', 'levels', 'thresholds',
-    'patch', 'backbone', 'channels', 'stride', 'file', 'start', 'tower',
+    'patch', 'backbone', 'channels', 'stride', 'file', 'start', 'tower', 'discriminator',
 }  # fmt: skip
 DEFAULTS = {'units': 'Image', 'matching': 'SameRow'}
 

@@ -67,6 +67,28 @@ METHODS = {
             )
         ),
     ),
+    'inpainting': dict(
+        SHARED,
+        backbone=dict(VIT, arch='beit_base_patch16_224', hidden='token', output_cls_token=False),
+        heads=dict(
+            masked=dict(
+                PIXELS,
+                units='densecl.MaskedCells',
+                projector=dict(type='densecl.ConvMLP', channels=(WIDTH, PATCH * PATCH * 3)),
+                objective=dict(
+                    type='densecl.Sum',
+                    objectives=[
+                        dict(type='densecl.Reconstruction', border=1),
+                        dict(
+                            type='densecl.Adversarial',
+                            discriminator=dict(type='densecl.ConvMLP', channels=(PATCH * PATCH * 3, 5, 1)),
+                            weight=0.5,
+                        ),
+                    ],
+                ),
+            )
+        ),
+    ),
     'BEiT v2': dict(
         SHARED,
         backbone=dict(
