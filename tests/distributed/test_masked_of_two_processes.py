@@ -1,4 +1,4 @@
-"""MAE, SimMIM, inpainting, BEiT v2, VQ-KD, iBOT, DINOv2, DINO, CAPI: two processes, unequally masked, equal one."""
+"""MAE, SimMIM, inpainting, BEiT v2, VQ-KD, iBOT, DINOv2, DINO, CAPI: two processes equal one."""
 
 from pathlib import Path
 
