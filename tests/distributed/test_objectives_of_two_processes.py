@@ -9,7 +9,7 @@ SCRIPT = Path(__file__).with_name('objectives.py')
 
 def test_losses_gradients_and_memories(over_processes):
     one, two = over_processes(SCRIPT, 0), over_processes(SCRIPT, 2)
-    assert len(one) == 31
+    assert len(one) == 32
     for mine in two:
         for name, expected in one.items():
             assert mine[name].keys() == expected.keys()
