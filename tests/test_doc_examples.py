@@ -11,7 +11,7 @@ from oracles.comparisons import compare
 from densecl.models.pretrainers import Branch
 from densecl.registry import MODELS, TRANSFORMS
 from densecl.schedule import Clock
-from densecl.structures import Batch, Views
+from densecl.structures import Batch, Place, Views
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ('README.md', 'docs/objectives.md')
@@ -66,7 +66,10 @@ def score(objective):
     """Loss of a batch of ``IMAGES`` rows, and its gradient."""
     query, key = torch.randn(2, IMAGES, 128 + getattr(objective, 'extra_channels', 0)).requires_grad_()
     indices = torch.arange(IMAGES)
-    loss, _ = objective.score(compare(query, key, indices, labels=indices % 3))
+    comparison = compare(query, key, indices, labels=indices % 3)
+    flipped, crop = torch.zeros(IMAGES, dtype=torch.bool), torch.tensor([[0.0, 0, 8, 8]]).repeat(IMAGES, 1)
+    comparison.query.place = Place(crop, flipped, torch.full((IMAGES, 2), 8.0), (8, 8), grid=(1, 1))
+    loss, _ = objective.score(comparison)
     return torch.autograd.grad(loss, query)[0]
 
 
