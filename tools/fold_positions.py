@@ -6,8 +6,8 @@ on photos, for any checkpoint, and any weights that densecl pretrain --start tak
 
 What it writes is a checkpoint whose backbone ends in a 1x1 convolution, the product of all projections:
 ``densecl probe`` and ``densecl export --to mmdet`` read it as they read any other. With --photos it says how
-well a linear function reads row and column off a cell, before and after, on crops of photos that neither
-it nor the directions were fitted to.
+well a linear function reads row and column off a cell, before and after, on crops of photos that it was not
+fitted to; with --fit the directions were not, either. (A training of RASA has seen the photos of its own.)
 """
 
 import argparse

@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor
 
-from densecl.distributed import gather, world_size
-from densecl.numerics import full_precision, no_autocast, unit
+from densecl.distributed import world_size
+from densecl.numerics import unit
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
+from .candidates import Scores
 from .objective import Objective, mean_of, own_mean
+from .sources import batch_candidates
 
 # Name -> f'(u), and f*(f'(u)) = u f'(u) - f(u), f* being the convex conjugate of f; both of log u <= 0.
 DIVERGENCES = {
@@ -26,54 +28,34 @@ DIVERGENCES = {
 }
 
 
-@no_autocast
-def f_mutual_information(positive: Tensor, negatives: Tensor, divergence: str, sigma: float) -> Tensor:
-    """``E f*(f'(G)) over the negatives - f'(G) of the positive``, ``G = exp(-|x - y|^2 / (2 sigma^2))``.
-
-    Args:
-        positive: (R,) cosines of R queries with their answers; vectors are of length 1, so that
-            ``|x - y|^2 = 2 - 2 cos``.
-        negatives: (R, K) cosines with K others, of which those that are -inf do not count.
-        divergence: one of :data:`DIVERGENCES`.
-        sigma: width of the kernel, > 0.
-
-    Returns:
-        (R,) float32 or better, the expectation's term and minus the answer's, in two columns (R, 2).
-    """
-    of_answer, of_others = DIVERGENCES[divergence]
-    count = negatives.isfinite()
-    logs = (torch.where(count, full_precision(negatives), 0.0) - 1) / sigma**2
-    mean = torch.where(count, of_others(logs), 0.0).sum(1) / count.sum(1).clamp(min=1)
-    return torch.stack([mean, -of_answer((full_precision(positive) - 1) / sigma**2)], 1)
-
-
 @MODELS.register_module()
 class FMutualInformation(Objective):
-    """Answers attract by f', units of other images repel by its conjugate (f-MICL, Lu et al., 2023, eq. 4).
+    """Answers attract by f', other images repel by its conjugate (f-MICL, Lu et al., 2023, eq. 4).
 
-    The negatives are the key side's units of the other images of all processes; of one with itself there
-    is none. With ``divergence='kl'`` it is a squared distance of the answers and a mean of Gaussian
-    potentials: alignment and uniformity.
+    ``mean of f*(f'(G)) over the negatives - f'(G) of the answer``, ``G = exp(-|x - y|^2 / (2 sigma^2))`` of
+    unit vectors; the negatives are the pooled keys of the other images of all processes. With
+    ``divergence='kl'`` it is a squared distance of the answers and a mean of Gaussian potentials: alignment
+    and uniformity.
 
     Args:
         divergence: ``'kl'``, ``'pearson'`` (chi squared), ``'jensen-shannon'``, ``'squared-hellinger'`` or
             ``'vincze-le-cam'``.
-        sigma: width of the Gaussian kernel on unit vectors.
+        sigma: width of the kernel, 0.12 or more: below it that of opposite vectors is no float32.
         weight: factor of the negatives' term.
 
     Raises:
-        ValueError: an unknown divergence, a width that is not above 0, or a batch of one image in all.
+        ValueError: an unknown divergence, a width below 0.12, or a batch of one image in all.
     """
 
-    needs = frozenset({'one answer'})
+    needs = frozenset({'one answer', 'pooled'})
 
     def __init__(self, divergence: str = 'kl', sigma: float = 0.5, weight: float = 1.0) -> None:
         super().__init__()
         if divergence not in DIVERGENCES:
             known = ', '.join(map(repr, DIVERGENCES))
             raise ValueError(f'FMutualInformation: divergence must be one of {known}; got {divergence!r}')
-        if not sigma > 0:
-            raise ValueError(f'FMutualInformation: sigma must be above 0, got {sigma!r}')
+        if not sigma >= 0.12:
+            raise ValueError(f'FMutualInformation: sigma must be 0.12 or more, got {sigma!r}')
         self.divergence, self.sigma, self.weight = divergence, sigma, weight
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
@@ -81,22 +63,22 @@ class FMutualInformation(Objective):
         match, key = comparison.match, comparison.key
         if len(key.vectors) * world_size() < 2:
             raise ValueError(
-                'FMutualInformation: the units of other images repel, and the batch has one image; raise '
+                'FMutualInformation: other images repel, and the batch has one; raise '
                 'train_dataloader.batch_size'
             )
+        of_answer, of_others = DIVERGENCES[self.divergence]
         with torch.autocast(key.vectors.device.type, enabled=False):
             query, keys = unit(comparison.query.compared), unit(key.vectors)
-            positive = (query * match.sum_of(keys)).sum(-1)
-            there = torch.ones(keys.shape[:2], dtype=torch.bool, device=keys.device)
-            there = there if key.valid is None else key.valid
-            every, counts = gather(keys), gather(there.to(keys.dtype)) > 0
-            numbers = comparison.batch.of_all().numbers
-            counts = counts[None] & (comparison.batch.numbers[:, None] != numbers)[..., None]
-            cosines = torch.einsum('bnd,amd->bnam', query, every)
-            cosines = cosines.masked_fill(~counts[:, None], -torch.inf).flatten(2).flatten(0, 1)
-            parts = f_mutual_information(positive.flatten(), cosines, self.divergence, self.sigma)
-            found = match.found()
-            repelled, drawn = parts.view(*found.shape, 2).unbind(-1)
+            positive, rows = (query * match.sum_of(keys)).sum(-1), query.flatten(0, 1)
+            candidates = batch_candidates(comparison, rows, keys, 'keys')
+            scores = Scores(rows, positive.flatten(), candidates, None, comparison)
+            repelled = scores.sum_of(lambda cosines: of_others(self._log_kernel(cosines)))
+            repelled = (repelled / candidates.count(rows)).view_as(positive)
+            drawn, found = -of_answer(self._log_kernel(positive)), match.found()
             loss = mean_of(drawn + self.weight * repelled, found, 'counted')
         named = dict(alignment=drawn, uniformity=repelled, pos_sim=positive)
         return loss, {name: own_mean(x.detach(), found) for name, x in named.items()}
+
+    def _log_kernel(self, cosines: Tensor) -> Tensor:
+        """log G, by ``|x - y|^2 = 2 - 2 cos``."""
+        return (cosines - 1) / self.sigma**2

@@ -2,6 +2,7 @@
 
 import torch
 
+from densecl.distributed import all_gather
 from densecl.numerics import unit
 from densecl.registry import MODELS
 from densecl.structures import Match
@@ -13,10 +14,12 @@ from .rule import Rule
 class GuidedStopGradient(Rule):
     """The same image answers the view that lies nearest to another image's, and it alone (Lee and Lee, 2023).
 
-    The next image of the batch is the reference. Of the four distances between the two views of the image and
-    the two of the reference the smallest is taken: its view of the image is the query, which the prediction
-    moves to the other view, away from the reference. For both directions in ``pairs``, of whole images: each
-    image then counts in one of them, so that ``loss_weight=2`` makes the loss a mean over images.
+    The next image of the batch of all processes is the reference. Of the four distances between the two views
+    of the image and the two of the reference the smallest is taken: its view of the image is the query, which
+    the prediction moves to the other view, away from the reference. For both directions in ``pairs``, of
+    whole images: where both branches share weights, each image counts in one of them, and ``loss_weight=2``
+    makes the loss a mean over images. (Of a momentum pair each direction measures its own query's branch: an
+    image may count in both, or in none.)
 
     A batch of one image, which has no reference, is a ``ValueError``.
     """
@@ -30,16 +33,15 @@ class GuidedStopGradient(Rule):
                 'GuidedStopGradient compares whole images, and each has '
                 f"{query.vectors.shape[1]} units here: take units='Image'"
             )
-        if len(query.vectors) < 2:
+        mine, other = unit(query.vectors[:, 0]), unit(key.vectors[:, 0])
+        every = all_gather(torch.stack([mine, other], 1))  # (A, 2, D), of all processes
+        if len(every) < 2:
             raise ValueError(
                 'GuidedStopGradient: the reference is another image of the batch, which has one; raise '
                 'train_dataloader.batch_size'
             )
-        mine, other = unit(query.vectors[:, 0]), unit(key.vectors[:, 0])
-        near = [
-            torch.stack([(side * x.roll(-1, 0)).sum(-1) for x in (mine, other)]).amax(0)
-            for side in (mine, other)
-        ]
+        reference = every[(batch.numbers + 1) % len(every)]
+        near = [(side[:, None] * reference).sum(-1).amax(1) for side in (mine, other)]
         # Of equal distances one direction alone may count.
         nearer = near[0] >= near[1] if query.view < key.view else near[0] > near[1]
         return Match(torch.zeros_like(batch.numbers)[:, None], valid=nearer[:, None])

@@ -53,18 +53,22 @@ def test_value_and_gradient(divergence):
     assert torch.autograd.gradcheck(score, query)
 
 
-def test_units_of_the_own_image_and_absent_ones_do_not_repel():
+def test_cells_meet_the_pooled_keys_of_other_images():
     query, key = torch.randn(2, 3, 2, 4, dtype=torch.float64).unbind()
-    objective, plain = FMutualInformation('pearson'), Comparison.of_sets(query, key)
-    plain.key.valid = torch.tensor([[True, True], [True, False], [True, True]])
-    value = objective.score(plain)[1]['uniformity']
-    plain.key.vectors = key.clone()
-    plain.key.vectors[1, 1] = torch.randn(4, dtype=torch.float64)
-    assert objective.score(plain)[1]['uniformity'] == value  # the absent unit
-    key[0, 1] = -key[0, 0]
-    one = Comparison.of_sets(query[:1], key[:1])
-    with pytest.raises(ValueError, match='the batch has one image; raise train_dataloader.batch_size'):
-        objective.score(one)
+    found = FMutualInformation('pearson').score(Comparison.of_sets(query, key))[1]
+    direction = lambda x: x / x.norm(dim=-1, keepdim=True)  # noqa: E731
+    pooled, total = direction(key.mean(1)), 0.0
+    for i, image in enumerate(direction(query)):
+        for x in image:
+            kernels = [((x @ pooled[j] - 1) / 0.25).exp() for j in range(3) if j != i]
+            total += sum(float(g**2 - 1) for g in kernels) / 2
+    assert found['uniformity'].item() == pytest.approx(total / 6)
+
+
+def test_a_batch_of_one_image_is_refused():
+    one = Comparison.of_sets(*torch.randn(2, 1, 2, 4).unbind())
+    with pytest.raises(ValueError, match='the batch has one; raise train_dataloader.batch_size'):
+        FMutualInformation().score(one)
 
 
 @pytest.mark.parametrize('wrong', [dict(divergence='l2'), dict(sigma=0.0)])
