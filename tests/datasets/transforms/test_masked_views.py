@@ -92,9 +92,9 @@ def test_a_share_of_the_masked_patches_is_asked_for():
 def test_settings_in_the_documentation():
     text = (Path(__file__).parents[3] / 'docs/masks.md').read_text()
     rows = [line.split('|')[1:3] for line in text.splitlines() if '`dict(type=' in line]
-    assert len(rows) == 15
+    assert len(rows) == 17
     for method, code in rows:
-        size = next((px for px in (192, 256) if f'{px} px' in method), 224)
+        size = next((px for px in (128, 192, 256) if f'{px} px' in method), 224)
         ViewRecipe(size=size, mask=eval(code.strip(' `')))
 
 
