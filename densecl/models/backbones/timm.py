@@ -124,9 +124,10 @@ class TimmViT(nn.Module):
         if drop_path_law == 'subset' and drop_path:
             use_equal_drop_path(model.blocks, drop_path)
         tokens = ('cls_token', 'reg_token', 'pos_embed', 'pos_drop', 'rope', 'rel_pos_bias')
-        for name in ('patch_embed', *tokens, 'blocks', 'norm'):
+        for name in ('patch_embed', *tokens, 'norm_pre', 'blocks', 'norm'):  # shallow to deep: see layers_of
             setattr(self, name, getattr(model, name, None))
-        self.norm_pre = getattr(model, 'norm_pre', None) or nn.Identity()  # of CLIP's networks
+        if self.norm_pre is None:  # CLIP's networks have one
+            self.norm_pre = nn.Identity()
         if not final_norm:
             self.norm = nn.Identity()
         self.extra_tokens = model.num_prefix_tokens

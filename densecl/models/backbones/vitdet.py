@@ -69,7 +69,8 @@ class ViTDet(TimmViT):
         grid = patches.shape[1:3]
         positions = resize_positions(self.pos_embed, self.patch_embed.grid_size, grid)
         positions = positions[:, -grid.numel() :].unflatten(1, grid)
-        return self._blocks(self.pos_drop(patches + positions), nn.Identity(), [{}] * len(self.blocks), False)
+        cells = self.norm_pre(self.pos_drop(patches + positions))
+        return self._blocks(cells, nn.Identity(), [{}] * len(self.blocks), False)
 
 
 class MapAttention(nn.Module):

@@ -38,3 +38,12 @@ def test_frozen_layers_are_counted_from_the_stem():
     assert frozen == {'conv1', 'bn1', 'layer1'}
     with pytest.raises(ValueError, match='model.frozen_layers=9, but ResNet has 5 layers'):
         freeze_layers(backbone, 9)
+
+
+def test_the_norm_in_front_of_clips_blocks_is_of_the_stem():
+    small = dict(img_size=32, patch_size=8, embed_dim=24, depth=4, num_heads=2)
+    vit = MODELS.build(dict(small, type='TimmViT', arch='vit_base_patch16_clip_224'))
+    layers = layers_of(vit)
+    assert layers['norm_pre.weight'] == layers['norm_pre.bias'] == 0 and layers['norm.weight'] == 4
+    freeze_layers(vit, 3)
+    assert not any(p.requires_grad for p in vit.norm_pre.parameters())

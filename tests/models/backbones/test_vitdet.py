@@ -107,6 +107,19 @@ def test_zero_tables_change_nothing(size):
         torch.testing.assert_close(levels[1].flatten(2).transpose(1, 2), x, rtol=1e-10, atol=1e-12)
 
 
+def test_the_norm_in_front_of_clips_blocks_takes_part(images):
+    clip = dict(PLAIN, arch='vit_base_patch16_clip_224', final_norm=False)
+    vit = MODELS.build(clip).double().eval()
+    torch.nn.init.normal_(vit.norm_pre.weight)
+    everywhere = build(window=None, arch=clip['arch'])
+    everywhere.load_state_dict(vit.state_dict(), strict=False)
+    x = vit.norm_pre(vit.patch_embed(images).flatten(1, 2) + vit.pos_embed[:, 1:])
+    for block in vit.blocks:
+        x = block(x)
+    got = everywhere(images)[1].flatten(2).transpose(1, 2)
+    torch.testing.assert_close(got, x, rtol=1e-10, atol=1e-12)
+
+
 def test_windows_there_and_back():
     x = torch.arange(2 * 5 * 4 * 3.0).view(2, 5, 4, 3)
     parts = split_windows(x, 3)
