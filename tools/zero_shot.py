@@ -44,6 +44,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--templates', nargs='+', default=TEMPLATES, help='texts with {} for the name')
     parser.add_argument('--tokenizer', help='its file; that of the training by default')
+    parser.add_argument(
+        '--quick-gelu',
+        action=argparse.BooleanOptionalAction,
+        help="of a file of CLIP: OpenAI's activation; by numbers and name of the file by default",
+    )
     parser.add_argument('--size', type=int, nargs='+', help='side of crops; height and width to segment at')
     parser.add_argument(
         '--maps', action='store_true', help='of a ViT, the map and not the values of attention'
@@ -62,7 +67,9 @@ def main() -> None:
     """Encode the classes, compare, print."""
     args = parse_args()
     init_default_scope('densecl')
-    model = open_image_text(args.checkpoint, args.tokenizer, not args.maps).to(args.device)
+    model = open_image_text(args.checkpoint, args.tokenizer, not args.maps, args.quick_gelu).to(args.device)
+    for note in model.notes:
+        print(note)
     found = classes_of_images(model, args) if args.folder else classes_of_pixels(model, args)
     if args.out:
         kept = ('checkpoint', 'folder', 'labelled', 'templates', 'size')

@@ -37,6 +37,7 @@ class ImageText:
         level: of the backbone.
         values: of a ViT's class token: cells are compared by the values of its last attention (MaskCLIP, Zhou
             et al., 2022, section 3.2), which the token is a mixture of, and not by the map.
+        notes: what was guessed of the file, and how to say otherwise.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class ImageText:
         tokenizer,
         level: int = -1,
         values: bool = True,
+        notes: Sequence[str] = (),
     ) -> None:
+        self.notes = notes
         self.encoder, self.tokenizer, self.level, self.values = encoder, tokenizer, level, values
         self.projector, self.tower = projector.eval(), tower.eval()
 
@@ -195,27 +198,43 @@ def segment(
     return ZeroShotDense(mean_iou(counts), boxes, torch.stack(kept) if kept else None)
 
 
-def open_image_text(checkpoint: str | Path, tokenizer: str | None = None, values: bool = True) -> ImageText:
+def open_image_text(
+    checkpoint: str | Path,
+    tokenizer: str | None = None,
+    values: bool = True,
+    quick_gelu: bool | None = None,
+) -> ImageText:
     """Both towers of a checkpoint of a pretraining with a head whose target is a text; or of a CLIP.
 
     Args:
         checkpoint: the file; one of OpenAI or open_clip, too, see :func:`densecl.transfer.clip.open_clip`.
         tokenizer: its file; None: that of the training.
         values: see :class:`ImageText`.
+        quick_gelu: of a file of OpenAI or open_clip, see there.
 
     Raises:
-        ValueError: no such head, or weights of it are missing.
+        ValueError: no such head, weights of it are missing, or it reads a neck.
     """
     weights = read_weights(checkpoint)
     if is_clip(weights):
-        return _of_clip(open_clip(weights), tokenizer, values)
+        return _of_clip(open_clip(weights, quick_gelu), tokenizer, values)
+    if quick_gelu is not None:
+        raise ValueError(
+            f'{checkpoint} is no file of CLIP, its config says the activation: leave quick_gelu out'
+        )
     config = parse_config(weights.meta.get('cfg'))
-    heads = (config.get('model') or {}).get('heads') or {}
+    model = config.get('model') or {}
+    heads = model.get('heads') or {}
     of_texts = [name for name, head in heads.items() if (head.get('target') or {}).get('type') == 'Text']
     if not of_texts:
         raise ValueError(
             f"{checkpoint} has no head with target=dict(type='Text', ...), only {sorted(heads)}; zero-shot "
             'classes need a checkpoint of such a pretraining (configs/clip)'
+        )
+    if model.get('neck'):
+        raise ValueError(
+            f'{checkpoint}: its head reads levels of model.neck, but zero-shot classes are read from the '
+            'backbone alone; take a checkpoint of a pretraining without neck'
         )
     name, head = of_texts[0], heads[of_texts[0]]
     given = head.get('projector')
@@ -245,7 +264,7 @@ def _of_clip(clip: Clip, tokenizer: str | None, values: bool) -> ImageText:
     backbone.load_state_dict(clip.tensors)
     encoder = FrozenEncoder(backbone, dict(mean=MEAN, std=STD))
     words = TRANSFORMS.build(dict(type='Tokenizer', path=tokenizer, context_length=clip.tower.context_length))
-    return ImageText(encoder, clip.projector, clip.tower, words, values=values)
+    return ImageText(encoder, clip.projector, clip.tower, words, values=values, notes=clip.notes)
 
 
 def _built(config: dict) -> nn.Module:

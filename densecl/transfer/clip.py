@@ -1,7 +1,9 @@
 """CLIP's files, of OpenAI and of open_clip: image tower (under timm's names), text tower, projection."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +27,22 @@ _TEXT = re.compile(
 )
 #: Names of numbers that OpenAI's files hold beside the weights; its networks have QuickGELU.
 _OPENAI = ('input_resolution', 'context_length', 'vocab_size')
+#: Heads of the widths at which open_clip's image towers (ViT-H, g, bigG, e) have not 64 channels each.
+_HEADS = {1280: 16, 1408: 16, 1664: 16, 1792: 16}
 
 
-def read_clip(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """The image tower of a CLIP with a ViT (below ``visual.``); None where it is another network."""
+def has_quick_gelu(names: Collection[str], file: str) -> bool:
+    """Whether the activation is OpenAI's, by the tensors' names and the file's; no tensor tells it."""
+    return any(name in names for name in _OPENAI) or any(x in file.lower() for x in ('openai', 'quickgelu'))
+
+
+def read_clip(
+    tensors: dict[str, Tensor], hints: Hints, names: str, quick_gelu: bool | None = None
+) -> Network | None:
+    """The image tower of a CLIP with a ViT (below ``visual.``); None where it is another network.
+
+    ``quick_gelu`` None: as :func:`has_quick_gelu` says.
+    """
     if 'transformer.resblocks.0.ln_1.weight' not in tensors or 'ln_pre.weight' not in tensors:
         return None
     named = renamed(tensors, _RULES)
@@ -37,8 +51,8 @@ def read_clip(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network |
     width, _, patch, _ = named['patch_embed.proj.weight'].shape
     depth = len({key.split('.')[1] for key in named if key.startswith('blocks.')})
     side = patch * round((named['pos_embed'].shape[1] - 1) ** 0.5)
-    hidden, heads = len(named['blocks.0.mlp.fc1.weight']), max(1, width // 64)
-    quick = 'openai' in hints.file.lower() or 'quickgelu' in hints.file.lower()
+    hidden, heads = len(named['blocks.0.mlp.fc1.weight']), _HEADS.get(width, max(1, width // 64))
+    quick = has_quick_gelu(hints.names, hints.file) if quick_gelu is None else quick_gelu
     backbone = dict(
         type='TimmViT',
         arch=_arch(quick),
@@ -49,11 +63,11 @@ def read_clip(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network |
         num_heads=heads,
         **({} if hidden == 4 * width else dict(mlp_ratio=hidden / width)),
     )
-    notes = [f'attention heads guessed: {heads} (64 channels each); no tensor tells them']
-    if not quick:
+    notes = [f'attention heads guessed: {heads} ({width // heads} channels each); no tensor tells them']
+    if not quick and quick_gelu is None:
         notes.append(
             "activation guessed: GELU, as in open_clip; OpenAI's weights have QuickGELU: put 'openai' in the "
-            'name of the file'
+            'name of the file (tools/zero_shot.py: --quick-gelu)'
         )
     title = f'ViT of CLIP, {depth} blocks of {width}, patch {patch}'
     return Network(title, backbone, named, names, MEAN, STD, notes=notes)
@@ -73,6 +87,7 @@ class Clip:
         projector: from the class token to the common space.
         tower: of texts.
         scale: of the logits.
+        notes: what was guessed, and how to say otherwise.
     """
 
     backbone: dict
@@ -80,6 +95,7 @@ class Clip:
     projector: nn.Linear
     tower: nn.Module
     scale: float
+    notes: list[str]
 
 
 def is_clip(weights: Weights) -> bool:
@@ -94,15 +110,15 @@ def open_clip(weights: Weights, quick_gelu: bool | None = None) -> Clip:
 
     Args:
         weights: as read; names begin with ``visual.`` and, of texts, with nothing or ``text.``.
-        quick_gelu: OpenAI's activation; None: as the file says, which OpenAI's own do.
+        quick_gelu: OpenAI's activation, or GELU; None: as :func:`has_quick_gelu` says.
 
     Raises:
         ValueError: the image tower is no ViT of CLIP (its ResNets are not known), or a tensor is missing.
     """
     tensors = {key: x.float() for key, x in weights.tensors.items()}
-    quick = any(name in tensors for name in _OPENAI) if quick_gelu is None else quick_gelu
+    hints = Hints(Path(weights.source).stem, names=tensors)
     visual = {key.removeprefix('visual.'): x for key, x in tensors.items() if key.startswith('visual.')}
-    network = read_clip(visual, Hints(file='openai' if quick else ''), 'CLIP')
+    network = read_clip(visual, hints, 'CLIP', quick_gelu)
     if network is None:
         raise ValueError(
             f'{weights.source}: the image tower is no ViT of CLIP; its ResNets are not known here'
@@ -119,7 +135,7 @@ def open_clip(weights: Weights, quick_gelu: bool | None = None) -> Clip:
             depth=len({key.split('.')[2] for key in own if key.startswith('transformer.')}),
             heads=max(1, width // 64),
             projection=own['text_projection'].shape[1],
-            activation='quick_gelu' if quick else 'gelu',
+            activation='quick_gelu' if network.backbone['arch'] == _arch(True) else 'gelu',
         )
     )
     wrong = sorted(tower.state_dict().keys() ^ own.keys())
@@ -132,4 +148,4 @@ def open_clip(weights: Weights, quick_gelu: bool | None = None) -> Clip:
     with torch.no_grad():
         projector.weight.copy_(visual['proj'].T)
     scale = tensors['logit_scale'].exp().item() if 'logit_scale' in tensors else 100.0
-    return Clip(network.backbone, network.tensors, projector, tower, scale)
+    return Clip(network.backbone, network.tensors, projector, tower, scale, network.notes)

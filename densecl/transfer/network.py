@@ -1,6 +1,6 @@
 """What a file of weights turned out to be: a backbone that can be built, and its tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,14 @@ class Hints:
         record: what it says of its making, see :func:`densecl.transfer.record.training_record`.
         config: a model folder's ``config.json``.
         heads: attention heads of a transformer of so many channels, where its project is known for a number.
+        names: of all tensors of the file.
     """
 
     file: str = ''
     record: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     heads: Callable[[int], int | None] = lambda width: None
+    names: Collection[str] = ()
 
     @property
     def architecture(self) -> str:

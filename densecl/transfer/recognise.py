@@ -91,7 +91,7 @@ def _by_names(weights: Weights, tensors: dict, hints: Hints, first: str) -> tupl
             part = under(tensors, prefix)
             branch = said or branch_of(prefix)
             record = training_record(weights, part, branch)
-            network = read(part, replace(hints, record=record), weights.names or names)
+            network = read(part, replace(hints, record=record, names=tensors), weights.names or names)
             if network is not None:
                 return replace(network, record=record), branch, prefix
     return None

@@ -148,6 +148,19 @@ def test_other_checkpoints_are_refused(tmp_path):
         open_image_text(tmp_path / 'a.pth')
 
 
+def test_a_neck_is_refused(tmp_path):
+    config = "model = dict(neck=dict(type='FPN'), heads=dict(text=dict(target=dict(type='Text', tower={}))))"
+    torch.save(dict(state_dict={'a.weight': torch.ones(1)}, meta=dict(cfg=config)), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'its head reads levels of model\.neck, .* without neck'):
+        open_image_text(tmp_path / 'a.pth')
+
+
+def test_an_activation_is_asked_for_of_clips_files_alone(tmp_path):
+    torch.save(dict(state_dict={'a.weight': torch.ones(1)}, meta=dict(cfg='a = 1')), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'no file of CLIP, .* leave quick_gelu out'):
+        open_image_text(tmp_path / 'a.pth', quick_gelu=True)
+
+
 TOOL = Path(__file__).parents[2] / 'tools' / 'make_captions.py'
 made = runpy.run_path(str(TOOL))
 

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from densecl.evaluation.zero_shot import open_image_text
+from densecl.models.text.transformer import QuickGELU
 from densecl.transfer import find_start, load_backbone
 from densecl.transfer.check import backbone_features
-from densecl.transfer.clip import MEAN, STD, open_clip
+from densecl.transfer.clip import MEAN, STD, open_clip, read_clip
+from densecl.transfer.network import Hints
 from densecl.transfer.read import read_weights
 
 WIDTH, HEADS, DEPTH, PATCH, SIDE, DIM, WORDS, LENGTH = 128, 2, 2, 8, 32, 16, 40, 7
@@ -119,6 +121,46 @@ def test_both_towers_are_the_files_networks(openai, images):
     torch.testing.assert_close(projected, want[:, 0] @ t['visual.proj'], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(('width', 'heads'), [
+    (768, 12), (1024, 16), (1280, 16), (1408, 16), (1664, 16), (1792, 16),
+])  # fmt: skip
+def test_heads_are_open_clips_at_each_width(width, heads):
+    """ViT-B, L, H, g, bigG and e: from H on, image towers have 16 heads of more than 64 channels."""
+    t = {
+        'class_embedding': torch.zeros(width),
+        'positional_embedding': torch.zeros(5, width),
+        'conv1.weight': torch.zeros(width, 3, 2, 2),
+        'ln_pre.weight': torch.zeros(width),
+        'transformer.resblocks.0.ln_1.weight': torch.zeros(width),
+        'transformer.resblocks.0.mlp.c_fc.weight': torch.zeros(4 * width, 1),
+    }
+    network = read_clip(t, Hints(), 'CLIP')
+    assert network.backbone['num_heads'] == heads
+    assert f'{heads} ({width // heads} channels each)' in network.notes[0]
+
+
+@pytest.mark.parametrize(
+    ('file', 'numbers', 'flag', 'quick'),
+    [
+        ('a.pt', False, None, False),
+        ('a.pt', True, None, True),
+        ('vit_OpenAI.pt', False, None, True),
+        ('vit-quickgelu.pt', False, None, True),
+        ('a.pt', False, True, True),
+        ('vit_openai.pt', True, False, False),
+    ],
+)
+def test_start_and_towers_have_one_activation(file, numbers, flag, quick, tmp_path):
+    torch.save(clip_file(numbers), tmp_path / file)
+    clip = open_clip(read_weights(tmp_path / file), flag)
+    assert ('quickgelu' in clip.backbone['arch']) is quick
+    acts = {type(block.mlp['gelu']) for block in clip.tower.transformer['resblocks']}
+    assert acts == {QuickGELU if quick else torch.nn.GELU}
+    assert any('activation guessed' in note for note in clip.notes) is (flag is None and not quick)
+    if flag is None:
+        assert find_start(tmp_path / file).backbone['arch'] == clip.backbone['arch']
+
+
 def find_start_of(clip):
     from densecl.registry import MODELS
 
@@ -177,6 +219,7 @@ def test_cells_are_the_values_of_the_last_attention(tmp_path, monkeypatch):
     model.values = False
     torch.testing.assert_close(model.cells(pixels).flatten(2).mT, plain[:, 1:], rtol=1e-4, atol=1e-5)
     assert model.texts(['abc', 'd']).shape == (2, DIM)
+    assert [note.split(':')[0] for note in model.notes] == ['attention heads guessed', 'activation guessed']
     with pytest.raises(ValueError, match='does not hold its tokenizer'):
         open_image_text(tmp_path / 'a.pt')
 
