@@ -156,11 +156,12 @@ def use_resume(cfg: Config, resume: str | None) -> None:
 
 
 def use_pretrained(cfg: Config, weights: str) -> None:
-    """Start backbone (and neck) from weights: a file, or a name; a start of the config gives way to them."""
+    """Start backbone (and neck) from weights: a file, or a name; the config's own start of them gives way."""
     from densecl.transfer.start_files import locate
 
     locate(weights)  # one line now, not after the model is built
-    hooks = [h for h in cfg.get('custom_hooks') or [] if not str(h['type']).endswith('PretrainedHook')]
+    hooks = cfg.get('custom_hooks') or []
+    hooks = [h for h in hooks if h.get('part') or not str(h['type']).endswith('PretrainedHook')]
     cfg.custom_hooks = [*hooks, dict(type='densecl.PretrainedHook', checkpoint=weights)]
 
 

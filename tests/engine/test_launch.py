@@ -87,6 +87,10 @@ def test_weights_asked_for_replace_those_of_the_config():
     cfg = Config(dict(custom_hooks=[dict(type='PretrainedHook', checkpoint='a.pth'), other]))
     launch.use_pretrained(cfg, 'imagenet')
     assert cfg.custom_hooks == [other, dict(type='densecl.PretrainedHook', checkpoint='imagenet')]
+    tower = dict(type='PretrainedHook', checkpoint='text.pth', part='heads.text.target.tower')
+    cfg = Config(dict(custom_hooks=[tower, dict(type='PretrainedHook', checkpoint='a.pth')]))
+    launch.use_pretrained(cfg, 'imagenet')
+    assert cfg.custom_hooks == [tower, dict(type='densecl.PretrainedHook', checkpoint='imagenet')]
 
 
 def test_config_options_and_work_dir(tmp_path):

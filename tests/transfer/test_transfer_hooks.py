@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 from transfer import layouts as of
 
+from densecl.engine.hooks.exported import run_meta
 from densecl.registry import MODELS
 from densecl.transfer import PretrainedHook, export_backbone, save_export
 
@@ -118,3 +120,14 @@ def test_a_file_of_another_project_is_renamed(tmp_path):
     torch.testing.assert_close(model.cls_token, names['cls_token'] + names['pos_embed'][:, :1])
     with pytest.raises(RuntimeError, match='refused to load'):
         PretrainedHook(str(path))._load(MODELS.build(dict(vit, depth=3)))
+
+
+def test_a_run_goes_on_from_the_start_of_its_backbone():
+    """A text tower's file, whose hook stands first, says nothing of the backbone's origin and licence."""
+    tower, backbone = PretrainedHook('text.pth', part='heads.text.target.tower'), PretrainedHook('images.pth')
+    tower.start, backbone.start = dict(name='text'), dict(name='images')
+    cfg = SimpleNamespace(pretty_text='')
+    runner = SimpleNamespace(cfg=cfg, experiment_name='run', hooks=[tower, backbone])
+    assert run_meta(runner)['start'] == dict(name='images')
+    runner.hooks = [tower]
+    assert run_meta(runner)['start'] is None

@@ -28,10 +28,11 @@ def run_meta(runner) -> dict:
     """What a file of the run's backbone says of it: config, name, and the weights that it goes on from."""
     from densecl.transfer import PretrainedHook
 
+    starts = (hook.start for hook in runner.hooks if isinstance(hook, PretrainedHook) and hook.part is None)
     return dict(
         cfg=runner.cfg.pretty_text,
         experiment_name=runner.experiment_name,
-        start=next((hook.start for hook in runner.hooks if isinstance(hook, PretrainedHook)), None),
+        start=next(starts, None),
     )
 
 
