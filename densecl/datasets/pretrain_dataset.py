@@ -23,6 +23,8 @@ from .sampler import SampleKey
 from .sources import Source
 
 MAX_TRIES = 20
+# Bits of the marks of unreadable files.
+_PHOTO, _GENERATED = 1, 2
 
 
 @DATASETS.register_module()
@@ -42,7 +44,8 @@ class PretrainDataset(Dataset):
             ``takes_photo`` is True, the image may be a :class:`densecl.datasets.decode.Photo`.
         seed: of the views.
         on_error: ``raise``, or ``skip``: an unreadable file is named once in the log, marked (see
-            :attr:`unreadable`), and replaced by an image drawn from (seed, epoch, index).
+            :attr:`unreadable`), and replaced by an image drawn from (seed, epoch, index); a generated image
+            is named and replaced by its photo.
         decode_min_side: decode large JPEGs at 1/2, 1/4 or 1/8 as long as the short side keeps this
             many pixels, whatever the crops are, which are then drawn in the smaller image; None: see
             ``decode_resolution``.
@@ -143,8 +146,8 @@ class PretrainDataset(Dataset):
 
     @property
     def unreadable(self) -> list[str]:
-        """Names of the files found unreadable so far by any worker (``on_error='skip'``)."""
-        return [self.source.load(int(i))[1] for i in self._unreadable.nonzero()]
+        """Names of the photos found unreadable so far by any worker (``on_error='skip'``)."""
+        return [self.source.load(int(i))[1] for i in (self._unreadable & _PHOTO).nonzero()]
 
     def __len__(self) -> int:
         return len(self.source) if self._subset is None else len(self._subset)
@@ -166,7 +169,7 @@ class PretrainDataset(Dataset):
             except UnreadableImageError as error:
                 if self.on_error == 'raise':
                     raise
-                self._report(index, error)
+                self._report(index, error, _PHOTO)
                 last = error
             replacements = replacements or np.random.default_rng((self.seed, *place, 1))
             index = int(replacements.integers(len(self)))
@@ -193,14 +196,21 @@ class PretrainDataset(Dataset):
     def _generated(self, index: int, results: dict, seed: tuple[int, ...]) -> dict:
         """A generated image of a photo, and its score; drawn apart from the views."""
         found = self.generated(self.image_id(index), results['path'], np.random.default_rng(seed))
-        if found is None:
-            image = results['image']
-            image = image.decode(1) if isinstance(image, Photo) else image
-            return {'generated': image, 'score': float('nan')}
+        if found is not None:
+            try:
+                return {'generated': self._generated_pixels(found.file), 'score': found.score}
+            except UnreadableImageError as error:
+                if self.on_error == 'raise':
+                    raise
+                self._report(index, error, _GENERATED)
+        image = results['image']
+        image = image.decode(1) if isinstance(image, Photo) else image
+        return {'generated': image, 'score': float('nan')}
+
+    def _generated_pixels(self, file: str) -> np.ndarray:
         if self.decoder is not None:
-            return {'generated': self.decoder(found.file, found.file), 'score': found.score}
-        image, _ = decode_scaled(found.file, self.decode_min_side, found.file, self.high_depth)
-        return {'generated': image, 'score': found.score}
+            return self.decoder(file, file)
+        return decode_scaled(file, self.decode_min_side, file, self.high_depth)[0]
 
     def _decode(self, index: int) -> dict:
         position = self._position(index)
@@ -251,13 +261,14 @@ class PretrainDataset(Dataset):
     def _position(self, index: int) -> int:
         return index if self._subset is None else int(self._subset[index])
 
-    def _report(self, index: int, error: UnreadableImageError) -> None:
+    def _report(self, index: int, error: UnreadableImageError, mark: int) -> None:
         position = self._position(index)
-        if not self._unreadable[position]:
-            self._unreadable[position] = 1
-            count = int(self._unreadable.sum())
+        if not self._unreadable[position] & mark:
+            self._unreadable[position] |= mark
+            count = int((self._unreadable & mark).count_nonzero())
+            by = 'another' if mark == _PHOTO else 'its photo'
             # an error, not a warning: mmengine prints nothing less of ranks other than 0
-            print_log(f'replaced by another ({count} so far): {error}', 'current', logging.ERROR)
+            print_log(f'replaced by {by} ({count} so far): {error}', 'current', logging.ERROR)
 
 
 def build_source(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from densecl.datasets import PretrainDataset, SampleKey
+from densecl.datasets.decode import UnreadableImageError
 from densecl.datasets.generated import GeneratedImages
 from densecl.datasets.transforms import MultiView
 from densecl.models.heads.units.base import place_of
@@ -90,6 +91,23 @@ def test_missing_ones_are_an_error_that_names_the_photo_or_the_photo_itself(fold
         dataset(folder, files='.generated/{stem}_*')[1]
     filled = dataset(folder, files='.generated/{stem}_*', missing='photo')[1]
     assert [level(v) for v in filled.images] == [100, 100] and filled.generated == (1,)
+
+
+@pytest.mark.parametrize('missing', ['error', 'photo'])
+def test_an_unreadable_one_is_named_and_its_photo_takes_its_place(folder, missing, monkeypatch):
+    (folder / 'photos' / '.generated' / 'b_0.png').write_bytes(b'broken')
+    data = dataset(folder, files='.generated/{stem}_*', missing=missing)
+    with pytest.raises(UnreadableImageError, match=r'b_0\.png'):
+        data[1]
+    said = []
+    monkeypatch.setattr('densecl.datasets.pretrain_dataset.print_log', lambda text, *_: said.append(text))
+    data.on_error = 'skip'
+    sample, _ = (data[SampleKey(epoch, 1)] for epoch in range(2))  # named once
+    assert [level(v) for v in sample.images] == [100, 100] and np.isnan(sample.score)
+    assert data.unreadable == []
+    assert len(said) == 1 and 'replaced by its photo (1 so far)' in said[0] and 'b_0.png' in said[0]
+    (folder / 'photos' / 'b.jpg').write_bytes(b'broken')
+    assert data[1].index == 0 and data.unreadable == [str(folder / 'photos' / 'b.jpg')]
 
 
 def test_wrong_settings_and_lists_are_refused(folder):
