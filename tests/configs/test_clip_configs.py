@@ -36,18 +36,26 @@ def test_towers_have_the_sizes_of_the_paper(official):
     assert head.both_ways and [tuple(pair[:2]) for pair in head.pairs] == [(0, 0)]
 
 
-def test_gains_biases_and_the_temperature_do_not_decay(official):
-    cfg, model = official
+def parameter_groups(cfg, model):
+    """The groups, and the names of what does not decay and of what does."""
     with DefaultScope.overwrite_default_scope('densecl'):
         groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     names = {id(p): name for name, p in model.named_parameters()}
     free = {names[id(p)] for group in groups if group['weight_decay'] == 0 for p in group['params']}
-    decayed = {names[id(p)] for group in groups if group['weight_decay'] == 0.2 for p in group['params']}
+    decay = cfg.optim_wrapper.optimizer.weight_decay
+    decayed = {names[id(p)] for group in groups if group['weight_decay'] == decay for p in group['params']}
     assert free | decayed == set(names.values())
+    return groups, free, decayed
+
+
+def test_gains_biases_and_the_temperature_do_not_decay(official):
+    cfg, model = official
+    groups, free, decayed = parameter_groups(cfg, model)
     assert 'heads.text.objective.temperature.log_scale' in free
     assert 'backbone.blocks.0.norm1.weight' in free and 'backbone.blocks.0.attn.qkv.bias' in free
     assert 'heads.text.target.tower.text_projection' in decayed
     assert 'heads.text.target.tower.positional_embedding' in decayed
+    assert cfg.optim_wrapper.optimizer.weight_decay == 0.2
     assert {(group['betas'], group['eps']) for group in groups} == {((0.9, 0.98), 1e-6)}
 
 
@@ -63,6 +71,11 @@ def test_siglip_scores_one_direction_without_decay_of_scale_and_bias():
     cfg = Config.fromfile(FOLDER / 'siglip_resnet18_1xb64-coslr-16e_captions.py')
     head = cfg.model.heads.text
     assert head.objective == dict(type='SigmoidContrast') and not head.both_ways
+    with DefaultScope.overwrite_default_scope('densecl'):
+        model = MODELS.build(cfg.model)
+    _, free, decayed = parameter_groups(cfg, model)
+    assert {f'heads.text.objective.{name}' for name in ('log_scale', 'bias')} <= free
+    assert 'backbone.conv1.weight' in decayed
 
 
 def test_a_locked_tower_is_not_trained():
