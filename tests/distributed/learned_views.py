@@ -14,10 +14,12 @@ from densecl.structures import Views
 
 BATCH = 6
 CONTRAST = dict(type='densecl.InfoNCE', queue=0, batch='views', temperature=0.3)
+MAKER = dict(view_maker=dict(type='densecl.ViewMaker', blocks=1))
 CHOICES = dict(
-    view_maker=(dict(objective=CONTRAST), dict(type='densecl.ViewMaker', blocks=1)),
-    features=(dict(objective=CONTRAST, pair_weight='densecl.PairQuality'), None),
-    given=(dict(objective='densecl.Cosine', pair_weight='densecl.GivenQuality'), None),
+    view_maker=(dict(objective=CONTRAST), MAKER),
+    settling=(dict(objective=CONTRAST), dict(MAKER, heads_first=1)),
+    features=(dict(objective=CONTRAST, pair_weight='densecl.PairQuality'), {}),
+    given=(dict(objective='densecl.Cosine', pair_weight='densecl.GivenQuality'), {}),
 )
 
 
@@ -51,13 +53,14 @@ def part() -> Views:
     return replace(whole, scores=torch.linspace(-1, 1, BATCH)[own])
 
 
-def step(head: dict, view_maker: dict | None) -> dict:
+def step(head: dict, options: dict) -> dict:
     torch.manual_seed(0)
     head = dict(projector=dict(type='densecl.MLP', channels=(6, 5)), pairs=((0, 1), (1, 0)), **head)
-    model = SharedPretrainer(dict(type='Smooth'), dict(image=head), view_maker=view_maker).double().train()
+    model = SharedPretrainer(dict(type='Smooth'), dict(image=head), **options).double().train()
     run = DistributedDataParallel(model) if dist.is_initialized() else model
     loss = run(part(), mode='loss')['loss_image']
     loss.backward()
+    model.before_optimizer_step()
     if dist.is_initialized():
         dist.all_reduce(loss := loss.detach())
     return dict(

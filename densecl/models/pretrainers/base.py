@@ -48,7 +48,7 @@ class Pretrainer(BaseModel):
             :func:`~densecl.models.backbones.low_rank.add_low_rank`. Whatever reads the checkpoint reads
             the plain network, with the additions in its weights.
         view_maker: config of what perturbs the views before they are encoded, and learns to make the task of
-            the heads hard: ``dict(type='ViewMaker')``.
+            the heads hard: ``dict(type='ViewMaker')``. It learns of views that are encoded with gradient.
         channels_last: keep convolution weights in the memory format in which convolutions are fastest.
         checkpoint_activations: compute the blocks of the backbone again in the backward pass rather than keep
             what is inside them: less memory for more time; see
@@ -102,6 +102,12 @@ class Pretrainer(BaseModel):
                 head.target.images_have(-preprocessor.shift / preprocessor.scale, 1 / preprocessor.scale)
         self.view_maker = None if view_maker is None else MODELS.build(view_maker)
         if view_maker is not None:
+            if not getattr(preprocessor, 'rgb', False):
+                raise ValueError(
+                    'model.view_maker perturbs photos in 8-bit RGB: data_preprocessor is to be a '
+                    'PretrainDataPreprocessor with three values of mean, without low and high; '
+                    'otherwise leave view_maker out'
+                )
             self.view_maker.images_have(-preprocessor.shift / preprocessor.scale, 1 / preprocessor.scale)
         anchored = [name for name, head in self.heads.items() if head.target == 'start']
         if anchored and neck is not None:
@@ -193,7 +199,7 @@ class Pretrainer(BaseModel):
     def before_optimizer_step(self) -> None:
         """Drop the gradients of what is frozen at this time; called when all gradients are there."""
         frozen = [parameter for head in self.heads.values() for parameter in head.frozen_parameters()]
-        for parameter in (*frozen, *(self.backbone.parameters() if self.settling else ())):
+        for parameter in (*frozen, *(self._resting() if self.settling else ())):
             parameter.grad = None
 
     def after_optimizer_step(self) -> None:
@@ -228,10 +234,35 @@ class Pretrainer(BaseModel):
             joined |= set().union(*(needed[side] for side in sides if side in own))
         return joined
 
+    def _resting(self) -> list[nn.Parameter]:
+        """What has no gradient while the heads train alone: the backbone, and what perturbs its views."""
+        parts = (part for part in (self.backbone, self.view_maker) if part is not None)
+        return [parameter for part in parts for parameter in part.parameters()]
+
+    def _perturbed(self, views: Views) -> Views:
+        """The views as the view maker leaves them.
+
+        Raises:
+            ValueError: none of those that it perturbs gets a gradient.
+        """
+        perturbed = self.view_maker.perturbed(views, self.step)
+        chosen, learning = self.view_maker.views, set()
+        shared = self.target_backbone is self.backbone
+        for head in self.heads.values():
+            needed = head.needed(len(views))
+            both = shared and head.target is None and not head.stop_gradient
+            learning |= needed['online'] | (needed['target'] if both else set())
+        if chosen is not None and learning.isdisjoint(chosen):
+            raise ValueError(
+                f'model.view_maker.views={tuple(chosen)}: the heads read these as keys without gradient, or '
+                f'not at all: nothing is learned of them; name some of {sorted(learning)}, or change pairs'
+            )
+        return perturbed
+
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_<head>`` (weighted) for every head, and its diagnostics as ``<head>_<what>``."""
         if self.view_maker is not None:
-            views = self.view_maker.perturbed(views, self.step)
+            views = self._perturbed(views)
         online, target = self.branches(views)
         given = self._given_targets(views, target)
         batch, logged, keys = Batch.of(views), {}, {}
@@ -253,7 +284,7 @@ class Pretrainer(BaseModel):
         if self.settling and self.training and world_size() > 1:
             # Data-parallel training waits for the gradient of every parameter.
             first = next(key for key in logged if key.startswith('loss_'))
-            logged[first] = logged[first] + _zero(self.backbone.parameters())
+            logged[first] = logged[first] + _zero(self._resting())
         if self.training:
             self._remember(keys, batch)
         return logged

@@ -56,7 +56,7 @@ class _Convolution(nn.Sequential):
 
 @MODELS.register_module()
 class ViewMaker(nn.Module):
-    """Perturbs views against the encoder, within a budget (Tamkin et al., ICLR 2021).
+    """Perturbs views in 8-bit RGB against the encoder, within a budget (Tamkin et al., ICLR 2021).
 
     A network of style transfer: convolutions to 32, 64 and 128 channels, residual blocks at a quarter of the
     size, and back; a channel of noise joins the image, and another in front of each block. It is trained in
@@ -69,7 +69,6 @@ class ViewMaker(nn.Module):
         views: the views that are perturbed; None: all.
         blocks: residual blocks.
         loss_weight: factor of the gradient that it climbs.
-        channels: of the images.
 
     Raises:
         ValueError: a budget outside of (0, 1); when called, a view that is not there or has corruptions.
@@ -81,7 +80,6 @@ class ViewMaker(nn.Module):
         views: tuple[int, ...] | None = None,
         blocks: int = 3,
         loss_weight: float = 1.0,
-        channels: int = 3,
     ) -> None:
         super().__init__()
         if not 0 < budget < 1:
@@ -90,15 +88,15 @@ class ViewMaker(nn.Module):
             )
         self.budget, self.views, self.loss_weight = budget, views, loss_weight
         self.entry = nn.Sequential(
-            _Convolution(channels + 1, 32, 9), _Convolution(32, 64, 3, 2), _Convolution(64, 128, 3, 2)
+            _Convolution(3 + 1, 32, 9), _Convolution(32, 64, 3, 2), _Convolution(64, 128, 3, 2)
         )
         wide = [128 + 1 + i for i in range(blocks)]
         self.blocks = nn.ModuleList(
             nn.Sequential(_Convolution(n, n, 3), _Convolution(n, n, 3, relu=False)) for n in wide
         )
         self.up = nn.ModuleList([_Convolution(128 + blocks, 64, 3), _Convolution(64, 32, 3)])
-        self.exit = nn.Conv2d(32, channels, 9, padding=4, padding_mode='reflect')
-        self.images_have(torch.zeros(channels), torch.full((channels,), 1 / 255))
+        self.exit = nn.Conv2d(32, 3, 9, padding=4, padding_mode='reflect')
+        self.images_have(torch.zeros(3), torch.full((3,), 1 / 255))
 
     def images_have(self, mean: Tensor, std: Tensor) -> None:
         """Say how the images were normalised, from the scale 0..255."""
@@ -120,7 +118,7 @@ class ViewMaker(nn.Module):
         return Views(**{**vars(views), 'images': images})
 
     def forward(self, images: Tensor, indices: Tensor, number: Tensor) -> Tensor:
-        """(B, C, H, W) normalised images -> the same, perturbed.
+        """(B, 3, H, W) normalised images -> the same, perturbed.
 
         Args:
             images: the images.
@@ -135,7 +133,7 @@ class ViewMaker(nn.Module):
         return changed.to(images.dtype)
 
     def raw(self, pixels: Tensor, indices: Tensor, number: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, C, H, W), what :func:`within_budget` makes a perturbation of."""
+        """(B, 3, H, W) in [0, 1] -> (B, 3, H, W), what :func:`within_budget` makes a perturbation of."""
         x = self.entry(_with_noise(pixels, indices, number))
         for i, block in enumerate(self.blocks):
             x = _with_noise(x, indices, number + i + 1)

@@ -47,11 +47,10 @@ def batch(size=(12, 10), count=4, views=2, dtype=torch.float64) -> Views:
     )
 
 
-def build(cls=SharedPretrainer, maker=MAKER, double=True, **kwargs):
+def build(cls=SharedPretrainer, maker=MAKER, double=True, head=None, **kwargs):
     torch.manual_seed(0)
-    heads = dict(
-        image=dict(projector=dict(type='MLP', channels=(6, 5)), objective=CONTRAST, pairs=((0, 1), (1, 0)))
-    )
+    given = dict(projector=dict(type='MLP', channels=(6, 5)), objective=CONTRAST, pairs=((0, 1), (1, 0)))
+    heads = dict(image={**given, **(head or {})})
     model = cls(backbone=dict(type='SmoothConv'), heads=heads, view_maker=maker, **kwargs)
     return model.double() if double else model
 
@@ -175,6 +174,46 @@ def test_a_momentum_pair_trains_it_by_its_queries():
     model(batch(), mode='loss')['loss_image'].backward()
     assert model.view_maker.exit.weight.grad.abs().sum() > 0
     assert not any('view_maker' in name for name in model.target.state_dict())
+
+
+@pytest.mark.parametrize(('cls', 'head', 'chosen', 'learns'), [
+    (MomentumPretrainer, dict(), 0, True),
+    (MomentumPretrainer, dict(), 1, False),
+    (SharedPretrainer, dict(), 1, True),
+    (SharedPretrainer, dict(stop_gradient=True), 1, False),
+])  # fmt: skip
+def test_views_without_gradient_are_refused(cls, head, chosen, learns):
+    one_way = dict(objective='Cosine', pairs=((0, 1),), **head)
+    model, views = build(cls, maker=dict(MAKER, views=(chosen,)), head=one_way), batch()
+    if learns:
+        model(views, mode='loss')['loss_image'].backward()
+        assert model.view_maker.exit.weight.grad.abs().sum() > 0
+    else:
+        with pytest.raises(ValueError, match=r'view_maker.views=\(1,\).*without gradient.*some of \[0\]'):
+            model(views, mode='loss')
+
+
+def test_it_rests_while_the_heads_train_alone():
+    model = build(heads_first=1)
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    model.before_optimizer_step()
+    without = {name.split('.')[0] for name, p in model.named_parameters() if p.grad is None}
+    assert without == {'backbone', 'view_maker'}
+    model.after_optimizer_step()
+    model(batch(), mode='loss')['loss_image'].backward()
+    model.before_optimizer_step()
+    assert model.view_maker.exit.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('preprocessor', [
+    dict(type='PretrainDataPreprocessor', mean=[500.0] * 4, std=[200.0] * 4, high=[4000.0] * 4),
+    dict(type='PretrainDataPreprocessor', high=[4000.0] * 3),
+    dict(type='TextPreprocessor'),
+])  # fmt: skip
+def test_other_data_than_photos_is_refused(preprocessor):
+    with pytest.raises(ValueError, match=r'model.view_maker perturbs photos in 8-bit RGB: data_preprocessor'):
+        build(data_preprocessor=preprocessor)
 
 
 def test_refusals():
