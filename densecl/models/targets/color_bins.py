@@ -94,7 +94,7 @@ class ColorBins(PhotoTarget):
         neighbours, sigma: see :func:`soft_bins`.
         gray: an image is without colour if \\|a\\| and \\|b\\| of no cell exceed this.
         file: how frequent the colours are; rare ones get a larger weight. None: all weights are 1.
-        uniform: share of an even distribution in the prior, see :func:`rebalanced`.
+        uniform: share of an even distribution in the prior, in (0, 1], see :func:`rebalanced`.
         temperature: of the colours that are shown, see :func:`annealed_mean`.
     """
 
@@ -109,8 +109,8 @@ class ColorBins(PhotoTarget):
         temperature: float = 0.38,
     ) -> None:
         super().__init__()
-        if not 0 <= uniform <= 1:
-            raise ValueError(f'ColorBins: uniform must be a share in [0, 1], got {uniform!r}')
+        if not 0 < uniform <= 1:  # with 0 a bin that no image has would weigh infinitely much
+            raise ValueError(f'ColorBins: uniform must be a share in (0, 1], got {uniform!r}')
         self.patch, self.neighbours, self.sigma, self.gray = patch, neighbours, sigma, gray
         self.file, self.uniform, self.temperature = file, uniform, temperature
         self.register_buffer('bins', gamut_bins().clone(), persistent=False)

@@ -128,8 +128,9 @@ def test_soft_bins_are_computed_in_full_precision():
 def test_what_it_refuses(images, tmp_path):
     with pytest.raises(ValueError, match='cells of 5 px do not fill images of 8 x 12 px'):
         ColorBins(patch=5)(images)
-    with pytest.raises(ValueError, match=r'uniform must be a share in \[0, 1\], got 2'):
-        ColorBins(uniform=2)
+    for uniform in (2, 0):  # 0: bins that no image has would weigh infinitely much
+        with pytest.raises(ValueError, match=rf'uniform must be a share in \(0, 1\], got {uniform}'):
+            ColorBins(uniform=uniform)
     with pytest.raises(
         FileNotFoundError, match='none.pth does not exist; make it: python tools/make_color_prior'
     ):
