@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Count the colours of the training views of a config: the file that ColorBins balances its classes by.
+"""Count the colours of the training views of a config: the files that ColorBins balances its classes by.
 
 python tools/make_color_prior.py configs/colorization/colorization_resnet18_1xb64-coslr-16e_photos.py \
     --cfg-options train_dataloader.dataset.data_root=my/photos
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'config', help="of a pretraining with a head of target=dict(type='ColorBins', file=...)"
     )
-    parser.add_argument('--images', type=int, default=2000, help='number of images read (%(default)s)')
+    parser.add_argument('--images', type=int, default=2000, help='number of views read (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of their choice')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value, as in training')
     return parser.parse_args()
@@ -45,25 +45,31 @@ def main() -> None:
     cfg = load_config(args.config, None, args.cfg_options, 'none')
     init_default_scope('densecl')
     model = MODELS.build(cfg.model)
-    targets = [head.target for head in model.heads.values() if isinstance(head.target, ColorBins)]
-    if not targets or targets[0].file is None:
+    heads = {h.target.file: h for h in model.heads.values() if isinstance(h.target, ColorBins)}
+    heads.pop(None, None)
+    if not heads:
         raise SystemExit(
             "make_color_prior: no head of this config has target=dict(type='ColorBins', file=...)"
         )
-    target, images = targets[0], 0
-    totals = torch.zeros(len(target.bins), dtype=torch.float64)
+    images = dict.fromkeys(heads, 0)
+    totals = {file: torch.zeros_like(head.target.prior, dtype=torch.float64) for file, head in heads.items()}
     for batch in Runner.build_dataloader(cfg.train_dataloader, seed=args.seed):
-        shares, _, colored = target.shares(model.data_preprocessor(batch)['inputs'].images[0])
-        totals += shares[colored].sum((0, 2, 3)).double()
-        images += int(colored.sum())
-        if images >= args.images:
+        views = model.data_preprocessor(batch)['inputs']
+        for file, head in heads.items():
+            for view in head.needed(len(views))['target']:
+                shares, _, colored = head.target.shares(views.images[view])
+                totals[file] += shares[colored].sum((0, 2, 3)).double()
+                images[file] += int(colored.sum())
+        if min(images.values()) >= args.images:
             break
-    if not images:
-        raise SystemExit('make_color_prior: none of the images has colours')
-    target.prior.copy_(totals / totals.sum())
-    with atomic_write(target.file) as temporary:
-        torch.save(dict(state_dict=target.state_dict(), meta=dict(config=cfg.pretty_text)), temporary)
-    print(f'{target.file}: {said(target.prior)}; of {images} images with colours')
+    for file, head in heads.items():
+        if not images[file]:
+            raise SystemExit(f'make_color_prior: {file}: none of the images has colours')
+        target = head.target
+        target.prior.copy_(totals[file] / totals[file].sum())
+        with atomic_write(file) as temporary:
+            torch.save(dict(state_dict=target.state_dict(), meta=dict(config=cfg.pretty_text)), temporary)
+        print(f'{file}: {said(target.prior)}; of {images[file]} images with colours')
 
 
 def said(prior: torch.Tensor) -> str:
