@@ -59,6 +59,7 @@ class Sum(Objective):
         self.objectives = nn.ModuleList(MODELS.build(cfg) for cfg in objectives)
         self.needs = frozenset().union(*(part.needs for part in self.objectives))
         self.across = any(part.across for part in self.objectives)
+        self.weighs = all(part.weighs for part in self.objectives)
         self.needs_keys = any(part.needs_keys for part in self.objectives)
 
     @property

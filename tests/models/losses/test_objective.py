@@ -69,6 +69,7 @@ def test_what_the_parts_need():
     classes = dict(type='densecl.LabelCrossEntropy')
     assert not Sum(objectives=[classes]).needs_keys and Sum(objectives=[classes, COSINE]).needs_keys
     assert Sum(objectives=[COSINE]).watched_queue is None
+    assert Sum(objectives=[COSINE, VIEWS]).weighs and not Sum(objectives=[COSINE, ANCHORS]).weighs
     assert not Sum(objectives=[COSINE]).across and Sum(objectives=[COSINE, VIEWS]).across
 
 
