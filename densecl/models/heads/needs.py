@@ -111,7 +111,11 @@ def check_both_ways(
         )
     if predictor is not None:
         raise ValueError('both_ways=True: a predictor maps queries of one side only; leave predictor out')
-    memories = [type(m).__name__ for m in objective.modules() if isinstance(m, Queue | PerImage)]
+    memories = [
+        type(part).__name__
+        for part in objective.modules()
+        if isinstance(part, Queue | PerImage) or getattr(part, 'keeps_keys', False)
+    ]
     if memories:
         raise ValueError(
             f'both_ways=True: {memories[0]} of objective={type(objective).__name__} keeps one memory, but '

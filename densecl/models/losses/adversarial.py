@@ -48,6 +48,7 @@ class Adversarial(Objective):
     """
 
     needs = frozenset({'one answer', 'grid'})
+    keeps_keys = True
 
     def __init__(self, discriminator: dict, weight: float = 0.001, size: int | None = None) -> None:
         super().__init__()

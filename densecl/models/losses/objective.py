@@ -27,6 +27,8 @@ class Objective(nn.Module):
     weighs: ClassVar[bool] = False
     #: Whether it compares with a key at all.
     needs_keys: ClassVar[bool] = True
+    #: Whether it keeps or learns something of the keys beside its queues and its states per image.
+    keeps_keys: bool = False
     #: Fields of the key sets that it remembers of all processes (``Units.of_all``); they travel together.
     sends: Sequence[str] = ()
     #: The queue whose age is logged, where there is one.

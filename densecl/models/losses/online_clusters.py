@@ -38,6 +38,7 @@ class OnlineClusters(Objective):
     """
 
     needs = frozenset({'several', 'one answer'})
+    keeps_keys = True
 
     def __init__(
         self,

@@ -131,6 +131,7 @@ class SelfDistillation(Objective):
         self.center_momentum, self.iterations = center_momentum, iterations
         self.mean = check_mean(mean, 'SelfDistillation')
         self.centering, self.centered_over = centering, centered_over
+        self.keeps_keys = centering == 'softmax'  # their centre
         if centered_over == 'all':
             self.needs = self.needs | {'grid'}  # all patches of a view, each in its place
         self.register_buffer('center', torch.zeros(1, prototypes))

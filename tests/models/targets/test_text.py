@@ -13,6 +13,7 @@ from densecl.registry import MODELS
 from densecl.structures import Views
 
 BATCH, LENGTH, WORDS, DIM = 5, 4, 11, 6
+CENTRED = dict(type='densecl.SelfDistillation', prototypes=DIM)
 LEARNED = dict(type='densecl.LearnedTemperature', start=0.1)
 
 
@@ -162,10 +163,21 @@ def test_the_scale_stays_at_its_limit_and_can_come_back():
     (dict(objective=dict(type='densecl.InfoNCE', dim=DIM, queue=8)), 'Queue of objective=InfoNCE'),
     (dict(objective=dict(type='densecl.InfoNCE', queue=0, batch='keys',
                          negatives=dict(type='densecl.GloFND', images=BATCH))), 'PerImage of'),
+    (dict(units='densecl.Prototypes', objective=CENTRED), 'SelfDistillation of objective=SelfDistillation'),
+    (dict(units='densecl.Cells', objective=dict(type='densecl.Sum', objectives=[
+        dict(type='densecl.Cosine'), dict(type='densecl.OnlineClusters', dim=DIM, clusters=DIM)])),
+     'OnlineClusters of objective=Sum'),
+    (dict(units='densecl.Cells',
+          objective=dict(type='densecl.Adversarial', discriminator=dict(type='Eight'))), 'Adversarial of'),
 ])  # fmt: skip
 def test_what_has_no_second_direction_is_refused(change, said):
     with pytest.raises(ValueError, match=said):
         build(**change)
+
+
+def test_what_keeps_nothing_of_the_keys_has_two_directions():
+    model = build(units='densecl.Prototypes', objective=dict(CENTRED, centering='sinkhorn'))
+    assert model.heads['text'].both_ways
 
 
 def test_a_batch_without_tokens_is_refused():
