@@ -29,6 +29,7 @@ from densecl.models.pretrainers import Branch  # noqa: E402
 from densecl.models.targets import Known  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.structures import Views  # noqa: E402
+from densecl.tools import stored_config  # noqa: E402
 from densecl.transfer.mismatch import model_images  # noqa: E402
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     """Ask, count, draw."""
     args = parse_args()
     saved = load_checkpoint(args.checkpoint)
-    cfg = Config.fromfile(args.config) if args.config else config_of(saved, args.checkpoint)
+    cfg = Config.fromfile(args.config) if args.config else Config(stored_config(saved, args.checkpoint))
     init_default_scope(cfg.get('default_scope', 'densecl'))
     if args.photos:
         cfg.train_dataloader.dataset.data_root = args.photos
@@ -80,14 +81,6 @@ def main() -> None:
     share = right / len(asked)
     error = (share * (1 - share) / len(asked)) ** 0.5
     print(f'{right} of {len(asked)} right: {100 * share:.1f} % +- {100 * error:.1f}')
-
-
-def config_of(saved: dict, path: str) -> Config:
-    """The config that mmengine's runner left in a checkpoint."""
-    text = saved.get('meta', {}).get('cfg')
-    if text is None:
-        raise SystemExit(f'{path} holds no config; give that of its pretraining with --config')
-    return Config.fromstring(text, '.py')
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from densecl.datasets import SampleKey  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.structures import Views  # noqa: E402
+from densecl.tools import stored_config  # noqa: E402
 from densecl.transfer.mismatch import model_images  # noqa: E402
 
 
@@ -47,7 +48,7 @@ def main() -> None:
     """Draw ``--num`` images, evenly spread over the dataset, a row each."""
     args = parse_args()
     saved = load_checkpoint(args.checkpoint)
-    cfg = Config.fromfile(args.config) if args.config else config_of(saved, args.checkpoint)
+    cfg = Config.fromfile(args.config) if args.config else Config(stored_config(saved, args.checkpoint))
     init_default_scope(cfg.get('default_scope', 'densecl'))
     if args.photos:
         cfg.train_dataloader.dataset.data_root = args.photos
@@ -64,14 +65,6 @@ def main() -> None:
         sample = dataset[SampleKey(args.epoch, int(index))]
         rows.append(reconstructed(model, next(iter(heads.values())), sample))
     print(vis.save_image(args.out, vis.stacked(rows)))
-
-
-def config_of(saved: dict, path: str) -> Config:
-    """The config that mmengine's runner left in a checkpoint."""
-    text = saved.get('meta', {}).get('cfg')
-    if text is None:
-        raise SystemExit(f'{path} holds no config; give that of its pretraining with --config')
-    return Config.fromstring(text, '.py')
 
 
 @torch.no_grad()

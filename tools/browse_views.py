@@ -162,22 +162,19 @@ def matching_head(model, name: str | None) -> nn.Module | None:
 
 
 def load(model, head, checkpoint: str) -> None:
-    """The backbone, and the head where the file has it: some rules look at its projections."""
+    """The backbone; view maker and head where the file has them: some rules look at a head's projections."""
     print(load_backbone(model, checkpoint))
+    parts = {f'heads.{name}.': other for name, other in model.heads.items() if other is head}
     if model.view_maker is not None:
-        state = load_checkpoint(checkpoint).get('state_dict', {})
-        given = {k.removeprefix('view_maker.'): v for k, v in state.items() if k.startswith('view_maker.')}
-        model.view_maker.load_state_dict(given)
-    if head is None:
-        return
-    prefix = next(f'heads.{name}.' for name, other in model.heads.items() if other is head)
-    state = load_checkpoint(checkpoint)
+        parts['view_maker.'] = model.view_maker
+    state = load_checkpoint(checkpoint) if parts else {}
     state = state.get('state_dict', {}) if isinstance(state, dict) else {}
-    given = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    if given:
-        head.load_state_dict(given)
-    else:
-        print(f'{checkpoint} has no {prefix}*: projections are those of untrained weights')
+    for prefix, part in parts.items():
+        given = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if given:
+            part.load_state_dict(given)
+        else:
+            print(f'{checkpoint} has no {prefix}*: its weights are untrained')
 
 
 @torch.no_grad()

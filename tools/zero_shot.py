@@ -82,9 +82,7 @@ def classes_of_images(model, args: argparse.Namespace) -> dict:
     """Accuracy on a folder a class."""
     size = args.size[0] if args.size else 224
     images = labelled_images(args.folder, size=size, decoder=model.encoder.decoder)
-    names = args.classes or [spoken(name) for name in images.source.class_names]
-    if len(names) != len(images.source.class_names):
-        raise ValueError(f'--classes names {len(names)}, {args.folder} has {len(images.source.class_names)}')
+    names = named(args.classes, [spoken(name) for name in images.source.class_names], args.folder)
     weights, truth = classifier(model.texts, names, args.templates), []
 
     def batches():
@@ -107,9 +105,7 @@ def classes_of_pixels(model, args: argparse.Namespace) -> dict:
     """Intersection over union, and the classes of boxes where they are known."""
     labelled = open_labelled(args.labelled, decoder=model.encoder.decoder)
     size = tuple(args.size or labelled.use_size())
-    names = args.classes or labelled.classes
-    if len(names) != len(labelled.classes):
-        raise ValueError(f'--classes names {len(names)}, {args.labelled} has {len(labelled.classes)}')
+    names = named(args.classes, labelled.classes, args.labelled)
     ids = [i for i, name in enumerate(names) if name != 'background']
     weights = classifier(model.texts, [spoken(names[i]) for i in ids], args.templates)
     shown = spread(len(labelled.test), 16) if args.pictures else []
@@ -124,6 +120,13 @@ def classes_of_pixels(model, args: argparse.Namespace) -> dict:
         draw(found.maps, labelled.test.part(shown), size, names, Path(args.pictures))
     per_class = {names[i]: value for i, value in zip(ids, found.segmentation.per_class, strict=True)}
     return dict(miou=found.segmentation.mean, per_class=per_class, boxes=found.boxes)
+
+
+def named(given: list[str] | None, known: list[str], where: str) -> list[str]:
+    """The names of the command line, or else those of the data."""
+    if given and len(given) != len(known):
+        raise SystemExit(f'--classes has {len(given)} names, but {where} has {len(known)} classes; name each')
+    return given or known
 
 
 def draw(maps: torch.Tensor, part, size: tuple[int, int], names, folder: Path) -> None:

@@ -114,7 +114,7 @@ def classifier(
     Args:
         encode: texts -> (T, D).
         classes: K names.
-        templates: texts with a ``{}`` where the name goes.
+        templates: texts with ``{}`` wherever the name goes.
 
     Returns:
         (K, D) unit vectors.
@@ -127,7 +127,7 @@ def classifier(
         raise ValueError(
             f'templates need {{}} where the class goes, and there must be classes; got {odd[:1]}'
         )
-    texts = [template.format(name) for name in classes for template in templates]
+    texts = [template.replace('{}', name) for name in classes for template in templates]
     return unit(unit(encode(texts)).unflatten(0, (len(classes), len(templates))).mean(1))
 
 

@@ -1,11 +1,15 @@
 """Read the config text that a checkpoint carries, without running it.
 
 mmengine stores the config as Python source. Executing it would let a checkpoint run any code, so
-only literals and ``dict(...)`` calls are understood here; any other value reads as None.
+only literals and ``dict(...)`` calls are understood here; any other value reads as None. So does a ``type``
+such as ``subprocess.Popen``: mmengine's registries import what they do not know by its path, and call it.
 """
 
 import ast
 from typing import Any
+
+#: Scopes whose registered classes a ``type`` may name; what lies in these packages themselves is harmless.
+_SCOPES = ('densecl', 'mmdet', 'mmpretrain', 'mmseg', 'mmselfsup')
 
 
 def parse_config(text: Any) -> dict[str, Any]:
@@ -24,13 +28,19 @@ def _value(node: ast.expr) -> Any:
         for argument in node.args:
             merged.update(_value(argument) or {})
         merged.update({k.arg: _value(k.value) for k in node.keywords if k.arg})
-        return merged
+        return _without_paths(merged)
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
-        return {_value(k): _value(v) for k, v in pairs if k is not None}
+        return _without_paths({_value(k): _value(v) for k, v in pairs if k is not None})
     if isinstance(node, (ast.List, ast.Tuple)):
         return (list if isinstance(node, ast.List) else tuple)(map(_value, node.elts))
     try:
         return ast.literal_eval(node)
     except ValueError:
         return None
+
+
+def _without_paths(config: dict) -> dict:
+    """The same; a ``type`` that is a path to import is None."""
+    scope = str(config.get('type')).rpartition('.')[0]
+    return config | {'type': None} if scope and scope not in _SCOPES else config

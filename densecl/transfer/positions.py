@@ -32,7 +32,7 @@ def without_positions(weights: Weights, head: str | None = None) -> tuple[dict[s
     heads = {
         name: one
         for name, one in (model.get('heads') or {}).items()
-        if (one.get('projector') or {}).get('type', '').rpartition('.')[2] == 'PositionPredictor'
+        if str((one.get('projector') or {}).get('type')).rpartition('.')[2] == 'PositionPredictor'
         and head in (None, name)
     }
     if not heads:

@@ -1,5 +1,6 @@
 """Zero-shot classes of images, boxes and pixels, against what the vectors were made to say."""
 
+import argparse
 import runpy
 import sys
 from pathlib import Path
@@ -75,6 +76,29 @@ def test_an_ensemble_is_normalised_averaged_and_normalised_again(model):
 def test_templates_need_a_place_for_the_name(model, templates):
     with pytest.raises(ValueError, match=r'templates need \{\}'):
         classifier(model.texts, NAMES, templates)
+
+
+def test_a_template_may_have_the_name_twice_and_other_brackets():
+    seen = []
+    classifier(lambda texts: seen.extend(texts) or torch.eye(2), ('red', 'blue'), ('{} or {x} {}',))
+    assert seen == ['red or {x} red', 'blue or {x} blue']
+
+
+ZERO_SHOT = Path(__file__).parents[2] / 'tools' / 'zero_shot.py'
+
+
+def test_the_command_wants_a_name_for_each_class(model, tmp_path):
+    import cv2
+
+    tool = runpy.run_path(str(ZERO_SHOT))
+    for name in ('Red', 'Light-Blue'):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / '1.png'), np.zeros((4, 4, 3), np.uint8))
+    args = argparse.Namespace(folder=str(tmp_path), size=None, classes=['red'])
+    with pytest.raises(SystemExit, match=r'--classes has 1 names, but .* has 2 classes'):
+        tool['classes_of_images'](model, args)
+    assert tool['named'](None, ['a', 'b'], '') == ['a', 'b']
+    assert tool['named'](['c', 'd'], ['a', 'b'], '') == ['c', 'd']
 
 
 def test_images_are_called_by_the_nearest_text(model):

@@ -27,5 +27,16 @@ def test_runs_nothing(tmp_path):
     assert not mark.exists()
 
 
+def test_types_are_names_of_registries():
+    """mmengine would import any other path, and call what lies there."""
+    kept = ('TimmViT', 'densecl.TimmViT', 'mmdet.ResNet', 'mmseg.SwinTransformer')
+    paths = ('subprocess.Popen', 'mmengine.load', 'densecl.tools.run_tool', 'os.path.join')
+    text = f'a = [{", ".join(f"dict(type={x!r}, b=1)" for x in kept + paths)}]\nb = {{"type": "os.system"}}'
+    assert parse_config(text) == {
+        'a': [*(dict(type=x, b=1) for x in kept), *[dict(type=None, b=1)] * 4],
+        'b': {'type': None},
+    }
+
+
 def test_no_config_is_empty():
     assert parse_config(None) == parse_config('') == parse_config('not : a config [') == {}

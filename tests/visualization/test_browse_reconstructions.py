@@ -1,6 +1,7 @@
 """The command, on real photos."""
 
 import shutil
+import time
 from pathlib import Path
 
 import cv2
@@ -48,3 +49,19 @@ def test_a_method_without_pixels_is_refused(tmp_path):
     photos = str(sample_root() / 'detection/val')
     with pytest.raises(SystemExit, match='no head with target=dict'):
         run_tool('browse_reconstructions', [str(checkpoint), '--photos', photos])
+
+
+@pytest.mark.parametrize('tool', ['browse_answers', 'browse_reconstructions'])
+def test_the_text_of_a_config_is_not_run(tool, tmp_path):
+    """A checkpoint of somebody else: neither its text nor a type in it is code."""
+    mark = tmp_path / 'ran'
+    data = dict(type='subprocess.Popen', args=['touch', str(mark)])
+    text = f"open({str(mark)!r}, 'w')\ntrain_dataloader = dict(dataset={data})\nmodel = dict()\n"
+    torch.save({'state_dict': {}, 'meta': {'cfg': text}}, tmp_path / 'a.pth')
+    with pytest.raises(TypeError, match='type must be a str'):
+        run_tool(tool, [str(tmp_path / 'a.pth')])
+    time.sleep(0.2)
+    assert not mark.exists()
+    torch.save({'state_dict': {}}, tmp_path / 'a.pth')
+    with pytest.raises(SystemExit, match='holds no config; give that of its pretraining with --config'):
+        run_tool(tool, [str(tmp_path / 'a.pth')])

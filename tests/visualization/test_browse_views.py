@@ -1,6 +1,7 @@
 """The command, on real photos."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -103,3 +104,17 @@ def test_regions_slots_and_several_rules(browse, tmp_path, photos, method, said)
     assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
     assert len(list((tmp_path / 'out').glob('*_matches.png'))) == 2
     assert all(cv2.imread(str(p)).std() > 10 for p in (tmp_path / 'out').iterdir())
+
+
+def test_a_view_maker_that_the_checkpoint_has_not_stays_as_it_is(tmp_path, capsys):
+    tool = runpy.run_path(str(ROOT / 'tools/browse_views.py'))
+    cfg = Config.fromfile(ROOT / 'configs/viewmaker/viewmaker_resnet18_1xb64-coslr-6e_photos.py')
+    with DefaultScope.overwrite_default_scope('densecl'):
+        model, other = MODELS.build(cfg.model), MODELS.build(cfg.model)
+    state, before = other.state_dict(), {k: v.clone() for k, v in model.view_maker.state_dict().items()}
+    for kept, values in ((False, before), (True, other.view_maker.state_dict())):
+        names = [name for name in state if kept or not name.startswith('view_maker.')]
+        torch.save({'state_dict': {name: state[name] for name in names}}, tmp_path / 'a.pth')
+        tool['load'](model, None, str(tmp_path / 'a.pth'))
+        assert ('a.pth has no view_maker.*: its weights are untrained' in capsys.readouterr().out) != kept
+        assert all(torch.equal(v, values[k]) for k, v in model.view_maker.state_dict().items())

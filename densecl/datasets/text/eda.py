@@ -72,7 +72,7 @@ def read_synonyms(path: str | os.PathLike) -> dict[str, list[str]]:
         ValueError: a line has no synonym; file and line are named.
     """
     found: dict[str, list[str]] = {}
-    for number, (line,) in read_rows(path):
+    for number, (line,) in read_rows(path, lines=True):
         word, *others = (part.strip() for part in line.replace(',', '\t').split('\t'))
         others = [other for other in others if other]
         if not word or not others:

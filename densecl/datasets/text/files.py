@@ -15,7 +15,7 @@ _DELIMITERS = {'.csv': ',', '.tsv': '\t'}
 
 
 def read_rows(
-    path: str | os.PathLike, columns: Sequence[str] | None = None
+    path: str | os.PathLike, columns: Sequence[str] | None = None, lines: bool = False
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
     """The number of each line, counted from 1, and its texts, without white space around them.
 
@@ -23,6 +23,7 @@ def read_rows(
         path: ``.csv`` and ``.tsv`` have names of columns in their first line; ``.jsonl`` an object a
             line; any other file is a text a line, where empty lines are left out. UTF-8.
         columns: names of the columns (keys) wanted of a table, in this order; None: a text a line.
+        lines: a text a line, whatever the file is called.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -32,17 +33,17 @@ def read_rows(
     if not path.is_file():
         raise FileNotFoundError(f'there is no file of texts {path}')
     kind = path.suffix.lower()
-    table = kind in _DELIMITERS or kind == '.jsonl'
+    table = not lines and (kind in _DELIMITERS or kind == '.jsonl')
     if table != (columns is not None):
         wanted = 'name the columns that are texts' if table else 'columns are for .csv, .tsv and .jsonl'
         raise ValueError(f'{path}: {wanted}, got columns={columns!r}')
     try:
-        with path.open(encoding='utf-8-sig', newline='' if kind in _DELIMITERS else None) as file:
+        with path.open(encoding='utf-8-sig', newline='' if table and kind != '.jsonl' else None) as file:
             if not table:
                 yield from ((n, (line.strip(),)) for n, line in enumerate(file, 1) if line.strip())
                 return
-            lines = _objects(file, path) if kind == '.jsonl' else _cells(file, path, _DELIMITERS[kind])
-            for number, found in lines:
+            rows = _objects(file, path) if kind == '.jsonl' else _cells(file, path, _DELIMITERS[kind])
+            for number, found in rows:
                 yield number, tuple(_text(found, name, path, number) for name in columns)
     except UnicodeDecodeError as error:
         raise ValueError(f'{path} is not UTF-8: {error}') from error

@@ -25,7 +25,9 @@ class HuggingFaceText(nn.Module):
         projection: width of a linear projection without bias behind it; None: none.
         context_length: most tokens of a text, start and end token included.
         causal: the model is one that sees to the left alone (CLIP's, GPT), which needs no mask of padding.
-        pad_token: id of the padding, which comes after the text; None: as ``config.json`` says.
+        pad_token: id of the padding, which comes after the text; None: as ``config.json`` says. Not so of a
+            causal model, whose file need not say what the tokenizer pads with: CLIP's says 1, and
+            :class:`.Tokenizer` pads with 0.
         end_token: id of the end token, for ``feature='end'``; CLIP's is 49407.
         pretrained: False: random values; only ``config.json`` need be there.
 
@@ -36,7 +38,8 @@ class HuggingFaceText(nn.Module):
     Raises:
         ImportError: ``transformers`` is not installed.
         FileNotFoundError: the folder has no ``config.json``.
-        ValueError: an unknown feature, no pad token, or a longer context than the model has positions for.
+        ValueError: an unknown feature, no pad token where one is needed, a longer context than the model has
+            positions for, or a folder that cannot be read or needs code of its own.
     """
 
     def __init__(
@@ -57,11 +60,15 @@ class HuggingFaceText(nn.Module):
             )
         self.model = _model(Path(os.path.expanduser(folder)), pretrained)
         config = self.model.config
-        self.pad_token = getattr(config, 'pad_token_id', None) if pad_token is None else pad_token
-        self.feature, self.causal, self.end_token = feature, causal, end_token
-        if self.pad_token is None and not (causal and feature == 'end' and end_token is not None):
-            raise ValueError(f'HuggingFaceText: {folder}/config.json names no pad_token_id; set pad_token')
-        positions = getattr(config, 'max_position_embeddings', None)
+        if pad_token is None and not causal:
+            pad_token = getattr(config, 'pad_token_id', None)
+        self.pad_token, self.feature, self.causal, self.end_token = pad_token, feature, causal, end_token
+        told = causal and (feature == 'first' or (feature == 'end' and end_token is not None))
+        if pad_token is None and not told:
+            source = 'a causal model does not say' if causal else f'{folder}/config.json does not name'
+            wanted = 'end_token or pad_token' if feature == 'end' and causal else 'pad_token'
+            raise ValueError(f'HuggingFaceText: {source} what the tokenizer pads with; set {wanted}')
+        positions = _positions(self.model)
         if positions is not None and context_length > positions:
             raise ValueError(
                 f'HuggingFaceText: context_length {context_length}, but the model in {folder} has '
@@ -104,11 +111,28 @@ def _model(folder: Path, pretrained: bool) -> nn.Module:
         raise FileNotFoundError(
             f'HuggingFaceText: there is no {folder}/config.json; folder is a Hugging Face model that is here'
         )
-    if pretrained:
-        model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    else:
-        model = AutoModel.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    safe = dict(trust_remote_code=False)
+    try:
+        if pretrained:
+            model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, **safe)
+        else:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, **safe)
+            model = AutoModel.from_config(config, **safe)
+    except (OSError, ValueError) as error:
+        own = 'trust_remote_code' in str(error)
+        why = 'it needs code of its own, which is not run' if own else str(error).strip().split('\n')[0]
+        raise ValueError(f'HuggingFaceText: {folder} cannot be read: {why}') from error
     model = getattr(model, 'text_model', model)  # of a CLIP, the text tower
     if getattr(model, 'pooler', None) is not None:
         model.pooler = None  # data-parallel training waits for a gradient of every parameter
     return model
+
+
+def _positions(model: nn.Module) -> int | None:
+    """Most tokens of a text; None: unknown. RoBERTa and its kind count from behind the padding's id."""
+    count = getattr(model.config, 'max_position_embeddings', None)
+    if count is None:
+        return None
+    tables = (m for name, m in model.named_modules() if name.endswith('position_embeddings'))
+    padding = next((m.padding_idx for m in tables if getattr(m, 'padding_idx', None) is not None), -1)
+    return count - padding - 1

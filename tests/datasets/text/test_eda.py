@@ -55,6 +55,12 @@ def test_words_are_left_out():
     assert delete_words(WORDS, 1.0, generator()) in [[word] for word in WORDS]
 
 
+@pytest.mark.parametrize('name', ['a.tsv', 'a.csv', 'a.txt'])
+def test_synonyms_in_a_file_of_any_name(tmp_path, name):
+    (tmp_path / name).write_bytes('dog\thound, puppy\r\n\r\nché,"a\r\n'.encode())
+    assert read_synonyms(tmp_path / name) == {'dog': ['hound', 'puppy'], 'ché': ['"a']}
+
+
 def test_one_operator_a_text(tmp_path):
     (tmp_path / 'synonyms.txt').write_text('dog\thound,puppy\ncat, kitty\n')
     eda = EDA(synonyms=tmp_path / 'synonyms.txt', replace=0.2, insert=0.2, swap=0.2, delete=0.2)

@@ -1,5 +1,6 @@
 """Towers of Hugging Face: small models that are made here, saved, and read from their folder."""
 
+import json
 import sys
 
 import pytest
@@ -30,7 +31,7 @@ def clip(tmp_path):
         hidden_act='quick_gelu',
         eos_token_id=29,
         bos_token_id=1,
-        pad_token_id=0,
+        pad_token_id=1,  # as in the files of CLIP, whose tokenizer pads with another one
     )
     model = transformers.CLIPTextModel(config)
     model.save_pretrained(tmp_path / 'clip')
@@ -103,3 +104,49 @@ def test_refuses_in_one_line(bert, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'transformers', None)
     with pytest.raises(ImportError, match=r"pip install 'densecl\[text\]'"):
         HuggingFaceText(bert[0])
+
+
+@pytest.mark.parametrize('pretrained', [True, False])
+def test_code_of_the_folder_is_not_run(bert, pretrained, monkeypatch):
+    """And nobody is asked whether to run it."""
+    folder = bert[0]
+    config = json.loads((folder / 'config.json').read_text()) | {
+        'model_type': 'other',
+        'auto_map': {'AutoConfig': 'own.Config', 'AutoModel': 'own.Model'},
+    }
+    (folder / 'config.json').write_text(json.dumps(config))
+    (folder / 'own.py').write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    monkeypatch.setattr('builtins.input', lambda _: 'y')
+    with pytest.raises(ValueError, match='bert cannot be read: it needs code of its own') as raised:
+        HuggingFaceText(folder, context_length=12, pretrained=pretrained)
+    assert '\n' not in str(raised.value) and not (folder / 'ran').exists()
+
+
+def test_weights_that_are_missing_are_one_line(bert):
+    (bert[0] / 'model.safetensors').unlink()
+    with pytest.raises(ValueError, match='bert cannot be read: .*model.safetensors') as raised:
+        HuggingFaceText(bert[0], context_length=12)
+    assert '\n' not in str(raised.value)
+
+
+def test_padding_of_a_causal_model_is_told(clip):
+    """Its config.json need not have the tokenizer's."""
+    folder, model = clip
+    options = dict(context_length=6, causal=True)
+    for feature, wanted in (('end', 'end_token or pad_token'), ('mean', 'set pad_token')):
+        with pytest.raises(ValueError, match=f'a causal model does not say .*{wanted}'):
+            HuggingFaceText(folder, feature, **options)
+    states = model(input_ids=TOKENS[:1, :4]).last_hidden_state[0]
+    for feature, expected in (('end', states[-1]), ('mean', states.mean(0))):
+        found = HuggingFaceText(folder, feature, pad_token=0, **options).eval()(TOKENS)[0]
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_positions_that_are_counted_from_the_padding(tmp_path):
+    """RoBERTa's table of 14 is for texts of 12 tokens, where the padding has id 1."""
+    config = transformers.RobertaConfig(**SIZES, max_position_embeddings=14, pad_token_id=1)
+    config.save_pretrained(tmp_path)
+    tower = HuggingFaceText(tmp_path, context_length=12, pretrained=False)
+    assert tower(torch.full((2, 12), 7)).isfinite().all()
+    with pytest.raises(ValueError, match='context_length 13, but the model in .* has 12 positions'):
+        HuggingFaceText(tmp_path, context_length=13, pretrained=False)
