@@ -4,7 +4,7 @@ import csv
 import glob
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,10 +92,11 @@ def read_list(path: str | os.PathLike) -> dict[str, list[Candidate]]:
     if not path.is_file():
         raise FileNotFoundError(f'dataset.generated: the list {path} does not exist')
     if path.suffix == '.json':
-        rows = json.loads(path.read_text(encoding='utf-8'))
+        rows = _read(path, json.load)
+        if not isinstance(rows, list):
+            raise ValueError(f'{path}: expected a list of {_EXPECTED}, got {type(rows).__name__}')
     else:
-        with path.open(newline='', encoding='utf-8') as file:
-            rows = list(csv.DictReader(file))
+        rows = _read(path, lambda file: list(csv.DictReader(file)))
     found: dict[str, list[Candidate]] = {}
     for number, row in enumerate(rows):
         try:
@@ -107,6 +108,14 @@ def read_list(path: str | os.PathLike) -> dict[str, list[Candidate]]:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f'{path}: entry {number} is {row!r}, expected {_EXPECTED}') from error
     return found
+
+
+def _read(path: Path, read: Callable):
+    try:
+        with path.open(newline='', encoding='utf-8-sig') as file:
+            return read(file)
+    except (ValueError, csv.Error) as error:  # of json, of UTF-8
+        raise ValueError(f'{path} cannot be read: {error}; expected {_EXPECTED}, in UTF-8') from error
 
 
 def _scored(candidates: Sequence[Candidate]) -> bool:

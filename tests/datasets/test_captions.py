@@ -137,6 +137,39 @@ def refused(tmp_path, said, make):
         make()
 
 
+@pytest.mark.parametrize('wrong', [None, ['x', 3], dict(en='dog'), 5, ''])
+def test_captions_that_are_no_texts_name_their_file(tmp_path, wrong):
+    said = 'an empty text' if wrong == '' else f'a text or a list of texts, got {wrong}'
+    text = json.dumps(dict(caption=wrong)).encode()
+    shards = TarShards(
+        write_tar(tmp_path / 'x.tar', {'1.png': picture(3), '1.json': text}), captions='caption'
+    )
+    place = f'{tmp_path / "x.tar"}/1.png: expected '
+    with pytest.raises(ValueError, match=re.escape(place) + '.*' + re.escape(said)):
+        shards.texts(0)
+    pictures(tmp_path)
+    annotations = [dict(image_id=1, caption=wrong)]
+    held = dict(images=[dict(id=1, file_name='a.png')], annotations=annotations)
+    (tmp_path / 'c.json').write_text(json.dumps(held))
+    with pytest.raises(ValueError, match=r'c\.json: a\.png: expected '):
+        Coco(tmp_path, 'c.json', captions=True)
+
+
+def test_captions_in_another_encoding_name_their_file(tmp_path):
+    source, latin = folder(tmp_path), 'café'.encode('latin-1')
+    (tmp_path / 'a.txt').write_bytes(latin)
+    refused(tmp_path, f'{tmp_path / "a.txt"}: captions must be UTF-8', lambda: source.texts(0))
+    (tmp_path / 'a.txt').write_bytes('café'.encode('utf-8-sig'))
+    assert source.texts(0) == ['café']
+    shards = TarShards(
+        write_tar(tmp_path / 'x.tar', {'1.png': picture(3), '1.txt': latin}), captions='caption'
+    )
+    refused(tmp_path, f'{tmp_path / "x.tar"}/1.png: captions must be UTF-8', lambda: shards.texts(0))
+    (tmp_path / 't.csv').write_bytes(b'image,caption\na.png,' + latin)
+    said = f'CaptionTable: {tmp_path / "t.csv"} must be a table in UTF-8'
+    refused(tmp_path, said, lambda: CaptionTable(tmp_path, 't.csv'))
+
+
 def test_errors_of_folders(tmp_path):
     source = folder(tmp_path)
     text = tmp_path / 'a.txt'

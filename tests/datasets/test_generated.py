@@ -126,6 +126,16 @@ def test_wrong_settings_and_lists_are_refused(folder):
         GeneratedImages(str(folder / 'bad.csv'))
 
 
+@pytest.mark.parametrize(
+    ('name', 'data'),
+    [('a.json', b'[{'), ('a.json', b'"a"'), ('a.json', b'["\xe9"]'), ('a.csv', b'image,file\n\xe9.jpg,x')],
+)
+def test_lists_that_cannot_be_read_are_named(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=rf'{name}.* expected .*rows with image, file'):
+        GeneratedImages(str(tmp_path / name))
+
+
 def test_regions_and_followers_of_generated_views_are_refused():
     made = dict(size=16, generated=True)
     with pytest.raises(ValueError, match='regions and min_overlap are places of the photo'):

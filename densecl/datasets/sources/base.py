@@ -147,8 +147,19 @@ class FileSource(Source):
         return None if self._labels is None else int(self._labels[index])
 
 
-def filled_texts(texts: Iterable[str], place: str) -> list[str]:
-    """Texts without white space around them; a ValueError that names ``place`` where one is empty."""
+def filled_lines(data: bytes, place: str) -> list[str]:
+    """The lines of a file of captions that are not empty; a ValueError that names ``place`` otherwise."""
+    try:
+        lines = data.decode('utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{place}: captions must be UTF-8: {error}; convert the file') from error
+    return filled_texts([line for line in lines if line.strip()], place)
+
+
+def filled_texts(texts: list[str], place: str) -> list[str]:
+    """Texts without white space around them; a ValueError that names ``place`` where one is none or empty."""
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f'{place}: expected a text or a list of texts, got {str(texts)[:60]}; correct it')
     found = [text.strip() for text in texts]
     if not found or not all(found):
         raise ValueError(f'{place}: expected captions, got an empty text; write it or leave the image out')

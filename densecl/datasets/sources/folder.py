@@ -18,7 +18,7 @@ from .base import (
     check_captions,
     check_folder,
     distinct_names,
-    filled_texts,
+    filled_lines,
     is_image,
     one_folder,
 )
@@ -131,8 +131,7 @@ class Folder(FileSource):
         if self.captions is None:
             return super().texts(index)
         file = caption_file(self._paths[index], self.captions)
-        lines = Path(file).read_text(encoding='utf-8').splitlines()
-        return filled_texts((line for line in lines if line.strip()), file)
+        return filled_lines(Path(file).read_bytes(), file)
 
 
 @DATASETS.register_module()

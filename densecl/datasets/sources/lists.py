@@ -153,19 +153,10 @@ class CaptionTable(FileSource):
     ) -> None:
         root = one_folder(data_root, 'CaptionTable')
         file = _find(table, root, 'CaptionTable: table')
-        captions: dict[str, list[str]] = {}
-        with open(file, newline='', encoding='utf-8-sig') as lines:
-            rows = csv.DictReader(lines, delimiter=separator)
-            missing = {image, caption} - set(rows.fieldnames or ())
-            if missing:
-                raise ValueError(
-                    f'CaptionTable: {file} has no column {min(missing)!r}, its first line names '
-                    f'{rows.fieldnames}; set image, caption or separator'
-                )
-            for row in rows:
-                if not row[image]:
-                    raise ValueError(f'{file}: line {rows.line_num} has a caption without an image')
-                captions.setdefault(row[image], []).append(row[caption] or '')
+        try:
+            captions = _table_captions(file, image, caption, separator)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f'CaptionTable: {file} must be a table in UTF-8: {error}') from error
         if not captions:
             raise ValueError(f'CaptionTable: {file} lists no image')
         self._texts = ImageTexts(captions, file)
@@ -176,6 +167,24 @@ class CaptionTable(FileSource):
     def texts(self, index: int) -> list[str]:
         """The captions of an image."""
         return self._texts[index]
+
+
+def _table_captions(file: Path, image: str, caption: str, separator: str) -> dict[str, list[str]]:
+    """Path of an image in the table -> captions."""
+    captions: dict[str, list[str]] = {}
+    with open(file, newline='', encoding='utf-8-sig') as lines:
+        rows = csv.DictReader(lines, delimiter=separator)
+        missing = {image, caption} - set(rows.fieldnames or ())
+        if missing:
+            raise ValueError(
+                f'CaptionTable: {file} has no column {min(missing)!r}, its first line names '
+                f'{rows.fieldnames}; set image, caption or separator'
+            )
+        for row in rows:
+            if not row[image]:
+                raise ValueError(f'{file}: line {rows.line_num} has a caption without an image')
+            captions.setdefault(row[image], []).append(row[caption] or '')
+    return captions
 
 
 def _coco_captions(file: Path) -> dict[str, list[str]]:

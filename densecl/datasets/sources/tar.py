@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from densecl.registry import DATASETS
 
 from ..decode import UnreadableImageError
-from .base import Source, StringTable, as_list, check_captions, distinct_names, filled_texts
+from .base import Source, StringTable, as_list, check_captions, distinct_names, filled_lines, filled_texts
 from .tar_index import TEXTS, tar_index
 
 OPEN_FILES = 32
@@ -114,7 +114,7 @@ class TarShards(Source):
         offset, size, kind = self._texts[index]
         data, name = self._read(index, offset, size)
         if TEXTS[kind] == 'txt':
-            return filled_texts((x for x in data.decode('utf-8').splitlines() if x.strip()), name)
+            return filled_lines(data, name)
         try:
             found = json.loads(data)[self.captions]
         except (ValueError, KeyError, TypeError) as error:
