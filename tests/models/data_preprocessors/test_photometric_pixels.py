@@ -53,6 +53,15 @@ def test_sobel_in_a_worker_is_that_of_the_device_within_one_level():
     np.testing.assert_allclose(device.numpy(), by_scipy(image).clip(0, 255), atol=1e-3)
 
 
+def test_sobel_does_not_depend_on_where_an_image_lies_in_memory():
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    rng, kept = np.random.default_rng(1), []
+    want = worker.sobel(image)
+    for _ in range(100):
+        kept.append(np.empty(rng.integers(1, 5000), np.uint8))  # moves the next arrays
+        assert np.array_equal(worker.sobel(image.copy()), want)
+
+
 def test_sobel_of_a_step_is_as_bright_as_the_step_is_high():
     image = np.zeros((9, 12, 3), np.uint8)
     image[:, 6:] = 100
