@@ -16,7 +16,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from densecl.datasets.captions import spoken
 from densecl.datasets.sources.folder import find_images
+from densecl.files import atomic_write
 
 NUMBERS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten')
 PLURALS = {'person': 'people', 'mouse': 'mice', 'knife': 'knives', 'sheep': 'sheep', 'scissors': 'scissors'}
@@ -45,7 +47,7 @@ def main() -> None:
     args = parse_args()
     rows = [row for name in args.coco for row in of_objects(args.root, name, args.images)]
     rows += [row for name in args.folders for row in of_folders(args.root, name)]
-    with open(args.out, 'w', newline='', encoding='utf-8') as file:
+    with atomic_write(args.out) as temporary, open(temporary, 'w', newline='', encoding='utf-8') as file:
         csv.writer(file).writerows([('image', 'caption'), *rows])
     print(f'{args.out}: {len(rows)} captions of {len({image for image, _ in rows})} photos')
 
@@ -71,11 +73,6 @@ def of_folders(root: Path, name: str) -> Iterator[tuple[str, str]]:
     for path in find_images(root / name, 'make_captions'):
         for folder in reversed(Path(path).parts[:-1]):
             yield (Path(name) / path).as_posix(), f'a photo of {spoken(folder)}'
-
-
-def spoken(folder: str) -> str:
-    """``Granny-Smith`` -> granny smith."""
-    return ' '.join(folder.replace('-', ' ').replace('_', ' ').lower().split())
 
 
 def counted(thing: str, count: int) -> str:

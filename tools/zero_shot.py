@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401
 from densecl.datasets import collate_views  # noqa: E402
+from densecl.datasets.captions import spoken  # noqa: E402
 from densecl.evaluation import class_accuracy  # noqa: E402
 from densecl.evaluation.features import labelled_images  # noqa: E402
 from densecl.evaluation.labelled import open_labelled, spread  # noqa: E402
@@ -143,11 +144,6 @@ def draw(maps: torch.Tensor, part, size: tuple[int, int], names, folder: Path) -
         tiles = [draw_segmentation(image, tile, names, palette) for tile in tiles]
         save_image(folder / files[index], side_by_side(tiles))
     print(f'{len(files)} pictures: {folder}')
-
-
-def spoken(name: str) -> str:
-    """``Granny-Smith`` -> granny smith."""
-    return ' '.join(name.replace('-', ' ').replace('_', ' ').lower().split())
 
 
 if __name__ == '__main__':

@@ -6,6 +6,11 @@ from torch import Tensor
 from densecl.registry import TRANSFORMS
 
 
+def spoken(name: str) -> str:
+    """How a text says the name of a class or folder: ``Granny-Smith`` -> granny smith."""
+    return ' '.join(name.replace('-', ' ').replace('_', ' ').lower().split())
+
+
 class Captions:
     """Draws captions of an image and tokenizes them.
 

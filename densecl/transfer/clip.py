@@ -86,7 +86,6 @@ class Clip:
         tensors: of it.
         projector: from the class token to the common space.
         tower: of texts.
-        scale: of the logits.
         notes: what was guessed, and how to say otherwise.
     """
 
@@ -94,7 +93,6 @@ class Clip:
     tensors: dict[str, Tensor]
     projector: nn.Linear
     tower: nn.Module
-    scale: float
     notes: list[str]
 
 
@@ -147,5 +145,4 @@ def open_clip(weights: Weights, quick_gelu: bool | None = None) -> Clip:
     projector = nn.Linear(*visual['proj'].shape, bias=False)
     with torch.no_grad():
         projector.weight.copy_(visual['proj'].T)
-    scale = tensors['logit_scale'].exp().item() if 'logit_scale' in tensors else 100.0
-    return Clip(network.backbone, network.tensors, projector, tower, scale, network.notes)
+    return Clip(network.backbone, network.tensors, projector, tower, network.notes)

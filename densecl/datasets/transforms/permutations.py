@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from densecl.files import atomic_write
+
 #: All permutations are looked at: 362,880 of nine cells.
 MOST_CELLS = 9
 RULES = ('min', 'mean')
@@ -111,9 +113,8 @@ def _read(path: Path) -> np.ndarray:
 
 def write_permutations(path: str | os.PathLike, permutations: np.ndarray) -> None:
     """Write them, from 0, as ``.npy`` or, with any other suffix, as text."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == '.npy':
-        np.save(path, permutations)
-    else:
-        np.savetxt(path, permutations, fmt='%d')
+    with atomic_write(path) as temporary, open(temporary, 'wb') as file:
+        if Path(path).suffix == '.npy':
+            np.save(file, permutations)
+        else:
+            np.savetxt(file, permutations, fmt='%d')

@@ -1,6 +1,7 @@
 """The head of every method, and the auxiliary head for segmentors."""
 
-from .head import Head, Result, is_trained
+from .head import Head, Result
+from .needs import is_trained
 from .pair_weights import GivenQuality, PairQuality, foreground, pair_quality, quality_weights
 from .pairs import Pair
 from .pixel_contrast import PixelContrastHead

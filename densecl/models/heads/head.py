@@ -13,7 +13,7 @@ from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.structures import Batch, Comparison, Match, Units, Views
 
-from .needs import check, check_both_ways, check_decoder, check_weighted
+from .needs import check, check_both_ways, check_decoder, check_weighted, is_trained
 from .pairs import Pair, crop_pairs, parse_pairs
 from .units import Set, kind_of, view_of
 
@@ -340,11 +340,6 @@ def _build_target(config: str | dict | None) -> str | nn.Module | None:
         )
     target = MODELS.build(config)
     return target if is_trained(target) else target.requires_grad_(False).eval()
-
-
-def is_trained(target: str | nn.Module) -> bool:
-    """Whether a target of a head's own is an encoder that the head trains."""
-    return getattr(target, 'trained', False)
 
 
 def _build_rules(config: str | dict | Sequence) -> nn.ModuleList:

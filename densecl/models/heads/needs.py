@@ -104,7 +104,7 @@ def check_both_ways(
     Raises:
         ValueError: it has not; the sentence names the field, and what would do.
     """
-    if not getattr(target, 'trained', False):
+    if not is_trained(target):
         raise ValueError(
             'both_ways=True makes queries of what target= gives, which has no gradient here: take a target '
             "that is trained, such as dict(type='Text', ...); between two views write pairs=((0, 1), (1, 0))"
@@ -122,6 +122,11 @@ def check_both_ways(
             "the directions need one each; take an objective without it, such as dict(type='InfoNCE', "
             "queue=0, batch='keys')"
         )
+
+
+def is_trained(target: str | nn.Module | None) -> bool:
+    """Whether a target of a head's own is an encoder that the head trains."""
+    return getattr(target, 'trained', False)
 
 
 def _give(
