@@ -20,7 +20,7 @@ ROOT = Path(os.path.relpath(Path(__file__).resolve().parents[1]))  # short in wh
 CELLS = ROOT / 'densecl/sample/bccd'
 TRAIN, VAL = CELLS / 'instances_train.json', CELLS / 'instances_val.json'
 CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
-EVERY, ITERS = 10, 120  # labelled images of the detector; its length
+SHARE, ITERS = 0.1, 120  # of the labelled images, for the detector; its length
 SHOWN = ('--count', 4, '--gallery', 24)  # photos of a sheet; those among which neighbours are looked for
 SHEETS = {  # pictures of either weights -> tiles of one, name and caption of the sheet
     'probe': (3, 'retrieval.png', 'Cells that were named by their most similar cells in labelled photos.'),
@@ -71,9 +71,8 @@ def main() -> None:
         for name, folder in folders.items()
     ]
     run(*probes, logs=[folder / 'probe.log' for folder in folders.values()])
-    few = every_tenth(TRAIN, work / 'few.json')
     detectors = [
-        ['-m', 'densecl', 'finetune', weights[name], '--data', few, '--images', CELLS, '--val', VAL]
+        ['-m', 'densecl', 'finetune', weights[name], '--data', TRAIN, '--share', SHARE, '--val', VAL]
         + ['--size', 'slim', '--iters', ITERS, '--out', folder]
         for name, folder in folders.items()
     ]
@@ -94,16 +93,6 @@ def main() -> None:
         print(f'{key:26s} ' + ' '.join(f'{row[key]:10.1f}' for row in rows))
     minutes = (time.time() - begin) / 60
     print(f'\nThe page: {work}/report.html. Pictures: {seen}. Finished in {minutes:.1f} minutes.')
-
-
-def every_tenth(path: Path, target: Path) -> Path:
-    """Write a COCO json with every tenth image of another, by name."""
-    content = json.loads(path.read_text())
-    images = sorted(content['images'], key=lambda image: image['file_name'])[::EVERY]
-    kept = {image['id'] for image in images}
-    objects = [each for each in content['annotations'] if each['image_id'] in kept]
-    target.write_text(json.dumps({**content, 'images': images, 'annotations': objects}))
-    return target
 
 
 def figures(folder: Path) -> dict[str, float]:

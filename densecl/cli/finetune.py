@@ -13,6 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--val', help='json or folder for validation (default: a part of --data)')
     parser.add_argument('--images', help='folder of the images, where they are not beside the json')
     parser.add_argument(
+        '--share', type=float, default=1.0, help='of the training images: 0.1 learns from every tenth'
+    )
+    parser.add_argument(
         '--task', choices=('detection', 'instance', 'semantic'), help='default: what the labels carry'
     )
     parser.add_argument('--size', choices=('slim', 'full'), help='default: full where there is a GPU')

@@ -1,20 +1,21 @@
 """COCO json files of a user, checked before anything is trained on them."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from densecl.evaluation.labelled_coco import image_root
 from densecl.files import atomic_write
 from densecl.visualization.canvas import colors
 
-from .data import VAL_SHARE, LabelledData, Split, few, set_apart
+from .data import VAL_SHARE, LabelledData, Split, few, set_apart, some_of
 
 _FIELDS = {'images': ('id', 'file_name', 'width', 'height'), 'annotations': ('id', 'image_id', 'category_id'),
            'categories': ('id', 'name')}  # fmt: skip
 
 
 def read_coco_data(
-    path: Path, out: Path, val: Path | None, images: Path | None, task: str | None
+    path: Path, out: Path, val: Path | None, images: Path | None, task: str | None, share: float = 1.0
 ) -> LabelledData:
     """See :func:`densecl.finetune.data.read_data`."""
     coco = read_coco(path)
@@ -29,12 +30,19 @@ def read_coco_data(
         notes.append(f'validation on {val}')
     else:
         coco, val_coco = _divide(coco, path)
-        val_folder, path, val = folder, out / 'train.json', out / 'val.json'
-        for target, content in ((path, coco), (val, val_coco)):
-            with atomic_write(target) as temporary:
-                Path(temporary).write_text(json.dumps(content))
+        val_folder = folder
+        path, val = _written(coco, out / 'train.json'), _written(val_coco, out / 'val.json')
         notes.append(
             f'{VAL_SHARE:.0%} of the images set apart for validation, by a hash of their names: {val}'
+        )
+    if share < 1:
+        total = len(coco['images'])
+        coco = _images_of(coco, some_of((row['file_name'] for row in coco['images']), share))
+        if not coco['annotations']:
+            raise ValueError(f'{path}: a share of {share:g} of its images has no object; take a larger one')
+        path = _written(coco, out / 'train.json')
+        notes.append(
+            f'{len(coco["images"])} of {total} training images are learned from: a share of {share:g}'
         )
     classes = _classes(coco, path)
     if _classes(val_coco, val) != classes:
@@ -127,17 +135,27 @@ def _beside(path: Path) -> Path | None:
 def _divide(coco: dict, path: Path) -> tuple[dict, dict]:
     if len(coco['images']) < 2:
         raise ValueError(f'{path}: one image cannot be divided into training and validation; give --val JSON')
+    names = {row['file_name'] for row in coco['images']}
     apart = set_apart(row['file_name'] for row in coco['images'])
-    parts = []
-    for to_val in (False, True):
-        images = [row for row in coco['images'] if (row['file_name'] in apart) == to_val]
-        ids = {row['id'] for row in images}
-        objects = [row for row in coco['annotations'] if row['image_id'] in ids]
-        if not objects:
-            name = 'validation' if to_val else 'training'
+    train, held = _images_of(coco, names - apart), _images_of(coco, apart)
+    for name, part in (('training', train), ('validation', held)):
+        if not part['annotations']:
             raise ValueError(f'{path}: the images set apart for {name} have no object; give --val JSON')
-        parts.append({**coco, 'images': images, 'annotations': objects})
-    return parts[0], parts[1]
+    return train, held
+
+
+def _images_of(coco: dict, names: Collection[str]) -> dict:
+    """Only the images of these names, and what is annotated in them."""
+    names = set(names)
+    images = [row for row in coco['images'] if row['file_name'] in names]
+    ids = {row['id'] for row in images}
+    return {**coco, 'images': images, 'annotations': [r for r in coco['annotations'] if r['image_id'] in ids]}
+
+
+def _written(coco: dict, path: Path) -> Path:
+    with atomic_write(path) as temporary:
+        Path(temporary).write_text(json.dumps(coco))
+    return path
 
 
 def _classes(coco: dict, path: Path) -> tuple[str, ...]:

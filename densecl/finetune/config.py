@@ -37,6 +37,7 @@ def write_config(
     size: str | None = None,
     val: str | Path | None = None,
     images: str | Path | None = None,
+    share: float = 1.0,
     iters: int | None = None,
     minutes: float | None = None,
     batch: int | None = None,
@@ -54,6 +55,7 @@ def write_config(
         size: ``slim`` (for a CPU) or ``full``; by default ``full`` where there is a GPU.
         val: json or folder for validation; by default a part of ``data``.
         images: folder of the images, where they are not beside the json or in ``images/``.
+        share: of the training images that are learned from, evenly spread over their names.
         iters: length of the training.
         minutes: the same by time; a few steps are timed.
         batch, lr: images a step; AdamW's rate for the new layers.
@@ -73,7 +75,7 @@ def write_config(
         raise ValueError('give iters or minutes, not both')
     densecl.compat.install()  # before mmdet's or mmseg's backbones are imported
     out = Path(out)
-    labelled = read_data(data, out, val, images, task)
+    labelled = read_data(data, out, val, images, task, share)
     source = read_start(start, out)
     wishes = Wishes(size, iters, batch, lr, seed)
     settings = derive(labelled, source, wishes, torch.cuda.is_available())

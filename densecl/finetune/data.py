@@ -62,6 +62,7 @@ def read_data(
     val: str | Path | None = None,
     images: str | Path | None = None,
     task: str | None = None,
+    share: float = 1.0,
 ) -> LabelledData:
     """Read labelled images: a COCO json, or a folder with ``images/`` and ``labels/`` (PNG of class ids).
 
@@ -76,10 +77,12 @@ def read_data(
         images: folder of the images, where they are not beside the json (both json files) or in ``images/``.
         task: ``detection`` (boxes), ``instance`` (boxes and masks) or ``semantic`` (label maps); by default
             what the labels carry.
+        share: of the training images that are learned from, see :func:`some_of`.
 
     Raises:
         FileNotFoundError: a file or folder is missing.
-        ValueError: the labels are unfit; the message names the file and the field.
+        ValueError: ``share`` is not above 0 and at most 1, or the labels are unfit; the message names the
+            file and the field.
     """
     from .coco import read_coco_data
     from .label_maps import read_label_maps
@@ -87,21 +90,30 @@ def read_data(
     data = Path(data)
     if task is not None and task not in TASKS:
         raise ValueError(f'task must be one of {", ".join(TASKS)}, got {task!r}')
+    if not 0 < share <= 1:
+        raise ValueError(f'share must be above 0 and at most 1, got {share}')
     if not data.exists():
         raise FileNotFoundError(f'{data}: no such file or folder of labelled images')
     if data.is_dir():
         if task in ('detection', 'instance'):
             raise ValueError(f'{data} is a folder of label maps; task {task!r} needs a COCO json')
-        return read_label_maps(data, Path(out), val and Path(val), images and Path(images))
+        return read_label_maps(data, Path(out), val and Path(val), images and Path(images), share)
     if task == 'semantic':
         raise ValueError(f"{data}: task 'semantic' needs a folder with images/ and labels/, got a file")
-    return read_coco_data(data, Path(out), val and Path(val), images and Path(images), task)
+    return read_coco_data(data, Path(out), val and Path(val), images and Path(images), task, share)
 
 
 def set_apart(names: Iterable[str]) -> set[str]:
     """The names that go to validation: a fifth, at least one, the same on every machine."""
     ordered = sorted(names, key=lambda name: hashlib.md5(name.encode()).hexdigest())
     return set(ordered[: max(1, round(VAL_SHARE * len(ordered)))])
+
+
+def some_of(names: Iterable[str], share: float) -> list[str]:
+    """A share of the names, evenly spread over their order: with 0.1 the first and every tenth after it."""
+    ordered = sorted(names)
+    places = (round(number / share) for number in range(len(ordered)))
+    return [ordered[place] for place in places if place < len(ordered)]
 
 
 def few(items: Sequence) -> str:

@@ -12,14 +12,16 @@ from densecl.datasets.sources.folder import walk
 from densecl.files import atomic_write
 from densecl.visualization.canvas import colors
 
-from .data import VAL_SHARE, LabelledData, Split, few, set_apart
+from .data import VAL_SHARE, LabelledData, Split, few, set_apart, some_of
 
 IGNORE = 255
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.npy', '.dcm')
 _READ = 2000  # label maps of which the ids are counted
 
 
-def read_label_maps(root: Path, out: Path, val: Path | None, images: Path | None) -> LabelledData:
+def read_label_maps(
+    root: Path, out: Path, val: Path | None, images: Path | None, share: float = 1.0
+) -> LabelledData:
     """See :func:`densecl.finetune.data.read_data`."""
     train_pair = _folders(root, images, 'train')
     val_pair = _folders(val, images, 'val') if val else _folders(root, images, 'val', train_pair)
@@ -37,6 +39,9 @@ def read_label_maps(root: Path, out: Path, val: Path | None, images: Path | None
         if val_suffix != suffix:
             raise ValueError(f'{val_pair[0]}: its images end in {val_suffix}, those for training in {suffix}')
         notes.append(f'validation on {val_pair[0]}')
+    if share < 1:
+        total, train_names = len(train_names), some_of(train_names, share)
+        notes.append(f'{len(train_names)} of {total} training images are learned from: a share of {share:g}')
     train = _split(out / 'train.txt', train_names, *train_pair, suffix)
     held = _split(out / 'val.txt', val_names, *val_pair, suffix)
     maps = [

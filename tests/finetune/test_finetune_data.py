@@ -24,6 +24,23 @@ def test_boxes_are_divided_by_name_and_written(coco, tmp_path):
     assert any('set apart' in note for note in found.notes)
 
 
+def test_a_share_is_spread_over_the_names_and_written(coco, label_maps, tmp_path):
+    train = coco(20, name='instances_train.json')
+    coco(3, name='instances_val.json')
+    found = read_data(train, tmp_path / 'out', share=0.1)
+    kept = json.loads(found.train.list_file.read_text())
+    names = sorted(row['file_name'] for row in json.loads(train.read_text())['images'])
+    assert sorted(row['file_name'] for row in kept['images']) == [names[0], names[10]]
+    assert {row['image_id'] for row in kept['annotations']} == {row['id'] for row in kept['images']}
+    assert len(found.train.sizes) == 2 and len(found.val.sizes) == 3
+    assert '2 of 20 training images are learned from' in ' '.join(found.notes)
+    found = read_data(label_maps(10), tmp_path / 'maps', share=0.5)
+    assert len(found.train.sizes) == 4 and len(found.val.sizes) == 2, 'half of the eight for training'
+    for share in (0, 1.5):
+        with pytest.raises(ValueError, match='share must be above 0 and at most 1'):
+            read_data(train, tmp_path, share=share)
+
+
 def test_masks_and_a_validation_file_beside(coco, tmp_path):
     train, val = (
         coco(5, masks=True, name='instances_train.json'),

@@ -21,8 +21,7 @@ def quickstart():
 
 
 def test_data_and_config_are_there(quickstart, tmp_path):
-    few = quickstart['every_tenth'](quickstart['TRAIN'], tmp_path / 'few.json')
-    found = read_data(few, tmp_path, quickstart['VAL'], quickstart['CELLS'])
+    found = read_data(quickstart['TRAIN'], tmp_path, quickstart['VAL'], share=quickstart['SHARE'])
     assert found.task == 'detection' and len(found.train.sizes) == 30 and len(found.val.sizes) == 72
     assert len(found.classes) == 3 and len(found.train.sides) > 300
     assert 100 <= quickstart['ITERS'] <= 400
