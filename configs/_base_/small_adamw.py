@@ -2,7 +2,6 @@
 
 _base_ = ['small_machine.py']
 
-epochs = 16
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05)
 )
@@ -14,4 +13,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     )
 ]
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=16)

@@ -6,7 +6,6 @@ behind a ResNet-18, and the views at 96 px.
 
 _base_ = ['pretrain_runtime.py', 'datasets/imagenet.py']
 
-epochs = 6
 train_dataloader = dict(batch_size=64, num_workers=1, pin_memory=False, dataset=dict(data_root='data/photos'))
 # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
 multi_view = dict(type='MultiView', photometric_on='worker')
@@ -16,7 +15,15 @@ stride16 = dict(depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.06, momentum=0.9, weight_decay=1e-4)
 )
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
-train_cfg = dict(type='PretrainLoop', max_epochs=epochs)
+# once an epoch, over the whole run
+param_scheduler = [
+    dict(
+        type='ParamSchedule',
+        param_name='lr',
+        factor=dict(start=1, end=0, by_epoch=True),
+        convert_to_iter_based=True,
+    )
+]
+train_cfg = dict(type='PretrainLoop', max_epochs=6)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1), collapse=dict(interval=20))
 auto_scale_lr = dict(base_batch_size=64, enable=False)

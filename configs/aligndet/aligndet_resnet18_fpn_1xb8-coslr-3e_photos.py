@@ -41,9 +41,7 @@ train_dataloader = dict(
         pipeline=[dict(_base_.multi_view, views=[view], regions=dict(objects=objects))],
     ),
 )
-epochs = 3
 optim_wrapper = dict(optimizer=dict(lr=0.02), clip_grad=dict(max_norm=10))
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=3)
 default_hooks = dict(collapse=dict(interval=50))
 auto_scale_lr = dict(base_batch_size=8)

@@ -15,8 +15,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(rules=[dict(_base_.gentle.paramwise_cfg.rules[0], lr_ramp=(0, _base_.ramp))]),
 )
 param_scheduler, custom_hooks = _base_.to_zero, _base_.from_start
-epochs = 16
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=16)
 mild_colours = dict(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, jitter_prob=0.8, blur_prob=0.2)
 views = [dict(_base_.mild, flip=0.5, photometric=mild_colours)]
 pipeline = [dict(_base_.multi_view, views=views + [_base_.finer])]

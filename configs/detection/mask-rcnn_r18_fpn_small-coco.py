@@ -33,7 +33,7 @@ max_iters = 260
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
-    dict(type='CosineAnnealingLR', eta_min=0, by_epoch=False, begin=30, end=max_iters),
+    dict(type='CosineAnnealingLR', eta_min=0, by_epoch=False, begin=30),
 ]
 default_hooks = dict(
     logger=dict(interval=20),

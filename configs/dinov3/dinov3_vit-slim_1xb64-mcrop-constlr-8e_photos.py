@@ -5,7 +5,7 @@ It has what only the 7B has: storage tokens, SwiGLU, stretched rotary positions,
 
 _base_ = ['../_base_/methods/dinov3.py', '../_base_/small_machine.py']
 
-epochs, patch, prototypes, crops = 8, 8, 512, 4
+patch, prototypes, crops = 8, 512, 4
 image_pairs = [dict(query=q, key=k, weight=1 / 6) for q in range(crops) for k in range(2) if q != k]
 scores = dict(
     prototypes=prototypes,
@@ -41,5 +41,5 @@ factor = dict(start=1, warmup=1, unit='epoch')
 param_scheduler = [
     dict(type='ParamSchedule', param_name='lr', factor=factor, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=8)
 default_hooks = dict(clip=dict(type='ClipModulesHook', max_norm=3.0))

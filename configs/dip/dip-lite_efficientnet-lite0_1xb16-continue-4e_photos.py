@@ -13,8 +13,7 @@ model = dict(
 rule = dict(_base_.gentle.paramwise_cfg.rules[0], lr_mult=0.1, lr_ramp=(0, _base_.ramp))
 optim_wrapper = dict(_base_.gentle, paramwise_cfg=dict(rules=[rule]))
 param_scheduler, custom_hooks = _base_.to_zero, _base_.from_start
-epochs = 4
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=4)
 regions = dict(segments=dict(type='LargestMasks', count=32, grid=cells))
 views = [dict(_base_.views[0], size=side)]
 pipeline = [dict(_base_.multi_view, views=views, regions=regions, min_overlap=0.1)]

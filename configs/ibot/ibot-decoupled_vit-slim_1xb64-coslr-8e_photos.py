@@ -2,7 +2,7 @@
 
 _base_ = ['../_base_/methods/ibot_decoupled.py', '../_base_/small_adamw.py']
 
-epochs, side, patch, prototypes = 8, 64, 8, 512
+side, patch, prototypes = 64, 8, 512
 scores = dict(
     prototypes=prototypes,
     teacher_temperature=dict(_delete_=True, start=0.04, end=0.05, shape='linear', duration=2, unit='epoch'),
@@ -25,5 +25,5 @@ mixed = dict(mask=dict(_base_.other_mask, patch=patch), fill='batch')
 views.append({**_base_.again, 'size': side, 'corruption': [mixed]})
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
 optim_wrapper = dict(optimizer=dict(lr=5e-4, betas=(0.9, 0.999), weight_decay=0.04))
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=8)
 default_hooks = dict(clip=dict(type='ClipTensorsHook', max_norm=3.0))

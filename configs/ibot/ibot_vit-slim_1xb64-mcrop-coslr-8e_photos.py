@@ -2,7 +2,7 @@
 
 _base_ = ['../_base_/methods/ibot.py', '../_base_/small_machine.py']
 
-epochs, patch, prototypes = 8, 8, 512
+patch, prototypes = 8, 512
 scores = dict(
     prototypes=prototypes,
     teacher_temperature=dict(_delete_=True, start=0.04, end=0.05, shape='linear', duration=2, unit='epoch'),
@@ -39,5 +39,5 @@ param_scheduler = [
         convert_to_iter_based=True,
     )
 ]
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=8)
 default_hooks = dict(clip=dict(type='ClipTensorsHook', max_norm=3.0))

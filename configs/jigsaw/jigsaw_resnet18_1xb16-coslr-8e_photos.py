@@ -2,7 +2,7 @@
 
 _base_ = ['../_base_/methods/jigsaw.py', '../_base_/small_machine.py']
 
-epochs, orders = 8, 16
+orders = 16
 model = dict(
     backbone=dict(depth=18),
     heads=dict(
@@ -18,6 +18,5 @@ train_dataloader = dict(
     batch_size=16, dataset=dict(pipeline=[dict(_base_.multi_view, views=[{**_base_.puzzle, **small}])])
 )
 optim_wrapper = dict(optimizer=dict(lr=0.02))
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=8)
 auto_scale_lr = dict(base_batch_size=16)

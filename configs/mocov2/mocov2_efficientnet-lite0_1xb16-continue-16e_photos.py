@@ -14,8 +14,7 @@ model = dict(
     ),
 )
 optim_wrapper, param_scheduler, custom_hooks = _base_.gentle, _base_.to_zero, _base_.from_start
-epochs = 16
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=16)
 views = [{**v, **_base_.mild} for v in _base_.views] + [_base_.finer]
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
 auto_scale_lr = dict(base_batch_size=16)

@@ -6,5 +6,4 @@ _base_ = [
 
 train_dataloader = dict(dataset=dict(data_root='data/coco/train2017'))
 optim_wrapper = dict(optimizer=dict(lr=0.3))
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=800, eta_min=0, by_epoch=True)]
 train_cfg = dict(max_epochs=800)

@@ -20,8 +20,7 @@ model = dict(
 rule = dict(_base_.gentle.paramwise_cfg.rules[0], lr_mult=0.1)
 optim_wrapper = dict(_base_.gentle, paramwise_cfg=dict(rules=[rule]))
 param_scheduler, custom_hooks = _base_.to_zero, _base_.from_start
-epochs = 4
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=4)
 crop = dict(_base_.crop, size=size, scale=(0.25, 1.0), photometric=dict(_base_.photometric, hue=0.1))
 views = [dict(crop, count=2)]
 pipeline = [dict(_base_.multi_view, views=views, min_overlap=0.02)]

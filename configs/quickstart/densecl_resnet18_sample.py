@@ -8,7 +8,6 @@ epochs = 8
 root = str(sample_root())
 model = dict(heads=dict(image=dict(objective=dict(queue=256)), dense=dict(objective=dict(queue=256))))
 train_dataloader = dict(batch_size=32, dataset=dict(data_root=[f'{root}/photos', f'{root}/detection/train']))
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0, by_epoch=True)]
 train_cfg = dict(max_epochs=epochs)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=epochs), collapse=dict(interval=10))
 auto_scale_lr = dict(base_batch_size=32)

@@ -2,7 +2,6 @@
 
 _base_ = ['simcse_bert-base_1xb64-linlr-1e_wiki.py']
 
-epochs = 3
 model = dict(
     heads=dict(
         text=dict(
@@ -17,5 +16,5 @@ train_dataloader = dict(
     dataset=dict(data_root='data/nli_for_simcse.csv', columns=('sent0', 'sent1', 'hard_neg')),
 )
 optim_wrapper = dict(optimizer=dict(lr=5e-5))
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=3)
 auto_scale_lr = dict(base_batch_size=512, enable=False)

@@ -2,7 +2,6 @@
 
 _base_ = ['../_base_/methods/simcse.py', '../_base_/datasets/texts.py', '../_base_/pretrain_runtime.py']
 
-epochs = 1
 train_dataloader = dict(
     dataset=dict(data_root='data/wiki1m_for_simcse.txt', tokenizer=dict(path='data/bert-base-uncased'))
 )
@@ -19,6 +18,6 @@ param_scheduler = [
         convert_to_iter_based=True,
     )
 ]
-train_cfg = dict(type='PretrainLoop', max_epochs=epochs)
+train_cfg = dict(type='PretrainLoop', max_epochs=1)
 default_hooks = dict(checkpoint=dict(interval=1))
 auto_scale_lr = dict(base_batch_size=64, enable=False)

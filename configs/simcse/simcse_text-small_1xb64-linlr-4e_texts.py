@@ -2,7 +2,6 @@
 
 _base_ = ['simcse_bert-base_1xb64-linlr-1e_wiki.py']
 
-epochs = 4
 tokens = dict(path='data/tokenizer.json')  # tools/train_tokenizer.py data/texts.txt --size 8192 --out ...
 model = dict(
     backbone=dict(
@@ -31,5 +30,5 @@ param_scheduler = [
         convert_to_iter_based=True,
     )
 ]
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=4)
 default_hooks = dict(logger=dict(interval=20), collapse=dict(interval=20))

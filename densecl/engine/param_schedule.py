@@ -136,7 +136,15 @@ class ParamSchedule(_ParamScheduler):
 
         Where the epochs have another length now (another batch size), the position is the start of the
         epoch, as for ``PretrainLoop``.
+
+        Raises:
+            ValueError: it is the position of another kind of schedule.
         """
+        if 'epoch_length' not in state_dict:
+            raise ValueError(
+                f'ParamSchedule of {self.param_name}: the checkpoint was written with another kind of '
+                'schedule; resume with the config that lies in the work directory of its run'
+            )
         length = state_dict['epoch_length']
         self.base_values = state_dict['base_values']
         self.last_step, self._global_step = state_dict['last_step'], state_dict['_global_step']

@@ -38,9 +38,10 @@ class Net(nn.Module):
         return self.predictor(self.projector(self.backbone(x)))
 
 
-def built(name):
+def built(name, epochs=None):
     """Model, optimizer wrapper and schedulers, made as the Runner makes them."""
     cfg = Config.fromfile(FOLDER / name)
+    cfg.train_cfg.max_epochs = epochs or cfg.train_cfg.max_epochs
     torch.manual_seed(0)
     model = Net()
     with DefaultScope.overwrite_default_scope('densecl'):
@@ -55,9 +56,9 @@ def built(name):
     return cfg, model, wrapper, schedulers
 
 
-def history(name):
+def history(name, epochs=None):
     """``lr`` and ``weight_decay`` of each group at every step of the run: (steps, groups) each."""
-    cfg, _, wrapper, schedulers = built(name)
+    cfg, _, wrapper, schedulers = built(name, epochs)
     total = cfg.train_cfg.max_epochs * STEPS
     rates, decays = [], []
     for step in range(total):
@@ -190,6 +191,12 @@ def test_rates_of_the_whole_run(name):
     else:
         first = np.full(len(rates), DECAY.get(name, 1e-6))
         np.testing.assert_allclose(decays[:, 0], first)
+
+
+@pytest.mark.parametrize('epochs', [6, 12])
+def test_rates_of_a_small_machine_follow_the_run(epochs):
+    rates, _ = history('../small_machine.py', epochs)
+    np.testing.assert_allclose(rates[:, 0], per_epoch(0.06, 0, epochs), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize('name', EXPECTED)

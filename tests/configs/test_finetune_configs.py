@@ -58,6 +58,13 @@ def build(cfg):
     return model
 
 
+@pytest.mark.parametrize('name', DETECTION + SEGMENTATION)
+def test_schedules_follow_another_length_of_the_run(name):
+    """``train_cfg.max_iters=...`` is enough: no schedule of the rate has the recipe's own length in it."""
+    cfg = load(name)
+    assert all(s.get('end', 0) < cfg.train_cfg.max_iters and 'T_max' not in s for s in cfg.param_scheduler)
+
+
 def detection_batch(size=128):
     """Two noise images with two objects each, as PackDetInputs hands them on."""
     samples = []

@@ -103,6 +103,15 @@ def write_captions(photos: Path, dataset: Config) -> None:
     dataset.source = dict(type='Folder', captions='txt')
 
 
+@pytest.mark.parametrize('path', PATHS, ids=lambda p: p.stem)
+def test_schedules_follow_another_length_of_the_run(path):
+    """``train_cfg.max_epochs=...`` is enough: no schedule of the rate has the recipe's own length in it."""
+    cfg = PATHS[path]
+    ends = [s.get('end', 0) for s in cfg.param_scheduler if s.get('by_epoch', True)]
+    assert max(ends, default=0) < cfg.train_cfg.max_epochs
+    assert not any('T_max' in s for s in cfg.param_scheduler)
+
+
 @pytest.mark.parametrize('path', other_steps(PATHS), ids=lambda p: p.stem)
 def test_config_takes_a_step(path, photos, tmp_path):
     cfg = Config.fromfile(path)

@@ -49,7 +49,6 @@ def tiny_config(tmp_path):
                 'train_dataloader.dataset.data_root': str(photos),
                 'train_dataloader.dataset.pipeline.0.views.0.size': 64,
                 'train_cfg.max_epochs': 2,
-                'param_scheduler.0.T_max': 2,
                 'default_hooks.checkpoint.by_epoch': False,
                 'default_hooks.checkpoint.interval': 1,
                 'default_hooks.checkpoint.max_keep_ckpts': -1,

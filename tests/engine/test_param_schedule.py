@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from mmengine.optim import CosineAnnealingLR
 
 from densecl.engine import ParamSchedule
 
@@ -129,6 +130,14 @@ def test_position_is_the_start_of_the_epoch_when_epochs_have_another_length():
     new.load_state_dict(old.state_dict())
     assert new.last_step == 2 * 3
     assert new.optimizer.param_groups[0]['lr'] == 0.5 * warm_cosine(6, 12, 3)
+
+
+def test_the_position_of_another_kind_of_schedule_is_refused():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    schedule = ParamSchedule(optimizer, 'lr', factor=1, end=10, by_epoch=False)
+    cosine = CosineAnnealingLR(optimizer, T_max=10)
+    with pytest.raises(ValueError, match='another kind of schedule; resume with the config'):
+        schedule.load_state_dict(cosine.state_dict())
 
 
 @pytest.mark.parametrize(

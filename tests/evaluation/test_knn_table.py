@@ -32,7 +32,7 @@ def test_short_config(bench, tmp_path):
     loader = cfg.train_dataloader
     assert (loader.batch_size, loader.dataset.data_root) == (8, 'photos')
     assert [v.size for v in loader.dataset.pipeline[0].views] == [64]
-    assert cfg.train_cfg.max_epochs == 3 and cfg.param_scheduler[0].T_max == 3
+    assert cfg.train_cfg.max_epochs == 3 and cfg.param_scheduler[0].type == 'ParamSchedule'
     assert cfg.randomness.seed == 4 and cfg.default_hooks.checkpoint.interval == 3
     own = bench.short_config(path, settings(size=None, epochs=None, batch=None, pretrain=None), 0)
     assert own.train_cfg.max_epochs == 6 and own.train_dataloader.batch_size == 64
