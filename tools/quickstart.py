@@ -2,7 +2,7 @@
 """The whole road on the bundled photos of blood cells: from ImageNet weights, go on without labels, compare.
 
 Weights before and after are compared twice: frozen, by a linear and a retrieval probe, and fine-tuned with
-the same seed as a detector that has a tenth of the labels. It ends with pictures of what the features see
+the same seed as a detector that has a fifth of the labels. It ends with pictures of what the features see
 and a page of the run. Every command is printed before it runs.
 """
 
@@ -20,14 +20,14 @@ ROOT = Path(os.path.relpath(Path(__file__).resolve().parents[1]))  # short in wh
 CELLS = ROOT / 'densecl/sample/bccd'
 TRAIN, VAL = CELLS / 'instances_train.json', CELLS / 'instances_val.json'
 CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
-SHARE, ITERS = 0.1, 120  # of the labelled images, for the detector; its length
+SHARE, ITERS = 0.2, 200  # of the labelled images, for the detector; its length
 SHOWN = ('--count', 4, '--gallery', 24)  # photos of a sheet; those among which neighbours are looked for
 SHEETS = {  # pictures of either weights -> tiles of one, name and caption of the sheet
     'probe': (3, 'retrieval.png', 'Cells that were named by their most similar cells in labelled photos.'),
     'pictures': (
         2,
         'detections.png',
-        'What a detector finds after a tenth of the labels, from either weights.',
+        'What a detector finds after a fifth of the labels, from either weights.',
     ),
 }
 

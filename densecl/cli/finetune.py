@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch', type=int, help='images a step')
     parser.add_argument('--lr', type=float, help="AdamW's rate for the new layers")
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--amp', choices=('bf16', 'fp16'), help='train in mixed precision')
     parser.add_argument('--write-only', action='store_true', help='write the config and stop')
 
 
@@ -31,11 +32,11 @@ def run(args: argparse.Namespace) -> int:
     """Write the config and run it."""
     from densecl.finetune import finetune, write_config
 
-    left_out = ('write_only', 'debug', 'command', 'run')
+    left_out = ('write_only', 'amp', 'debug', 'command', 'run')
     config = write_config(**{key: value for key, value in vars(args).items() if key not in left_out})
     if args.write_only:
         return 0
-    for name, value in finetune(config).items():
+    for name, value in finetune(config, amp=args.amp).items():
         print(f'{name:15s} {value:5.1f}')
     print(f'pictures: {config.parent / "pictures"}')
     return 0

@@ -13,12 +13,13 @@ _NAMES = {
 }
 
 
-def finetune(config: str | Path, pictures: int = 16) -> dict[str, float]:
+def finetune(config: str | Path, pictures: int = 16, amp: str | None = None) -> dict[str, float]:
     """Train, test the last checkpoint, and draw; everything goes into the folder of the config.
 
     Args:
         config: see :func:`densecl.finetune.write_config`.
         pictures: number of pictures, ground truth beside prediction, in ``pictures/``.
+        amp: ``'bf16'`` or ``'fp16'`` trains in mixed precision.
 
     Returns:
         The figures of ``metrics.json``, in percent: ``box AP``, ``box AP50``, ``mask AP``, ``mIoU``, ...
@@ -31,18 +32,28 @@ def finetune(config: str | Path, pictures: int = 16) -> dict[str, float]:
 
     config = Path(config)
     cfg = launch.load_config(str(config), str(config.parent), None, 'none')
-    launch.save_on_sigterm(cfg)
     if pictures:
         hook = dict(type='densecl.PredictionHook', out_dir=str(config.parent / 'pictures'), count=pictures)
         hook['decoder'] = cfg.get('decoder')
         cfg.custom_hooks = [*cfg.custom_hooks, hook]
-    if cfg.train_cfg.val_interval == cfg.train_cfg.max_iters:
-        cfg.train_cfg.val_interval += 1  # the test follows at once, with pictures
-    runner = launch.build_runner(cfg)
-    runner.train()
-    figures = in_percent(runner.test())
+    figures = train_and_test(cfg, amp)
     (config.parent / 'metrics.json').write_text(json.dumps(figures, indent=1))
     return figures
+
+
+def train_and_test(cfg, amp: str | None = None) -> dict[str, float]:
+    """Figures in percent of a detector or segmentor, after the training that its config says."""
+    from densecl.engine import launch
+
+    launch.save_on_sigterm(cfg)
+    if amp:
+        launch.use_amp(cfg, amp)
+    length = cfg.train_cfg.get('max_iters', cfg.train_cfg.get('max_epochs'))
+    if cfg.train_cfg.get('val_interval', 1) == length:
+        cfg.train_cfg.val_interval = length + 1  # the test follows at once
+    runner = launch.build_runner(cfg)
+    runner.train()
+    return in_percent(runner.test())
 
 
 def in_percent(metrics: dict[str, float]) -> dict[str, float]:

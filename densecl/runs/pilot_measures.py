@@ -77,7 +77,6 @@ def weights_of(run: Run, arm: str, seed: int) -> Path:
 
     Random weights are written, and so is a start for RGB that the run inflated for other images.
     """
-    import torch
     from mmengine.registry import init_default_scope
 
     from densecl.engine.launch import read_config
@@ -92,10 +91,15 @@ def weights_of(run: Run, arm: str, seed: int) -> Path:
         return run.start
     if arm == 'random':
         config.start = dict(name='random')
-        encoder, path = random_encoder(config, seed), run.folder.parent / f'random_{seed}.pth'
-    else:
-        encoder, path = open_encoder(run.start, config=config), run.folder.parent / 'start.pth'
+        return write_backbone(random_encoder(config, seed), config, run.folder.parent / f'random_{seed}.pth')
+    return write_backbone(open_encoder(run.start, config=config), config, run.folder.parent / 'start.pth')
+
+
+def write_backbone(encoder, config, path: Path) -> Path:
+    """Write the backbone of an encoder as a checkpoint, with the config that builds it."""
+    import torch
+
     tensors = {f'backbone.{name}': value for name, value in encoder.backbone.state_dict().items()}
-    meta: dict[str, Any] = dict(cfg=config.pretty_text, iter=0, epoch=0, experiment_name=arm)
+    meta: dict[str, Any] = dict(cfg=config.pretty_text, iter=0, epoch=0, experiment_name=path.stem)
     torch.save({'state_dict': tensors, 'meta': meta}, path)
     return path

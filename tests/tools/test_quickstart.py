@@ -22,7 +22,7 @@ def quickstart():
 
 def test_data_and_config_are_there(quickstart, tmp_path):
     found = read_data(quickstart['TRAIN'], tmp_path, quickstart['VAL'], share=quickstart['SHARE'])
-    assert found.task == 'detection' and len(found.train.sizes) == 30 and len(found.val.sizes) == 72
+    assert found.task == 'detection' and len(found.train.sizes) == 59 and len(found.val.sizes) == 72
     assert len(found.classes) == 3 and len(found.train.sides) > 300
     assert 100 <= quickstart['ITERS'] <= 400
     config = read_config(str(quickstart['CONFIG']))

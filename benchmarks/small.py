@@ -1,0 +1,46 @@
+"""Tasks of a small machine for tools/benchmark.py: CamVid, BCCD and COCO-mini, frozen and fine-tuned.
+
+Other folders: --cfg-options tasks.camvid.data=my/camvid, and so on. Probes take seconds to minutes of a core,
+fine-tunings two to five minutes.
+"""
+
+camvid = 'data/camvid'  # images/ and labels/, both with train/, val/ and test/
+bccd = dict(data='data/bccd/instances_train.json', val='data/bccd/instances_val.json')
+coco = dict(data='data/coco/instances_train_super12.json', val='data/coco/instances_val_super12.json')
+
+
+def _probe(of, *probes):
+    return dict(kind='probe', labelled=of['data'], test=of['val'], probes=probes)
+
+
+def _config(path, root, annotations=None, amp='bf16'):
+    moved = {f'{part}_dataloader.dataset.data_root': root for part in ('train', 'val', 'test')}
+    if annotations:
+        moved |= {f'{part}_evaluator.ann_file': f'{root}/{annotations}' for part in ('val', 'test')}
+    return dict(kind='train', config=path, options=moved, amp=amp)
+
+
+tasks = dict(
+    camvid_frozen=dict(
+        kind='probe',
+        labelled=camvid,
+        probes=('linear', 'retrieval', 'clusters'),
+        groups=r'(.+)\d{3}\.',  # a thousand frames of a film, some 30 of them labelled, are drawn together
+    ),
+    bccd_frozen=_probe(bccd, 'linear', 'retrieval', 'boxes'),
+    coco_frozen=_probe(coco, 'linear', 'retrieval', 'boxes'),
+    camvid=dict(kind='finetune', data=camvid, size='slim', iters=300),
+    camvid_tenth=dict(kind='finetune', data=camvid, size='slim', iters=150, share=0.1),
+    bccd=dict(kind='finetune', **bccd, size='slim', iters=200),
+    bccd_tenth=dict(kind='finetune', **bccd, size='slim', iters=120, share=0.1),
+    # Configs as they are, which also take the pretrained pyramid and heads of a detector:
+    bccd_r18=_config('configs/detection/faster-rcnn_r18_fpn_bccd.py', 'data/bccd', 'instances_val.json'),
+    bccd_4conv1fc=_config(
+        'configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py', 'data/bccd', 'instances_val.json'
+    ),
+    coco_r18=_config(
+        'configs/detection/mask-rcnn_r18_fpn_small-coco.py', 'data/coco', 'instances_val_super12.json'
+    ),
+    camvid_r18=_config('configs/segmentation/fcn_r18_camvid.py', 'data/camvid'),
+    camvid_r18_pixel_contrast=_config('configs/segmentation/fcn_r18_camvid_pixel-contrast.py', 'data/camvid'),
+)

@@ -1,0 +1,326 @@
+"""What weights are worth: weights x tasks x seeds, each in a process of its own, resumable."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .manifest import hash_file, write_json
+
+#: Kind of a task -> its keys, and those that it needs.
+KINDS = {
+    'probe': (
+        ('labelled', 'test', 'probes', 'clusters', 'size', 'level', 'options', 'groups'),
+        ('labelled',),
+    ),
+    'finetune': (
+        ('data', 'val', 'images', 'share', 'task', 'size', 'iters', 'batch', 'lr', 'amp'),
+        ('data',),
+    ),
+    'train': (('config', 'options', 'amp'), ('config',)),
+}
+FIGURES, COUNTS, CELL = 'figures.json', 'counts.pth', 'cell.json'
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Weights that are compared.
+
+    Attributes:
+        name: of the row.
+        files: of its pretrainings; seed i takes file i, beginning anew after the last.
+        config: whose backbone is drawn at random for each seed, where there are no files.
+    """
+
+    name: str
+    files: tuple[str, ...] = ()
+    config: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> 'Contender':
+        """``NAME=FILE``, ``NAME=FILE,FILE`` (a file a seed), or ``NAME=random:CONFIG``.
+
+        Raises:
+            ValueError: it has no name or no weights.
+        """
+        name, _, what = text.partition('=')
+        if not name or not what:
+            raise ValueError(f'--weights takes NAME=FILE, NAME=FILE,FILE or NAME=random:CONFIG, got {text!r}')
+        kind, sign, config = what.partition(':')
+        if sign and kind == 'random':
+            return cls(name, config=config)
+        return cls(name, tuple(what.split(',')))
+
+    def of(self, seed: int) -> str:
+        """The file of a seed, ``''`` of random weights."""
+        return self.files[seed % len(self.files)] if self.files else ''
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement."""
+
+    task: str
+    weights: str
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Where its figures are."""
+        return out / 'cells' / _safe(self.task) / f'{_safe(self.weights)}-{self.seed}'
+
+
+def _safe(name: str) -> str:
+    return re.sub(r'[^\w.+-]+', '_', name)
+
+
+def read_tasks(path: str | Path, options: dict | None = None, only: Sequence[str] = ()) -> dict[str, dict]:
+    """The ``tasks`` of a config: name -> dict with ``kind`` and its keys, see ``KINDS``.
+
+    Args:
+        path: the config.
+        options: changes of it, such as ``{'tasks.camvid.data': 'my/camvid'}``.
+        only: names of the tasks that are wanted; all by default.
+
+    Raises:
+        ValueError: a task, a kind or a key is not known, or a key is missing.
+    """
+    from mmengine.config import Config
+
+    config = Config.fromfile(path)
+    config.merge_from_dict(options or {})
+    tasks = config.get('tasks')
+    if not tasks:
+        raise ValueError(f'{path}: expected tasks = dict(NAME=dict(kind=..., ...))')
+    unknown = set(only) - set(tasks)
+    if unknown:
+        raise ValueError(f'{path} has no task {", ".join(sorted(unknown))}; it has {", ".join(tasks)}')
+    found = {name: _plain(task) for name, task in tasks.items() if not only or name in only}
+    for name, task in found.items():
+        _check(name, task, path)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=list))
+
+
+def _check(name: str, task: dict, path: str | Path) -> None:
+    kind = task.get('kind')
+    if kind not in KINDS:
+        raise ValueError(f'{path}: tasks.{name}.kind must be one of {", ".join(KINDS)}, got {kind!r}')
+    keys, needed = KINDS[kind]
+    wrong = set(task) - {*keys, 'kind'}
+    if wrong:
+        raise ValueError(
+            f'{path}: tasks.{name}: a {kind} task takes no {", ".join(sorted(wrong))}; '
+            f'it takes {", ".join(keys)}'
+        )
+    missing = set(needed) - set(task)
+    if missing:
+        raise ValueError(f'{path}: tasks.{name} needs {", ".join(sorted(missing))}')
+
+
+def benchmark(
+    tasks: Mapping[str, dict],
+    contenders: Sequence[Contender],
+    seeds: Sequence[int],
+    out: str | Path,
+    jobs: int = 1,
+    show: Callable[[str], None] = print,
+) -> list[Cell]:
+    """Measure what is not measured yet; all contenders of a seed first, so that a cut run still compares.
+
+    Args:
+        tasks: of :func:`read_tasks`.
+        contenders: of different names.
+        seeds: of the fine-tunings, of the probes and of random weights.
+        out: folder of everything; cells that are there are not measured again.
+        jobs: processes side by side, each with one thread (of a GPU all share it).
+        show: what is told goes here.
+
+    Returns:
+        The cells that failed; the others go on.
+
+    Raises:
+        ValueError: two contenders have one name, or ``out`` has figures of other weights or another task.
+        FileNotFoundError: a file is missing.
+    """
+    out, hashes = Path(out), {}
+    names = [_safe(contender.name) for contender in contenders]
+    if len(set(names)) < len(names):
+        raise ValueError(f'--weights: two of the names are the same: {", ".join(names)}')
+    for what in {what for contender in contenders for what in (*contender.files, contender.config)}:
+        if what and os.path.isfile(what):
+            hashes[what] = hash_file(what)
+        elif what and (what.endswith(('.pth', '.py', '.safetensors')) or os.sep in what):
+            raise FileNotFoundError(f'--weights: {what} is no file')
+    todo = []
+    for seed in seeds:
+        for name, task in tasks.items():
+            for contender in contenders:
+                cell, what = Cell(name, contender.name, seed), contender.of(seed) or contender.config
+                content = dict(asdict(cell), settings=task, file=contender.of(seed), config=contender.config)
+                _write_cell(cell.folder(out), content | dict(sha256=hashes.get(what)))
+                if not (cell.folder(out) / FIGURES).is_file():
+                    todo.append(cell)
+    show(f'{len(todo)} measurements to make, {len(seeds) * len(tasks) * len(contenders)} in all')
+    began, failed = time.monotonic(), []
+
+    def one(cell: Cell) -> None:
+        start, folder = time.monotonic(), cell.folder(out)
+        if not _in_process(folder):
+            failed.append(cell)
+            show(f'failed: {cell.task}, {cell.weights}, seed {cell.seed}; see {folder / "output.log"}')
+            return
+        figures = json.loads((folder / FIGURES).read_text())['figures']
+        shown = ', '.join(f'{name} {value:.1f}' for name, value in figures.items())
+        seconds = time.monotonic() - start
+        show(f'{cell.task}, {cell.weights}, seed {cell.seed}: {shown} ({seconds:.0f} s)')
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, todo))
+    show(f'{len(todo) - len(failed)} made in {(time.monotonic() - began) / 60:.1f} minutes')
+    return failed
+
+
+def _write_cell(folder: Path, content: dict) -> None:
+    file = folder / CELL
+    if file.is_file():
+        then = json.loads(file.read_text())
+        other = [key for key in content if then.get(key) != content[key]]
+        if other:
+            raise ValueError(
+                f'{folder} was measured with another {other[0]} '
+                f'({then.get(other[0])}, now {content[other[0]]}); remove it, or take another --out'
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, content)
+
+
+def _in_process(folder: Path) -> bool:
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    with (folder / 'output.log').open('w') as log:
+        command = [sys.executable, '-m', 'densecl.runs.benchmark', str(folder)]
+        return not subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment).returncode
+
+
+def measure(folder: Path) -> None:
+    """Measure the cell of a folder and write its figures there."""
+    import densecl.compat
+
+    densecl.compat.install()
+    import densecl.registry  # noqa: F401  (makes the scope "densecl" known)
+    from densecl.settings import look_at_machine
+
+    cell, began = json.loads((folder / CELL).read_text()), time.monotonic()
+    kinds = {'probe': _probe, 'finetune': _finetune, 'train': _train}
+    settings = {key: value for key, value in cell['settings'].items() if key != 'kind'}
+    figures = kinds[cell['settings']['kind']](cell, folder, **settings)
+    for left in (*folder.glob('*.pth'), *folder.glob('run/*.pth')):
+        if left.name != COUNTS:
+            left.unlink()  # what was fine-tuned is known by its figures
+    facts = dict(
+        seconds=round(time.monotonic() - began, 1),
+        machine=str(look_at_machine()),
+        date=time.strftime('%Y-%m-%d'),
+        commit=_commit(),
+    )
+    write_json(folder / FIGURES, dict(figures=figures, **facts))
+
+
+def _commit() -> str:
+    command = ['git', '-C', str(Path(__file__).parent), 'rev-parse', '--short', 'HEAD']
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except OSError:  # no git
+        return ''
+
+
+def _encoder(cell: dict, options: dict | None):
+    from mmengine.registry import init_default_scope
+
+    from densecl.engine.launch import read_config
+    from densecl.evaluation.features import carries_config, open_encoder, random_encoder
+
+    init_default_scope('densecl')
+    if not cell['file']:
+        return random_encoder(read_config(cell['config']), cell['seed'])
+    options = {} if carries_config(cell['file']) else options or {}
+    return open_encoder(cell['file'], **options)
+
+
+def _weights(cell: dict, folder: Path) -> str:
+    """A file or name to fine-tune from; random weights are written."""
+    if cell['file']:
+        return cell['file']
+    from densecl.engine.launch import read_config
+    from densecl.evaluation.features import random_encoder
+
+    from .pilot_measures import write_backbone
+
+    config = read_config(cell['config'])
+    config.start = dict(name='random')
+    return str(write_backbone(random_encoder(config, cell['seed']), config, folder / 'random.pth'))
+
+
+def _probe(
+    cell: dict, folder: Path, labelled: str, test=None, size=None, options=None, groups=None, **settings
+) -> dict[str, float]:
+    import torch
+
+    from densecl.evaluation.labelled import open_labelled
+    from densecl.evaluation.probes import SEGMENTING, probe
+    from densecl.evaluation.segmentation import iou_counts
+
+    encoder = _encoder(cell, options).to('cuda' if torch.cuda.is_available() else 'cpu')
+    opened = open_labelled(labelled, test, encoder.decoder)
+    found = probe(encoder, opened, tuple(size or opened.use_size()), seed=cell['seed'], **settings)
+    counts = {f'{n}_miou': iou_counts(x) for n in SEGMENTING if (x := getattr(found, n)) is not None}
+    names = [path.name for path in opened.test.images]
+    torch.save(dict(counts, groups=_groups(names, groups), names=names), folder / COUNTS)
+    return found.figures()
+
+
+def _groups(names: Sequence[str], pattern: str | None) -> list[str]:
+    """What a regular expression finds at the start of each name; the name where there is none."""
+    if pattern is None:
+        return list(names)
+    found = [re.match(pattern, name) for name in names]
+    if None in found:
+        raise ValueError(f'groups={pattern!r} does not match the image {names[found.index(None)]}')
+    return [match.group(1) if match.groups() else match.group() for match in found]
+
+
+def _finetune(cell: dict, folder: Path, data: str, amp: str | None = None, **settings) -> dict[str, float]:
+    from mmengine.registry import init_default_scope
+
+    from densecl.finetune import finetune, write_config
+
+    init_default_scope('densecl')
+    config = write_config(_weights(cell, folder), data, folder / 'run', seed=cell['seed'], **settings)
+    return finetune(config, pictures=0, amp=amp)
+
+
+def _train(
+    cell: dict, folder: Path, config: str, options: dict | None = None, amp: str | None = None
+) -> dict[str, float]:
+    from densecl.engine import launch
+    from densecl.finetune.run import train_and_test
+
+    weights = _weights(cell, folder)
+    cfg = launch.load_config(config, str(folder / 'run'), options, 'none')
+    cfg.merge_from_dict({'randomness.seed': cell['seed']})
+    launch.use_pretrained(cfg, weights)
+    return train_and_test(cfg, amp)
+
+
+if __name__ == '__main__':
+    measure(Path(sys.argv[1]))

@@ -1,0 +1,202 @@
+"""Weights x tasks x seeds: what is measured, once; and the tables of it."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from densecl.evaluation.bootstrap import miou_difference
+from densecl.runs import benchmark, benchmark_report
+from densecl.runs.benchmark import CELL, COUNTS, FIGURES, Cell, Contender, read_tasks
+from densecl.runs.intervals import paired
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = 'configs/quickstart/densecl_resnet18_sample.py'
+
+
+@pytest.fixture(scope='module')
+def halves(tmp_path_factory):
+    """24 images of 48 x 64 whose left and right half have a colour and a class."""
+    root = tmp_path_factory.mktemp('halves')
+    for folder in ('images', 'labels'):
+        (root / folder).mkdir()
+    generator = np.random.default_rng(0)
+    for i in range(24):
+        split = int(generator.integers(16, 48))
+        image = generator.integers(0, 90, (48, 64, 3), dtype=np.uint8)
+        image[:, split:, 2] += 120
+        label = np.zeros((48, 64), np.uint8)
+        label[:, split:] = 1
+        cv2.imwrite(str(root / 'images' / f'film{i % 4}_{i:03}.png'), image)
+        cv2.imwrite(str(root / 'labels' / f'film{i % 4}_{i:03}.png'), label)
+    return root
+
+
+def tool(*arguments) -> subprocess.CompletedProcess:
+    """``tools/benchmark.py`` as a user calls it."""
+    command = [sys.executable, 'tools/benchmark.py', *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def tasks_file(folder, text: str):
+    path = folder / 'tasks.py'
+    path.write_text(text)
+    return path
+
+
+def test_measured_once_and_told(halves, tmp_path):
+    """The whole tool, in processes of its own: two random networks, frozen and fine-tuned."""
+    tasks = tasks_file(
+        tmp_path,
+        f'data = {str(halves)!r}\n'
+        "tasks = dict(frozen=dict(kind='probe', labelled=data, size=(48, 64), groups=r'(film\\d)_'),\n"
+        "             tuned=dict(kind='finetune', data=data, size='slim', iters=10, share=0.5))\n",
+    )
+    out = tmp_path / 'out'
+    command = [tasks, '--out', out, '--seeds', '0', '--weights', f'a=random:{CONFIG}']
+    frozen = [*command, '--only', 'frozen', '--weights', f'b=random:{CONFIG}']
+    assert tool(*frozen).returncode == 0
+    done = tool(*command, '--only', 'tuned')
+    assert done.returncode == 0 and '1 measurements to make' in done.stdout, done.stdout + done.stderr
+    rows = list(csv.DictReader((out / 'results.csv').open()))
+    by = {(row['task'], row['figure'], row['weights'], row['seed']): float(row['value']) for row in rows}
+    named = {'frozen': ('linear_miou', 'retrieval_miou'), 'tuned': ('mIoU', 'pixel accuracy')}
+    assert {key[:2] for key in by} == {(task, name) for task, names in named.items() for name in names}
+    assert by['frozen', 'linear_miou', 'a', '0'] == by['frozen', 'linear_miou', 'b', '0'], 'one network'
+    assert 20 < by['tuned', 'mIoU', 'a', '0'] <= 100
+    assert {row['file'] for row in rows} == {f'random:{CONFIG}'} and all(
+        float(row['seconds']) for row in rows
+    )
+    counts = torch.load(Cell('frozen', 'a', 0).folder(out) / COUNTS, weights_only=True)
+    assert set(counts['groups']) == {'film0', 'film1', 'film2', 'film3'}
+    assert counts['linear_miou'].shape == (len(counts['names']), 3, 2)
+    assert not [path for path in out.rglob('*.pth') if path.name != COUNTS]
+    assert (out / 'results.png').stat().st_size > 5000
+    text = (out / 'results.md').read_text()
+    assert '### frozen: linear_miou' in text and '+0.00 [+0.00, +0.00]' in text
+    stamp = (Cell('frozen', 'a', 0).folder(out) / FIGURES).stat().st_mtime_ns
+    again = tool(*frozen)
+    assert '0 measurements to make' in again.stdout
+    assert (Cell('frozen', 'a', 0).folder(out) / FIGURES).stat().st_mtime_ns == stamp
+    tasks.write_text(tasks.read_text().replace('(48, 64)', '(64, 96)'))
+    other = tool(*frozen)
+    assert other.returncode == 2 and 'was measured with another settings' in other.stderr
+
+
+@pytest.fixture
+def record(tmp_path):
+    """``record({weights: [value of seed 0, ...]})`` writes cells of one task and figure."""
+
+    def make(values: dict[str, list[float]], counts: dict | None = None):
+        for name, each in values.items():
+            for seed, value in enumerate(each):
+                folder = Cell('t', name, seed).folder(tmp_path)
+                folder.mkdir(parents=True)
+                cell = dict(task='t', weights=name, seed=seed, file=f'{name}.pth', sha256='0')
+                (folder / CELL).write_text(json.dumps(cell))
+                facts = dict(seconds=1.0, machine='m', date='d', commit='c')
+                (folder / FIGURES).write_text(json.dumps(dict(figures={'linear_miou': value}, **facts)))
+                if counts:
+                    torch.save(counts[name][seed], folder / COUNTS)
+        return tmp_path
+
+    return make
+
+
+def test_differences_are_those_of_pairs(record):
+    values = {'start': [40.0, 44.0, 42.0], 'new': [41.0, 45.5, 43.2], 'same': [40.5, 43.0, 42.4]}
+    out = record(values)
+    text = benchmark_report.write(out, order=['start', 'new', 'same'])
+    found = paired(values['start'], values['new'])
+    lines = {line.split(' | ')[0]: line for line in text.splitlines() if ' | ' in line}
+    assert f'**{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]**' in lines['| new'] and found.low > 0
+    assert '| new | 41.0, 45.5, 43.2 | 43.23 ± 2.25 |' in lines['| new']
+    assert '**' not in lines['| same'] and lines['| start'].endswith('|  |')
+    assert list(lines)[2:] == ['| new', '| same'] or list(lines).index('| start') < list(lines).index('| new')
+    against = benchmark_report.write(out, 'new')
+    assert f'{-found.mean:+.2f} [{-found.high:+.2f}, {-found.low:+.2f}]' in against
+    with pytest.raises(ValueError, match='--against other: no such weights; there are new, same, start'):
+        benchmark_report.write(out, 'other')
+
+
+def test_images_are_drawn_by_group(record):
+    generator = torch.Generator().manual_seed(0)
+
+    def counted(good: int) -> dict:
+        hit = torch.randint(good, 90, (12, 3), generator=generator)
+        each = torch.stack([hit, torch.full_like(hit, 100), torch.full_like(hit, 100)], 1)
+        return dict(linear_miou=each, groups=[i // 3 for i in range(12)], names=list(map(str, range(12))))
+
+    counts = {'start': [counted(10), counted(10)], 'new': [counted(80), counted(80)]}
+    out = record({'start': [40.0, 41.0], 'new': [70.0, 72.0]}, counts)
+    sides = [[each['linear_miou'] for each in counts[name]] for name in ('start', 'new')]
+    want = miou_difference(*sides, groups=[i // 3 for i in range(12)])
+    text = benchmark_report.write(out, order=['start', 'new'])
+    assert f'**{want.mean:+.2f} [{want.low:+.2f}, {want.high:+.2f}]**' in text and want.low > 0
+
+
+def test_a_seed_that_is_missing_is_not_paired(record):
+    out = record({'start': [40.0, 44.0], 'new': [41.0, 45.5, 43.2], 'one': [39.0]})
+    text = benchmark_report.write(out, 'start')
+    found = paired([40.0, 44.0], [41.0, 45.5])
+    assert f'{found.mean:+.2f}' in text and '-1.00 (one pair)' in text and math.isfinite(found.half)
+
+
+def test_a_failure_is_told_and_the_rest_goes_on(halves, tmp_path, monkeypatch):
+    told = []
+    tasks = dict(a=dict(kind='probe', labelled='nowhere'), b=dict(kind='probe', labelled='nowhere'))
+
+    def in_process(folder):
+        if folder.parent.name == 'a':
+            return False
+        (folder / FIGURES).write_text(json.dumps(dict(figures={'linear_miou': 5.0})))
+        return True
+
+    monkeypatch.setattr(benchmark, '_in_process', in_process)
+    failed = benchmark.benchmark(tasks, [Contender('x', config=CONFIG)], [0], tmp_path, show=told.append)
+    assert failed == [Cell('a', 'x', 0)] and any(line.startswith('failed: a, x, seed 0') for line in told)
+    assert any('b, x, seed 0: linear_miou 5.0' in line for line in told)
+
+
+def test_weights_of_a_row(tmp_path):
+    several = Contender.parse('DenseCL=a.pth,b.pth')
+    assert [several.of(seed) for seed in range(3)] == ['a.pth', 'b.pth', 'a.pth']
+    assert Contender.parse('r=random:c.py') == Contender('r', config='c.py')
+    assert Contender.parse('t=timm:resnet18').files == ('timm:resnet18',)
+    for text in ('a.pth', '=a.pth', 'a='):
+        with pytest.raises(ValueError, match='--weights takes NAME=FILE'):
+            Contender.parse(text)
+    task = dict(t=dict(kind='probe', labelled='x'))
+    with pytest.raises(FileNotFoundError, match='--weights: no/where.pth is no file'):
+        benchmark.benchmark(task, [Contender('a', ('no/where.pth',))], [0], tmp_path)
+    with pytest.raises(ValueError, match='two of the names are the same'):
+        benchmark.benchmark(task, [Contender('a b', ('x',)), Contender('a_b', ('x',))], [0], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('nothing = 1', 'expected tasks = dict'),
+        ("tasks = dict(a=dict(kind='prob'))", 'tasks.a.kind must be one of probe, finetune, train'),
+        ("tasks = dict(a=dict(kind='probe'))", 'tasks.a needs labelled'),
+        ("tasks = dict(a=dict(kind='probe', labelled='x', iters=3))", 'a probe task takes no iters; it'),
+    ],
+)  # fmt: skip
+def test_mistakes_of_a_tasks_file(tmp_path, text, said):
+    with pytest.raises(ValueError, match=said):
+        read_tasks(tasks_file(tmp_path, text))
+
+
+def test_tasks_of_the_small_machine():
+    tasks = read_tasks('benchmarks/small.py', {'tasks.camvid.data': 'my/camvid'}, ['camvid', 'bccd_tenth'])
+    assert list(tasks) == ['camvid', 'bccd_tenth'] and tasks['camvid']['data'] == 'my/camvid'
+    assert tasks['bccd_tenth']['share'] == 0.1
+    with pytest.raises(ValueError, match='has no task coc; it has camvid_frozen'):
+        read_tasks('benchmarks/small.py', only=['coc'])

@@ -1,0 +1,64 @@
+#!/usr/bin/env python
+"""Compare weights: frozen probes and fine-tunings over seeds, with intervals; CSV, Markdown and a plot.
+
+    python tools/benchmark.py benchmarks/small.py --seeds 0 1 2 3 4 --jobs 2 --out work_dirs/benchmark \
+        --weights "random=random:configs/densecl/densecl_resnet18_1xb64-coslr-6e_photos.py" \
+        --weights "DenseCL=work_dirs/densecl_0/epoch_6.pth,work_dirs/densecl_1/epoch_6.pth" \
+        --weights "ImageNet=torchvision:resnet18"
+
+Seed i of all weights has the same order of images and the same new layers; weights of several pretrainings
+take the files in turn. What is measured already is not measured again, so a run that was cut goes on.
+"""
+
+import argparse
+import sys
+
+from mmengine.config import DictAction
+
+from densecl.runs import benchmark, benchmark_report
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('tasks', help='config with the tasks, such as benchmarks/small.py')
+    parser.add_argument(
+        '--weights', action='append', required=True,
+        help='NAME=FILE, NAME=FILE,FILE (a pretraining a seed), or NAME=random:CONFIG; once for each row',
+    )  # fmt: skip
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--only', nargs='+', default=[], help='names of the tasks; all by default')
+    parser.add_argument('--against', help='weights that differences are taken from; the first by default')
+    parser.add_argument('--jobs', type=int, default=1, help='processes side by side, one thread each')
+    parser.add_argument('--out', default='work_dirs/benchmark', help='folder of figures, CSV, tables, plot')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes of the tasks')
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure and write the tables."""
+    args = parse_args()
+    try:
+        tasks = benchmark.read_tasks(args.tasks, args.cfg_options, args.only)
+        contenders = [benchmark.Contender.parse(text) for text in args.weights]
+        names = [contender.name for contender in contenders]
+        if args.against and args.against not in names:
+            raise ValueError(f'--against {args.against}: no such weights; there are {", ".join(names)}')
+        failed = benchmark.benchmark(tasks, contenders, args.seeds, args.out, args.jobs, flushed)
+        flushed(benchmark_report.write(args.out, args.against, names))
+    except (OSError, ValueError) as error:
+        print(f'benchmark: {error}', file=sys.stderr)
+        return 2
+    flushed(f'{args.out}: results.csv, results.md, results.png')
+    return bool(failed)
+
+
+def flushed(text: str) -> None:
+    """Print at once."""
+    print(text, flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
