@@ -78,6 +78,7 @@ METHODS = {
     'SimCSE': 'simcse/simcse_bert-base_1xb64-linlr-1e_wiki.py',
     'SimCSE, supervised': 'simcse/simcse-sup_bert-base_4xb128-linlr-3e_nli.py',
     'CLIP': 'clip/clip_vit-base_256xb128-coslr-32e_captions.py',
+    'CLIP, pooled by attention': 'clip/clip_resnet50_256xb128-coslr-32e_captions.py',
     'Finer anchor': 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py',
 }
 TARGETS = {'SharedPretrainer': 'same network', 'MomentumPretrainer': 'momentum copy'}

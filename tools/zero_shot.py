@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('checkpoint', help="of a pretraining with target=dict(type='Text', ...)")
+    parser.add_argument('checkpoint', help="of a pretraining with target=dict(type='Text', ...); of a CLIP")
     parser.add_argument('--folder', help='images to classify: one folder a class')
     parser.add_argument('--labelled', help='COCO json, or a folder with images/ and labels/, to segment')
     parser.add_argument(
@@ -50,7 +50,12 @@ def parse_args() -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="of a file of CLIP: OpenAI's activation; by numbers and name of the file by default",
     )
-    parser.add_argument('--size', type=int, nargs='+', help='side of crops; height and width to segment at')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs='+',
+        help='side of crops, that of a CLIP or 224 by default; height and width to segment at',
+    )
     parser.add_argument(
         '--maps', action='store_true', help='of a ViT, the map and not the values of attention'
     )
@@ -81,7 +86,7 @@ def main() -> None:
 
 def classes_of_images(model, args: argparse.Namespace) -> dict:
     """Accuracy on a folder a class."""
-    size = args.size[0] if args.size else 224
+    size = args.size[0] if args.size else model.size
     images = labelled_images(args.folder, size=size, decoder=model.encoder.decoder)
     names = named(args.classes, [spoken(name) for name in images.source.class_names], args.folder)
     weights, truth = classifier(model.texts, names, args.templates), []

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from densecl.models.backbones.timm import TimmViT, value_features
+from densecl.models.necks import AttentionPool2d
 from densecl.numerics import full_precision, unit
 from densecl.registry import MODELS, TRANSFORMS
 from densecl.transfer import read_weights
@@ -31,12 +32,14 @@ class ImageText:
 
     Args:
         encoder: of images, see :class:`.FrozenEncoder`.
-        projector: from a pooled level to the common space.
+        projector: from a pooled level to the common space; or a pool by attention, from the map itself.
         tower: (T, L) int64 -> (T, D).
         tokenizer: with ``encode(list[str]) -> (T, L) int64``.
         level: of the backbone.
         values: of a ViT's class token: cells are compared by the values of its last attention (MaskCLIP, Zhou
-            et al., 2022, section 3.2), which the token is a mixture of, and not by the map.
+            et al., 2022, section 3.2), which the token is a mixture of, and not by the map. Of a pool by
+            attention they always are.
+        size: side of the images that it is made for, in pixels.
         notes: what was guessed of the file, and how to say otherwise.
     """
 
@@ -48,9 +51,10 @@ class ImageText:
         tokenizer,
         level: int = -1,
         values: bool = True,
+        size: int = 224,
         notes: Sequence[str] = (),
     ) -> None:
-        self.notes = notes
+        self.size, self.notes = size, notes
         self.encoder, self.tokenizer, self.level, self.values = encoder, tokenizer, level, values
         self.projector, self.tower = projector.eval(), tower.eval()
 
@@ -74,18 +78,28 @@ class ImageText:
     @torch.no_grad()
     def images(self, images: Tensor) -> Tensor:
         """(B, H, W, channels), as :class:`.FrozenEncoder` takes them -> (B, D) unit vectors."""
-        return unit(self.projector(self._level(images).mean((2, 3))))
+        level = self._level(images)
+        return unit(self.projector(level if self._pools else level.mean((2, 3))))
 
     @torch.no_grad()
     def cells(self, images: Tensor) -> Tensor:
         """(B, H, W, channels) -> (B, D, h, w) unit vectors of the cells: each goes through the projector.
 
-        Of a pooled map these are what the image's vector is the mean of, where the projector is linear.
+        Of a pooled map these are what the image's vector is the mean of, where the projector is linear. Of a
+        pool by attention, the values that the vector is a mixture of.
 
         Raises:
-            ValueError: the level is a class token of a network whose patches are not known.
+            ValueError: the level is a class token of a network whose patches are not known; or the map is
+                wanted, and not the values, of a pool by attention.
         """
         maps, backbone = self._level(images), self.encoder.backbone
+        if self._pools:
+            if not self.values:
+                raise ValueError(
+                    'zero-shot segmentation: a map that is pooled by attention has no texts to compare with, '
+                    'its values have; leave --maps out'
+                )
+            return unit(self.projector.values(maps), dim=1)
         if maps.shape[2:] == (1, 1) and isinstance(backbone, TimmViT) and backbone.output_cls_token:
             pixels = self.encoder._normalised(images)
             read = value_features if self.values else lambda *given: backbone_features(*given)[-1]
@@ -97,6 +111,10 @@ class ImageText:
             )
         found = self.projector(maps.permute(0, 2, 3, 1).flatten(0, 2))
         return unit(found).unflatten(0, (len(maps), *maps.shape[2:])).permute(0, 3, 1, 2)
+
+    @property
+    def _pools(self) -> bool:
+        return isinstance(self.projector, AttentionPool2d)
 
     def _level(self, images: Tensor) -> Tensor:
         levels = backbone_features(self.encoder.backbone, self.encoder._normalised(images), tokens=True)
@@ -264,7 +282,8 @@ def _of_clip(clip: Clip, tokenizer: str | None, values: bool) -> ImageText:
     backbone.load_state_dict(clip.tensors)
     encoder = FrozenEncoder(backbone, dict(mean=MEAN, std=STD))
     words = TRANSFORMS.build(dict(type='Tokenizer', path=tokenizer, context_length=clip.tower.context_length))
-    return ImageText(encoder, clip.projector, clip.tower, words, values=values, notes=clip.notes)
+    towers = clip.projector, clip.tower
+    return ImageText(encoder, *towers, words, values=values, size=clip.size, notes=clip.notes)
 
 
 def _built(config: dict) -> nn.Module:

@@ -1,16 +1,19 @@
-"""CLIP's files, of OpenAI and of open_clip: image tower (under timm's names), text tower, projection."""
+"""CLIP's files, of OpenAI and open_clip: image tower (under timm's names), what projects it, text tower."""
 
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from densecl.models.necks import AttentionPool2d
 from densecl.registry import MODELS
 
+from .clip_resnet import read_clip_resnet
 from .network import Hints, Network
+from .prefixes import under
 from .read import Weights
 from .rename import Rules, renamed
 
@@ -25,6 +28,7 @@ _RULES: Rules = (
 _TEXT = re.compile(
     r'^(token_embedding\.weight|positional_embedding|text_projection|ln_final\..*|transformer\..*)$'
 )
+_TEXT_SIZES = ('token_embedding.weight', 'positional_embedding', 'text_projection')
 #: Names of numbers that OpenAI's files hold beside the weights; its networks have QuickGELU.
 _OPENAI = ('input_resolution', 'context_length', 'vocab_size')
 #: Heads of the widths at which open_clip's image towers (ViT-H, g, bigG, e) have not 64 channels each.
@@ -64,13 +68,19 @@ def read_clip(
         **({} if hidden == 4 * width else dict(mlp_ratio=hidden / width)),
     )
     notes = [f'attention heads guessed: {heads} ({width // heads} channels each); no tensor tells them']
-    if not quick and quick_gelu is None:
-        notes.append(
-            "activation guessed: GELU, as in open_clip; OpenAI's weights have QuickGELU: put 'openai' in the "
-            'name of the file (tools/zero_shot.py: --quick-gelu)'
-        )
+    notes += _guessed(quick) if quick_gelu is None else []
     title = f'ViT of CLIP, {depth} blocks of {width}, patch {patch}'
     return Network(title, backbone, named, names, MEAN, STD, notes=notes)
+
+
+def _guessed(quick: bool) -> list[str]:
+    """What is to be said of an activation that nobody named."""
+    if quick:
+        return []
+    return [
+        "activation guessed: GELU, as in open_clip; OpenAI's weights have QuickGELU: put 'openai' in the "
+        'name of the file (tools/zero_shot.py: --quick-gelu)'
+    ]
 
 
 def _arch(quick: bool) -> str:
@@ -82,47 +92,94 @@ class Clip:
     """Both towers of a file.
 
     Attributes:
-        backbone: config of the image tower, as :func:`read_clip` says; its class token is the last level.
+        backbone: config of the image tower, as :func:`read_clip` or :func:`.read_clip_resnet` says.
         tensors: of it.
-        projector: from the class token to the common space.
+        projector: from its last level to the common space: a linear layer, of a ViT's class token; the
+            attention pool, of a ResNet's map.
         tower: of texts.
+        size: side of the images, in pixels.
         notes: what was guessed, and how to say otherwise.
     """
 
     backbone: dict
     tensors: dict[str, Tensor]
-    projector: nn.Linear
+    projector: nn.Module
     tower: nn.Module
+    size: int
     notes: list[str]
 
 
 def is_clip(weights: Weights) -> bool:
-    """Whether a file has both towers, as OpenAI and open_clip write them."""
-    return 'visual.proj' in weights.tensors and any(
-        key.endswith('token_embedding.weight') for key in weights.tensors
-    )
+    """Whether a file has a tower of texts and one of images, as OpenAI and open_clip write them."""
+    parts = {key.removeprefix('module.').split('.')[0] for key in weights.tensors}
+    return 'visual' in parts and any(key.endswith('token_embedding.weight') for key in weights.tensors)
 
 
 def open_clip(weights: Weights, quick_gelu: bool | None = None) -> Clip:
     """Build both towers and fill them.
 
     Args:
-        weights: as read; names begin with ``visual.`` and, of texts, with nothing or ``text.``.
+        weights: as read; names begin with ``visual.`` and, of texts, with nothing or ``text.``; in front of
+            all of them may be ``module.``.
         quick_gelu: OpenAI's activation, or GELU; None: as :func:`has_quick_gelu` says.
 
     Raises:
-        ValueError: the image tower is no ViT of CLIP (its ResNets are not known), or a tensor is missing.
+        ValueError: the image tower is none of CLIP's ViTs and ResNets, or a part lacks tensors or has others.
     """
-    tensors = {key: x.float() for key, x in weights.tensors.items()}
-    hints = Hints(Path(weights.source).stem, names=tensors)
-    visual = {key.removeprefix('visual.'): x for key, x in tensors.items() if key.startswith('visual.')}
-    network = read_clip(visual, hints, 'CLIP', quick_gelu)
-    if network is None:
+    source = weights.source
+    tensors = {key.removeprefix('module.'): x.float() for key, x in weights.tensors.items()}
+    hints = Hints(Path(source).stem, names=tensors)
+    quick = has_quick_gelu(tensors, hints.file) if quick_gelu is None else quick_gelu
+    visual = under(tensors, 'visual.')
+    network, notes = read_clip(visual, hints, 'CLIP', quick_gelu), []
+    if network is not None:
+        projector, size = _linear(visual, source), network.backbone['img_size']
+    else:
+        network = read_clip_resnet(visual, hints, 'CLIP')
+        if network is None:
+            raise ValueError(
+                f"{source}: the image tower is none of CLIP's ViTs and ResNets, its tensors are "
+                f'{", ".join(list(visual)[:3])}, ...; other towers of open_clip are not known here'
+            )
+        projector, notes = _pool(under(visual, 'attnpool.'), source), _guessed(quick)
+        size = 32 * projector.grid[0]
+    tower = _tower({key.removeprefix('text.'): x for key, x in tensors.items()}, quick, source)
+    notes = network.notes + (notes if quick_gelu is None else [])
+    return Clip(network.backbone, network.tensors, projector, tower, size, notes)
+
+
+def _linear(visual: dict[str, Tensor], source: str) -> nn.Linear:
+    """From a ViT's class token."""
+    if 'proj' not in visual:
+        raise ValueError(f'{source}: the image tower lacks visual.proj, its projection to the common space')
+    projector = nn.Linear(*visual['proj'].shape, bias=False)
+    return _filled(projector, dict(weight=visual['proj'].T), 'the projection', source)
+
+
+def _pool(own: dict[str, Tensor], source: str) -> AttentionPool2d:
+    """From a ResNet's map."""
+    names = ('positional_embedding', 'c_proj.weight')
+    lacking = [name for name in names if name not in own or own[name].ndim != 2]
+    if lacking:
         raise ValueError(
-            f'{weights.source}: the image tower is no ViT of CLIP; its ResNets are not known here'
+            f'{source}: the image tower lacks visual.attnpool.{lacking[0]} of its attention pool'
         )
-    named = {key.removeprefix('text.'): x for key, x in tensors.items()}
+    positions, (out, width) = len(own['positional_embedding']), own['c_proj.weight'].shape
+    side = math.isqrt(positions - 1)
+    if side * side != positions - 1:
+        raise ValueError(
+            f'{source}: visual.attnpool.positional_embedding has {positions} rows, expected one more than a '
+            'square: 50 at 224 px'
+        )
+    return _filled(AttentionPool2d((width, out), grid=side), own, 'the attention pool', source)
+
+
+def _tower(named: dict[str, Tensor], quick: bool, source: str) -> nn.Module:
+    """Of texts."""
     own = {key: x for key, x in named.items() if _TEXT.match(key)}
+    lacking = [name for name in _TEXT_SIZES if name not in own]
+    if lacking:
+        raise ValueError(f'{source}: the text tower lacks {lacking[0]}')
     words, width = own['token_embedding.weight'].shape
     tower = MODELS.build(
         dict(
@@ -133,16 +190,20 @@ def open_clip(weights: Weights, quick_gelu: bool | None = None) -> Clip:
             depth=len({key.split('.')[2] for key in own if key.startswith('transformer.')}),
             heads=max(1, width // 64),
             projection=own['text_projection'].shape[1],
-            activation='quick_gelu' if network.backbone['arch'] == _arch(True) else 'gelu',
+            activation='quick_gelu' if quick else 'gelu',
         )
     )
-    wrong = sorted(tower.state_dict().keys() ^ own.keys())
+    return _filled(tower, own, 'the text tower', source)
+
+
+def _filled(module: nn.Module, own: dict[str, Tensor], what: str, source: str) -> nn.Module:
+    wanted = module.state_dict()
+    wrong = sorted(k for k in wanted.keys() | own.keys() if k not in own or k not in wanted)
     if wrong:
-        raise ValueError(
-            f'{weights.source}: the text tower differs from CLIP in {len(wrong)} names: {wrong[:3]}'
-        )
-    tower.load_state_dict(own)
-    projector = nn.Linear(*visual['proj'].shape, bias=False)
-    with torch.no_grad():
-        projector.weight.copy_(visual['proj'].T)
-    return Clip(network.backbone, network.tensors, projector, tower, network.notes)
+        raise ValueError(f'{source}: {what} differs from CLIP in {len(wrong)} names: {wrong[:3]}')
+    for name, tensor in wanted.items():
+        if own[name].shape != tensor.shape:
+            shapes = tuple(own[name].shape), tuple(tensor.shape)
+            raise ValueError(f'{source}: {name} of {what} has shape {shapes[0]}, expected {shapes[1]}')
+    module.load_state_dict(own)
+    return module

@@ -8,6 +8,7 @@ from torch import Tensor
 from densecl.registry import MODELS
 
 from .clip import read_clip
+from .clip_resnet import read_clip_resnet
 from .config_text import parse_config
 from .convnext import read_convnext
 from .dialects import backbone_part
@@ -28,6 +29,8 @@ from .vits import read_capi, read_vit
 # A tensor by which a network shows where in a file it stands, whose names these are, and who reads them.
 # One that ends as another does comes first.
 _FORMS = (
+    ('layer1.0.conv1.weight', 'CLIP', read_clip_resnet),
+    ('stages.0.0.conv1_1x1.conv.weight', 'timm', read_clip_resnet),
     ('layer1.0.conv1.weight', 'torchvision', read_resnet),
     ('4.0.conv1.weight', 'torchvision', read_sequential_resnet),
     ('encoder.stages.0.layers.0.layer.0.convolution.weight', 'Hugging Face', read_hf_resnet),

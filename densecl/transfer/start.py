@@ -128,7 +128,7 @@ class Start:
 
 
 # Whose names a file has -> whose network is built to compare with, where that is another's.
-_LIBRARIES = {'official': 'timm', 'efficientnet_pytorch': 'timm', 'detectron2': 'torchvision'}
+_LIBRARIES = {'official': 'timm', 'CLIP': 'timm', 'efficientnet_pytorch': 'timm', 'detectron2': 'torchvision'}
 
 
 def _said(difference: float | None, network: Network | None) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .config_text import parse_config
 from .prefixes import counted
 
-_SEQUENCE = re.compile(r'(^|\.)(stem|stages|layers|features)_(\d+)(?=\.)')
+_SEQUENCE = re.compile(r'(^|\.)(stem|stages|layers|features)_(\d+|conv\d+)(?=\.)')
 
 
 def whole_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -30,7 +30,7 @@ def own_names(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str
 
 def feature_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of a whole model (no prefix) under the names that ``features_only`` gives its sequences."""
-    pattern = r'^(stem|stages|layers)\.(\d+)\.'
+    pattern = r'^(stem|stages|layers)\.(\d+|conv\d+)\.'
     return {re.sub(pattern, r'\1_\2.', key): value for key, value in tensors.items()}
 
 

@@ -24,3 +24,19 @@ def mean_over(level, box, size):
             read = F.grid_sample(level[None], place, padding_mode='border', align_corners=False)
             total = total + part * share * read.flatten()
     return total
+
+
+def attention_pool(level, tensors, heads):
+    """(C, H, W) in float64 and CLIP's ``attnpool`` tensors -> (D,): every head written out, one query."""
+    t = {name: tensor.double() for name, tensor in tensors.items()}
+    cells = level.double().flatten(1).T
+    tokens = torch.cat([cells.mean(0)[None], cells]) + t['positional_embedding']
+    apply = lambda name, x: x @ t[f'{name}_proj.weight'].T + t[f'{name}_proj.bias']  # noqa: E731
+    query, key, value = apply('q', tokens[0]), apply('k', tokens), apply('v', tokens)
+    wide, mixed = len(query) // heads, []
+    for head in range(heads):
+        own = slice(head * wide, (head + 1) * wide)
+        scores = torch.stack([(query[own] * row[own]).sum() for row in key]) / wide**0.5
+        shares = scores.exp() / scores.exp().sum()
+        mixed.append(sum(share * row[own] for share, row in zip(shares, value, strict=True)))
+    return apply('c', torch.cat(mixed))

@@ -26,7 +26,8 @@ def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **k
     """A timm model that returns its feature levels, under timm's own parameter names.
 
     Where a model is a sequence of stages, timm says ``stages_0`` here and ``stages.0`` in the whole model;
-    loading and exporting know both.
+    loading and exporting know both. Average pools against aliasing (``'resnet50_clip'``, CLIP's ResNet) round
+    odd sizes up, as strides do: images may have any size.
 
     Args:
         model_name: ``'convnext_tiny'``, ``'resnet50d'``, ...
@@ -37,9 +38,18 @@ def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **k
     options = dict(pretrained=False, features_only=True, out_indices=out_indices)
     create = _timm('TimmBackbone').create_model
     if not model_name.startswith('swin_'):
-        return create(model_name, **options, **kwargs)
+        return _rounding_up(create(model_name, **options, **kwargs))
     own = {name: kwargs.pop(name) for name in ('hidden', 'final_norm') if name in kwargs}
     return TimmSwin(create(model_name, **options, **{'strict_img_size': False, **kwargs}), **own)
+
+
+def _rounding_up(model: nn.Module) -> nn.Module:
+    """timm's average pools against aliasing round down, but those of the shortcuts beside them up."""
+    pools = {name: part for name, part in model.named_modules() if isinstance(part, nn.AvgPool2d)}
+    if any(name.endswith('.aa') for name in pools):
+        for pool in pools.values():
+            pool.ceil_mode = True
+    return model
 
 
 @MODELS.register_module()

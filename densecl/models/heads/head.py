@@ -13,7 +13,7 @@ from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.structures import Batch, Comparison, Match, Units, Views
 
-from .needs import check, check_both_ways, check_decoder, check_weighted, is_trained
+from .needs import check, check_both_ways, check_decoder, check_pooling, check_weighted, is_trained
 from .pairs import Pair, crop_pairs, parse_pairs
 from .units import Set, kind_of, view_of
 
@@ -112,6 +112,7 @@ class Head(nn.Module):
         self.objective = nn.ModuleDict(built) if self.units.kinds else built[None]
         self.target = _build_target(target)
         check_decoder(self.units, self.projector, self.target)
+        check_pooling(self.units, self.projector)
         self.both_ways, self.stop_gradient, self.support = both_ways, stop_gradient, tuple(support)
         self.pair_weight = None if pair_weight is None else _build(pair_weight)
         self._plans: dict[int, Plan] = {}

@@ -83,6 +83,25 @@ def check_decoder(units: UnitProducer, projector: nn.Module, target: str | nn.Mo
             )
 
 
+def check_pooling(units: UnitProducer, projector: nn.Module) -> None:
+    """Whether a projector that pools is given the map, and no other projector is.
+
+    Raises:
+        ValueError: it is not; the sentence names the field, and what would do.
+    """
+    pools, wanted = getattr(projector, 'reads_map', False), getattr(units, 'projected', None) == 'map'
+    if pools and not wanted:
+        raise ValueError(
+            f'projector={type(projector).__name__} pools a map by itself, but units={type(units).__name__} '
+            "give it none; take units=dict(type='Image', project='map')"
+        )
+    if wanted and not pools:
+        raise ValueError(
+            f"units=dict(type='{type(units).__name__}', project='map') wants a projector that pools, not "
+            f"{type(projector).__name__}; take projector=dict(type='AttentionPool2d', ...), or leave it out"
+        )
+
+
 def check_weighted(objective: Objective) -> None:
     """Whether an objective multiplies by the weights of pairs.
 

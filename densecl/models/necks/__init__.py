@@ -1,5 +1,6 @@
 """Projectors, predictors and decoders."""
 
+from .attention_pool import AttentionPool2d
 from .box_projector import BoxProjector, StageProjector
 from .cross_attention import CrossAttentionPredictor
 from .decoders import BottleneckDecoder, PixelDecoder, TransformerDecoder
@@ -16,6 +17,7 @@ from .slots import SlotProjector
 from .sparse_decoders import ConvNeXtDecoder, UNetDecoder
 
 __all__ = [
+    'AttentionPool2d',
     'BottleneckDecoder',
     'BoxProjector',
     'ConvMLP',

@@ -20,7 +20,8 @@ class Image(UnitProducer):
         level: of the backbone (or neck).
         project: ``'pooled'``: pool the level, then project (B, C) -> (B, D); ``'cells'``: project (and
             predict) each cell, (B, C, H, W) -> (B, D, H, W), and average afterwards (PixPro's instance
-            branch), another vector where a projector is nonlinear.
+            branch), another vector where a projector is nonlinear; ``'map'``: the projector pools by itself,
+            (B, C, H, W) -> (B, D) (CLIP's :class:`~densecl.models.necks.AttentionPool2d`).
         detach: no gradient reaches the backbone (a probe).
     """
 
@@ -28,19 +29,19 @@ class Image(UnitProducer):
 
     def __init__(self, level: int = -1, project: str = 'pooled', detach: bool = False) -> None:
         super().__init__(level)
-        if project not in ('pooled', 'cells'):
-            raise ValueError(f"Image: project must be 'pooled' or 'cells', got {project!r}")
-        self.by_cell = project == 'cells'
+        if project not in ('pooled', 'cells', 'map'):
+            raise ValueError(f"Image: project must be 'pooled', 'cells' or 'map', got {project!r}")
+        self.projected = project
         self.detached = detach
 
     def inputs(self, branch, views, source):
         levels = branch[source]
-        level = levels[self.level] if self.by_cell else levels.pooled(self.level)
+        level = levels.pooled(self.level) if self.projected == 'pooled' else levels[self.level]
         return level.detach() if self.detached else level
 
     def record(self, chosen, inputs, projections, predictions, views):
         def row(x: Tensor) -> Tensor:
-            return (pool(x) if self.by_cell else x)[:, None]
+            return (pool(x) if x.ndim == 4 else x)[:, None]
 
         return record_of(projections, predictions, row, features=row(inputs.detach()))
 

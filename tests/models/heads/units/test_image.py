@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from densecl.structures import Batch
-from tests.models.heads.made import CHANNELS, DIM, Fixed, build, make_views, maps, score, step
+from tests.models.heads.made import CHANNELS, DIM, GRID, Fixed, build, make_views, maps, score, step
+from tests.oracles.pooling import attention_pool
 
 MLP = dict(type='densecl.MLP', channels=(CHANNELS, 7, DIM))
 CONV = dict(type='densecl.ConvMLP', channels=(CHANNELS, 7, DIM), norm=True, bias=True)
@@ -71,6 +72,29 @@ def test_the_record(project):
     assert all(getattr(units, name) is None for name in ('valid', 'ids', 'place', 'embeddings', 'others'))
 
 
+POOL = dict(type='densecl.AttentionPool2d', channels=(CHANNELS, DIM), grid=GRID, heads=1)
+
+
+def test_a_projector_that_pools_is_given_the_map():
+    head = image(units=dict(project='map'), projector=POOL, stop_gradient=True)
+    a, b = levels = maps()
+    result = score(head, levels, make_views())
+    pooled = [
+        torch.stack([attention_pool(level, head.projector.state_dict(), 1) for level in x]) for x in (a, b)
+    ]
+    torch.testing.assert_close(result.loss.double(), -F.cosine_similarity(*pooled).mean())
+    units = head.read(Fixed(*levels), head.projector, make_views(), {0}, {})[0]
+    torch.testing.assert_close(units.vectors[:, 0].double(), pooled[0])
+    torch.testing.assert_close(units.features[:, 0], a.mean((2, 3)))
+
+
+def test_who_pools_is_said_once():
+    with pytest.raises(ValueError, match="AttentionPool2d pools a map by itself, but units=Image give it none"):
+        image(projector=POOL)
+    with pytest.raises(ValueError, match="project='map'.* wants a projector that pools, not MLP"):
+        image(units=dict(project='map'), projector=MLP)
+
+
 def test_levels_and_a_probe_s_cut():
     shallow, deep = maps(), maps(channels=4, seed=5)
     branch = Fixed(*zip(shallow, deep, strict=True))
@@ -88,7 +112,7 @@ def test_levels_and_a_probe_s_cut():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="Image: project must be 'pooled' or 'cells', got 'both'"):
+    with pytest.raises(ValueError, match="Image: project must be 'pooled', 'cells' or 'map', got 'both'"):
         image(units=dict(project='both'))
     head = image(units=dict(level=1))
     with pytest.raises(ValueError, match='units=Image wants a level that the backbone does not return'):

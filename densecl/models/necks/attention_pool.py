@@ -1,0 +1,68 @@
+"""CLIP's attention pool: the mean of a map asks its cells, or each cell gives its own value."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from densecl.models.backbones.timm import resize_positions
+from densecl.registry import MODELS
+
+
+@MODELS.register_module()
+class AttentionPool2d(nn.Module):
+    """(B, C, H, W) -> (B, D): pooling by attention (CLIP's ResNets, Radford et al., 2021, section 2.4).
+
+    The mean of the cells is the query; the cells and the mean itself are keys and values, each with a learned
+    position. A head reads it with ``units=dict(type='Image', project='map')``. Maps of another size get their
+    positions by bicubic interpolation. Parameters have the names that ``visual.attnpool`` has in CLIP's
+    checkpoints, and CLIP's initial values.
+
+    Args:
+        channels: C and D.
+        grid: side of the map, or height and width, that the positions are for: 7 of a level at stride 32 at
+            224 px.
+        heads: of attention; one for 64 channels by default.
+
+    Raises:
+        ValueError: heads that do not divide C.
+    """
+
+    #: It is given the map, not a pooled vector.
+    reads_map = True
+
+    def __init__(
+        self, channels: Sequence[int], grid: int | Sequence[int] = 7, heads: int | None = None
+    ) -> None:
+        super().__init__()
+        width, out = channels
+        self.grid = (grid, grid) if isinstance(grid, int) else tuple(grid)
+        self.heads = max(1, width // 64) if heads is None else heads
+        if width % self.heads:
+            raise ValueError(f'AttentionPool2d: {width} channels are no multiple of {self.heads} heads')
+        std = width**-0.5
+        self.positional_embedding = nn.Parameter(std * torch.randn(1 + self.grid[0] * self.grid[1], width))
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, width) for _ in range(3))
+        self.c_proj = nn.Linear(width, out)
+        for layer in (self.q_proj, self.k_proj, self.v_proj, self.c_proj):
+            nn.init.normal_(layer.weight, std=std)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D)."""
+        cells = maps.flatten(2).mT  # (B, H W, C)
+        positions = resize_positions(self.positional_embedding[None], self.grid, maps.shape[2:])
+        tokens = torch.cat([cells.mean(1, keepdim=True), cells], 1) + positions  # (B, 1 + H W, C)
+        query, key, value = (
+            project(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, 1 or 1 + H W, C / heads)
+            for project, x in ((self.q_proj, tokens[:, :1]), (self.k_proj, tokens), (self.v_proj, tokens))
+        )
+        return self.c_proj(F.scaled_dot_product_attention(query, key, value).flatten(1))
+
+    def values(self, maps: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D, H, W): the value of each cell, by itself and without position.
+
+        Query and key are left out; value and last projection become 1x1 convolutions (MaskCLIP, Zhou et al.,
+        2022, section 3.2).
+        """
+        return self.c_proj(self.v_proj(maps.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
