@@ -138,8 +138,8 @@ def open_clip(weights: Weights, quick_gelu: bool | None = None) -> Clip:
         network = read_clip_resnet(visual, hints, 'CLIP')
         if network is None:
             raise ValueError(
-                f"{source}: the image tower is none of CLIP's ViTs and ResNets, its tensors are "
-                f'{", ".join(list(visual)[:3])}, ...; other towers of open_clip are not known here'
+                f"{source}: the image tower is none of CLIP's ViTs and ResNets, its first tensors are "
+                f'{", ".join(f"visual.{name}" for name in list(visual)[:3])}; no other towers are known here'
             )
         projector, notes = _pool(under(visual, 'attnpool.'), source), _guessed(quick)
         size = 32 * projector.grid[0]

@@ -36,6 +36,21 @@ def test_towers_have_the_sizes_of_the_paper(official):
     assert head.both_ways and [tuple(pair[:2]) for pair in head.pairs] == [(0, 0)]
 
 
+def test_the_resnet_has_the_sizes_of_openai_s():
+    cfg = Config.fromfile(FOLDER / 'clip_resnet50_256xb128-coslr-32e_captions.py')
+    with DefaultScope.overwrite_default_scope('densecl'):
+        model = MODELS.build(cfg.model)
+    head = model.heads['text']
+    image = millions(model.backbone) + millions(head.projector)
+    assert image == pytest.approx(38.317, abs=0.001)
+    assert image + millions(head.target) == pytest.approx(102.01, abs=0.01)
+    assert head.target.tower.text_projection.shape == (512, 1024) and head.projector.heads == 32
+    groups, free, decayed = parameter_groups(cfg, model)
+    assert {(group['lr'], group['betas'], group['eps']) for group in groups} == {(5e-4, (0.9, 0.999), 1e-8)}
+    assert 'heads.text.projector.positional_embedding' in decayed
+    assert {'backbone.stem_conv1.bn.weight', 'heads.text.projector.q_proj.bias'} < free
+
+
 def parameter_groups(cfg, model):
     """The groups, and the names of what does not decay and of what does."""
     with DefaultScope.overwrite_default_scope('densecl'):

@@ -38,6 +38,23 @@ def test_timm_backbone_has_timms_names_and_values():
     torch.testing.assert_close(backbone(x)[0], reference.forward_features(x))
 
 
+@pytest.mark.parametrize('model_name', ['resnet50_clip', 'resnetaa50'])
+def test_average_pools_of_timm_round_up_as_strides_do(model_name):
+    """Levels of any image as large as those of an mm ResNet; features of whole sizes are timm's."""
+    timm = pytest.importorskip('timm')
+    small = dict(width_factor=0.125) if 'clip' in model_name else dict(channels=(8, 16, 24, 32))
+    backbone = MODELS.build(dict(type='TimmBackbone', model_name=model_name, **small)).eval()
+    resnet = MODELS.build(dict(type='mmdet.ResNet', depth=18))
+    for sides in ((64, 96), (133, 99)):
+        x = torch.randn(1, 3, *sides)
+        sizes = [level.shape[2:] for level in backbone(x)[1:]]
+        assert sizes == [level.shape[2:] for level in resnet(x)]
+    theirs = timm.create_model(model_name, features_only=True, **small).eval()
+    theirs.load_state_dict(backbone.state_dict())
+    x = torch.randn(1, 3, 64, 96)
+    assert all(torch.equal(a, b) for a, b in zip(backbone(x), theirs(x), strict=True))
+
+
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
 def test_mm_backbones_come_by_scope(scope):
     cfg = dict(type=f'{scope}.ResNet', depth=18, out_indices=(3,), norm_eval=False)

@@ -89,7 +89,9 @@ def test_a_projector_that_pools_is_given_the_map():
 
 
 def test_who_pools_is_said_once():
-    with pytest.raises(ValueError, match="AttentionPool2d pools a map by itself, but units=Image give it none"):
+    with pytest.raises(
+        ValueError, match='AttentionPool2d pools a map by itself, but units=Image give it none'
+    ):
         image(projector=POOL)
     with pytest.raises(ValueError, match="project='map'.* wants a projector that pools, not MLP"):
         image(units=dict(project='map'), projector=MLP)
