@@ -110,9 +110,8 @@ class Clip:
 
 
 def is_clip(weights: Weights) -> bool:
-    """Whether a file has a tower of texts and one of images, as OpenAI and open_clip write them."""
-    parts = {key.removeprefix('module.').split('.')[0] for key in weights.tensors}
-    return 'visual' in parts and any(key.endswith('token_embedding.weight') for key in weights.tensors)
+    """Whether a file has a CLIP's tower of images, as OpenAI and open_clip write it."""
+    return any(key.removeprefix('module.').startswith('visual.') for key in weights.tensors)
 
 
 def open_clip(weights: Weights, quick_gelu: bool | None = None) -> Clip:
