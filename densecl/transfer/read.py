@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from densecl.compat import load_checkpoint
+from densecl.compat.torchscript import is_torchscript, read_torchscript
 from densecl.models.backbones.low_rank import fold_low_rank
 
 from .dialects import from_detectron2
@@ -49,7 +50,8 @@ def read_weights(checkpoint: str | Path | dict | Weights) -> Weights:
 
     Args:
         checkpoint: a ``.pth``/``.pt`` file (densecl, mmengine, MoCo, torchvision, timm, DINO ...),
-            a ``.safetensors`` file, a detectron2 ``.pkl``, or what :func:`torch.load` returned.
+            a TorchScript archive (OpenAI's CLIP), a ``.safetensors`` file, a detectron2 ``.pkl``, or what
+            :func:`torch.load` returned.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -67,6 +69,8 @@ def read_weights(checkpoint: str | Path | dict | Weights) -> Weights:
     _check_beginning(path)
     if path.suffix == '.safetensors':
         return _read_safetensors(path)
+    if is_torchscript(path):
+        return _unpack(read_torchscript(path), str(path))
     read = _read_numpy_pickle if path.suffix == '.pkl' else load_checkpoint
     return _unpack(read(path), str(path))
 

@@ -60,7 +60,7 @@ OF_THE_RUN = (
     'frozen_stages', 'drop_path', 'drop_path_rate', 'drop_path_law', 'freeze_patch_embed', 'output_cls_token',
     'init', 'hidden', 'rope_rescale', 'class_path', 'output_attention',
 )  # fmt: skip
-KNOWN = 'ResNet, ResNeXt, ConvNeXt, EfficientNet, MobileNetV3, Swin, ViT with class token'
+KNOWN = 'ResNet (that of CLIP, too), ResNeXt, ConvNeXt, EfficientNet, MobileNetV3, Swin, ViT with class token'
 
 
 def recognise(weights: Weights, project: Project, hints: Hints) -> tuple[Network, str, str]:
