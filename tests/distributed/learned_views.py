@@ -1,4 +1,4 @@
-"""Run by test_learned_views_of_two_processes.py: perturbed views and weighted pairs, loss and gradients."""
+"""Run by test_learned_views_of_two_processes.py: perturbed views, weighted and guided pairs: gradients."""
 
 from dataclasses import replace
 
@@ -20,6 +20,10 @@ CHOICES = dict(
     settling=(dict(objective=CONTRAST), dict(MAKER, heads_first=1)),
     features=(dict(objective=CONTRAST, pair_weight='densecl.PairQuality'), {}),
     given=(dict(objective='densecl.Cosine', pair_weight='densecl.GivenQuality'), {}),
+    guided=(
+        dict(objective='densecl.Cosine', matching='densecl.GuidedStopGradient', stop_gradient=True),
+        {},
+    ),
 )
 
 
@@ -37,7 +41,8 @@ class Smooth(nn.Module):
 
 def part() -> Views:
     """This process's images of the global batch."""
-    generator = torch.Generator().manual_seed(1)
+    # of these images, guided pairs of each half have another reference in it
+    generator = torch.Generator().manual_seed(4)
     size = BATCH // world_size()
     own = slice(rank() * size, (rank() + 1) * size)
     images = [torch.randn(BATCH, 3, 12, 12, generator=generator, dtype=torch.float64)[own] for _ in range(2)]

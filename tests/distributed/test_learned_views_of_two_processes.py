@@ -1,4 +1,4 @@
-"""Learned views and weighted pairs: two processes with half a batch each equal one with the whole."""
+"""Learned views, weighted and guided pairs: two processes with half a batch each equal one with the whole."""
 
 from pathlib import Path
 

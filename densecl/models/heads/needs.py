@@ -25,6 +25,7 @@ _UNITS = {
     'detections': ("what a detector's heads say", "units='DetectorBoxes'"),
     'labels': ('units with labels of segments', "units='LabelledCells'"),
     'codes': ('units that go through a code book', "units='QuantizedCells'"),
+    'single': ('one unit an image', "units='Image'"),
     'several': ('several units an image', "units='Cells' or 'Boxes'"),
 }
 #: Units that are nothing without a projector -> a projector, and a target that would do where they need one.

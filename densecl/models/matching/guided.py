@@ -24,15 +24,11 @@ class GuidedStopGradient(Rule):
     A batch of one image, which has no reference, is a ``ValueError``.
     """
 
+    needs = frozenset({'single'})
     one_answer = True
     combines = False
 
     def forward(self, query, key, batch):
-        if query.vectors.shape[1] != 1 or key.vectors.shape[1] != 1:
-            raise ValueError(
-                'GuidedStopGradient compares whole images, and each has '
-                f"{query.vectors.shape[1]} units here: take units='Image'"
-            )
         mine, other = unit(query.vectors[:, 0]), unit(key.vectors[:, 0])
         every = all_gather(torch.stack([mine, other], 1))  # (A, 2, D), of all processes
         if len(every) < 2:

@@ -74,6 +74,11 @@ REFUSED = {
         'objective=Commitment needs units that go through a code book, which units=Cells do not give; take '
         "units='QuantizedCells', or another objective",
     ),
+    'single': (
+        dict(units='Cells', matching='GuidedStopGradient'),
+        'matching=GuidedStopGradient needs one unit an image, which units=Cells do not give; take '
+        "units='Image', or another matching",
+    ),
     'several': (
         dict(units='Image', objective=dict(INFO_NCE, batch='image')),
         "objective=InfoNCE needs several units an image, which units=Image do not give; take units='Cells' "

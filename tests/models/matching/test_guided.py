@@ -41,28 +41,10 @@ def test_equal_views_count_once():
     assert forth.all() and not back.any()
 
 
-@pytest.mark.parametrize('rank', [0, 1])
-def test_halves_on_two_processes_are_the_whole(rank, monkeypatch):
-    first, second = views(3)
-    whole, mine = directions(first, second), slice(3 * rank, 3 * rank + 3)
-    halves = [Units(x.vectors[mine]) for x in (first, second)]
-    halves[0].view, halves[1].view = 0, 1
-    every = torch.stack(
-        [x.vectors[:, 0] / x.vectors[:, 0].norm(dim=1, keepdim=True) for x in (first, second)], 1
-    )
-    monkeypatch.setattr('densecl.models.matching.guided.all_gather', lambda x: every)
-    batch = images(3)
-    batch.numbers = batch.numbers + 3 * rank
-    assert torch.equal(GuidedStopGradient()(*halves, batch).valid[:, 0], whole[0][mine])
-
-
-def test_refusals():
+def test_a_batch_of_one_image_is_refused():
     first, second = views(2, count=1)
     with pytest.raises(ValueError, match='which has one; raise train_dataloader.batch_size'):
         directions(first, second, count=1)
-    cells = Units(torch.randn(2, 4, 3))
-    with pytest.raises(ValueError, match="each has 4 units here: take units='Image'"):
-        GuidedStopGradient()(cells, cells, images(2))
 
 
 def test_it_is_built_from_a_head():

@@ -25,7 +25,7 @@ class Image(UnitProducer):
         detach: no gradient reaches the backbone (a probe).
     """
 
-    gives = frozenset({'features', 'pooled', 'always'})
+    gives = frozenset({'features', 'pooled', 'always', 'single'})
 
     def __init__(self, level: int = -1, project: str = 'pooled', detach: bool = False) -> None:
         super().__init__(level)
@@ -59,7 +59,7 @@ class ImageWithHard(Image):
         level: of the backbone (or neck).
     """
 
-    gives = Image.gives | {'ids'}
+    gives = (Image.gives - {'single'}) | {'ids'}
 
     def __init__(self, view: int = 1, hard: Sequence[int] = (2,), level: int = -1) -> None:
         super().__init__(level)
@@ -99,7 +99,7 @@ class Prototypes(Image):
         freeze_unit: ``'epoch'`` or ``'step'``.
     """
 
-    gives = frozenset({'scores', 'embeddings', 'features', 'always'})
+    gives = frozenset({'scores', 'embeddings', 'features', 'always', 'single'})
 
     def __init__(self, level: int = -1, freeze: float = 0, freeze_unit: str = 'epoch') -> None:
         super().__init__(level)

@@ -31,7 +31,7 @@ class Patches(UnitProducer):
             place has weights of its own.
     """
 
-    gives = frozenset({'features', 'pooled', 'always'})
+    gives = frozenset({'features', 'pooled', 'always', 'single'})
 
     def __init__(
         self, images: int = 2, patches: int = 9, levels: dict[str, int] | None = None, order: str = 'drawn'
@@ -93,7 +93,7 @@ class PatchSet(UnitProducer):
         level: of the backbone (or neck).
     """
 
-    gives = frozenset({'features', 'pooled', 'always'})
+    gives = frozenset({'features', 'pooled', 'always', 'single'})
 
     def __init__(self, patches: int, level: int = -1) -> None:
         super().__init__(level)

@@ -28,7 +28,7 @@ class TokenPrototypes(Prototypes):
     """
 
     of_kind = {
-        'image': frozenset({'scores', 'embeddings', 'features', 'always'}),
+        'image': frozenset({'scores', 'embeddings', 'features', 'always', 'single'}),
         'patches': frozenset({'scores', 'embeddings', 'several'}),
         'kept': frozenset({'scores', 'embeddings', 'several', 'grid'}),
     }
