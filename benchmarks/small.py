@@ -13,13 +13,6 @@ def _probe(of, *probes):
     return dict(kind='probe', labelled=of['data'], test=of['val'], probes=probes)
 
 
-def _config(path, root, annotations=None, amp='bf16'):
-    moved = {f'{part}_dataloader.dataset.data_root': root for part in ('train', 'val', 'test')}
-    if annotations:
-        moved |= {f'{part}_evaluator.ann_file': f'{root}/{annotations}' for part in ('val', 'test')}
-    return dict(kind='train', config=path, options=moved, amp=amp)
-
-
 tasks = dict(
     camvid_frozen=dict(
         kind='probe',
@@ -34,13 +27,34 @@ tasks = dict(
     bccd=dict(kind='finetune', **bccd, size='slim', iters=200),
     bccd_tenth=dict(kind='finetune', **bccd, size='slim', iters=120, share=0.1),
     # Configs as they are, which also take the pretrained pyramid and heads of a detector:
-    bccd_r18=_config('configs/detection/faster-rcnn_r18_fpn_bccd.py', 'data/bccd', 'instances_val.json'),
-    bccd_4conv1fc=_config(
-        'configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py', 'data/bccd', 'instances_val.json'
+    bccd_r18=dict(
+        kind='train',
+        config='configs/detection/faster-rcnn_r18_fpn_bccd.py',
+        root='data/bccd',
+        annotations='instances_val.json',
+        amp='bf16',
     ),
-    coco_r18=_config(
-        'configs/detection/mask-rcnn_r18_fpn_small-coco.py', 'data/coco', 'instances_val_super12.json'
+    bccd_4conv1fc=dict(
+        kind='train',
+        config='configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py',
+        root='data/bccd',
+        annotations='instances_val.json',
+        amp='bf16',
     ),
-    camvid_r18=_config('configs/segmentation/fcn_r18_camvid.py', 'data/camvid'),
-    camvid_r18_pixel_contrast=_config('configs/segmentation/fcn_r18_camvid_pixel-contrast.py', 'data/camvid'),
+    coco_r18=dict(
+        kind='train',
+        config='configs/detection/mask-rcnn_r18_fpn_small-coco.py',
+        root='data/coco',
+        annotations='instances_val_super12.json',
+        amp='bf16',
+    ),
+    camvid_r18=dict(
+        kind='train', config='configs/segmentation/fcn_r18_camvid.py', root='data/camvid', amp='bf16'
+    ),
+    camvid_r18_pixel_contrast=dict(
+        kind='train',
+        config='configs/segmentation/fcn_r18_camvid_pixel-contrast.py',
+        root='data/camvid',
+        amp='bf16',
+    ),
 )

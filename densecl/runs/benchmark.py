@@ -24,7 +24,7 @@ KINDS = {
         ('data', 'val', 'images', 'share', 'task', 'size', 'iters', 'batch', 'lr', 'amp'),
         ('data',),
     ),
-    'train': (('config', 'options', 'amp'), ('config',)),
+    'train': (('config', 'root', 'annotations', 'options', 'amp'), ('config',)),
 }
 FIGURES, COUNTS, CELL = 'figures.json', 'counts.pth', 'cell.json'
 
@@ -177,7 +177,9 @@ def benchmark(
         start, folder = time.monotonic(), cell.folder(out)
         if not _in_process(folder):
             failed.append(cell)
-            show(f'failed: {cell.task}, {cell.weights}, seed {cell.seed}; see {folder / "output.log"}')
+            log = folder / 'output.log'
+            last = (log.read_text().strip().splitlines() or [''])[-1]
+            show(f'failed: {cell.task}, {cell.weights}, seed {cell.seed}: {last}; see {log}')
             return
         figures = json.loads((folder / FIGURES).read_text())['figures']
         shown = ', '.join(f'{name} {value:.1f}' for name, value in figures.items())
@@ -310,14 +312,20 @@ def _finetune(cell: dict, folder: Path, data: str, amp: str | None = None, **set
 
 
 def _train(
-    cell: dict, folder: Path, config: str, options: dict | None = None, amp: str | None = None
+    cell: dict, folder: Path, config: str, root=None, annotations=None, options=None, amp=None
 ) -> dict[str, float]:
     from densecl.engine import launch
     from densecl.finetune.run import train_and_test
 
     weights = _weights(cell, folder)
     cfg = launch.load_config(config, str(folder / 'run'), options, 'none')
-    cfg.merge_from_dict({'randomness.seed': cell['seed']})
+    moved: dict[str, Any] = {'randomness.seed': cell['seed']}
+    if root:
+        moved |= {f'{part}_dataloader.dataset.data_root': root for part in ('train', 'val', 'test')}
+    if annotations:
+        file = str(Path(root or '') / annotations)
+        moved |= {f'{part}_evaluator.ann_file': file for part in ('val', 'test')}
+    cfg.merge_from_dict(moved)
     launch.use_pretrained(cfg, weights)
     return train_and_test(cfg, amp)
 

@@ -155,13 +155,15 @@ def test_a_failure_is_told_and_the_rest_goes_on(halves, tmp_path, monkeypatch):
 
     def in_process(folder):
         if folder.parent.name == 'a':
+            (folder / 'output.log').write_text('Traceback\n  ...\nValueError: no such set\n')
             return False
         (folder / FIGURES).write_text(json.dumps(dict(figures={'linear_miou': 5.0})))
         return True
 
     monkeypatch.setattr(benchmark, '_in_process', in_process)
     failed = benchmark.benchmark(tasks, [Contender('x', config=CONFIG)], [0], tmp_path, show=told.append)
-    assert failed == [Cell('a', 'x', 0)] and any(line.startswith('failed: a, x, seed 0') for line in told)
+    assert failed == [Cell('a', 'x', 0)]
+    assert any(line.startswith('failed: a, x, seed 0: ValueError: no such set; see ') for line in told)
     assert any('b, x, seed 0: linear_miou 5.0' in line for line in told)
 
 
