@@ -10,6 +10,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='PretrainCheckpointHook', interval=10, max_keep_ckpts=3),
     data_size=dict(type='DataSizeHook'),
+    finite=dict(type='FiniteStepHook', action='skip'),
+    spikes=dict(type='SpikeHook'),
     momentum=dict(type='MomentumUpdateHook'),
     collapse=dict(type='CollapseHook', interval=50),
     sampler_seed=None,  # PretrainLoop tells the sampler epoch and position

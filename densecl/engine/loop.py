@@ -7,6 +7,11 @@ from densecl.distributed import rank, world_size
 from densecl.registry import LOOPS
 
 
+def step_seed(seed: int | None, iteration: int, rank: int) -> int:
+    """What torch's random state begins an iteration with."""
+    return ((seed or 0) * 1_000_003 + iteration * 1009 + rank) % 2**63
+
+
 @LOOPS.register_module()
 class PretrainLoop(EpochBasedTrainLoop):
     """mmengine's epoch loop, with two differences.
@@ -76,6 +81,5 @@ class PretrainLoop(EpochBasedTrainLoop):
 
     def run_iter(self, idx: int, data_batch: dict) -> None:
         """Run one iteration."""
-        seed = (self.runner.seed or 0) * 1_000_003 + self._iter * 1009 + rank()
-        torch.manual_seed(seed % 2**63)
+        torch.manual_seed(step_seed(self.runner.seed, self._iter, rank()))
         super().run_iter(idx, data_batch)

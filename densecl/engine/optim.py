@@ -1,10 +1,14 @@
-"""mmengine's optimizer wrappers, with the norm of the gradients for the log; and bfloat16."""
+"""mmengine's optimizer wrappers: the norm of the gradients for the log, steps that wait for finite gradients,
+and bfloat16."""
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 import torch
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from torch import Tensor
+from torch.optim import Optimizer
 
 from densecl.distributed import is_spread, local, tensor_norms
 from densecl.registry import OPTIM_WRAPPERS
@@ -16,28 +20,47 @@ class _GradNorm:
     ``measure`` is set by ``DeferredRuntimeInfoHook``: True until the next step has left ``grad_norm``, the
     Euclidean norm over all parameters, without a loss scale, a scalar on their device. It is None where there
     is no such hook: then mmengine logs the norm that it clips, and waits for it in every step.
+
+    ``guarded`` is set by ``FiniteStepHook``: every step is measured, and changes nothing where its gradients
+    are not finite; ``finite`` then says whether the last step counted, ``norms`` are those of ``measured``.
     """
 
     measure: bool | None = None
-    grad_norm: torch.Tensor | None = None
+    guarded: bool = False
+    grad_norm: Tensor | None = None
+    norms: Tensor | None = None
+    measured: Sequence[torch.nn.Parameter] = ()
+    finite: Tensor | None = None
+
+    def backward(self, loss: Tensor, **kwargs) -> None:
+        """As mmengine's. A loss that is not finite leaves no finite gradient: so all processes hear of it."""
+        if self.guarded:
+            loss = loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
+        super().backward(loss, **kwargs)
 
     def step(self, **kwargs) -> None:
-        """Clip, measure and step."""
-        if self.measure and not self.clip_grad_kwargs:
-            if hasattr(self, 'loss_scaler'):  # which does not unscale twice
-                self.loss_scaler.unscale_(self.optimizer)
-            self._measure(self._with_gradient())
-        super().step(**kwargs)
-
-    def _clip_grad(self) -> None:
-        if self.measure is None:
-            super()._clip_grad()
+        """Measure, clip and step."""
+        if self.measure is None and not self.guarded:
+            super().step(**kwargs)
             return
-        params = self._with_gradient()
-        if self.measure:
+        scaler, params = getattr(self, 'loss_scaler', None), self._with_gradient()
+        measures = self.measure or self.guarded
+        if scaler is not None and (measures or self.clip_grad_kwargs):
+            scaler.unscale_(self.optimizer)
+        if measures:
             self._measure(params)
-        if params:
+        if self.clip_grad_kwargs and params:
             self.clip_func(params, **self.clip_grad_kwargs)
+        if scaler is not None:  # it steps only where all gradients are finite
+            if self.guarded:
+                self.finite = sum(scaler._found_inf_per_device(self.optimizer).values()) == 0
+            scaler.step(self.optimizer, **kwargs)
+            scaler.update(self._scale_update_param)
+        elif self.guarded:
+            self.finite = self.grad_norm.isfinite()
+            step_where(self.finite, self.optimizer)
+        else:
+            self.optimizer.step(**kwargs)
 
     def _with_gradient(self) -> list[torch.nn.Parameter]:
         params = [p for group in self.optimizer.param_groups for p in group['params']]
@@ -45,9 +68,62 @@ class _GradNorm:
 
     @torch.no_grad()
     def _measure(self, params: list[torch.nn.Parameter]) -> None:
-        self.measure = False
+        self.measure, self.measured = False, params
         parts = [local(p.grad) for p in params] or [torch.zeros(())]
-        self.grad_norm = torch.linalg.vector_norm(tensor_norms(parts, any(map(is_spread, params))))
+        self.norms = tensor_norms(parts, any(map(is_spread, params)))
+        self.grad_norm = torch.linalg.vector_norm(self.norms)
+
+
+def step_where(finite: Tensor, optimizer: Optimizer) -> None:
+    """Step where () bool ``finite``; otherwise parameters and state stay as they are.
+
+    On a CPU the host knows. On a device nothing waits: fused optimisers ask the device, and of others (LARS)
+    a copy of parameters and state is kept while they step. Only the first step of these waits, and the steps
+    of those that keep a part of their state elsewhere, or in tensors of their own kind (torchao).
+    """
+    state = _state(optimizer).values()
+    if finite.device.type != 'cpu' and getattr(optimizer, '_step_supports_amp_scaling', False):
+        step_fused(finite, optimizer)
+    elif finite.device.type != 'cpu' and state and all(_is_plain(x, finite.device) for x in state):
+        step_and_return(finite, optimizer)
+    elif finite:
+        optimizer.step()
+
+
+def step_fused(finite: Tensor, optimizer: Optimizer) -> None:
+    """Step a fused optimiser of torch, whose kernels leave everything as it is where ``found_inf`` is 1."""
+    for group in optimizer.param_groups:
+        if group.get('momentum') and not group.get('dampening', 1):
+            # SGD leaves the momentum of a first step that does not happen undefined.
+            for p in group['params']:
+                if p.grad is not None and optimizer.state[p].get('momentum_buffer') is None:
+                    optimizer.state[p]['momentum_buffer'] = torch.zeros_like(p)
+    optimizer.found_inf = 1 - finite.float()
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf
+
+
+@torch.no_grad()
+def step_and_return(finite: Tensor, optimizer: Optimizer) -> None:
+    """Step, and go back where the step was not to be."""
+    params = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
+    changed = [local(x) for x in (*params, *_state(optimizer).values())]
+    before = [x.clone() for x in changed]
+    optimizer.step()
+    for x, old in zip(changed, before, strict=True):
+        x.copy_(torch.where(finite, x, old))
+
+
+def _is_plain(x: Tensor, device: torch.device) -> bool:
+    return (type(x) is Tensor or is_spread(x)) and x.device == device
+
+
+def _state(optimizer: Optimizer) -> dict[tuple, Tensor]:
+    """(parameter, name) -> tensor of an optimiser's state."""
+    found = {(p, name): x for p, entry in optimizer.state.items() for name, x in entry.items()}
+    return {key: x for key, x in found.items() if isinstance(x, Tensor)}
 
 
 @OPTIM_WRAPPERS.register_module(name='OptimWrapper')

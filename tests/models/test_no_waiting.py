@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from densecl.datasets import collate_views
 from densecl.engine.launch import read_config
+from densecl.engine.step_state import StepState
 from densecl.models.data_preprocessors import photometric
 from densecl.models.losses import functional
 from densecl.planning.counting import Step, played_processes
@@ -59,19 +60,27 @@ def test_a_step(path):
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     model = fake_copy(mode, step.model, 'cuda')
     model.data_preprocessor._device = torch.device('cuda')
-    wrapper = build_optim_wrapper(model, step.optim_wrapper)
+    optimizer = dict(step.optim_wrapper['optimizer'])
+    if optimizer['type'] == 'AdamW':
+        optimizer['fused'] = True  # as a run's on CUDA; fake tensors do not know fused SGD
+    wrapper = build_optim_wrapper(model, dict(step.optim_wrapper, optimizer=optimizer))
     wrapper.measure = True  # the gradient's norm, as when it is logged
+    state = StepState(model)
     device = PlayedDevice(mode)
     with device:
         views = model.data_preprocessor(collate_views(samples), True)['inputs']
+        state.keep()
         losses = model(views, mode='loss')
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.grad = torch.empty_like(parameter)
         model.before_optimizer_step()
+        wrapper.step()  # the first step of an optimiser that is not fused is waited for
+        wrapper.guarded = True
         wrapper.step()
         wrapper.zero_grad()
-        model.after_optimizer_step()
+        state.close(wrapper.finite)
+        model.after_optimizer_step(wrapper.finite)
     assert not device.waits
     assert all(value.device.type == 'cuda' for value in losses.values())
     assert wrapper.grad_norm.device.type == 'cuda'

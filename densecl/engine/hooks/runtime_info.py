@@ -14,7 +14,9 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     The values of ``interval`` iterations are kept as tensors, averaged over the processes and copied to the
     host together: one collective operation and one wait an interval. So the log describes the whole batch; if
     one process has a NaN or an infinity, the log has it, too. Every process must log the same values in the
-    same order. ``grad_norm`` is measured by the optimizer wrapper once an interval, in its last step.
+    same order. ``grad_norm`` is measured by the optimizer wrapper once an interval, in its last step, or in
+    every step where ``FiniteStepHook`` asks. Hooks with ``read_values(runner, rows, own)`` are then given the
+    values, an iteration each, averaged and of this process.
 
     Args:
         interval: iterations between two copies; the log interval or a divisor of it.
@@ -54,13 +56,15 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         values = [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
         if values:
             values = (all_reduce(torch.stack(values)) / world_size()).tolist()
-        averaged = iter(values)
-        for outputs in self._pending:
-            for key in outputs:
-                runner.message_hub.update_scalar(f'train/{key}', next(averaged))
-        self._pending.clear()
+        averaged, own, self._pending = iter(values), self._pending, []
+        rows = [{key: next(averaged) for key in outputs} for outputs in own]
+        for key, value in (item for row in rows for item in row.items()):
+            runner.message_hub.update_scalar(f'train/{key}', value)
         for buffer in runner.message_hub.log_scalars.values():  # of every hook
             buffer.max_length = min(buffer.max_length, self.history)
+        for hook in runner.hooks if rows else ():
+            if hasattr(hook, 'read_values'):
+                hook.read_values(runner, rows, own)
 
 
 def flush_logs(runner) -> None:

@@ -1,7 +1,8 @@
 """What a method remembers of earlier batches."""
 
+from .journal import Journalled
 from .per_image import MemoryBank, PerImage, random_bits
 from .queue import Queue
 from .regions import RegionMemory
 
-__all__ = ['MemoryBank', 'PerImage', 'Queue', 'RegionMemory', 'random_bits']
+__all__ = ['Journalled', 'MemoryBank', 'PerImage', 'Queue', 'RegionMemory', 'random_bits']

@@ -2,13 +2,15 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from densecl.distributed import all_gather, all_reduce
 from densecl.structures import Batch
 
+from .journal import Journalled
 
-class PerImage(nn.Module):
+
+class PerImage(Journalled):
     """A number or a vector for every image, under a name.
 
     Each pair of views that a step scores may :meth:`read` what was there before the step and :meth:`collect`
@@ -25,6 +27,7 @@ class PerImage(nn.Module):
         self.images, self.owner = None, owner
         self._start = {name: torch.as_tensor(value) for name, value in start.items()}
         self._collected: list[tuple[Tensor, Tensor]] = []
+        self.journalled = tuple(start)
         for name, value in self._start.items():
             self.register_buffer(name, value.new_empty(0, *value.shape))
         if images is not None:
@@ -120,7 +123,7 @@ class PerImage(nn.Module):
         for name, new in rows.items():
             stored = getattr(self, name)
             new = new[last].to(stored.dtype)
-            stored[images] = torch.where(new.isnan(), stored[images], new)
+            self.overwrite(name, images, torch.where(new.isnan(), stored[images], new))
 
 
 def last_of_equals(values: Tensor) -> Tensor:

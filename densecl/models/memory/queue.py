@@ -2,15 +2,19 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from .journal import Journalled
 
 
-class Queue(nn.Module):
+class Queue(Journalled):
     """First-in first-out memory of unit vectors (MoCo, He et al., 2020, section 3.1).
 
     It starts with random unit vectors, as in the official code, and takes batches of any size. With each of
     ``length`` keys of width ``dim`` goes the position of its image in the data set, -1 where it is not known.
     """
+
+    journalled = ('keys', 'images')
 
     def __init__(self, length: int, dim: int) -> None:
         super().__init__()
@@ -38,8 +42,9 @@ class Queue(nn.Module):
         entering, first = there.sum(), self.pointer - len(order)
         slots = (torch.arange(len(order), device=order.device) + first + entering) % len(self)
         enters = there[order]
-        self.keys[slots] = torch.where(enters[:, None], keys[order].to(self.keys.dtype), self.keys[slots])
-        self.images[slots] = torch.where(enters, images[order], self.images[slots])
+        keys = torch.where(enters[:, None], keys[order].to(self.keys.dtype), self.keys[slots])
+        self.overwrite('keys', slots, keys)
+        self.overwrite('images', slots, torch.where(enters, images[order], self.images[slots]))
         self.pointer.add_(entering).remainder_(len(self))
         self.enqueued.add_(entering)
 

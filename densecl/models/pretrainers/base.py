@@ -202,8 +202,11 @@ class Pretrainer(BaseModel):
         for parameter in (*frozen, *(self._resting() if self.settling else ())):
             parameter.grad = None
 
-    def after_optimizer_step(self) -> None:
-        """Advance the schedules; whoever steps the optimiser calls this once after each step."""
+    def after_optimizer_step(self, counts: Tensor | None = None) -> None:
+        """Advance the schedules; whoever steps the optimiser calls this once after each step.
+
+        ``counts``: () bool, whether the step changed the weights; None: it did.
+        """
         self.step += 1
         self.clock.step += 1
         if self.clock.step in self.renew_start:

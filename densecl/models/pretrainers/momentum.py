@@ -48,6 +48,17 @@ class TargetBranch(nn.Module):
                     setattr(part, name, 0.0)
 
 
+@torch.no_grad()
+def move_where(counts: Tensor | None, target: list[Tensor], online: list[Tensor], momentum: float) -> None:
+    """``target = momentum * target + (1 - momentum) * online`` where () bool ``counts``; None: always."""
+    if counts is not None and counts.device.type != 'cpu':  # the host does not know
+        way = torch._foreach_sub(online, target)
+        torch._foreach_mul_(way, counts * (1 - momentum))
+        torch._foreach_add_(target, way)
+    elif counts is None or counts:
+        get_ema_multi_avg_fn(momentum)(target, online, None)
+
+
 @MODELS.register_module()
 class MomentumPretrainer(Pretrainer):
     """The key of a view comes from a momentum copy of the encoder (MoCo, He et al., 2020, eq. 2).
@@ -160,11 +171,11 @@ class MomentumPretrainer(Pretrainer):
         return self._momentum(self.clock)
 
     @torch.no_grad()
-    def after_optimizer_step(self) -> None:
-        """Move the target, then advance the schedules."""
+    def after_optimizer_step(self, counts: Tensor | None = None) -> None:
+        """Move the target where the step counts, then advance the schedules."""
         sides = zip(*self._mirrored(), strict=True)
         online, target = ([local(p) for module in side for p in module.parameters()] for side in sides)
-        get_ema_multi_avg_fn(self.momentum)(target, online, None)
+        move_where(counts, target, online, self.momentum)
         self._still = 0
         super().after_optimizer_step()
         if self.heads_first and self.clock.step == self.heads_first and not self.keep_target:

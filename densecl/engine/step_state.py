@@ -1,0 +1,61 @@
+"""What a step changes beside the weights, and the way back."""
+
+import torch
+from torch import Tensor, nn
+
+from densecl.models.heads import is_trained
+from densecl.models.memory import Journalled
+
+
+class StepState:
+    """Batch statistics, queues, centres, codes and counters of a model, as they were before a step.
+
+    Of queues and banks the rows that a step overwrites are kept, of all other buffers copies.
+
+    Args:
+        model: a pretrainer. What it holds frozen is left out.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.memories = [module for module in model.modules() if isinstance(module, Journalled)]
+        frozen = [getattr(model, 'data_preprocessor', None), getattr(model, 'start', None)]
+        frozen += [head.target for head in model.heads.values() if isinstance(head.target, nn.Module)]
+        frozen = [part for part in frozen if part is not None and not is_trained(part)]
+        left_out = {module for part in frozen for module in part.modules()}
+        groups: dict[tuple, list[Tensor]] = {}
+        for module in model.modules():
+            own = getattr(module, 'journalled', ())
+            for name, buffer in () if module in left_out else module.named_buffers(recurse=False):
+                if name not in own:
+                    groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
+        self._groups = list(groups.values())
+        self._before: list[Tensor] = []
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Remember what is there now."""
+        self._before = [_joined(group) for group in self._groups]
+        for memory in self.memories:
+            memory.journal = []
+
+    @torch.no_grad()
+    def close(self, counts: Tensor) -> None:
+        """Go back to what was kept where () bool ``counts`` is false; without a wait for the device."""
+        for memory in self.memories:
+            memory.keep_where(counts)
+        if counts.device.type == 'cpu' and counts:
+            return
+        for group, before in zip(self._groups, self._before, strict=True):
+            parts = torch.where(counts, _joined(group), before).split([x.numel() for x in group])
+            torch._foreach_copy_(group, [part.view(x.shape) for part, x in zip(parts, group, strict=True)])
+
+    def end(self) -> None:
+        """Keep nothing any longer."""
+        self._before = []
+        for memory in self.memories:
+            memory.journal = None
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([x.flatten() for x in tensors])

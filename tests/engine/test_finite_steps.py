@@ -1,0 +1,172 @@
+"""Real NaNs in real runs: told of, left out everywhere, computed again from what was saved."""
+
+import json
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from densecl.compat import load_checkpoint
+from densecl.engine import launch
+from densecl.engine.replay import replay
+from densecl.registry import HOOKS
+from densecl.sample import sample_root
+from densecl.tools import run_tool
+from tests.engine.test_resume import assert_same
+
+
+@HOOKS.register_module(force=True)
+class OverflowAt(Hook):
+    """Makes the loss of the dense head infinite in some iterations: its weight is beyond float32."""
+
+    def __init__(self, iterations, value=float('inf')) -> None:
+        self.iterations, self.value = iterations, value
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        head = runner.model.heads['dense']
+        head.loss_weight = self.value if runner.iter in self.iterations else 0.5
+
+
+@HOOKS.register_module(force=True)
+class NeverSees(Hook):
+    """The reference: some iterations do nothing, but time goes on."""
+
+    def __init__(self, iterations) -> None:
+        self.iterations = iterations
+
+    def before_train(self, runner) -> None:
+        model, step, wrapper = runner.model, runner.model.train_step, runner.optim_wrapper
+
+        def train_step(data, optim_wrapper):
+            wrapper.finite = torch.tensor(runner.iter not in self.iterations)
+            if wrapper.finite:
+                return step(data, optim_wrapper=optim_wrapper)
+            wrapper._inner_count += 1
+            return {}
+
+        model.train_step = train_step
+
+
+class Warnings(logging.Handler):
+    def __init__(self, runner) -> None:
+        super().__init__(logging.WARNING)
+        self.lines = []
+        runner.logger.addHandler(self)
+
+    def emit(self, record) -> None:
+        self.lines.append(record.getMessage())
+
+
+def trained(cfg):
+    runner = launch.build_runner(cfg)
+    said = Warnings(runner)
+    runner.train()
+    return runner, [line for line in said.lines if 'left out' in line]
+
+
+def last(folder):
+    found = load_checkpoint(folder / 'iter_10.pth')
+    return {key: found[key] for key in ('state_dict', 'optimizer', 'param_schedulers')}
+
+
+@pytest.mark.parametrize('kind', ['OptimWrapper', 'BF16OptimWrapper'])
+def test_a_run_with_bad_steps_equals_one_that_never_saw_them(tiny_config, tmp_path, kind):
+    options = {'optim_wrapper.type': kind, 'model.momentum': 0.9, 'default_hooks.checkpoint.interval': 10}
+    cfg = tiny_config(**options, custom_hooks=[dict(type='OverflowAt', iterations=(3, 7))])
+    runner, lines = trained(cfg)
+    other = tiny_config(**options, custom_hooks=[dict(type='NeverSees', iterations=(3, 7))])
+    other.default_hooks.pop('finite')
+    other.work_dir = str(tmp_path / 'other')
+    launch.build_runner(other).train()
+    assert_same(last(tmp_path / 'run'), last(tmp_path / 'other'))
+    assert [line.split(';')[0] for line in lines] == [
+        f'iteration {number}: loss_dense is inf' for number in (4, 8)
+    ]
+    assert runner.message_hub.get_scalar('train/loss')._log_history.shape == (10,)
+
+
+def test_the_saved_step_is_computed_again(tiny_config, tmp_path):
+    """The same losses to the last bit, of views that a seed makes; the weights are those before."""
+    cfg = tiny_config(custom_hooks=[dict(type='OverflowAt', iterations=(6,))])
+    seen = {}
+    runner = launch.build_runner(cfg)
+    runner.model.register_forward_hook(
+        lambda *args: seen.update({runner.iter: {k: v.item() for k, v in args[-1].items()}})
+    )
+    runner.train()
+    saved = tmp_path / 'run/nonfinite/iter_7.json'
+    (part,) = json.loads(saved.read_text())['parts']
+    assert len(part['paths']) == 2 and all(Path(path).is_file() for path in part['paths'])
+    report = replay(saved)
+    assert report['checkpoint'].name == 'iter_6.pth'
+    assert {name: report['values'][name] for name in seen[6]} == seen[6]
+    assert (saved.parent / 'weights.pth').is_file()
+
+
+@pytest.mark.parametrize('kind', ['skip', 'stop'])
+def test_a_broken_image_of_a_float_sensor(tiny_config, tmp_path, kind, capsys):
+    folder = tmp_path / 'field'  # a NaN in a file is filled by the decoder; what overflows is not
+    folder.mkdir()
+    for number, path in enumerate(sorted((sample_root() / 'photos').rglob('*.jpg'))[:10]):
+        image = cv2.resize(cv2.imread(str(path)), (80, 80)).astype(np.float32)
+        np.save(
+            folder / f'{number}.npy', image * np.float32(1e36 if number == 4 else 1)
+        )  # NaN never gets here
+    cfg = tiny_config(
+        **{
+            'train_dataloader.dataset.data_root': str(folder),
+            'train_dataloader.dataset.decoder': dict(type='SensorDecoder', channels=3, dtype='float32'),
+            'model.data_preprocessor': dict(
+                type='PretrainDataPreprocessor', mean=(110.0,) * 3, std=(60.0,) * 3, low=(0.0,) * 3
+            ),
+            'default_hooks.finite.action': kind,
+        }
+    )  # fmt: skip
+    view = dict(count=2, size=64, scale=(0.5, 1.0), flip=0.5)
+    cfg.train_dataloader.dataset.pipeline = [dict(type='MultiView', views=[view])]
+    if kind == 'stop':
+        with pytest.raises(RuntimeError, match='loss_image is nan.*loss_dense is nan|loss_dense is nan'):
+            launch.build_runner(cfg).train()
+        return
+    _, lines = trained(cfg)
+    assert len(lines) == 2  # an epoch sees it once
+    state = load_checkpoint(tmp_path / 'run/iter_10.pth')['state_dict']
+    assert all(x.isfinite().all() for x in state.values())
+    assert int(state['heads.dense.objective.queue.enqueued']) == 16  # 8 of 10 steps of 2
+    step = next((tmp_path / 'run/nonfinite').glob('*.json'))
+    run_tool('replay_batch', [str(step)])
+    said = capsys.readouterr().out
+    assert '4.npy: normalised values up to' in said and 'not finite: loss_dense is nan' in said
+    assert 'first module whose output is not finite: backbone.' in said and ', from an input that is' in said
+
+
+def test_weights_that_overflow_end_the_run_and_are_not_saved(tiny_config, tmp_path):
+    cfg = tiny_config()
+    cfg.optim_wrapper.optimizer.lr = 1e38
+    with pytest.raises(RuntimeError, match='is NaN or infinite at iteration 1: no checkpoint was written'):
+        launch.build_runner(cfg).train()
+    assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def test_many_bad_steps_in_a_row_end_the_run(tiny_config):
+    cfg = tiny_config(**{'default_hooks.finite.limit': 3})
+    cfg.custom_hooks = [dict(type='OverflowAt', iterations=range(2, 10))]
+    with pytest.raises(RuntimeError, match='iteration 5: .* 3 such steps in a row'):
+        launch.build_runner(cfg).train()
+
+
+def test_a_bad_batch_spoils_the_whole_accumulated_step(tiny_config):
+    cfg = tiny_config(**{'optim_wrapper.accumulative_counts': 2, 'model.momentum': 0.9})
+    cfg.custom_hooks = [dict(type='OverflowAt', iterations=(4,))]
+    runner, lines = trained(cfg)
+    assert len(lines) == 1 and lines[0].startswith('iteration 5: loss_dense is inf')
+    assert int(runner.model.heads['dense'].objective.queue.enqueued) == 16 and runner.model.steps == 5
+
+
+def test_the_first_batch_may_be_bad(tiny_config):
+    runner, lines = trained(tiny_config(custom_hooks=[dict(type='OverflowAt', iterations=(0,))]))
+    assert len(lines) == 1 and all(p.isfinite().all() for p in runner.model.parameters())
