@@ -9,6 +9,7 @@ from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from densecl.distributed import is_spread, local, tensor_norms
 from densecl.registry import OPTIM_WRAPPERS
@@ -117,7 +118,7 @@ def step_and_return(finite: Tensor, optimizer: Optimizer) -> None:
 
 
 def _is_plain(x: Tensor, device: torch.device) -> bool:
-    return (type(x) is Tensor or is_spread(x)) and x.device == device
+    return (is_spread(x) or not is_traceable_wrapper_subclass(x)) and x.device == device
 
 
 def _state(optimizer: Optimizer) -> dict[tuple, Tensor]:

@@ -41,8 +41,8 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
 
     Returns:
         ``checkpoint``; ``images`` that are not finite or above 10,000, normalised, with their largest value;
-        ``values`` of the log; ``modules`` whose output is not finite, in the order of their calls, and whether their input was;
-        ``gradients`` that are not.
+        ``values`` of the log; ``modules`` whose output is not finite, in the order of their calls, and
+        whether their input was; ``gradients`` that are not.
 
     Raises:
         FileNotFoundError: the step or its config is not there.

@@ -16,11 +16,10 @@ class MomentumUpdateHook(Hook):
     """Calls ``model.before_optimizer_step()`` and ``after_optimizer_step()`` around each optimiser step.
 
     The first drops the gradients of what is frozen at the time, the second moves the target and advances the
-    schedules; under gradient accumulation that is once every ``accumulative_counts`` iterations (a step that
-    a loss scaler or ``FiniteStepHook`` leaves out counts as one, but moves nothing), and queues move then, too:
-    ``model.ends_step``. The hook also sets the model's clock to the length and position of the run, and at the
-    very start of a run copies the online branch into the target, whatever was loaded before, unless the model
-    has ``keep_target``.
+    schedules; under gradient accumulation that is once every ``accumulative_counts`` iterations, and queues
+    move then, too: ``model.ends_step``. One that ``FiniteStepHook`` leaves out advances the schedules only.
+    The hook also sets the model's clock to the length and position of the run, and at the very start of a run
+    copies the online branch into the target, whatever was loaded before, unless it has ``keep_target``.
     """
 
     priority = 'HIGH'
