@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 
-from densecl.engine.optim import GradNormOptimWrapper, step_and_return, step_fused
+from densecl.engine.optim import GradNormAmpOptimWrapper, GradNormOptimWrapper, step_and_return, step_fused
 from densecl.engine.optimizers import LARS
 from densecl.engine.step_state import StepState
 from densecl.models.memory import MemoryBank, Queue
@@ -148,3 +149,21 @@ def test_memories_take_back_several_writes():
         for name in set(kept) - {'pointer', 'enqueued'}:  # the step's state has the counters
             assert torch.equal(kept[name], now[name])
     assert queue.journal == [] and Queue(5, 2).journal is None
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_loss_scaler_leaves_out_the_same_steps(fused, monkeypatch):
+    """float16: the scaler decides, and the state follows it; its scale falls."""
+    monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
+    weight = torch.nn.Parameter(torch.ones(3))
+    wrapper = GradNormAmpOptimWrapper(optimizer=torch.optim.AdamW([weight], lr=0.1, fused=fused))
+    wrapper.loss_scaler, wrapper.guarded = torch.amp.GradScaler('cpu', init_scale=64.0), True
+    for factor, counts in ((1.0, True), (float('nan'), False), (float('inf'), False), (1.0, True)):
+        before = weight.detach().clone(), copy.deepcopy(wrapper.optimizer.state_dict())
+        wrapper.backward(weight.sum() * 2.0 + factor)
+        wrapper.step()
+        wrapper.zero_grad()
+        assert bool(wrapper.finite) == counts
+        if not counts:
+            assert_same((weight.detach(), wrapper.optimizer.state_dict()), before)
+    assert wrapper.loss_scaler.get_scale() == 16.0

@@ -105,9 +105,10 @@ class CollapseHook(Hook):
         """Log the figures of every name; what there is to complain about."""
         found = []
         for name, recent in self._recent.items():
-            rows = torch.cat([rows if counted is None else rows[counted] for rows, counted in recent])
-            finite = rows.isfinite().all(1)  # a step that was left out has others
-            rows = rows[finite] if finite.any() else rows
+            parts = [rows if counted is None else rows[counted] for rows, counted in recent]
+            rows = torch.cat(parts)
+            if parts[-1].isfinite().all():  # rows of earlier steps, which were left out, may not be
+                rows = rows[rows.isfinite().all(1)]
             if len(rows) >= max(2, self.min_rank):  # the rank of fewer rows is always below
                 fault = self._measure(runner, name, rows)
                 self._bad[name] = self._bad.get(name, 0) + 1 if fault else 0
@@ -117,8 +118,7 @@ class CollapseHook(Hook):
 
     def _measure(self, runner, name: str, embeddings: Tensor) -> str | None:
         """Log the figures of (N, C) embeddings; what is wrong with them."""
-        if not bool(embeddings.isfinite().any(1).all()):
-            self._recent[name].clear()
+        if not bool(embeddings.isfinite().all()):
             return f'head {name}: embeddings are NaN or infinite. {_DIVERGED}'
         values = embedding_statistics(embeddings)
         model = unwrap(runner.model)
