@@ -1,27 +1,107 @@
 """Files that are either whole or absent."""
 
+import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[str]:
-    """Yield a temporary name beside ``path``; it takes that name only if the block succeeds."""
+    """Yield a temporary name beside ``path``; it takes that name only if the block succeeds.
+
+    What is written is on the disk before it has its name, so that a power cut does not leave an empty file.
+    The temporary file is locked: see :func:`remove_leftovers`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
-    os.close(handle)
+    handle, temporary = _locked_beside(path)
     try:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        with open(temporary, 'rb') as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
+        with suppress(OSError):  # some file systems sync no folders
+            _sync(path.parent)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: str | Path) -> list[Path]:
+    """Remove the temporary files that killed writes left in a folder; those of living writers are locked."""
+    removed = []
+    for path in Path(folder).glob('.*.tmp'):
+        with suppress(OSError):  # gone meanwhile, locked, or on a disk that knows no locks
+            with path.open('rb') as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            removed.append(path)
+    return removed
+
+
+def checkpoints_of(folder: str | Path) -> list[Path]:
+    """The checkpoints ``epoch_N.pth`` and ``iter_N.pth`` of a run, newest first.
+
+    The newest is the one that ``last_checkpoint`` names, or one written after it with a higher number, of
+    which a killed run did not come to say so; the others follow by the time of writing. The folder may have
+    been moved since.
+    """
+    folder = Path(folder)
+    named = _named(folder)
+    found = [path for path in (named.parent if named else folder).glob('*.pth') if _NAME.fullmatch(path.name)]
+    if named is None:
+        return sorted(found, key=_age, reverse=True)
+    kind, number = _position(named)
+
+    def ahead(path: Path) -> bool:
+        return _age(path) > _age(named) and (_position(path)[0] != kind or _position(path)[1] > number)
+
+    return sorted({named, *found}, key=lambda p: (ahead(p), p == named, _age(p)), reverse=True)
+
+
+_NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
+
+
+def _named(folder: Path) -> Path | None:
+    """The checkpoint that ``last_checkpoint`` names, where it is there."""
+    file = folder / 'last_checkpoint'
+    text = file.read_text(encoding='utf-8', errors='replace').strip('\0 \n') if file.is_file() else ''
+    places = (folder / Path(text).name, Path(text)) if text else ()
+    return next((path for path in places if path.is_file()), None)
+
+
+def _position(path: Path) -> tuple[str, int]:
+    match = _NAME.fullmatch(path.name)
+    return (match[1], int(match[2])) if match else ('', 0)
+
+
+def _age(path: Path) -> tuple[int, int]:
+    return path.stat().st_mtime_ns, _position(path)[1]
+
+
+def _locked_beside(path: Path) -> tuple[int, str]:
+    """Handle and name of a new temporary file, which is locked where the disk knows locks."""
+    while True:
+        handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # nobody took it for a leftover before it was locked
+            return handle, temporary
+        os.close(handle)
+
+
+def _sync(path: str | Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

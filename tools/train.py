@@ -53,7 +53,7 @@ def main() -> None:
     if args.pretrained:
         launch.use_pretrained(cfg, args.pretrained)
     launch.use_resume(cfg, args.resume)
-    launch.save_on_sigterm(cfg)
+    launch.save_on_signal(cfg)
     launch.build_runner(cfg).train()
     launch.leave_group()
 

@@ -44,16 +44,20 @@ def _statistic_of(owner: Any, name: str) -> Any:
     raise pickle.UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr({owner}, {name!r})')
 
 
-def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> Any:
+def load_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) -> Any:
     """Return what a file holds that ``torch.save`` wrote, without running code that it may hold.
+
+    ``torch.save`` writes a zip with a checksum (CRC-32) of each tensor and of the rest, which ``torch.load``
+    does not look at: it loads most files of which a bit was changed. Here they are compared first.
 
     Args:
         path: The file.
         map_location: Where its tensors go, as in ``torch.load``.
+        mmap: Read tensors when they are used first, as in ``torch.load``.
 
     Raises:
         FileNotFoundError: If ``path`` is no file.
-        ValueError: If the file is cut off or no checkpoint.
+        ValueError: If the file is cut off, altered, or no checkpoint.
         pickle.UnpicklingError: If it needs classes that are not allowed.
     """
     path = Path(path)
@@ -61,8 +65,11 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> Any:
         what = 'is a folder' if path.is_dir() else 'does not exist'
         raise FileNotFoundError(f'checkpoint {path} {what}: give the path of a .pth file')
     install_safe_globals()
+    zipped = zipfile.is_zipfile(path)  # not so before torch 1.6: no checksums
+    if zipped:
+        _compare_checksums(path)
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and zipped)
     except pickle.UnpicklingError as error:
         raise _explain(path, error) from error
     except (EOFError, OSError, zipfile.BadZipFile, ValueError, LookupError) as error:
@@ -71,6 +78,25 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> Any:
         if not re.search(r'archive|corrupt|unexpected EOF|magic number', str(error)):
             raise
         raise _unreadable(path) from error
+
+
+def _compare_checksums(path: Path) -> None:
+    """Read a zip through.
+
+    Raises:
+        ValueError: If a part is not what was written, or the zip is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            known = any(part.CRC for part in file.infolist())  # torch can be told to write zeros
+            altered = file.testzip() if known else None
+    except Exception as error:  # zipfile raises eight kinds for a damaged directory
+        raise _unreadable(path) from error
+    if altered is not None:
+        raise ValueError(
+            f'checkpoint {path} was altered since it was written: the checksum of its part {altered} does not '
+            'fit. Copy or download it again.'
+        )
 
 
 def _explain(path: Path, error: pickle.UnpicklingError) -> Exception:

@@ -10,10 +10,12 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.hub import get_config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from densecl.compat.packages import config_root
+from densecl.files import remove_leftovers
 
+from .resume import check_resumable, newest_whole
 from .runner import LRScalingRunner, check_auto_scale_lr
 
 
@@ -140,19 +142,25 @@ def use_plain_batch_norm(cfg: ConfigDict) -> int:
 
 
 def use_resume(cfg: Config, resume: str | None) -> None:
-    """``'auto'`` resumes from the newest checkpoint in the work directory, a path from that one."""
+    """``'auto'`` resumes from the newest whole checkpoint in the work directory, a path from that one.
+
+    Raises:
+        FileNotFoundError, ValueError, pickle.UnpicklingError: there is none, or none is whole.
+    """
     if resume is None:
         return
-    if resume == 'auto' and find_latest_checkpoint(cfg.work_dir) is None:
-        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting anew', 'current')
-        return
-    cfg.resume = True
-    if resume != 'auto':
-        if not Path(resume).is_file():
-            raise FileNotFoundError(f'--resume {resume}: no such checkpoint')
-        cfg.load_from = resume
+    if resume == 'auto':
+        found = newest_whole(cfg.work_dir)
     else:
-        cfg.load_from = None
+        found = Path(resume)
+        if not found.is_file():
+            raise FileNotFoundError(f'--resume {resume}: no such checkpoint')
+        check_resumable(found)
+    cfg.resume = found is not None
+    if cfg.resume:
+        cfg.load_from = str(found)
+    else:
+        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting anew', 'current')
 
 
 def use_pretrained(cfg: Config, weights: str) -> None:
@@ -165,11 +173,18 @@ def use_pretrained(cfg: Config, weights: str) -> None:
     cfg.custom_hooks = [*hooks, dict(type='densecl.PretrainedHook', checkpoint=weights)]
 
 
-def save_on_sigterm(cfg: Config) -> None:
-    """Let any training save and leave when it is told to."""
+def save_on_signal(cfg: Config) -> None:
+    """Let any training save and leave when it is told to; see ``TerminateHook``."""
     hooks = cfg.get('custom_hooks', [])
     if not any('TerminateHook' in str(hook.get('type')) for hook in hooks):
         cfg.custom_hooks = [*hooks, dict(type='densecl.TerminateHook')]
+
+
+def use_safe_checkpoints(cfg: Config) -> None:
+    """The checkpoints of any training, of a detector too, are written by ``PretrainCheckpointHook``."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if hook.get('type') == 'CheckpointHook':
+        hook.type = 'densecl.PretrainCheckpointHook'
 
 
 def fill_teachers(cfg: Config) -> None:
@@ -264,6 +279,10 @@ def leave_group() -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """The config's runner; by default mmengine's, with our rules for ``auto_scale_lr``."""
+    remove_leftovers(cfg.work_dir)
+    if cfg.get('resume') and cfg.get('load_from') is None:
+        use_resume(cfg, 'auto')
+    use_safe_checkpoints(cfg)
     share_seed(cfg)
     fill_teachers(cfg)
     use_gloo_without_gpu(cfg)

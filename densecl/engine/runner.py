@@ -1,7 +1,10 @@
 """mmengine's runner: rules for the learning rate of a batch size, sharded models, images listed once."""
 
+import errno
 import itertools
+import logging
 import math
+import shutil
 from pathlib import Path
 
 from mmengine.device import get_device
@@ -11,6 +14,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from torch import nn
 
+from densecl.files import checkpoints_of
 from densecl.registry import RUNNERS
 
 from .shard import keep_state_whole, shard
@@ -56,9 +60,21 @@ class LRScalingRunner(Runner):
         super().__init__(*args, experiment_name=experiment_name, **kwargs)
 
     def train(self) -> nn.Module:
-        """As mmengine's; process 0 lists the images for all, see :mod:`.shared_source`."""
+        """As mmengine's; process 0 lists the images for all, see :mod:`.shared_source`.
+
+        Raises:
+            SystemExit: the disk is full.
+        """
         self._train_dataloader = with_shared_source(self._train_dataloader)
-        return super().train()
+        for handler in self.logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = _raise
+        try:
+            return super().train()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise SystemExit(_no_space(self.work_dir, error)) from None
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's; ``model_wrapper_cfg=dict(type='FullyShard')``: see :func:`.shard.shard`."""
@@ -143,3 +159,18 @@ class LRScalingRunner(Runner):
         counts = wrapper._accumulative_counts
         text = f'{images} x {self.world_size} processes x {counts} accumulated'
         return images * self.world_size * counts, text
+
+
+def _raise(record: logging.LogRecord) -> None:
+    """In place of ``Handler.handleError``, which prints the error and goes on."""
+    raise  # noqa: PLE0704  (it is called where the error is handled)
+
+
+def _no_space(folder: str, error: OSError) -> str:
+    free = shutil.disk_usage(folder).free / 2**20
+    saved = checkpoints_of(folder)
+    last = f'{saved[0]} is whole' if saved else 'there is no checkpoint yet'
+    return (
+        f'{folder}: {error.strerror} ({free:,.1f} MB free), so the run has stopped; {last}: make room and go on with '
+        '--resume auto'
+    )

@@ -45,7 +45,7 @@ def train_and_test(cfg, amp: str | None = None) -> dict[str, float]:
     """Figures in percent of a detector or segmentor, after the training that its config says."""
     from densecl.engine import launch
 
-    launch.save_on_sigterm(cfg)
+    launch.save_on_signal(cfg)
     if amp:
         launch.use_amp(cfg, amp)
     length = cfg.train_cfg.get('max_iters', cfg.train_cfg.get('max_epochs'))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from densecl.evaluation.guard import BEST
+from densecl.files import checkpoints_of
 from densecl.transfer.config_text import parse_config
 from densecl.transfer.prefixes import backbone_prefixes, under
 from densecl.transfer.read import read_weights
@@ -66,14 +67,12 @@ def checkpoint_of(folder: Path) -> Path:
     Raises:
         FileNotFoundError: there is no checkpoint.
     """
-    file, preferred = folder / 'last_checkpoint', folder / BEST
-    newest = folder / Path(file.read_text().strip()).name if file.is_file() else None
-    found = preferred if preferred.is_file() else newest
-    if found is None or not found.is_file():
+    found = [folder / BEST] if (folder / BEST).is_file() else checkpoints_of(folder)
+    if not found:
         raise FileNotFoundError(
             f'{folder}: no checkpoint of a run in it; give a run, a file of weights or a name'
         )
-    return found
+    return found[0]
 
 
 def _own(path: Path, weights, backbone: dict) -> StartFile:

@@ -91,7 +91,7 @@ def train(folder: Path, options: dict[str, Any] | None = None, resume: bool = Fa
     """Train what the config of a run says."""
     cfg = launch.load_config(str(folder / 'config.py'), str(folder), options, 'none')
     launch.use_resume(cfg, 'auto' if resume else None)
-    launch.save_on_sigterm(cfg)
+    launch.save_on_signal(cfg)
     cfg.custom_hooks.append(dict(type='ProgressHook'))
     launch.build_runner(cfg).train()
     return Run(folder)

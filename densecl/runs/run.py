@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from densecl.files import checkpoints_of
+
 from .folder import RunFolder, config_of
 
 
@@ -40,12 +42,10 @@ class Run(RunFolder):
         Raises:
             FileNotFoundError: there is none yet.
         """
-        file = self.folder / 'last_checkpoint'
-        newest = Path(file.read_text().strip()) if file.is_file() else None
-        # The folder may have been moved since.
-        if newest is None or not (self.folder / newest.name).is_file():
+        found = checkpoints_of(self.folder)
+        if not found:
             raise FileNotFoundError(f'{self.folder} has no checkpoint yet: densecl pretrain --resume goes on')
-        return self.folder / newest.name
+        return found[0]
 
     @property
     def best(self) -> Path:

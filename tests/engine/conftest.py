@@ -109,10 +109,10 @@ def toy_runner(tmp_path):
             optim_wrapper=wrapper,
             custom_hooks=[record],
             default_scope='densecl',
-            default_hooks=dict(
-                checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False),
+            default_hooks={
+                'checkpoint': dict(type='CheckpointHook', interval=1, by_epoch=False),
                 **options.pop('default_hooks', {}),
-            ),
+            },
             log_level='WARNING',
             **options,
         )

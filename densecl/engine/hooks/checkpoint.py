@@ -1,16 +1,62 @@
 """Periodic checkpoints."""
 
+from mmengine.dist import is_main_process
+from mmengine.fileio import get_file_backend, join_path
 from mmengine.hooks import CheckpointHook
 
 from densecl.registry import HOOKS
 
 from .runtime_info import flush_logs
 
+#: Name, in the state of a run, of the checkpoint with which it was stopped.
+STOPPED = 'stopped_ckpt'
+
+
+def name_last(runner, path: str) -> None:
+    """Write ``last_checkpoint`` of a run, atomically."""
+    backend = get_file_backend(runner.work_dir)
+    backend.put_text(path, join_path(runner.work_dir, 'last_checkpoint'))
+
 
 @HOOKS.register_module()
 class PretrainCheckpointHook(CheckpointHook):
-    """mmengine's hook; a checkpoint holds all logged values, those still on the device too."""
+    """mmengine's hook; at every moment there is a whole checkpoint, and ``last_checkpoint`` names one.
+
+    An old checkpoint is removed after the new one is written (mmengine does it before). The new one lists it
+    still, so that a run that is killed in between removes it when it goes on. So does what a signal made a
+    run save. A checkpoint holds all logged values, those still on the device too.
+    """
 
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
         flush_logs(runner)
-        super()._save_checkpoint_with_step(runner, step, meta)
+        names = [self.filename_tmpl.format(step)]
+        if self.max_keep_ckpts > 0:
+            kept = [*dict.fromkeys([*self.keep_ckpt_ids, step])]
+            runner.message_hub.update_info('keep_ckpt_ids', kept)
+            names = [self.filename_tmpl.format(i) for i in kept]
+            self.keep_ckpt_ids.extend(kept)  # a deque of so many
+        self.last_ckpt = join_path(self.out_dir, names[-1])
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            names[-1],
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            name_last(runner, self.last_ckpt)
+        if self.max_keep_ckpts > 0:
+            self._remove([join_path(self.out_dir, name) for name in names[: -self.max_keep_ckpts]])
+            stopped = runner.message_hub.runtime_info.pop(STOPPED, None)
+            if stopped and stopped.rpartition('/')[2] not in names:
+                self._remove([stopped])
+
+    def _remove(self, paths: list[str]) -> None:
+        for path in paths if is_main_process() else ():
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)

@@ -1,37 +1,45 @@
-"""SIGTERM saves and leaves."""
+"""SIGTERM and SIGINT save and leave."""
 
 import atexit
 import multiprocessing
+import os
 import signal
 import threading
+import time
 
 import torch
 import torch.distributed as dist
 from mmengine.device import get_device
-from mmengine.fileio import get_file_backend, join_path
+from mmengine.fileio import join_path
 from mmengine.hooks import Hook
 
-from densecl.distributed import world_size
+from densecl.distributed import rank, world_size
 from densecl.registry import HOOKS
 
+from .checkpoint import STOPPED, name_last
 from .runtime_info import flush_logs
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _Deaf:
-    """Worker initialisation that ignores SIGTERM: launchers send it to the whole process group, and
-    torch's loader takes a killed worker for a crash. The main process ends them: see ``_end_workers``."""
+    """Worker initialisation that ignores the signals, which launchers and terminals send to all processes.
+
+    Torch's loader takes a killed worker for a crash. The main process ends them: see ``_end_workers``.
+    """
 
     def __init__(self, then) -> None:
         self.then = then
 
     def __call__(self, worker_id: int) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         if self.then is not None:
             self.then(worker_id)
 
 
 def _end_workers() -> None:
-    """At exit, before multiprocessing waits for children that its SIGTERM no longer ends."""
+    """At exit, before multiprocessing waits for children that its SIGTERM does not end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would take this for a crash
     for child in multiprocessing.active_children():
         if child.daemon:
@@ -40,62 +48,81 @@ def _end_workers() -> None:
 
 @HOOKS.register_module()
 class TerminateHook(Hook):
-    """On SIGTERM finish the iteration, save a checkpoint, and exit with code 143 (128 + SIGTERM).
+    """On SIGTERM or SIGINT finish the optimiser step, save a checkpoint, and exit with code 143 or 130.
 
-    ``--resume auto`` then goes on with the next sample. Over several processes they agree every
-    ``interval`` iterations, because a signal reaches them in different iterations.
+    The codes are 128 + the signal's number, as a shell has them. ``--resume auto`` then goes on with the next
+    sample. A second signal ends the process at once, wherever it is. Over several processes, which a signal
+    reaches in different iterations, they agree on one.
 
     Args:
-        interval: iterations between two agreements; every iteration counts in a single process.
+        within: seconds between two agreements of several processes; a step that is longer ends with one.
+        interval: at most so many iterations between two agreements.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, interval: int = 10) -> None:
-        self.interval = interval
-        self.requested = False
-        self._previous = None
+    def __init__(self, within: float = 2.0, interval: int = 10) -> None:
+        self.within, self.interval = within, interval
+        self.requested = 0
+        self._previous: dict = {}
+        self._next, self._agreed_at = 0, (0, 0.0)
 
     def before_train(self, runner) -> None:
-        """Catch the signal (possible in the main thread only), and keep it from the data workers."""
+        """Catch the signals (possible in the main thread only), and keep them from the data workers."""
         loader = runner.train_dataloader
         if loader.num_workers:
             loader.worker_init_fn = _Deaf(loader.worker_init_fn)
             atexit.register(_end_workers)
+        self._next, self._agreed_at = runner.iter + 1, (runner.iter, time.perf_counter())
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._request)
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and & have it
+                    self._previous[number] = signal.signal(number, self._request)
 
-    def _request(self, *_) -> None:
-        self.requested = True
+    def _request(self, number: int, _) -> None:
+        self.requested = number
+        for caught in self._previous:
+            signal.signal(caught, signal.SIG_DFL)  # the next one is not even seen by Python
+        if rank() == 0:
+            name = signal.Signals(number).name
+            os.write(2, f'{name}: saving at the end of this step; a second signal stops at once\n'.encode())
 
     def after_train(self, runner) -> None:
-        """Give the signal back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        """Give the signals back."""
+        while self._previous:
+            signal.signal(*self._previous.popitem())
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Save and exit if the signal came."""
-        if not self._agreed(runner):
+        """Save and exit if a signal came; not within a step of several iterations."""
+        ends_step = getattr(runner.optim_wrapper, 'should_update', lambda: True)()
+        number = self._agreed(runner) if ends_step else 0
+        if not number:
             return
         name = f'iter_{runner.iter + 1}.pth'
+        path = join_path(runner.work_dir, name)
         flush_logs(runner)
+        runner.message_hub.update_info(STOPPED, path)
         runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
         if runner.rank == 0:
-            backend = get_file_backend(runner.work_dir)
-            path = join_path(runner.work_dir, name)
-            backend.put_text(path, join_path(runner.work_dir, 'last_checkpoint'))
-            runner.logger.info(f'SIGTERM: saved {path}; go on with --resume auto')
+            name_last(runner, path)
+            runner.logger.info(f'{signal.Signals(number).name}: saved {path}; go on with --resume auto')
         if world_size() > 1:
             dist.barrier()  # nobody leaves, and gets the others killed, while rank 0 still writes
         self.after_train(runner)
-        raise SystemExit(128 + signal.SIGTERM)
+        raise SystemExit(128 + number)
 
-    def _agreed(self, runner) -> bool:
+    def _agreed(self, runner) -> int:
+        """The signal that all processes know of, 0 for none."""
         if world_size() == 1:
             return self.requested
-        if not self.every_n_train_iters(runner, self.interval):
-            return False
+        done, now = runner.iter + 1, time.perf_counter()
+        if done < self._next:
+            return 0
+        begun, since = self._agreed_at
         device = get_device() if dist.get_backend() == 'nccl' else 'cpu'
-        flag = torch.tensor(int(self.requested), device=device)
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag)
+        known = torch.tensor([self.requested, (now - since) / (done - begun)], device=device)
+        dist.all_reduce(known, op=dist.ReduceOp.MAX)
+        number, seconds = known.tolist()
+        self._next = done + max(1, min(self.interval, int(self.within / seconds)))
+        self._agreed_at = done, time.perf_counter()
+        return int(number)

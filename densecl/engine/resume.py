@@ -1,0 +1,47 @@
+"""From which checkpoint a run goes on."""
+
+import logging
+import pickle
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from densecl.compat import load_checkpoint
+from densecl.files import checkpoints_of
+
+
+def newest_whole(folder: str | Path) -> Path | None:
+    """The newest checkpoint of a run that is whole; one that is not is named and passed over.
+
+    Raises:
+        ValueError: there are checkpoints, and none is whole.
+    """
+    found = checkpoints_of(folder)
+    for path in found:
+        try:
+            check_resumable(path)
+            return path
+        except (OSError, ValueError, pickle.UnpicklingError) as error:
+            print_log(f'--resume: passed over: {error}', 'current', logging.WARNING)
+    if found:
+        raise ValueError(
+            f'--resume: none of the {len(found)} checkpoints in {folder} is whole: copy one from a backup, or '
+            'move them away to start anew'
+        )
+    return None
+
+
+def check_resumable(path: Path) -> None:
+    """Read a checkpoint through.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is cut off, altered, or holds weights alone.
+        pickle.UnpicklingError: it needs classes that are not allowed.
+    """
+    saved = load_checkpoint(path, mmap=True)
+    if not (isinstance(saved, dict) and isinstance(saved.get('meta'), dict) and 'iter' in saved['meta']):
+        raise ValueError(
+            f'checkpoint {path} does not say at which iteration it was made (meta.iter): it holds weights, and '
+            'no run that could go on'
+        )

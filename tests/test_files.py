@@ -1,0 +1,101 @@
+"""Files are whole or absent, also of processes that are killed; which checkpoint of a folder is the newest."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from densecl.files import atomic_write, checkpoints_of, remove_leftovers
+
+WRITER = """
+import sys, time
+from densecl.files import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
+    open(temporary, 'wb').write(b'half')
+    print('written', flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process that is in the middle of writing ``file``."""
+    with subprocess.Popen(
+        [sys.executable, '-c', WRITER, str(tmp_path / 'file')], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == 'written\n'
+        yield process
+        process.kill()
+
+
+def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_stay(writer, tmp_path):
+    assert remove_leftovers(tmp_path) == []
+    (left,) = tmp_path.iterdir()
+    writer.kill()
+    writer.wait()
+    assert left.is_file() and not (tmp_path / 'file').exists()
+    assert remove_leftovers(tmp_path) == [left]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_leaves_the_former_file(tmp_path):
+    file = tmp_path / 'file'
+    file.write_text('former')
+    with pytest.raises(ZeroDivisionError), atomic_write(file) as temporary:
+        Path(temporary).write_text('half')
+        raise ZeroDivisionError
+    assert [p.name for p in tmp_path.iterdir()] == ['file'] and file.read_text() == 'former'
+    with atomic_write(file) as temporary:
+        Path(temporary).write_text('new')
+    assert file.read_text() == 'new' and file.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def written(folder, *names, last=None):
+    """Files in the order of writing, ``last_checkpoint`` among them where it is named."""
+    begin = time.time() - 1000
+    for i, name in enumerate(names):
+        file = folder / name
+        file.write_text(last if name == 'last_checkpoint' else name)
+        os.utime(file, (begin + i, begin + i))
+
+
+@pytest.mark.parametrize(
+    'names, last, order',
+    [
+        (('iter_9.pth', 'iter_10.pth'), 'iter_10.pth', 'iter_10 iter_9'),
+        (('iter_9.pth', 'iter_10.pth'), 'iter_9.pth', 'iter_10 iter_9'),  # killed before it was named
+        (('iter_9.pth', 'iter_10.pth'), 'iter_8.pth', 'iter_10 iter_9'),  # the named one was deleted
+        (('iter_9.pth', 'iter_10.pth'), '', 'iter_10 iter_9'),
+        (('iter_9.pth', 'iter_10.pth'), 'moved/iter_9.pth', 'iter_10 iter_9'),
+        (('iter_10.pth', 'iter_9.pth'), 'iter_10.pth', 'iter_10 iter_9'),  # copied in any order
+        (('iter_30.pth', 'iter_10.pth'), 'iter_10.pth', 'iter_10 iter_30'),  # gone on from an earlier one
+        (('epoch_1.pth', 'iter_7.pth', 'epoch_2.pth'), 'epoch_2.pth', 'epoch_2 iter_7 epoch_1'),
+        (('epoch_1.pth', 'iter_7.pth'), 'epoch_1.pth', 'iter_7 epoch_1'),
+        (('best_dense.pth', 'start.pth', '.iter_4.pth.x.tmp'), 'iter_4.pth', ''),
+    ],
+)
+def test_checkpoints_newest_first(names, last, order, tmp_path):
+    written(tmp_path, *names)
+    (tmp_path / 'last_checkpoint').write_text(last)
+    assert [path.stem for path in checkpoints_of(tmp_path)] == order.split()
+    if last and not (tmp_path / Path(last).name).is_file():  # a missing one is as a stale one
+        (tmp_path / 'last_checkpoint').unlink()
+        assert [path.stem for path in checkpoints_of(tmp_path)] == order.split()
+
+
+def test_a_last_checkpoint_elsewhere_counts(tmp_path):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'elsewhere').mkdir()
+    written(tmp_path / 'elsewhere', 'step_4.pth')
+    (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'elsewhere/step_4.pth'))
+    assert checkpoints_of(tmp_path / 'run') == [tmp_path / 'elsewhere/step_4.pth']
+    assert checkpoints_of(tmp_path / 'none') == []
