@@ -47,20 +47,20 @@ STEPS = IMAGES // BATCH * EPOCHS
 
 
 class Record(Hook):
-    """Appends a line for each step: what it saw and what came of it."""
+    """Appends a line for each step: what it saw and what came of it; before its checkpoint is written."""
 
-    priority = 'LOWEST'
+    priority = 'ABOVE_NORMAL'
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        views = data_batch
+        views = data_batch['inputs']
         line = dict(
             step=runner.iter + 1,
             images=views.indices.tolist(),
             pixels=_hash([image.numpy().tobytes() for image in views.images]),
-            loss={k: float(v).hex() for k, v in outputs.items() if k.startswith('loss')},
+            loss={k: v.item().hex() for k, v in outputs.items() if k.startswith('loss')},
             rates=[group['lr'] for group in runner.optim_wrapper.optimizer.param_groups],
             random=_hash([torch.get_rng_state().numpy().tobytes()]),
         )
