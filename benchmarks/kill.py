@@ -1,16 +1,17 @@
-"""Does a run that is killed again and again end as one that is not? Real SIGKILLs at chosen and random moments.
+"""Does a run that is killed again and again end as one that is not? SIGKILL at chosen and random moments.
 
 python benchmarks/kill.py --kills 200 --out kills.csv
 
-Of each recipe of tiny.py a run is made without interruption, and others that are killed several times and go
-on with ``--resume auto``. Each process is a fork of this one, which has everything imported. Compared are all
-steps that were made, also those made twice (images in their order, pixels, loss, rate, random state), and of the
-last checkpoint weights, queue, target, optimiser, schedules and logged losses: bit for bit.
+Of each recipe of tiny.py a run is made without interruption, and others that are killed several times and
+go on with ``--resume auto``. Each process is a fork of this one, which has everything imported. Compared are
+all steps that were made, also those made twice (images in their order, pixels, loss, rate, random state), and
+of the last checkpoint weights, queue, target, optimiser, schedules and logged losses: bit for bit.
 """
 
 import argparse
 import csv
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -93,6 +94,9 @@ def train(name: str, photos: Path, work: Path, workers: int) -> None:
     runner.train()
 
 
+#: Draws what happens in a child; the global generators are the training's.
+CHANCE = random.Random()
+
 # Moments: a function of a child that makes it kill itself there, the n-th time that it comes along.
 
 
@@ -103,7 +107,7 @@ def _die() -> None:
 
 def _soon(seconds: float) -> None:
     """Die within so many seconds, wherever this process then is."""
-    threading.Thread(target=lambda: (time.sleep(random.uniform(0, seconds)), _die()), daemon=True).start()
+    threading.Thread(target=lambda: (time.sleep(CHANCE.uniform(0, seconds)), _die()), daemon=True).start()
 
 
 def _at(owner, name: str, nth: int, act: Callable) -> None:
@@ -133,7 +137,7 @@ def _after(original, *args, **kwargs):
 
 def _part_written(original, path, content):
     with open(path, 'wb') as file:
-        file.write(content[: random.randrange(len(content) + 1)])
+        file.write(content[: CHANCE.randrange(len(content) + 1)])
         file.flush()
         _die()
 
@@ -147,11 +151,11 @@ def in_write(nth: int) -> None:
 
 
 def in_rename(nth: int) -> None:
-    _at(os, 'replace', nth, random.choice([_before, _after]))
+    _at(os, 'replace', nth, CHANCE.choice([_before, _after]))
 
 
 def in_rotation(nth: int) -> None:
-    _at(PretrainCheckpointHook, '_remove', nth, random.choice([_before, _after, _between]))
+    _at(PretrainCheckpointHook, '_remove', nth, CHANCE.choice([_before, _after, _between]))
 
 
 def _between(original, hook, paths):
@@ -198,19 +202,18 @@ def in_child(act: Callable[[], None], log: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def killed_run(name: str, photos: Path, work: Path, kills: int, workers: int) -> list[dict]:
-    """A run that is killed so many times, then ends; a line for each kill."""
+def killed_run(
+    name: str, photos: Path, work: Path, deaths: list[tuple[str, int]], workers: int
+) -> list[dict]:
+    """A run that is killed at some moments, each the n-th of a process, then ends; a line for each kill."""
     work.mkdir()
     lines = []
-    while len(lines) < kills:
-        moment = random.choice(list(MOMENTS))
-        act, times = MOMENTS[moment]
-        nth = random.randint(1, max(1, times // 3))
+    for moment, nth in deaths:
         seed = random.random()
 
-        def die_there(act=act, nth=nth, seed=seed):
-            random.seed(seed)
-            act(nth)
+        def die_there(moment=moment, nth=nth, seed=seed):
+            CHANCE.seed(seed)
+            MOMENTS[moment][0](nth)
             train(name, photos, work, workers)
 
         code = in_child(die_there, work / 'said')
@@ -225,6 +228,12 @@ def killed_run(name: str, photos: Path, work: Path, kills: int, workers: int) ->
     if code:
         raise SystemExit(f'{name}: exit code {code}, see {work / "said"}')
     return lines
+
+
+def draw(most: int) -> list[tuple[str, int]]:
+    """Two to six moments; early ones in a process, for it has to live long enough."""
+    moments = random.choices(list(MOMENTS), k=min(random.randint(2, 6), most))
+    return [(moment, random.randint(1, max(1, MOMENTS[moment][1] // 3))) for moment in moments]
 
 
 def differences(work: Path, other: Path) -> list[str]:
@@ -262,28 +271,29 @@ def _unlike(a, b, where: str) -> list[str]:
     return [] if a == b or (a != a and b != b) else [where]
 
 
+def whole_run(name: str, photos: Path, work: Path) -> Path:
+    """The folder of a run without interruption."""
+    work.mkdir()
+    code = in_child(lambda: train(name, photos, work, 0), work / 'said')
+    if code:
+        raise SystemExit(f'{name}: exit code {code}, see {work / "said"}')
+    return work
+
+
 def kill(names: list[str], kills: int, work: Path, show=print) -> list[dict]:
     """Kill runs of some recipes in turn until there were so many kills; a line for each."""
-    photos, lines = make_photos(work / 'photos', IMAGES), []
-    whole = {}
-    while len(lines) < kills:
-        for name in names:
-            if name not in whole:
-                whole[name] = work / name
-                whole[name].mkdir()
-                code = in_child(lambda: train(name, photos, whole[name], 0), whole[name] / 'said')  # noqa: B023
-                if code:
-                    raise SystemExit(f'{name}: exit code {code}, see {whole[name] / "said"}')
-            if len(lines) >= kills:
-                break
-            run = work / f'{name}_{len(lines)}'
-            workers = random.choice([0, 0, 1])
-            new = killed_run(name, photos, run, min(random.randint(2, 6), kills - len(lines)), workers)
-            unlike = differences(run, whole[name])
-            lines += [dict(line, same=not unlike) for line in new]
-            moments = ' '.join(line['moment'] for line in new)
-            show(f'{len(lines):4} {name:<13} {"same" if not unlike else unlike[:5]}: {moments}')
-    return lines
+    photos, lines, whole = make_photos(work / 'photos', IMAGES), [], {}
+    for turn, name in enumerate(itertools.cycle(names)):
+        if len(lines) >= kills:
+            return lines
+        if name not in whole:
+            whole[name] = whole_run(name, photos, work / name)
+        run, workers = work / f'{name}_{turn}', random.choice([0, 0, 1])
+        new = killed_run(name, photos, run, draw(kills - len(lines)), workers)
+        unlike = differences(run, whole[name])
+        lines += [dict(line, same=not unlike) for line in new]
+        moments = ' '.join(line['moment'] for line in new)
+        show(f'{len(lines):4} {name:<13} {"same" if not unlike else unlike[:5]}: {moments}')
 
 
 def main() -> None:

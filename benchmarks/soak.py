@@ -3,8 +3,9 @@
 python benchmarks/soak.py --steps 20000 --out soak.csv
 
 DenseCL on tiny images, with a data worker that begins anew every epoch, guard, collapse watch and rotating
-checkpoints. The table has a line each ``--every`` steps; printed is, of the last four fifths, the slope a thousand
-steps with its standard error. Time is that of the process's own CPU: other work on the machine does not count.
+checkpoints. The table has a line each ``--every`` steps; printed is, of the last four fifths, the slope a
+thousand steps with its standard error. Time is the process's own on the CPU: other work on the machine does
+not count.
 """
 
 import argparse

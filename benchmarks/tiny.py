@@ -47,9 +47,7 @@ RECIPES = {
     'dino': (
         'dino/dino_resnet18_1xb64-mcrop-coslr-6e_photos.py',
         dict(
-            heads=dict(
-                image=dict(projector=_convs(32, 32, 16, prototypes=12), objective=dict(prototypes=12))
-            )
+            heads=dict(image=dict(projector=_convs(32, 32, 16, prototypes=12), objective=dict(prototypes=12)))
         ),
     ),
     'mae': (
@@ -58,9 +56,7 @@ RECIPES = {
             backbone=_VIT,
             heads=dict(
                 pixels=dict(
-                    projector=dict(
-                        in_channels=WIDTH, grid=SIDE // PATCH, embed_dim=16, depth=1, num_heads=2
-                    )
+                    projector=dict(in_channels=WIDTH, grid=SIDE // PATCH, embed_dim=16, depth=1, num_heads=2)
                 )
             ),
         ),

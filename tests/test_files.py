@@ -1,4 +1,4 @@
-"""Files are whole or absent, also of processes that are killed; which checkpoint of a folder is the newest."""
+"""Files are whole or absent, also of killed processes; which checkpoint of a folder is the newest."""
 
 import os
 import subprocess

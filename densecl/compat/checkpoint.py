@@ -94,8 +94,8 @@ def _compare_checksums(path: Path) -> None:
         raise _unreadable(path) from error
     if altered is not None:
         raise ValueError(
-            f'checkpoint {path} was altered since it was written: the checksum of its part {altered} does not '
-            'fit. Copy or download it again.'
+            f'checkpoint {path} was altered since it was written: the checksum of its part {altered} does '
+            'not fit. Copy or download it again.'
         )
 
 

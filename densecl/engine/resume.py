@@ -25,8 +25,8 @@ def newest_whole(folder: str | Path) -> Path | None:
             print_log(f'--resume: passed over: {error}', 'current', logging.WARNING)
     if found:
         raise ValueError(
-            f'--resume: none of the {len(found)} checkpoints in {folder} is whole: copy one from a backup, or '
-            'move them away to start anew'
+            f'--resume: none of the {len(found)} checkpoints in {folder} is whole: copy one from a backup, '
+            'or move them away to start anew'
         )
     return None
 
@@ -42,6 +42,6 @@ def check_resumable(path: Path) -> None:
     saved = load_checkpoint(path, mmap=True)
     if not (isinstance(saved, dict) and isinstance(saved.get('meta'), dict) and 'iter' in saved['meta']):
         raise ValueError(
-            f'checkpoint {path} does not say at which iteration it was made (meta.iter): it holds weights, and '
-            'no run that could go on'
+            f'checkpoint {path} does not say at which iteration it was made (meta.iter): it holds weights, '
+            'and no run that could go on'
         )

@@ -171,6 +171,6 @@ def _no_space(folder: str, error: OSError) -> str:
     saved = checkpoints_of(folder)
     last = f'{saved[0]} is whole' if saved else 'there is no checkpoint yet'
     return (
-        f'{folder}: {error.strerror} ({free:,.1f} MB free), so the run has stopped; {last}: make room and go on with '
-        '--resume auto'
+        f'{folder}: {error.strerror} ({free:,.1f} MB free), so the run has stopped; {last}: '
+        'make room and go on with --resume auto'
     )

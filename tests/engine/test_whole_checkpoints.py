@@ -205,9 +205,11 @@ def test_a_full_disk_ends_in_one_line(toy_runner, tmp_path, capfd):
 
 
 def test_a_log_that_cannot_be_written_stops_the_run(toy_runner):
-    runner = toy_runner(dict(type='SGD', lr=0.1), default_hooks=dict(logger=dict(type='LoggerHook', interval=1)))
+    runner = toy_runner(
+        dict(type='SGD', lr=0.1), default_hooks=dict(logger=dict(type='LoggerHook', interval=1))
+    )
     file = next(h for h in runner.logger.handlers if isinstance(h, logging.FileHandler))
-    file.setStream(open('/dev/full', 'w'))
+    file.setStream(Path('/dev/full').open('w'))  # noqa: SIM115  (the handler closes it)
     runner.logger.setLevel('INFO')
     with pytest.raises(SystemExit, match='No space left on device .*there is no checkpoint yet'):
         runner.train()
