@@ -4,6 +4,7 @@ import logging
 import pickle
 from pathlib import Path
 
+from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
 
 from densecl.compat import load_checkpoint
@@ -44,4 +45,18 @@ def check_resumable(path: Path) -> None:
         raise ValueError(
             f'checkpoint {path} does not say at which iteration it was made (meta.iter): it holds weights, '
             'and no run that could go on'
+        )
+
+
+def check_together(iteration: int, folder: str | Path) -> None:
+    """Compare where the processes go on; a collective operation.
+
+    Raises:
+        ValueError: at different iterations, in all processes.
+    """
+    seen = all_gather_object(iteration)
+    if len(set(seen)) > 1:
+        raise ValueError(
+            f'the processes would go on at iterations {seen}, by rank: all of them must see the same checkpoints '
+            f'in {folder}, on a disk that the machines share'
         )

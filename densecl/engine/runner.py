@@ -17,6 +17,7 @@ from torch import nn
 from densecl.files import checkpoints_of
 from densecl.registry import RUNNERS
 
+from .resume import check_together
 from .shard import keep_state_whole, shard
 from .shared_source import with_shared_source
 
@@ -75,6 +76,11 @@ class LRScalingRunner(Runner):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise SystemExit(_no_space(self.work_dir, error)) from None
+
+    def load_or_resume(self) -> None:
+        """As mmengine's; all processes go on at the same iteration, or none."""
+        super().load_or_resume()
+        check_together(self.iter, self.work_dir)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's; ``model_wrapper_cfg=dict(type='FullyShard')``: see :func:`.shard.shard`."""

@@ -7,7 +7,9 @@ import torch
 from mmengine.model import BaseModel
 from torch.utils.data import DataLoader, TensorDataset
 
+from densecl.distributed import rank
 from densecl.engine import LRScalingRunner
+from densecl.engine.resume import check_together
 
 
 class Toy(BaseModel):
@@ -36,4 +38,9 @@ def everything() -> dict:
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.scale_lr(wrapper, options)
     logs = ''.join(path.read_text() for path in sorted(out.rglob('*.log')))
-    return dict(lr=wrapper.param_groups[0]['lr'], logs=logs)
+    try:
+        check_together(3 * rank(), out)
+        apart = ''
+    except ValueError as error:
+        apart = str(error)
+    return dict(apart=apart, lr=wrapper.param_groups[0]['lr'], logs=logs)

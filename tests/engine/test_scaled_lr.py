@@ -66,6 +66,8 @@ def test_two_processes_and_the_log_line(over_processes):
     assert log.count('auto_scale_lr, rule') == 1
     assert 'lr 0.5 -> 0.125' in log
     assert '12 images a step = 2 x 2 processes x 3 accumulated; the config is made for 48' in log
+    for each in (first, second):  # one found a checkpoint, the other none
+        assert each['apart'].startswith('the processes would go on at iterations [0, 3], by rank')
 
 
 def test_the_flag_checks_the_config():
