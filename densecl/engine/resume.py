@@ -57,6 +57,6 @@ def check_together(iteration: int, folder: str | Path) -> None:
     seen = all_gather_object(iteration)
     if len(set(seen)) > 1:
         raise ValueError(
-            f'the processes would go on at iterations {seen}, by rank: all of them must see the same checkpoints '
-            f'in {folder}, on a disk that the machines share'
+            f'the processes would go on at iterations {seen}, by rank: all of them must see the same '
+            f'checkpoints in {folder}, on a disk that the machines share'
         )
