@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densecl.datasets.text import Tokenizer, read_rows
+from densecl.models.text import check_tokenizer
 from densecl.numerics import full_precision, unit
 from densecl.registry import TRANSFORMS
 from densecl.transfer import load_backbone, read_weights
@@ -65,6 +66,7 @@ class SentenceEncoder(nn.Module):
 
     def __init__(self, tower: nn.Module, tokenizer: Tokenizer, projector: nn.Module | None = None) -> None:
         super().__init__()
+        check_tokenizer(tower, tokenizer)
         self.tower, self.tokenizer, self.projector = tower, tokenizer, projector
         self.eval()
 

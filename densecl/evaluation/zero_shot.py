@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from densecl.models.backbones.timm import TimmViT, value_features
 from densecl.models.necks import AttentionPool2d
+from densecl.models.text import check_tokenizer
 from densecl.numerics import full_precision, unit
 from densecl.registry import MODELS, TRANSFORMS
 from densecl.transfer import read_weights
@@ -56,6 +57,7 @@ class ImageText:
     ) -> None:
         self.size, self.notes = size, notes
         self.encoder, self.tokenizer, self.level, self.values = encoder, tokenizer, level, values
+        check_tokenizer(tower, tokenizer)
         self.projector, self.tower = projector.eval(), tower.eval()
 
     def to(self, device: str | torch.device) -> 'ImageText':

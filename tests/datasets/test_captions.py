@@ -209,6 +209,7 @@ def test_errors_of_tables(tmp_path):
         refused(tmp_path, text, lambda: CaptionTable(tmp_path, 'table.csv'))
 
     said("has no column 'caption', its first line names ['image', 'text']", 'image,text\na.png,x\n')
+    said('line 2 has more columns than the first line', 'image,caption\na.png,a dog, running\n')
     said('line 2 has a caption without an image', 'image,caption\n,x\n')
     said(f'{file}: a.png: expected captions, got an empty text', 'image,caption\na.png,\n')
     said('lists no image', 'image,caption\n')

@@ -4,6 +4,9 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
+from densecl.engine import launch
+from tests.engine.test_resume_pretext import small
+
 HEAD = dict(
     projector=dict(type='MLP', channels=(576, 16)),
     objective=dict(type='NCE', dim=16, negatives=8),
@@ -63,3 +66,10 @@ def test_a_bank_that_is_too_small_is_refused_before_training(npid_config):
     message = r'model\.heads\.image\.objective\.bank: .* 4 images, the data set has 10: set images=10'
     with pytest.raises(ValueError, match=message):
         Runner.from_cfg(cfg).train()
+
+
+def test_a_text_tower_of_another_vocabulary_is_refused_before_training(tiny_config, tmp_path):
+    cfg = small('CLIP', tiny_config(), tmp_path)
+    cfg.model.heads.text.target.tower.vocab_size = 100
+    with pytest.raises(ValueError, match='model.heads.text.target.tower: .* vectors for 100'):
+        launch.build_runner(cfg).train()

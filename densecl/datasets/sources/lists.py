@@ -181,6 +181,11 @@ def _table_captions(file: Path, image: str, caption: str, separator: str) -> dic
                 f'{rows.fieldnames}; set image, caption or separator'
             )
         for row in rows:
+            if None in row:
+                raise ValueError(
+                    f'{file}: line {rows.line_num} has more columns than the first line; put captions that '
+                    f'hold {separator!r} in quotes'
+                )
             if not row[image]:
                 raise ValueError(f'{file}: line {rows.line_num} has a caption without an image')
             captions.setdefault(row[image], []).append(row[caption] or '')

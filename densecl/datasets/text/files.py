@@ -67,6 +67,11 @@ def _cells(file, path: Path, delimiter: str) -> Iterator[tuple[int, dict]]:
     how = dict(quoting=csv.QUOTE_NONE) if delimiter == '\t' else {}
     reader = csv.DictReader(file, delimiter=delimiter, **how)
     for found in reader:
+        if None in found:
+            how = 'no text may hold a tab' if how else f'put texts that hold {delimiter!r} in quotes'
+            raise ValueError(
+                f'{path}, line {reader.line_num}: there are more columns than in the first line; {how}'
+            )
         yield reader.line_num, found
 
 

@@ -1,7 +1,8 @@
-"""Tells the model how many images there are."""
+"""Tells the model what it has to know of the data: how many images there are, and the tokenizer."""
 
 from mmengine.hooks import Hook
 
+from densecl.models.text import check_tokenizer
 from densecl.registry import HOOKS
 
 from .momentum import unwrap
@@ -15,15 +16,18 @@ class DataSizeHook(Hook):
     """
 
     def before_run(self, runner) -> None:
-        """Call ``set_images(images)`` where a module has it.
+        """Call ``set_images(images)`` where a module has it; text towers look at the tokenizer.
 
         Raises:
-            ValueError: a part was made for fewer images than there are.
+            ValueError: a part was made for fewer images than there are, or for another tokenizer.
         """
-        images = len(runner.train_loop.dataloader.dataset)
+        dataset = runner.train_loop.dataloader.dataset
+        images = len(dataset)
+        tokenizer = getattr(getattr(dataset, 'captions', None) or dataset, 'tokenizer', None)
         for name, module in unwrap(runner.model).named_modules():
-            if hasattr(module, 'set_images'):
-                try:
+            try:
+                check_tokenizer(module, tokenizer)
+                if hasattr(module, 'set_images'):
                     module.set_images(images)
-                except ValueError as error:
-                    raise ValueError(f'model.{name}: {error}') from error
+            except ValueError as error:
+                raise ValueError(f'model.{name}: {error}') from error

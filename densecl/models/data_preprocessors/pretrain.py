@@ -131,6 +131,12 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
     def _checked(self, data: dict) -> Views:
         views = _views_of(data)
         for number, image in enumerate(views.images):
+            if image.dtype == torch.int64:
+                raise ValueError(
+                    f'inputs.images[{number}] are tokens of texts, not photos; take '
+                    "data_preprocessor=dict(type='TextPreprocessor') and a text tower as the backbone, or "
+                    'data of photos'
+                )
             if self.rgb and (image.dtype != torch.uint8 or image.ndim != 4 or image.shape[3] != 3):
                 raise ValueError(
                     f'inputs.images[{number}] must be uint8 (B, H, W, 3) as collated, '

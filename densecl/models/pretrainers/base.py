@@ -95,9 +95,20 @@ class Pretrainer(BaseModel):
         freeze_layers(self.backbone, frozen_layers)
         if checkpoint_activations:
             recompute_blocks(self.backbone)
+        if getattr(self.backbone, 'reads_tokens', False) and hasattr(preprocessor, 'shift'):
+            raise ValueError(
+                f'model.backbone={type(self.backbone).__name__} reads texts, data_preprocessor='
+                f"{type(preprocessor).__name__} makes photos; take dict(type='TextPreprocessor')"
+            )
         self.neck = MODELS.build(neck) if neck is not None else None
         self.heads = nn.ModuleDict({name: _build_head(name, cfg) for name, cfg in heads.items()})
-        for head in self.heads.values():
+        for name, head in self.heads.items():
+            of_photos = isinstance(head.target, nn.Module) and not hasattr(head.target, 'seen')
+            if of_photos and not hasattr(preprocessor, 'shift'):
+                raise ValueError(
+                    f'model.heads.{name}: target={type(head.target).__name__} is made of photos, but '
+                    f'data_preprocessor={type(preprocessor).__name__} has none; take another target'
+                )
             if hasattr(head.target, 'images_have'):
                 head.target.images_have(-preprocessor.shift / preprocessor.scale, 1 / preprocessor.scale)
         self.view_maker = None if view_maker is None else MODELS.build(view_maker)

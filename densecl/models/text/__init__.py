@@ -2,5 +2,6 @@
 
 from .huggingface import HuggingFaceText
 from .transformer import TextTransformer
+from .vocabulary import check_tokenizer
 
-__all__ = ['HuggingFaceText', 'TextTransformer']
+__all__ = ['HuggingFaceText', 'TextTransformer', 'check_tokenizer']

@@ -42,6 +42,9 @@ class HuggingFaceText(nn.Module):
             positions for, or a folder that cannot be read or needs code of its own.
     """
 
+    #: A batch of photos is nothing to it.
+    reads_tokens = True
+
     def __init__(
         self,
         folder: str | os.PathLike,
@@ -74,6 +77,7 @@ class HuggingFaceText(nn.Module):
                 f'HuggingFaceText: context_length {context_length}, but the model in {folder} has '
                 f'{positions} positions; lower context_length'
             )
+        self.vocab_size = self.model.get_input_embeddings().num_embeddings
         self.context_length = context_length
         self.projection = (
             None if projection is None else nn.Linear(config.hidden_size, projection, bias=False)

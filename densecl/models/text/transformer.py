@@ -51,6 +51,9 @@ class TextTransformer(nn.Module):
         ValueError: an unknown choice, a width that heads do not divide, the first token of a causal tower.
     """
 
+    #: A batch of photos is nothing to it.
+    reads_tokens = True
+
     def __init__(
         self,
         vocab_size: int = 49408,
@@ -76,7 +79,7 @@ class TextTransformer(nn.Module):
                 'TextTransformer: the first token of a causal tower sees nothing but itself; take '
                 "feature='end' or causal=False"
             )
-        self.context_length, self.end_token = context_length, end_token
+        self.vocab_size, self.context_length, self.end_token = vocab_size, context_length, end_token
         self.causal, self.feature = causal, feature
         self.width = width if projection is None else projection
         self.token_embedding = nn.Embedding(vocab_size, width)

@@ -49,6 +49,8 @@ def test_texts_of_several_files(tmp_path):
         ('a.csv', 'x,y\na,\n', ['x', 'y'], "a.csv, line 2: the text of column 'y' is empty"),
         ('a.csv', 'x,y\na\n', ['x', 'y'], "a.csv, line 2: the text of column 'y' is empty"),
         ('a.csv', 'x,y\na,b\n', ['z'], "a.csv, line 2: there is no column 'z', there are x, y"),
+        ('a.csv', 'x,y\na,b,c\n', ['x'], "a.csv, line 2: there are more columns .* that hold ',' in quotes"),
+        ('a.tsv', 'x\ta\ta\n1\t2\t3\t4\n', ['x'], 'a.tsv, line 2: .* no text may hold a tab'),
         ('a.csv', 'x,y\na,b\n', None, 'a.csv: name the columns that are texts'),
         ('a.txt', 'x\n', ['x'], 'a.txt: columns are for .csv, .tsv and .jsonl'),
         ('a.txt', '\n \n', None, 'there is no text in .*a.txt'),

@@ -186,3 +186,25 @@ def test_what_is_logged_and_watched_has_the_head_s_name():
 def test_errors_name_the_head(heads, message):
     with pytest.raises(ValueError, match=f'^{message}'):
         SharedPretrainer(backbone=RESNET, heads=heads)
+
+
+# --- texts --------------------------------------------------------------------------------------------------
+
+TEXT = dict(type='TextTransformer', vocab_size=9, context_length=4, width=8, depth=1, heads=2)
+PIXELS = dict(projector=dict(type='MLP', channels=(8, 8)), objective='Reconstruction', pairs=((0, 0),))
+
+
+def test_texts_and_photos_are_not_mixed():
+    tokens = dict(type='TextPreprocessor')
+    contrast = dict(IMAGE, projector=None)
+    assert SharedPretrainer(TEXT, dict(text=contrast), data_preprocessor=tokens)
+    with pytest.raises(ValueError, match='TextTransformer reads texts.*take dict.type=.TextPreprocessor'):
+        SharedPretrainer(TEXT, dict(text=contrast))
+    pixels = dict(PIXELS, target=dict(type='Pixels', patch=1))
+    with pytest.raises(ValueError, match='model.heads.text: target=Pixels is made of photos'):
+        SharedPretrainer(TEXT, dict(text=pixels), data_preprocessor=tokens)
+    views = make_views(2)
+    views.images = [torch.zeros(2, 4, dtype=torch.int64)] * 2
+    model = SharedPretrainer(RESNET, dict(image=IMAGE))
+    with pytest.raises(ValueError, match='inputs.images.0. are tokens of texts, not photos'):
+        model.data_preprocessor(dict(inputs=views))
