@@ -37,7 +37,8 @@ def stage_part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def box_head_part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """``shared_convs.*`` and ``shared_fcs.*`` of the box head beside the backbone under ``prefix``, or {}.
 
-    A regressor behind these that is the same for all classes, ``fc_reg.*``, belongs to it.
+    A regressor behind these that is the same for all classes, ``fc_reg.*``, belongs to it. That of a detector
+    of one class has the same four rows, and serves all classes as well.
     """
     there = _beside(tensors, prefix, 'roi_head.bbox_head.') or _inside_heads(tensors, prefix, 'box_head')
     names = [] if any(key.startswith(('reg_convs.', 'reg_fcs.')) for key in there) else _REGRESSOR

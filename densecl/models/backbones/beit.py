@@ -32,6 +32,9 @@ class OwnTable:
         """(B, 1 + h w, C) -> the same; ``shared_rel_pos_bias`` is h, w."""
         return super().forward(x, relative_bias(self, shared_rel_pos_bias))
 
+    def __reduce__(self) -> tuple:
+        return _without_values, (type(self).__bases__[1],), vars(self)  # the class is made here, by no import
+
     def _get_rel_pos_bias(self) -> float:
         return 0.0  # timm adds what is shared
 
@@ -39,6 +42,11 @@ class OwnTable:
 @functools.cache
 def _with_own_table(attention: type[nn.Module]) -> type[nn.Module]:
     return type(f'OwnTable{attention.__name__}', (OwnTable, attention), {})
+
+
+def _without_values(attention: type[nn.Module]) -> nn.Module:
+    made = _with_own_table(attention)
+    return made.__new__(made)
 
 
 def relative_bias(positions: nn.Module, grid: Sequence[int]) -> Tensor:

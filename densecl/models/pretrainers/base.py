@@ -277,6 +277,11 @@ class Pretrainer(BaseModel):
         """``loss_<head>`` (weighted) for every head, and its diagnostics as ``<head>_<what>``."""
         if self.view_maker is not None:
             views = self._perturbed(views)
+        if getattr(self.backbone, 'class_path', None) and not any(m is not None for m in views.masks or ()):
+            raise ValueError(
+                'model.backbone.class_path: its blocks work where a mask hides patches, and no view has one: '
+                'they would not be trained; give a view a mask (docs/masks.md), or leave class_path out'
+            )
         online, target = self.branches(views)
         given = self._given_targets(views, target)
         batch, logged, keys = Batch.of(views), {}, {}

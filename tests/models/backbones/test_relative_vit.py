@@ -1,5 +1,7 @@
 """BEiT's transformer: its bias by distance, its initial values, its mask."""
 
+import pickle
+
 import pytest
 import timm
 import torch
@@ -38,6 +40,14 @@ def test_values_and_names_are_timms(images):
     level, token = vit(images)
     torch.testing.assert_close(level.flatten(2).transpose(1, 2), tokens[:, 1:])
     torch.testing.assert_close(token[:, :, 0, 0], tokens[:, 0])
+
+
+def test_a_whole_network_with_a_table_of_each_block_is_pickled(images):
+    vit = build(use_rel_pos_bias=True)
+    again = pickle.loads(pickle.dumps(vit))
+    for mine, theirs in zip(vit(images), again(images), strict=True):
+        assert torch.equal(mine, theirs)
+    assert type(again.blocks[0].attn) is type(vit.blocks[0].attn)
 
 
 def by_distance(table, grid):

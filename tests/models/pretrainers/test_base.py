@@ -208,3 +208,12 @@ def test_texts_and_photos_are_not_mixed():
     model = SharedPretrainer(RESNET, dict(image=IMAGE))
     with pytest.raises(ValueError, match='inputs.images.0. are tokens of texts, not photos'):
         model.data_preprocessor(dict(inputs=views))
+
+
+def test_a_class_path_without_a_mask_is_refused():
+    """Its blocks would have no gradient, for which data-parallel training waits."""
+    sizes = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
+    vit = dict(type='TimmViT', arch='beit_base_patch16_224', hidden='token', class_path=(1, 1), **sizes)
+    model = SharedPretrainer(vit, dict(image=dict(IMAGE, projector=None)))
+    with pytest.raises(ValueError, match='model.backbone.class_path: .* no view has one'):
+        model.loss(make_views(2, side=32))
