@@ -119,8 +119,9 @@ def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> N
     if target in ('mmdet', 'mmseg', 'safetensors') or (target == 'timm' and is_timm(meta)):
         return
     if not is_resnet(tensors):
-        kinds = "vision transformers, ResNets and timm's models" if target in DIALECTS else 'ResNets'
-        raise ValueError(f'{target} export knows {kinds} only; use mmdet, mmseg or safetensors')
+        kinds = "vision transformers, ResNets and timm's models" if target in DIALECTS else 'plain ResNets'
+        instead = 'mmdet, mmseg, timm or safetensors' if is_timm(meta) else 'mmdet, mmseg or safetensors'
+        raise ValueError(f'{target} export knows {kinds} only; use {instead}')
     instead = 'mmdet, mmseg or safetensors'
     bottleneck = 'layer1.0.conv3.weight' in tensors
     if stem_of(tensors) == 'deep':

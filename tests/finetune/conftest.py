@@ -13,6 +13,7 @@ VIT = dict(type='TimmViT', embed_dim=48, depth=2, num_heads=3, img_size=64)
 BACKBONES = {
     'resnet': dict(type='mmdet.ResNet', depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
     'lite0': dict(type='TimmBackbone', model_name='tf_efficientnet_lite0', output_stride=16),
+    'CLIP': dict(type='TimmBackbone', model_name='resnet50_clip', width_factor=0.125, out_indices=(4,)),
     'four': dict(type='mmdet.ResNet', depth=18, in_channels=4),
     'vit': VIT,
     'vit of 8 px': dict(VIT, patch_size=8, pos_embed='sincos-mae', hidden='dropped', init='mae'),

@@ -8,6 +8,7 @@ import torch
 
 from densecl.engine.launch import read_config
 from densecl.finetune import write_config
+from densecl.finetune.backbones import last_level, pyramid_levels
 from densecl.finetune.start import checkpoint_of, read_start
 from densecl.transfer import find_start
 
@@ -62,3 +63,12 @@ def test_the_command_prepares_mmdet_itself(starts, coco, tmp_path):
     done = subprocess.run([*command, '--out', str(tmp_path / 'fine'), '--write-only'], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert (tmp_path / 'fine/config.py').is_file()
+
+
+def test_clip_s_resnet_has_the_levels_of_any_resnet(starts, tmp_path):
+    start = read_start(starts['CLIP'], tmp_path)
+    full, slim, last = pyramid_levels(start, 'full'), pyramid_levels(start, 'slim'), last_level(start)
+    assert (full.strides, full.channels) == ((4, 8, 16, 32), (32, 64, 128, 256))
+    assert slim.strides == (8, 16, 32) and last.strides == (16,) and last.channels == (256,)
+    kept = dict(type='densecl.TimmBackbone', model_name='resnet50_clip', width_factor=0.125)
+    assert last.config == dict(kept, output_stride=16, out_indices=(4,))

@@ -178,6 +178,10 @@ def test_the_file_is_a_start_for_any_training(tmp_path, images):
     assert (
         "timm.create_model(model_name='resnet50_clip', width_factor=0.125)" in exported['meta']['how_to_load']
     )
+    with pytest.raises(
+        ValueError, match='torchvision export knows plain ResNets only; use mmdet, mmseg, timm or'
+    ):
+        export_backbone(start.export(), 'torchvision')
     torch.save(exported['state_dict'], tmp_path / 'timm.pt')
     again = find_start(tmp_path / 'timm.pt')
     assert again.backbone == start.backbone and again.check() < 1e-5
