@@ -16,6 +16,7 @@ from .network import Hints, Network
 from .prefixes import under
 from .read import Weights
 from .rename import Rules, renamed
+from .vits import through_timm
 
 MEAN, STD = (122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)
 _RULES: Rules = (
@@ -70,7 +71,9 @@ def read_clip(
     notes = [f'attention heads guessed: {heads} ({width // heads} channels each); no tensor tells them']
     notes += _guessed(quick) if quick_gelu is None else []
     title = f'ViT of CLIP, {depth} blocks of {width}, patch {patch}'
-    return Network(title, backbone, named, names, MEAN, STD, notes=notes)
+    theirs = {f'visual.{key}': x for key, x in tensors.items()}
+    original = through_timm('vision_transformer', theirs, theirs, backbone)
+    return Network(title, backbone, named, names, MEAN, STD, notes=notes, original=original)
 
 
 def _guessed(quick: bool) -> list[str]:

@@ -148,7 +148,7 @@ def _rotary(named: dict, tensors: dict, hints: Hints, names: str) -> Network | N
     backbone = dict(type='TimmViT', arch=arch, **settings)
     backbone |= dict(num_reg_tokens=registers) if registers != 4 else {}
     title = f'ViT of {settings["depth"]} blocks of {settings["embed_dim"]}, rotary, {registers} registers'
-    original = _through_timm('eva', tensors, own, backbone) if names == 'timm' else None
+    original = through_timm('eva', tensors, own, backbone) if names == 'timm' else None
     return Network(title, backbone, own, names, notes=notes, original=original)
 
 
@@ -188,10 +188,10 @@ def _original(tensors: dict, named: dict, backbone: dict, names: str) -> Callabl
         return _torchvision_map(tensors, backbone)
     if names == 'mm':
         return _mmseg_map(tensors, backbone)
-    return _through_timm('vision_transformer', tensors, named, backbone) if names == 'timm' else None
+    return through_timm('vision_transformer', tensors, named, backbone) if names == 'timm' else None
 
 
-def _through_timm(module: str, tensors: dict, named: dict, backbone: dict) -> Callable[[Tensor], Tensor]:
+def through_timm(module: str, tensors: dict, named: dict, backbone: dict) -> Callable[[Tensor], Tensor]:
     """timm's whole network, filled through timm's own reading of the file."""
 
     def last_map(images: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from densecl.evaluation.features import FrozenEncoder
 from densecl.evaluation.labelled import LabelledPart
 from densecl.evaluation.zero_shot import ImageText, classifier, classify, open_image_text, segment
 from densecl.numerics import unit
+from densecl.registry import MODELS
 
 NAMES = ('red', 'green', 'blue')
 SIDE, STRIDE = 32, 4
@@ -163,6 +164,44 @@ def test_cells_of_a_pooled_map_go_through_the_projector(model):
 def test_a_level_of_one_cell_has_no_map(model):
     with pytest.raises(ValueError, match='has one cell; take larger images'):
         model.cells(painted(0)[:, :STRIDE, :STRIDE])
+
+
+@pytest.mark.parametrize('pooled', ['average', 'attention'])
+def test_a_checkpoint_of_a_pretraining_says_what_its_head_says(pooled, tmp_path, monkeypatch):
+    tower = dict(
+        type='TextTransformer', vocab_size=9, context_length=4, width=8, depth=1, heads=1, projection=5
+    )
+    how = dict(
+        average=dict(projector=dict(type='MLP', channels=(64, 5), bias=False)),
+        attention=dict(
+            units=dict(type='Image', project='map'),
+            projector=dict(type='AttentionPool2d', channels=(64, 5), grid=2),
+        ),
+    )[pooled]
+    head = dict(**how, target=dict(type='Text', tower=tower), objective='Cosine', pairs=((0, 0),))
+    config = dict(
+        type='SharedPretrainer',
+        channels_last=False,
+        backbone=dict(type='mmdet.ResNet', depth=18, base_channels=8, out_indices=(3,)),
+        heads=dict(text=head),
+    )
+    torch.manual_seed(0)
+    trained = MODELS.build(config).eval()
+    loader = dict(dataset=dict(captions=dict(tokenizer=dict(type='Tokenizer', path='a.json'))))
+    text = f'model = {config!r}\ntrain_dataloader = {loader!r}\n'
+    torch.save(dict(state_dict=trained.state_dict(), meta=dict(cfg=text)), tmp_path / 'a.pth')
+    monkeypatch.setattr('densecl.evaluation.zero_shot.TRANSFORMS.build', lambda _: Names())
+    model = open_image_text(tmp_path / 'a.pth')
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        (level,) = trained.backbone(model.encoder._normalised(images))
+        projector = trained.heads['text'].projector
+        if pooled == 'average':
+            want, cells = projector(level.mean((2, 3))), projector(level.flatten(2).mT)
+        else:
+            want, cells = projector(level), projector.values(level).flatten(2).mT
+    torch.testing.assert_close(model.images(images), F.normalize(want))
+    torch.testing.assert_close(model.cells(images).flatten(2).mT, F.normalize(cells, dim=2))
 
 
 def test_other_checkpoints_are_refused(tmp_path):

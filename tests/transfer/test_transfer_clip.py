@@ -180,7 +180,7 @@ def test_the_file_is_a_start_for_any_training(tmp_path, images):
     torch.save(t, tmp_path / 'vit_openai.pt')
     start = find_start(tmp_path / 'vit_openai.pt')
     assert start.mean == MEAN and start.std == STD
-    assert 'CLIP' in start.origin
+    assert 'CLIP' in start.origin and start.check() < 1e-5
     token = backbone_features(start.build(), images, tokens=True)[-1]
     torch.testing.assert_close(token.flatten(1), image_tower(t, images, True)[:, 0], rtol=1e-4, atol=1e-5)
     torch.save(t, tmp_path / 'other.pt')
