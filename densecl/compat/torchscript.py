@@ -69,7 +69,7 @@ def is_torchscript(path: str | Path) -> bool:
 
 
 def read_torchscript(path: str | Path) -> dict[str, Tensor]:
-    """Name -> tensor, parameters and buffers, on the CPU, as ``torch.jit.load(path).state_dict()`` has them.
+    """Name -> tensor on the CPU: parameters and all buffers, those that a state dict would leave out, too.
 
     Raises:
         ValueError: the archive is damaged, or holds more than modules and tensors.
