@@ -3,7 +3,7 @@
 
     python tools/benchmark.py benchmarks/small.py --seeds 0 1 2 3 4 --jobs 2 --out work_dirs/benchmark \
         --weights "random=random:configs/densecl/densecl_resnet18_1xb64-coslr-6e_photos.py" \
-        --weights "DenseCL=work_dirs/densecl_0/epoch_6.pth,work_dirs/densecl_1/epoch_6.pth" \
+        --weights "DenseCL=work_dirs/densecl/epoch_6.pth" \
         --weights "ImageNet=torchvision:resnet18"
 
 Seed i of all weights has the same order of images and the same new layers; weights of several pretrainings
@@ -12,6 +12,7 @@ take the files in turn. What is measured already is not measured again, so a run
 
 import argparse
 import sys
+from pathlib import Path
 
 from mmengine.config import DictAction
 
@@ -31,10 +32,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--only', nargs='+', default=[], help='names of the tasks; all by default')
     parser.add_argument('--against', help='weights that differences are taken from; the first by default')
-    parser.add_argument('--jobs', type=int, default=1, help='processes side by side, one thread each')
+    parser.add_argument('--jobs', type=at_least_one, default=1, help='processes side by side')
     parser.add_argument('--out', default='work_dirs/benchmark', help='folder of figures, CSV, tables, plot')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes of the tasks')
     return parser.parse_args()
+
+
+def at_least_one(text: str) -> int:
+    """A whole number above 0."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
+    return int(text)
 
 
 def main() -> int:
@@ -47,6 +55,8 @@ def main() -> int:
         if args.against and args.against not in names:
             raise ValueError(f'--against {args.against}: no such weights; there are {", ".join(names)}')
         failed = benchmark.benchmark(tasks, contenders, args.seeds, args.out, args.jobs, flushed)
+        if not any(Path(args.out).glob('cells/*/*/figures.json')):
+            return 1  # nothing to show; why was told
         flushed(benchmark_report.write(args.out, args.against, names))
     except (OSError, ValueError) as error:
         print(f'benchmark: {error}', file=sys.stderr)

@@ -1,5 +1,6 @@
 """How sure a difference of two segmentations is, by drawing the test images again."""
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -11,16 +12,17 @@ from .segmentation import class_iou
 
 @dataclass(frozen=True)
 class Bootstrapped:
-    """A difference and the 95 % interval of its draws.
+    """A difference and how it varies with the test images.
 
     Attributes:
         mean: of the images as they are.
-        low, high: the 2.5 and the 97.5 % quantile of the draws.
+        error: its standard error, infinite for a single group.
+        groups: how many were drawn from; an interval takes Student's t of one less.
     """
 
     mean: float
-    low: float
-    high: float
+    error: float
+    groups: int
 
 
 def miou_difference(
@@ -32,9 +34,10 @@ def miou_difference(
 ) -> Bootstrapped:
     """mIoU of ``two`` less that of ``one`` on the same test images, which are drawn with replacement.
 
-    A draw takes as many images as there are, the same for both; the mIoU of a draw leaves out the classes
+    A draw takes as many groups as there are, the same for both; the mIoU of a draw leaves out the classes
     that its truth does not have. Frames of one film resemble each other: give them one group, and whole
-    groups are drawn (cluster bootstrap).
+    groups are drawn (cluster bootstrap). The standard error is the deviation of the draws times
+    sqrt(G / (G - 1)) for G groups: that of a mean of G values would be the usual one.
 
     Args:
         one, two: (M, 3, K) of :func:`~densecl.evaluation.segmentation.iou_counts`, one tensor a seed; the
@@ -69,6 +72,7 @@ def miou_difference(
         sums = [(times @ run.double().flatten(1)).unflatten(1, run.shape[1:]) for run in runs]
         return torch.stack([class_iou(each).nanmean(-1) for each in sums]).mean(0)
 
-    found = means(two) - means(one)
-    low, high = torch.quantile(found[1:][~found[1:].isnan()], torch.tensor([0.025, 0.975]).double()).tolist()
-    return Bootstrapped(found[0].item(), low, high)
+    found, count = means(two) - means(one), len(names)
+    spread = found[1:][~found[1:].isnan()].std(correction=0).item()
+    error = math.sqrt(count / (count - 1)) * spread if count > 1 else math.inf
+    return Bootstrapped(found[0].item(), error, count)

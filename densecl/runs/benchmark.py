@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .manifest import hash_file, write_json
+from .manifest import hash_file, hash_files, write_json
 
 #: Kind of a task -> its keys, and those that it needs.
 KINDS = {
@@ -159,7 +159,9 @@ def benchmark(
     for what in {what for contender in contenders for what in (*contender.files, contender.config)}:
         if what and os.path.isfile(what):
             hashes[what] = hash_file(what)
-        elif what and (what.endswith(('.pth', '.py', '.safetensors')) or os.sep in what):
+        elif what and os.path.isdir(what):
+            hashes[what] = hash_files([str(p) for p in Path(what).rglob('*') if p.is_file()], contents=True)
+        elif what and ':' not in what and (os.sep in what or Path(what).suffix):
             raise FileNotFoundError(f'--weights: {what} is no file')
     todo = []
     for seed in seeds:
@@ -193,18 +195,21 @@ def benchmark(
 
 
 def _write_cell(folder: Path, content: dict) -> None:
-    file = folder / CELL
-    if file.is_file():
-        then = json.loads(file.read_text())
-        other = [key for key in content if then.get(key) != content[key]]
-        if other:
-            raise ValueError(
-                f'{folder} was measured with another {other[0]} '
-                f'({then.get(other[0])}, now {content[other[0]]}); remove it, or take another --out'
-            )
-        return
+    """Say what a cell is; what was measured already has to be the same."""
+    if (folder / FIGURES).is_file():
+        then, now = (_flat(each) for each in (json.loads((folder / CELL).read_text()), content))
+        for key in sorted(then.keys() | now.keys()):
+            if then.get(key) != now.get(key):
+                raise ValueError(
+                    f'{folder} was measured with {key} {then.get(key)}, which is {now.get(key)} now; '
+                    'remove the folder, or take another --out'
+                )
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, content)
+    write_json(folder / CELL, content)
+
+
+def _flat(cell: dict) -> dict[str, Any]:
+    return {name: value for name, value in cell.items() if name != 'settings'} | cell['settings']
 
 
 def _in_process(folder: Path) -> bool:
@@ -284,7 +289,8 @@ def _probe(
 
     encoder = _encoder(cell, options).to('cuda' if torch.cuda.is_available() else 'cpu')
     opened = open_labelled(labelled, test, encoder.decoder)
-    found = probe(encoder, opened, tuple(size or opened.use_size()), seed=cell['seed'], **settings)
+    seed = 3 * cell['seed']  # over-clustering takes it and the next two
+    found = probe(encoder, opened, tuple(size or opened.use_size()), seed=seed, **settings)
     counts = {f'{n}_miou': iou_counts(x) for n in SEGMENTING if (x := getattr(found, n)) is not None}
     names = [path.name for path in opened.test.images]
     torch.save(dict(counts, groups=_groups(names, groups), names=names), folder / COUNTS)

@@ -12,7 +12,7 @@ from typing import Any
 from densecl.files import atomic_write
 
 from .benchmark import CELL, COUNTS, FIGURES
-from .intervals import interval, paired
+from .intervals import Interval, interval, of_error
 
 COLUMNS = (
     'task',
@@ -37,12 +37,14 @@ class Table:
         task, figure: names.
         values: weights -> seed -> value.
         folders: weights -> seed -> the folder of the cell.
+        files: weights -> seed -> the file; random weights have one a seed.
     """
 
     task: str
     figure: str
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     folders: dict[str, dict[int, Path]] = field(default_factory=dict)
+    files: dict[str, dict[int, str]] = field(default_factory=dict)
 
     def pairs(self, one: str, two: str) -> list[int]:
         """Seeds that both weights have."""
@@ -79,22 +81,24 @@ def tables(rows: Sequence[dict[str, Any]], order: Sequence[str] = ()) -> list[Ta
         table = found.setdefault(key, Table(*key))
         table.values.setdefault(row['weights'], {})[row['seed']] = row['value']
         table.folders.setdefault(row['weights'], {})[row['seed']] = row['folder']
+        file = f'{row["file"]}:{row["seed"]}' if row['file'].startswith('random:') else row['file']
+        table.files.setdefault(row['weights'], {})[row['seed']] = file
     return sorted(found.values(), key=lambda table: (table.task, table.figure))
 
 
 def markdown(found: Sequence[Table], against: str) -> str:
-    """The tables, each with the differences from ``against``.
+    """The tables, each with the differences from ``against``, bold where their 95 % interval leaves out 0.
 
-    A difference over seeds is that of pairs of one seed, with its 95 % t-interval; one over images is that of
-    the same seeds, with the interval of :func:`~densecl.evaluation.bootstrap.miou_difference`. Bold where it
-    does not hold 0.
+    A difference over seeds is that of pairs of one seed, with its t-interval; seeds that share one of several
+    pretrainings count as one pair, their mean. One over images is that of the same seeds, see
+    :func:`~densecl.evaluation.bootstrap.miou_difference`.
 
     Raises:
         ValueError: nothing is called ``against``.
     """
     names = {name for table in found for name in table.values}
     if against not in names:
-        raise ValueError(f'--against {against}: no such weights; there are {", ".join(sorted(names))}')
+        raise ValueError(f'{against}: no figures of such weights; there are {", ".join(sorted(names))}')
     return '\n'.join(_markdown(table, against) for table in found)
 
 
@@ -121,15 +125,23 @@ def _over_seeds(table: Table, one: str, two: str) -> str:
     seeds = table.pairs(one, two)
     if not seeds:
         return 'no seed in common'
-    found = paired(*([table.values[name][seed] for seed in seeds] for name in (one, two)))
-    if len(seeds) == 1:
-        return f'{found.mean:+.2f} (one pair)'
-    return _shown(found.mean, found.low, found.high)
+    pairs: dict[tuple, list[float]] = {}
+    several = any(len({table.files[name][seed] for seed in seeds}) > 1 for name in (one, two))
+    for seed in seeds:
+        pair = tuple(table.files[name][seed] for name in (one, two)) if several else (seed,)
+        pairs.setdefault(pair, []).append(table.values[two][seed] - table.values[one][seed])
+    differences = [fmean(values) for values in pairs.values()]
+    if len(seeds) > 1 and all(len(set(table.values[name].values())) == 1 for name in (one, two)):
+        return f'{differences[0]:+.2f} (no seed changes it)'
+    return _shown(interval(differences), 'pair' if len(pairs) == len(seeds) else 'pair of pretrainings')
 
 
-def _shown(mean: float, low: float, high: float) -> str:
-    text = f'{mean:+.2f} [{low:+.2f}, {high:+.2f}]'
-    return f'**{text}**' if low > 0 or high < 0 else text
+def _shown(found: Interval, what: str) -> str:
+    if found.count == 1:
+        return f'{found.mean:+.2f} (one {what})'
+    text = f'{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]'
+    text = f'**{text}**' if found.low > 0 or found.high < 0 else text
+    return text if what == 'pair' else f'{text} ({found.count} {what.replace("pair ", "pairs ", 1)})'
 
 
 def _has_counts(table: Table) -> bool:
@@ -150,9 +162,11 @@ def _over_images(table: Table, one: str, two: str) -> str:
     if not seeds:
         return 'no seed in common'
     sides = [[_counts(table.folders[name][seed]) for seed in seeds] for name in (one, two)]
+    if any(each['names'] != sides[0][0]['names'] for side in sides for each in side):
+        return 'not the same images'
     counts = [[each[table.figure] for each in side] for side in sides]
     found = miou_difference(*counts, groups=sides[0][0]['groups'])
-    return _shown(found.mean, found.low, found.high)
+    return _shown(of_error(found.mean, found.error, found.groups), 'groups')
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -200,12 +214,12 @@ def write(out: str | Path, against: str | None = None, order: Sequence[str] = ()
 
     Args:
         out: of :func:`~densecl.runs.benchmark.benchmark`.
-        against: weights from which differences are taken; the first of ``order`` if None.
+        against: weights from which differences are taken; the first of ``order`` that have figures if None.
         order: of the rows.
     """
     out, rows = Path(out), read_rows(out)
     found = tables(rows, order)
-    text = markdown(found, against or (order[0] if order else next(iter(found[0].values))))
+    text = markdown(found, against or next(iter(found[0].values)))
     for name, content in (('results.csv', as_csv(rows)), ('results.md', text)):
         with atomic_write(out / name) as temporary:
             Path(temporary).write_text(content)

@@ -72,8 +72,15 @@ def interval(values: Sequence[float]) -> Interval:
     if count == 1:
         return Interval(mean, math.inf, 1)
     variance = sum((value - mean) ** 2 for value in values) / (count - 1)
+    return of_error(mean, math.sqrt(variance / count), count)
+
+
+def of_error(mean: float, error: float, count: int) -> Interval:
+    """The t-interval of a mean over ``count`` values (or groups) with this standard error."""
+    if count == 1:
+        return Interval(mean, math.inf, 1)
     t = _T[count - 2] if count - 2 < len(_T) else 1.96 + 2.5 / (count - 1)
-    return Interval(mean, t * math.sqrt(variance / count), count)
+    return Interval(mean, t * error, count)
 
 
 def paired(one: Sequence[float], two: Sequence[float]) -> Interval:

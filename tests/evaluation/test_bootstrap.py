@@ -1,5 +1,7 @@
 """Intervals of a difference of mIoU, against images that are drawn and scored one by one."""
 
+import math
+
 import pytest
 import torch
 from oracles.segmentation import iou
@@ -44,25 +46,32 @@ def test_the_images_as_they_are_and_their_quantiles():
     for rows in drawn:
         total = sum(mean_of(rows, s, 0.3) for s in (3, 4)) - sum(mean_of(rows, s, 0.5) for s in (1, 2))
         differences.append(total / 2)
-    differences.sort()
-    low, high = (differences[round(q * 299)] for q in (0.025, 0.975))
-    assert found.low == pytest.approx(low, abs=0.3) and found.high == pytest.approx(high, abs=0.3)
-    assert found.low < found.mean < found.high
+    mean = sum(differences) / 300
+    spread = math.sqrt(sum((x - mean) ** 2 for x in differences) / 300)
+    assert found.error == pytest.approx(spread * math.sqrt(6 / 5)) and found.groups == 6 and spread > 0.5
 
 
 def test_groups_are_drawn_whole():
     """Two films: a draw holds each of them none, one or two times, so there are three differences."""
     one, two, films = counts(1, 0.5), counts(3, 0.3), 'aabbbb'
-    found = miou_difference([one], [two], groups=films, draws=400)
-    sets = ([0, 1] * 2, [2, 3, 4, 5] * 2, list(range(6)))
-    possible = sorted(mean_of(rows, 3, 0.3) - mean_of(rows, 1, 0.5) for rows in sets)
-    assert found.low == pytest.approx(possible[0]) and found.high == pytest.approx(possible[2])
+    found = miou_difference([one], [two], groups=films, draws=4000)
+    both = mean_of(list(range(6)), 3, 0.3) - mean_of(list(range(6)), 1, 0.5)
+    first, second = (mean_of(rows, 3, 0.3) - mean_of(rows, 1, 0.5) for rows in ([0, 1], [2, 3, 4, 5]))
+    mean = (first + 2 * both + second) / 4
+    spread = math.sqrt(((first - mean) ** 2 + 2 * (both - mean) ** 2 + (second - mean) ** 2) / 4)
+    assert found.mean == pytest.approx(both) and found.groups == 2
+    assert found.error == pytest.approx(spread * math.sqrt(2), rel=0.05)
+
+
+def test_one_group_says_nothing_of_others():
+    found = miou_difference([counts(1, 0.5)], [counts(3, 0.3)], groups='aaaaaa')
+    assert found.error == math.inf and found.groups == 1
 
 
 def test_the_same_predictions_do_not_differ():
     one = counts(1, 0.5)
     found = miou_difference([one], [one])
-    assert found.mean == found.low == found.high == 0
+    assert found.mean == found.error == 0
 
 
 def test_what_does_not_pair_is_refused():

@@ -15,7 +15,7 @@ import torch
 from densecl.evaluation.bootstrap import miou_difference
 from densecl.runs import benchmark, benchmark_report
 from densecl.runs.benchmark import CELL, COUNTS, FIGURES, Cell, Contender, read_tasks
-from densecl.runs.intervals import paired
+from densecl.runs.intervals import interval, of_error, paired
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/quickstart/densecl_resnet18_sample.py'
@@ -80,14 +80,16 @@ def test_measured_once_and_told(halves, tmp_path):
     assert not [path for path in out.rglob('*.pth') if path.name != COUNTS]
     assert (out / 'results.png').stat().st_size > 5000
     text = (out / 'results.md').read_text()
-    assert '### frozen: linear_miou' in text and '+0.00 [+0.00, +0.00]' in text
+    assert (
+        '### frozen: linear_miou' in text and '| +0.00 (one pair) | +0.00 [+0.00, +0.00] (4 groups) |' in text
+    )
     stamp = (Cell('frozen', 'a', 0).folder(out) / FIGURES).stat().st_mtime_ns
     again = tool(*frozen)
     assert '0 measurements to make' in again.stdout
     assert (Cell('frozen', 'a', 0).folder(out) / FIGURES).stat().st_mtime_ns == stamp
     tasks.write_text(tasks.read_text().replace('(48, 64)', '(64, 96)'))
     other = tool(*frozen)
-    assert other.returncode == 2 and 'was measured with another settings' in other.stderr
+    assert other.returncode == 2 and 'measured with size [48, 64], which is [64, 96] now' in other.stderr
 
 
 @pytest.fixture
@@ -119,10 +121,10 @@ def test_differences_are_those_of_pairs(record):
     assert f'**{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]**' in lines['| new'] and found.low > 0
     assert '| new | 41.0, 45.5, 43.2 | 43.23 ± 2.25 |' in lines['| new']
     assert '**' not in lines['| same'] and lines['| start'].endswith('|  |')
-    assert list(lines)[2:] == ['| new', '| same'] or list(lines).index('| start') < list(lines).index('| new')
+    assert list(lines)[1:] == ['| start', '| new', '| same'], 'in the given order'
     against = benchmark_report.write(out, 'new')
     assert f'{-found.mean:+.2f} [{-found.high:+.2f}, {-found.low:+.2f}]' in against
-    with pytest.raises(ValueError, match='--against other: no such weights; there are new, same, start'):
+    with pytest.raises(ValueError, match='other: no figures of such weights; there are new, same, start'):
         benchmark_report.write(out, 'other')
 
 
@@ -137,9 +139,29 @@ def test_images_are_drawn_by_group(record):
     counts = {'start': [counted(10), counted(10)], 'new': [counted(80), counted(80)]}
     out = record({'start': [40.0, 41.0], 'new': [70.0, 72.0]}, counts)
     sides = [[each['linear_miou'] for each in counts[name]] for name in ('start', 'new')]
-    want = miou_difference(*sides, groups=[i // 3 for i in range(12)])
+    found = miou_difference(*sides, groups=[i // 3 for i in range(12)])
+    want = of_error(found.mean, found.error, 4)
     text = benchmark_report.write(out, order=['start', 'new'])
-    assert f'**{want.mean:+.2f} [{want.low:+.2f}, {want.high:+.2f}]**' in text and want.low > 0
+    assert f'**{want.mean:+.2f} [{want.low:+.2f}, {want.high:+.2f}]** (4 groups)' in text and want.low > 0
+    counts['new'][0]['names'][0] = 'another'
+    torch.save(counts['new'][0], Cell('t', 'new', 0).folder(out) / COUNTS)
+    assert 'not the same images' in benchmark_report.write(out, order=['start', 'new'])
+
+
+def test_seeds_of_one_pretraining_are_one_pair(record):
+    values = {'start': [40.0, 41.0, 42.0, 43.0], 'new': [41.0, 45.0, 44.0, 46.0]}
+    out = record(values)
+    for seed in range(4):  # two pretrainings in turn
+        file = Cell('t', 'new', seed).folder(out) / CELL
+        file.write_text(json.dumps(json.loads(file.read_text()) | dict(file=f'new_{seed % 2}.pth')))
+    found = interval([(1.0 + 2.0) / 2, (4.0 + 3.0) / 2])
+    text = benchmark_report.write(out, order=['start', 'new'])
+    assert f'{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] (2 pairs of pretrainings)' in text
+
+
+def test_what_no_seed_changes_has_no_interval(record):
+    text = benchmark_report.write(record({'start': [40.0, 40.0], 'new': [41.5, 41.5]}), order=['start'])
+    assert '+1.50 (no seed changes it)' in text and '**' not in text
 
 
 def test_a_seed_that_is_missing_is_not_paired(record):
@@ -160,6 +182,9 @@ def test_a_failure_is_told_and_the_rest_goes_on(halves, tmp_path, monkeypatch):
         (folder / FIGURES).write_text(json.dumps(dict(figures={'linear_miou': 5.0})))
         return True
 
+    typo = dict(tasks, b=dict(kind='probe', labelled='typo'))  # not measured: it can be mended
+    monkeypatch.setattr(benchmark, '_in_process', lambda folder: (folder / 'output.log').touch())
+    benchmark.benchmark(typo, [Contender('x', config=CONFIG)], [0], tmp_path, show=lambda text: None)
     monkeypatch.setattr(benchmark, '_in_process', in_process)
     failed = benchmark.benchmark(tasks, [Contender('x', config=CONFIG)], [0], tmp_path, show=told.append)
     assert failed == [Cell('a', 'x', 0)]
@@ -178,6 +203,7 @@ def test_weights_of_a_row(tmp_path):
     task = dict(t=dict(kind='probe', labelled='x'))
     with pytest.raises(FileNotFoundError, match='--weights: no/where.pth is no file'):
         benchmark.benchmark(task, [Contender('a', ('no/where.pth',))], [0], tmp_path)
+    benchmark.benchmark(task, [Contender('a', (str(tmp_path),))], [], tmp_path)  # a folder of weights
     with pytest.raises(ValueError, match='two of the names are the same'):
         benchmark.benchmark(task, [Contender('a b', ('x',)), Contender('a_b', ('x',))], [0], tmp_path)
 
