@@ -39,7 +39,7 @@ def atomic_write(path: str | Path) -> Iterator[str]:
 def remove_leftovers(folder: str | Path) -> list[Path]:
     """Remove the temporary files that killed writes left in a folder; those of living writers are locked."""
     removed = []
-    for path in Path(folder).glob('.*.tmp'):
+    for path in (p for p in Path(folder).glob('.*.tmp') if _TEMPORARY.fullmatch(p.name)):
         with suppress(OSError):  # gone meanwhile, locked, or on a disk that knows no locks
             with path.open('rb') as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,6 +68,7 @@ def checkpoints_of(folder: str | Path) -> list[Path]:
     return sorted({named, *found}, key=lambda p: (ahead(p), p == named, _age(p)), reverse=True)
 
 
+_TEMPORARY = re.compile(r'\..+\.[a-z0-9_]{8}\.tmp')
 _NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
 
 

@@ -34,11 +34,12 @@ def writer(tmp_path):
 def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_stay(writer, tmp_path):
     assert remove_leftovers(tmp_path) == []
     (left,) = tmp_path.iterdir()
+    (tmp_path / '.own.tmp').touch()  # of somebody else
     writer.kill()
     writer.wait()
     assert left.is_file() and not (tmp_path / 'file').exists()
     assert remove_leftovers(tmp_path) == [left]
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ['.own.tmp']
 
 
 def test_an_error_leaves_the_former_file(tmp_path):
