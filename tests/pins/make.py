@@ -42,20 +42,18 @@ LARGE = (
     'soco/soco_resnet50_c4_16xb128-coslr-100e_in1k',
     'swav/swav_resnet50_4xb64-mcrop-queue-coslr-200e_in1k',
 )
-# Views here have no masks: SparK is tested against lists of points, tests/oracles/sparse.py. A teacher's
-# weights are not drawn here. AlignDet's boxes are tested against loops, tests/oracles/detections.py. Answers
-# of pretext tasks, generated images and warps have tests of their own, too.
-OTHERS = (
-    'spark', 'distillation', 'aligndet', 'rotation', 'jigsaw', 'context', 'exemplar', 'colorization',
-    'context_encoder', 'genview', 'viewmaker',
-)  # fmt: skip
+# Views here have no masks: SparK is tested against lists of points, tests/oracles/sparse.py, and colours and
+# holes have tests of their own. A teacher's weights are not drawn here. AlignDet's boxes are tested against
+# loops, tests/oracles/detections.py.
+OTHERS = ('spark', 'distillation', 'aligndet', 'colorization', 'context_encoder')
 SMALL = [
     path
     for path in CONFIGS.glob('*/*_resnet18_*_photos.py')
     if path.parent.name not in OTHERS
     and not any(word in path.stem for word in ('decoupled', 'warped'))  # DenseCL and PixPro of other views
 ]
-PATHS = sorted(SMALL) + [CONFIGS / f'{name}.py' for name in LARGE]
+CAPTIONS = sorted(CONFIGS.glob('clip/*_resnet18_*_captions.py'))
+PATHS = sorted(SMALL) + CAPTIONS + [CONFIGS / f'{name}.py' for name in LARGE]
 RESNET50 = [256, 512, 1024, 2048]  # widths of its levels; ResNet-18, which takes its place, has a quarter
 # Beginnings of names in a state dict, old -> new; the first that fits counts. Weights are drawn, and numbers
 # stored, by old names.
@@ -133,7 +131,7 @@ def build(cfg: Config) -> nn.Module:
     """The narrowed model with weights from their names."""
     use_plain_batch_norm(cfg._cfg_dict)
     sizes = [view.get('size', 0) for view in cfg.train_dataloader.dataset.pipeline[0].views]
-    narrow(cfg.model, SIDE / max(sizes))
+    narrow(cfg.model, SIDE / (max(sizes) or SIDE))
     init_default_scope('densecl')
     model = MODELS.build(cfg.model).train()
     for module in model.modules():
@@ -154,9 +152,12 @@ def view_sides(cfg: Config) -> list[int]:
     """The side in pixels of each view that the pipeline makes; the largest is ``SIDE``."""
     sides = []
     for view in cfg.train_dataloader.dataset.pipeline[0].views:
-        puzzle = 'Jigsaw' in view.get('type', '')
-        count = view.get('count', 1) * (view.get('grid', 3) ** 2 if puzzle else 1)
-        sides += [view.get('patch', 64) if puzzle else view.size] * count
+        kind, each = view.get('type', ''), 1
+        if 'Jigsaw' in kind:
+            each = view.get('grid', 3) ** 2
+        elif 'Context' in kind:
+            each = 2 * view.pairs
+        sides += [view.get('size') or view.get('patch', 64)] * (view.get('count', 1) * each)
     return [max(round(SIDE * side / max(sides) / 16) * 16, 32) for side in sides]
 
 
@@ -212,6 +213,13 @@ def make_views(name: str, cfg: Config, step: int) -> Views:
     elif name.startswith('resim'):
         for key, config in cfg.train_dataloader.dataset.pipeline[0].regions.items():
             found[key] = windows(SlidingWindows(config.window, config.stride), boxes, flipped, sides)
+    known = {}
+    if name.startswith(('rotation', 'jigsaw', 'context')):
+        (head,) = cfg.model.heads.values()
+        classes = (head.projector.get('together') or head.projector).channels[-1]
+        known['answers'] = torch.randint(0, classes, (len(sides), BATCH), generator=draw)
+    elif name.endswith('captions'):
+        known['tokens'] = torch.randint(1, 1024, (BATCH, 24), generator=draw)
     return Views(
         images=images,
         boxes=boxes,
@@ -222,6 +230,7 @@ def make_views(name: str, cfg: Config, step: int) -> Views:
         photometric=[None] * len(sides),
         labels=LABELS[step],
         regions=found,
+        **known,
     )
 
 

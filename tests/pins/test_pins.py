@@ -1,7 +1,7 @@
 """A rewrite changes no number: losses, gradients and memories of two training steps of a dozen methods.
 
 ``make.py`` next to this file says what is computed and how ``pins.json`` is written;
-``python tests/pins/make.py --check`` compares all 36 configs.
+``python tests/pins/make.py --check`` compares all 46 configs.
 """
 
 import json
@@ -14,14 +14,14 @@ from tests.pins.differences import CHANGES, differences
 PINS = json.loads(make.PINS.read_text())
 # Every kind of units, and the objectives that have a memory or several answers.
 TESTED = (
-    'detco', 'detcon-b', 'dino_resnet18', 'npid', 'pirl', 'pixpro_resnet18_fpn', 'resim', 'scrl', 'setsim',
-    'sincere', 'slotcon', 'soco_resnet18_fpn', 'swav_resnet18', 'vicregl',
+    'clip', 'context', 'detco', 'detcon-b', 'dino_resnet18', 'npid', 'pirl', 'pixpro_resnet18_fpn', 'resim',
+    'scrl', 'setsim', 'sincere', 'slotcon', 'soco_resnet18_fpn', 'swav_resnet18', 'vicregl',
 )  # fmt: skip
 PATHS = [path for path in make.PATHS if path.stem.startswith(tuple(f'{name}_' for name in TESTED))]
 
 
 def test_all_configs_are_pinned():
-    assert len(make.PATHS) == 36 and len(PATHS) == len(TESTED)
+    assert len(make.PATHS) == 46 and len(PATHS) == len(TESTED)
     assert set(PINS) == {path.stem for path in make.PATHS}
 
 
