@@ -2,18 +2,30 @@
 
 import importlib
 import io
+import lzma
+import math
+import zlib
 from types import ModuleType
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from densecl.inputs import npy_from_bytes
+
 from .decode import _open, _orientation, _upright
+from .unreadable import TooLargeError
 
 GDAL_NODATA = 42113  # the tag of GeoTIFF
+MAX_BYTES = 2**31
+"""Of one image in memory."""
 DEPTHS = ('uint8', 'uint16', 'float32')
 _PALETTES = {'P': 'RGB', 'PA': 'RGBA', '1': 'L', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB'}
 _PNG_GREY_ALPHA = 4
+_DEFLATED_DICOM = b'1.2.840.10008.1.2.1.99'
+_DEFLATE = 1032  # the most bytes that a deflated one becomes
+_LZMA = 34925
+_INFLATE = {8: zlib.decompressobj, 32946: zlib.decompressobj, _LZMA: lzma.LZMADecompressor}
 
 
 class Bands(NamedTuple):
@@ -38,6 +50,7 @@ def read_bands(data: bytes) -> Bands:
 
     Raises:
         ImportError: the package for this kind of file is missing.
+        TooLargeError: it needs more than :data:`MAX_BYTES`; known before they are taken.
         ValueError: the array is no image, or its numbers are complex.
         Exception: whatever a decoder raises on damaged files.
     """
@@ -48,7 +61,7 @@ def read_bands(data: bytes) -> Bands:
     if data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
         return _tiff(data)
     if data[:6] == b'\x93NUMPY':
-        array = np.load(io.BytesIO(data), allow_pickle=False)
+        array = npy_from_bytes(data)
         return Bands(_plain(_hwc(array, _axes_of(array.shape))))
     return Bands(_raster(data))
 
@@ -59,6 +72,8 @@ def _tiff(data: bytes) -> Bands:
             raise ValueError('there is no image in it; the file may be cut off')
         series = file.series[0]
         page = series.keyframe
+        _check_size(series.shape, series.dtype.itemsize)
+        _check_segments(data, series)
         try:
             array = series.asarray()
         except Exception as error:  # of several types where a codec is missing
@@ -80,7 +95,13 @@ def _tiff(data: bytes) -> Bands:
 
 def _dicom(data: bytes) -> Bands:
     pydicom = _package('pydicom', 'DICOM')
+    if _DEFLATED_DICOM in data[:4096] and len(data) * _DEFLATE > MAX_BYTES:
+        raise TooLargeError(
+            'DICOM data that are deflated as a whole may become of any size; write them plain'
+        )
     dataset = pydicom.dcmread(io.BytesIO(data))
+    sides = (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.get('NumberOfFrames') or 1)
+    _check_size([int(side) for side in sides], 2)
     array, padding = dataset.pixel_array, dataset.get('PixelPaddingValue')
     values = [array] if padding is None else [array, np.array([padding]).astype(array.dtype)]
     if dataset.PhotometricInterpretation == 'MONOCHROME1':
@@ -97,6 +118,7 @@ def _dicom(data: bytes) -> Bands:
 def _raster(data: bytes) -> np.ndarray:
     """PNG, JPEG and all else that Pillow knows; OpenCV for the 16-bit PNGs, of which Pillow keeps 8 bits."""
     if data[:8] == b'\x89PNG\r\n\x1a\n' and data[24] == 16:
+        _check_size(np.frombuffer(data, '>u4', 2, 16), 8)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None:
             raise ValueError('the PNG is cut off or damaged')
@@ -109,6 +131,30 @@ def _raster(data: bytes) -> np.ndarray:
         image = image.convert(_PALETTES[image.mode])
     pixels = _upright(np.array(image), orientation)
     return _plain(_hwc(pixels, 'YXC'[: pixels.ndim]))
+
+
+def _check_size(shape, itemsize: int) -> None:
+    size = math.prod(int(side) for side in shape) * itemsize
+    if size > MAX_BYTES:
+        sides = ' x '.join(str(int(side)) for side in shape)
+        raise TooLargeError(
+            f'{sides} values are {size / 2**30:.1f} GiB, more than {MAX_BYTES / 2**30:g}; cut it into tiles'
+        )
+
+
+def _check_segments(data: bytes, series) -> None:
+    """Refuse compressed strips and tiles of a TIFF that hold more than the image."""
+    most = math.prod(series.shape) * series.dtype.itemsize + 2**20
+    for page in series.pages:
+        kind = None if page is None else int(page.compression)
+        for start, count in (
+            zip(page.dataoffsets, page.databytecounts, strict=False) if kind in _INFLATE else ()
+        ):
+            unpack = _INFLATE[kind]()
+            if count * _DEFLATE > MAX_BYTES or kind == _LZMA:
+                unpack.decompress(data[start : start + count], most)
+                if not unpack.eof:
+                    raise TooLargeError('a compressed part of it holds more than the image, or is cut off')
 
 
 def _axes_of(shape: tuple[int, ...]) -> str:

@@ -9,19 +9,23 @@ import io
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 
+from .unreadable import TooLargeError, UnreadableImageError, reason_of
+
 EXIF_ORIENTATION = 0x0112
+FORMATS = (
+    'JPEG', 'MPO', 'PNG', 'WEBP', 'TIFF', 'GIF', 'BMP', 'DIB', 'PPM', 'JPEG2000', 'AVIF', 'TGA'
+)  # fmt: skip
+"""What Pillow may take a file for, whatever its name. It knows others, of which some start programs (EPS)."""
+MAX_SCANS = 256
+"""Of a JPEG, each of which is a pass over all pixels; encoders write up to about a dozen."""
 _SCALES = (8, 4, 2, 1)
-
-
-class UnreadableImageError(RuntimeError):
-    """A file that cannot be decoded; the message names it."""
 
 
 class _NotRGBError(ValueError):
@@ -49,8 +53,8 @@ def decode_image(
         (H, W, 3) uint8, RGB, contiguous.
 
     Raises:
-        UnreadableImageError: missing, empty, truncated, not an image, too large, or values out of
-            range.
+        UnreadableImageError: missing, empty, truncated, not an image, too large (179 million pixels), or
+            values out of range.
     """
     return decode_scaled(data, None, name, high_depth)[0]
 
@@ -128,7 +132,7 @@ class Photo:
         # Turned, a pixel at the end that is not whole would come first and move all others.
         self.scales = [s for s in _SCALES if orientation == 1 or width % s == height % s == 0]
         self.resolution, self.name = resolution, name
-        self._data, self._orientation = data, orientation
+        self._data, self._size, self._orientation = data, size, orientation
 
     def decode(self, scale: int = 1) -> np.ndarray:
         """The upright image at 1 / scale, (ceil(H / scale), ceil(W / scale), 3) uint8, contiguous.
@@ -143,6 +147,8 @@ class Photo:
             pixels = np.array(_open(data).convert('RGB'))
             size = [-(-length // scale) for length in pixels.shape[1::-1]]
             pixels = pixels if scale == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        if pixels.shape[1::-1] != tuple(-(-length // scale) for length in self._size):
+            raise ValueError(f'it says that it is {self._size[0]} x {self._size[1]} pixels, but it is not')
         return _upright(pixels, self._orientation)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -162,9 +168,17 @@ def _guarded(read: Callable[[bytes, str], Any], data: bytes | str | os.PathLike,
     # decoders raise whatever a damaged file makes them run into: SyntaxError, struct.error, ...
     except Exception as error:
         if isinstance(error, UnidentifiedImageError | _NotRGBError) and (found := _bands_of(data)):
-            raise UnreadableImageError(f'cannot read image {name} as RGB: {found}') from error
-        what = f'cannot read image {name}: {type(error).__name__}: {error}'
-        raise UnreadableImageError(what) from error
+            what = f'cannot read image {name} as RGB: {found}'
+            raise UnreadableImageError(what, 'other channels or values') from error
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: str, error: Exception) -> UnreadableImageError:
+    """An error of a decoder as one that names the image, in one line."""
+    text = ' '.join(str(error).split())
+    if isinstance(error, UnidentifiedImageError):
+        text = f'it is none of {", ".join(FORMATS)}'
+    return UnreadableImageError(f'cannot read image {name}: {type(error).__name__}: {text}', reason_of(error))
 
 
 def _open_photo(data: bytes, name: str, high_depth: str, resolution: float) -> Photo | np.ndarray:
@@ -173,7 +187,9 @@ def _open_photo(data: bytes, name: str, high_depth: str, resolution: float) -> P
     image = _open(data)
     if image.format == 'TIFF' and image.mode == 'L' and image.tag_v2.get(277) == 2:
         raise _NotRGBError('two bands, of which Pillow reads one')
-    plain_jpeg = image.format in ('JPEG', 'MPO') and image.mode in ('RGB', 'L')
+    if (jpeg := image.format in ('JPEG', 'MPO')) and (scans := _scans(data)) > MAX_SCANS:
+        raise TooLargeError(f'a JPEG of {scans} scans, more than {MAX_SCANS}; write it anew')
+    plain_jpeg = jpeg and image.mode in ('RGB', 'L')
     # libjpeg fills what is missing of a truncated file with grey; only PIL says so
     if plain_jpeg and data.endswith(b'\xff\xd9'):
         return Photo(data, name, image.size, _orientation(image), resolution)
@@ -203,12 +219,35 @@ def _bands_of(data: bytes) -> str:
     )
 
 
+def open_header(file: str | os.PathLike | BinaryIO) -> Image.Image:
+    """An image of :data:`FORMATS`, of which Pillow has read the header and not yet the pixels.
+
+    Raises:
+        TooLargeError: the header says 179 million pixels or more.
+        PIL.UnidentifiedImageError, OSError: no such image, no such file.
+    """
+    try:
+        return Image.open(file, formats=_known_formats())
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f'{error} Cut it into tiles.') from error
+
+
+@functools.cache
+def _known_formats() -> list[str]:
+    """Those of :data:`FORMATS` that the installed Pillow has."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
 def _open(data: bytes) -> Image.Image:
     """Read the header only."""
-    try:
-        return Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError as error:
-        raise ValueError(f'{error} Cut it into tiles.') from error
+    return open_header(io.BytesIO(data))
+
+
+def _scans(data: bytes) -> int:
+    """How often a JPEG's bytes hold the marker of a scan."""
+    words = (np.frombuffer(data, '<u2', (len(data) - first) // 2, first) for first in (0, 1))
+    return sum(int(np.count_nonzero(part == 0xDAFF)) for part in words)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from densecl.files import atomic_write
+from densecl.inputs import read_json
 
 LARGEST = torch.finfo(torch.float16).max
 _MAPS, _INDEX = 'maps.npy', 'index.json'
@@ -35,10 +36,13 @@ class FeatureMaps:
                 f'{self.folder} has no feature maps ({_INDEX}), or their writing was cut off; make them: '
                 'python tools/make_maps.py CONFIG, with the settings of this training'
             )
-        index = json.loads((self.folder / _INDEX).read_text())
+        index = read_json(self.folder / _INDEX, 'the index of feature maps')
+        known = isinstance(index, dict) and {'teacher', 'made'} <= index.keys()
+        if not known or not isinstance(index.get('image_ids'), list):
+            raise ValueError(f'{self.folder / _INDEX} is no index of feature maps; make it again')
         self.record: dict[str, Any] = index['teacher']
         self.made: dict[str, Any] = index['made']
-        self._rows = {name: row for row, name in enumerate(index['image_ids'])}
+        self._rows = {str(name): row for row, name in enumerate(index['image_ids'])}
         if len(self._array) != len(self._rows):
             raise ValueError(
                 f'{self.folder}: {_INDEX} names {len(self._rows)} images, {_MAPS} has {len(self._array)}; '
@@ -64,8 +68,11 @@ class FeatureMaps:
     @cached_property
     def _array(self) -> np.ndarray:
         try:
-            return np.load(self.folder / _MAPS, mmap_mode='r')
-        except ValueError as error:
+            array = np.lib.format.open_memmap(self.folder / _MAPS, mode='r')
+            if array.ndim != 4 or array.dtype != np.float16:
+                raise ValueError(f'an array of shape {array.shape} ({array.dtype})')
+            return array
+        except (ValueError, OverflowError) as error:
             raise ValueError(
                 f'{self.folder / _MAPS} cannot be read ({error}); make it again with tools/make_maps.py'
             ) from None

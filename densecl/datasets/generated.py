@@ -2,13 +2,16 @@
 
 import csv
 import glob
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from densecl.inputs import read_json
+
+from .sources.base import joined
 
 TAKES = ('first', 'random', 'best')
 _EXPECTED = 'rows with image, file and perhaps score'
@@ -32,13 +35,16 @@ class GeneratedImages:
             the photo's id (its path below ``data_root``), file is relative to the list's folder.
         take: ``'first'``; ``'random'``, drawn anew each epoch; ``'best'``: that of the highest score.
         missing: of photos without any: ``'error'``, or ``'photo'``: the photo itself takes its place.
+        outside: files of a list may lead out of the list's folder.
 
     Raises:
         ValueError: an unknown choice, a list that is none, ``'best'`` without scores.
         FileNotFoundError: there is no such list.
     """
 
-    def __init__(self, files: str | os.PathLike, take: str = 'random', missing: str = 'error') -> None:
+    def __init__(
+        self, files: str | os.PathLike, take: str = 'random', missing: str = 'error', outside: bool = False
+    ) -> None:
         for name, value, choices in (('take', take, TAKES), ('missing', missing, ('error', 'photo'))):
             if value not in choices:
                 raise ValueError(f'dataset.generated: {name} must be one of {choices}, got {value!r}')
@@ -49,7 +55,7 @@ class GeneratedImages:
                 "dataset.generated: files must be a pattern such as '.generated/{stem}_*', or a .csv or "
                 f'.json list, got {self.files!r}'
             )
-        self.listed = read_list(self.files) if listed else None
+        self.listed = read_list(self.files, outside) if listed else None
         if take == 'best' and (self.listed is None or not all(map(_scored, self.listed.values()))):
             raise ValueError(
                 f"dataset.generated: take='best' needs a score for every file; {self.files} has none for some"
@@ -86,13 +92,13 @@ class GeneratedImages:
         return [Candidate(path) for path in sorted(glob.glob(os.path.join(glob.escape(folder), pattern)))]
 
 
-def read_list(path: str | os.PathLike) -> dict[str, list[Candidate]]:
-    """Photo's id -> its generated images, in the order of the list."""
+def read_list(path: str | os.PathLike, outside: bool = False) -> dict[str, list[Candidate]]:
+    """Photo's id -> its generated images, in the order of the list, below its folder unless ``outside``."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'dataset.generated: the list {path} does not exist')
     if path.suffix == '.json':
-        rows = _read(path, json.load)
+        rows = read_json(path, f'a list of {_EXPECTED}')
         if not isinstance(rows, list):
             raise ValueError(f'{path}: expected a list of {_EXPECTED}, got {type(rows).__name__}')
     else:
@@ -100,10 +106,12 @@ def read_list(path: str | os.PathLike) -> dict[str, list[Candidate]]:
     found: dict[str, list[Candidate]] = {}
     for number, row in enumerate(rows):
         try:
+            (file,) = joined(path.parent, [row['file']], path, outside)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'{path}: entry {number} is {row!r:.200}, expected {_EXPECTED}') from error
+        try:
             score = row.get('score')
-            candidate = Candidate(
-                str(path.parent / row['file']), float('nan' if score in (None, '') else score)
-            )
+            candidate = Candidate(file, float('nan' if score in (None, '') else score))
             found.setdefault(row['image'], []).append(candidate)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f'{path}: entry {number} is {row!r}, expected {_EXPECTED}') from error

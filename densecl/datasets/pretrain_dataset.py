@@ -6,25 +6,24 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-import torch
 from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from densecl.distributed import world_size
 from densecl.registry import DATASETS, PROPOSALS, TRANSFORMS
 from densecl.structures import PretrainDataSample
 
 from .captions import Captions
-from .decode import Photo, UnreadableImageError, decode_scaled, open_photo
+from .decode import Photo, decode_scaled, open_photo
 from .feature_maps import FeatureMaps
 from .generated import GeneratedImages
 from .propose import propose
 from .sampler import SampleKey
 from .sources import Source
+from .unreadable import Unreadable, UnreadableImageError
 
 MAX_TRIES = 20
-# Bits of the marks of unreadable files.
-_PHOTO, _GENERATED = 1, 2
 
 
 @DATASETS.register_module()
@@ -46,6 +45,8 @@ class PretrainDataset(Dataset):
         on_error: ``raise``, or ``skip``: an unreadable file is named once in the log, marked (see
             :attr:`unreadable`), and replaced by an image drawn from (seed, epoch, index); a generated image
             is named and replaced by its photo.
+        max_unreadable: with ``on_error='skip'``, the share of images that may be unreadable; beyond it the
+            run stops. It is the share of the images that this process asked for, of an epoch's at least.
         decode_min_side: decode large JPEGs at 1/2, 1/4 or 1/8 as long as the short side keeps this
             many pixels, whatever the crops are, which are then drawn in the smaller image; None: see
             ``decode_resolution``.
@@ -89,6 +90,7 @@ class PretrainDataset(Dataset):
         maps: Sequence[str] = (),
         captions: dict | None = None,
         generated: dict | None = None,
+        max_unreadable: float = 0.01,
     ) -> None:
         _check_choice('on_error', on_error, ('raise', 'skip'))
         _check_choice('high_depth', high_depth, ('range', 'stretch'))
@@ -120,10 +122,12 @@ class PretrainDataset(Dataset):
             self.source.texts(0)  # a source without texts is refused now
         self.generated = None if generated is None else GeneratedImages(**generated)
         self._subset = _spread(max_images, len(self.source))
-        # one byte an image that all workers share
-        self._unreadable = torch.zeros(len(self.source), dtype=torch.uint8)
-        if on_error == 'skip':
-            self._unreadable.share_memory_()
+        if not 0 <= max_unreadable <= 1:
+            raise ValueError(
+                f'PretrainDataset: max_unreadable must be a share of images, 0 to 1, got {max_unreadable!r}'
+            )
+        share = len(self) / world_size()
+        self._unreadable = Unreadable(len(self.source), max_unreadable, share, shared=on_error == 'skip')
 
     @property
     def metainfo(self) -> dict:
@@ -145,9 +149,9 @@ class PretrainDataset(Dataset):
         return self.source.shuffle_window
 
     @property
-    def unreadable(self) -> list[str]:
-        """Names of the photos found unreadable so far by any worker (``on_error='skip'``)."""
-        return [self.source.load(int(i))[1] for i in (self._unreadable & _PHOTO).nonzero()]
+    def unreadable(self) -> dict[str, str]:
+        """Ids of the photos found unreadable so far by any worker, and why (``on_error='skip'``)."""
+        return {self.source.image_id(i): reason for i, reason in self._unreadable.reasons().items()}
 
     def __len__(self) -> int:
         return len(self.source) if self._subset is None else len(self._subset)
@@ -160,6 +164,8 @@ class PretrainDataset(Dataset):
         replacements = None
         for _ in range(MAX_TRIES):
             try:
+                if self.on_error == 'skip':
+                    self._unreadable.ask(self._position(index))
                 results = self._decode(index)
                 if self.captions is not None:
                     results['tokens'] = self._tokens(index, results['path'], (self.seed, *place, 2))
@@ -169,7 +175,8 @@ class PretrainDataset(Dataset):
             except UnreadableImageError as error:
                 if self.on_error == 'raise':
                     raise
-                self._report(index, error, _PHOTO)
+                self._report(index, error)
+                self._unreadable.check(error)
                 last = error
             replacements = replacements or np.random.default_rng((self.seed, *place, 1))
             index = int(replacements.integers(len(self)))
@@ -202,7 +209,7 @@ class PretrainDataset(Dataset):
             except UnreadableImageError as error:
                 if self.on_error == 'raise':
                     raise
-                self._report(index, error, _GENERATED)
+                self._report(index, error, generated=True)
         image = results['image']
         image = image.decode(1) if isinstance(image, Photo) else image
         return {'generated': image, 'score': float('nan')}
@@ -261,12 +268,10 @@ class PretrainDataset(Dataset):
     def _position(self, index: int) -> int:
         return index if self._subset is None else int(self._subset[index])
 
-    def _report(self, index: int, error: UnreadableImageError, mark: int) -> None:
-        position = self._position(index)
-        if not self._unreadable[position] & mark:
-            self._unreadable[position] |= mark
-            count = int((self._unreadable & mark).count_nonzero())
-            by = 'another' if mark == _PHOTO else 'its photo'
+    def _report(self, index: int, error: UnreadableImageError, generated: bool = False) -> None:
+        if self._unreadable.add(self._position(index), error.reason, generated):
+            by = 'its photo' if generated else 'another'
+            count = self._unreadable.count(generated)
             # an error, not a warning: mmengine prints nothing less of ranks other than 0
             print_log(f'replaced by {by} ({count} so far): {error}', 'current', logging.ERROR)
 

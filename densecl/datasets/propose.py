@@ -7,6 +7,8 @@ import numpy as np
 
 from densecl.structures import Proposals
 
+from .unreadable import DataError
+
 
 def propose(
     provider: Callable[[np.ndarray, str], Proposals], image: np.ndarray, image_id: str, path: str
@@ -21,19 +23,19 @@ def propose(
         path: what to call it in errors.
 
     Raises:
-        RuntimeError: the provider failed, or its proposals are of an image of another shape.
+        DataError: the provider failed, or its proposals are of an image of another shape.
     """
     name = getattr(provider, '__name__', type(provider).__name__)
     where = f'{name} failed on {path} (image id {image_id!r})'
     try:
         proposals = provider(image, image_id)
     except Exception as error:
-        raise RuntimeError(f'{where}: {type(error).__name__}: {error}') from error
+        raise DataError(f'{where}: {type(error).__name__}: {error}') from error
     if not isinstance(proposals, Proposals):
-        raise RuntimeError(f'{where}: it must return Proposals, got {type(proposals).__name__}')
+        raise DataError(f'{where}: it must return Proposals, got {type(proposals).__name__}')
     height, width = image.shape[:2]
     if not _same_shape(proposals.size, (height, width)):
-        raise RuntimeError(
+        raise DataError(
             f'{where}: its proposals are of an image of {_text(proposals.size)} pixels, which '
             f'this one of {_text((height, width))} is no smaller or larger copy of; images are '
             'turned upright by their EXIF orientation before they are proposed for'

@@ -8,8 +8,9 @@ import numpy as np
 from densecl.registry import TRANSFORMS
 
 from .bands import DEPTHS, Bands, read_bands
-from .decode import UnreadableImageError
+from .decode import unreadable
 from .sources.base import SENSOR_EXTENSIONS
+from .unreadable import UnreadableImageError
 
 
 @TRANSFORMS.register_module()
@@ -82,7 +83,8 @@ class SensorDecoder:
         if self.dtype not in (None, pixels.dtype.name):
             raise UnreadableImageError(
                 f'{name} holds {pixels.dtype} values, decoder.dtype={self.dtype!r} was expected: convert the '
-                'file, or take images of one depth and set dtype to it'
+                'file, or take images of one depth and set dtype to it',
+                'other channels or values',
             )
         nodata = image.nodata if self.nodata is None else self.nodata
         valid = np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
@@ -96,14 +98,16 @@ class SensorDecoder:
             if max(self.bands) >= found:
                 raise UnreadableImageError(
                     f'{name} has {found} channels ({pixels.dtype}), decoder.bands={self.bands} asks for '
-                    f'number {max(self.bands)}: set bands to numbers from 0 to {found - 1}'
+                    f'number {max(self.bands)}: set bands to numbers from 0 to {found - 1}',
+                    'other channels or values',
                 )
             return np.ascontiguousarray(pixels[:, :, self.bands])
         if found != self.channels:
             raise UnreadableImageError(
                 f'{name} has {found} channels ({pixels.dtype}), decoder.channels={self.channels} was '
                 f'expected: give images of that sensor; or set channels={found}, mean and std of {found} '
-                f'values and in_channels={found} of the backbone, or choose some with bands'
+                f'values and in_channels={found} of the backbone, or choose some with bands',
+                'other channels or values',
             )
         return pixels
 
@@ -150,4 +154,4 @@ def load_bands(data: bytes | str | os.PathLike, name: str) -> Bands:
         return read_bands(data)
     # decoders raise whatever a damaged file makes them run into
     except Exception as error:
-        raise UnreadableImageError(f'cannot read image {name}: {type(error).__name__}: {error}') from error
+        raise unreadable(name, error) from error

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from mmengine.logging import print_log
 
-from .decode import UnreadableImageError, decode_image
+from .decode import decode_image
 from .pretrain_dataset import PretrainDataset
 from .sources import Source
+from .unreadable import UnreadableImageError
 
 RANGE = (0.1, 99.9)  # per cent of the values below ``low`` and ``high``
 PIXELS = 16384  # of an image that enter the percentiles

@@ -1,8 +1,12 @@
 """An epoch loop that a resumed run enters exactly where it left."""
 
+import re
+from pathlib import Path
+
 import torch
 from mmengine.runner import EpochBasedTrainLoop
 
+from densecl.datasets.unreadable import DataError, by_reason, write_list
 from densecl.distributed import rank, world_size
 from densecl.registry import LOOPS
 
@@ -64,19 +68,28 @@ class PretrainLoop(EpochBasedTrainLoop):
         sampler = self.dataloader.sampler
         sampler.set_epoch(self._epoch)
         sampler.set_start(min(done * self.dataloader.batch_size, len(sampler)))
-        if done < len(self.dataloader):
-            for idx, batch in enumerate(self.dataloader, start=done):
-                self.run_iter(idx, batch)
-        self._report_unreadable()
+        try:
+            if done < len(self.dataloader):
+                for idx, batch in enumerate(self.dataloader, start=done):
+                    self.run_iter(idx, batch)
+        except DataError as error:  # one of a data worker comes with the worker's traceback
+            last = str(error).strip().splitlines()[-1]
+            raise DataError(re.sub(r'^[\w.]+Error: ', '', last)) from None
+        finally:
+            self._report_unreadable()
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
     def _report_unreadable(self) -> None:
-        names = getattr(self.dataloader.dataset, 'unreadable', ())
-        if names:
+        """List them in the work directory; each process has a file, as it may be the only one that ends."""
+        found = getattr(self.dataloader.dataset, 'unreadable', None)
+        if found:
+            name = f'unreadable_images.rank{rank()}.csv' if rank() else 'unreadable_images.csv'
+            path = Path(self.runner.work_dir) / name
+            write_list(path, found)
             self.runner.logger.warning(
-                f'{len(names)} unreadable images were replaced so far: {", ".join(names[:5])}'
-                + (' ...' if len(names) > 5 else '')
+                f'{len(found)} unreadable images were replaced so far ({by_reason(found.values())}); '
+                f'{path} lists all'
             )
 
     def run_iter(self, idx: int, data_batch: dict) -> None:

@@ -1,12 +1,16 @@
 """Reading COCO json files of several kinds."""
 
-import json
+import logging
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from mmengine.logging import print_log
 
+from densecl.coco import box_of, cut, field, number_of, objects, rle_of, rows, size_of, text_of
+from densecl.inputs import read_json
 from densecl.structures import Proposals
 
 
@@ -19,13 +23,15 @@ def read_coco(
 ) -> Mapping[str, Proposals]:
     """The objects of all images; arguments as :class:`densecl.proposals.CocoBoxes` has them.
 
+    Boxes are cut to their image. Those that then have no area are left out; the log says how many.
+
     Returns:
         ``file_name`` -> Proposals, for every image that is listed, those without objects included.
     """
     listed, ids = {}, {}
     if images is not None:
-        listed |= _new(_images(_load(Path(images)), images), listed, ids, images)
-    objects = defaultdict(list)
+        listed |= _new(_images(_load(images), images), listed, ids, images)
+    found, empty, total = defaultdict(list), 0, 0
     for file in files:
         content = _load(file)
         single = isinstance(content, dict) and 'image' in content
@@ -36,24 +42,35 @@ def read_coco(
                 f'CocoBoxes: {file} is a list of results, whose images have no names; '
                 'images= must name the annotation file that lists them'
             )
-        for position, entry in enumerate(_annotations(content, file)):
-            where = f'{file}, annotation {position}'
+        named = f'CocoBoxes: {file}'
+        entries = (
+            objects(content, 'annotation', named)
+            if isinstance(content, list)
+            else rows(content, 'annotations', named)
+        )
+        for position, entry in enumerate(entries):
+            where = f'{named}, annotation {position}'
             if entry.get('iscrowd') and not crowd:
                 continue
-            image = _sole(content) if single else _get(entry, 'image_id', where)
+            image = _id(content['image'], where) if single else number_of(entry, 'image_id', where)
             if image not in listed:
-                raise ValueError(f'CocoBoxes: {where} is of image_id {image!r}, which is not listed')
-            score = entry.get('score', entry.get('predicted_iou'))
+                raise ValueError(f'{where} is of image_id {image!r}, which is not listed')
+            score = _score(entry, where)
             if min_score is None or score is None or score >= min_score:
-                objects[image].append((_box(entry, where), score, _mask(entry, listed[image], where, masks)))
-    return {image['file_name']: _proposals(objects[key], image) for key, image in listed.items()}
+                size = listed[image]['height'], listed[image]['width']
+                box, total = cut(box_of(entry, where), size), total + 1
+                code = rle_of(field(entry, 'segmentation', where), size, where)['counts'] if masks else None
+                empty += box is None
+                if box is not None:
+                    found[image].append((box, score, code))
+    if empty:
+        what = f'CocoBoxes: {empty} of {total} boxes have no area in their image and are left out'
+        print_log(what, 'current', logging.WARNING)
+    return {image['file_name']: _proposals(found[key], image) for key, image in listed.items()}
 
 
-def _load(file: Path):
-    try:
-        return json.loads(file.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'CocoBoxes: {file} is not json: {error}') from error
+def _load(file: str | Path):
+    return read_json(file, 'COCO annotations for CocoBoxes')
 
 
 def _new(images: dict, listed: dict, ids: dict, file: str | Path) -> dict:
@@ -74,71 +91,39 @@ def _new(images: dict, listed: dict, ids: dict, file: str | Path) -> dict:
     return images
 
 
-def _images(content: dict, file: str | Path) -> dict:
+def _images(content, file: str | Path) -> dict:
     """Image id -> file_name, height, width."""
-    entries = [content['image']] if 'image' in content else _get(content, 'images', str(file))
+    named = f'CocoBoxes: {file}'
+    single = isinstance(content, dict) and 'image' in content
+    entries = objects([content['image']], 'image', named) if single else rows(content, 'images', named)
     found = {}
     for position, entry in enumerate(entries):
-        where = f'{file}, image {position}'
-        key = entry['id'] if 'id' in entry else _get(entry, 'image_id', where)
-        found[key] = {name: _get(entry, name, where) for name in ('file_name', 'height', 'width')}
+        where = f'{named}, image {position}'
+        height, width = size_of(entry, where)
+        image = dict(file_name=text_of(entry, 'file_name', where), height=height, width=width)
+        other = found.setdefault(_id(entry, where), image)
+        if other != image:
+            raise ValueError(
+                f'{where}: id {_id(entry, where)!r} is {image["file_name"]!r} here, but '
+                f'{other["file_name"]!r} in an entry before it; each image needs its own'
+            )
     return found
 
 
-def _sole(content: dict):
-    return content['image'].get('id', content['image'].get('image_id'))
+def _id(image: dict, where: str) -> int | str:
+    return number_of(image, 'id' if 'id' in image else 'image_id', where)
 
 
-def _annotations(content: dict | list, file: Path) -> list[dict]:
-    return content if isinstance(content, list) else _get(content, 'annotations', str(file))
-
-
-def _get(entry: dict, key: str, where: str):
-    try:
-        return entry[key]
-    except (KeyError, TypeError):
-        keys = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
-        raise ValueError(f'CocoBoxes: {where} has no {key!r}; it has {keys}') from None
-
-
-def _box(entry: dict, where: str) -> list[float]:
-    box = _get(entry, 'bbox', where)
-    if not isinstance(box, list) or len(box) != 4 or min(box[2:]) < 0:
-        raise ValueError(f'CocoBoxes: {where}: bbox must be [x, y, width, height], got {box}')
-    return box
-
-
-def _mask(entry: dict, image: dict, where: str, wanted: bool) -> bytes | None:
-    """Compressed run-length code of a segmentation."""
-    if not wanted:
-        return None
-    code, size = _get(entry, 'segmentation', where), (image['height'], image['width'])
-    if not _is_segmentation(code):
-        raise ValueError(
-            f'CocoBoxes: {where}: segmentation must be polygons of at least 3 points, [[x, y, x, y, x, y]], '
-            f'or run lengths, dict(size, counts), got {str(code):.80}; mend it, or take masks=False'
-        )
-    if isinstance(code, list) or isinstance(code['counts'], list):
-        from pycocotools import mask as coco_mask  # polygons and plain run lengths only
-
-        parts = coco_mask.frPyObjects(code, *size)
-        code = coco_mask.merge(parts) if isinstance(parts, list) else parts
-    if tuple(code['size']) != size:
-        raise ValueError(f'CocoBoxes: {where}: mask of {code["size"]}, but the image is {list(size)}')
-    counts = code['counts']
-    return counts if isinstance(counts, bytes) else counts.encode()
-
-
-def _is_segmentation(code) -> bool:
-    if isinstance(code, dict):
-        return isinstance(code.get('counts'), list | str) and 'size' in code
-    return isinstance(code, list) and bool(code) and all(isinstance(p, list) and len(p) >= 6 for p in code)
+def _score(entry: dict, where: str) -> float | None:
+    score = entry.get('score', entry.get('predicted_iou'))
+    if score is not None and not (isinstance(score, int | float) and math.isfinite(score)):
+        raise ValueError(f'{where}: the score must be a number, got {score!r:.60}')
+    return score
 
 
 def _proposals(objects: list[tuple], image: dict) -> Proposals:
-    size = int(image['height']), int(image['width'])
+    size = image['height'], image['width']
     boxes = np.array([box for box, *_ in objects], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
     scores = [score for _, score, _ in objects]
     masks = [dict(size=list(size), counts=mask) for *_, mask in objects if mask is not None]
     return Proposals(

@@ -94,9 +94,7 @@ def open_positions(source: Source, writer: ProposalWriter, shard: tuple[int, int
     return [i for i in range(start, stop) if not any(source.image_id(i) in part for part in held)]
 
 
-def fill(
-    writer: ProposalWriter, maker: Maker, positions: Iterable[int], jobs: int = 1
-) -> Iterator[Made]:
+def fill(writer: ProposalWriter, maker: Maker, positions: Iterable[int], jobs: int = 1) -> Iterator[Made]:
     """Make the proposals of images and add them as they come; yields what was made.
 
     Args:

@@ -129,8 +129,7 @@ def _search(
         described = regions.describe(labels, count, bins)
         pairs = regions.neighbours(labels, count)
         hierarchies += [
-            regions.group(*described, pairs, channels, height * width, terms)[0]
-            for terms in similarities
+            regions.group(*described, pairs, channels, height * width, terms)[0] for terms in similarities
         ]
     return hierarchies
 

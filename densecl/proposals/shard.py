@@ -15,7 +15,9 @@ from .table import ROWS, Batch, Table, arrow, in_order, schema
 
 KEY = b'densecl'  # of the schema's metadata
 # What pyarrow raises over bytes that are not what it wrote.
-BROKEN = (ValueError, OSError, LookupError, TypeError, NotImplementedError, MemoryError)
+BROKEN = (
+    ValueError, OSError, LookupError, TypeError, NotImplementedError, MemoryError, RecursionError, AttributeError
+)  # fmt: skip
 
 
 def as_json(settings: dict) -> str:
@@ -50,8 +52,11 @@ def write_shard(path: str | Path, settings: dict, records: Iterable) -> None:
     header = dict(settings=settings, images=len(ids), firsts=ids[::ROWS], last=ids[-1] if ids else None)
     text = re.search('[\udc80-\udcff]', ''.join(ids)) is None  # no byte that is not UTF-8
     columns = schema(text, {KEY: as_json(header)})
-    with atomic_write(path) as temporary, pa.OSFile(os.fsencode(temporary), 'wb') as file, \
-            pa.ipc.new_file(file, columns) as writer:
+    with (
+        atomic_write(path) as temporary,
+        pa.OSFile(os.fsencode(temporary), 'wb') as file,
+        pa.ipc.new_file(file, columns) as writer,
+    ):
         for batch in batches:
             writer.write_batch(batch.cast(columns))
 
@@ -90,7 +95,7 @@ class Shard(Table):
             raise DamagedStoreError(
                 f'{path} is not a proposal store, or is cut or changed at its start; all its images are lost'
             ) from error
-        super().__init__(whole_batches(stream))
+        super().__init__(whole_batches(data[8:], stream.schema))
         try:
             framed = pa.ipc.open_file(data).schema.equals(stream.schema, check_metadata=True)
         except BROKEN:
@@ -134,10 +139,34 @@ class Shard(Table):
         )
 
 
-def whole_batches(stream) -> Iterator:
-    """The record batches of an Arrow stream, up to where it is cut or its framing is damaged."""
+def whole_batches(data, columns) -> Iterator:
+    """The record batches of an Arrow stream, up to where it is cut or its framing is damaged.
+
+    Stores are written without compression. Compressed batches, which may become of any size, are damage too.
+    """
+    pa = arrow()
+    messages = pa.ipc.MessageReader.open_stream(pa.BufferReader(data))
     with suppress(StopIteration, *BROKEN):
-        while True:
-            record = stream.read_next_batch()
+        messages.read_next_message()  # the schema
+        while not is_compressed((message := messages.read_next_message()).metadata.to_pybytes()):
+            record = pa.ipc.read_record_batch(message, columns)
             record.validate(full=True)
             yield record
+
+
+def is_compressed(metadata: bytes) -> bool:
+    """Whether a record batch's message, a flatbuffer, has a ``compression`` (field 3 of RecordBatch)."""
+
+    def place(table: int, field: int) -> int:
+        vtable = table - int.from_bytes(metadata[table : table + 4], 'little', signed=True)
+        slot = 4 + 2 * field
+        if slot >= int.from_bytes(metadata[vtable : vtable + 2], 'little'):
+            return 0
+        return int.from_bytes(metadata[vtable + slot : vtable + slot + 2], 'little')
+
+    def follow(position: int) -> int:
+        return position + int.from_bytes(metadata[position : position + 4], 'little')
+
+    message = follow(0)
+    batch = follow(message + place(message, 2))  # field 2 of Message is its header
+    return place(batch, 3) != 0

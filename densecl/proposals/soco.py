@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from densecl.files import atomic_write
+from densecl.inputs import read_json
 from densecl.registry import PROPOSALS
 from densecl.structures import Proposals
 
@@ -67,17 +68,18 @@ def stem(image_id: str) -> str:
 
 
 def _read(file: Path) -> Iterator[tuple[str, Proposals]]:
-    try:
-        content = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'SocoJson: {file} is not json: {error}') from error
+    content = read_json(file, "SoCo's proposals")
     if not isinstance(content, dict):
         raise ValueError(f'SocoJson: {file} must hold a dict, name -> boxes, got {type(content).__name__}')
     for name, rects in content.items():
         try:
             boxes = np.array([rect[:4] for rect in rects], np.float64).reshape(len(rects), 4)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f'SocoJson: {file}: {name!r} must be a list of [x, y, w, h]') from error
+        except (ValueError, TypeError, KeyError, OverflowError):
+            boxes = np.full((1, 4), np.nan)
+        if not np.isfinite(boxes).all() or (boxes[:, 2:] < -1).any():
+            raise ValueError(
+                f'SocoJson: {file}: {name!r} must be a list of [x, y, w, h], got {str(rects):.60}'
+            )
         boxes[:, 2:] += boxes[:, :2] + 1
         yield name, Proposals(boxes, (0, 0))
 

@@ -140,9 +140,9 @@ class Batch:
         return boxes, others, zlib.crc32(repr(others).encode(), zlib.crc32(boxes, zlib.crc32(self.name(row))))
 
     def read(self, row: int) -> Proposals | None:
-        """The proposals of a row; None if it is not what was written."""
+        """The proposals of a row; None if it is not what was written, or its boxes are none."""
         boxes, (ids, scores, masks, width, height), crc = self.row(row)
-        if crc != self._crcs[row]:
+        if crc != self._crcs[row] or not (np.isfinite(boxes).all() and (boxes[:, 2:] >= boxes[:, :2]).all()):
             return None
         if masks is not None:
             masks = [dict(size=[height, width], counts=counts) for counts in masks]

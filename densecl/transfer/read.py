@@ -1,11 +1,13 @@
 """Read the tensors of any checkpoint file that a backbone may come in."""
 
+import io
 import json
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'network', 'module')
 _BRANCHES = ('student', 'teacher', 'online', 'target')
 # What a pickled file of numpy arrays needs; nothing here can run code.
 _NUMPY_GLOBALS = {
-    ('numpy', 'dtype'), ('numpy', 'ndarray'), ('collections', 'OrderedDict'), ('_codecs', 'encode'),
+    ('numpy', 'dtype'), ('numpy', 'ndarray'), ('collections', 'OrderedDict'),
     ('numpy.core.multiarray', '_reconstruct'), ('numpy._core.multiarray', '_reconstruct'),
     ('numpy.core.multiarray', 'scalar'), ('numpy._core.multiarray', 'scalar'),
     ('numpy.core.numeric', '_frombuffer'), ('numpy._core.numeric', '_frombuffer'),
@@ -103,22 +105,32 @@ def _from_json(text: str) -> Any:
     """Metadata values are strings; those of an export are JSON, those of others plain text."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
-class _NumpyUnpickler(pickle.Unpickler):
+class _NumpyUnpickler(pickle._Unpickler):
+    """The one in Python: that in C takes a file's word for how much memory its memo needs."""
+
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ('_codecs', 'encode'):
+            return _latin1
         if (module, name) not in _NUMPY_GLOBALS:
             raise pickle.UnpicklingError(f'it needs {module}.{name}')
         return super().find_class(module, name)
 
 
+def _latin1(text: str, encoding: str) -> bytes:
+    """How pickle writes bytes in its old protocols; the other codecs include decompressors."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'it needs the codec {encoding}')
+    return text.encode('latin1')
+
+
 def _read_numpy_pickle(path: Path) -> dict:
     try:
-        with path.open('rb') as file:
-            return _NumpyUnpickler(file, encoding='latin1').load()
-    except (pickle.UnpicklingError, EOFError, ValueError) as error:
+        return _NumpyUnpickler(io.BytesIO(path.read_bytes()), encoding='latin1').load()
+    except Exception as error:  # a damaged pickle runs into whatever comes first
         raise pickle.UnpicklingError(
             f'{path}: refused, only whole pickles of numpy arrays are read ({error}); if you trust '
             'it, load it elsewhere and save its state dict with torch.save'
@@ -150,6 +162,6 @@ def _tensors_of(state: dict) -> dict[str, Tensor]:
     for key, value in state.items():
         if isinstance(value, Tensor):
             found[str(key)] = value
-        elif type(value).__module__ == 'numpy' and getattr(value, 'ndim', 0):
+        elif isinstance(value, np.ndarray) and value.ndim and value.dtype.kind in 'biufc':
             found[str(key)] = torch.from_numpy(value.copy())
     return found

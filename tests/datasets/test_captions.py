@@ -195,7 +195,7 @@ def test_errors_of_coco(tmp_path):
 
     first, second = (dict(image_id=7 + i, caption='x') for i in range(2))
     said(f'{file}: 1 of 2 images have no caption, the first is sub/b.png', first)
-    said('annotation 1 of', first, dict(image_id=8, bbox=[0, 0, 1, 1]))
+    said('annotation 1 has no "caption"', first, dict(image_id=8, bbox=[0, 0, 1, 1]))
     said('is the caption of image 99, which "images" does not list', first, dict(image_id=99, caption='x'))
     said(f'{file}: a.png: expected captions, got an empty text', dict(first, caption=' '), second)
 

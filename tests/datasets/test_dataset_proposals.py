@@ -76,9 +76,7 @@ def test_results_hold_the_proposals_of_the_image(folder):
 @pytest.mark.parametrize('factor', [1, 3])
 @pytest.mark.parametrize('min_side', [None, 20])
 def test_boxes_are_scaled_to_the_decoded_image(folder, factor, min_side):
-    dataset = PretrainDataset(
-        folder, decode_min_side=min_side, pipeline=PIPELINE, proposals=Marked(factor)
-    )
+    dataset = PretrainDataset(folder, decode_min_side=min_side, pipeline=PIPELINE, proposals=Marked(factor))
     for index in range(10):
         results = dataset._decode(index)
         height, width = results['image'].shape[:2]
@@ -157,7 +155,9 @@ def test_replacement_images_have_their_own_objects(folder):
     path = folder / 'some' / '07.jpg'
     path.write_bytes(path.read_bytes()[:300])
     provider = Marked()
-    dataset = PretrainDataset(folder, pipeline=PIPELINE, proposals=provider, on_error='skip')
+    dataset = PretrainDataset(
+        folder, pipeline=PIPELINE, proposals=provider, on_error='skip', max_unreadable=1
+    )
     sample = dataset[SampleKey(1, 7)]
     assert sample.index != 7 and provider.asked[-1][1] == f'some/{sample.index:02d}.jpg'
     assert len(provider.asked) == 1 and sample.regions['objects'][0].ids[0] in (sample.index, 2**31 - 1)
@@ -219,8 +219,7 @@ def test_a_store_serves_the_images_by_their_ids(folder, tmp_path):
             writer[f'some/{i:02d}.jpg'] = Marked()(image, f'some/{i:02d}.jpg')
     store = {'type': 'ProposalStore', 'path': str(tmp_path / 'red.arrow')}
     stored, direct = (
-        PretrainDataset(folder, pipeline=PIPELINE, proposals=p, decode_min_side=20)
-        for p in (store, Marked())
+        PretrainDataset(folder, pipeline=PIPELINE, proposals=p, decode_min_side=20) for p in (store, Marked())
     )
     for index in range(10):
         one, other = (dataset._decode(index)['proposals'] for dataset in (stored, direct))
@@ -241,7 +240,7 @@ def test_boxes_of_unknown_size_need_the_photo_at_full_size(folder, tmp_path):
     ):  # fmt: skip
         found = PretrainDataset(folder, proposals=provider)[2]['proposals']
         assert found.boxes.tolist() == [[40, 40, 60, 60]] and found.size == (96, 120)
-        message = f"{provider['type']} fit photos at full size only, but decode_min_side=20 .*--from-soco"
+        message = f'{provider["type"]} fit photos at full size only, but decode_min_side=20 .*--from-soco'
         with pytest.raises(ValueError, match=message):
             PretrainDataset(folder, proposals=provider, decode_min_side=20)
     filtered = {'type': 'Filtered', 'provider': {'type': 'GridBoxes'}}

@@ -218,9 +218,9 @@ def test_a_photo_that_cannot_be_decoded_is_named_or_replaced(folder):
     assert isinstance(open_photo(path), Photo)  # its header is fine
     with pytest.raises(UnreadableImageError, match=r'cannot read image .*0\.jpg'):
         PretrainDataset(folder, pipeline=[VIEWS])[0]
-    dataset = PretrainDataset(folder, pipeline=[VIEWS], on_error='skip')
+    dataset = PretrainDataset(folder, pipeline=[VIEWS], on_error='skip', max_unreadable=1)
     sample = dataset[0]
-    assert sample.index != 0 and dataset.unreadable == [str(path)]
+    assert sample.index != 0 and list(dataset.unreadable) == [path.name]
     # the views of the other photo are those that this key's generator draws
     assert torch.equal(sample.boxes, dataset[0].boxes)
 

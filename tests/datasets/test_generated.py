@@ -45,7 +45,9 @@ def listed(folder, suffix: str, scores=(0.1, 0.9, 0.5)):
 
 def dataset(folder, views=None, **generated):
     views = views or [dict(size=32), dict(size=32, generated=True)]
-    found = PretrainDataset(str(folder / 'photos'), pipeline=[MultiView(views)], generated=generated)
+    found = PretrainDataset(
+        str(folder / 'photos'), pipeline=[MultiView(views)], generated=generated, max_unreadable=1
+    )
     assert len(found) == 2
     return found
 
@@ -104,10 +106,10 @@ def test_an_unreadable_one_is_named_and_its_photo_takes_its_place(folder, missin
     data.on_error = 'skip'
     sample, _ = (data[SampleKey(epoch, 1)] for epoch in range(2))  # named once
     assert [level(v) for v in sample.images] == [100, 100] and np.isnan(sample.score)
-    assert data.unreadable == []
+    assert data.unreadable == {}
     assert len(said) == 1 and 'replaced by its photo (1 so far)' in said[0] and 'b_0.png' in said[0]
     (folder / 'photos' / 'b.jpg').write_bytes(b'broken')
-    assert data[1].index == 0 and data.unreadable == [str(folder / 'photos' / 'b.jpg')]
+    assert data[1].index == 0 and data.unreadable == {'b.jpg': 'not an image'}
 
 
 def test_wrong_settings_and_lists_are_refused(folder):

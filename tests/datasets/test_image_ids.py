@@ -51,7 +51,7 @@ def test_lists(place):
     put(place, 'd/a/1.jpg', 'd/2.jpg', 'd/c/3.jpg', 'elsewhere/4.jpg')
     lines = ['a/1.jpg', './2.jpg', str(place / 'd/c/3.jpg'), '../elsewhere/4.jpg']
     (place / 'd/list.txt').write_text('\n'.join(lines))
-    found = ids(ListFile(place / 'd', 'list.txt'))
+    found = ids(ListFile(place / 'd', 'list.txt', outside=True))
     assert found[:3] == ['a/1.jpg', '2.jpg', 'c/3.jpg'] and found[3].endswith('elsewhere/4.jpg')
 
 

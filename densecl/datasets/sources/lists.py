@@ -1,12 +1,14 @@
 """Images that a file lists: a plain list, a table of captions, a COCO json, a VOC split."""
 
 import csv
-import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from densecl.coco import number_of, objects, rows, text_of
+from densecl.inputs import read_json
 from densecl.registry import DATASETS
 
 from .base import (
@@ -18,6 +20,7 @@ from .base import (
     check_folder,
     filled_texts,
     is_image,
+    joined,
     one_folder,
     relative_id,
 )
@@ -53,9 +56,12 @@ class ListFile(FileSource):
         data_root: the folder that the paths start from.
         list_file: the list, relative to ``data_root`` or as it stands.
         check_files: look for every file now rather than when it is read.
+        outside: paths may lead out of ``data_root`` (``../x.jpg``, absolute paths, links).
     """
 
-    def __init__(self, data_root: str | os.PathLike, list_file: str, check_files: bool = True) -> None:
+    def __init__(
+        self, data_root: str | os.PathLike, list_file: str, check_files: bool = True, outside: bool = False
+    ) -> None:
         root = one_folder(data_root, 'ListFile')
         file = _find(list_file, root, 'ListFile: list_file')
         lines = file.read_text(encoding='utf-8', errors='surrogateescape').splitlines()
@@ -69,8 +75,8 @@ class ListFile(FileSource):
                 f'ListFile: {file} gives {len(labels)} of {len(entries)} images a label; '
                 f'give all of them one or none. The first without: {odd!r}'
             )
-        paths = [os.path.join(root, path) for path, _ in entries]
-        _check(check_files, paths, 'ListFile', file)
+        paths = joined(root, [path for path, _ in entries], f'ListFile: {file}', outside)
+        _check(check_files, paths, 'ListFile', file, None if outside else root)
         super().__init__(paths, labels or None, [relative_id(path, root) for path in paths])
 
 
@@ -84,6 +90,10 @@ class Coco(FileSource):
         prefix: a folder between ``data_root`` and ``file_name``, e.g. ``train2017``.
         check_files: look for every file now rather than when it is read.
         captions: its annotations are captions (``captions_train2017.json``).
+        outside: paths may lead out of ``data_root/prefix`` (``../x.jpg``, absolute paths, links).
+
+    Raises:
+        ValueError: the json is none, lacks a field, or lists one id with two names or one name twice.
     """
 
     def __init__(
@@ -93,13 +103,15 @@ class Coco(FileSource):
         prefix: str = '',
         check_files: bool = True,
         captions: bool = False,
+        outside: bool = False,
     ) -> None:
-        root = one_folder(data_root, 'Coco')
-        file = _find(ann_file, root, 'Coco: ann_file')
-        names = _coco_names(file)
-        self._texts = ImageTexts(_coco_captions(file), file) if captions else None
-        paths = [os.path.join(root, prefix, name) for name in names]
-        _check(check_files, paths, 'Coco', file)
+        root = one_folder(data_root, 'Coco') / prefix
+        file = _find(ann_file, one_folder(data_root, 'Coco'), 'Coco: ann_file')
+        content = read_json(file, 'COCO annotations for Coco')
+        names = _coco_names(content, file)
+        self._texts = ImageTexts(_coco_captions(content, file), file) if captions else None
+        paths = joined(root, names, f'Coco: {file}', outside)
+        _check(check_files, paths, 'Coco', file, None if outside else root)
         super().__init__(paths, ids=names)
 
     def texts(self, index: int) -> list[str]:
@@ -140,6 +152,7 @@ class CaptionTable(FileSource):
         image, caption: the columns.
         separator: between columns; ``'\\t'`` of a TSV.
         check_files: look for every image now rather than when it is read.
+        outside: paths may lead out of ``data_root`` (``../x.jpg``, absolute paths, links).
     """
 
     def __init__(
@@ -150,6 +163,7 @@ class CaptionTable(FileSource):
         caption: str = 'caption',
         separator: str = ',',
         check_files: bool = True,
+        outside: bool = False,
     ) -> None:
         root = one_folder(data_root, 'CaptionTable')
         file = _find(table, root, 'CaptionTable: table')
@@ -160,8 +174,8 @@ class CaptionTable(FileSource):
         if not captions:
             raise ValueError(f'CaptionTable: {file} lists no image')
         self._texts = ImageTexts(captions, file)
-        paths = [os.path.join(root, path) for path in captions]
-        _check(check_files, paths, 'CaptionTable', file)
+        paths = joined(root, list(captions), f'CaptionTable: {file}', outside)
+        _check(check_files, paths, 'CaptionTable', file, None if outside else root)
         super().__init__(paths, ids=[relative_id(path, root) for path in paths])
 
     def texts(self, index: int) -> list[str]:
@@ -192,40 +206,44 @@ def _table_captions(file: Path, image: str, caption: str, separator: str) -> dic
     return captions
 
 
-def _coco_captions(file: Path) -> dict[str, list[str]]:
-    """File name -> captions."""
-    held = json.loads(file.read_bytes())
-    names = {image['id']: image['file_name'] for image in held['images']}
-    captions = {name: [] for name in names.values()}
-    for number, annotation in enumerate(held.get('annotations', ())):
-        if 'caption' not in annotation:
-            raise ValueError(
-                f'Coco: annotation {number} of {file} has no "caption"; take captions_*.json, or leave out '
-                'captions=True'
-            )
-        if annotation['image_id'] not in names:
-            raise ValueError(
-                f'Coco: annotation {number} of {file} is the caption of image {annotation["image_id"]}, '
-                'which "images" does not list'
-            )
-        captions[names[annotation['image_id']]].append(annotation['caption'])
-    return captions
-
-
-def _coco_names(file: Path) -> list[str]:
-    try:
-        images = json.loads(file.read_bytes())['images']
-        names = [image['file_name'] for image in images]
-    except json.JSONDecodeError as error:
-        raise ValueError(f'Coco: {file} is not json: {error}') from error
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f'Coco: {file} must hold a dict with a list "images" whose entries have "file_name"; '
-            f'{type(error).__name__}: {error}'
-        ) from error
-    if not names:
+def _coco_names(content: Any, file: Path) -> list[str]:
+    """``file_name`` of each image; ids need not be there. An id has one name, a name is listed once."""
+    names, ids, listed = [], {}, rows(content, 'images', f'Coco: {file}')
+    if not listed:
         raise ValueError(f'Coco: "images" of {file} is empty')
+    for position, image in enumerate(listed):
+        where = f'Coco: {file}, image {position}'
+        names.append(text_of(image, 'file_name', where))
+        key = number_of(image, 'id', where) if 'id' in image else f'image {position}'
+        if (other := ids.setdefault(key, names[-1])) != names[-1]:
+            raise ValueError(
+                f'{where}: id {key!r} is {names[-1]!r} here, but {other!r} in an entry before it; '
+                'each image needs its own'
+            )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'Coco: {file} lists {twice!r} twice; list each image once')
     return names
+
+
+def _coco_captions(content: Any, file: Path) -> dict[str, list[str]]:
+    """File name -> captions."""
+    names = {
+        number_of(image, 'id', f'Coco: {file}, image {position}'): image['file_name']
+        for position, image in enumerate(content['images'])
+    }
+    captions = {name: [] for name in names.values()}
+    for number, annotation in enumerate(
+        objects(content.get('annotations', []), 'annotation', f'Coco: {file}')
+    ):
+        where = f'Coco: {file}, annotation {number}'
+        if 'caption' not in annotation:
+            raise ValueError(f'{where} has no "caption"; take captions_*.json, or leave out captions=True')
+        image = number_of(annotation, 'image_id', where)
+        if image not in names:
+            raise ValueError(f'{where} is the caption of image {image}, which "images" does not list')
+        captions[names[image]].append(annotation['caption'])
+    return captions
 
 
 @DATASETS.register_module()
@@ -260,14 +278,14 @@ class VOC(FileSource):
             folder = check_folder(file.parents[2] / 'JPEGImages', 'VOC')
             # "000012 -1" in the lists of one class: the name is the first word
             ids = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
-            found = [os.path.join(folder, f'{i}.jpg') for i in ids]
-            _check(check_files, found, 'VOC', file)
+            found = joined(folder, [f'{i}.jpg' for i in ids], f'VOC: {file}')
+            _check(check_files, found, 'VOC', file, folder)
             paths += found
         if not paths:
             raise ValueError(f'VOC: {", ".join(map(str, lists))} list no image')
         super().__init__(paths, ids=[relative_id(path, root) for path in paths])
 
 
-def _check(wanted: bool, paths: list[str], source: str, file: Path) -> None:
+def _check(wanted: bool, paths: list[str], source: str, file: Path, root: Path | None) -> None:
     if wanted:
-        check_files(paths, source, file)
+        check_files(paths, source, file, root)

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 
 from densecl.registry import DATASETS
 
-from ..decode import UnreadableImageError
+from ..unreadable import UnreadableImageError, reason_of
 from .base import Source, StringTable, as_list, check_captions, distinct_names, filled_lines, filled_texts
 from .tar_index import TEXTS, tar_index
 
@@ -100,10 +100,10 @@ class TarShards(Source):
             # pread has no file position, so forked workers may share what was open before
             data = os.pread(self._open(shard).fileno(), int(size), int(offset))
         except OSError as error:
-            raise UnreadableImageError(f'cannot read image {name}: {error}') from error
+            raise UnreadableImageError(f'cannot read image {name}: {error}', reason_of(error)) from error
         if len(data) != size:
             raise UnreadableImageError(
-                f'cannot read image {name}: the tar became shorter since it was indexed'
+                f'cannot read image {name}: the tar became shorter since it was indexed', 'truncated'
             )
         return data, name
 
@@ -117,7 +117,7 @@ class TarShards(Source):
             return filled_lines(data, name)
         try:
             found = json.loads(data)[self.captions]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f'{name}: its .json must hold a dict with {self.captions!r}, got {type(error).__name__}: '
                 f'{error}; set captions to the key of the text'

@@ -5,6 +5,7 @@ The index is written beside the tar, or where that cannot be written, into ``$DE
 """
 
 import hashlib
+import logging
 import os
 import stat
 import tarfile
@@ -16,6 +17,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from densecl.files import atomic_write
+from densecl.inputs import npy_from_bytes
 
 from .base import StringTable, is_image
 
@@ -82,10 +84,13 @@ def tar_index(path: str, extension: str | None = None) -> TarIndex:
 
 def read_index(path: str, extension: str | None = None) -> TarIndex:
     """Read a tar's headers, skipping over its data. Arguments and errors: see :func:`tar_index`."""
-    images, labels, texts, left_out = {}, {}, {}, 0
+    images, labels, texts, left_out, links = {}, {}, {}, 0, 0
     with open(path, 'rb') as file:
         _check_uncompressed(file.read(8), path)
         for member in _members(file, path):
+            if not member.isreg() or member.issparse():
+                links += not member.isdir() and is_image(member.name)
+                continue
             folder, _, base = member.name.rpartition('/')
             stem, _, suffix = base.partition('.')
             key = (folder, stem)
@@ -96,6 +101,9 @@ def read_index(path: str, extension: str | None = None) -> TarIndex:
             elif is_image(base) if extension is None else suffix == extension:
                 left_out += key in images
                 images.setdefault(key, member)
+    if links:
+        what = f'TarShards: {links} images of {path} are links or other members without data, and left out'
+        print_log(what, 'current', logging.WARNING)
     found, alone = list(images.values()), [x for key, x in texts.items() if key not in images]
     return TarIndex(
         offsets=np.array([m.offset_data for m in found], dtype=np.int64),
@@ -129,17 +137,22 @@ def _members(file, path: str) -> list[tarfile.TarInfo]:
         file.seek(0)
         with tarfile.open(fileobj=file, mode='r:') as tar:
             members = tar.getmembers()
-            # tarfile takes a damaged header for the end
+            # tarfile takes a damaged header for the end, and does not look for what follows the end
             file.seek(tar.offset)
-            if file.read(tarfile.BLOCKSIZE).strip(b'\0'):
-                raise tarfile.ReadError(f'damaged header at byte {tar.offset}')
-    except tarfile.TarError as error:
+            for block in iter(lambda: file.read(2**20), b''):
+                if block.strip(b'\0'):
+                    raise tarfile.ReadError(
+                        f'damaged header at byte {tar.offset}, or data behind the end; of several tars in '
+                        'one file only the first could be read'
+                    )
+    # headers of wrong numbers or texts raise whatever they run into
+    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         raise ValueError(f'TarShards: {path} is truncated, damaged or no tar: {error}') from error
-    return [m for m in members if m.isreg() and not m.issparse()]
+    return members
 
 
 def _read_label(file, member: tarfile.TarInfo, path: str) -> int:
-    text = os.pread(file.fileno(), member.size, member.offset_data)
+    text = os.pread(file.fileno(), min(member.size, 64), member.offset_data)
     try:
         return int(text)
     except ValueError:
@@ -157,19 +170,54 @@ def _places(path: str) -> list[Path]:
 
 def _load(place: Path, stamp: str) -> TarIndex | None:
     try:
-        with np.load(place, allow_pickle=False) as held:
-            if str(held['stamp']) != stamp:
-                return None
-            names = StringTable.from_arrays(held['name_bytes'], held['name_ends'])
-            return TarIndex(
-                *(held[name] for name in ('offsets', 'sizes', 'labels')),
-                names,
-                int(held['left_out']),
-                held['texts'],
-                str(held['lone_text']),
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # none there, or not one of ours: it is written anew
+        held = _arrays(place)
+        if str(held['stamp']) != stamp:
+            return None
+        names = StringTable.from_arrays(held['name_bytes'], held['name_ends'])
+        index = TarIndex(
+            *(held[name] for name in ('offsets', 'sizes', 'labels')),
+            names,
+            int(held['left_out']),
+            held['texts'],
+            str(held['lone_text']),
+        )
+        return index if _fits(index, int(stamp.split()[1])) else None
+    # none there, or not one of ours: it is written anew
+    except (OSError, ValueError, LookupError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile):
+        return None
+
+
+def _arrays(place: Path) -> dict[str, np.ndarray]:
+    """What numpy.savez wrote; never more than the file's own bytes."""
+    with zipfile.ZipFile(place) as archive:
+        if sum(info.file_size for info in archive.infolist()) > os.path.getsize(place):
+            raise ValueError(f'{place} is compressed or damaged')
+        return {
+            info.filename.removesuffix('.npy'): npy_from_bytes(archive.read(info))
+            for info in archive.infolist()
+        }
+
+
+def _fits(index: TarIndex, size: int) -> bool:
+    """Whether an index is one of a tar of so many bytes, whoever wrote it."""
+    count, texts = len(index.offsets), index.texts
+    places = [(index.offsets, index.sizes), (texts[:, 0], texts[:, 1])]
+    ends = index.names.ends
+    return (
+        index.offsets.dtype
+        == index.sizes.dtype
+        == index.labels.dtype
+        == texts.dtype
+        == ends.dtype
+        == np.int64
+        and index.names.buffer.dtype == np.uint8
+        and index.offsets.shape == index.sizes.shape == index.labels.shape == ends.shape == (count,)
+        and texts.shape == (count, 3)
+        and (np.diff(ends, prepend=0) >= 0).all()
+        and (ends[-1] if count else 0) == len(index.names.buffer)
+        and all(((a >= -1) & (b >= -1) & (a <= size - b)).all() for a, b in places)
+        and np.isin(texts[:, 2], (-1, 0, 1)).all()
+    )
 
 
 def _save(place: Path, stamp: str, index: TarIndex) -> bool:

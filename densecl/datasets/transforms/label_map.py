@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from densecl.coco import run_lengths
+
 
 def runs(mask: dict) -> tuple[np.ndarray, np.ndarray]:
     """Where the runs of a mask start and end, in pixels counted column by column.
@@ -12,10 +14,11 @@ def runs(mask: dict) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Two int64 arrays of one length; runs are not empty, and ends are exclusive.
+
+    Raises:
+        ValueError: the run lengths do not fill the image.
     """
-    counts = mask['counts']
-    lengths = np.asarray(counts) if isinstance(counts, list) else _decompressed(counts)
-    bounds = lengths.cumsum()
+    bounds = run_lengths(mask).cumsum()
     starts, ends = bounds[0:-1:2], bounds[1::2]
     filled = ends > starts
     return starts[filled], ends[filled]
@@ -55,22 +58,3 @@ def _painted(found: list[tuple[np.ndarray, np.ndarray]], size: int) -> np.ndarra
         for start, end in zip(*found[position], strict=True):
             flat[start:end] = position
     return flat
-
-
-def _decompressed(counts: bytes | str) -> np.ndarray:
-    """Run lengths from COCO's compressed form.
-
-    Each number is a row of characters of 5 bits, the lowest first; 32 says that another one follows. Of the
-    last, 16 is the sign. From the fourth number on, each is the difference to the one two before.
-    """
-    counts = counts.encode() if isinstance(counts, str) else counts
-    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    last = np.flatnonzero(digits < 32)
-    first = np.concatenate([[0], last[:-1] + 1])
-    length = last - first + 1
-    shift = 5 * (np.arange(len(digits)) - np.repeat(first, length))
-    values = np.add.reduceat((digits & 31) << shift, first)
-    values -= np.where(digits[last] & 16, 1 << (5 * length), 0)
-    values[1::2] = values[1::2].cumsum()
-    values[2::2] = values[2::2].cumsum()
-    return values

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from densecl.files import atomic_write
+from densecl.inputs import npy_from_bytes
 
 #: All permutations are looked at: 362,880 of nine cells.
 MOST_CELLS = 9
@@ -100,7 +101,7 @@ def read_permutations(path: str | os.PathLike, cells: int) -> np.ndarray:
 
 def _read(path: Path) -> np.ndarray:
     if path.suffix == '.npy':
-        return np.load(path, allow_pickle=False)
+        return npy_from_bytes(path.read_bytes())
     if path.suffix != '.bin':
         return np.loadtxt(path, dtype=np.int64, ndmin=2)
     data = path.read_bytes()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from densecl.compat import load_checkpoint
 from densecl.colors import lab_to_rgb, rgb_to_lab
 from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
@@ -129,7 +130,7 @@ class ColorBins(PhotoTarget):
                 f'ColorBins: {self.file} does not exist; make it: python tools/make_color_prior.py CONFIG, '
                 'or set file=None for no rebalancing'
             )
-        self.load_state_dict(torch.load(self.file, map_location='cpu', weights_only=True)['state_dict'])
+        self.load_state_dict(load_checkpoint(self.file)['state_dict'])
 
     def shares(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, K, h, w) shares, (B, h, w) nearest bins, and (B,) bool, which images have colours.

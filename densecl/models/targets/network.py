@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densecl.compat import load_checkpoint
 from densecl.models.matching.overlap import sample_overlap
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
@@ -71,7 +72,7 @@ class FrozenNetwork(PhotoTarget):
                 f'{name}: {self.file} does not exist; make it: python tools/make_tokens.py CONFIG '
                 '--start WEIGHTS'
             )
-        state = torch.load(self.file, map_location='cpu', weights_only=True)['state_dict']
+        state = load_checkpoint(self.file)['state_dict']
         try:
             self.load_state_dict(state)
         except RuntimeError as error:

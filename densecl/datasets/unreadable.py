@@ -1,0 +1,132 @@
+"""Images that cannot be read: why, which, and when there are too many of them."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from PIL import UnidentifiedImageError
+
+from densecl.files import atomic_write
+
+REASONS = (
+    'missing',
+    'not accessible',
+    'empty',
+    'truncated',
+    'not an image',
+    'too large',
+    'other channels or values',
+    'damaged',
+)
+"""Why an image cannot be read."""
+
+_REASON, _GENERATED, _ASKED = 0x0F, 0x10, 0x20
+
+
+class TooLargeError(ValueError):
+    """What an image needs is more than what is allowed; known from its header, before memory is taken."""
+
+
+class DataError(RuntimeError):
+    """The data of a run are not what the run needs; the message is one line that names the file."""
+
+
+class UnreadableImageError(DataError):
+    """A file that cannot be decoded; the message names it.
+
+    Attributes:
+        reason: one of :data:`REASONS`.
+    """
+
+    def __init__(self, message: str, reason: str = 'damaged') -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def reason_of(error: Exception) -> str:
+    """Which of :data:`REASONS` an error of a decoder means."""
+    text = str(error).lower()
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return 'missing'
+    if isinstance(error, OSError) and error.errno is not None:
+        return 'not accessible'
+    if isinstance(error, UnidentifiedImageError):
+        return 'not an image'
+    if isinstance(error, TooLargeError | MemoryError):
+        return 'too large'
+    if isinstance(error, EOFError) or any(word in text for word in ('truncat', 'cut off', 'not enough')):
+        return 'truncated'
+    return 'empty' if 'is empty' in text else 'damaged'
+
+
+class Unreadable:
+    """Marks of the images of a data set that could not be read, one byte an image, seen by all workers.
+
+    Args:
+        images: N.
+        limit: the share of images that may be unreadable before :meth:`check` stops.
+        epoch: images that this process reads in an epoch. A share is that of the images asked for so far,
+            or of these where they are more.
+        shared: the marks lie in memory that data workers share.
+    """
+
+    def __init__(self, images: int, limit: float, epoch: float, shared: bool) -> None:
+        self.limit, self.epoch = limit, epoch
+        self._marks = torch.zeros(images, dtype=torch.uint8)
+        if shared:
+            self._marks.share_memory_()
+
+    def ask(self, position: int) -> None:
+        """Count an image as asked for."""
+        self._marks[position] |= _ASKED
+
+    def add(self, position: int, reason: str, generated: bool = False) -> bool:
+        """Mark an image, or the one generated from it; False: it has been marked before."""
+        bits, mark = (_GENERATED, _GENERATED) if generated else (_REASON, REASONS.index(reason) + 1)
+        if int(self._marks[position]) & bits:
+            return False
+        self._marks[position] |= mark
+        return True
+
+    def count(self, generated: bool = False) -> int:
+        """Number of marked images, or of marked generated ones."""
+        return int((self._marks & (_GENERATED if generated else _REASON)).count_nonzero())
+
+    def reasons(self) -> dict[int, str]:
+        """Position -> reason of the marked images."""
+        marks = self._marks & _REASON
+        return {int(i): REASONS[int(marks[i]) - 1] for i in marks.nonzero()[:, 0]}
+
+    def check(self, last: UnreadableImageError) -> None:
+        """Raise UnreadableImageError, with the last one, where more are unreadable than the limit allows."""
+        asked = int((self._marks & _ASKED).count_nonzero())
+        count, why = self.count(), by_reason(self.reasons().values())
+        if count > self.limit * max(asked, self.epoch):
+            raise UnreadableImageError(
+                f'{count} of {asked} images asked for so far cannot be read ({why}), more than '
+                f'dataset.max_unreadable={self.limit:g} allows; the last: {last}; mend or remove '
+                'them, or set max_unreadable to a larger share of all images',
+                last.reason,
+            )
+
+
+def by_reason(reasons: Iterable[str]) -> str:
+    """``missing 3, truncated 1``"""
+    return ', '.join(f'{reason} {count}' for reason, count in Counter(reasons).most_common())
+
+
+def write_list(path: str | Path, found: dict[str, str]) -> None:
+    """Add image -> reason to a CSV file with these columns; what it lists already stays."""
+    path, known = Path(path), {}
+    if path.is_file():
+        with path.open(newline='', encoding='utf-8', errors='surrogateescape') as file:
+            known = {row['image']: row['reason'] for row in csv.DictReader(file)}
+    if found.items() <= known.items():
+        return
+    with atomic_write(path) as temporary, \
+            open(temporary, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file:  # fmt: skip
+        rows = csv.writer(file)
+        rows.writerow(['image', 'reason'])
+        rows.writerows((known | found).items())

@@ -1,0 +1,57 @@
+"""Files of strangers, of which nothing is taken at its word."""
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def read_json(path: str | Path, what: str = 'json') -> Any:
+    """What a json file holds.
+
+    Args:
+        path: the file.
+        what: was expected, for the message.
+
+    Raises:
+        ValueError: it is no json in UTF-8, is nested too deeply, or has NaN or Infinity for a number.
+        OSError: it cannot be opened.
+    """
+    return json_of(Path(path).read_bytes(), path, what)
+
+
+def json_of(data: bytes | str, name: Any, what: str = 'json') -> Any:
+    """What json text holds; arguments and errors as of :func:`read_json`."""
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError(f'{name} is nested too deeply to be read; expected {what}') from None
+    except ValueError as error:  # json's and UTF-8's
+        raise ValueError(f'{name} is not json: {error}; expected {what}') from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f'{name} is no number of json')
+
+
+def npy_from_bytes(data: bytes) -> np.ndarray:
+    """The array of an ``.npy`` file, read-only, without a copy; it cannot be larger than the bytes.
+
+    Raises:
+        ValueError: it is none, is cut off, or holds objects.
+    """
+    file = io.BytesIO(data)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in read:
+        raise ValueError(f'npy files of version {version} are not read')
+    shape, fortran, dtype = read[version](file)
+    if dtype.hasobject:
+        raise ValueError('an npy file of Python objects, which could run code, is not read')
+    count, held = math.prod(shape), len(data) - file.tell()
+    if min(shape, default=0) < 0 or count * dtype.itemsize > held:
+        raise ValueError(f'an npy file of shape {shape} ({dtype}) is cut off: it holds {held} bytes of these')
+    return np.frombuffer(data, dtype, count, file.tell()).reshape(shape, order='F' if fortran else 'C')
