@@ -1,13 +1,16 @@
 """A COCO json as label maps: 0 is the background, then the categories in the order of their ids."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from densecl.coco import box_of, cut, number_of, rle_of, rows, size_of, text_of
 from densecl.datasets import decode_image
+from densecl.datasets.sources.base import joined
+from densecl.inputs import read_json
 
 from .labelled import LabelledPart, Opened
 from .segmentation import IGNORED
@@ -24,36 +27,69 @@ def open_coco(path: Path, decoder: Callable | None = None) -> Opened:
     """
     if not path.exists():
         raise FileNotFoundError(f'{path} does not exist; give a COCO annotation file')
-    try:
-        content = json.loads(path.read_bytes())
-        images, objects, categories = (content[k] for k in ('images', 'annotations', 'categories'))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f'{path} is no COCO annotation file (images, annotations, categories): {error}'
-        ) from error
-    categories = sorted(categories, key=lambda c: c['id'])
-    if not images or len(categories) >= IGNORED:
-        raise ValueError(
-            f'{path}: {len(images)} images and {len(categories)} categories; needs 1.. and 1..254'
-        )
+    content = read_json(path, 'a COCO annotation file')
+    images, categories = _images(content, path), _categories(content, path)
     ids = {c['id']: i + 1 for i, c in enumerate(categories)}
     of_image = {image['id']: [] for image in images}
-    for entry in objects:
-        if entry['image_id'] not in of_image or entry['category_id'] not in ids:
-            raise ValueError(
-                f'{path}: annotation {entry.get("id")} is of an image or category that is not listed'
-            )
-        of_image[entry['image_id']].append(entry)
+    objects, empty = rows(content, 'annotations', path), 0
+    for position, entry in enumerate(objects):
+        where = f'{path}, annotation {position}'
+        image, category = (number_of(entry, name, where) for name in ('image_id', 'category_id'))
+        if image not in of_image or category not in ids:
+            raise ValueError(f'{where} is of an image or category that is not listed')
+        of_image[image].append(entry)
+    for image in images:
+        size = image['height'], image['width']
+        for entry in of_image[image['id']]:
+            _check_object(entry, size, path)
+            empty += bool(entry.get('bbox')) and cut(entry['bbox'], size) is None
     root = image_root(path, images[0]['file_name'])
     part = LabelledPart(
-        tuple(root / image['file_name'] for image in images),
+        tuple(map(Path, joined(root, [image['file_name'] for image in images], path))),
         lambda i: label_map(images[i], of_image[images[i]['id']], ids),
         decoder or decode_image,
         lambda i: object_boxes(images[i], of_image[images[i]['id']], ids),
     )
     boxes = sum(not entry.get('segmentation') for entry in objects)
     notes = (f'{boxes} of {len(objects)} objects have no mask: their boxes are filled',) if boxes else ()
+    if empty:
+        notes += (f'{empty} of {len(objects)} objects have a box without area in their image: left out of boxes',)
     return Opened({'all': part}, ('background', *(c['name'] for c in categories)), notes)
+
+
+def _images(content: Any, path: Path) -> list[dict]:
+    images, ids = rows(content, 'images', path), {}
+    for position, image in enumerate(images):
+        where = f'{path}, image {position}'
+        size_of(image, where)
+        name = text_of(image, 'file_name', where)
+        if (key := number_of(image, 'id', where)) in ids:
+            raise ValueError(f'{where}: id {key!r} is {name!r} here, but {ids[key]!r} before; each needs its own')
+        ids[key] = name
+    if not images:
+        raise ValueError(f'{path}: "images" is empty')
+    return images
+
+
+def _categories(content: Any, path: Path) -> list[dict]:
+    """Sorted by their ids."""
+    found = rows(content, 'categories', path)
+    for position, category in enumerate(found):
+        text_of(category, 'name', f'{path}, category {position}')
+    ids = [number_of(c, 'id', f'{path}, category {i}') for i, c in enumerate(found)]
+    if not found or len(found) >= IGNORED or len(set(ids)) < len(ids) or len(set(map(type, ids))) > 1:
+        raise ValueError(f'{path}: {len(found)} categories; needs 1 to 254, each with a number of its own')
+    return sorted(found, key=lambda c: c['id'])
+
+
+def _check_object(entry: dict, size: tuple[int, int], path: Path) -> None:
+    where = f'{path}, annotation of id {entry.get("id")!r:.40}'
+    if entry.get('segmentation'):
+        rle_of(entry['segmentation'], size, where)
+    elif not entry.get('bbox'):
+        raise ValueError(f'{where} has neither a mask nor a box')
+    if entry.get('bbox'):
+        box_of(entry, where)
 
 
 def image_root(path: Path, name: str) -> Path:
@@ -97,12 +133,11 @@ def _mask(entry: dict, size: tuple[int, int]) -> np.ndarray:
     if code:
         from pycocotools import mask as coco_mask
 
-        if isinstance(code, list) or isinstance(code['counts'], list):
-            code = coco_mask.frPyObjects(code, *size)
-        code = coco_mask.merge(code) if isinstance(code, list) else code
-        return coco_mask.decode(code).astype(bool)
+        return coco_mask.decode(rle_of(code, size, f'annotation {entry.get("id")}')).astype(bool)
     filled = np.zeros(size, np.uint8)
-    x, y, width, height = entry['bbox']
-    corners = np.array([x, y, x + width, y + height]).round().astype(int)
+    box = cut(entry['bbox'], size)
+    if box is None:
+        return filled.astype(bool)
+    corners = np.array(box).round().astype(int)
     cv2.rectangle(filled, corners[:2].tolist(), (corners[2:] - 1).tolist(), 1, cv2.FILLED)
     return filled.astype(bool)

@@ -16,7 +16,8 @@ from .table import ROWS, Batch, Table, arrow, in_order, schema
 KEY = b'densecl'  # of the schema's metadata
 # What pyarrow raises over bytes that are not what it wrote.
 BROKEN = (
-    ValueError, OSError, LookupError, TypeError, NotImplementedError, MemoryError, RecursionError, AttributeError
+    ValueError, OSError, LookupError, TypeError, NotImplementedError, MemoryError, RecursionError,
+    AttributeError,
 )  # fmt: skip
 
 
