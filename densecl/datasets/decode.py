@@ -232,6 +232,25 @@ def open_header(file: str | os.PathLike | BinaryIO) -> Image.Image:
         raise TooLargeError(f'{error} Cut it into tiles.') from error
 
 
+def open_map(path: str | os.PathLike, pixels: bool = True) -> Image.Image:
+    """A map of labels as Pillow has it, with indices in place of a palette's colours.
+
+    Args:
+        path: the file.
+        pixels: read them now, and not the header alone.
+
+    Raises:
+        UnreadableImageError: as :func:`decode_image`.
+    """
+    try:
+        image = open_header(path)
+        if pixels:
+            image.load()
+        return image
+    except Exception as error:  # of many types where the file is damaged
+        raise unreadable(os.fspath(path), error) from error
+
+
 @functools.cache
 def _known_formats() -> list[str]:
     """Those of :data:`FORMATS` that the installed Pillow has."""

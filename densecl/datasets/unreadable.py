@@ -105,8 +105,8 @@ class Unreadable:
         count, why = self.count(), by_reason(self.reasons().values())
         if count > self.limit * max(asked, self.epoch):
             raise UnreadableImageError(
-                f'{count} of {asked} images asked for so far cannot be read ({why}), more than '
-                f'dataset.max_unreadable={self.limit:g} allows; the last: {last}; mend or remove '
+                f'{count} images cannot be read ({why}), of {asked} asked for so far and {self.epoch:.0f} an '
+                f'epoch, more than dataset.max_unreadable={self.limit:g} allows; the last: {last}; mend or remove '
                 'them, or set max_unreadable to a larger share of all images',
                 last.reason,
             )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from densecl.datasets import decode_image
-from densecl.datasets.decode import open_header, unreadable
+from densecl.datasets.decode import open_map
 from densecl.datasets.sources.base import is_image
 from densecl.datasets.sources.folder import walk
 
@@ -193,11 +193,8 @@ def read_map(path: Path) -> np.ndarray:
         UnreadableImageError: it is missing, damaged, too large or no image.
         ValueError: it has colours, or ids above 255.
     """
-    try:
-        with open_header(path) as image:  # Pillow keeps the indices of a palette, OpenCV makes colours of them
-            label = np.asarray(image)
-    except Exception as error:  # of many types where the file is damaged
-        raise unreadable(str(path), error) from error
+    with open_map(path) as image:
+        label = np.asarray(image)
     if label.ndim != 2 or label.max(initial=0) > 255:
         raise ValueError(
             f'{path} must be a one-channel PNG of class ids 0..254 (255 = ignored), got mode {image.mode} '

@@ -41,7 +41,7 @@ def open_coco(path: Path, decoder: Callable | None = None) -> Opened:
     for image in images:
         size = image['height'], image['width']
         for entry in of_image[image['id']]:
-            _check_object(entry, size, path)
+            _check_object(entry, path)
             empty += bool(entry.get('bbox')) and cut(entry['bbox'], size) is None
     root = image_root(path, images[0]['file_name'])
     part = LabelledPart(
@@ -53,7 +53,7 @@ def open_coco(path: Path, decoder: Callable | None = None) -> Opened:
     boxes = sum(not entry.get('segmentation') for entry in objects)
     notes = (f'{boxes} of {len(objects)} objects have no mask: their boxes are filled',) if boxes else ()
     if empty:
-        notes += (f'{empty} of {len(objects)} objects have a box without area in their image: left out of boxes',)
+        notes += (f'{empty} of {len(objects)} objects have a box without area in their image',)
     return Opened({'all': part}, ('background', *(c['name'] for c in categories)), notes)
 
 
@@ -64,7 +64,9 @@ def _images(content: Any, path: Path) -> list[dict]:
         size_of(image, where)
         name = text_of(image, 'file_name', where)
         if (key := number_of(image, 'id', where)) in ids:
-            raise ValueError(f'{where}: id {key!r} is {name!r} here, but {ids[key]!r} before; each needs its own')
+            raise ValueError(
+                f'{where}: id {key!r} is {name!r} here, but {ids[key]!r} before; each needs its own'
+            )
         ids[key] = name
     if not images:
         raise ValueError(f'{path}: "images" is empty')
@@ -82,11 +84,9 @@ def _categories(content: Any, path: Path) -> list[dict]:
     return sorted(found, key=lambda c: c['id'])
 
 
-def _check_object(entry: dict, size: tuple[int, int], path: Path) -> None:
+def _check_object(entry: dict, path: Path) -> None:
     where = f'{path}, annotation of id {entry.get("id")!r:.40}'
-    if entry.get('segmentation'):
-        rle_of(entry['segmentation'], size, where)
-    elif not entry.get('bbox'):
+    if not entry.get('segmentation') and not entry.get('bbox'):
         raise ValueError(f'{where} has neither a mask nor a box')
     if entry.get('bbox'):
         box_of(entry, where)
@@ -107,7 +107,8 @@ def image_root(path: Path, name: str) -> Path:
 def label_map(image: dict, objects: list[dict], ids: dict[int, int]) -> np.ndarray:
     """(H, W) uint8, from the objects of one image; ``ids`` maps category id to label."""
     label = np.zeros((image['height'], image['width']), np.uint8)
-    masks = [(_mask(entry, label.shape), entry) for entry in objects]
+    where = f'an annotation of {image["file_name"]}'
+    masks = [(_mask(entry, label.shape, where), entry) for entry in objects]
     # Crowds first: what is outlined inside them is known.
     for mask, entry in sorted(masks, key=lambda pair: (not pair[1].get('iscrowd'), -pair[0].sum())):
         label[mask] = IGNORED if entry.get('iscrowd') else ids[entry['category_id']]
@@ -128,12 +129,12 @@ def object_boxes(image: dict, objects: list[dict], ids: dict[int, int]) -> tuple
     return boxes[some], labels[some]
 
 
-def _mask(entry: dict, size: tuple[int, int]) -> np.ndarray:
+def _mask(entry: dict, size: tuple[int, int], where: str) -> np.ndarray:
     code = entry.get('segmentation')
     if code:
         from pycocotools import mask as coco_mask
 
-        return coco_mask.decode(rle_of(code, size, f'annotation {entry.get("id")}')).astype(bool)
+        return coco_mask.decode(rle_of(code, size, where)).astype(bool)
     filled = np.zeros(size, np.uint8)
     box = cut(entry['bbox'], size)
     if box is None:

@@ -4,8 +4,11 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
+from densecl.coco import box_of, cut, number_of, objects, rle_of, size_of, text_of
+from densecl.datasets.sources.base import joined
 from densecl.evaluation.labelled_coco import image_root
 from densecl.files import atomic_write
+from densecl.inputs import read_json
 from densecl.visualization.canvas import colors
 
 from .data import VAL_SHARE, LabelledData, Split, few, set_apart, some_of
@@ -64,36 +67,42 @@ def read_coco(path: Path) -> dict:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no JSON, or a list or field is missing, or ids do not agree.
+        ValueError: it is no JSON, a list or field is missing or of another type, or ids do not agree.
     """
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such COCO json')
-    try:
-        coco = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path}: not a JSON file ({error}); expected COCO annotations') from None
+    coco = read_json(path, 'COCO annotations')
     for name, fields in _FIELDS.items():
         rows = coco.get(name) if isinstance(coco, dict) else None
         if not isinstance(rows, list) or not rows:
             raise ValueError(f'{path}: the list "{name}" is missing or empty; expected COCO annotations')
-        for row in rows:
+        for row in objects(rows, name.removesuffix('s'), path):
             lacking = [field for field in fields if field not in row]
             if lacking:
                 raise ValueError(f'{path}: an entry of "{name}" has no "{lacking[0]}": {str(row)[:80]}')
     _check_ids(coco, path)
+    sizes = {}
+    for position, row in enumerate(coco['images']):
+        text_of(row, 'file_name', f'{path}, image {position}')
+        sizes[row['id']] = size_of(row, f'{path}, image {position}')
+    for row in coco['annotations']:
+        where = f'{path}: annotation {row["id"]}'
+        box_of(row, where)
+        if row.get('segmentation'):
+            rle_of(row['segmentation'], sizes[row['image_id']], where)
     return coco
 
 
 def _check_ids(coco: dict, path: Path) -> None:
     for name in _FIELDS:
-        ids = [row['id'] for row in coco[name]]
+        ids = [number_of(row, 'id', f'{path}: an entry of "{name}"') for row in coco[name]]
         if len(set(ids)) < len(ids):
             raise ValueError(f'{path}: "{name}" has the same id twice; ids must be unique')
     known = {'image_id': {row['id'] for row in coco['images']},
              'category_id': {row['id'] for row in coco['categories']}}  # fmt: skip
     for row in coco['annotations']:
         for field, ids in known.items():
-            if row[field] not in ids:
+            if number_of(row, field, f'{path}: annotation {row["id"]}') not in ids:
                 lists = {'image_id': 'images', 'category_id': 'categories'}[field]
                 raise ValueError(f'{path}: annotation {row["id"]} has {field} {row[field]}, not in "{lists}"')
         box = row.get('bbox')
@@ -109,12 +118,14 @@ def image_folder(coco: dict, path: Path, given: Path | None) -> Path:
 
     Raises:
         FileNotFoundError: images are missing.
+        ValueError: a name leads out of the folder.
     """
     names = [row['file_name'] for row in coco['images']]
     try:
         folder = given or image_root(path, names[0])
     except FileNotFoundError:
         folder = path.parent
+    joined(folder, names, path)
     missing = [name for name in names if not (folder / name).is_file()]
     if len(missing) == len(names):
         raise FileNotFoundError(
@@ -188,7 +199,17 @@ def _left_out(coco: dict) -> list[str]:
     tiny = sum(min(row['bbox'][2:]) < 1 for row in coco['annotations'])
     crowds = sum(bool(row.get('iscrowd')) for row in coco['annotations'])
     empty = len(coco['images']) - len({row['image_id'] for row in coco['annotations']})
-    found = ((tiny, 'boxes under one pixel'), (crowds, 'crowds'), (empty, 'images without objects'))
+    sizes = {row['id']: (row['height'], row['width']) for row in coco['images']}
+    outside = sum(
+        min(row['bbox'][2:]) >= 1 and cut(row['bbox'], sizes[row['image_id']]) is None
+        for row in coco['annotations']
+    )
+    found = (
+        (tiny, 'boxes under one pixel'),
+        (outside, 'boxes outside their image'),
+        (crowds, 'crowds'),
+        (empty, 'images without objects'),
+    )
     texts = [f'{number} {name}' for number, name in found if number]
     return [f'not learned from: {", ".join(texts)}'] if texts else []
 

@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from densecl.datasets.decode import open_header, open_map
 from densecl.datasets.sensor import load_bands
 from densecl.datasets.sources.folder import walk
 from densecl.files import atomic_write
@@ -89,7 +89,7 @@ def _split(list_file: Path, names: list[str], images: Path, labels: Path, suffix
     sizes = []
     for name in names:
         size = _size(images / f'{name}{suffix}')
-        with Image.open(labels / f'{name}.png') as label:
+        with open_map(labels / f'{name}.png', pixels=False) as label:
             if size != label.size:
                 raise ValueError(f'{label.filename}: {label.size} pixels, but its image has {size}')
             if label.mode not in ('L', 'P', '1', 'I', 'I;16'):
@@ -103,9 +103,9 @@ def _split(list_file: Path, names: list[str], images: Path, labels: Path, suffix
 def _size(path: Path) -> tuple[int, int]:
     """Width and height; of what Pillow does not know by reading the whole image."""
     try:
-        with Image.open(path) as image:
+        with open_header(path) as image:
             return image.size
-    except UnidentifiedImageError:
+    except Exception:  # what Pillow does not know, the decoder may, and it says what is wrong
         pixels = load_bands(path, str(path)).pixels
         return pixels.shape[1], pixels.shape[0]
 
@@ -133,7 +133,7 @@ def _classes(root: Path, maps: list[Path]) -> tuple[tuple, tuple, list[str]]:
 
 
 def _ids(path: Path) -> set[int]:
-    with Image.open(path) as label:
+    with open_map(path) as label:
         return set(np.unique(np.asarray(label, dtype=np.int64)).tolist())
 
 
@@ -159,7 +159,7 @@ def _named(root: Path) -> tuple[tuple | None, tuple | None, Path | None]:
 
 def _colours(label_map: Path, count: int) -> tuple[tuple[int, int, int], ...]:
     """Those of a palette PNG, else bright ones."""
-    with Image.open(label_map) as image:
+    with open_map(label_map, pixels=False) as image:
         palette = image.getpalette() if image.mode == 'P' else None
     if palette and len(palette) >= 3 * count:
         return tuple(tuple(palette[3 * i : 3 * i + 3]) for i in range(count))

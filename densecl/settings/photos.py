@@ -51,12 +51,11 @@ def describe_photos(paths: Sequence[str | os.PathLike], channels: int = 3, depth
 
 def _short_side(path: str | os.PathLike) -> int:
     """From the header where PIL knows the file."""
-    from PIL import Image
-
+    from densecl.datasets.decode import open_header
     from densecl.datasets.sensor import load_bands
 
     try:
-        with Image.open(path) as image:
+        with open_header(path) as image:
             return min(image.size)
     except Exception:  # what PIL does not know, the decoder may, and it says what is wrong
         return min(load_bands(path, os.fspath(path)).pixels.shape[:2])

@@ -140,7 +140,7 @@ class TestCoco:
         with pytest.raises(FileNotFoundError, match=r'image 0\.jpg is in none of'):
             open_labelled(path)
         path.write_text('{"images": []}')
-        with pytest.raises(ValueError, match='no COCO annotation file'):
+        with pytest.raises(ValueError, match='"images" is empty'):
             open_labelled(path)
 
 

@@ -162,7 +162,7 @@ def no_label(coco, label_maps):
 @pytest.mark.parametrize(
     'make, error, message',
     [
-        (bad_json, ValueError, r'all.json: not a JSON file'),
+        (bad_json, ValueError, r'all.json is not json'),
         (lambda coco, maps: coco(categories=[]), ValueError, r'the list "categories" is missing or empty'),
         (lambda coco, maps: coco(annotations=[]), ValueError, r'the list "annotations" is missing or empty'),
         (no_boxes, ValueError, r'annotation 4 has no box; expected "bbox": \[x, y, .*\], got None'),

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from densecl.compat import load_checkpoint
 from densecl.colors import lab_to_rgb, rgb_to_lab
+from densecl.compat import load_checkpoint
 from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 
