@@ -48,7 +48,10 @@ def npy_from_bytes(data: bytes) -> np.ndarray:
     version = np.lib.format.read_magic(file)
     if version not in read:
         raise ValueError(f'npy files of version {version} are not read')
-    shape, fortran, dtype = read[version](file)
+    try:
+        shape, fortran, dtype = read[version](file)
+    except Exception as error:  # a header is Python's text of a dict, whose parser has errors of its own
+        raise ValueError(f'the header of the npy file is damaged: {" ".join(str(error).split())}') from error
     if dtype.hasobject:
         raise ValueError('an npy file of Python objects, which could run code, is not read')
     count, held = math.prod(shape), len(data) - file.tell()

@@ -72,9 +72,9 @@ class FeatureMaps:
             if array.ndim != 4 or array.dtype != np.float16:
                 raise ValueError(f'an array of shape {array.shape} ({array.dtype})')
             return array
-        except (ValueError, OverflowError) as error:
+        except Exception as error:  # a header is Python's text of a dict, whose parser has errors of its own
             raise ValueError(
-                f'{self.folder / _MAPS} cannot be read ({error}); make it again with tools/make_maps.py'
+                f'{self.folder / _MAPS} cannot be read ({" ".join(str(error).split())}); make it again with tools/make_maps.py'
             ) from None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -90,6 +90,8 @@ class Shard(Table):
             header = json.loads(stream.schema.metadata[KEY])
             self.settings, self._images = header['settings'], header['images']
             firsts, last = header['firsts'], header['last']
+            if not isinstance(self._images, int) or not isinstance(firsts, list):
+                raise ValueError('its header is of another type')
             if stream.schema not in (schema(), schema(text=True)):
                 raise ValueError(stream.schema)
         except BROKEN as error:

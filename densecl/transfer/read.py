@@ -131,8 +131,9 @@ def _read_numpy_pickle(path: Path) -> dict:
     try:
         return _NumpyUnpickler(io.BytesIO(path.read_bytes()), encoding='latin1').load()
     except Exception as error:  # a damaged pickle runs into whatever comes first
+        said = ' '.join(str(error).split())[:200]
         raise pickle.UnpicklingError(
-            f'{path}: refused, only whole pickles of numpy arrays are read ({error}); if you trust '
+            f'{path}: refused, only whole pickles of numpy arrays are read ({said}); if you trust '
             'it, load it elsewhere and save its state dict with torch.save'
         ) from error
 

@@ -1,0 +1,154 @@
+#!/usr/bin/env python
+"""Hostile input for everything that reads files: decoders, json files, tars, stores, checkpoints.
+
+    python benchmarks/fuzz.py                     # every kind once
+    python benchmarks/fuzz.py --rounds 100 --seed 1
+    python benchmarks/fuzz.py --number 4711       # this one again, here, with a traceback of what happens
+
+Valid files are changed (cut, bits flipped, blocks moved, header fields and json values replaced) and read. A
+fault is a process that dies or hangs, memory beyond a bound, an error of several lines or one that does not
+name the file, and a wrong result: what the reader's check refuses, or a change that a checksum or the framing
+has to show and that nobody notices. The input of an execution is a function of seed and number. The exit code
+is 1 where there are faults.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--rounds', type=int, default=1, help='executions of every kind')
+    parser.add_argument('--seconds', type=float, help='stop after so long')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--readers', nargs='+', help='only these')
+    parser.add_argument('--number', type=int, help='execute this one here')
+    parser.add_argument('--child', nargs=2, type=int, metavar=('FROM', 'COUNTER'), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def all_kinds(args: argparse.Namespace, folder: Path) -> list:
+    """The kinds that were asked for."""
+    import densecl.compat
+
+    densecl.compat.install()
+    from benchmarks.fuzzing.readers import readers
+    from benchmarks.fuzzing.trial import kinds_of
+
+    return kinds_of([r for r in readers(folder) if not args.readers or r.name in args.readers])
+
+
+def child(args: argparse.Namespace, kinds: list, folder: Path) -> None:
+    """Execute from a number on, and print faults as json; the parent knows where a dead child was."""
+    from benchmarks.fuzzing.trial import run
+
+    start, counter = args.child
+    shared = np.memmap(os.fdopen(counter, 'r+b'), np.int64, 'r+', shape=1)
+    stop = args.rounds * len(kinds)
+
+    def report(fault: dict) -> None:
+        print(json.dumps(fault), flush=True)
+
+    print(json.dumps(dict(stop=stop, kinds=len(kinds))), flush=True)
+    run(kinds, range(start, stop), args.seed, folder, shared, report)
+
+
+def main() -> int:
+    """Start children until all is executed; report."""
+    args = parse_args()
+    if args.child or args.number is not None:
+        warnings.simplefilter('ignore')
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ['DENSECL_CACHE'] = folder
+            kinds = all_kinds(args, Path(folder))
+            if args.child:
+                child(args, kinds, Path(folder))
+            else:
+                again(args, kinds, Path(folder))
+        return 0
+    began, faults, start, stop, kinds = time.monotonic(), [], 0, 1, 0
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(bytes(8))
+        file.flush()
+        while start < stop:
+            command = [sys.executable, __file__, '--rounds', str(args.rounds), '--seed', str(args.seed)]
+            command += ['--readers', *args.readers] if args.readers else []
+            command += ['--child', str(start), str(file.fileno())]
+            left = None if args.seconds is None else max(args.seconds - (time.monotonic() - began), 0.1)
+            done = _output(command, file.fileno(), left)
+            lines = [json.loads(line) for line in done[0].splitlines() if line.startswith('{')]
+            if not lines:
+                sys.exit(f'the child did not begin: {done[1]}')
+            stop, kinds = lines[0]['stop'], lines[0]['kinds']
+            faults += lines[1:]
+            at = int(np.fromfile(file.name, np.int64)[0])
+            if done[2] is None:  # out of time
+                start = at
+                break
+            if at < stop:
+                faults.append(
+                    dict(number=at, kind='?', what=f'the process died ({done[2]}): {done[1][-1500:]}')
+                )
+            start = at + 1 if at < stop else stop
+    for fault in faults:
+        print(json.dumps(fault))
+    seconds = time.monotonic() - began
+    print(
+        f'{start} executions of {min(start, kinds)} kinds in {seconds:.0f} s, seed {args.seed}: {len(faults)} faults'
+    )
+    if faults:
+        print(
+            *Counter(f'{f["kind"].split(" / ")[0]}: {f["what"][:60]}' for f in faults).most_common(), sep='\n'
+        )
+    return int(bool(faults))
+
+
+def _output(command: list[str], handle: int, seconds: float | None) -> tuple[str, str, int | None]:
+    """Output, errors and exit code of a child; None where it was out of time."""
+    with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err, pass_fds=[handle])
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            code = None
+        out.seek(0)
+        err.seek(0)
+        return out.read(), err.read(), code
+
+
+def again(args: argparse.Namespace, kinds: list, folder: Path) -> None:
+    """Execute one number in this process."""
+    from benchmarks.fuzzing.trial import execute, hostile
+
+    kind = kinds[args.number % len(kinds)]
+    data = hostile(kind, args.seed, args.number)
+    path = folder / kind.reader.name / kind.reader.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(kind.reader.seeds[kind.seed])
+    valid = kind.reader.read(path)
+    print(f'{kind}: {len(data)} bytes, {data[:80]!r}')
+    print(execute(kind, data, folder, valid) or 'no fault')
+    path.write_bytes(data)
+    kind.reader.read(path)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
