@@ -15,7 +15,6 @@ is 1 where there are faults.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +26,8 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.fuzzing.supervise import supervise  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,56 +83,22 @@ def main() -> int:
             else:
                 again(args, kinds, Path(folder))
         return 0
-    began, faults, start, stop, kinds = time.monotonic(), [], 0, 1, 0
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(bytes(8))
-        file.flush()
-        while start < stop:
-            command = [sys.executable, __file__, '--rounds', str(args.rounds), '--seed', str(args.seed)]
-            command += ['--readers', *args.readers] if args.readers else []
-            command += ['--child', str(start), str(file.fileno())]
-            left = None if args.seconds is None else max(args.seconds - (time.monotonic() - began), 0.1)
-            done = _output(command, file.fileno(), left)
-            lines = [json.loads(line) for line in done[0].splitlines() if line.startswith('{')]
-            if not lines:
-                sys.exit(f'the child did not begin: {done[1]}')
-            stop, kinds = lines[0]['stop'], lines[0]['kinds']
-            faults += lines[1:]
-            at = int(np.fromfile(file.name, np.int64)[0])
-            if done[2] is None:  # out of time
-                start = at
-                break
-            if at < stop:
-                faults.append(
-                    dict(number=at, kind='?', what=f'the process died ({done[2]}): {done[1][-1500:]}')
-                )
-            start = at + 1 if at < stop else stop
-    for fault in faults:
+    began = time.monotonic()
+
+    def command(start: int, counter: int) -> list[str]:
+        own = [sys.executable, __file__, '--rounds', str(args.rounds), '--seed', str(args.seed)]
+        own += ['--readers', *args.readers] if args.readers else []
+        return [*own, '--child', str(start), str(counter)]
+
+    found = supervise(command, args.seconds)
+    for fault in found.faults:
         print(json.dumps(fault))
-    seconds = time.monotonic() - began
-    print(
-        f'{start} executions of {min(start, kinds)} kinds in {seconds:.0f} s, seed {args.seed}: {len(faults)} faults'
-    )
-    if faults:
-        print(
-            *Counter(f'{f["kind"].split(" / ")[0]}: {f["what"][:60]}' for f in faults).most_common(), sep='\n'
-        )
-    return int(bool(faults))
-
-
-def _output(command: list[str], handle: int, seconds: float | None) -> tuple[str, str, int | None]:
-    """Output, errors and exit code of a child; None where it was out of time."""
-    with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err, pass_fds=[handle])
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            code = None
-        out.seek(0)
-        err.seek(0)
-        return out.read(), err.read(), code
+    kinds, seconds = min(found.executions, found.kinds), time.monotonic() - began
+    print(f'{found.executions} executions of {kinds} kinds in {seconds:.0f} s, seed {args.seed}')
+    if found.faults:
+        same = Counter(f'{f["kind"].split(" / ")[0]}: {f["what"][:60]}' for f in found.faults)
+        print(f'{len(found.faults)} faults', *same.most_common(), sep='\n')
+    return int(bool(found.faults))
 
 
 def again(args: argparse.Namespace, kinds: list, folder: Path) -> None:

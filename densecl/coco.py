@@ -22,8 +22,10 @@ def rows(content: Any, name: str, file: Any) -> list[dict]:
     return objects(found, name.removesuffix('s'), file)
 
 
-def objects(entries: list, kind: str, file: Any) -> list[dict]:
-    """``entries``, all of which are objects; ``kind`` is what one is called."""
+def objects(entries: Any, kind: str, file: Any) -> list[dict]:
+    """``entries``, a list of objects; ``kind`` is what one is called."""
+    if not isinstance(entries, list):
+        raise ValueError(f'{file}: {kind}s must be a list, got {entries!r:.60}')
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise ValueError(f'{file}, {kind} {position} must be an object, got {entry!r:.60}')

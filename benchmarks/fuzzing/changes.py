@@ -137,20 +137,21 @@ def _extreme(width: int, order: str) -> Change:
     return change
 
 
+#: Changes that any file may suffer, by name.
 CHANGES: dict[str, Change] = {
     f.__name__: f
     for f in (
         cut_end, cut_few, cut_start, flip_bit, flip_bits, zero_block, fill_block, random_block, delete_block,
         double_block, insert_random, append_random, splice, replace, twice, huge_decimal,
     )
-} | {f'extreme_{8 * w}_{order}': _extreme(w, order) for w in EXTREMES for order in ('little', 'big')}  # fmt: skip
-"""Changes that any file may suffer, by name."""
+}  # fmt: skip
+CHANGES |= {f'extreme_{8 * w}_{order}': _extreme(w, order) for w in EXTREMES for order in ('little', 'big')}
 
 CUTS = ('cut_end', 'cut_few')
 
 
 def json_change(how: str) -> Change:
-    """A change of one entry of a json file: its ``value``, its ``absence``, its ``repetition`` or ``depth``."""
+    """A change of one entry of a json file: its ``value``, ``absence``, ``repetition`` or ``depth``."""
 
     def change(data: bytes, rng: np.random.Generator, other: bytes) -> bytes:
         content = json.loads(data)

@@ -7,7 +7,6 @@ import pickle
 import struct
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,48 +34,12 @@ from densecl.structures import Proposals
 from densecl.transfer.read import read_weights
 
 from .changes import CHANGES, CUTS, JSON_CHANGES, Change
+from .trial import Reader, require
 
 NAMES = ('a.jpg', 'sub/b.jpg', 'c.jpg')
 SIZE = (30, 40)
 #: Changes that a checksum or a framing has to notice, wherever they are.
 SMALL = ('flip_bit', 'flip_bits', 'cut_end', 'cut_few', 'fill_block', 'random_block')
-
-
-@dataclass
-class Reader:
-    """One way of reading a file.
-
-    Attributes:
-        name: of the reader.
-        file: name of the file, in a folder that has what belongs to it.
-        seeds: valid files by name.
-        read: path -> what was read. It checks what must hold of any result by ``require``.
-        errors: what may be raised; all of one line that names the file.
-        noticed: changes after which the result must be the one without them, or an error.
-        changes: further changes of this kind of file.
-    """
-
-    name: str
-    file: str
-    seeds: dict[str, bytes]
-    read: Callable[[Path], object]
-    errors: tuple[type[Exception], ...]
-    noticed: tuple[str, ...] = CUTS
-    changes: dict[str, Change] = field(default_factory=dict)
-
-    def all_changes(self) -> dict[str, Change]:
-        """Those of any file and of this kind."""
-        return CHANGES | self.changes
-
-
-class Wrong(AssertionError):
-    """A result that must not be."""
-
-
-def require(holds: bool, what: str) -> None:
-    """Raise Wrong unless ``holds``."""
-    if not holds:
-        raise Wrong(what)
 
 
 def picture(mode: str = 'RGB', size: tuple[int, int] = SIZE) -> Image.Image:
@@ -296,8 +259,8 @@ def coco_seed() -> bytes:
     text = dict(size=list(SIZE), counts=square().decode())
     images = [dict(id=i + 7, file_name=n, height=SIZE[0], width=SIZE[1]) for i, n in enumerate(NAMES)]
     entries = [
-        dict(id=k, image_id=7 + k % 3, category_id=1 + k % 2, bbox=[5, 5, 15, 10.5], segmentation=code, score=0.5,
-             caption='a dog', iscrowd=int(k == 4))
+        dict(id=k, image_id=7 + k % 3, category_id=1 + k % 2, bbox=[5, 5, 15, 10.5], segmentation=code,
+             score=0.5, caption='a dog', iscrowd=int(k == 4))
         for k, code in enumerate((polygon, runs, text, polygon, runs, polygon))
     ]  # fmt: skip
     categories = [dict(id=1, name='cat'), dict(id=2, name='dog')]
@@ -599,41 +562,45 @@ def readers(folder: Path) -> list[Reader]:
     }
     listed = '\n'.join(f'{name} {i}' for i, name in enumerate(NAMES)).encode()
     table = b'image,caption\n' + b'\n'.join(f'{name},"a dog, {name}"'.encode() for name in NAMES)
-    candidates = [dict(image=name, file=name, score=0.5) for name in NAMES]
+    candidates = json.dumps([dict(image=name, file=name, score=0.5) for name in NAMES]).encode()
     for name in ('coco-source', 'coco-labels', 'coco-training', 'list', 'captions', 'generated'):
         made(name, coco_folder)
     made('maps', maps_folder)
     made('maps-index', maps_folder)
     maps = (folder / 'maps/maps.npy').read_bytes(), (folder / 'maps/index.json').read_bytes()
-    permutations = permutation_seeds()
+    permutations, checkpoints = permutation_seeds(), checkpoint_seeds()
+    index, store = {'index': made('tar-index', tar_index_seed)}, {'store': made('store-seed', store_seed)}
+    headers = {'safetensors_header': safetensors_header}
     coco = {'coco': coco_seed()}
     tar = {'pax': tar_seed(tarfile.PAX_FORMAT), 'gnu': tar_seed(tarfile.GNU_FORMAT)}
     tar_headers = {f'tar_{how}': tar_header(how) for how in ('size', 'type', 'name')}
+    cuts_and_json = dict(noticed=CUTS, changes=JSON_CHANGES)
+    zips = {'rezipped': rezipped}
     return [
         Reader('image', 'x.jpg', image_seeds(), read_image, unreadable),
         Reader('bands', 'x.tif', band_seeds(), read_bands, unreadable),
         Reader('label-map', 'x.png', labels, read_label_map, unreadable),
-        Reader('tar', 'x.tar', tar, read_tar, (*unreadable, *usual), ('cut_end', 'cut_few'), tar_headers),
-        Reader('tar-index', 'x.tar.index.npz', {'index': made('tar-index', tar_index_seed)}, read_tar_index,
-               (*unreadable, *usual), SMALL),
-        Reader('coco-boxes', 'x.json', coco, read_coco_boxes, usual, CUTS, JSON_CHANGES),
-        Reader('coco-source', 'x.json', coco, read_coco_source, usual, CUTS, JSON_CHANGES),
-        Reader('coco-labels', 'x.json', coco, read_coco_labels, usual, CUTS, JSON_CHANGES),
-        Reader('coco-training', 'x.json', coco, read_coco_training, usual, CUTS, JSON_CHANGES),
-        Reader('soco', 'x.json', {'soco': soco_seed()}, read_soco, usual, CUTS, JSON_CHANGES),
-        Reader('generated', 'x.json', {'json': json.dumps(candidates).encode()}, read_generated, usual, CUTS,
-               JSON_CHANGES),
+        Reader('tar', 'x.tar', tar, read_tar, (*unreadable, *usual), CUTS, tar_headers),
+        Reader('tar-index', 'x.tar.index.npz', index, read_tar_index, (*unreadable, *usual), SMALL),
+        Reader('coco-boxes', 'x.json', coco, read_coco_boxes, usual, **cuts_and_json),
+        Reader('coco-source', 'x.json', coco, read_coco_source, usual, **cuts_and_json),
+        Reader('coco-labels', 'x.json', coco, read_coco_labels, usual, **cuts_and_json),
+        Reader('coco-training', 'x.json', coco, read_coco_training, usual, **cuts_and_json),
+        Reader('soco', 'x.json', {'soco': soco_seed()}, read_soco, usual, **cuts_and_json),
+        Reader('generated', 'x.json', {'json': candidates}, read_generated, usual, **cuts_and_json),
         Reader('list', 'x.txt', {'labels': listed}, read_list_file, usual, ()),
         Reader('captions', 'x.csv', {'csv': table}, read_captions, usual, ()),
-        Reader('store', 'x.arrow', {'store': made('store-seed', store_seed)}, read_store, store_errors, SMALL,
-               {'rewritten_store': rewritten_store}),
-        Reader('weights', 'x.pth', checkpoint_seeds(), read_tensors, weight_errors, CUTS, {'rezipped': rezipped}),
-        Reader('checkpoint', 'x.pth', checkpoint_seeds(), read_checkpoint, weight_errors, (), {'rezipped': rezipped}),
-        Reader('pickle', 'x.pkl', pickle_seeds(), read_tensors, weight_errors, CUTS, {'pickle_memo': pickle_memo}),
-        Reader('safetensors', 'x.safetensors', safetensors_seeds(), read_tensors, weight_errors, CUTS,
-               {'safetensors_header': safetensors_header}),
+        Reader(
+            'store', 'x.arrow', store, read_store, store_errors, SMALL, {'rewritten_store': rewritten_store}
+        ),
+        Reader('weights', 'x.pth', checkpoints, read_tensors, weight_errors, CUTS, zips),
+        Reader('checkpoint', 'x.pth', checkpoints, read_checkpoint, weight_errors, (), zips),
+        Reader('pickle', 'x.pkl', pickle_seeds(), read_tensors, weight_errors, CUTS, {'memo': pickle_memo}),
+        Reader(
+            'safetensors', 'x.safetensors', safetensors_seeds(), read_tensors, weight_errors, CUTS, headers
+        ),
         Reader('maps', 'maps.npy', {'npy': maps[0]}, read_maps, usual),
-        Reader('maps-index', 'index.json', {'json': maps[1]}, read_maps, usual, CUTS, JSON_CHANGES),
+        Reader('maps-index', 'index.json', {'json': maps[1]}, read_maps, usual, **cuts_and_json),
         Reader('permutations', 'x.npy', {'npy': permutations['npy']}, read_orders, usual),
         Reader('permutation-text', 'x.txt', {'text': permutations['text']}, read_orders, usual, ()),
-    ]  # fmt: skip
+    ]

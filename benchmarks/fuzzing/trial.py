@@ -4,19 +4,57 @@ import faulthandler
 import resource
 import sys
 import traceback
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from .readers import Reader, Wrong
+from .changes import CHANGES, CUTS, Change
 
-SECONDS = 20
-"""For one execution; on a busy machine the slowest takes less than a second."""
+SECONDS = 120
+"""For one execution; most take milliseconds, an image of 178 million pixels some seconds on a free core."""
 GROWTH = 2 * 2**20
 """KiB of memory that one execution may take; the largest image that is read needs 1.4 GiB."""
 ADDRESSES = 8 * 2**30
-"""Bytes of address space beside those of the process: who asks for more gets a MemoryError, which is a fault."""
+"""Bytes of address space beside those of the process; who asks for more gets a MemoryError, a fault."""
+
+
+@dataclass
+class Reader:
+    """One way of reading a file.
+
+    Attributes:
+        name: of the reader.
+        file: name of the file, in a folder that has what belongs to it.
+        seeds: valid files by name.
+        read: path -> what was read. It checks what must hold of any result by ``require``.
+        errors: what may be raised; all of one line that names the file.
+        noticed: changes after which the result must be the one without them, or an error.
+        changes: further changes of this kind of file.
+    """
+
+    name: str
+    file: str
+    seeds: dict[str, bytes]
+    read: Callable[[Path], object]
+    errors: tuple[type[Exception], ...]
+    noticed: tuple[str, ...] = CUTS
+    changes: dict[str, Change] = field(default_factory=dict)
+
+    def all_changes(self) -> dict[str, Change]:
+        """Those of any file and of this kind."""
+        return CHANGES | self.changes
+
+
+class Wrong(AssertionError):
+    """A result that must not be."""
+
+
+def require(holds: bool, what: str) -> None:
+    """Raise Wrong unless ``holds``."""
+    if not holds:
+        raise Wrong(what)
 
 
 @dataclass(frozen=True)
@@ -107,15 +145,26 @@ def same(a: object, b: object) -> bool:
     return np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b
 
 
-def run(kinds: list[Kind], numbers: range, seed: int, folder: Path, counter: np.ndarray, report) -> None:
-    """Execute some numbers; ``counter[0]`` is always the one at work, ``report(fault)`` gets the faults."""
+def run(
+    kinds: list[Kind],
+    numbers: range,
+    seed: int,
+    folder: Path,
+    counter: np.ndarray,
+    report: Callable[[dict], None],
+    seconds: float = SECONDS,
+) -> None:
+    """Execute some numbers; ``counter[0]`` is always the one at work, ``report(fault)`` gets the faults.
+
+    The process ends where one takes longer than ``seconds``.
+    """
     size = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESSES, size + ADDRESSES))
     valid: dict[tuple, object] = {}
     for number in numbers:
         counter[0] = number
         kind = kinds[number % len(kinds)]
-        faulthandler.dump_traceback_later(SECONDS, exit=True, file=sys.stderr)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.stderr)
         key = kind.reader.name, kind.seed
         if key not in valid:
             path = folder / kind.reader.name / kind.reader.file

@@ -24,10 +24,17 @@ def install_safe_globals() -> None:
     allowed.append(argparse.Namespace)  # the command line, which DINO, MAE and others save along
     # numpy 2 renamed numpy.core; files of either version are read by either.
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        allowed.append((multiarray._reconstruct, f'{module}._reconstruct'))
+        allowed.append((empty_array, f'{module}._reconstruct'))
         allowed.append((multiarray.scalar, f'{module}.scalar'))
     kinds = '?bhilqBHILQefd'  # booleans, integers and floats of every width
     torch.serialization.add_safe_globals(allowed + list({type(np.dtype(kind)) for kind in kinds}))
+
+
+def empty_array(kind: type, shape: tuple, code: Any) -> np.ndarray:
+    """Stand in for numpy's ``_reconstruct``, which makes arrays of any size, in pickle's only use of it."""
+    if kind is not np.ndarray or shape != (0,):
+        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL numpy._reconstruct({kind}, {shape!r:.40})')
+    return np.ndarray((0,), 'b')
 
 
 def _statistic_of(owner: Any, name: str) -> Any:

@@ -119,6 +119,7 @@ def _raster(data: bytes) -> np.ndarray:
     """PNG, JPEG and all else that Pillow knows; OpenCV for the 16-bit PNGs, of which Pillow keeps 8 bits."""
     if data[:8] == b'\x89PNG\r\n\x1a\n' and data[24] == 16:
         _check_size(np.frombuffer(data, '>u4', 2, 16), 8)
+        _check_chunks(data)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None:
             raise ValueError('the PNG is cut off or damaged')
@@ -142,16 +143,26 @@ def _check_size(shape, itemsize: int) -> None:
         )
 
 
+def _check_chunks(data: bytes) -> None:
+    """Refuse a PNG with a chunk that is longer than the file; OpenCV would take memory for it."""
+    place, name = 8, b''
+    while name != b'IEND':
+        length, name = int.from_bytes(data[place : place + 4], 'big'), data[place + 4 : place + 8]
+        place += 12 + length
+        if place > len(data):
+            raise ValueError('the PNG is cut off or damaged')
+
+
 def _check_segments(data: bytes, series) -> None:
-    """Refuse compressed strips and tiles of a TIFF that hold more than the image."""
+    """Refuse a TIFF whose strips and tiles lie outside of the file, or hold more than the image."""
     most = math.prod(series.shape) * series.dtype.itemsize + 2**20
-    for page in series.pages:
-        kind = None if page is None else int(page.compression)
-        for start, count in (
-            zip(page.dataoffsets, page.databytecounts, strict=False) if kind in _INFLATE else ()
-        ):
-            unpack = _INFLATE[kind]()
-            if count * _DEFLATE > MAX_BYTES or kind == _LZMA:
+    for page in filter(None, series.pages):
+        kind = int(page.compression)
+        for start, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+            if start + count > len(data):
+                raise ValueError('the TIFF is cut off or damaged')
+            if kind == _LZMA or kind in _INFLATE and count * _DEFLATE > MAX_BYTES:
+                unpack = _INFLATE[kind]()
                 unpack.decompress(data[start : start + count], most)
                 if not unpack.eof:
                     raise TooLargeError('a compressed part of it holds more than the image, or is cut off')

@@ -43,7 +43,7 @@ class FeatureMaps:
         self.record: dict[str, Any] = index['teacher']
         self.made: dict[str, Any] = index['made']
         self._rows = {str(name): row for row, name in enumerate(index['image_ids'])}
-        if len(self._array) != len(self._rows):
+        if not len(self._array) == len(self._rows) == len(index['image_ids']):
             raise ValueError(
                 f'{self.folder}: {_INDEX} names {len(self._rows)} images, {_MAPS} has {len(self._array)}; '
                 'make both again with tools/make_maps.py'
@@ -73,8 +73,9 @@ class FeatureMaps:
                 raise ValueError(f'an array of shape {array.shape} ({array.dtype})')
             return array
         except Exception as error:  # a header is Python's text of a dict, whose parser has errors of its own
+            said = ' '.join(str(error).split())
             raise ValueError(
-                f'{self.folder / _MAPS} cannot be read ({" ".join(str(error).split())}); make it again with tools/make_maps.py'
+                f'{self.folder / _MAPS} cannot be read ({said}); make it again with tools/make_maps.py'
             ) from None
 
     def __getstate__(self) -> dict[str, Any]:

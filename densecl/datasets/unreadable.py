@@ -106,8 +106,8 @@ class Unreadable:
         if count > self.limit * max(asked, self.epoch):
             raise UnreadableImageError(
                 f'{count} images cannot be read ({why}), of {asked} asked for so far and {self.epoch:.0f} an '
-                f'epoch, more than dataset.max_unreadable={self.limit:g} allows; the last: {last}; mend or remove '
-                'them, or set max_unreadable to a larger share of all images',
+                f'epoch, more than dataset.max_unreadable={self.limit:g} allows; the last: {last}; mend or '
+                'remove them, or set max_unreadable to a larger share of all images',
                 last.reason,
             )
 

@@ -46,7 +46,7 @@ def open_coco(path: Path, decoder: Callable | None = None) -> Opened:
     root = image_root(path, images[0]['file_name'])
     part = LabelledPart(
         tuple(map(Path, joined(root, [image['file_name'] for image in images], path))),
-        lambda i: label_map(images[i], of_image[images[i]['id']], ids),
+        lambda i: label_map(images[i], of_image[images[i]['id']], ids, path),
         decoder or decode_image,
         lambda i: object_boxes(images[i], of_image[images[i]['id']], ids),
     )
@@ -104,10 +104,10 @@ def image_root(path: Path, name: str) -> Path:
     raise FileNotFoundError(f'{path}: image {name} is in none of {tried}; move the json beside its images')
 
 
-def label_map(image: dict, objects: list[dict], ids: dict[int, int]) -> np.ndarray:
-    """(H, W) uint8, from the objects of one image; ``ids`` maps category id to label."""
+def label_map(image: dict, objects: list[dict], ids: dict[int, int], path: Path) -> np.ndarray:
+    """(H, W) uint8, from the objects of one image; ``ids``: category id -> label; ``path``: for messages."""
     label = np.zeros((image['height'], image['width']), np.uint8)
-    where = f'an annotation of {image["file_name"]}'
+    where = f'{path}, an annotation of {image["file_name"]}'
     masks = [(_mask(entry, label.shape, where), entry) for entry in objects]
     # Crowds first: what is outlined inside them is known.
     for mask, entry in sorted(masks, key=lambda pair: (not pair[1].get('iscrowd'), -pair[0].sum())):

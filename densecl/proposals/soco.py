@@ -76,7 +76,7 @@ def _read(file: Path) -> Iterator[tuple[str, Proposals]]:
             boxes = np.array([rect[:4] for rect in rects], np.float64).reshape(len(rects), 4)
         except (ValueError, TypeError, KeyError, OverflowError):
             boxes = np.full((1, 4), np.nan)
-        if not np.isfinite(boxes).all() or (boxes[:, 2:] < -1).any():
+        if not (np.abs(boxes) < 1e9).all() or (boxes[:, 2:] < -1).any():
             raise ValueError(
                 f'SocoJson: {file}: {name!r} must be a list of [x, y, w, h], got {str(rects):.60}'
             )

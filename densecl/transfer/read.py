@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from densecl.compat import load_checkpoint
+from densecl.compat.checkpoint import empty_array
 from densecl.compat.torchscript import is_torchscript, read_torchscript
 from densecl.models.backbones.low_rank import fold_low_rank
 
@@ -110,14 +111,23 @@ def _from_json(text: str) -> Any:
 
 
 class _NumpyUnpickler(pickle._Unpickler):
-    """The one in Python: that in C takes a file's word for how much memory its memo needs."""
+    """The one in Python: that in C takes a file's word for how much memory it needs."""
+
+    dispatch = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ('_codecs', 'encode'):
             return _latin1
+        if name == '_reconstruct' and (module, name) in _NUMPY_GLOBALS:
+            return empty_array
         if (module, name) not in _NUMPY_GLOBALS:
             raise pickle.UnpicklingError(f'it needs {module}.{name}')
         return super().find_class(module, name)
+
+    def _load_bytearray8(self) -> None:
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), 'little'))))
+
+    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray8
 
 
 def _latin1(text: str, encoding: str) -> bytes:
