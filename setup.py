@@ -30,7 +30,7 @@ mm = ['mmcv-lite>=2.0.0,<2.2.0', 'setuptools<81']
 extras = {
     'detection': [*mm, 'mmdet>=3.3.0,<4', 'pycocotools'],
     'segmentation': [*mm, 'mmsegmentation>=1.2.2,<2', 'ftfy', 'regex'],
-    'tests': ['pytest>=8', 'pytest-xdist', 'ruff', 'wheel'],
+    'tests': ['hypothesis>=6', 'pytest>=8', 'pytest-xdist', 'ruff', 'wheel'],
     'logging': ['tensorboard'],
     'timm': ['timm'],
     'safetensors': ['safetensors'],

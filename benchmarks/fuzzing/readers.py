@@ -445,6 +445,15 @@ def checkpoint_seeds() -> dict[str, bytes]:
     return seeds
 
 
+def torchscript_seed() -> bytes:
+    """What torch.jit.save writes."""
+    file = io.BytesIO()
+    torch.jit.save(
+        torch.jit.script(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))), file
+    )
+    return file.getvalue()
+
+
 def rezipped(data: bytes, rng: np.random.Generator, other: bytes) -> bytes:
     """The parts of a zip, one of them changed, with checksums that fit; compressed half of the time."""
     import zipfile
@@ -593,7 +602,15 @@ def readers(folder: Path) -> list[Reader]:
         Reader(
             'store', 'x.arrow', store, read_store, store_errors, SMALL, {'rewritten_store': rewritten_store}
         ),
-        Reader('weights', 'x.pth', checkpoints, read_tensors, weight_errors, CUTS, zips),
+        Reader(
+            'weights',
+            'x.pth',
+            checkpoints | {'torchscript': torchscript_seed()},
+            read_tensors,
+            weight_errors,
+            CUTS,
+            zips,
+        ),
         Reader('checkpoint', 'x.pth', checkpoints, read_checkpoint, weight_errors, (), zips),
         Reader('pickle', 'x.pkl', pickle_seeds(), read_tensors, weight_errors, CUTS, {'memo': pickle_memo}),
         Reader(

@@ -103,7 +103,7 @@ def _compare_checksums(path: Path) -> None:
         raise _unreadable(path) from error
     if compressed:
         raise ValueError(
-            f'checkpoint {path} says that it holds more than its {size:,} bytes: it is compressed or damaged. '
+            f'checkpoint {path} says that it holds more than its {size:,} bytes: compressed or damaged. '
             'Save it anew with torch.save.'
         )
     if altered is not None:
