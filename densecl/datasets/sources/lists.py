@@ -39,7 +39,7 @@ def _find(name: str | os.PathLike, root: Path, argument: str) -> Path:
 def _split_label(line: str) -> tuple[str, int | None]:
     """``a b.jpg 3`` -> path and label; only an image name followed by a number has a label."""
     path, _, last = line.replace('\t', ' ').rpartition(' ')
-    if (last.isdecimal() or last == '-1') and is_image(path.rstrip(), SENSOR_EXTENSIONS):
+    if (last.isdecimal() and len(last) < 19 or last == '-1') and is_image(path.rstrip(), SENSOR_EXTENSIONS):
         return path.rstrip(), int(last)
     return line, None
 
@@ -69,6 +69,8 @@ class ListFile(FileSource):
         if not entries:
             raise ValueError(f'ListFile: {file} lists no image')
         labels = [label for _, label in entries if label is not None]
+        if max(labels, default=0) >= 2**31:
+            raise ValueError(f'ListFile: {file} has the label {max(labels)}; class ids are below 2^31')
         if labels and len(labels) < len(entries):
             odd = next(path for path, label in entries if label is None)
             raise ValueError(
