@@ -11,30 +11,18 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+
+from .plain_arrays import NUMPY
 
 
 def install_safe_globals() -> None:
     """Allow what mmengine's own checkpoints hold, some of it under older names, and nothing more."""
     from mmengine.logging import HistoryBuffer
 
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    allowed: list = [np.ndarray, np.dtype, HistoryBuffer, (_statistic_of, 'builtins.getattr')]
+    allowed: list = [HistoryBuffer, (_statistic_of, 'builtins.getattr')]
     allowed.append(argparse.Namespace)  # the command line, which DINO, MAE and others save along
-    # numpy 2 renamed numpy.core; files of either version are read by either.
-    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        allowed.append((empty_array, f'{module}._reconstruct'))
-        allowed.append((multiarray.scalar, f'{module}.scalar'))
-    kinds = '?bhilqBHILQefd'  # booleans, integers and floats of every width
-    torch.serialization.add_safe_globals(allowed + list({type(np.dtype(kind)) for kind in kinds}))
-
-
-def empty_array(kind: type, shape: tuple, code: Any) -> np.ndarray:
-    """Stand in for numpy's ``_reconstruct``, which makes arrays of any size, in pickle's only use of it."""
-    if kind is not np.ndarray or shape != (0,):
-        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL numpy._reconstruct({kind}, {shape!r:.40})')
-    return np.ndarray((0,), 'b')
+    torch.serialization.add_safe_globals(allowed + [(stand_in, name) for name, stand_in in NUMPY.items()])
 
 
 def _statistic_of(owner: Any, name: str) -> Any:

@@ -1,5 +1,6 @@
 """Read the tensors of any checkpoint file that a backbone may come in."""
 
+import collections
 import io
 import json
 import pickle
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from densecl.compat import load_checkpoint
-from densecl.compat.checkpoint import empty_array
+from densecl.compat.plain_arrays import NUMPY
 from densecl.compat.torchscript import is_torchscript, read_torchscript
 from densecl.models.backbones.low_rank import fold_low_rank
 
@@ -22,13 +23,6 @@ from .dialects import from_detectron2
 _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'network', 'module')
 # Checkpoints that keep one state dict a branch, at the top level (DINO and its kin).
 _BRANCHES = ('student', 'teacher', 'online', 'target')
-# What a pickled file of numpy arrays needs; nothing here can run code.
-_NUMPY_GLOBALS = {
-    ('numpy', 'dtype'), ('numpy', 'ndarray'), ('collections', 'OrderedDict'),
-    ('numpy.core.multiarray', '_reconstruct'), ('numpy._core.multiarray', '_reconstruct'),
-    ('numpy.core.multiarray', 'scalar'), ('numpy._core.multiarray', 'scalar'),
-    ('numpy.core.numeric', '_frombuffer'), ('numpy._core.numeric', '_frombuffer'),
-}  # fmt: skip
 
 
 @dataclass
@@ -118,11 +112,11 @@ class _NumpyUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ('_codecs', 'encode'):
             return _latin1
-        if name == '_reconstruct' and (module, name) in _NUMPY_GLOBALS:
-            return empty_array
-        if (module, name) not in _NUMPY_GLOBALS:
+        if (module, name) == ('collections', 'OrderedDict'):
+            return collections.OrderedDict
+        if f'{module}.{name}' not in NUMPY:
             raise pickle.UnpicklingError(f'it needs {module}.{name}')
-        return super().find_class(module, name)
+        return NUMPY[f'{module}.{name}']
 
     def _load_bytearray8(self) -> None:
         self.append(bytearray(self.read(int.from_bytes(self.read(8), 'little'))))

@@ -158,3 +158,25 @@ def test_without_the_mend_torch_refuses(tmp_path):
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode != 0 and 'HistoryBuffer' in done.stderr
     assert load_checkpoint(file)['history'].mean() == 1.0
+
+
+class Flagged:
+    """A dtype whose flags say that its numbers are pointers."""
+
+    def __reduce__(self):
+        return np.dtype, ('f8', False, True), (3, '<', None, None, None, -1, -1, 65535)
+
+
+class Pointers:
+    def __reduce__(self):
+        rebuild = np.zeros(3).__reduce__()
+        return rebuild[0], rebuild[1], (1, (5,), Flagged(), False, b'\x41' * 40)
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_flags_of_a_dtype_are_not_taken_at_their_word(tmp_path, zipped):
+    torch.save({'a': Pointers()}, tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped)
+    loaded = load_checkpoint(tmp_path / 'a.pth')['a']
+    assert loaded.dtype == np.dtype('f8') and (loaded == np.frombuffer(b'\x41' * 8)).all()
+    torch.save({'a': loaded}, tmp_path / 'b.pth')  # and is saved as numpy's own
+    assert torch.load(tmp_path / 'b.pth', weights_only=False)['a'].__class__ is np.ndarray
