@@ -32,9 +32,7 @@ def runner(folder, epochs, resume=False):
     return Runner(
         model=Line(),
         work_dir=str(folder),
-        train_dataloader=dict(
-            dataset=data, batch_size=2, sampler=dict(type='DefaultSampler', shuffle=False)
-        ),
+        train_dataloader=dict(dataset=data, batch_size=2, sampler=dict(type='DefaultSampler', shuffle=False)),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3)),
         param_scheduler=[dict(type='CosineAnnealingLR')],

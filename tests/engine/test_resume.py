@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from densecl.compat import load_checkpoint
+from densecl.datasets.unreadable import DataError
 from densecl.engine import launch
 from densecl.tools import run_tool
 
@@ -131,3 +132,19 @@ def test_an_unreadable_file_ends_the_run_and_its_workers(tiny_config, tmp_path):
     )
     assert done.returncode == 1
     assert 'broken.jpg' in done.stderr
+
+
+def test_replaced_images_are_listed_and_too_many_stop_in_one_line(tiny_config, tmp_path):
+    cfg = tiny_config(**{'train_cfg.max_epochs': 1})
+    (tmp_path / 'photos' / 'broken.jpg').write_bytes(b'not a jpeg')
+    (tmp_path / 'photos' / 'empty.jpg').write_bytes(b'')
+    cfg.train_dataloader.num_workers = 1
+    cfg.train_dataloader.dataset.update(on_error='skip', max_unreadable=0.5)
+    launch.build_runner(cfg).train()
+    listed = (Path(cfg.work_dir) / 'unreadable_images.csv').read_text().splitlines()
+    assert listed == ['image,reason', 'broken.jpg,not an image', 'empty.jpg,empty']
+    cfg.train_dataloader.dataset.max_unreadable = 0
+    cfg.experiment_name = 'strict'
+    with pytest.raises(DataError, match=r'^1 images cannot be read .*max_unreadable=0 allows') as caught:
+        launch.build_runner(cfg).train()
+    assert '\n' not in str(caught.value)
