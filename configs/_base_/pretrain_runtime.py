@@ -2,7 +2,11 @@
 
 default_scope = 'densecl'
 randomness = dict(seed=0)
-env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl', timeout=600),  # seconds that a process waits for another
+)
 default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook', interval=10),
     timer=dict(type='IterTimerHook'),
@@ -12,6 +16,7 @@ default_hooks = dict(
     data_size=dict(type='DataSizeHook'),
     finite=dict(type='FiniteStepHook', action='skip'),
     spikes=dict(type='SpikeHook'),
+    heartbeat=dict(type='HeartbeatHook'),
     momentum=dict(type='MomentumUpdateHook'),
     collapse=dict(type='CollapseHook', interval=50),
     sampler_seed=None,  # PretrainLoop tells the sampler epoch and position

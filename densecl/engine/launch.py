@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -214,7 +215,8 @@ def use_gloo_without_gpu(cfg: Config) -> None:
     if cfg.launcher != 'pytorch' or torch.cuda.is_available():
         return
     if not dist.is_initialized():
-        dist.init_process_group('gloo')
+        limit = ((cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout', 1800)
+        dist.init_process_group('gloo', timeout=timedelta(seconds=limit))
     wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
     if wrapper['type'] != 'FullyShard':
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)

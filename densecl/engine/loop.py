@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from mmengine.runner import EpochBasedTrainLoop
 
 from densecl.datasets.unreadable import DataError, by_reason, write_list
@@ -25,7 +26,8 @@ class PretrainLoop(EpochBasedTrainLoop):
     from (seed, iteration, rank), so that what a model draws is the same in a resumed run.
 
     Raises:
-        ValueError: the data do not fill a single batch, or the sampler cannot start in mid-epoch.
+        ValueError: the data do not fill a single batch, the processes have different numbers of steps, or the
+            sampler cannot start in mid-epoch.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -44,8 +46,20 @@ class PretrainLoop(EpochBasedTrainLoop):
 
     def run(self) -> torch.nn.Module:
         """Launch training, from the iteration that was resumed."""
+        self._check_lengths()
         self._check_position()
         return super().run()
+
+    def _check_lengths(self) -> None:
+        """Processes with more steps than others would wait for them for ever."""
+        steps = [len(self.dataloader)] * world_size()
+        if world_size() > 1:
+            dist.all_gather_object(steps, len(self.dataloader))
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f'the processes have {steps} steps an epoch: their data differ. Give all of them the same '
+                'images (train_dataloader.dataset.data_root on every machine)'
+            )
 
     def _check_position(self) -> None:
         """A run resumed with another number of steps an epoch goes on at an epoch boundary."""

@@ -63,6 +63,8 @@ class LRScalingRunner(Runner):
     def train(self) -> nn.Module:
         """As mmengine's; process 0 lists the images for all, see :mod:`.shared_source`.
 
+        Hooks with ``failed(runner, error)`` hear of an error before it is passed on.
+
         Raises:
             SystemExit: the disk is full.
         """
@@ -72,10 +74,13 @@ class LRScalingRunner(Runner):
                 handler.handleError = _raise
         try:
             return super().train()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise SystemExit(_no_space(self.work_dir, error)) from None
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise SystemExit(_no_space(self.work_dir, error)) from None
+            for hook in self.hooks:
+                if hasattr(hook, 'failed'):
+                    hook.failed(self, error)
+            raise
 
     def load_or_resume(self) -> None:
         """As mmengine's; all processes go on at the same iteration, or none."""

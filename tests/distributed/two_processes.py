@@ -41,14 +41,14 @@ def build() -> MomentumPretrainer:
 
 def views(part: slice) -> Views:
     generator = torch.Generator().manual_seed(1)
-    images = [torch.randn(4, 3, 64, 64, dtype=torch.float64, generator=generator) for _ in 'ab']
+    images = [torch.randn(6, 3, 64, 64, dtype=torch.float64, generator=generator) for _ in 'ab']
     n = len(images[0][part])
     return Views(
         images=[x[part] for x in images],
         boxes=[torch.zeros(n, 4)] * 2,
         flipped=[torch.zeros(n, dtype=torch.bool)] * 2,
         source_sizes=torch.ones(n, 2),
-        indices=torch.arange(4)[part],
+        indices=torch.arange(6)[part],
         paths=[''] * n,
         photometric=[None] * 2,
     )
@@ -56,7 +56,7 @@ def views(part: slice) -> Views:
 
 def everything() -> dict:
     model = build()
-    size = 4 // world_size()
+    size = 6 // world_size()
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
     losses = wrapped(views(slice(rank() * size, (rank() + 1) * size)), mode='loss')
     loss = losses['loss_image'] + losses['loss_dense']

@@ -7,6 +7,7 @@ from .data_size import DataSizeHook
 from .finite import FiniteStepHook
 from .guard import GuardHook
 from .heads_first import HeadsFirstHook
+from .heartbeat import HeartbeatHook
 from .momentum import MomentumUpdateHook
 from .probe import ProbeHook
 from .progress import ProgressHook
@@ -23,6 +24,7 @@ __all__ = [
     'FiniteStepHook',
     'GuardHook',
     'HeadsFirstHook',
+    'HeartbeatHook',
     'MomentumUpdateHook',
     'PretrainCheckpointHook',
     'ProbeHook',
