@@ -30,7 +30,7 @@ from densecl.sample import sample_root  # noqa: E402
 BACKBONE = dict(type='TorchvisionFeatures', arch='resnet18', nodes=['layer2'], _delete_=True)
 HEAD = 'model.heads.image.'
 LR = 'optim_wrapper.optimizer.lr'
-#: Method -> what both runs have, and what makes it collapse, in words and in settings.
+#: Method (and a word that tells two cases apart) -> what both runs have, and what makes it collapse, in words and in settings.
 CASES: dict[str, tuple[dict, str, dict]] = {
     'simsiam': ({LR: 0.6}, 'no stop-gradient', {HEAD + 'stop_gradient': False}),
     'byol': ({LR: 0.2}, 'no predictor', {HEAD + 'predictor': None}),
@@ -40,6 +40,7 @@ CASES: dict[str, tuple[dict, str, dict]] = {
         'neither variance nor covariance',
         {HEAD + 'objective.variance': 0.0, HEAD + 'objective.covariance': 0.0},
     ),
+    'vicreg fast': ({}, 'rate 0.01', {LR: 0.01}),
     'dino': ({}, 'no centring', {HEAD + 'objective.center_momentum': 1.0}),
     'swav': ({}, 'codes of epsilon 5, which Sinkhorn leaves alike', {HEAD + 'objective.epsilon': 5.0}),
     'mocov2': ({}, 'rate 20', {LR: 20.0}),
@@ -60,6 +61,7 @@ def make_photos(folder: Path, count: int = 128) -> Path:
 
 def build(method: str, photos: Path, work_dir: Path, changes: dict[str, Any], epochs: int = 10) -> Runner:
     """Four steps an epoch of the method's small recipe, 32 images each."""
+    method = method.split()[0]
     (path,) = (config_root() / method).glob(f'{method}_resnet18_1xb64-*6e_photos.py')
     cfg = Config.fromfile(path)
     for view in cfg.train_dataloader.dataset.pipeline[0].views:
