@@ -30,7 +30,8 @@ from densecl.sample import sample_root  # noqa: E402
 BACKBONE = dict(type='TorchvisionFeatures', arch='resnet18', nodes=['layer2'], _delete_=True)
 HEAD = 'model.heads.image.'
 LR = 'optim_wrapper.optimizer.lr'
-#: Method (and a word that tells two cases apart) -> what both runs have, and what makes it collapse, in words and in settings.
+#: Method (and a word that tells two cases apart) -> what both runs have; what makes it collapse, in words and
+#: in settings.
 CASES: dict[str, tuple[dict, str, dict]] = {
     'simsiam': ({LR: 0.6}, 'no stop-gradient', {HEAD + 'stop_gradient': False}),
     'byol': ({LR: 0.2}, 'no predictor', {HEAD + 'predictor': None}),
