@@ -124,3 +124,14 @@ def test_a_process_that_dies_or_hangs_is_a_fault_and_the_next_one_goes_on(tmp_pa
     assert found.executions == 9 and [fault['number'] for fault in found.faults] == [2, 5, 7]
     died, hung, wrong = (fault['what'] for fault in found.faults)
     assert died.startswith('the process died (-6)') and 'Timeout (0:00:02)' in hung and 'KeyError' in wrong
+
+
+@pytest.mark.parametrize('number', [1403, 3512, 5114])
+def test_inputs_that_were_faults(number, tmp_path):
+    """A list of numbers for names, a zip of many disks, an encrypted index: found by a long run of seed 2."""
+    kinds = kinds_of(readers(tmp_path))
+    kind = kinds[number % len(kinds)]
+    path = tmp_path / kind.reader.name / kind.reader.file
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(kind.reader.seeds[kind.seed])
+    assert execute(kind, hostile(kind, 2, number), tmp_path, kind.reader.read(path)) is None

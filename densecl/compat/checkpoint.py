@@ -60,7 +60,10 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
         what = 'is a folder' if path.is_dir() else 'does not exist'
         raise FileNotFoundError(f'checkpoint {path} {what}: give the path of a .pth file')
     install_safe_globals()
-    zipped = zipfile.is_zipfile(path)  # not so before torch 1.6: no checksums
+    try:
+        zipped = zipfile.is_zipfile(path)  # not so before torch 1.6: no checksums
+    except zipfile.BadZipFile as error:
+        raise _unreadable(path) from error
     if zipped:
         _compare_checksums(path)
     try:

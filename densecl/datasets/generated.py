@@ -112,6 +112,8 @@ def read_list(path: str | os.PathLike, outside: bool = False) -> dict[str, list[
         try:
             score = row.get('score')
             candidate = Candidate(file, float('nan' if score in (None, '') else score))
+            if not isinstance(row['image'], str):
+                raise TypeError('image must be a text')
             found.setdefault(row['image'], []).append(candidate)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f'{path}: entry {number} is {row!r}, expected {_EXPECTED}') from error
