@@ -75,6 +75,11 @@ class _GradNorm:
         self.grad_norm = torch.linalg.vector_norm(self.norms)
 
 
+def is_float16(wrapper: OptimWrapper) -> bool:
+    """Whether a loss scale is searched. mmengine's wrapper has one with bfloat16 too, which needs none."""
+    return hasattr(wrapper, 'loss_scaler') and wrapper.cast_dtype in (None, torch.float16)
+
+
 def step_where(finite: Tensor, optimizer: Optimizer) -> None:
     """Step where () bool ``finite``; otherwise parameters and state stay as they are.
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from densecl.datasets.sampler import SampleKey
 from densecl.registry import LOOPS
 
-from .hooks.finite import FOLDER
+from .hooks.finite import FOLDER, at_fault
 from .hooks.momentum import unwrap
 from .launch import build_runner
 from .loop import PretrainLoop, step_seed
@@ -53,8 +53,7 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
         if not needed.is_file():
             raise FileNotFoundError(f'{needed}: no such file; FiniteStepHook writes it in WORK_DIR/{FOLDER}')
     record, cfg = json.loads(path.read_text()), Config.fromfile(config)
-    guilty = (part['rank'] for part in record['parts'] if part['nonfinite'])
-    rank = next(guilty, 0) if rank is None else rank
+    rank = next(iter(at_fault(record['parts'])), 0) if rank is None else rank
     spare = path.parent / 'weights.pth'
     if checkpoint is None:
         checkpoint = checkpoint_before(path.parent.parent, record['iter'], record['steps_per_epoch'])
@@ -184,5 +183,8 @@ def sentences(report: dict) -> list[str]:
     if gradients:
         lines.append(f'gradients that are not finite: {gradients[-1]} and {len(gradients) - 1} more')
     if not (broken or gradients):
-        lines.append('with these weights everything is finite: take a checkpoint that is nearer to the step')
+        lines.append(
+            'with these weights everything is finite: take a checkpoint that is nearer to the step'
+            + (', or another --rank' if record['processes'] > 1 else '')
+        )
     return lines

@@ -30,11 +30,13 @@ class StepState:
                 if name not in own:
                     groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
         self._groups = list(groups.values())
-        self._before: list[Tensor] = []
+        self._before: list[Tensor] | None = None
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Remember what is there now."""
+        """Remember what is there now, unless a step that was begun is not closed yet."""
+        if self._before is not None:
+            return
         self._before = [_joined(group) for group in self._groups]
         for memory in self.memories:
             memory.journal = []
@@ -44,15 +46,16 @@ class StepState:
         """Go back to what was kept where () bool ``counts`` is false; without a wait for the device."""
         for memory in self.memories:
             memory.keep_where(counts)
+        kept, self._before = self._before, None
         if counts.device.type == 'cpu' and counts:
             return
-        for group, before in zip(self._groups, self._before, strict=True):
+        for group, before in zip(self._groups, kept, strict=True):
             parts = torch.where(counts, _joined(group), before).split([x.numel() for x in group])
             torch._foreach_copy_(group, [part.view(x.shape) for part, x in zip(parts, group, strict=True)])
 
     def end(self) -> None:
         """Keep nothing any longer."""
-        self._before = []
+        self._before = None
         for memory in self.memories:
             memory.journal = None
 

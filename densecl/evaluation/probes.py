@@ -89,7 +89,7 @@ def probe(
         labelled: see :func:`~densecl.evaluation.labelled.open_labelled`.
         size: height and width that all images are scaled to; the figures are of this size.
         level: of the backbone.
-        seed: of all probes; over-clustering takes this one and the next two.
+        seed: of all probes; over-clustering takes three, 3 * seed and the next two, no two runs the same.
         shown: number of test images whose predicted labels are kept.
         probes: some of ``PROBES``.
         clusters: of :func:`overclustering`; as many as classes, and three times as many, if empty.
@@ -120,7 +120,7 @@ def probe(
         'retrieval': lambda: retrieval_segmentation(
             *train, test, truth, classes, seed=seed, seen=kept['retrieval'].see, **retrieval
         ),
-        'clusters': lambda: overclustering(test, truth, classes, clusters, range(seed, seed + 3)),
+        'clusters': lambda: overclustering(test, truth, classes, clusters, range(3 * seed, 3 * seed + 3)),
         'discovery': lambda: discover(test, [places for places, _ in _boxes(labelled.test)]),
         'boxes': boxes,
     }

@@ -12,7 +12,8 @@ from mmengine.hooks import Hook
 
 from densecl.compat import load_checkpoint
 from densecl.engine import launch
-from densecl.engine.replay import replay
+from densecl.engine.hooks import finite
+from densecl.engine.replay import replay, sentences
 from densecl.registry import HOOKS
 from densecl.sample import sample_root
 from densecl.tools import run_tool
@@ -49,6 +50,35 @@ class NeverSees(Hook):
             return {}
 
         model.train_step = train_step
+
+
+@HOOKS.register_module(force=True)
+class BreakImages(Hook):
+    """NaN in the images of some iterations, for both branches."""
+
+    def __init__(self, iterations) -> None:
+        self.iterations = iterations
+
+    def before_train(self, runner) -> None:
+        def spoil(_, given):
+            return (given[0] * (torch.nan if runner.iter in self.iterations else 1.0),)
+
+        for backbone in (runner.model.backbone, runner.model.target_backbone):
+            backbone.register_forward_pre_hook(spoil)
+
+
+@HOOKS.register_module(force=True)
+class NeverAScale(Hook):
+    """A loss scaler, and from iteration 3 on gradients that are NaN whatever its scale is."""
+
+    def before_train(self, runner) -> None:
+        wrapper = runner.optim_wrapper
+        wrapper.loss_scaler, wrapper.cast_dtype = torch.amp.GradScaler('cpu'), torch.float16
+        wrapper._scale_update_param = None
+        backward = wrapper.backward
+        wrapper.backward = lambda loss: backward(wrapper.loss_scaler.scale(loss))
+        weight = next(runner.model.backbone.parameters())
+        weight.register_hook(lambda gradient: gradient * (torch.nan if runner.iter >= 3 else 1.0))
 
 
 class Warnings(logging.Handler):
@@ -165,6 +195,44 @@ def test_a_bad_batch_spoils_the_whole_accumulated_step(tiny_config):
     runner, lines = trained(cfg)
     assert len(lines) == 1 and lines[0].startswith('iteration 5: loss_dense is inf')
     assert int(runner.model.heads['dense'].objective.queue.enqueued) == 16 and runner.model.steps == 5
+
+
+@pytest.mark.parametrize('bad', [0, 1])
+def test_the_first_accumulated_step_is_left_out_whole(tiny_config, bad):
+    cfg = tiny_config(**{'optim_wrapper.accumulative_counts': 2, 'train_cfg.max_epochs': 1})
+    cfg.custom_hooks = [dict(type='BreakImages', iterations=(bad,))]
+    runner, lines = trained(cfg)
+    assert len(lines) == 1 and lines[0].startswith(f'iteration {bad + 1}: ')
+    state = runner.model.state_dict()
+    assert all(x.isfinite().all() for x in state.values())
+    assert state['heads.dense.objective.queue.enqueued'] == 6  # of 5 batches of 2, without the first two
+    assert {int(x) for name, x in state.items() if name.endswith('num_batches_tracked')} == {3}
+
+
+def test_no_loss_scale_mends_a_gradient_of_nan(tiny_config, monkeypatch):
+    """Overflow while float16's scale is searched is quiet; that no scale is found is not."""
+    monkeypatch.setattr(finite, '_SEARCH', 7)
+    cfg = tiny_config(custom_hooks=[dict(type='NeverAScale')], **{'default_hooks.finite.limit': 2})
+    runner = launch.build_runner(cfg)
+    said = Warnings(runner)
+    with pytest.raises(RuntimeError, match='iteration 10: the loss is finite, but .* 7 such steps in a row'):
+        runner.train()
+    assert not any('left out' in line for line in said.lines)
+
+
+def test_the_process_that_began_it_is_computed_again(tiny_config, tmp_path):
+    """Averaged gradients are NaN in all processes; a record of two is replayed for the one with the loss."""
+    cfg = tiny_config(custom_hooks=[dict(type='OverflowAt', iterations=(3,))])
+    launch.build_runner(cfg).train()
+    saved = tmp_path / 'run/nonfinite/iter_4.json'
+    record = json.loads(saved.read_text())
+    innocent = dict(record['parts'][0], nonfinite=['grad_norm'])
+    record |= dict(processes=2, parts=[innocent, dict(record['parts'][0], rank=1)])
+    saved.write_text(json.dumps(record))
+    report = replay(saved)
+    assert report['rank'] == 1
+    assert sentences(report)[0].startswith('iteration 4, process 1 of 2, 2 images')
+    assert 'not finite: loss_dense is inf' in sentences(report)
 
 
 def test_the_first_batch_may_be_bad(tiny_config):

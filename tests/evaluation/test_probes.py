@@ -10,7 +10,7 @@ import torch
 from oracles import segmentation as oracle
 from torch import nn
 
-from densecl.evaluation import dense_structure, retrieve_labels
+from densecl.evaluation import dense_structure, probes, retrieve_labels
 from densecl.evaluation.dse import dse
 from densecl.evaluation.features import FrozenEncoder, dense_features
 from densecl.evaluation.labelled import open_labelled
@@ -67,6 +67,13 @@ class TestProbes:
         found = probe(FrozenEncoder(Colours()), only, (48, 64), probes=('discovery', 'clusters'))
         assert found.linear is found.retrieval is found.boxes is None and not found.scores()
         assert [each.clusters for each in found.clusters] == [4, 12]
+
+    def test_two_seeds_share_no_clustering(self, objects, monkeypatch):
+        labelled, seen = open_labelled(objects), []
+        monkeypatch.setattr(probes, 'overclustering', lambda *given: seen.extend(given[-1]) or [])
+        for seed in range(3):
+            probe(FrozenEncoder(Colours()), labelled, (48, 64), seed=seed, probes=('clusters',))
+        assert len(seen) == len(set(seen)) == 9
 
     def test_what_cannot_be_probed_is_said(self, objects, tmp_path):
         labelled = open_labelled(objects)

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from mmengine.hooks import Hook
 
 from densecl.distributed import is_spread, local, rank, world_size
+from densecl.engine.optim import is_float16
 from densecl.engine.step_state import StepState
 from densecl.files import atomic_write
 from densecl.registry import HOOKS
@@ -18,6 +19,8 @@ from .momentum import unwrap
 #: Folder in the work directory with what is needed to look at such a step again.
 FOLDER = 'nonfinite'
 _DIVERGED = 'Lower the learning rate, or leave out --amp fp16'
+#: Steps in a row in which a loss scale may be searched: from 2^16 it falls to 2^-24.
+_SEARCH = 40
 
 
 @HOOKS.register_module()
@@ -31,11 +34,13 @@ class FiniteStepHook(Hook):
     of the images are saved in ``nonfinite/`` of the work directory, from which ``tools/replay_batch.py``
     computes the step again.
 
-    A step in which float16 overflows while the loss scale is searched is left out too, but not told of.
+    A step in which float16 overflows while the loss scale is searched is left out too, but not told of; after
+    40 in a row no scale mends it, and the run ends.
 
     Args:
         action: ``'skip'`` goes on; ``'stop'`` ends the run with a RuntimeError in every process.
-        limit: after so many such steps in a row it is not the data: the run ends, whatever ``action`` says.
+        limit: after so many such steps in a row it is not the data: the run ends, whatever ``action`` says;
+            with a loss scale after 40 at least.
         saved: of how many such steps at most the images are saved.
     """
 
@@ -49,7 +54,7 @@ class FiniteStepHook(Hook):
         self.action, self.limit, self.saved = action, limit, saved
         self._state: StepState | None = None
         self._batches: list[dict] = []
-        self._row, self._told, self._first, self._bad = 0, 0, True, False
+        self._in_a_row, self._told, self._first, self._bad = 0, 0, True, False
 
     def before_train(self, runner) -> None:
         """Guard the optimiser, from now on."""
@@ -65,8 +70,7 @@ class FiniteStepHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Keep what the step may change."""
-        wrapper = runner.optim_wrapper
-        if self._state and (self._first or wrapper.should_update()):  # after the last step
+        if self._state:
             self._state.keep()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
@@ -75,7 +79,7 @@ class FiniteStepHook(Hook):
             return
         wrapper = runner.optim_wrapper
         views = data_batch.get('inputs') if isinstance(data_batch, dict) else None
-        batch = dict(iter=runner.iter, epoch=runner.epoch, scaled=hasattr(wrapper, 'loss_scaler'))
+        batch = dict(iter=runner.iter, epoch=runner.epoch, scaled=is_float16(wrapper))
         batch.update(indices=getattr(views, 'indices', None), paths=getattr(views, 'paths', []))
         if wrapper.should_update():
             batch.update(norms=wrapper.norms, measured=wrapper.measured)
@@ -97,23 +101,25 @@ class FiniteStepHook(Hook):
         batches, self._batches = self._batches, []
         for batch, row, mine in zip(batches, rows, own, strict=False):
             loss, gradient = row.get('loss', 0.0), row.get('grad_norm', 0.0)
-            ends, searching = 'grad_norm' in row, batch['scaled'] and math.isfinite(loss)
-            if not math.isfinite(loss) or not (math.isfinite(gradient) or self._bad or searching):
-                self._bad = True
-                self._act(runner, self._tell(runner, batch, row, mine))
-            if ends:
-                self._row = self._row + 1 if self._bad else 0
+            limit = max(self.limit, _SEARCH) if batch['scaled'] else self.limit
+            searching = batch['scaled'] and math.isfinite(loss) and self._in_a_row + 1 < limit
+            told = not math.isfinite(loss) or not (math.isfinite(gradient) or self._bad or searching)
+            self._bad |= not (math.isfinite(loss) and math.isfinite(gradient))
+            if told:
+                self._act(runner, self._tell(runner, batch, row, mine), limit)
+            if 'grad_norm' in row:  # the step ends
+                self._in_a_row = self._in_a_row + 1 if self._bad else 0
                 self._bad = False
 
-    def _act(self, runner, message: str) -> None:
+    def _act(self, runner, message: str, limit: int) -> None:
         """Warn, or stop in all processes together."""
         broken = next((n for n, p in unwrap(runner.model).named_parameters() if not _is_finite(p)), None)
         if broken is not None:
             raise RuntimeError(f'{message}. The weights of {broken} are not finite themselves. {_DIVERGED}')
-        if self._row + 1 >= self.limit:
+        if self._in_a_row + 1 >= limit:
             raise RuntimeError(
-                f'{message}. {self._row + 1} such steps in a row: not the images, but the weights, or a loss '
-                f'that overflows. {_DIVERGED}'
+                f'{message}. {self._in_a_row + 1} such steps in a row: not the images, but the weights, or a '
+                f'loss or gradient that is never finite. {_DIVERGED}'
             )
         if self.action == 'stop':
             raise RuntimeError(message)
@@ -136,7 +142,7 @@ class FiniteStepHook(Hook):
             what += f' ({", ".join(others)} too)' if others else ''
         else:
             what = f'the loss is finite, but the gradient of {self._parameters(runner, batch)} is not'
-        guilty = [part['rank'] for part in parts if set(part['nonfinite']) - {'grad_norm'}]
+        guilty = at_fault(parts)
         if world_size() > 1 and guilty:
             what += f', on process {", ".join(map(str, guilty))} of {world_size()}'
         message = f'iteration {batch["iter"] + 1}: {what}; the step was left out'
@@ -191,6 +197,11 @@ class FiniteStepHook(Hook):
         if self._state is not None:
             self._state.end()
             runner.optim_wrapper.guarded = False
+
+
+def at_fault(parts: list[dict]) -> list[int]:
+    """Processes with a value of their own that is not finite; averaged gradients are NaN in all of them."""
+    return [part['rank'] for part in parts if set(part['nonfinite']) - {'grad_norm'}]
 
 
 def _is_finite(x: torch.Tensor) -> bool:
