@@ -6,6 +6,8 @@ something is looked up; ``import densecl`` itself therefore stays light.
 
 from mmengine import registry as root
 
+from densecl import building  # noqa: F401  (names the place of a mistake in every config that is built)
+
 
 def _child(parent: root.Registry, *locations: str) -> root.Registry:
     return root.Registry(parent.name, parent=parent, scope='densecl', locations=list(locations))

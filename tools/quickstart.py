@@ -57,7 +57,8 @@ def main() -> None:
     work = parser.parse_args().work_dir
     begin = time.time()
 
-    run([ROOT / 'tools/train.py', CONFIG, '--work-dir', work / 'pretrain'])
+    again = ['--cfg-options', 'allow=folder']  # a second quickstart writes over the first
+    run([ROOT / 'tools/train.py', CONFIG, '--work-dir', work / 'pretrain', *again])
     guard = json.loads((work / 'pretrain/guard.json').read_text())
     print(f'\nguard: {guard["told"]}', flush=True)
 

@@ -2,6 +2,10 @@
 """Train what a config says: pretraining, detection or segmentation."""
 
 import argparse
+import os
+import sys
+
+from mmengine.config import Config
 
 import densecl.compat
 
@@ -9,6 +13,8 @@ densecl.compat.install()
 
 import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
 from densecl.engine import launch  # noqa: E402
+from densecl.engine.one_line import in_one_line  # noqa: E402
+from densecl.engine.trial import try_out  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,13 +39,31 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--pretrained', help='weights to start from: a file, a folder, imagenet, timm:NAME, torchvision:NAME'
     )
+    parser.add_argument(
+        '--check', action='store_true', help='build everything, read data, try a step, say what is wrong'
+    )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Build the runner and train."""
+    """Build the runner and train, or only check."""
     args = parse_args()
-    cfg = launch.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
+    with in_one_line('train.py', args.debug) as progress:
+        cfg = read(args)
+        if args.check:
+            sys.exit(0 if try_out(cfg) else 1)
+        launch.save_on_signal(cfg)
+        launch.train(cfg, progress)
+    launch.leave_group()
+
+
+def read(args: argparse.Namespace) -> Config:
+    """The config as the command line changes it."""
+    cfg = launch.load_config(
+        args.config, args.work_dir, args.cfg_options, args.launcher, safe=args.safe_config
+    )
+    if not args.safe_config and int(os.environ.get('RANK', 0)) == 0:
+        print(f'config files that were run: {", ".join(launch.config_files(args.config))}', flush=True)
     if args.amp:
         launch.use_amp(cfg, args.amp)
     if args.checkpoint_activations:
@@ -53,9 +77,7 @@ def main() -> None:
     if args.pretrained:
         launch.use_pretrained(cfg, args.pretrained)
     launch.use_resume(cfg, args.resume)
-    launch.save_on_signal(cfg)
-    launch.build_runner(cfg).train()
-    launch.leave_group()
+    return cfg
 
 
 if __name__ == '__main__':

@@ -1,11 +1,14 @@
 """Say what is installed and what would work here: versions, machine, extras, weights, disk.
 
-The exit code is 0 where pretraining works, 1 where something that it needs is missing.
+With --config a training is tried instead: everything is built, data are read, a step is made. The exit code
+is 0 where pretraining works, 1 where something is missing or wrong.
 """
 
 import argparse
 import importlib.util
 import shutil
+
+from .arguments import add_options, parsed_options
 
 #: Extra -> modules that it brings, and what they are for.
 EXTRAS = {
@@ -27,10 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--operators', action='store_true', help='list the operators of mmcv and their backing'
     )
+    parser.add_argument('--config', help='try the training of this config')
+    add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the account."""
+    if args.config:
+        return _try(args)
     missing = [name for name in _NEEDED if not _there(name)]
     if missing:
         print(f'missing: {", ".join(missing)}; pretraining needs them: pip install densecl')
@@ -43,6 +50,18 @@ def run(args: argparse.Namespace) -> int:
     print(f'\nmachine: {look_at_machine()}; disk: {shutil.disk_usage(".").free / 2**30:.1f} GB free here\n')
     print('\n'.join(extras()))
     return 0
+
+
+def _try(args: argparse.Namespace) -> int:
+    """Try a training; a line for each of its parts."""
+    import densecl.compat
+
+    densecl.compat.install()
+    import densecl.registry  # noqa: F401  (makes the scope "densecl" known to every config)
+    from densecl.engine.launch import load_config
+    from densecl.engine.trial import try_out
+
+    return 0 if try_out(load_config(args.config, None, parsed_options(args), 'none')) else 1
 
 
 def extras() -> list[str]:

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from densecl.building import construct
 from densecl.distributed import world_size
 from densecl.registry import DATASETS, PROPOSALS, TRANSFORMS
 from densecl.structures import PretrainDataSample
@@ -117,10 +118,10 @@ class PretrainDataset(Dataset):
         self.decode_min_side, self.decode_resolution = decode_min_side, decode_resolution
         self.high_depth = high_depth
         self.maps = {str(folder): FeatureMaps(folder) for folder in maps}
-        self.captions = None if captions is None else Captions(**captions)
+        self.captions = None if captions is None else construct(Captions, captions, 'captions')
         if self.captions is not None:
             self.source.texts(0)  # a source without texts is refused now
-        self.generated = None if generated is None else GeneratedImages(**generated)
+        self.generated = None if generated is None else construct(GeneratedImages, generated, 'generated')
         self._subset = _spread(max_images, len(self.source))
         if not 0 <= max_unreadable <= 1:
             raise ValueError(

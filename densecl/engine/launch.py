@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,11 +14,16 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from densecl.building import building
 from densecl.compat.packages import config_root
 from densecl.files import remove_leftovers
 
+from .checks import StartChecksHook, allowed, check_folder
+from .fields import check_fields, merge_options
+from .one_line import Progress
 from .resume import check_resumable, newest_whole
 from .runner import LRScalingRunner, check_auto_scale_lr
+from .safe_config import read_safely
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +37,10 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--debug', action='store_true', help='show where an error came from')
+    parser.add_argument(
+        '--safe-config', action='store_true', help='read json and yaml dumps of configs only, and run no code'
+    )
 
 
 def read_config(path: str) -> Config:
@@ -50,11 +60,34 @@ def read_config(path: str) -> Config:
     return Config.fromfile(file)
 
 
-def load_config(path: str, work_dir: str | None, options: dict | None, launcher: str) -> Config:
-    """Read a config and merge what the command line says; see :func:`read_config`."""
-    cfg = read_config(path)
+def config_files(path: str | Path) -> list[str]:
+    """The files of Python that reading a config runs: its bases and itself, in this order."""
+    if '::' in str(path) or Path(path).suffix != '.py' or Config._is_lazy_import(str(path)):
+        return [str(path)]
+    bases = [Config._get_cfg_path(base, str(path))[0] for base in Config._get_base_files(str(path))]
+    found = [file for base in bases for file in config_files(os.path.relpath(base))]
+    return list(dict.fromkeys([*found, str(path)]))
+
+
+def load_config(
+    path: str, work_dir: str | None, options: dict | None, launcher: str, safe: bool = False
+) -> Config:
+    """Read a config and merge what the command line says; see :func:`read_config`.
+
+    Args:
+        path: of the config.
+        work_dir: of the run; None: what the config says, or ``work_dirs/<its name>``.
+        options: ``--cfg-options``.
+        launcher: of several processes.
+        safe: see :func:`densecl.engine.safe_config.read_safely`.
+
+    Raises:
+        OSError: there is no such config.
+        ConfigMistake: an option changes nothing, or does not fit.
+    """
+    cfg = read_safely(path) if safe else read_config(path)
     if options:
-        cfg.merge_from_dict(options)
+        merge_options(cfg, options)
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir
@@ -280,7 +313,12 @@ def leave_group() -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The config's runner; by default mmengine's, with our rules for ``auto_scale_lr``."""
+    """The config's runner; by default mmengine's, with our rules for ``auto_scale_lr``.
+
+    Raises:
+        ConfigMistake: a setting cannot be; and whatever the parts raise, with the place in the config.
+    """
+    check_fields(cfg)
     remove_leftovers(cfg.work_dir)
     if cfg.get('resume') and cfg.get('load_from') is None:
         use_resume(cfg, 'auto')
@@ -294,6 +332,22 @@ def build_runner(cfg: Config) -> Runner:
     check_batch_statistics(cfg)
     check_ramps(cfg)
     use_fused(cfg)
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return LRScalingRunner.from_cfg(cfg)
+    with building(cfg):
+        return RUNNERS.build(cfg) if 'runner_type' in cfg else LRScalingRunner.from_cfg(cfg)
+
+
+def train(cfg: Config, progress: Progress | None = None) -> Runner:
+    """Build and train, with the checks of :mod:`.checks` before the first step.
+
+    Raises:
+        ConfigMistake: the folder holds another run, or a check found something.
+    """
+    allow = allowed(cfg)
+    if not cfg.get('resume') and 'folder' not in allow:
+        check_folder(cfg.work_dir)
+    runner = build_runner(cfg)
+    runner.register_hook(StartChecksHook(allow))
+    if progress is not None:
+        progress.runner = runner
+    runner.train()
+    return runner

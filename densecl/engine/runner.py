@@ -14,6 +14,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from torch import nn
 
+from densecl.building import building
 from densecl.files import checkpoints_of
 from densecl.registry import RUNNERS
 
@@ -73,7 +74,8 @@ class LRScalingRunner(Runner):
             if isinstance(handler, logging.FileHandler):
                 handler.handleError = _raise
         try:
-            return super().train()
+            with building(self.cfg):
+                return super().train()
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise SystemExit(_no_space(self.work_dir, error)) from None

@@ -93,7 +93,7 @@ def train(folder: Path, options: dict[str, Any] | None = None, resume: bool = Fa
     launch.use_resume(cfg, 'auto' if resume else None)
     launch.save_on_signal(cfg)
     cfg.custom_hooks.append(dict(type='ProgressHook'))
-    launch.build_runner(cfg).train()
+    launch.train(cfg)
     return Run(folder)
 
 

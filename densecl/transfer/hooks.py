@@ -47,6 +47,8 @@ class PretrainedHook(Hook):
         self.branch = branch
         self.strict_meta = strict_meta
         self.start: dict | None = None
+        #: What was loaded, once it was.
+        self.report: KeyReport | None = None
 
     def before_run(self, runner) -> None:
         """Switch off the backbone's own ``init_cfg`` file, which would be downloaded in vain."""
@@ -73,6 +75,7 @@ class PretrainedHook(Hook):
         if self.part is not None:
             model = _part(model, self.part)
         weights, report = self._load(model)
+        self.report = report
         self.start = start_record(weights)
         runner.logger.info(f'pretrained {self.part or "backbone"}\n{report}')
         for text in report.warnings + _frozen(model):

@@ -75,6 +75,7 @@ def load_backbone(
     differences = image_warnings(record, model)
     if differences and strict_meta:
         raise RuntimeError('\n'.join([f'refused to load {weights.source}', *differences]))
+    report.images = differences
     report.warnings = refusals + differences + vit_eps_warning(record, backbone)
     if fresh:
         report.warnings.append('relative positions start at 0: the file has none')

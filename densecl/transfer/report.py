@@ -23,7 +23,8 @@ class KeyReport:
         neck_matched, rpn_matched, box_head_matched: likewise names of the neck, of the RPN, and of the box
             head's shared layers (and of its regressor, where the file has one for all classes).
         neck_total, rpn_total, box_head_total: their number in the model where the file has such a part, or 0.
-        warnings: differences of the image normalisation and the like.
+        images: differences of the image normalisation, with the settings to change.
+        warnings: these, and the like.
     """
 
     source: str
@@ -42,6 +43,7 @@ class KeyReport:
     rpn_total: int = 0
     box_head_matched: list[str] = field(default_factory=list)
     box_head_total: int = 0
+    images: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -95,9 +95,9 @@ def test_weights_asked_for_replace_those_of_the_config():
 
 def test_config_options_and_work_dir(tmp_path):
     path = tmp_path / 'thing.py'
-    path.write_text('a = dict(b=1)\n')
-    cfg = launch.load_config(str(path), None, {'a.b': 2}, 'none')
-    assert cfg.a.b == 2
+    path.write_text('model = dict(b=1)\n')
+    cfg = launch.load_config(str(path), None, {'model.b': 2}, 'none')
+    assert cfg.model.b == 2
     assert cfg.work_dir == 'work_dirs/thing'
     assert launch.load_config(str(path), 'elsewhere', None, 'none').work_dir == 'elsewhere'
 

@@ -1,10 +1,11 @@
 """``MultiView``: one image becomes several randomly cropped, flipped and recoloured views."""
 
+from densecl.building import construct
 from densecl.registry import TRANSFORMS
 from densecl.structures import PretrainDataSample
 
 from .drawn import DrawnView, fit_to_photo
-from .recipe import ViewRecipe, build_from
+from .recipe import ViewRecipe
 from .sample import checked_image, make_sample
 
 _TRIES = 10
@@ -183,7 +184,7 @@ def _share_inside(box: tuple, other: tuple) -> float:
 def _recipe(view: dict, name: str):
     """Anything with ``draw(image, rng) -> list[DrawnView]``."""
     if 'type' not in view:
-        return build_from(ViewRecipe, view, name)
+        return construct(ViewRecipe, view, name)
     recipe = TRANSFORMS.build(view)
     if not hasattr(recipe, 'draw'):
         raise ValueError(

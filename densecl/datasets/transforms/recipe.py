@@ -1,10 +1,11 @@
 """``ViewRecipe``: how a view is drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
+from densecl.building import construct
 from densecl.datasets.decode import Photo
 from densecl.registry import TRANSFORMS
 
@@ -65,7 +66,7 @@ class ViewRecipe:
     def __post_init__(self) -> None:
         self.size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
         if isinstance(self.photometric, dict):
-            self.photometric = build_from(Photometric, self.photometric, 'photometric')
+            self.photometric = construct(Photometric, self.photometric, 'photometric')
         self._require(isinstance(self.count, int) and self.count > 0, 'count', 'a positive int')
         self._require(
             len(self.size) == 2 and min(self.size) > 0, 'size', 'a side or (height, width), above 0'
@@ -80,7 +81,7 @@ class ViewRecipe:
         self._require(follows or 0 <= (-1 if self.flip is None else self.flip) <= 1, 'flip', _FLIP)
         self._require(0 <= self.flip_vertical <= 1, 'flip_vertical', 'a probability')
         if isinstance(self.warp, dict):
-            self.warp = build_from(Warp, self.warp, 'warp')
+            self.warp = construct(Warp, self.warp, 'warp')
         apart = not self.generated or self.crop_of is None
         self._require(apart, 'crop_of', 'None where the view is cut from a generated image')
         plain = self.warp is None and not self.flip_vertical
@@ -106,7 +107,7 @@ class ViewRecipe:
         listed = isinstance(self.corruption, list | tuple) and len(self.corruption) > 0
         self._require(listed and self.mask is None, 'corruption', expected)
         built = [
-            build_from(Replacement, each, 'corruption') if isinstance(each, dict) else each
+            construct(Replacement, each, 'corruption') if isinstance(each, dict) else each
             for each in self.corruption
         ]
         of_batch = any(isinstance(getattr(each.mask, 'ratio', None), BatchRatios) for each in built)
@@ -168,12 +169,3 @@ class ViewRecipe:
         if self.warp is None:
             return crop._replace(warp=upside_down)
         return crop._replace(warp=then(upside_down, self.warp.draw(rng, self.size)), fill=self.warp.fill)
-
-
-def build_from(cls, arguments: dict, name: str):
-    """``cls(**arguments)`` of a dataclass, with an error that lists the keys there are."""
-    known = [field.name for field in fields(cls)]
-    unknown = [key for key in arguments if key not in known]
-    if unknown:
-        raise ValueError(f'{name}: unknown key {unknown[0]!r}; known keys are {", ".join(known)}')
-    return cls(**arguments)

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from densecl.building import construct
 from densecl.registry import TRANSFORMS
 from densecl.structures import ViewRegions, boxes_to_view
 
 from .cutout import Cutout
 from .drawn import DrawnView
-from .recipe import build_from
 from .selector import WHOLE_IMAGE, ChosenViews, check_views, place, proposals_of
 
 
@@ -72,7 +72,7 @@ class SelectBoxes:
         self.count, self.views, self.tries = count, views, tries
         self.min_common = max(count // 2, 1) if min_common is None else min_common
         self.jitter, self.jitter_prob, self.jitter_views = jitter, jitter_prob, jitter_views
-        self.cutout = None if cutout is None else build_from(Cutout, cutout, 'cutout')
+        self.cutout = None if cutout is None else construct(Cutout, cutout, 'cutout')
 
     def choose(self, results: dict, draw: Callable[[], list[DrawnView]]) -> ChosenViews:
         """Draw the views and place the objects in them; see :class:`MultiView`."""

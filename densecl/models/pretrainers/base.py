@@ -6,6 +6,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from densecl.building import ConfigMistake, at_the_place_of, building
 from densecl.distributed import is_spread, world_size
 from densecl.models.backbones.layers import freeze_layers
 from densecl.models.backbones.low_rank import add_low_rank
@@ -287,10 +288,10 @@ class Pretrainer(BaseModel):
         batch, logged, keys = Batch.of(views), {}, {}
         self.watched = {}
         for name, head in self.heads.items():
-            if head.target is None:
-                result = head.loss(online, target, views, batch, self.target_projector(name))
-            else:
-                result = head.loss(online, given[name], views, batch, nn.Identity())
+            own, answers = head.target is None, given.get(name, target)
+            projector = self.target_projector(name) if own else nn.Identity()
+            with building(None, ('model', 'heads', name)):
+                result = head.loss(online, answers, views, batch, projector)
             weight = head.weight(self.clock.step)
             if weight:
                 logged[f'loss_{name}'] = weight * result.loss
@@ -442,5 +443,8 @@ def _flat(levels) -> tuple[Tensor, ...]:
 def _build_head(name: str, config: dict) -> Head:
     try:
         return MODELS.build({'type': 'Head', **config})
+    except ConfigMistake:  # has its place
+        raise
     except ValueError as error:
-        raise ValueError(f'model.heads.{name}: {error}') from error
+        said = ValueError(f'model.heads.{name}: {error}')
+        raise at_the_place_of(error, said) from error

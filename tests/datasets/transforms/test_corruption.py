@@ -52,7 +52,7 @@ def test_the_view_is_drawn_as_without():
         ({'corruption': [DROP], 'mask': {'type': 'GMMLMask'}}, 'and mask=None'),
         ({'corruption': [{**DROP, 'fill': 'grey'}]}, "fill must be one of .*'batch'.*got 'grey'"),
         ({'corruption': [{'mask': 0.5}]}, 'corruption: mask must be such as .*GMMLMask.*got 0.5'),
-        ({'corruption': [{**DROP, 'share': 1}]}, "corruption: unknown key 'share'"),
+        ({'corruption': [{**DROP, 'share': 1}]}, 'corruption.share: Replacement does not take this'),
         (
             {'corruption': [DROP, {'mask': {'type': 'GMMLMask', 'patch': 16}}]},
             'corruption must be of masks with the same patch',

@@ -199,7 +199,7 @@ def test_every_channel_is_cut_at_a_place_of_its_own():
         ({'channel_shift': 22}, r'channel_shift must be in 0..cell - patch \(21\), got 22'),
         ({'permutations': 'no.npy'}, 'there is no file no.npy'),
         ({'scale': (0, 1)}, 'scale must be'),
-        ({'photometric': {'blur': 1}}, "photometric: unknown key 'blur'"),
+        ({'photometric': {'blur': 1}}, 'photometric.blur: Photometric does not take this'),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

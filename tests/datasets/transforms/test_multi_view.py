@@ -215,8 +215,8 @@ def test_fallback_is_the_largest_centred_box():
     ('views', 'message'),
     [
         ([], 'at least one'),
-        ([{'sise': 224}], "views\\[0\\]: unknown key 'sise'; known keys are count, size"),
-        ([{'photometric': {'blur': 1}}], "photometric: unknown key 'blur'"),
+        ([{'sise': 224}], r'views\[0\].sise: ViewRecipe does not take this; did you mean size'),
+        ([{'photometric': {'blur': 1}}], 'photometric.blur: Photometric does not take this'),
         ([{'photometric': {'hue': 0.7}}], 'photometric.hue'),
         ([{'photometric': {'blur_sigma': (0, 2)}}], 'photometric.blur_sigma'),
         ([{'photometric': {'gray_prob': 1.2}}], 'photometric.gray_prob'),

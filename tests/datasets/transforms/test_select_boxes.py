@@ -239,7 +239,7 @@ def test_a_batch_of_samples():
         ({'tries': 0}, 'tries must be at least 1'),
         ({'jitter': 1.0}, r'jitter must be in \[0, 1\)'),
         ({'jitter_prob': 2}, r'jitter_prob in \[0, 1\]'),
-        ({'cutout': {'prop': 1}}, "cutout: unknown key 'prop'; known keys are views, prob, area"),
+        ({'cutout': {'prop': 1}}, 'cutout.prop: Cutout does not take this; did you mean prob'),
         ({'cutout': {'area': (0.0, 0.3)}}, r'cutout: .* got 0.5 and \(0.0, 0.3\)'),
         ({'jitter_views': (4,)}, r'jitter_views=\(4,\), but the views are 0 .. 3'),
         ({'cutout': {'views': (1, 7)}}, r'cutout.views=\(1, 7\)'),

@@ -262,7 +262,7 @@ def test_samples_of_a_recipe_stack_whether_warped_or_not():
         (dict(warp=dict(rotation=(5, 1))), 'warp.rotation must be'),
         (dict(warp=dict(shear=(0, 90))), 'warp.shear must be'),
         (dict(warp=dict(perspective=1)), 'warp.perspective must be'),
-        (dict(warp=dict(turn=3)), "warp: unknown key 'turn'"),
+        (dict(warp=dict(turn=3)), 'warp.turn: Warp does not take this'),
         (dict(flip_vertical=2), 'flip_vertical must be'),
         (dict(flip=None, crop_of=0, warp=dict()), 'flip must be'),
     ],

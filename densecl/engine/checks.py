@@ -1,0 +1,158 @@
+"""What is looked at once a run is built, before its first step: whether its parts make sense together.
+
+A check is a function of the runner that yields a sentence for all that is wrong; ``CHECKS`` lists them.
+A config that means what a check refuses says so: ``allow=['queue']`` makes its sentences warnings.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from densecl.building import ConfigMistake
+from densecl.distributed import world_size
+from densecl.files import checkpoints_of
+from densecl.models.heads.units import kind_of
+from densecl.models.pretrainers import Pretrainer
+from densecl.signatures import nearest
+
+from .hooks.momentum import unwrap
+
+
+def check_views(runner: Runner) -> Iterator[str]:
+    """Each head finds the views that it reads."""
+    data = runner.train_loop.dataloader.dataset
+    views = len(data[0].images)
+    for name, head in _heads(runner):
+        try:
+            head.plan(views)
+        except ValueError as error:
+            yield f'model.heads.{name}: {error}'
+        if head.support and max(head.support) >= views:
+            asked = max(head.support)
+            yield f'model.heads.{name}.support: view {asked} is asked for, the pipeline makes {views}'
+
+
+def check_queues(runner: Runner) -> Iterator[str]:
+    """No queue holds an image twice, and each holds at least a step's keys."""
+    images = len(runner.train_loop.dataloader.dataset)
+    step = runner.train_loop.dataloader.batch_size * world_size()
+    for name, head in _heads(runner):
+        views = {kind_of(pair.key): set() for pair in head.pairs}
+        for pair in head.pairs:
+            views[kind_of(pair.key)].add(pair.key)
+        for kind, queue in head.queues().items():
+            most = images * len(views.get(kind or None, (0,)))
+            place = f'model.heads.{name}.objective' + (f'.{kind}' if kind else '') + '.queue'
+            if len(queue) > most:
+                yield (
+                    f'{place}: {len(queue)} keys are more than the {images} images of the data set: images '
+                    f'would be there several times; give at most {most}, better a tenth of it'
+                )
+            elif len(queue) < step:
+                yield f'{place}: {len(queue)} keys do not hold those of one step of {step} images'
+
+
+def check_batch(runner: Runner) -> Iterator[str]:
+    """Batch statistics are of several images."""
+    model, batch = unwrap(runner.model), runner.train_loop.dataloader.batch_size
+    groups = max(getattr(model, 'bn_groups', 1), 1)
+    if groups > 1 and batch % groups:
+        yield f'model.bn_groups={groups} does not divide train_dataloader.batch_size={batch}'
+    elif batch // groups < 2:
+        own = [name for name, layer in model.named_modules() if _takes_statistics(layer)]
+        if own:
+            parts = f' in {groups} groups' if groups > 1 else ''
+            yield (
+                f'train_dataloader.batch_size={batch}{parts}: batch norm (model.{own[0]}) takes its '
+                'statistics of a single image; give 2 or more'
+            )
+
+
+def check_images(runner: Runner) -> Iterator[str]:
+    """Images are normalised as those on which the weights were trained."""
+    for hook in runner.hooks:
+        for difference in getattr(getattr(hook, 'report', None), 'images', ()):
+            yield f'{difference} (custom_hooks: {type(hook).__name__})'
+
+
+#: Name, as ``allow`` has it -> check.
+CHECKS: dict[str, Callable[[Runner], Iterator[str]]] = {
+    'views': check_views,
+    'queue': check_queues,
+    'batch': check_batch,
+    'images': check_images,
+}
+
+
+def allowed(cfg: Mapping) -> tuple[str, ...]:
+    """The checks whose sentences are warnings: a name or a list of them.
+
+    Raises:
+        ConfigMistake: there is no such check.
+    """
+    given = cfg.get('allow') or ()
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        if name not in (*CHECKS, 'folder'):
+            near = nearest(name, CHECKS)
+            said = f'did you mean {near}?' if near else f'there are folder, {", ".join(CHECKS)}'
+            raise ConfigMistake(f'allow: there is no check {name!r}; {said}')
+    return names
+
+
+def check_folder(folder: str | Path) -> None:
+    """Refuse a folder in which another run left checkpoints.
+
+    Raises:
+        ConfigMistake: there are some.
+    """
+    found = checkpoints_of(folder)
+    if found:
+        raise ConfigMistake(
+            f'work_dir: {folder} holds another run ({found[0].name}): --resume goes on with it, or give '
+            'another --work-dir (to write over it: --cfg-options allow=folder)'
+        )
+
+
+class StartChecksHook(Hook):
+    """Runs the checks when weights are loaded and everything else is built, before the first step.
+
+    Raises:
+        ConfigMistake: with the first thing that is wrong.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, allow: Sequence[str] = ()) -> None:
+        self.allow = tuple(allow)
+
+    def before_train(self, runner: Runner) -> None:
+        """Check a pretraining run."""
+        for name, said in found(runner):
+            if name not in self.allow:
+                raise ConfigMistake(f'{said} (meant so: --cfg-options allow={name})')
+            runner.logger.warning(said)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """The first batch is there."""
+        runner.began = True
+
+
+def found(runner: Runner) -> Iterator[tuple[str, str]]:
+    """Check -> what is wrong with a pretraining run; of other trainings nothing is known."""
+    if isinstance(unwrap(runner.model), Pretrainer):
+        for name, check in CHECKS.items():
+            yield from ((name, said) for said in check(runner))
+
+
+def _heads(runner: Runner) -> list[tuple[str, nn.Module]]:
+    return list(unwrap(runner.model).heads.items())
+
+
+def _takes_statistics(layer: nn.Module) -> bool:
+    """Whether a layer of this process takes the statistics of its own batch."""
+    return isinstance(layer, _BatchNorm) and layer.training and not isinstance(layer, nn.SyncBatchNorm)

@@ -1,0 +1,70 @@
+"""What a user did wrong is told in one line, by one process; the traceback of anything else is kept."""
+
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+
+from mmengine.runner import Runner
+from torch.distributed import TCPStore
+
+from densecl.building import ConfigMistake, one_line
+
+#: The exit code of such an end, as of a command line that cannot be parsed.
+MISTAKE = 2
+_DEBUG = 'DENSECL_DEBUG'
+
+
+class Progress:
+    """How far a training has come: what goes wrong before its first step lies in what it was given."""
+
+    def __init__(self) -> None:
+        self.runner: Runner | None = None
+
+    def is_mistake(self, error: Exception) -> bool:
+        """Whether an error is told in a line."""
+        if isinstance(error, ConfigMistake) or self.runner is None:
+            return True
+        loop = self.runner._train_loop  # a config until it is built
+        if isinstance(loop, dict) or not getattr(self.runner, 'began', False):
+            return True
+        return loop.iter == 0 and isinstance(error, ValueError | OSError)
+
+
+@contextlib.contextmanager
+def in_one_line(name: str, debug: bool = False) -> Iterator[Progress]:
+    """End the program with one line where a config, a file or an option cannot be.
+
+    Args:
+        name: of the program.
+        debug: show the traceback; so does the environment variable ``DENSECL_DEBUG=1``.
+    """
+    progress = Progress()
+    try:
+        yield progress
+    except Exception as error:
+        if debug or os.environ.get(_DEBUG) or not progress.is_mistake(error):
+            raise
+        text = one_line(error)
+        if first_to_say(text):
+            hint = '' if isinstance(error, ConfigMistake) else ' (--debug shows where)'
+            print(f'{name}: {text}{hint}', file=sys.stderr, flush=True)
+        sys.exit(MISTAKE)
+
+
+def first_to_say(text: str) -> bool:
+    """Whether no other process of the job has said this; without a way to ask them, process 0 speaks."""
+    rank = int(os.environ.get('RANK', 0))
+    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
+        return True
+    if os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
+        return rank == 0
+    key = hashlib.sha256(f'{os.environ.get("TORCHELASTIC_RESTART_COUNT")} {text}'.encode()).hexdigest()
+    try:
+        address = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
+        store = TCPStore(*address, is_master=False, timeout=timedelta(seconds=5))
+        return store.add(f'densecl/said/{key}', 1) == 1
+    except (RuntimeError, KeyError, ValueError):
+        return rank == 0

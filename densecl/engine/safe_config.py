@@ -1,0 +1,121 @@
+"""Configs of strangers: json and yaml dumps, read as data, from which nothing is imported that is not known.
+
+Config files in Python are programs, and mmengine's reader of json and yaml runs Python, too: bases may be
+.py files, ``custom_imports`` imports modules, and a ``type`` with dots imports what it names.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mmengine.config import Config
+from mmengine.registry import Registry
+
+from densecl.building import ConfigMistake
+from densecl.signatures import shortened
+
+#: Packages whose registries a name may come from.
+SCOPES = ('densecl', 'mmengine', 'mmcv', 'mmdet', 'mmseg')
+#: Keys that make the reader, or what is built, load Python.
+_CODE_KEYS = ('_base_', 'custom_imports', 'trust_remote_code')
+_LARGEST = 16 * 2**20
+
+
+def read_safely(path: str | Path) -> Config:
+    """Read a config as data, and let nothing be imported by its names for the rest of this process.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigMistake: it is no json or yaml, or has a key or a name that would run code.
+    """
+    path = Path(path)
+    if path.suffix not in ('.json', '.yaml', '.yml'):
+        raise ConfigMistake(
+            f'--safe-config {path}: reads .json, .yaml, .yml; other configs are programs; a dump '
+            "is made where the config is trusted: mmengine.Config.fromfile(PATH).dump('config.json')"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f'--safe-config {path}: no such file')
+    if path.stat().st_size > _LARGEST:
+        raise ConfigMistake(f'--safe-config {path}: more than {_LARGEST >> 20} MB is no config')
+    try:
+        text = path.read_text(encoding='utf-8')
+        data = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigMistake(f'--safe-config {path}: cannot be read: {_first(error)}') from error
+    if not isinstance(data, dict):
+        raise ConfigMistake(
+            f'--safe-config {path}: must be a dict of settings, is a {type(data).__name__}'
+        )
+    for place, key, value in _settings(data):
+        _check(f'--safe-config {path}: {place}', key, value)
+    import_nothing()
+    return Config(data, filename=None)
+
+
+def _settings(node: Any, place: str = '', depth: int = 0) -> Iterator[tuple[str, str, Any]]:
+    if depth > 100:
+        raise ConfigMistake(f'--safe-config: {place[:60]}... is nested more than 100 deep')
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in pairs:
+        inner = f'{place}.{key}' if place else str(key)
+        yield inner, str(key), value
+        yield from _settings(value, inner, depth + 1)
+
+
+def _check(place: str, key: str, value: Any) -> None:
+    if key in _CODE_KEYS:
+        raise ConfigMistake(f'{place}: {key} can run code; leave it out')
+    if key in ('default_scope', '_scope_') and value not in (*SCOPES, None):
+        raise ConfigMistake(
+            f'{place} imports a package: one of {", ".join(SCOPES)} may be named, got {value!r}'
+        )
+    if isinstance(value, str):
+        if key == 'type' and not _known_form(value):
+            raise ConfigMistake(f'{place} imports what it names: {value!r}; give a registered name')
+        if value.lower().endswith(('.pkl', '.pickle')):
+            raise ConfigMistake(f'{place}: a pickle can run code: {shortened(value)}')
+
+
+def _known_form(name: str) -> bool:
+    scope, dot, rest = name.partition('.')
+    return not dot or (scope in SCOPES and '.' not in rest)
+
+
+def import_nothing() -> None:
+    """From now on registries of this process know what is registered, and import nothing for a name."""
+    if not hasattr(Registry.get, 'imports'):
+        Registry.get = _registered_only(Registry.get)
+
+
+def _registered_only(get):
+    def get_registered(registry: Registry, key: str):
+        scope, _, name = key.rpartition('.')
+        if scope not in ('', *SCOPES):
+            raise ConfigMistake(f'--safe-config: {key!r} imports what it names; give a registered name')
+        registry.import_from_location()
+        if not any(name in each.module_dict for each in _family(registry)):
+            raise KeyError(key)
+        return get(registry, key)
+
+    get_registered.imports = False
+    return get_registered
+
+
+def _family(registry: Registry) -> Iterator[Registry]:
+    """A registry, those below it and above it."""
+    root = registry
+    while root.parent is not None:
+        root = root.parent
+    pending = [root]
+    while pending:
+        one = pending.pop()
+        one.import_from_location()
+        yield one
+        pending += one.children.values()
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

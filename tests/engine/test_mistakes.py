@@ -1,0 +1,214 @@
+"""What is wrong in a config is told in one line that names the place, before a step is made."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from densecl.building import ConfigMistake, one_line
+from densecl.engine import launch
+from densecl.engine.fields import merge_options
+from densecl.engine.one_line import in_one_line
+from densecl.engine.trial import try_out
+from densecl.sample import sample_root
+
+ROOT = Path(__file__).parents[2]
+DATA = 'train_dataloader.dataset'
+SMALL = {
+    f'{DATA}.data_root': str(sample_root() / 'photos'),
+    f'{DATA}.max_images': 40,
+    'train_dataloader.batch_size': 4,
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.persistent_workers': False,
+    'model.bn_groups': 1,
+    'model.heads.image.objective.queue': 32,
+    'model.heads.dense.objective.queue': 32,
+    'log_level': 'ERROR',
+}
+
+
+def config(folder: Path, **options) -> Config:
+    path = 'configs/densecl/densecl_resnet18_1xb64-coslr-6e_photos.py'
+    return launch.load_config(str(ROOT / path), str(folder), {**SMALL, **options}, 'none')
+
+
+@pytest.mark.parametrize(
+    'options, line',
+    [
+        (
+            {'model.heads.image.matchin': 'X'},
+            'model.heads.image.matchin: Head does not take this; did you mean matching',
+        ),
+        (
+            {'model.heads.image.matching': 'SameRw'},
+            "model.heads.image.matching: there is no model 'SameRw'; did you mean SameRow",
+        ),
+        ({'model.heads.dense.objective.type': 'InfoNC'}, 'model.heads.dense.objective: there is no model'),
+        (
+            {'model.heads.dense.objective.qeue': 3},
+            'model.heads.dense.objective.qeue: InfoNCE does not take this; did you mean queue',
+        ),
+        (
+            {'model.heads.dense.projector.channels': 5},
+            'model.heads.dense.projector.channels: ConvMLP takes Sequence',
+        ),
+        ({'model.heads.new.units': 'Cells'}, 'model.heads.new.objective is missing: Head needs it'),
+        ({'model.backbone.depht': 3}, 'model.backbone.depht: ResNet does not take this; did you mean depth'),
+        ({'model.backbone.out_indices': [7]}, 'model.backbone: AssertionError at "assert max'),
+        ({'model.momentum': 0.001}, 'model.momentum is the share of the target that is kept'),
+        ({'model.heads.global.units': 'Cells'}, 'model.heads.global: a name of Python itself'),
+        ({'custom_hooks': [dict(type='GuardHok')]}, 'custom_hooks.0: there is no hook'),
+        (
+            {'default_hooks.checkpoint.intervl': 3},
+            'default_hooks.checkpoint.intervl: .* did you mean interval',
+        ),
+        ({'train_dataloader.batch_size': 'x'}, "train_dataloader.batch_size: DataLoader takes .*, got 'x'"),
+        ({'train_dataloader.batch_sise': 2}, 'train_dataloader.batch_sise: DataLoader does not take this'),
+        ({'randomness.sed': 2}, 'randomness.sed: '),
+        ({'visualizer.vis_backends.0.type': 'Wanbd'}, 'visualizer.vis_backends.0: there is no vis_backend'),
+    ],
+)
+def test_parts_that_are_built_at_once(options, line, tmp_path):
+    with pytest.raises(Exception) as error:
+        launch.build_runner(config(tmp_path, **options))
+    assert re.match(line, one_line(error.value)), one_line(error.value)
+    assert '\n' not in one_line(error.value)
+
+
+@pytest.mark.parametrize(
+    'options, line',
+    [
+        ({'trian_cfg.max_epochs': 3}, 'there is no setting trian_cfg; did you mean train_cfg'),
+        ({'model.hedas.image.units': 'Cells'}, 'there is no hedas; did you mean model.heads'),
+        (
+            {'model.heads.dense.units.level': 3},
+            r"units is 'Cells', which has no level; .*dict\(type='Cells', level=",
+        ),
+        ({'param_scheduler.4.T_max': 3}, 'param_scheduler has entries 0 to 0, there is no 4'),
+    ],
+)
+def test_options_that_change_nothing(options, line, tmp_path):
+    with pytest.raises(ConfigMistake, match=line):
+        config(tmp_path, **options)
+
+
+def test_a_variable_that_nobody_reads_any_more(tmp_path):
+    cfg = config(tmp_path, **{'train_cfg.max_epochs': 7})
+    cfg.epochs = 7
+    with pytest.raises(ConfigMistake, match='epochs is a variable .* give train_cfg.max_epochs'):
+        merge_options(cfg, {'epochs': 3})
+
+
+def test_a_misspelt_name_in_a_config_file(tmp_path):
+    cfg = config(tmp_path)
+    cfg.custom_hook = [dict(type='GuardHook')]
+    with pytest.raises(ConfigMistake, match='custom_hook: nobody reads this; did you mean custom_hooks'):
+        launch.build_runner(cfg)
+
+
+@pytest.mark.parametrize(
+    'options, place, words',
+    [
+        ({'optim_wrapper.optimizer.lrr': 1}, 'optim_wrapper.optimizer.lrr', 'did you mean lr'),
+        ({'param_scheduler.0.facotr': 1}, 'param_scheduler.0.facotr', 'did you mean factor'),
+        ({'train_dataloader.sampler.shufle': 1}, 'train_dataloader.sampler.shufle', 'did you mean shuffle'),
+        ({f'{DATA}.data_root': '/none'}, f'{DATA}.source', 'does not exist'),
+        ({f'{DATA}.pipeline.0.views.0.flipp': 1}, f'{DATA}.pipeline.0.views.0.flipp', 'did you mean flip'),
+        (
+            {'model.heads.dense.objective.queue': 64},
+            'model.heads.dense.objective.queue',
+            '64 keys are more than the 40',
+        ),
+        (
+            {'model.heads.dense.objective.queue': 2},
+            'model.heads.dense.objective.queue',
+            'do not hold those of one step',
+        ),
+        ({'train_dataloader.batch_size': 1}, 'train_dataloader.batch_size', 'of a single image'),
+        (
+            {'model.heads.dense.pairs': [[0, 2]]},
+            'model.heads.dense',
+            'pairs need 3 views, the pipeline makes 2',
+        ),
+        (
+            {'model.heads.dense.units': dict(_delete_=True, type='Cells', level=4)},
+            'model.heads.dense',
+            'a level that the backbone does not return',
+        ),
+        ({'allow': 'queu'}, 'allow', 'did you mean queue'),
+    ],
+)
+def test_parts_that_do_not_go_together(options, place, words, tmp_path, capsys):
+    cfg = config(tmp_path, **options)
+    with pytest.raises(SystemExit) as left, in_one_line('train.py') as progress:
+        launch.train(cfg, progress)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert left.value.code == 2
+    said = [line for line in lines if line.startswith('train.py: ')]
+    assert len(said) == 1 and said[0].startswith(f'train.py: {place}') and words in said[0], lines
+    assert 'Traceback' not in ''.join(lines)
+
+
+def test_weights_of_other_images_and_a_folder_with_another_run(tmp_path, capsys):
+    cfg = config(tmp_path)
+    runner = launch.build_runner(cfg)
+    weights = {f'backbone.{k}': v for k, v in runner.model.backbone.state_dict().items()}
+    images = 'data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])'
+    meta = dict(cfg=f'model = dict(heads=dict(a=dict()), {images})')
+    torch.save(dict(state_dict=weights, meta=meta), tmp_path / 'other.pth')
+    cfg = config(tmp_path / 'run')
+    launch.use_pretrained(cfg, str(tmp_path / 'other.pth'))
+    with pytest.raises(ConfigMistake, match='mean: trained with .* set model.data_preprocessor.mean'):
+        launch.train(cfg)
+    (tmp_path / 'old').mkdir()
+    (tmp_path / 'old' / 'epoch_2.pth').write_bytes(b'')
+    (tmp_path / 'old' / 'last_checkpoint').write_text(str(tmp_path / 'old' / 'epoch_2.pth'))
+    with pytest.raises(ConfigMistake, match='holds another run .*--resume goes on with it'):
+        launch.train(config(tmp_path / 'old'))
+
+
+def test_errors_of_the_code_keep_their_traceback(tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError, match='a bug'), in_one_line('train.py') as progress:
+        progress.runner = type('Runner', (), dict(began=True, _train_loop=type('Loop', (), dict(iter=3))))
+        raise RuntimeError('a bug')
+    monkeypatch.setenv('DENSECL_DEBUG', '1')
+    with pytest.raises(ConfigMistake), in_one_line('train.py'):
+        raise ConfigMistake('x')
+
+
+def test_check_tries_everything_and_writes_nothing(tmp_path):
+    lines = []
+    assert try_out(config(tmp_path / 'run'), lines.append), lines
+    parts = 'folder loggers model data optimiser weights samples views queue batch images step'
+    assert [line.split()[1] for line in lines[:-1]] == parts.split()
+    assert not (tmp_path / 'run').exists()
+    lines.clear()
+    wrong = {
+        'model.heads.dense.objective.queue': 64,
+        'model.heads.dense.units': dict(_delete_=True, type='Cells', level=4),
+    }
+    assert not try_out(config(tmp_path / 'run', **wrong), lines.append)
+    told = [line for line in lines if line.startswith('WRONG')]
+    assert [line.split()[1] for line in told] == ['queue', 'step'], lines
+
+
+def test_processes_say_it_once(tmp_path):
+    """Two processes of one job find the same mistake."""
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29713']
+    code = (
+        'from densecl.building import ConfigMistake\n'
+        'from densecl.engine.one_line import in_one_line\n'
+        "with in_one_line('train.py'):\n    raise ConfigMistake('model.x: wrong')\n"
+    )
+    (tmp_path / 'say.py').write_text(code)
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [*command, tmp_path / 'say.py'], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode != 0
+    assert done.stderr.count('train.py: model.x: wrong') == 1, done.stderr
