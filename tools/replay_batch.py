@@ -20,7 +20,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         report = replay(args.step, args.checkpoint, args.rank)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise SystemExit(str(error)) from error
     print('\n'.join(sentences(report)))
 

@@ -84,14 +84,15 @@ def step_where(finite: Tensor, optimizer: Optimizer) -> None:
     """Step where () bool ``finite``; otherwise parameters and state stay as they are.
 
     On a CPU the host knows. On a device nothing waits: fused optimisers ask the device, and of others (LARS)
-    a copy of parameters and state is kept while they step. Only the first step of these waits, and the steps
-    of those that keep a part of their state elsewhere, or in tensors of their own kind (torchao).
+    a copy of parameters and state is kept while they step. The first step of these waits, and every step of
+    those that keep a part of their state on the CPU (the count of steps of torch's RMSprop, or of AdamW where
+    it is neither fused nor ``capturable``), or in tensors of their own kind (torchao).
     """
     state = _state(optimizer).values()
     if finite.device.type != 'cpu' and getattr(optimizer, '_step_supports_amp_scaling', False):
         step_fused(finite, optimizer)
     elif finite.device.type != 'cpu' and state and all(_is_plain(x, finite.device) for x in state):
-        step_and_return(finite, optimizer)
+        step_and_restore(finite, optimizer)
     elif finite:
         optimizer.step()
 
@@ -112,7 +113,7 @@ def step_fused(finite: Tensor, optimizer: Optimizer) -> None:
 
 
 @torch.no_grad()
-def step_and_return(finite: Tensor, optimizer: Optimizer) -> None:
+def step_and_restore(finite: Tensor, optimizer: Optimizer) -> None:
     """Step, and go back where the step was not to be."""
     params = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
     changed = [local(x) for x in (*params, *_state(optimizer).values())]

@@ -23,7 +23,8 @@ from .launch import build_runner
 from .loop import PretrainLoop, step_seed
 
 _LARGE = 1e4
-_HALF = {'BF16OptimWrapper': torch.bfloat16, 'AmpOptimWrapper': torch.float16}
+_HALF = {'BF16OptimWrapper': 'bfloat16', 'AmpOptimWrapper': 'float16'}
+_KEYS = {'iter', 'epoch', 'what', 'parts', 'seed', 'processes', 'steps_per_epoch'}
 _LEFT_OUT = ('GuardHook', 'ProbeHook', 'ProgressHook', 'TerminateHook')
 
 
@@ -35,7 +36,7 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
     Args:
         path: the ``iter_N.json`` of the step.
         checkpoint: with the weights; None: the newest one before the step in the run's folder, or else those
-            that were saved when the first such step was told of.
+            that were saved when the run told of its first such step.
         rank: the process whose images are taken; None: the first one with a value that is not finite. Losses
             that compare images of all processes see those of this one.
 
@@ -46,15 +47,18 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
 
     Raises:
         FileNotFoundError: the step or its config is not there.
+        ValueError: the file is no record of such a step, or has no such process.
     """
     path = Path(path)
     config = path.parent / 'config.py'
     for needed in (path, config):
         if not needed.is_file():
             raise FileNotFoundError(f'{needed}: no such file; FiniteStepHook writes it in WORK_DIR/{FOLDER}')
-    record, cfg = json.loads(path.read_text()), Config.fromfile(config)
+    record, cfg = read_record(path), Config.fromfile(config)
+    if rank is not None and not 0 <= rank < len(record['parts']):
+        raise ValueError(f'{path}: rank must be 0 to {len(record["parts"]) - 1}, got {rank}')
     rank = next(iter(at_fault(record['parts'])), 0) if rank is None else rank
-    spare = path.parent / 'weights.pth'
+    spare = path.parent / (record.get('weights') or 'weights.pth')
     if checkpoint is None:
         checkpoint = checkpoint_before(path.parent.parent, record['iter'], record['steps_per_epoch'])
         checkpoint = checkpoint or (spare if spare.exists() else None)
@@ -67,7 +71,7 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
         hooks = cfg.get('custom_hooks') or []
         cfg.custom_hooks = [hook for hook in hooks if not str(hook['type']).endswith(_LEFT_OUT)]
         wrapper = cfg.optim_wrapper
-        autocast = next((t for name, t in _HALF.items() if str(wrapper.get('type')).endswith(name)), None)
+        autocast = autocast_dtype(wrapper)
         wrapper.type = 'OptimWrapper'  # nothing is optimised
         for key in ('dtype', 'loss_scale'):
             wrapper.pop(key, None)
@@ -75,6 +79,30 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
         with torch.autocast(get_device(), dtype=autocast, enabled=autocast is not None):
             runner.train()
         return dict(runner.train_loop.report, checkpoint=checkpoint, rank=rank, record=record)
+
+
+def read_record(path: Path) -> dict:
+    """What ``FiniteStepHook`` saved of a step.
+
+    Raises:
+        ValueError: the file is something else.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except ValueError:  # no JSON, no text
+        record = None
+    if not isinstance(record, dict) or not _KEYS.issubset(record):
+        raise ValueError(
+            f'{path} is no record of a step; FiniteStepHook writes WORK_DIR/{FOLDER}/iter_N.json'
+        )
+    return record
+
+
+def autocast_dtype(wrapper: dict) -> torch.dtype | None:
+    """In which a run with this ``optim_wrapper`` computes its forward passes; None: as the weights are."""
+    half = next((dtype for name, dtype in _HALF.items() if str(wrapper.get('type')).endswith(name)), None)
+    dtype = half and (wrapper.get('dtype') or half)
+    return getattr(torch, dtype) if isinstance(dtype, str) else dtype
 
 
 def checkpoint_before(work_dir: Path, iteration: int, steps_per_epoch: int) -> Path | None:

@@ -115,7 +115,13 @@ class LRScalingRunner(Runner):
         return wrapper
 
     def save_checkpoint(self, *args, **kwargs) -> None:
-        """As mmengine's, in process 0; of a sharded model the others give their parts."""
+        """As mmengine's, in process 0; of a sharded model the others give their parts.
+
+        Hooks with ``check_weights(runner)`` may refuse before, in every process.
+        """
+        for hook in self.hooks:
+            if hasattr(hook, 'check_weights'):
+                hook.check_weights(self)
         if self._sharded and self.rank != 0:
             self.model.state_dict()
             if kwargs.get('save_optimizer', True):

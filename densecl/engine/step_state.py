@@ -53,6 +53,12 @@ class StepState:
             parts = torch.where(counts, _joined(group), before).split([x.numel() for x in group])
             torch._foreach_copy_(group, [part.view(x.shape) for part, x in zip(parts, group, strict=True)])
 
+    def begin_again(self) -> None:
+        """Modules that begin with their first batch (with ``look_at_buffers``) begin with the next one."""
+        for module in self.model.modules():
+            if hasattr(module, 'look_at_buffers'):
+                module.look_at_buffers()
+
     def end(self) -> None:
         """Keep nothing any longer."""
         self._before = None

@@ -9,7 +9,6 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from densecl.models.backbones.timm import TimmViT, value_features
-from densecl.models.necks import AttentionPool2d
 from densecl.models.text import check_tokenizer
 from densecl.numerics import full_precision, unit
 from densecl.registry import MODELS, TRANSFORMS
@@ -116,7 +115,7 @@ class ImageText:
 
     @property
     def _pools(self) -> bool:
-        return isinstance(self.projector, AttentionPool2d)
+        return getattr(self.projector, 'reads_map', False)
 
     def _level(self, images: Tensor) -> Tensor:
         levels = backbone_features(self.encoder.backbone, self.encoder._normalised(images), tokens=True)

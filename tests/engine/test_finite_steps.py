@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from densecl.compat import load_checkpoint
 from densecl.engine import launch
 from densecl.engine.hooks import finite
-from densecl.engine.replay import replay, sentences
+from densecl.engine.replay import autocast_dtype, replay, sentences
 from densecl.registry import HOOKS
 from densecl.sample import sample_root
 from densecl.tools import run_tool
@@ -134,7 +134,38 @@ def test_the_saved_step_is_computed_again(tiny_config, tmp_path):
     report = replay(saved)
     assert report['checkpoint'].name == 'iter_6.pth'
     assert {name: report['values'][name] for name in seen[6]} == seen[6]
-    assert (saved.parent / 'weights.pth').is_file()
+    record = json.loads(saved.read_text())
+    assert (saved.parent / record['weights']).is_file()
+    (saved.parent / 'other.json').write_text('[]')
+    for given, said in (
+        (['other.json'], 'is no record of a step'),
+        (['iter_7.json', '--rank', '1'], 'rank must be 0'),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            run_tool('replay_batch', [str(saved.parent / given[0]), *given[1:]])
+    # A resumed run has weights of its own, beside those.
+    cfg.custom_hooks = [dict(type='OverflowAt', iterations=(9,))]
+    cfg.resume, cfg.load_from = True, str(tmp_path / 'run/iter_8.pth')
+    launch.build_runner(cfg).train()
+    later = json.loads((saved.parent / 'iter_10.json').read_text())['weights']
+    assert later != record['weights'] and (saved.parent / record['weights']).is_file()
+
+
+@pytest.mark.parametrize('options', [dict(), dict(dtype='bfloat16'), dict(dtype=torch.bfloat16)])
+def test_a_replay_computes_in_the_type_of_the_run(options):
+    wanted = torch.bfloat16 if options else torch.float16
+    assert autocast_dtype(dict(type='AmpOptimWrapper', **options)) == wanted
+    assert autocast_dtype(dict(type='densecl.BF16OptimWrapper')) == torch.bfloat16
+    assert autocast_dtype(dict(type='OptimWrapper')) is None
+
+
+def test_weights_that_one_process_holds_stop_all(monkeypatch):
+    model = torch.nn.Linear(2, 2)
+    assert finite._broken(model) is None
+    monkeypatch.setattr(finite, 'world_size', lambda: 2)
+    monkeypatch.setattr(finite, 'is_spread', lambda x: True)
+    monkeypatch.setattr(finite.dist, 'all_gather_object', lambda names, own: names.__setitem__(1, 'weight'))
+    assert finite._broken(model) == 'weight'
 
 
 @pytest.mark.parametrize('kind', ['skip', 'stop'])

@@ -7,11 +7,12 @@ import torch
 from mmengine.config import Config
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 
-from densecl.engine.optim import GradNormAmpOptimWrapper, GradNormOptimWrapper, step_and_return, step_fused
+from densecl.engine.optim import GradNormAmpOptimWrapper, GradNormOptimWrapper, step_and_restore, step_fused
 from densecl.engine.optimizers import LARS
 from densecl.engine.step_state import StepState
 from densecl.models.memory import MemoryBank, Queue
-from densecl.models.pretrainers.momentum import move_where
+from densecl.models.necks.quantizer import VectorQuantizer
+from densecl.models.pretrainers.momentum import move_on_device, move_where
 from tests.engine.test_resume import assert_same
 from tests.pins import make
 
@@ -93,8 +94,8 @@ OPTIMIZERS = {
     'sgd': (step_fused, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1, fused=True)),
     'adam': (step_fused, lambda p: torch.optim.Adam(p, lr=0.1, fused=True)),
     'adamw': (step_fused, lambda p: torch.optim.AdamW(p, lr=0.1, fused=True)),
-    'lars': (step_and_return, lambda p: LARS(p, lr=0.1, weight_decay=0.1)),
-    'foreach': (step_and_return, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, foreach=True)),
+    'lars': (step_and_restore, lambda p: LARS(p, lr=0.1, weight_decay=0.1)),
+    'foreach': (step_and_restore, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, foreach=True)),
 }
 
 
@@ -103,7 +104,7 @@ OPTIMIZERS = {
 def test_the_device_leaves_a_step_out(name, bad):
     """What is decided on a device equals the optimiser that never saw those gradients, bit for bit."""
     guarded, make_optimizer = OPTIMIZERS[name]
-    if guarded is step_and_return:
+    if guarded is step_and_restore:
         bad = {number + 1 for number in bad}  # a first step is waited for
     sides = []
     for _ in range(2):
@@ -127,12 +128,39 @@ def test_the_device_leaves_a_step_out(name, bad):
 
 def test_a_target_moves_by_the_device_as_by_the_host():
     online, target = torch.randn(5, 4), torch.randn(5, 4)
-    host, device = [target.clone()], [target.clone().to('meta')]
+    host = [target.clone()]
     move_where(torch.tensor(True), host, [online], 0.9)
     torch.testing.assert_close(host[0], 0.9 * target + 0.1 * online)
     move_where(torch.tensor(False), host, [torch.full_like(online, torch.nan)], 0.9)
     torch.testing.assert_close(host[0], 0.9 * target + 0.1 * online)
-    move_where(torch.ones((), dtype=torch.bool, device='meta'), device, [online.to('meta')], 0.9)
+
+    for momentum in (0.0, 0.5, 0.9, 0.996, 1.0):
+        sides = torch.randn(2, 3, 1001).split([1, 300, 700], 2)  # rows that vectors of a CPU do not fill
+        target, online = ([x[side].contiguous() for x in sides] for side in range(2))
+        host, device = [x.clone() for x in target], [x.clone() for x in target]
+        move_on_device(torch.tensor(False), device, online, momentum)
+        assert_same(device, target)
+        move_where(None, host, online, momentum)
+        move_on_device(torch.tensor(True), device, online, momentum)
+        assert_same(device, host)
+
+
+def test_what_began_with_a_batch_that_is_taken_back_begins_again():
+    model = torch.nn.Sequential(VectorQuantizer(2, codes=3, dim=2))
+    model.heads = {}
+    state, quantizer = StepState(model), model[0]
+    state.keep()
+    quantizer(torch.full((1, 2, 2, 2), torch.nan))
+    state.close(torch.tensor(False))
+    state.begin_again()
+    assert not quantizer.codebook.any()
+    state.keep()
+    quantizer(torch.randn(1, 2, 2, 2))
+    state.close(torch.tensor(True))
+    state.begin_again()
+    codes = quantizer.codebook.clone()
+    quantizer(torch.randn(1, 2, 2, 2))
+    assert codes.any() and codes.isfinite().all() and torch.equal(quantizer.codebook, codes)
 
 
 def test_memories_take_back_several_writes():

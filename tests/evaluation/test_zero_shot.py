@@ -132,6 +132,25 @@ def test_pixels_and_boxes_are_called_by_their_cells(model):
     assert found.maps[0, 10, 28] == 3
 
 
+class MeanOfMap(nn.Module):
+    """A projector that pools by itself, of no kind that is known here."""
+
+    reads_map = True
+
+    def forward(self, maps):
+        return self.values(maps).mean((2, 3))
+
+    def values(self, maps):
+        return maps
+
+
+def test_a_projector_that_pools_is_known_by_what_it_says(model):
+    weights = classifier(model.texts, NAMES)
+    model.projector = MeanOfMap()
+    assert classify(model, [painted(0, 2), painted(1)], weights).tolist() == [0, 2, 1]
+    assert model.cells(painted(1)).shape == (1, 3, SIDE // STRIDE, SIDE // STRIDE)
+
+
 def test_a_wrong_text_is_scored_as_one(model):
     part, _ = halves()
     weights = classifier(model.texts, ('green', 'red', 'blue'))  # the first two exchanged

@@ -41,7 +41,7 @@ class FiniteStepHook(Hook):
         action: ``'skip'`` goes on; ``'stop'`` ends the run with a RuntimeError in every process.
         limit: after so many such steps in a row it is not the data: the run ends, whatever ``action`` says;
             with a loss scale after 40 at least.
-        saved: of how many such steps at most the images are saved.
+        saved: of how many such steps at most the images are saved, in all parts of a resumed run.
     """
 
     priority = 'HIGHEST'  # before the target moves
@@ -54,7 +54,8 @@ class FiniteStepHook(Hook):
         self.action, self.limit, self.saved = action, limit, saved
         self._state: StepState | None = None
         self._batches: list[dict] = []
-        self._in_a_row, self._told, self._first, self._bad = 0, 0, True, False
+        self._written, self._weights = 0, None
+        self._in_a_row, self._first, self._bad = 0, True, False
 
     def before_train(self, runner) -> None:
         """Guard the optimiser, from now on."""
@@ -66,6 +67,9 @@ class FiniteStepHook(Hook):
             )
             return
         runner.optim_wrapper.guarded = True
+        self._written = len(
+            list((Path(runner.work_dir) / FOLDER).glob('iter_*.json'))
+        )  # of a resumed run too
         self._state = StepState(unwrap(runner.model))
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
@@ -85,8 +89,7 @@ class FiniteStepHook(Hook):
             batch.update(norms=wrapper.norms, measured=wrapper.measured)
             self._state.close(wrapper.finite)
             if self._first and not wrapper.finite:  # what was to begin with this batch begins with the next
-                model = unwrap(runner.model)
-                model.load_state_dict(model.state_dict())
+                self._state.begin_again()
             self._first = False
         self._batches.append(batch)
 
@@ -113,7 +116,7 @@ class FiniteStepHook(Hook):
 
     def _act(self, runner, message: str, limit: int) -> None:
         """Warn, or stop in all processes together."""
-        broken = next((n for n, p in unwrap(runner.model).named_parameters() if not _is_finite(p)), None)
+        broken = _broken(unwrap(runner.model))
         if broken is not None:
             raise RuntimeError(f'{message}. The weights of {broken} are not finite themselves. {_DIVERGED}')
         if self._in_a_row + 1 >= limit:
@@ -159,38 +162,39 @@ class FiniteStepHook(Hook):
         return found[-1] + (f' and {len(found) - 1} more' if found[1:] else '')
 
     def _save(self, runner, content: dict) -> Path | None:
-        """Write the images of a step; with the first one the config and the weights."""
-        self._told += 1
-        if self._told > self.saved:
+        """Write the images of a step and the config; with the first one the weights as they are now."""
+        if self._written >= self.saved:
             return None
+        self._written += 1
         folder = Path(runner.work_dir) / FOLDER
         path = folder / f'iter_{content["iter"] + 1}.json'
         parameters = list(unwrap(runner.model).parameters())
-        if self._told == 1 and all(map(_is_finite, parameters)) and not any(map(is_spread, parameters)):
+        if self._weights is None and all(map(_is_finite, parameters)) and not any(map(is_spread, parameters)):
+            self._weights = f'weights_{runner.iter + 1}.pth'
             runner.save_checkpoint(
-                str(folder), 'weights.pth', save_optimizer=False, save_param_scheduler=False, by_epoch=False
+                str(folder), self._weights, save_optimizer=False, save_param_scheduler=False, by_epoch=False
             )
         if rank() == 0:
             runner.cfg.dump(folder / 'config.py')
             kept = {key: content[key] for key in ('iter', 'epoch', 'what', 'parts')}
-            kept |= dict(seed=runner.seed, processes=world_size())
+            kept |= dict(seed=runner.seed, processes=world_size(), weights=self._weights)
             kept['steps_per_epoch'] = len(runner.train_dataloader)
             with atomic_write(path) as temporary:
                 Path(temporary).write_text(json.dumps(kept, indent=1))
         return path
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Refuse to save weights that are not finite.
+    def check_weights(self, runner) -> None:
+        """Refuse to save weights that are not finite, in every process.
 
         Raises:
             RuntimeError: the name of the first parameter that is not.
         """
-        for name, parameter in unwrap(runner.model).named_parameters():
-            if not _is_finite(checkpoint['state_dict'].get(name, parameter)):
-                raise RuntimeError(
-                    f'{name} is NaN or infinite at iteration {runner.iter + 1}: no checkpoint was written, '
-                    f'the one before is whole. {_DIVERGED}'
-                )
+        broken = _broken(unwrap(runner.model))
+        if broken is not None:
+            raise RuntimeError(
+                f'{broken} is NaN or infinite at iteration {runner.iter + 1}: no checkpoint was written, '
+                f'the one before is whole. {_DIVERGED}'
+            )
 
     def after_train(self, runner) -> None:
         """Let the optimiser step freely."""
@@ -202,6 +206,17 @@ class FiniteStepHook(Hook):
 def at_fault(parts: list[dict]) -> list[int]:
     """Processes with a value of their own that is not finite; averaged gradients are NaN in all of them."""
     return [part['rank'] for part in parts if set(part['nonfinite']) - {'grad_norm'}]
+
+
+def _broken(model: torch.nn.Module) -> str | None:
+    """A parameter that is not finite, the same one in all processes; a spread one may be so in one alone."""
+    parameters = dict(model.named_parameters())
+    name = next((name for name, p in parameters.items() if not _is_finite(p)), None)
+    if not any(map(is_spread, parameters.values())):
+        return name
+    names = [name] * world_size()
+    dist.all_gather_object(names, name)
+    return next(filter(None, names), None)
 
 
 def _is_finite(x: torch.Tensor) -> bool:

@@ -74,6 +74,10 @@ class NCE(Objective):
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
+        self.look_at_buffers()
+
+    def look_at_buffers(self) -> None:
+        """Find out again whether Z is known."""
         self._frozen = bool(self.partition > 0)
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:

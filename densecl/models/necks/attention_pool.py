@@ -29,7 +29,7 @@ class AttentionPool2d(nn.Module):
         ValueError: heads that do not divide C.
     """
 
-    #: It is given the map, not a pooled vector.
+    #: It is given the map, not a pooled vector, and has ``values`` of its cells.
     reads_map = True
 
     def __init__(

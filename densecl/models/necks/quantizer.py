@@ -115,7 +115,11 @@ class VectorQuantizer(nn.Module):
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._begun = bool(self.codebook.any())  # codes of a run, this one or an earlier one, go on
+        self.look_at_buffers()
+
+    def look_at_buffers(self) -> None:
+        """Find out again whether there are codes: those of a run, this one or an earlier one, go on."""
+        self._begun = bool(self.codebook.any())
 
     def embeddings(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, h, w, E) unit vectors, in float32 or better."""

@@ -52,11 +52,17 @@ class TargetBranch(nn.Module):
 def move_where(counts: Tensor | None, target: list[Tensor], online: list[Tensor], momentum: float) -> None:
     """``target = momentum * target + (1 - momentum) * online`` where () bool ``counts``; None: always."""
     if counts is not None and counts.device.type != 'cpu':  # the host does not know
-        way = torch._foreach_sub(online, target)
-        torch._foreach_mul_(way, counts * (1 - momentum))
-        torch._foreach_add_(target, way)
+        move_on_device(counts, target, online, momentum)
     elif counts is None or counts:
         get_ema_multi_avg_fn(momentum)(target, online, None)
+
+
+@torch.no_grad()
+def move_on_device(counts: Tensor, target: list[Tensor], online: list[Tensor], momentum: float) -> None:
+    """:func:`move_where` without asking for ``counts``: the way is 0 where the step does not count."""
+    way = counts * (1 - momentum)
+    for mine, theirs in zip(target, online, strict=True):  # of tensors of other shapes foreach is this loop
+        mine.lerp_(theirs, way.to(mine.dtype))
 
 
 @MODELS.register_module()
