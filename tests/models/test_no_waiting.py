@@ -61,7 +61,7 @@ def test_a_step(path):
     model = fake_copy(mode, step.model, 'cuda')
     model.data_preprocessor._device = torch.device('cuda')
     optimizer = dict(step.optim_wrapper['optimizer'])
-    if optimizer['type'] == 'AdamW':
+    if optimizer['type'] in ('Adam', 'AdamW'):
         optimizer['fused'] = True  # as a run's on CUDA; fake tensors do not know fused SGD
     wrapper = build_optim_wrapper(model, dict(step.optim_wrapper, optimizer=optimizer))
     wrapper.measure = True  # the gradient's norm, as when it is logged
