@@ -189,7 +189,8 @@ def train(cfg: Config, folder: Path) -> None:
     """``tools/train.py`` on a config, in a process of its own, with one thread."""
     folder.mkdir(parents=True, exist_ok=True)
     cfg.dump(folder / 'recipe.py')
-    run([str(ROOT / 'tools/train.py'), str(folder / 'recipe.py'), '--work-dir', str(folder)], folder)
+    command = [str(ROOT / 'tools/train.py'), str(folder / 'recipe.py'), '--work-dir', str(folder)]
+    run([*command, '--cfg-options', 'allow=folder'], folder)  # of a run that was cut
 
 
 def run(command: list[str], folder: Path) -> None:

@@ -289,8 +289,7 @@ def _probe(
 
     encoder = _encoder(cell, options).to('cuda' if torch.cuda.is_available() else 'cpu')
     opened = open_labelled(labelled, test, encoder.decoder)
-    seed = 3 * cell['seed']  # over-clustering takes it and the next two
-    found = probe(encoder, opened, tuple(size or opened.use_size()), seed=seed, **settings)
+    found = probe(encoder, opened, tuple(size or opened.use_size()), seed=cell['seed'], **settings)
     counts = {f'{n}_miou': iou_counts(x) for n in SEGMENTING if (x := getattr(found, n)) is not None}
     names = [path.name for path in opened.test.images]
     torch.save(dict(counts, groups=_groups(names, groups), names=names), folder / COUNTS)

@@ -205,6 +205,16 @@ def test_a_broken_image_of_a_float_sensor(tiny_config, tmp_path, kind, capsys):
     assert 'first module whose output is not finite: backbone.' in said and ', from an input that is' in said
 
 
+def test_a_step_of_sharded_weights_is_told_without_them(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(finite, 'is_spread', lambda x: True)
+    monkeypatch.setattr(finite.dist, 'all_gather_object', lambda names, own: names.__setitem__(0, own))
+    cfg = tiny_config()
+    cfg.custom_hooks = [dict(type='OverflowAt', iterations=[3])]
+    trained(cfg)
+    (step,) = (tmp_path / 'run/nonfinite').glob('iter_*.json')
+    assert json.loads(step.read_text())['weights'] is None and not list(step.parent.glob('*.pth'))
+
+
 def test_weights_that_overflow_end_the_run_and_are_not_saved(tiny_config, tmp_path):
     cfg = tiny_config()
     cfg.optim_wrapper.optimizer.lr = 1e38

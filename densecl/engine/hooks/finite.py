@@ -175,6 +175,7 @@ class FiniteStepHook(Hook):
                 str(folder), self._weights, save_optimizer=False, save_param_scheduler=False, by_epoch=False
             )
         if rank() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
             runner.cfg.dump(folder / 'config.py')
             kept = {key: content[key] for key in ('iter', 'epoch', 'what', 'parts')}
             kept |= dict(seed=runner.seed, processes=world_size(), weights=self._weights)
