@@ -100,6 +100,7 @@ def pretrained(args: argparse.Namespace, name: str, path: str, seed: int) -> dic
         if not checkpoint.is_file():
             cfg.dump(folder / 'short.py')
             options = ['--amp', args.amp] if args.amp else []
+            options += ['--cfg-options', 'allow=folder']  # of a run that was cut
             call('train.py', folder / 'train.log', folder / 'short.py', '--work-dir', folder, *options)
         return evaluate(args, folder, checkpoint, '--branch', args.branch)
     except RuntimeError as error:
