@@ -5,7 +5,8 @@ randomness = dict(seed=0)
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl', timeout=600),  # seconds that a process waits for another
+    # Seconds that a process waits for another; more where process 0 alone measures or writes for longer.
+    dist_cfg=dict(backend='nccl', timeout=600),
 )
 default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook', interval=10),

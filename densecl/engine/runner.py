@@ -64,16 +64,20 @@ class LRScalingRunner(Runner):
     def train(self) -> nn.Module:
         """As mmengine's; process 0 lists the images for all, see :mod:`.shared_source`.
 
-        Hooks with ``failed(runner, error)`` hear of an error before it is passed on.
+        Hooks with ``begin(runner)`` hear of it before all else, those with ``failed(runner, error)`` of an
+        error before it is passed on.
 
         Raises:
             SystemExit: the disk is full.
         """
-        self._train_dataloader = with_shared_source(self._train_dataloader)
+        for hook in self.hooks:
+            if hasattr(hook, 'begin'):
+                hook.begin(self)
         for handler in self.logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.handleError = _raise
         try:
+            self._train_dataloader = with_shared_source(self._train_dataloader)
             with building(self.cfg):
                 return super().train()
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Run by test_failing_ranks.py under torchrun: one of three processes dies, hangs, or loses its data."""
+"""Run by test_failing_ranks.py: one of several processes dies, hangs, does not start, or loses its data."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ cfg = Config(
         default_scope='densecl',
         launcher='pytorch',
         work_dir=sys.argv[2],
-        env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=8)),
+        env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=int(sys.argv[3]))),
         model=dict(type='Line'),
         model_wrapper_cfg=dict(type='MMDistributedDataParallel', broadcast_buffers=False),
         train_dataloader=dict(
@@ -73,4 +73,8 @@ cfg = Config(
     )
 )
 launch.use_gloo_without_gpu(cfg)
-LRScalingRunner.from_cfg(cfg).train()
+runner = LRScalingRunner.from_cfg(cfg)
+if HOW == 'starts' and rank() == 1:
+    print('TROUBLE', flush=True)
+    time.sleep(300)
+runner.train()

@@ -1,8 +1,11 @@
-"""Who was missing, where a run of several processes ends in an error."""
+"""Who is missing, where a run of several processes stands still or ends in an error."""
 
 import contextlib
+import json
+import socket
 import threading
 import time
+from typing import NamedTuple
 
 import torch.distributed as dist
 from mmengine.hooks import Hook
@@ -10,14 +13,29 @@ from mmengine.hooks import Hook
 from densecl.distributed import rank, world_size
 from densecl.registry import HOOKS
 
+_NAMED = 8  # as many processes does a line name
+
+
+class Sign(NamedTuple):
+    """What a process says: seconds since 1970 now and of its last move, half steps done, where it is."""
+
+    now: float
+    moved: float
+    done: int
+    host: str
+    where: str
+
 
 @HOOKS.register_module()
 class HeartbeatHook(Hook):
-    """Every process says every few seconds where it is; one that fails reads what the others said last.
+    """Every process says every few seconds where it is; one that waits or fails reads what the others said.
 
-    A process that waits for another in vain knows only that it waited (``env_cfg.dist_cfg.timeout`` seconds).
-    The line that it then logs names those that were elsewhere, or were not heard of any more. A thread writes
-    into the store by which the processes met; a step has nothing to do with it.
+    A process that waits for another in vain knows only that it waited (``env_cfg.dist_cfg.timeout`` seconds),
+    and with NCCL it is ended then without an error of Python. So a thread of each process writes into the
+    store by which the processes met, and where its own process has not moved for half of that time, the first
+    process that is heard of logs who is behind. A process that fails logs where all others were.
+
+    A step has nothing to do with it, and while nothing stands still nobody reads.
 
     Args:
         every: seconds between two signs of life.
@@ -25,23 +43,33 @@ class HeartbeatHook(Hook):
 
     def __init__(self, every: float = 2.0) -> None:
         self.every = every
-        self._where, self._stop, self._thread = 'starting', threading.Event(), None
+        self._store, self._thread, self._stop = None, None, threading.Event()
+        self._done, self._where, self._moved = 0, 'before its first iteration', time.time()
+        self._told = None
+
+    def begin(self, runner) -> None:
+        """Start the thread; the runner calls it before it lists images and loads weights."""
+        if world_size() > 1 and self._thread is None:
+            # A connection of its own (newer torch): the other is taken while the process waits at it.
+            store = dist.distributed_c10d._get_default_store()
+            self._store = store.clone() if hasattr(store, 'clone') else store
+            limit = ((runner.cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout') or 600
+            self._moved = time.time()
+            self._post()
+            self._thread = threading.Thread(target=self._beat, args=(runner.logger, limit / 2), daemon=True)
+            self._thread.start()
 
     def before_train(self, runner) -> None:
-        """Begin."""
-        if world_size() > 1:
-            self._store = dist.distributed_c10d._get_default_store()
-            self._post()
-            self._thread = threading.Thread(target=self._beat, daemon=True)
-            self._thread.start()
+        """Start the thread, where another runner has not."""
+        self.begin(runner)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """The data are there."""
-        self._where = f'in the step of iteration {runner.iter + 1}'
+        self._move(2 * runner.iter + 1, f'in the step of iteration {runner.iter + 1}')
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """The step is done."""
-        self._where = f'after iteration {runner.iter + 1}, before the data of the next'
+        self._move(2 * runner.iter + 2, f'after iteration {runner.iter + 1}, before the data of the next')
 
     def after_train(self, runner) -> None:
         """End."""
@@ -55,25 +83,58 @@ class HeartbeatHook(Hook):
             return
         first = (str(error).strip().splitlines() or [''])[0]
         self._where = f'{self._where}: {type(error).__name__}: {first}'
-        with contextlib.suppress(RuntimeError):  # the store ended with the process that had it
-            self._post()
-        message = f'process {rank()} of {world_size()}, {self._where}'
-        others = [self._said(other) for other in range(world_size()) if other != rank()]
-        runner.logger.error(f'{message} | last heard: {"; ".join(others)}')
-
-    def _said(self, other: int) -> str:
+        message = f'process {rank()} of {world_size()}, {self._where} | last heard: '
         try:
-            seconds, where = self._store.get(f'densecl/beat/{other}').decode().split(' ', 1)
-        except RuntimeError as error:  # the store ended with the process that had it
-            return f'process {other}: {type(error).__name__}'
-        return f'process {other} {where}, {time.time() - float(seconds):.0f} s ago'
+            self._post()
+            now = time.time()
+            others = [(other, sign) for other, sign in self._signs().items() if other != rank()]
+            message += '; '.join(_told(other, sign, now) for other, sign in others)
+        except RuntimeError as store:  # it ended with the process that had it
+            message += f'nothing ({type(store).__name__})'
+        runner.logger.error(message)
 
-    def _beat(self) -> None:
-        while not self._stop.wait(self.every):
-            try:
+    def _move(self, done: int, where: str) -> None:
+        self._done, self._where, self._moved = done, where, time.time()
+
+    def _beat(self, logger, patience: float) -> None:
+        with contextlib.suppress(RuntimeError):  # the store ended with the process that had it
+            while not self._stop.wait(self.every):
                 self._post()
-            except RuntimeError:  # the store ended with the process that had it
-                return
+                moved = self._moved
+                if time.time() - moved > patience and self._told != moved:
+                    self._told = moved
+                    self._tell(logger)
+
+    def _tell(self, logger) -> None:
+        """Log who is behind, in the first process that is heard of."""
+        signs, now = self._signs(), time.time()
+        heard = [other for other, sign in signs.items() if sign and now - sign.now < 10 + 5 * self.every]
+        if rank() != min(heard, default=rank()):
+            return
+        least = min(sign.done if sign else -1 for sign in signs.values())
+        behind = [other for other, sign in signs.items() if (sign.done if sign else -1) == least]
+        more = f'; and {len(behind) - _NAMED} more' if len(behind) > _NAMED else ''
+        logger.error(
+            f'process {rank()} has not moved for {now - self._moved:.0f} s; furthest behind of {len(signs)}: '
+            f'{"; ".join(_told(other, signs[other], now) for other in behind[:_NAMED])}{more}. '
+            'It may hang, or read, measure or write: a wait of env_cfg.dist_cfg.timeout seconds ends the run'
+        )
+
+    def _signs(self) -> dict[int, Sign | None]:
+        """The last sign of each process. Never waits: ``get`` would, for one that has given none."""
+        keys = {other: f'densecl/beat/{other}' for other in range(world_size())}
+        return {
+            other: Sign(*json.loads(self._store.get(key))) if self._store.check([key]) else None
+            for other, key in keys.items()
+        }
 
     def _post(self) -> None:
-        self._store.set(f'densecl/beat/{rank()}', f'{time.time()} {self._where}')
+        sign = Sign(time.time(), self._moved, self._done, socket.gethostname(), self._where)
+        self._store.set(f'densecl/beat/{rank()}', json.dumps(sign))
+
+
+def _told(other: int, sign: Sign | None, now: float) -> str:
+    if sign is None:
+        return f'process {other} has not begun'
+    there, heard = now - sign.moved, now - sign.now
+    return f'process {other} on {sign.host} {sign.where}, for {there:.0f} s, heard {heard:.0f} s ago'
