@@ -3,7 +3,6 @@
 Every function raises a ValueError of one line that names the file, the entry and the field.
 """
 
-import math
 import re
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 MAX_PIXELS = 2**28
 """Of an image; larger ones cannot be decoded."""
+_MOST = 1e12
 
 
 def rows(content: Any, name: str, file: Any) -> list[dict]:
@@ -83,21 +83,39 @@ def cut(box: list[float], size: tuple[int, int]) -> list[float] | None:
     return [x1, y1, x2, y2] if x1 < x2 and y1 < y2 else None
 
 
-def rle_of(code: Any, size: tuple[int, int], where: str) -> dict:
-    """A ``segmentation``, polygons or run lengths, as a compressed run-length encoding.
+def crowd_of(entry: dict, where: str) -> bool:
+    """``iscrowd``; False where it is missing."""
+    value = entry.get('iscrowd')
+    if value not in (0, 1, None):
+        raise ValueError(f"{where}: 'iscrowd' must be 0 or 1, got {value!r:.60}")
+    return bool(value)
 
-    pycocotools, which does this, ends the process over polygons far outside the image, or runs for ever over
-    run lengths of another size. They are checked before.
-    """
+
+def rle_of(code: Any, size: tuple[int, int], where: str) -> dict:
+    """A ``segmentation``, polygons or run lengths, as a compressed run-length encoding."""
     from pycocotools import mask as coco_mask
 
+    check_segmentation(code, size, where)
+    if isinstance(code, list):
+        return coco_mask.merge(coco_mask.frPyObjects(code, *size))
+    if isinstance(code['counts'], list):
+        return coco_mask.frPyObjects(code, *size)
+    return dict(size=list(size), counts=code['counts'].encode())
+
+
+def check_segmentation(code: Any, size: tuple[int, int], where: str) -> None:
+    """Refuse a ``segmentation`` that pycocotools cannot read.
+
+    It ends the process over polygons far outside the image, and runs for ever over run lengths of another
+    size.
+    """
     if isinstance(code, list) and _are_polygons(code):
         values = np.array([value for polygon in code for value in polygon], np.float64)
         if np.abs(values).max() > 3 * max(size):
             raise ValueError(
                 f'{where}: a polygon leaves the image of {size[1]} x {size[0]} pixels far behind'
             )
-        return coco_mask.merge(coco_mask.frPyObjects(code, *size))
+        return
     if not isinstance(code, dict) or not isinstance(code.get('counts'), list | str) or 'size' not in code:
         raise ValueError(
             f'{where}: segmentation must be polygons of at least 3 points, [[x, y, x, y, x, y]], '
@@ -109,9 +127,6 @@ def rle_of(code: Any, size: tuple[int, int], where: str) -> dict:
         run_lengths(code)
     except ValueError as error:
         raise ValueError(f'{where}: {error}') from None
-    if isinstance(code['counts'], list):
-        return coco_mask.frPyObjects(code, *size)
-    return dict(size=list(size), counts=code['counts'].encode())
 
 
 def run_lengths(mask: dict) -> np.ndarray:
@@ -161,16 +176,12 @@ def _are_polygons(code: list) -> bool:
         isinstance(polygon, list)
         and len(polygon) >= 6
         and len(polygon) % 2 == 0
-        and all(map(_is_number, polygon))
+        and set(map(type, polygon)) <= {int, float}
+        and all(-_MOST < value < _MOST for value in polygon)
         for polygon in code
     )
 
 
 def _is_number(value: Any) -> bool:
     """Finite, and such that float32 holds it without overflow."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) < 1e12
-        and math.isfinite(value)
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_MOST < value < _MOST

@@ -9,24 +9,26 @@ from typing import Any
 import numpy as np
 
 
-def read_json(path: str | Path, what: str = 'json') -> Any:
+def read_json(path: str | Path, what: str = 'json', nan: bool = False) -> Any:
     """What a json file holds.
 
     Args:
         path: the file.
         what: was expected, for the message.
+        nan: take NaN and Infinity for numbers, which json does not have and some programs write; whoever
+            reads a field checks it.
 
     Raises:
-        ValueError: it is no json in UTF-8, is nested too deeply, or has NaN or Infinity for a number.
+        ValueError: it is no json in UTF-8, is nested too deeply, or has NaN or Infinity without ``nan``.
         OSError: it cannot be opened.
     """
-    return json_of(Path(path).read_bytes(), path, what)
+    return json_of(Path(path).read_bytes(), path, what, nan)
 
 
-def json_of(data: bytes | str, name: Any, what: str = 'json') -> Any:
+def json_of(data: bytes | str, name: Any, what: str = 'json', nan: bool = False) -> Any:
     """What json text holds; arguments and errors as of :func:`read_json`."""
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        return json.loads(data, parse_constant=None if nan else _refuse_constant)
     except RecursionError:
         raise ValueError(f'{name} is nested too deeply to be read; expected {what}') from None
     except ValueError as error:  # json's and UTF-8's

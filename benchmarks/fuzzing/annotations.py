@@ -94,7 +94,7 @@ def read_coco_labels(path: Path) -> object:
 
 def read_coco_training(path: Path) -> object:
     """What fine-tuning trusts."""
-    coco = read_training_coco(path)
+    coco, _ = read_training_coco(path)
     folder = image_folder(coco, path, None)
     _check_inside([folder / row['file_name'] for row in coco['images']], folder)
     return len(coco['annotations'])

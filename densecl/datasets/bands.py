@@ -18,7 +18,7 @@ from .unreadable import TooLargeError
 
 GDAL_NODATA = 42113  # the tag of GeoTIFF
 MAX_BYTES = 2**31
-"""Of one image in memory."""
+"""Of one image in memory, unless more is asked for."""
 DEPTHS = ('uint8', 'uint16', 'float32')
 _PALETTES = {'P': 'RGB', 'PA': 'RGBA', '1': 'L', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB'}
 _PNG_GREY_ALPHA = 4
@@ -40,7 +40,7 @@ class Bands(NamedTuple):
     nodata: float | None = None
 
 
-def read_bands(data: bytes) -> Bands:
+def read_bands(data: bytes, max_bytes: int = MAX_BYTES) -> Bands:
     """Read an image in the depth and with the channels that it has.
 
     What the bytes are is told by how they begin. Of a TIFF the first series is read; planes and pages are
@@ -48,32 +48,37 @@ def read_bands(data: bytes) -> Bands:
     axis has the channels. DICOM is rescaled by slope and intercept or by its modality table, and MONOCHROME1
     is turned to MONOCHROME2. The orientation of TIFF and EXIF is applied. Palettes and CMYK become RGB.
 
+    Args:
+        data: the encoded bytes.
+        max_bytes: the most that the array may have, in the file's type and in that of ``Bands.pixels``.
+
     Raises:
         ImportError: the package for this kind of file is missing.
-        TooLargeError: it needs more than :data:`MAX_BYTES`; known before they are taken.
+        TooLargeError: it needs more than ``max_bytes``; known before they are taken.
         ValueError: the array is no image, or its numbers are complex.
         Exception: whatever a decoder raises on damaged files.
     """
     if not data:
         raise ValueError('the file is empty')
     if data[128:132] == b'DICM':  # first: such a file may begin like a TIFF as well
-        return _dicom(data)
+        return _dicom(data, max_bytes)
     if data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-        return _tiff(data)
+        return _tiff(data, max_bytes)
     if data[:6] == b'\x93NUMPY':
         array = npy_from_bytes(data)
+        _check_size(array.shape, array.dtype, max_bytes)
         return Bands(_plain(_hwc(array, _axes_of(array.shape))))
-    return Bands(_raster(data))
+    return Bands(_raster(data, max_bytes))
 
 
-def _tiff(data: bytes) -> Bands:
+def _tiff(data: bytes, max_bytes: int) -> Bands:
     with _package('tifffile', 'TIFF').TiffFile(io.BytesIO(data)) as file:
         if not file.series:
             raise ValueError('there is no image in it; the file may be cut off')
         series = file.series[0]
         page = series.keyframe
-        _check_size(series.shape, series.dtype.itemsize)
-        _check_segments(data, series)
+        _check_size(series.shape, series.dtype, max_bytes)
+        _check_segments(data, series, max_bytes)
         try:
             array = series.asarray()
         except Exception as error:  # of several types where a codec is missing
@@ -93,15 +98,15 @@ def _tiff(data: bytes) -> Bands:
     return Bands(pixels, None if nodata is None else float(str(nodata).strip('\0 ')))
 
 
-def _dicom(data: bytes) -> Bands:
+def _dicom(data: bytes, max_bytes: int) -> Bands:
     pydicom = _package('pydicom', 'DICOM')
-    if _DEFLATED_DICOM in data[:4096] and len(data) * _DEFLATE > MAX_BYTES:
+    if _DEFLATED_DICOM in data[:4096] and len(data) * _DEFLATE > max_bytes:
         raise TooLargeError(
             'DICOM data that are deflated as a whole may become of any size; write them plain'
         )
     dataset = pydicom.dcmread(io.BytesIO(data))
     sides = (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.get('NumberOfFrames') or 1)
-    _check_size([int(side) for side in sides], 2)
+    _check_size([int(side) for side in sides], np.dtype('u2'), max_bytes)
     array, padding = dataset.pixel_array, dataset.get('PixelPaddingValue')
     values = [array] if padding is None else [array, np.array([padding]).astype(array.dtype)]
     if dataset.PhotometricInterpretation == 'MONOCHROME1':
@@ -115,10 +120,10 @@ def _dicom(data: bytes) -> Bands:
     return Bands(_plain(_hwc(values[0], axes)), float(values[1][0]) if padding is not None else None)
 
 
-def _raster(data: bytes) -> np.ndarray:
+def _raster(data: bytes, max_bytes: int) -> np.ndarray:
     """PNG, JPEG and all else that Pillow knows; OpenCV for the 16-bit PNGs, of which Pillow keeps 8 bits."""
     if data[:8] == b'\x89PNG\r\n\x1a\n' and data[24] == 16:
-        _check_size(np.frombuffer(data, '>u4', 2, 16), 8)
+        _check_size((*np.frombuffer(data, '>u4', 2, 16), 4), np.dtype('u2'), max_bytes)
         _check_chunks(data)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None:
@@ -134,12 +139,13 @@ def _raster(data: bytes) -> np.ndarray:
     return _plain(_hwc(pixels, 'YXC'[: pixels.ndim]))
 
 
-def _check_size(shape, itemsize: int) -> None:
-    size = math.prod(int(side) for side in shape) * itemsize
-    if size > MAX_BYTES:
+def _check_size(shape, dtype: np.dtype, max_bytes: int) -> None:
+    size = math.prod(int(side) for side in shape) * max(dtype.itemsize, _depth_of(dtype).itemsize)
+    if size > max_bytes:
         sides = ' x '.join(str(int(side)) for side in shape)
         raise TooLargeError(
-            f'{sides} values are {size / 2**30:.1f} GiB, more than {MAX_BYTES / 2**30:g}; cut it into tiles'
+            f'{sides} values are {size / 2**30:.1f} GiB in memory, more than {max_bytes / 2**30:.3g}; '
+            'cut it into tiles, or set max_bytes of SensorDecoder'
         )
 
 
@@ -153,7 +159,7 @@ def _check_chunks(data: bytes) -> None:
             raise ValueError('the PNG is cut off or damaged')
 
 
-def _check_segments(data: bytes, series) -> None:
+def _check_segments(data: bytes, series, max_bytes: int) -> None:
     """Refuse a TIFF whose strips and tiles lie outside of the file, or hold more than the image."""
     most = math.prod(series.shape) * series.dtype.itemsize + 2**20
     for page in filter(None, series.pages):
@@ -161,7 +167,7 @@ def _check_segments(data: bytes, series) -> None:
         for start, count in zip(page.dataoffsets, page.databytecounts, strict=False):
             if start + count > len(data):
                 raise ValueError('the TIFF is cut off or damaged')
-            if kind == _LZMA or kind in _INFLATE and count * _DEFLATE > MAX_BYTES:
+            if kind == _LZMA or kind in _INFLATE and count * _DEFLATE > max_bytes:
                 unpack = _INFLATE[kind]()
                 unpack.decompress(data[start : start + count], most)
                 if not unpack.eof:
@@ -195,11 +201,14 @@ def _plain(pixels: np.ndarray) -> np.ndarray:
     """Contiguous uint8 or uint16, any other numbers as float32."""
     if pixels.dtype.kind not in 'buif':
         raise ValueError(f'its values are {pixels.dtype}, expected whole or real numbers')
-    if pixels.dtype.kind == 'b':
-        kind = np.uint8
-    else:
-        kind = pixels.dtype.newbyteorder('=') if pixels.dtype.name in DEPTHS else np.float32
-    return np.ascontiguousarray(pixels, dtype=kind)
+    return np.ascontiguousarray(pixels, dtype=_depth_of(pixels.dtype))
+
+
+def _depth_of(dtype: np.dtype) -> np.dtype:
+    """The type that numbers of a file are held in."""
+    if dtype.kind == 'b':
+        return np.dtype(np.uint8)
+    return dtype.newbyteorder('=') if dtype.name in DEPTHS else np.dtype(np.float32)
 
 
 def _package(name: str, kind: str) -> ModuleType:

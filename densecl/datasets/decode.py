@@ -8,6 +8,7 @@ import functools
 import io
 import logging
 import os
+import re
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -26,6 +27,8 @@ FORMATS = (
 MAX_SCANS = 256
 """Of a JPEG, each of which is a pass over all pixels; encoders write up to about a dozen."""
 _SCALES = (8, 4, 2, 1)
+_SEGMENT = re.compile(rb'\xff[^\x00\x01\xd0-\xd8\xff]')  # the others have no length
+_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 
 class _NotRGBError(ValueError):
@@ -264,9 +267,18 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _scans(data: bytes) -> int:
-    """How often a JPEG's bytes hold the marker of a scan."""
+    """Number of scans of a JPEG's first image, or fewer than :data:`MAX_SCANS` that are not less."""
     words = (np.frombuffer(data, '<u2', (len(data) - first) // 2, first) for first in (0, 1))
-    return sum(int(np.count_nonzero(part == 0xDAFF)) for part in words)
+    most = sum(int(np.count_nonzero(part == 0xDAFF)) for part in words)
+    if most <= MAX_SCANS:
+        return most
+    # Previews, a video or further images behind the first hold the two bytes too: its segments say.
+    scans, place = 0, 2
+    while (found := _SEGMENT.search(data, place)) and (kind := found[0][1]) != _END_OF_IMAGE:
+        scans += kind == _SCAN
+        length = int.from_bytes(data[found.end() : found.end() + 2], 'big')
+        place = found.end() + max(length, 2)
+    return scans
 
 
 def _orientation(image: Image.Image) -> int:

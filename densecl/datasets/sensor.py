@@ -7,7 +7,7 @@ import numpy as np
 
 from densecl.registry import TRANSFORMS
 
-from .bands import DEPTHS, Bands, read_bands
+from .bands import DEPTHS, MAX_BYTES, Bands, read_bands
 from .decode import unreadable
 from .sources.base import SENSOR_EXTENSIONS
 from .unreadable import UnreadableImageError
@@ -27,6 +27,7 @@ class SensorDecoder:
             and infinity count always.
         fill: what takes its place, a number or one a channel. None: the mean of the image's other pixels, a
             channel at a time (0 where there are none).
+        max_bytes: the most that an image, with all channels of its file, may take of memory.
 
     Attributes:
         extensions: names of files that end so are images too, where this decoder reads a folder.
@@ -41,6 +42,7 @@ class SensorDecoder:
         dtype: str | None = None,
         nodata: float | None = None,
         fill: float | Sequence[float] | None = None,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         if not isinstance(channels, int) or channels < 1:
             raise ValueError(f'SensorDecoder: channels must be an int of at least 1, got {channels!r}')
@@ -55,7 +57,7 @@ class SensorDecoder:
         if fill is not None and np.size(fill) not in (1, channels):
             raise ValueError(f'SensorDecoder: fill must be one number or {channels}, got {fill}')
         self.channels, self.dtype, self.nodata, self.fill = channels, dtype, nodata, fill
-        self.bands = None if bands is None else list(bands)
+        self.max_bytes, self.bands = max_bytes, None if bands is None else list(bands)
 
     def __call__(self, data: bytes | str | os.PathLike, name: str | None = None) -> np.ndarray:
         """Decode an image.
@@ -78,7 +80,7 @@ class SensorDecoder:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The image before ``fill``, and what of it is measured: bool (H, W, C), or None for all of it."""
         name = name or (os.fspath(data) if not isinstance(data, bytes) else f'{len(data)} bytes')
-        image = load_bands(data, name)
+        image = load_bands(data, name, self.max_bytes)
         pixels = self._chosen(image.pixels, name)
         if self.dtype not in (None, pixels.dtype.name):
             raise UnreadableImageError(
@@ -145,13 +147,13 @@ class LoadSensorImage:
         return results
 
 
-def load_bands(data: bytes | str | os.PathLike, name: str) -> Bands:
+def load_bands(data: bytes | str | os.PathLike, name: str, max_bytes: int = MAX_BYTES) -> Bands:
     """:func:`read_bands` of bytes or of a file; an UnreadableImageError names what cannot be read."""
     try:
         if not isinstance(data, bytes):
             with open(data, 'rb') as file:
                 data = file.read()
-        return read_bands(data)
+        return read_bands(data, max_bytes)
     # decoders raise whatever a damaged file makes them run into
     except Exception as error:
         raise unreadable(name, error) from error

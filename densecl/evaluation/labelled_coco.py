@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from densecl.coco import box_of, cut, number_of, rle_of, rows, size_of, text_of
+from densecl.coco import box_of, crowd_of, cut, number_of, rle_of, rows, size_of, text_of
 from densecl.datasets import decode_image
 from densecl.datasets.sources.base import joined
 from densecl.inputs import read_json
@@ -27,7 +27,7 @@ def open_coco(path: Path, decoder: Callable | None = None) -> Opened:
     """
     if not path.exists():
         raise FileNotFoundError(f'{path} does not exist; give a COCO annotation file')
-    content = read_json(path, 'a COCO annotation file')
+    content = read_json(path, 'a COCO annotation file', nan=True)
     images, categories = _images(content, path), _categories(content, path)
     ids = {c['id']: i + 1 for i, c in enumerate(categories)}
     of_image = {image['id']: [] for image in images}
@@ -88,6 +88,7 @@ def _check_object(entry: dict, path: Path) -> None:
     where = f'{path}, annotation of id {entry.get("id")!r:.40}'
     if not entry.get('segmentation') and not entry.get('bbox'):
         raise ValueError(f'{where} has neither a mask nor a box')
+    crowd_of(entry, where)
     if entry.get('bbox'):
         box_of(entry, where)
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from densecl.coco import box_of, cut, number_of, objects, rle_of, size_of, text_of
+from densecl.coco import box_of, check_segmentation, crowd_of, cut, number_of, objects, size_of, text_of
 from densecl.datasets.sources.base import joined
 from densecl.evaluation.labelled_coco import image_root
 from densecl.files import atomic_write
@@ -21,16 +21,18 @@ def read_coco_data(
     path: Path, out: Path, val: Path | None, images: Path | None, task: str | None, share: float = 1.0
 ) -> LabelledData:
     """See :func:`densecl.finetune.data.read_data`."""
-    coco = read_coco(path)
+    coco, short = read_coco(path)
     task, notes = _task(coco, path, task)
     said = _left_out(coco)
     val = val or _beside(path)
     folder = image_folder(coco, path, images)
     if val is not None:
-        val_coco = read_coco(val)
+        val_coco, val_short = read_coco(val)
         _task(val_coco, val, task)
         val_folder = image_folder(val_coco, val, images)
-        notes.append(f'validation on {val}')
+        notes.append(f'validation on {val}{_said_short(val_short)}')
+        if val_short:
+            val = _written(val_coco, out / 'val.json')
     else:
         coco, val_coco = _divide(coco, path)
         val_folder = folder
@@ -38,6 +40,9 @@ def read_coco_data(
         notes.append(
             f'{VAL_SHARE:.0%} of the images set apart for validation, by a hash of their names: {val}'
         )
+    if short:
+        notes.append(f'{path}{_said_short(short)}')
+        path = _written(coco, out / 'train.json')
     if share < 1:
         total = len(coco['images'])
         coco = _images_of(coco, some_of((row['file_name'] for row in coco['images']), share))
@@ -62,8 +67,10 @@ def read_coco_data(
     )
 
 
-def read_coco(path: Path) -> dict:
-    """The content of a COCO json.
+def read_coco(path: Path) -> tuple[dict, int]:
+    """The content of a COCO json, and how many polygons of less than 3 points it had.
+
+    They are left out, and objects that had no others.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -71,7 +78,7 @@ def read_coco(path: Path) -> dict:
     """
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such COCO json')
-    coco = read_json(path, 'COCO annotations')
+    coco = read_json(path, 'COCO annotations', nan=True)
     for name, fields in _FIELDS.items():
         rows = coco.get(name) if isinstance(coco, dict) else None
         if not isinstance(rows, list) or not rows:
@@ -85,12 +92,29 @@ def read_coco(path: Path) -> dict:
     for position, row in enumerate(coco['images']):
         text_of(row, 'file_name', f'{path}, image {position}')
         sizes[row['id']] = size_of(row, f'{path}, image {position}')
+    for row in coco['categories']:
+        text_of(row, 'name', f'{path}: category {row["id"]}')
+    kept, short = [], 0
     for row in coco['annotations']:
         where = f'{path}: annotation {row["id"]}'
         box_of(row, where)
-        if row.get('segmentation'):
-            rle_of(row['segmentation'], sizes[row['image_id']], where)
-    return coco
+        crowd_of(row, where)
+        if code := row.get('segmentation'):
+            if isinstance(code, list):
+                row['segmentation'] = [each for each in code if not isinstance(each, list) or len(each) >= 6]
+                short += len(code) - len(row['segmentation'])
+            if row['segmentation']:
+                check_segmentation(row['segmentation'], sizes[row['image_id']], where)
+            else:
+                continue
+        kept.append(row)
+    if not kept:
+        raise ValueError(f'{path}: none of its masks has 3 points; correct them')
+    return {**coco, 'annotations': kept}, short
+
+
+def _said_short(count: int) -> str:
+    return f'; {count} polygons of less than 3 points are left out' if count else ''
 
 
 def _check_ids(coco: dict, path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
-from densecl.coco import box_of, cut, field, number_of, objects, rle_of, rows, size_of, text_of
+from densecl.coco import box_of, crowd_of, cut, field, number_of, objects, rle_of, rows, size_of, text_of
 from densecl.inputs import read_json
 from densecl.structures import Proposals
 
@@ -50,7 +50,7 @@ def read_coco(
         )
         for position, entry in enumerate(entries):
             where = f'{named}, annotation {position}'
-            if entry.get('iscrowd') and not crowd:
+            if crowd_of(entry, where) and not crowd:
                 continue
             image = _id(content['image'], where) if single else number_of(entry, 'image_id', where)
             if image not in listed:
@@ -70,7 +70,7 @@ def read_coco(
 
 
 def _load(file: str | Path):
-    return read_json(file, 'COCO annotations for CocoBoxes')
+    return read_json(file, 'COCO annotations for CocoBoxes', nan=True)
 
 
 def _new(images: dict, listed: dict, ids: dict, file: str | Path) -> dict:

@@ -124,8 +124,7 @@ def test_sensor_files_are_bounded_too():
         read_bands(bytes(data))
 
 
-def test_a_strip_that_inflates_to_more_than_the_image(monkeypatch):
-    monkeypatch.setattr('densecl.datasets.bands.MAX_BYTES', 2**20)
+def test_a_strip_that_inflates_to_more_than_the_image():
     file = io.BytesIO()
     tifffile.imwrite(file, np.zeros((64, 64), np.uint8), compression='deflate')
     data = bytearray(file.getvalue())
@@ -134,7 +133,7 @@ def test_a_strip_that_inflates_to_more_than_the_image(monkeypatch):
         place = next(i for code in (3, 4) if (i := data.find(struct.pack('<HHI', tag, code, 1))) >= 0)
         data[place : place + 12] = struct.pack('<HHII', tag, 4, 1, value)
     with pytest.raises(TooLargeError, match='holds more than the image'):
-        read_bands(bytes(data) + bomb)
+        read_bands(bytes(data) + bomb, max_bytes=2**20)
 
 
 def test_a_jpeg_of_endless_scans():
@@ -142,6 +141,15 @@ def test_a_jpeg_of_endless_scans():
     last = data.rindex(b'\xff\xda')
     refused(data[:last] + data[last:-2] * (MAX_SCANS + 5) + b'\xff\xd9', 'too large', 'scans')
     assert decode_image(data).shape == (30, 40, 3)
+
+
+@pytest.mark.parametrize('end', [b'', b'\xff\xd9'])
+def test_scans_are_those_of_the_first_image(end):
+    """A motion photo: bytes of a video behind the picture, which by chance look like scans."""
+    for options in ({}, dict(progressive=True), dict(restart_marker_rows=1, comment=b'\xff\xda' * 400)):
+        data = encoded('JPEG', **options)
+        tail = b'ftyp' + b'\xff\xda\0\1' * (MAX_SCANS + 5) + end
+        np.testing.assert_array_equal(decode_image(data + tail), decode_image(data))
 
 
 def test_no_program_is_started(tmp_path, monkeypatch):

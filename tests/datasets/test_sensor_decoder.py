@@ -36,6 +36,15 @@ def test_bands_are_chosen_and_put_in_order(tmp_path):
     np.testing.assert_array_equal(chosen, image[..., [3, 0]])
 
 
+@pytest.mark.parametrize(('dtype', 'held'), [(np.uint16, 2), (np.int16, 4)])
+def test_the_bound_is_that_of_memory_and_can_be_moved(tmp_path, dtype, held):
+    size = write(tmp_path / 'a.tif', dtype=dtype).size * held
+    assert SensorDecoder(4, max_bytes=size)(tmp_path / 'a.tif').nbytes == size
+    with pytest.raises(UnreadableImageError, match='set max_bytes of SensorDecoder') as caught:
+        SensorDecoder(4, max_bytes=size - 1)(tmp_path / 'a.tif')
+    assert caught.value.reason == 'too large'
+
+
 def test_other_images_are_refused_by_name(tmp_path):
     write(tmp_path / 'a.tif', 2)
     path = tmp_path / 'a.tif'

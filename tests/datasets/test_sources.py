@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densecl.datasets.sources import VOC, Coco, Folder, ImageNet, ListFile, StringTable, folder
+from densecl.datasets.sources import VOC, CaptionTable, Coco, Folder, ImageNet, ListFile, StringTable, folder
 from densecl.registry import DATASETS
 
 
@@ -153,6 +153,48 @@ def test_list_file_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'2 of the 3 images in .*sub/c\.jpg.*check_files'):
         ListFile(tmp_path, 'list.txt')
     assert len(ListFile(tmp_path, 'list.txt', check_files=False)) == 3
+
+
+def sources_of(root, name):
+    """Of every kind with one image of this name; each but VOC takes further arguments."""
+    (root / 'list.txt').write_text(name)
+    (root / 'a.json').write_text(json.dumps({'images': [{'file_name': name}]}))
+    (root / 'a.csv').write_text(f'image,caption\n{name},text\n')
+    (root / 'ImageSets/Main').mkdir(parents=True, exist_ok=True)
+    (root / 'ImageSets/Main/trainval.txt').write_text(name.removesuffix('.jpg'))
+    yield lambda **options: ListFile(root, 'list.txt', **options)
+    yield lambda **options: Coco(root, 'a.json', **options)
+    yield lambda **options: CaptionTable(root, 'a.csv', **options)
+    yield lambda: VOC(root)
+
+
+def test_links_to_other_disks_are_followed(tmp_path):
+    """A linked root, a linked folder, and a folder of linked files as Hugging Face and DVC have it."""
+    put(tmp_path / 'disk', 'photos/a.jpg', 'blobs/1234')
+    put(tmp_path / 'real', 'JPEGImages/c.jpg')
+    (tmp_path / 'data').symlink_to(tmp_path / 'real')
+    for linked in ('train', 'JPEGImages/train'):
+        (tmp_path / 'real' / linked).symlink_to(tmp_path / 'disk/photos')
+    for name in ('b.jpg', 'JPEGImages/b.jpg'):
+        (tmp_path / 'real' / name).symlink_to(tmp_path / 'disk/blobs/1234')
+    for name in ('train/a.jpg', 'b.jpg'):
+        for build in sources_of(tmp_path / 'data', name):
+            assert build().load(0)[0].endswith(name)
+
+
+@pytest.mark.parametrize('absolute', [False, True])
+def test_names_that_lead_out_are_refused_with_a_way_out(tmp_path, absolute):
+    put(tmp_path, 'x.jpg', 'data/JPEGImages/a.jpg')
+    name = str(tmp_path / 'x.jpg') if absolute else '../x.jpg'
+    *listed, voc = sources_of(tmp_path / 'data', name)
+    for build in listed:
+        with pytest.raises(ValueError, match='leads out of .*data; write names below.*set outside=True'):
+            build()
+        assert os.path.samefile(build(outside=True).load(0)[0], tmp_path / 'x.jpg')
+    if not absolute:
+        (tmp_path / 'data/ImageSets/Main/trainval.txt').write_text('../../x')
+    with pytest.raises(ValueError, match='leads out of .*write names below that folder$'):
+        voc()
 
 
 def test_coco(tmp_path):

@@ -51,6 +51,33 @@ def test_masks_and_a_validation_file_beside(coco, tmp_path):
     assert read_data(train, tmp_path / 'out', task='detection').task == 'detection'
 
 
+def test_polygons_of_two_points_are_left_out_and_said(coco, tmp_path):
+    paths = [coco(4, masks=True, name=f'instances_{part}.json') for part in ('train', 'val')]
+    for path in paths:
+        content = json.loads(path.read_text())
+        content['annotations'][0]['segmentation'].append([1, 1, 2, 2])
+        content['annotations'][1]['segmentation'] = [[1, 1, 2, 2]]
+        content['annotations'][2]['score'] = content['images'][0]['gsd'] = float('nan')  # nobody reads these
+        path.write_text(json.dumps(content))
+    found = read_data(paths[0], tmp_path / 'out')
+    assert found.task == 'instance'
+    assert ' '.join(found.notes).count('2 polygons of less than 3 points are left out') == 2
+    for part in (found.train, found.val):
+        rows = json.loads(part.list_file.read_text())['annotations']
+        assert [len(row['segmentation']) for row in rows] == [1] * 3 == [1] * len(part.sides)
+
+
+@pytest.mark.parametrize('field', ['bbox', 'iscrowd', 'segmentation', 'image_id'])
+def test_what_is_read_must_be_a_number(coco, tmp_path, field):
+    path = coco(4, masks=True)
+    content, nan = json.loads(path.read_text()), float('nan')
+    values = dict(bbox=[nan, 0, 1, 1], segmentation=[[nan, 0, 1, 1, 2, 2]])
+    content['annotations'][0][field] = values.get(field, nan)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'annotation 0.*nan'):
+        read_data(path, tmp_path / 'out')
+
+
 def test_some_masks_are_said(coco, tmp_path):
     path = coco(6, masks=True)
     content = json.loads(path.read_text())

@@ -218,9 +218,20 @@ def one_folder(data_root: str | os.PathLike | list, source: str) -> Path:
 
 
 def joined(
-    root: str | os.PathLike, names: Iterable[str], listed_in: str | os.PathLike, outside: bool = False
+    root: str | os.PathLike,
+    names: Iterable[str],
+    listed_in: str | os.PathLike,
+    outside: bool | None = None,
 ) -> list[str]:
-    """Paths of files that a list or an annotation file names, below ``root`` unless ``outside``.
+    """Paths of files that a list or an annotation file names.
+
+    The names are judged, not the disk: a link on it was made by its user.
+
+    Args:
+        root: the folder that the names start from.
+        names: the names.
+        listed_in: what to call the list in errors.
+        outside: names may lead out of ``root``; None: they may not, and whoever asks has no such argument.
 
     Raises:
         ValueError: a name leads out of ``root`` (``..``, or an absolute path), or holds a null byte.
@@ -231,50 +242,27 @@ def joined(
             raise ValueError(f'{listed_in}: {name!r:.80} is no path')
         leads_out = os.path.isabs(name) or '..' in name
         if leads_out and not outside and not os.path.abspath(path).startswith(inside):
-            raise _leads_out(name, root, listed_in)
+            trust = '' if outside is None else '; if you trust it, set outside=True where the list is given'
+            raise ValueError(
+                f'{listed_in} names {name!r:.200}, which leads out of {root}; write names below that folder'
+                f'{trust}'
+            )
     return paths
 
 
-def _leads_out(name: str, root: str | os.PathLike, listed_in: str | os.PathLike) -> ValueError:
-    return ValueError(
-        f'{listed_in} names {name!r:.200}, which leads out of {root}; if you trust that file, set '
-        'outside=True of the source, or give the folder that holds all'
-    )
-
-
-def check_files(
-    paths: list[str],
-    source: str,
-    listed_in: str | os.PathLike,
-    root: str | os.PathLike | None = None,
-) -> None:
-    """Raise where listed files do not exist, or are links that lead out of ``root``.
-
-    Each folder is listed once rather than asked per file.
-    """
-    known: dict[str, dict[str, bool]] = {}
-    real = root and os.path.join(os.path.realpath(root), '')
+def check_files(paths: list[str], source: str, listed_in: str | os.PathLike) -> None:
+    """Raise where listed files do not exist. Each folder is listed once rather than asked per file."""
+    known: dict[str, set[str]] = {}
     missing = []
     for path in paths:
         folder, name = os.path.split(path)
         if folder not in known:
-            known[folder] = _entries(folder)
+            known[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
         if name not in known[folder]:
             missing.append(path)
-        elif real and known[folder][name] and not os.path.realpath(path).startswith(real):
-            raise _leads_out(path, root, listed_in)
     if missing:
         raise FileNotFoundError(
             f'{source}: {len(missing)} of the {len(paths)} images in {listed_in} do not exist, '
             f'the first is {missing[0]}; check data_root, or pass check_files=False together with '
             "on_error='skip' to go on without them"
         )
-
-
-def _entries(folder: str) -> dict[str, bool]:
-    """Names in a folder, and whether they may lie elsewhere: links, or all of a folder behind a link."""
-    if not os.path.isdir(folder):
-        return {}
-    behind = os.path.realpath(folder) != os.path.abspath(folder)
-    with os.scandir(folder) as entries:
-        return {entry.name: behind or entry.is_symlink() for entry in entries}

@@ -56,7 +56,7 @@ class ListFile(FileSource):
         data_root: the folder that the paths start from.
         list_file: the list, relative to ``data_root`` or as it stands.
         check_files: look for every file now rather than when it is read.
-        outside: paths may lead out of ``data_root`` (``../x.jpg``, absolute paths, links).
+        outside: paths may lead out of ``data_root`` (``../x.jpg``, absolute paths).
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ListFile(FileSource):
                 f'give all of them one or none. The first without: {odd!r}'
             )
         paths = joined(root, [path for path, _ in entries], f'ListFile: {file}', outside)
-        _check(check_files, paths, 'ListFile', file, None if outside else root)
+        _check(check_files, paths, 'ListFile', file)
         super().__init__(paths, labels or None, [relative_id(path, root) for path in paths])
 
 
@@ -92,7 +92,7 @@ class Coco(FileSource):
         prefix: a folder between ``data_root`` and ``file_name``, e.g. ``train2017``.
         check_files: look for every file now rather than when it is read.
         captions: its annotations are captions (``captions_train2017.json``).
-        outside: paths may lead out of ``data_root/prefix`` (``../x.jpg``, absolute paths, links).
+        outside: paths may lead out of ``data_root/prefix`` (``../x.jpg``, absolute paths).
 
     Raises:
         ValueError: the json is none, lacks a field, or lists one id with two names or one name twice.
@@ -109,11 +109,11 @@ class Coco(FileSource):
     ) -> None:
         root = one_folder(data_root, 'Coco') / prefix
         file = _find(ann_file, one_folder(data_root, 'Coco'), 'Coco: ann_file')
-        content = read_json(file, 'COCO annotations for Coco')
+        content = read_json(file, 'COCO annotations for Coco', nan=True)
         names = _coco_names(content, file)
         self._texts = ImageTexts(_coco_captions(content, file), file) if captions else None
         paths = joined(root, names, f'Coco: {file}', outside)
-        _check(check_files, paths, 'Coco', file, None if outside else root)
+        _check(check_files, paths, 'Coco', file)
         super().__init__(paths, ids=names)
 
     def texts(self, index: int) -> list[str]:
@@ -154,7 +154,7 @@ class CaptionTable(FileSource):
         image, caption: the columns.
         separator: between columns; ``'\\t'`` of a TSV.
         check_files: look for every image now rather than when it is read.
-        outside: paths may lead out of ``data_root`` (``../x.jpg``, absolute paths, links).
+        outside: paths may lead out of ``data_root`` (``../x.jpg``, absolute paths).
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class CaptionTable(FileSource):
             raise ValueError(f'CaptionTable: {file} lists no image')
         self._texts = ImageTexts(captions, file)
         paths = joined(root, list(captions), f'CaptionTable: {file}', outside)
-        _check(check_files, paths, 'CaptionTable', file, None if outside else root)
+        _check(check_files, paths, 'CaptionTable', file)
         super().__init__(paths, ids=[relative_id(path, root) for path in paths])
 
     def texts(self, index: int) -> list[str]:
@@ -281,13 +281,13 @@ class VOC(FileSource):
             # "000012 -1" in the lists of one class: the name is the first word
             ids = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
             found = joined(folder, [f'{i}.jpg' for i in ids], f'VOC: {file}')
-            _check(check_files, found, 'VOC', file, folder)
+            _check(check_files, found, 'VOC', file)
             paths += found
         if not paths:
             raise ValueError(f'VOC: {", ".join(map(str, lists))} list no image')
         super().__init__(paths, ids=[relative_id(path, root) for path in paths])
 
 
-def _check(wanted: bool, paths: list[str], source: str, file: Path, root: Path | None) -> None:
+def _check(wanted: bool, paths: list[str], source: str, file: Path) -> None:
     if wanted:
-        check_files(paths, source, file, root)
+        check_files(paths, source, file)
