@@ -126,6 +126,9 @@ def test_wrong_settings_and_lists_are_refused(folder):
     (folder / 'bad.csv').write_text('photo,file\na,b\n')
     with pytest.raises(ValueError, match=r'bad\.csv: entry 0 is .*, expected rows with image, file'):
         GeneratedImages(str(folder / 'bad.csv'))
+    (folder / 'bad.csv').write_text('image,file\na,""\n')
+    with pytest.raises(ValueError, match=r"bad\.csv: '' is no path"):
+        GeneratedImages(str(folder / 'bad.csv'))
 
 
 @pytest.mark.parametrize(

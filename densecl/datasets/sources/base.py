@@ -234,11 +234,11 @@ def joined(
         outside: names may lead out of ``root``; None: they may not, and whoever asks has no such argument.
 
     Raises:
-        ValueError: a name leads out of ``root`` (``..``, or an absolute path), or holds a null byte.
+        ValueError: a name leads out of ``root`` (``..``, or an absolute path), is empty or holds a null byte.
     """
     paths, inside = [os.path.join(root, name) for name in names], os.path.join(os.path.abspath(root), '')
     for name, path in zip(names, paths, strict=True):
-        if '\0' in name:
+        if not name or '\0' in name:
             raise ValueError(f'{listed_in}: {name!r:.80} is no path')
         leads_out = os.path.isabs(name) or '..' in name
         if leads_out and not outside and not os.path.abspath(path).startswith(inside):
