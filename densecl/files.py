@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,7 +42,7 @@ def remove_leftovers(folder: str | Path) -> list[Path]:
     removed = []
     for path in (p for p in Path(folder).glob('.*.tmp') if _TEMPORARY.fullmatch(p.name)):
         with suppress(OSError):  # gone meanwhile, locked, or on a disk that knows no locks
-            with path.open('rb') as file:
+            with path.open('r+b') as file:  # NFS locks only what is open for writing
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
             removed.append(path)
@@ -51,21 +52,22 @@ def remove_leftovers(folder: str | Path) -> list[Path]:
 def checkpoints_of(folder: str | Path) -> list[Path]:
     """The checkpoints ``epoch_N.pth`` and ``iter_N.pth`` of a run, newest first.
 
-    The newest is the one that ``last_checkpoint`` names, or one written after it with a higher number, of
-    which a killed run did not come to say so; the others follow by the time of writing. The folder may have
-    been moved since.
+    The newest is the one that ``last_checkpoint`` names, or one written after it that is further, of which a
+    killed run did not come to say so; the others follow by the time of writing. Time and iteration are those
+    in the checkpoints: dates of files do not survive every copy.
     """
     folder = Path(folder)
     named = _named(folder)
     found = [path for path in (named.parent if named else folder).glob('*.pth') if _NAME.fullmatch(path.name)]
-    if named is None:
-        return sorted(found, key=_age, reverse=True)
-    kind, number = _position(named)
+    made = {path: _made(path) for path in ({named, *found} if named else found)}
 
     def ahead(path: Path) -> bool:
-        return _age(path) > _age(named) and (_position(path)[0] != kind or _position(path)[1] > number)
+        (since, iteration, _), (when, other, _) = made[named], made[path]
+        return when >= since and other > iteration
 
-    return sorted({named, *found}, key=lambda p: (ahead(p), p == named, _age(p)), reverse=True)
+    if named is None:
+        return sorted(made, key=made.get, reverse=True)
+    return sorted(made, key=lambda path: (ahead(path), path == named, made[path]), reverse=True)
 
 
 _TEMPORARY = re.compile(r'\..+\.[a-z0-9_]{8}\.tmp')
@@ -80,13 +82,19 @@ def _named(folder: Path) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _position(path: Path) -> tuple[str, int]:
-    match = _NAME.fullmatch(path.name)
-    return (match[1], int(match[2])) if match else ('', 0)
+def _made(path: Path) -> tuple[str, int, str]:
+    """When a checkpoint was written, after how many iterations, and its name.
 
+    Of a damaged one the date of the file and the number in its name are taken.
+    """
+    from densecl.compat.checkpoint import read_meta  # torch, which most users of this module do not need
 
-def _age(path: Path) -> tuple[int, int]:
-    return path.stat().st_mtime_ns, _position(path)[1]
+    meta = read_meta(path)
+    if isinstance(meta.get('time'), str) and isinstance(meta.get('iter'), int):
+        return meta['time'], meta['iter'], path.name
+    number = _NAME.fullmatch(path.name)
+    when = time.strftime('%Y%m%d_%H%M%S', time.localtime(path.stat().st_mtime))  # as mmengine writes it
+    return when, int(number[2]) if number else 0, path.name
 
 
 def _locked_beside(path: Path) -> tuple[int, str]:

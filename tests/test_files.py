@@ -1,5 +1,6 @@
 """Files are whole or absent, also of killed processes; which checkpoint of a folder is the newest."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from densecl.files import atomic_write, checkpoints_of, remove_leftovers
 
@@ -60,13 +62,37 @@ def _umask() -> int:
     return umask
 
 
-def written(folder, *names, last=None):
-    """Files in the order of writing, ``last_checkpoint`` among them where it is named."""
+def test_leftovers_go_from_disks_that_lock_only_files_open_for_writing(tmp_path, monkeypatch):
+    """As NFS does, by flock(2)."""
+    lock = fcntl.flock
+
+    def lock_as_nfs(file, how):
+        if how & fcntl.LOCK_EX and fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(9, 'Bad file descriptor')
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, 'flock', lock_as_nfs)
+    left = tmp_path / '.iter_4.pth.abcdefgh.tmp'
+    left.touch()
+    assert remove_leftovers(tmp_path) == [left]
+
+
+def written(folder, *names):
+    """Checkpoints in the order of writing, a second apart, in epochs of 5 iterations; dates in the order."""
+    for i, name in enumerate(names):
+        kind, _, number = name.removesuffix('.pth').partition('_')
+        if number.isdigit():
+            iteration = int(number) * (5 if kind == 'epoch' else 1)
+            torch.save(dict(meta=dict(iter=iteration, time=f'20260102_0304{i:02d}')), folder / name)
+        else:
+            (folder / name).touch()
+    dated(folder, *names)
+
+
+def dated(folder, *names):
     begin = time.time() - 1000
     for i, name in enumerate(names):
-        file = folder / name
-        file.write_text(last if name == 'last_checkpoint' else name)
-        os.utime(file, (begin + i, begin + i))
+        os.utime(folder / name, (begin + i, begin + i))
 
 
 @pytest.mark.parametrize(
@@ -77,20 +103,38 @@ def written(folder, *names, last=None):
         (('iter_9.pth', 'iter_10.pth'), 'iter_8.pth', 'iter_10 iter_9'),  # the named one was deleted
         (('iter_9.pth', 'iter_10.pth'), '', 'iter_10 iter_9'),
         (('iter_9.pth', 'iter_10.pth'), 'moved/iter_9.pth', 'iter_10 iter_9'),
-        (('iter_10.pth', 'iter_9.pth'), 'iter_10.pth', 'iter_10 iter_9'),  # copied in any order
+        (('iter_10.pth', 'iter_9.pth'), 'iter_10.pth', 'iter_10 iter_9'),  # the clock was set back
         (('iter_30.pth', 'iter_10.pth'), 'iter_10.pth', 'iter_10 iter_30'),  # gone on from an earlier one
         (('epoch_1.pth', 'iter_7.pth', 'epoch_2.pth'), 'epoch_2.pth', 'epoch_2 iter_7 epoch_1'),
         (('epoch_1.pth', 'iter_7.pth'), 'epoch_1.pth', 'iter_7 epoch_1'),
+        (('epoch_1.pth', 'iter_7.pth'), 'iter_7.pth', 'iter_7 epoch_1'),
+        (('epoch_90.pth', 'epoch_100.pth'), '', 'epoch_100 epoch_90'),
         (('best_dense.pth', 'start.pth', '.iter_4.pth.x.tmp'), 'iter_4.pth', ''),
     ],
 )
-def test_checkpoints_newest_first(names, last, order, tmp_path):
+@pytest.mark.parametrize('copied', ['with dates', 'in order', 'backwards', 'at once'])
+def test_checkpoints_newest_first(names, last, order, copied, tmp_path):
     written(tmp_path, *names)
+    dates = {'in order': sorted(names), 'backwards': sorted(names, reverse=True)}.get(copied, names)
+    dated(tmp_path, *dates)
+    if copied == 'at once':
+        for name in names:
+            os.utime(tmp_path / name, (1, 1))
     (tmp_path / 'last_checkpoint').write_text(last)
     assert [path.stem for path in checkpoints_of(tmp_path)] == order.split()
     if last and not (tmp_path / Path(last).name).is_file():  # a missing one is as a stale one
         (tmp_path / 'last_checkpoint').unlink()
         assert [path.stem for path in checkpoints_of(tmp_path)] == order.split()
+
+
+def test_damaged_checkpoints_go_by_their_dates_and_numbers(tmp_path):
+    names = 'iter_9.pth', 'epoch_2.pth', 'iter_12.pth', 'iter_13.pth'
+    for name in names:
+        (tmp_path / name).write_text('damaged')
+    dated(tmp_path, *names)
+    assert [path.name for path in checkpoints_of(tmp_path)] == [*reversed(names)]
+    (tmp_path / 'last_checkpoint').write_text('iter_12.pth')
+    assert [path.stem for path in checkpoints_of(tmp_path)] == ['iter_13', 'iter_12', 'epoch_2', 'iter_9']
 
 
 def test_a_last_checkpoint_elsewhere_counts(tmp_path):

@@ -78,6 +78,19 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
         raise _unreadable(path) from error
 
 
+def read_meta(path: str | Path) -> dict:
+    """Return what a checkpoint says of itself (``meta``), empty if that cannot be read.
+
+    No tensor is read and no checksum compared.
+    """
+    install_safe_globals()
+    try:
+        meta = torch.load(path, map_location='cpu', weights_only=True, mmap=True)['meta']
+    except Exception:  # a damaged file runs into whatever comes first
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
 def _compare_checksums(path: Path) -> None:
     """Read a zip through.
 

@@ -81,7 +81,9 @@ def test_sigterm_saves_and_resume_auto_goes_on(tiny_config, tmp_path):
     for line in process.stdout:
         if 'img/s' in line:
             break
-    os.killpg(process.pid, signal.SIGTERM)  # as launchers do: the data worker gets it too
+    for _ in range(2):  # as launchers do: to the process and to its group; the data worker gets it too
+        os.killpg(process.pid, signal.SIGTERM)
+        time.sleep(0.01)
     rest = process.stdout.read()
     assert process.wait(timeout=60) == 143, rest[-2000:]
     assert 'SIGTERM: saved' in rest

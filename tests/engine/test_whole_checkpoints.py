@@ -54,6 +54,13 @@ def test_a_run_keeps_the_newest_and_names_the_last(run, said):
     assert resumed_from(run) == 'iter_24.pth' and not said
 
 
+def test_a_copy_without_dates_goes_on_where_the_run_was(run, said):
+    os.utime(run / 'iter_24.pth', (1, 1))
+    assert resumed_from(run) == 'iter_24.pth'
+    (run / 'last_checkpoint').unlink()
+    assert resumed_from(run) == 'iter_24.pth' and not said
+
+
 def parts(path) -> dict[str, int]:
     """Where, in the file, the data of its parts are; the middle of its directory; its end."""
     with zipfile.ZipFile(path) as file:

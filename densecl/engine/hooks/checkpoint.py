@@ -52,9 +52,9 @@ class PretrainCheckpointHook(CheckpointHook):
             name_last(runner, self.last_ckpt)
         if self.max_keep_ckpts > 0:
             self._remove([join_path(self.out_dir, name) for name in names[: -self.max_keep_ckpts]])
-            stopped = runner.message_hub.runtime_info.pop(STOPPED, None)
-            if stopped and stopped.rpartition('/')[2] not in names:
-                self._remove([stopped])
+        stopped = runner.message_hub.runtime_info.pop(STOPPED, None)
+        if stopped and stopped.rpartition('/')[2] not in names:
+            self._remove([stopped])
 
     def _remove(self, paths: list[str]) -> None:
         for path in paths if is_main_process() else ():

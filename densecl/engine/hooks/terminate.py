@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT save and leave."""
 
 import atexit
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -46,13 +47,20 @@ def _end_workers() -> None:
             child.kill()
 
 
+def _end_on_sigint() -> None:
+    """Give SIGINT its default action, from any thread: Python would see it only between two of its steps."""
+    ctypes.pythonapi.PyOS_setsig(int(signal.SIGINT), None)
+
+
 @HOOKS.register_module()
 class TerminateHook(Hook):
     """On SIGTERM or SIGINT finish the optimiser step, save a checkpoint, and exit with code 143 or 130.
 
     The codes are 128 + the signal's number, as a shell has them. ``--resume auto`` then goes on with the next
-    sample. A second signal ends the process at once, wherever it is. Over several processes, which a signal
-    reaches in different iterations, they agree on one.
+    sample. Launchers often send two, to a process and to its group: a second SIGTERM is ignored, and what
+    hangs is theirs to kill. A second SIGINT, a second or more after the first signal, ends the process at
+    once, wherever it is. Over several processes, which a signal reaches in different iterations, they agree
+    on one.
 
     Args:
         within: seconds between two agreements of several processes; a step that is longer ends with one.
@@ -65,6 +73,7 @@ class TerminateHook(Hook):
         self.within, self.interval = within, interval
         self.requested = 0
         self._previous: dict = {}
+        self._patience: threading.Timer | None = None
         self._next, self._agreed_at = 0, (0, 0.0)
 
     def before_train(self, runner) -> None:
@@ -80,15 +89,25 @@ class TerminateHook(Hook):
                     self._previous[number] = signal.signal(number, self._request)
 
     def _request(self, number: int, _) -> None:
+        if self.requested:  # both came before Python looked
+            return
         self.requested = number
         for caught in self._previous:
-            signal.signal(caught, signal.SIG_DFL)  # the next one is not even seen by Python
+            signal.signal(caught, signal.SIG_IGN)
+        if signal.SIGINT in self._previous:
+            self._patience = threading.Timer(1, _end_on_sigint)
+            self._patience.daemon = True
+            self._patience.start()
         if rank() == 0:
             name = signal.Signals(number).name
-            os.write(2, f'{name}: saving at the end of this step; a second signal stops at once\n'.encode())
+            later = 'Ctrl-C, a second or more from now, stops at once'
+            os.write(2, f'{name}: saving at the end of this step; {later}\n'.encode())
 
     def after_train(self, runner) -> None:
         """Give the signals back."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience.join()
         while self._previous:
             signal.signal(*self._previous.popitem())
 
@@ -101,7 +120,8 @@ class TerminateHook(Hook):
         name = f'iter_{runner.iter + 1}.pth'
         path = join_path(runner.work_dir, name)
         flush_logs(runner)
-        runner.message_hub.update_info(STOPPED, path)
+        if runner.message_hub.runtime_info.get('last_ckpt') != path:  # not a regular one, which may stay
+            runner.message_hub.update_info(STOPPED, path)
         runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
         if runner.rank == 0:
             name_last(runner, path)
