@@ -164,6 +164,8 @@ def _check_segments(data: bytes, series, max_bytes: int) -> None:
     most = math.prod(series.shape) * series.dtype.itemsize + 2**20
     for page in filter(None, series.pages):
         kind = int(page.compression)
+        if len(page.dataoffsets) < math.prod(page.chunked):  # tifffile would fill the rest with zeros
+            raise ValueError('the TIFF is cut off or damaged: its list of strips or tiles is too short')
         for start, count in zip(page.dataoffsets, page.databytecounts, strict=False):
             if start + count > len(data):
                 raise ValueError('the TIFF is cut off or damaged')

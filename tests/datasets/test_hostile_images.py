@@ -136,6 +136,18 @@ def test_a_strip_that_inflates_to_more_than_the_image():
         read_bands(bytes(data) + bomb, max_bytes=2**20)
 
 
+@pytest.mark.parametrize('tile', [None, (16, 16)])
+def test_a_tiff_that_lists_fewer_parts_than_it_has_is_no_picture_of_zeros(tile):
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.ones((32, 32), np.uint8), tile=tile, rowsperstrip=None if tile else 16)
+    assert read_bands(file.getvalue()).pixels.all()
+    data = bytearray(file.getvalue())
+    place = next(i for code in (3, 4) if (i := data.find(struct.pack('<HHI', 257, code, 1))) >= 0)
+    data[place : place + 12] = struct.pack('<HHII', 257, 4, 1, 1024)
+    with pytest.raises(ValueError, match='strips or tiles is too short'):
+        read_bands(bytes(data))
+
+
 def test_a_jpeg_of_endless_scans():
     data = encoded('JPEG', progressive=True)
     last = data.rindex(b'\xff\xda')
