@@ -8,6 +8,7 @@ what is built, before it is called. Errors that it raises keep their type and ge
 import contextlib
 import functools
 import inspect
+import logging
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import Registry
 
 from densecl.signatures import Accepted, accepted, described, fits, listed, nearest, shortened, type_name
@@ -25,8 +27,6 @@ _T = TypeVar('_T')
 _READ_BEFORE = {'type', '_scope_', '_delete_'}
 #: Registry -> further keys of its configs, which its build function reads.
 _OF_REGISTRY = {'parameter scheduler': {'convert_to_iter_based', 'epoch_length'}}
-#: Packages whose annotations say what is taken.
-_ANNOTATED = ('densecl', 'mmengine', 'torch')
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")
 
@@ -43,6 +43,11 @@ class _Frame:
 
 
 _FRAMES: ContextVar[tuple[_Frame, ...]] = ContextVar('configs that are being built', default=())
+
+
+def warn(text: str) -> None:
+    """Tell what may be meant so, in one line."""
+    print_log(text, 'current', logging.WARNING)
 
 
 def dotted(path: Path) -> str:
@@ -92,6 +97,8 @@ def construct(target: Callable[..., _T], config: Mapping, name: str = '') -> _T:
 def check_arguments(target: Callable, config: Mapping, path: Path, besides: Mapping | None = None) -> None:
     """Compare a config with what a class or function takes; ``besides``: what else it will be given.
 
+    Where any other name may be understood, what looks like a slip is told as a warning.
+
     Raises:
         ConfigMistake: a key that it does not take, lacks, or that has a value of another type.
     """
@@ -102,13 +109,14 @@ def check_arguments(target: Callable, config: Mapping, path: Path, besides: Mapp
         if key in taken.parameters:
             continue
         near = nearest(key, taken.parameters, 0.88 if taken.open else 0.6)
-        if near is not None or not taken.open:
+        if not taken.open:
             raise ConfigMistake(f'{dotted((*path, key))}: {_not_taken(name, near, taken)}')
+        if near is not None:
+            warn(f'{dotted((*path, key))}: {name} does not name this; is {described(near, taken)} meant?')
     for key in taken.missing({*config, *(besides or {})}):
         if not taken.open:
             raise ConfigMistake(f'{dotted((*path, key))} is missing: {name} needs it{_of_type(taken, key)}')
-    exact = str(getattr(target, '__module__', '')).partition('.')[0] in _ANNOTATED
-    for key, value in config.items() if exact else ():
+    for key, value in config.items():
         if key in taken.hints and key in taken.parameters and not fits(value, taken.hints[key]):
             wanted = type_name(taken.parameters[key].annotation)
             raise ConfigMistake(
@@ -156,7 +164,7 @@ def _said(error: BaseException) -> str:
     if not lines:
         return f'{type(error).__name__} at "{_source_of(error)}"'
     if lines[0].startswith('Caught '):  # by a worker of a loader, with its traceback
-        lines = lines[-1:]
+        lines = [lines[-1].removeprefix(f'{type(error).__module__}.{type(error).__qualname__}: ')]
     text = ': '.join(dict.fromkeys((lines[0], lines[-1])))
     expected = isinstance(error, ValueError | OSError | RuntimeError | ImportError)
     return text if expected else f'{type(error).__name__}: {text}'

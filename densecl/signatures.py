@@ -14,6 +14,8 @@ from torch import nn
 
 #: What takes no arguments, whatever its signature says.
 _ENDS = (object, nn.Module)
+#: Packages whose annotations say what is taken; those of others are broken where it works.
+_ANNOTATED = ('densecl', 'torch')
 _PLAIN = (bool, int, float, str, bytes)
 
 
@@ -88,6 +90,8 @@ def _keywords(signature: inspect.Signature) -> str | None:
 def _hints(function: Callable) -> dict[str, Any]:
     """Annotations, without those that name what is imported for type checkers alone."""
     function, found = inspect.unwrap(function), {}
+    if str(getattr(function, '__module__', '')).partition('.')[0] not in _ANNOTATED:
+        return found
     for name, hint in getattr(function, '__annotations__', {}).items():
         try:
             found[name] = eval(hint, function.__globals__) if isinstance(hint, str) else hint
@@ -128,7 +132,8 @@ def _starred(keyword: ast.keyword, name: str) -> bool:
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value of a config can be what an annotation says; True where that cannot be told.
 
-    A list may stand for a tuple, an int for a float, and a dict for whatever is made of it.
+    A list may stand for a tuple, an int for a float, 3.0 for 3, 0 and 1 for a bool, and a dict for whatever
+    is made of it.
     """
     if hint is Any or hint is inspect.Parameter.empty or isinstance(hint, str | typing.TypeVar):
         return True
@@ -158,9 +163,9 @@ def fits(value: Any, hint: Any) -> bool:
 def _fits_plain(value: Any, kind: type) -> bool:
     if isinstance(value, bool):
         return kind is bool
-    if kind is float:
-        return isinstance(value, int | float)
-    return isinstance(value, kind)
+    if kind in (int, float) and isinstance(value, int | float):
+        return kind is float or value == value // 1
+    return isinstance(value, kind) or (kind is bool and isinstance(value, int) and value in (0, 1))
 
 
 def _fits_several(value: Any, kind: type, arguments: tuple) -> bool:

@@ -53,7 +53,8 @@ def test_what_classes_take(cls, names, needed, anything):
 @pytest.mark.parametrize(
     'value, hint, fitting',
     [
-        (1, float, True), (True, int, False), (1.0, int, False), ('x', float, False),
+        (1, float, True), (True, int, False), (1e9, int, True), (1.5, int, False), ('x', float, False),
+        (float('inf'), int, False), (1, bool, True), (2, bool, False),
         (None, int | None, True),
         ([1, 2], tuple[int, int], True), ([1, 2, 3], tuple[int, int], False), (5, Sequence[int], False),
         ('ab', Sequence[str], False), (['a', 1], Sequence[str], False), ({'a': 1}, dict[str, int], True),

@@ -2,7 +2,8 @@
 """Train what a config says: pretraining, detection or segmentation."""
 
 import argparse
-import os
+import contextlib
+import functools
 import sys
 
 from mmengine.config import Config
@@ -13,7 +14,7 @@ densecl.compat.install()
 
 import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
 from densecl.engine import launch  # noqa: E402
-from densecl.engine.one_line import in_one_line  # noqa: E402
+from densecl.engine.one_line import in_one_line, process  # noqa: E402
 from densecl.engine.trial import try_out  # noqa: E402
 
 
@@ -59,11 +60,11 @@ def main() -> None:
 
 def read(args: argparse.Namespace) -> Config:
     """The config as the command line changes it."""
-    cfg = launch.load_config(
-        args.config, args.work_dir, args.cfg_options, args.launcher, safe=args.safe_config
-    )
-    if not args.safe_config and int(os.environ.get('RANK', 0)) == 0:
-        print(f'config files that were run: {", ".join(launch.config_files(args.config))}', flush=True)
+    show = functools.partial(print, flush=True) if process() == 0 else str
+    with contextlib.nullcontext() if args.safe_config else launch.telling_files(show):
+        cfg = launch.load_config(
+            args.config, args.work_dir, args.cfg_options, args.launcher, safe=args.safe_config
+        )
     if args.amp:
         launch.use_amp(cfg, args.amp)
     if args.checkpoint_activations:

@@ -23,6 +23,8 @@ from torch.utils.data import DataLoader  # noqa: E402
 import densecl.registry  # noqa: E402, F401
 from densecl.datasets import collate_views  # noqa: E402
 from densecl.datasets.captions import spoken  # noqa: E402
+from densecl.datasets.unreadable import DataError  # noqa: E402
+from densecl.engine.one_line import in_one_line  # noqa: E402
 from densecl.evaluation import class_accuracy  # noqa: E402
 from densecl.evaluation.features import labelled_images  # noqa: E402
 from densecl.evaluation.labelled import open_labelled, spread  # noqa: E402
@@ -63,6 +65,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--out', help='json file of the figures')
+    parser.add_argument('--debug', action='store_true', help='show where an error came from')
     args = parser.parse_args()
     if bool(args.folder) == bool(args.labelled):
         parser.error('give either --folder or --labelled')
@@ -70,8 +73,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Encode the classes, compare, print."""
+    """Do what the command line says; what was given wrongly is told in one line."""
     args = parse_args()
+    with in_one_line('zero_shot.py', args.debug, (ValueError, OSError, DataError)):
+        compare(args)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Encode the classes, compare, print."""
     init_default_scope('densecl')
     model = open_image_text(args.checkpoint, args.tokenizer, not args.maps, args.quick_gelu).to(args.device)
     for note in model.notes:

@@ -87,6 +87,9 @@ CHECKS: dict[str, Callable[[Runner], Iterator[str]]] = {
     'images': check_images,
 }
 
+#: What is checked before there is a runner, in this module and in ``fields``.
+_OTHERS = ('folder', 'names')
+
 
 def allowed(cfg: Mapping) -> tuple[str, ...]:
     """The checks whose sentences are warnings: a name or a list of them.
@@ -97,9 +100,9 @@ def allowed(cfg: Mapping) -> tuple[str, ...]:
     given = cfg.get('allow') or ()
     names = (given,) if isinstance(given, str) else tuple(given)
     for name in names:
-        if name not in (*CHECKS, 'folder'):
-            near = nearest(name, CHECKS)
-            said = f'did you mean {near}?' if near else f'there are folder, {", ".join(CHECKS)}'
+        if name not in (*CHECKS, *_OTHERS):
+            near = nearest(name, (*CHECKS, *_OTHERS))
+            said = f'did you mean {near}?' if near else f'there are {", ".join((*_OTHERS, *CHECKS))}'
             raise ConfigMistake(f'allow: there is no check {name!r}; {said}')
     return names
 

@@ -10,16 +10,21 @@ from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner, set_random_seed
 from torch.utils.data import DataLoader
 
-from densecl.building import ConfigMistake, check_arguments, one_line, resolve
+from densecl.building import ConfigMistake, check_arguments, one_line, resolve, warn
 from densecl.signatures import listed, nearest, shortened
+
+from .checks import allowed
 
 #: Top-level settings that are read when a run is built; everything else are variables of config files.
 FIELDS = {
     *(set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}),
+    'activation_checkpointing',
     'allow',
+    'compile',
     'custom_imports',
     'default_scope',
     'detect_anomalous_params',
+    'efficient_conv_bn_eval',
     'find_unused_parameters',
     'model_wrapper_cfg',
     'runner_type',
@@ -33,13 +38,16 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 def check_fields(cfg: Config) -> None:
     """Check what is read by name rather than handed to a class: top-level names, loaders, seeds.
 
+    A name near a setting is refused only where that setting is missing: otherwise it is a variable.
+
     Raises:
         ConfigMistake: nobody reads a key.
     """
     for key, value in cfg.items():
-        near = nearest(key, FIELDS - {'tta_pipeline', 'tta_model'}, 0.87)
+        near = near_setting(key)
         if key not in FIELDS and near is not None and isinstance(value, dict | list | tuple):
-            raise ConfigMistake(f'{key}: nobody reads this; did you mean {near}?')
+            said = f'{key}: nobody reads this; did you mean {near}?'
+            _refuse_or_warn(said, near in cfg or 'names' in allowed(cfg))
     for path in _keywords(cfg._cfg_dict):
         raise ConfigMistake(f'{path}: a name of Python itself, which no config file can hold; choose another')
     for name in _LOADERS:
@@ -55,6 +63,11 @@ def check_fields(cfg: Config) -> None:
         if cfg.get(key) is not None and not isinstance(cfg[key], kind):
             wanted = 'a list of dicts' if key == 'custom_hooks' else 'a dict'
             raise ConfigMistake(f'{key} must be {wanted}, got {shortened(cfg[key])}')
+
+
+def near_setting(name: str) -> str | None:
+    """The setting of which a top-level name may be a slip."""
+    return nearest(name, FIELDS - {'tta_pipeline', 'tta_model'}, 0.87)
 
 
 def _keywords(node: Any, path: str = '') -> Iterator[str]:
@@ -98,35 +111,53 @@ def _environment(
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Change a config as ``--cfg-options`` says.
+    """Change a config as ``--cfg-options`` says; all at once, for their order says nothing.
 
     Raises:
         ConfigMistake: an option would change nothing that anybody reads, or does not fit into the config.
     """
-    for key, value in options.items():
-        _check_option(cfg, key)
-        try:
-            cfg.merge_from_dict({key: value})
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise ConfigMistake(f'--cfg-options {key}: {one_line(error)}') from error
+    meant = allowed({'allow': options.get('allow', cfg.get('allow'))})
+    # Code of one's own can read any name of the config.
+    free = 'names' in meant or bool(cfg.get('custom_imports'))
+    for key in options:
+        if key.partition('.')[0] not in FIELDS:
+            _refuse_or_warn(f'--cfg-options {key}: {_unread(cfg, key)}', free)
+        _check_place(cfg, key, options)
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ConfigMistake(f'--cfg-options {" ".join(options)}: {one_line(error)}') from error
 
 
-def _check_option(cfg: Config, key: str) -> None:
+def _refuse_or_warn(said: str, free: bool) -> None:
+    if not free:
+        raise ConfigMistake(f'{said} (meant so: --cfg-options allow=names)')
+    warn(said)
+
+
+def _unread(cfg: Config, key: str) -> str:
+    """What is said of a top-level name that is no setting."""
+    name = key.partition('.')[0]
+    if name in cfg:
+        places = [p for p, value in _leaves(cfg) if value == cfg[name]][:2]
+        instead = ' or '.join(places) if places else 'the settings that it went into'
+        return (
+            f'{name} is a variable of the config file, which nobody reads any more once it was read; '
+            f'give {instead}'
+        )
+    near = nearest(name, FIELDS)
+    said = f'; did you mean {near}?' if near else f': {listed(sorted(FIELDS), 40)}'
+    return f'there is no setting {name}{said}'
+
+
+def _check_place(cfg: Config, key: str, options: Mapping[str, Any]) -> None:
+    """Refuse what mmengine cannot merge: entries that a list does not have, settings of what is no dict."""
     names = key.split('.')
-    if names[0] not in FIELDS:
-        near = nearest(names[0], FIELDS)
-        if names[0] in cfg:
-            places = [p for p, value in _leaves(cfg) if value == cfg[names[0]] and p != key][:2]
-            said = f'; give {" or ".join(places)}' if places else '; give the settings that it went into'
-            raise ConfigMistake(
-                f'--cfg-options {key}: {names[0]} is a variable of the config file, which nobody reads any '
-                f'more once the file was read{said}'
-            )
-        said = f'; did you mean {near}?' if near else f': {listed(sorted(FIELDS), 40)}'
-        raise ConfigMistake(f'--cfg-options {key}: there is no setting {names[0]}{said}')
     node: Any = cfg
     for i, name in enumerate(names):
         place = '.'.join(names[:i])
+        if place in options or f'{place}._delete_' in options:
+            return  # it is replaced
         if isinstance(node, list | tuple):
             if not (name.isdigit() and int(name) < len(node)):
                 raise ConfigMistake(
@@ -139,15 +170,10 @@ def _check_option(cfg: Config, key: str) -> None:
                 f'--cfg-options {key}: {place} is {shortened(node)}, which has no {name}'
                 + (short if isinstance(node, str) else '')
             )
-        elif name in node:
-            node = node[name]
-        else:
-            near = nearest(name, [str(k) for k in node], 0.75) if i < len(names) - 1 else None
-            if near is not None:
-                raise ConfigMistake(
-                    f'--cfg-options {key}: there is no {name}; did you mean {".".join([*names[:i], near])}?'
-                )
+        elif name not in node:
             return
+        else:
+            node = node[name]
 
 
 def _leaves(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:

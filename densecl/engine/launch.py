@@ -1,10 +1,13 @@
 """From a config and a command line to a runner."""
 
 import argparse
+import contextlib
 import logging
 import os
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -60,13 +63,29 @@ def read_config(path: str) -> Config:
     return Config.fromfile(file)
 
 
-def config_files(path: str | Path) -> list[str]:
-    """The files of Python that reading a config runs: its bases and itself, in this order."""
-    if '::' in str(path) or Path(path).suffix != '.py' or Config._is_lazy_import(str(path)):
-        return [str(path)]
-    bases = [Config._get_cfg_path(base, str(path))[0] for base in Config._get_base_files(str(path))]
-    found = [file for base in bases for file in config_files(os.path.relpath(base))]
-    return list(dict.fromkeys([*found, str(path)]))
+@contextlib.contextmanager
+def telling_files(show: Callable[[str], Any]) -> Iterator[None]:
+    """Note the files of Python that are read as configs, or as their bases, within; show them at the end."""
+    found: dict[str, None] = {}
+    readers = {name: getattr(Config, name) for name in ('_file2dict', '_parse_lazy_import')}
+
+    def noting(read: Callable) -> Callable:
+        def note(filename: str, *args, **kwargs) -> Any:
+            if str(filename).endswith('.py'):
+                found.setdefault(os.path.relpath(filename))
+            return read(filename, *args, **kwargs)
+
+        return note
+
+    try:
+        for name, read in readers.items():
+            setattr(Config, name, staticmethod(noting(read)))
+        yield
+    finally:
+        for name, read in readers.items():
+            setattr(Config, name, staticmethod(read))
+        if found:
+            show(f'config files that were run: {", ".join(found)}')
 
 
 def load_config(

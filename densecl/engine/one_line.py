@@ -11,10 +11,13 @@ from mmengine.runner import Runner
 from torch.distributed import TCPStore
 
 from densecl.building import ConfigMistake, one_line
+from densecl.datasets.unreadable import DataError
 
 #: The exit code of such an end, as of a command line that cannot be parsed.
 MISTAKE = 2
 _DEBUG = 'DENSECL_DEBUG'
+#: What is a user's to mend whenever it is found; the message says it all.
+_USERS = (ConfigMistake, DataError)
 
 
 class Progress:
@@ -25,7 +28,7 @@ class Progress:
 
     def is_mistake(self, error: Exception) -> bool:
         """Whether an error is told in a line."""
-        if isinstance(error, ConfigMistake) or self.runner is None:
+        if isinstance(error, _USERS) or self.runner is None:
             return True
         loop = self.runner._train_loop  # a config until it is built
         if isinstance(loop, dict) or not getattr(self.runner, 'began', False):
@@ -34,31 +37,37 @@ class Progress:
 
 
 @contextlib.contextmanager
-def in_one_line(name: str, debug: bool = False) -> Iterator[Progress]:
+def in_one_line(
+    name: str, debug: bool = False, kinds: tuple[type[Exception], ...] = (Exception,)
+) -> Iterator[Progress]:
     """End the program with one line where a config, a file or an option cannot be.
 
     Args:
         name: of the program.
         debug: show the traceback; so does the environment variable ``DENSECL_DEBUG=1``.
+        kinds: of errors that are told so; others keep their traceback.
     """
     progress = Progress()
     try:
         yield progress
-    except Exception as error:
+    except kinds as error:
         if debug or os.environ.get(_DEBUG) or not progress.is_mistake(error):
             raise
         text = one_line(error)
         if first_to_say(text):
-            hint = '' if isinstance(error, ConfigMistake) else ' (--debug shows where)'
+            hint = '' if isinstance(error, _USERS) else ' (--debug shows where)'
             print(f'{name}: {text}{hint}', file=sys.stderr, flush=True)
         sys.exit(MISTAKE)
 
 
+def process() -> int:
+    """The number of this process, also before mmengine has read it from Slurm."""
+    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0)))
+
+
 def first_to_say(text: str) -> bool:
     """Whether no other process of the job has said this; without a way to ask them, process 0 speaks."""
-    rank = int(os.environ.get('RANK', 0))
-    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
-        return True
+    rank = process()
     if os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
         return rank == 0
     key = hashlib.sha256(f'{os.environ.get("TORCHELASTIC_RESTART_COUNT")} {text}'.encode()).hexdigest()

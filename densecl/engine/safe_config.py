@@ -1,13 +1,15 @@
 """Configs of strangers: json and yaml dumps, read as data, from which nothing is imported that is not known.
 
 Config files in Python are programs, and mmengine's reader of json and yaml runs Python, too: bases may be
-.py files, ``custom_imports`` imports modules, and a ``type`` with dots imports what it names.
+.py files, ``custom_imports`` imports modules, and a ``type`` with dots imports what it names. Registered
+classes read config files as well (teachers of mmdet), and evaluate some of their settings.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from mmengine.config import Config
@@ -20,6 +22,10 @@ from densecl.signatures import shortened
 SCOPES = ('densecl', 'mmengine', 'mmcv', 'mmdet', 'mmseg')
 #: Keys that make the reader, or what is built, load Python.
 _CODE_KEYS = ('_base_', 'custom_imports', 'trust_remote_code')
+#: Settings that mmcv (of ``nms``) and mmdet evaluate as Python.
+_EVALUATED = ('type', 'warp_mode')
+#: How mmengine reads config files; ``fromstring`` is how it reads them from checkpoints.
+_READERS = ('fromfile', 'fromstring', '_file2dict', '_parse_lazy_import')
 _LARGEST = 16 * 2**20
 
 
@@ -46,9 +52,7 @@ def read_safely(path: str | Path) -> Config:
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigMistake(f'--safe-config {path}: cannot be read: {_first(error)}') from error
     if not isinstance(data, dict):
-        raise ConfigMistake(
-            f'--safe-config {path}: must be a dict of settings, is a {type(data).__name__}'
-        )
+        raise ConfigMistake(f'--safe-config {path}: must be a dict of settings, is a {type(data).__name__}')
     for place, key, value in _settings(data):
         _check(f'--safe-config {path}: {place}', key, value)
     import_nothing()
@@ -75,8 +79,11 @@ def _check(place: str, key: str, value: Any) -> None:
     if isinstance(value, str):
         if key == 'type' and not _known_form(value):
             raise ConfigMistake(f'{place} imports what it names: {value!r}; give a registered name')
-        if value.lower().endswith(('.pkl', '.pickle')):
-            raise ConfigMistake(f'{place}: a pickle can run code: {shortened(value)}')
+        if key in _EVALUATED and not re.fullmatch(r'[\w.]*', value):
+            raise ConfigMistake(f'{place} is evaluated as Python: {shortened(value)}; give a name')
+        if value.lower().endswith(('.pkl', '.pickle', '.py')):
+            kind = 'a file of Python' if value.lower().endswith('.py') else 'a pickle'
+            raise ConfigMistake(f'{place}: {kind} can run code: {shortened(value)}')
 
 
 def _known_form(name: str) -> bool:
@@ -85,9 +92,15 @@ def _known_form(name: str) -> bool:
 
 
 def import_nothing() -> None:
-    """From now on registries of this process know what is registered, and import nothing for a name."""
+    """From now on registries of this process import nothing for a name, and no config file is read."""
     if not hasattr(Registry.get, 'imports'):
         Registry.get = _registered_only(Registry.get)
+        for name in _READERS:
+            setattr(Config, name, staticmethod(_refused))
+
+
+def _refused(file: Any, *args, **kwargs) -> NoReturn:
+    raise ConfigMistake(f'--safe-config: no other config is read, it could run code: {shortened(file)}')
 
 
 def _registered_only(get):

@@ -1,5 +1,7 @@
 """What is wrong in a config is told in one line that names the place, before a step is made."""
 
+import inspect
+import itertools
 import os
 import re
 import subprocess
@@ -9,11 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset
 
-from densecl.building import ConfigMistake, one_line
-from densecl.engine import launch
-from densecl.engine.fields import merge_options
-from densecl.engine.one_line import in_one_line
+from densecl import building
+from densecl.building import ConfigMistake, check_arguments, one_line
+from densecl.datasets.unreadable import UnreadableImageError
+from densecl.engine import fields, launch
+from densecl.engine.fields import FIELDS, check_fields, merge_options, near_setting
+from densecl.engine.hooks import PretrainCheckpointHook
+from densecl.engine.one_line import first_to_say, in_one_line
 from densecl.engine.trial import try_out
 from densecl.sample import sample_root
 
@@ -37,6 +45,15 @@ def config(folder: Path, **options) -> Config:
     return launch.load_config(str(ROOT / path), str(folder), {**SMALL, **options}, 'none')
 
 
+@pytest.fixture
+def said(monkeypatch) -> list[str]:
+    """The warnings of a test."""
+    lines = []
+    for module in (building, fields):
+        monkeypatch.setattr(module, 'warn', lines.append)
+    return lines
+
+
 @pytest.mark.parametrize(
     'options, line',
     [
@@ -58,6 +75,10 @@ def config(folder: Path, **options) -> Config:
             'model.heads.dense.projector.channels: ConvMLP takes Sequence',
         ),
         ({'model.heads.new.units': 'Cells'}, 'model.heads.new.objective is missing: Head needs it'),
+        (
+            {'model.hedas.image.units': 'Cells'},
+            r'model.hedas: \w+ does not take this; did you mean heads',
+        ),
         ({'model.backbone.depht': 3}, 'model.backbone.depht: ResNet does not take this; did you mean depth'),
         ({'model.backbone.out_indices': [7]}, 'model.backbone: AssertionError at "assert max'),
         ({'model.momentum': 0.001}, 'model.momentum is the share of the target that is kept'),
@@ -65,7 +86,7 @@ def config(folder: Path, **options) -> Config:
         ({'custom_hooks': [dict(type='GuardHok')]}, 'custom_hooks.0: there is no hook'),
         (
             {'default_hooks.checkpoint.intervl': 3},
-            'default_hooks.checkpoint.intervl: .* did you mean interval',
+            'default_hooks.checkpoint.intervl: nothing takes this',
         ),
         ({'train_dataloader.batch_size': 'x'}, "train_dataloader.batch_size: DataLoader takes .*, got 'x'"),
         ({'train_dataloader.batch_sise': 2}, 'train_dataloader.batch_sise: DataLoader does not take this'),
@@ -83,8 +104,7 @@ def test_parts_that_are_built_at_once(options, line, tmp_path):
 @pytest.mark.parametrize(
     'options, line',
     [
-        ({'trian_cfg.max_epochs': 3}, 'there is no setting trian_cfg; did you mean train_cfg'),
-        ({'model.hedas.image.units': 'Cells'}, 'there is no hedas; did you mean model.heads'),
+        ({'trian_cfg.max_epochs': 3}, 'there is no setting trian_cfg; did you mean train_cfg.*allow=names'),
         (
             {'model.heads.dense.units.level': 3},
             r"units is 'Cells', which has no level; .*dict\(type='Cells', level=",
@@ -106,14 +126,95 @@ def test_a_variable_that_nobody_reads_any_more(tmp_path):
 
 def test_a_misspelt_name_in_a_config_file(tmp_path):
     cfg = config(tmp_path)
-    cfg.custom_hook = [dict(type='GuardHook')]
-    with pytest.raises(ConfigMistake, match='custom_hook: nobody reads this; did you mean custom_hooks'):
-        launch.build_runner(cfg)
+    cfg.trian_cfg = cfg.pop('train_cfg')
+    with pytest.raises(ConfigMistake, match='trian_cfg: nobody reads this; did you mean train_cfg.*allow=na'):
+        check_fields(cfg)
+    cfg.allow = 'names'
+    check_fields(cfg)
+
+
+def test_names_of_ones_own_near_settings_that_are_there(tmp_path, said):
+    cfg = config(tmp_path)
+    cfg.update(train_dataloader_a=dict(batch_size=3), optim_wrapper_b=dict(), models=['m'])
+    check_fields(cfg)
+    assert 'models: nobody reads this; did you mean model?' in said
+
+
+@pytest.mark.parametrize('package', ['mmdet', 'mmseg'])
+def test_shipped_configs_have_no_misspelt_names(package):
+    """Those are read whose text has a name near a setting: to read all of them takes a minute."""
+    configs = Path(pytest.importorskip(package).__file__).parent / '.mim' / 'configs'
+    files = [file for file in configs.rglob('*.py') if '_base_' not in file.parts]
+    assert len(files) > 100
+    for file in files:
+        names = set(re.findall(r'^(\w+) = ', file.read_text(), re.M)) - FIELDS
+        if any(map(near_setting, names)):
+            check_fields(Config.fromfile(file))
+
+
+def test_all_settings_that_the_runner_reads_are_known():
+    read = set(re.findall(r"(?<!\w)cfg\.get\(\s*'(\w+)'", inspect.getsource(Runner)))
+    assert {'compile', 'sync_bn', 'train_cfg'} < read <= FIELDS
+
+
+def test_options_that_are_free():
+    keys = dict(layer1=dict(lr_mult=0.1))
+    cfg = Config(
+        dict(
+            model=dict(type='M', heads=dict(dense=dict(type='Head'))),
+            train_dataloader=dict(batch_size=2),
+            optim_wrapper=dict(paramwise_cfg=dict(custom_keys=keys)),
+            default_hooks=dict(timer=dict(type='IterTimerHook')),
+        )
+    )
+    free = {
+        'compile': True,
+        'activation_checkpointing': ['backbone'],
+        'efficient_conv_bn_eval': ['backbone'],
+        'optim_wrapper.paramwise_cfg.custom_keys.layer2.lr_mult': 0.2,
+        'val_dataloader.batch_size': 3,
+        'model.heads.dense2.type': 'Head',
+        'default_hooks.timer2.type': 'IterTimerHook',
+    }
+    merge_options(cfg, free)
+    assert cfg.model.heads.dense2.type == 'Head' and cfg.val_dataloader.batch_size == 3
+    with pytest.raises(ConfigMistake, match='no setting mine.*allow=names'):
+        merge_options(cfg, {'mine': 3})
+    merge_options(cfg, {'mine': 3, 'allow': 'names'})
+    merge_options(Config(dict(custom_imports=dict(imports=['mine']))), {'mine.rate': 3})
+    assert cfg.mine == 3
+
+
+def test_options_are_merged_at_once(tmp_path):
+    options = [('type', 'ViT'), ('arch', 's'), ('_delete_', True)]
+    for order in itertools.permutations(options):
+        cfg = Config(dict(model=dict(backbone=dict(type='ResNet', depth=50))))
+        merge_options(cfg, {f'model.backbone.{name}': value for name, value in order})
+        assert cfg.model.backbone == dict(type='ViT', arch='s')
+    units = 'model.heads.dense.units'
+    wanted = {f'{units}.type': 'Cells', f'{units}.level': 2, f'{units}._delete_': True}
+    assert config(tmp_path, **wanted).model.heads.dense.units == dict(type='Cells', level=2)
+
+
+class Open:
+    def __init__(self, sizes: int = 3, momentum: float = 0.1, **options) -> None:
+        self.options = dict(options)
+
+
+def test_classes_that_take_any_name_only_warn(said):
+    check_arguments(Open, dict(size=2, momentum2=0.1), ('model',))
+    assert 'model.size: Open does not name this; is sizes' in said[0]
+
+
+def test_hints_of_others_refuse_nothing():
+    check_arguments(CheckpointHook, dict(interval=1.5), ('hook',))
+    check_arguments(PretrainCheckpointHook, dict(interval=1.5), ('hook',))
 
 
 @pytest.mark.parametrize(
     'options, place, words',
     [
+        ({'train_cfg.max_iters': 4}, 'train_cfg.max_iters', 'PretrainLoop does not take this'),
         ({'optim_wrapper.optimizer.lrr': 1}, 'optim_wrapper.optimizer.lrr', 'did you mean lr'),
         ({'param_scheduler.0.facotr': 1}, 'param_scheduler.0.facotr', 'did you mean factor'),
         ({'train_dataloader.sampler.shufle': 1}, 'train_dataloader.sampler.shufle', 'did you mean shuffle'),
@@ -144,9 +245,8 @@ def test_a_misspelt_name_in_a_config_file(tmp_path):
     ],
 )
 def test_parts_that_do_not_go_together(options, place, words, tmp_path, capsys):
-    cfg = config(tmp_path, **options)
     with pytest.raises(SystemExit) as left, in_one_line('train.py') as progress:
-        launch.train(cfg, progress)
+        launch.train(config(tmp_path, **options), progress)
     lines = capsys.readouterr().err.strip().splitlines()
     assert left.value.code == 2
     said = [line for line in lines if line.startswith('train.py: ')]
@@ -172,10 +272,25 @@ def test_weights_of_other_images_and_a_folder_with_another_run(tmp_path, capsys)
         launch.train(config(tmp_path / 'old'))
 
 
-def test_errors_of_the_code_keep_their_traceback(tmp_path, monkeypatch):
+class Lost(Dataset):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        raise UnreadableImageError('a.jpg: is gone', 'missing')
+
+
+def test_errors_of_the_code_keep_their_traceback(tmp_path, monkeypatch, capsys):
+    runner = type('Runner', (), dict(began=True, _train_loop=type('Loop', (), dict(iter=3))))
     with pytest.raises(RuntimeError, match='a bug'), in_one_line('train.py') as progress:
-        progress.runner = type('Runner', (), dict(began=True, _train_loop=type('Loop', (), dict(iter=3))))
+        progress.runner = runner
         raise RuntimeError('a bug')
+    with pytest.raises(TypeError, match='a bug'), in_one_line('zero_shot.py', kinds=(ValueError,)):
+        raise TypeError('a bug')
+    with pytest.raises(SystemExit), in_one_line('train.py') as progress:
+        progress.runner = runner
+        next(iter(DataLoader(Lost(), num_workers=1)))  # what a worker raises comes with its traceback
+    assert capsys.readouterr().err == 'train.py: a.jpg: is gone\n'
     monkeypatch.setenv('DENSECL_DEBUG', '1')
     with pytest.raises(ConfigMistake), in_one_line('train.py'):
         raise ConfigMistake('x')
@@ -212,3 +327,25 @@ def test_processes_say_it_once(tmp_path):
     )
     assert done.returncode != 0
     assert done.stderr.count('train.py: model.x: wrong') == 1, done.stderr
+
+
+def test_slurm_tells_tasks_apart_before_mmengine_does(monkeypatch):
+    for name in ('RANK', 'WORLD_SIZE', 'TORCHELASTIC_USE_AGENT_STORE'):
+        monkeypatch.delenv(name, raising=False)
+    assert first_to_say('x')
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    assert not first_to_say('x')
+
+
+def test_files_that_a_config_runs_are_told(tmp_path):
+    (tmp_path / 'base.py').write_text('a = 1')
+    (tmp_path / 'broken.py').write_text("_base_ = 'c.json'\nraise ValueError")
+    (tmp_path / 'c.json').write_text('{"_base_": "base.py"}')
+    told = []
+    with launch.telling_files(told.append):
+        launch.read_config(str(tmp_path / 'c.json'))
+    with pytest.raises(ValueError), launch.telling_files(told.append):
+        launch.read_config(str(tmp_path / 'broken.py'))
+    assert [re.findall(r'\w+\.(?:py|json)', line) for line in told] == [['base.py'], ['broken.py', 'base.py']]
+    Config.fromfile(tmp_path / 'base.py')
+    assert len(told) == 2

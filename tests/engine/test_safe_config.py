@@ -25,6 +25,9 @@ ROOT = Path(__file__).parents[2]
         (dict(model=dict(backbone=dict(_scope_='evil'))), 'model.backbone._scope_ imports a package'),
         (dict(train_dataloader=dict(dataset=dict(ann_file='a.PKL'))), 'a pickle can run code'),
         (dict(a=[dict(trust_remote_code=True)]), 'a.0.trust_remote_code: trust_remote_code can run code'),
+        (dict(model=dict(teacher_config='a/b.py')), 'a file of Python can run code'),
+        (dict(test_cfg=dict(nms=dict(type='open("x")'))), 'test_cfg.nms.type is evaluated as Python'),
+        (dict(tracker=dict(warp_mode='exit()')), 'tracker.warp_mode is evaluated as Python'),
         ([1], 'must be a dict of settings'),
     ],
 )
@@ -85,3 +88,48 @@ def test_names_that_reach_a_registry_import_nothing(safe, tmp_path):
     assert last == ('MLP {{ fileBasenameNoExtension }}' if safe else 'MLP c'), done.stderr
     assert (tmp_path / 'ran').exists() is not safe
     assert ('built' in done.stdout) is not safe
+
+
+TEACHER = """
+import sys
+import densecl.compat
+densecl.compat.install()
+import mmdet.models
+from mmengine.config import Config
+from densecl.engine import launch
+from densecl.registry import MODELS
+cfg = launch.load_config(sys.argv[1], None, None, 'none', safe=sys.argv[2] == 'safe')
+try:
+    MODELS.build(cfg.model)
+except Exception as error:
+    print(error)
+try:
+    print(Config.fromstring('a = 1', '.py'))  # as mmengine reads what a checkpoint holds
+except Exception as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize('safe', [True, False])
+def test_classes_that_read_configs_read_none(safe, tmp_path):
+    """A teacher of mmdet is built from a config file, here a json that has a program as its base."""
+    pytest.importorskip('mmdet')
+    (tmp_path / 'evil.py').write_text(f'open({str(tmp_path / "ran")!r}, "w")\nmodel = dict(type="None")')
+    (tmp_path / 'teacher.json').write_text(json.dumps(dict(_base_='evil.py')))
+    part = dict(type='densecl.MLP', channels=[4, 4, 2])
+    model = dict(
+        type='mmdet.KnowledgeDistillationSingleStageDetector',
+        backbone=part,
+        neck=part,
+        bbox_head=dict(type='mmdet.FCOSHead', num_classes=2, in_channels=8),
+        teacher_config=str(tmp_path / 'teacher.json'),
+    )
+    (tmp_path / 'c.json').write_text(json.dumps(dict(model=model)))
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', TEACHER, tmp_path / 'c.json', 'safe' if safe else 'as usual'],
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert (tmp_path / 'ran').exists() is not safe, done.stdout + done.stderr
+    assert done.stdout.count('--safe-config: no other config is read') == (2 if safe else 0), done.stdout

@@ -1,8 +1,11 @@
 """Periodic checkpoints."""
 
+import inspect
+
 from mmengine.dist import is_main_process
 from mmengine.fileio import get_file_backend, join_path
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
 
 from densecl.registry import HOOKS
 
@@ -26,6 +29,11 @@ class PretrainCheckpointHook(CheckpointHook):
     still, so that a run that is killed in between removes it when it goes on. So does what a signal made a
     run save. A checkpoint holds all logged values, those still on the device too.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        # What nothing takes is a TypeError now, and not when it saves.
+        inspect.signature(Runner.save_checkpoint).bind_partial(**self.args)
 
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
         flush_logs(runner)
