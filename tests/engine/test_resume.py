@@ -132,8 +132,9 @@ def test_an_unreadable_file_ends_the_run_and_its_workers(tiny_config, tmp_path):
     done = subprocess.run(
         [sys.executable, str(TRAIN), str(config)], capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 1
-    assert 'broken.jpg' in done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith('train.py: ')]
+    assert done.returncode == 2
+    assert len(said) == 1 and 'broken.jpg' in said[0] and 'Traceback' not in done.stderr, done.stderr
 
 
 def test_replaced_images_are_listed_and_too_many_stop_in_one_line(tiny_config, tmp_path):
