@@ -132,8 +132,8 @@ def _starred(keyword: ast.keyword, name: str) -> bool:
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value of a config can be what an annotation says; True where that cannot be told.
 
-    A list may stand for a tuple, an int for a float, 3.0 for 3, 0 and 1 for a bool, and a dict for whatever
-    is made of it.
+    A list may stand for a tuple, an int for a float, 3.0 for 3, 0 and 1 for a bool. What becomes an object of
+    a class, that class checks.
     """
     if hint is Any or hint is inspect.Parameter.empty or isinstance(hint, str | typing.TypeVar):
         return True
@@ -157,7 +157,7 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, Mapping) and all(fits(v, arguments[-1]) for v in value.values() if arguments)
     if kind is tuple or (issubclass(list, kind) and kind is not object) or kind is list:
         return _fits_several(value, kind, arguments)
-    return isinstance(value, (kind, dict)) or not isinstance(value, (*_PLAIN, types.NoneType))
+    return True  # the class that is made of it says best what it takes
 
 
 def _fits_plain(value: Any, kind: type) -> bool:

@@ -58,7 +58,7 @@ def test_what_classes_take(cls, names, needed, anything):
         (None, int | None, True),
         ([1, 2], tuple[int, int], True), ([1, 2, 3], tuple[int, int], False), (5, Sequence[int], False),
         ('ab', Sequence[str], False), (['a', 1], Sequence[str], False), ({'a': 1}, dict[str, int], True),
-        ({'type': 'X'}, nn.Module | None, True), ('X', nn.Module, False), ('a', Literal['a', 'b'], True),
+        ({'type': 'X'}, nn.Module | None, True), ('X', nn.Module, True), ('a', Literal['a', 'b'], True),
         ('c', Literal['a', 'b'], False), (object(), 'Unknown', True), ((), Sequence[int], True),
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner, set_random_seed
 from torch.utils.data import DataLoader
@@ -63,6 +64,11 @@ def check_fields(cfg: Config) -> None:
         if cfg.get(key) is not None and not isinstance(cfg[key], kind):
             wanted = 'a list of dicts' if key == 'custom_hooks' else 'a dict'
             raise ConfigMistake(f'{key} must be {wanted}, got {shortened(cfg[key])}')
+    hooks = [('custom_hooks', *pair) for pair in enumerate(cfg.get('custom_hooks') or ())]
+    hooks += [('default_hooks', *pair) for pair in (cfg.get('default_hooks') or {}).items()]
+    for part, name, hook in hooks:
+        if not isinstance(hook, Mapping | Hook) and not (hook is None and part == 'default_hooks'):
+            raise ConfigMistake(f"{part}.{name} must be dict(type='...Hook', ...), got {shortened(hook)}")
 
 
 def near_setting(name: str) -> str | None:

@@ -93,6 +93,12 @@ class LRScalingRunner(Runner):
         super().load_or_resume()
         check_together(self.iter, self.work_dir)
 
+    def load_checkpoint(self, *args, **kwargs) -> dict:
+        """As mmengine's, without the config that mmengine < 0.5 stored: a resume would run it as code."""
+        checkpoint = super().load_checkpoint(*args, **kwargs)
+        checkpoint.get('meta', {}).pop('config', None)
+        return checkpoint
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's; ``model_wrapper_cfg=dict(type='FullyShard')``: see :func:`.shard.shard`."""
         self._sharded = (model_wrapper_cfg or {}).get('type') == 'FullyShard'

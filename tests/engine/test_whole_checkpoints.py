@@ -220,3 +220,17 @@ def test_a_log_that_cannot_be_written_stops_the_run(toy_runner):
     runner.logger.setLevel('INFO')
     with pytest.raises(SystemExit, match='No space left on device .*there is no checkpoint yet'):
         runner.train()
+
+
+def test_the_config_in_a_checkpoint_is_not_run(tiny_config, tmp_path):
+    """mmengine < 0.5 stored it as ``meta['config']``, and its resume still runs that as Python."""
+    launch.build_runner(tiny_config(**{'train_cfg.max_epochs': 1})).train()
+    path = max((tmp_path / 'run').glob('*.pth'), key=lambda file: file.stat().st_mtime_ns)
+    checkpoint, trace = load_checkpoint(path), tmp_path / 'trace'
+    checkpoint['meta']['config'] = f'open({str(trace)!r}, "w").close()'
+    torch.save(checkpoint, path)
+    cfg = tiny_config(**{'train_cfg.max_epochs': 2})
+    cfg.resume, cfg.load_from = True, str(path)
+    runner = launch.build_runner(cfg)
+    runner.train()
+    assert runner.epoch == 2 and not trace.exists()
