@@ -63,7 +63,7 @@ def test_slim_model_starts_from_an_export_and_trains_on_the_sample(scope, tmp_pa
     cfg = load(SLIM[scope])
     use_pretrained(cfg, str(file))
     cfg.work_dir = str(tmp_path / 'run')
-    cfg.train_cfg.max_iters = 2
+    cfg.train_cfg.max_iters, cfg.param_scheduler = 2, None  # its ramp is longer
     cfg.train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     tested = dict(cfg.test_dataloader, num_workers=0, persistent_workers=False)

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from densecl.building import ConfigMistake
 from densecl.registry import MODELS
 from densecl.sample import sample_root
 from densecl.tools import run_tool
@@ -58,7 +59,7 @@ def test_the_text_of_a_config_is_not_run(tool, tmp_path):
     data = dict(type='subprocess.Popen', args=['touch', str(mark)])
     text = f"open({str(mark)!r}, 'w')\ntrain_dataloader = dict(dataset={data})\nmodel = dict()\n"
     torch.save({'state_dict': {}, 'meta': {'cfg': text}}, tmp_path / 'a.pth')
-    with pytest.raises(TypeError, match='type must be a str'):
+    with pytest.raises(ConfigMistake, match='type is missing: it names the dataset to be built'):
         run_tool(tool, [str(tmp_path / 'a.pth')])
     time.sleep(0.2)
     assert not mark.exists()

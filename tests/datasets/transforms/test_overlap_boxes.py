@@ -234,7 +234,7 @@ def test_any_two_views():
         ({'tries': 0}, 'tries must be at least 1'),
         ({'max_iou': 0}, 'max_iou must be above 0 and at most 1, got 0'),
         ({'views': (1, 1)}, r'two different views, got \(1, 1\)'),
-        ({'views': (0, 1, 2)}, r'two different views, got \(0, 1, 2\)'),
+        ({'views': (0, 1, 2)}, r'views: OverlapBoxes takes tuple\[int, int\], got \(0, 1, 2\)'),
         ({'views': (0, 7)}, r'OverlapBoxes: views=\(0, 7\), but the views are 0 .. 2'),
     ],
 )
