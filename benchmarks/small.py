@@ -13,6 +13,10 @@ def _probe(of, *probes):
     return dict(kind='probe', labelled=of['data'], test=of['val'], probes=probes)
 
 
+_train = dict(kind='train', amp='bf16')
+_bccd = dict(_train, root='data/bccd', annotations='instances_val.json')
+_camvid = dict(_train, root='data/camvid')
+
 tasks = dict(
     camvid_frozen=dict(
         kind='probe',
@@ -27,34 +31,14 @@ tasks = dict(
     bccd=dict(kind='finetune', **bccd, size='slim', iters=200),
     bccd_tenth=dict(kind='finetune', **bccd, size='slim', iters=120, share=0.1),
     # Configs as they are, which also take the pretrained pyramid and heads of a detector:
-    bccd_r18=dict(
-        kind='train',
-        config='configs/detection/faster-rcnn_r18_fpn_bccd.py',
-        root='data/bccd',
-        annotations='instances_val.json',
-        amp='bf16',
-    ),
-    bccd_4conv1fc=dict(
-        kind='train',
-        config='configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py',
-        root='data/bccd',
-        annotations='instances_val.json',
-        amp='bf16',
-    ),
+    bccd_r18=dict(_bccd, config='configs/detection/faster-rcnn_r18_fpn_bccd.py'),
+    bccd_4conv1fc=dict(_bccd, config='configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py'),
     coco_r18=dict(
-        kind='train',
+        _train,
         config='configs/detection/mask-rcnn_r18_fpn_small-coco.py',
         root='data/coco',
         annotations='instances_val_super12.json',
-        amp='bf16',
     ),
-    camvid_r18=dict(
-        kind='train', config='configs/segmentation/fcn_r18_camvid.py', root='data/camvid', amp='bf16'
-    ),
-    camvid_r18_pixel_contrast=dict(
-        kind='train',
-        config='configs/segmentation/fcn_r18_camvid_pixel-contrast.py',
-        root='data/camvid',
-        amp='bf16',
-    ),
+    camvid_r18=dict(_camvid, config='configs/segmentation/fcn_r18_camvid.py'),
+    camvid_r18_pixel_contrast=dict(_camvid, config='configs/segmentation/fcn_r18_camvid_pixel-contrast.py'),
 )
