@@ -37,11 +37,11 @@ def extension_functions() -> list[str]:
 
 def _versions() -> str:
     lines = [f'python {platform.python_version()} on {sys.platform}', '']
-    lines.append(f'{"package":<16}{"installed":<18}{"tested":<18}')
-    for name, tested in versions.TESTED.items():
-        version = versions.installed_version(name)
+    lines.append(f'{"package":<22}{"installed":<18}{"tested":<18}')
+    for name in versions.of_interest():
+        tested, version = versions.TESTED[name], versions.installed_version(name)
         note = '' if version is None or versions.in_tested_range(name, version) else 'untested'
-        lines.append(f'{name:<16}{version or "not installed":<18}{str(tested):<18}{note}'.rstrip())
+        lines.append(f'{name:<22}{version or "not installed":<18}{str(tested):<18}{note}'.rstrip())
     return '\n'.join(lines)
 
 

@@ -30,6 +30,13 @@ TESTED = {
     'onedl-mmdetection': Range('3.5.1', '3.5.1'),
     'onedl-mmsegmentation': Range('1.4.2', '1.4.2'),
 }
+#: Fork -> what it stands in for.
+FORKS = {
+    'onedl-mmengine': 'mmengine',
+    'onedl-mmcv': 'mmcv',
+    'onedl-mmdetection': 'mmdet',
+    'onedl-mmsegmentation': 'mmsegmentation',
+}
 # mmcv comes under several distribution names; mmcv-lite is the one without compiled code.
 _ALIASES = {'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full')}
 _warned: set[str] = set()
@@ -43,6 +50,13 @@ def installed_version(name: str) -> str | None:
         except importlib.metadata.PackageNotFoundError:
             continue
     return None
+
+
+def of_interest() -> list[str]:
+    """Distributions to look at here: forks where they are installed, instead of what they stand in for."""
+    forks = [name for name in FORKS if installed_version(name)]
+    hidden = {FORKS[name] for name in forks if not installed_version(FORKS[name])} | FORKS.keys() - forks
+    return [name for name in TESTED if name not in hidden]
 
 
 def in_tested_range(name: str, version: str) -> bool:

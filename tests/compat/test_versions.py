@@ -47,7 +47,7 @@ def test_one_warning_per_package(monkeypatch):
 
 def test_mmcv_lite_counts_as_mmcv():
     pytest.importorskip('mmcv')
-    assert versions.installed_version('mmcv') is not None
+    assert versions.installed_version('mmcv') or versions.installed_version('onedl-mmcv')
     assert versions.installed_version('no-such-package') is None
 
 
@@ -64,3 +64,19 @@ def test_mmdet_and_mmseg_accept_the_tested_mmcv():
 def test_a_fork_has_a_range_of_its_own():
     assert versions.in_tested_range('onedl-mmdetection', '3.5.1')
     assert not versions.in_tested_range('onedl-mmdetection', '3.6.0')
+
+
+@pytest.mark.parametrize(
+    'installed, mmdet, fork',
+    [
+        ((), True, False),
+        (('mmdet',), True, False),
+        (('onedl-mmdetection',), False, True),
+        (('mmdet', 'onedl-mmdetection'), True, True),  # one has written over the other
+    ],
+)
+def test_forks_are_told_where_they_are_installed(monkeypatch, installed, mmdet, fork):
+    monkeypatch.setattr(versions, 'installed_version', lambda name: '3.3.0' if name in installed else None)
+    told = versions.of_interest()
+    assert 'torch' in told and 'mmengine' in told
+    assert ('mmdet' in told, 'onedl-mmdetection' in told) == (mmdet, fork)
