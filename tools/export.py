@@ -34,6 +34,11 @@ def parse_args() -> argparse.Namespace:
         default='auto',
         help='auto: the one that the method evaluates, online for nearly all',
     )
+    parser.add_argument(
+        '--without',
+        metavar='REGEX',
+        help="leave these behind, by the beginning of their names in mmdet: 'neck|roi_head', 'roi_head.*fcs'",
+    )
     parser.add_argument('--out', help='default: beside the checkpoint, <name>_<branch>_<to>.pth')
     parser.add_argument(
         '--check', metavar='IMAGE', help='load the export again and compare features on this image'
@@ -53,7 +58,7 @@ def main() -> None:
         raise SystemExit(refusal)
     if refusal:
         print(f'warning: {refusal}')
-    export = export_backbone(weights, args.to, args.branch)
+    export = export_backbone(weights, args.to, args.branch, args.without)
     checkpoint = Path(args.checkpoint)
     branch = export['meta']['branch']
     name = f'{checkpoint.stem}_{branch}_{args.to}{SUFFIXES.get(args.to, ".pth")}'

@@ -17,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--branch', default='auto', help='online, target, or auto: the one that the method evaluates'
     )
+    parser.add_argument(
+        '--without',
+        metavar='REGEX',
+        help="leave these behind, by the beginning of their names in mmdet: 'neck|roi_head', 'roi_head.*fcs'",
+    )
     parser.add_argument('--out', help='file to write (default: beside the checkpoint)')
     parser.add_argument(
         '--check', metavar='IMAGE', help='compare features of source and export on this image'
@@ -43,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     elif not checkpoint.is_file():
         raise FileNotFoundError(f'{checkpoint}: no such run or checkpoint')
     refuse_worse(checkpoint, args.force)
-    options = [('--out', args.out), ('--check', args.check)]
+    options = [('--out', args.out), ('--check', args.check), ('--without', args.without)]
     given = [part for name, value in options if value for part in (name, value)]
     given += ['--force'] if args.force else []
     run_tool('export', [str(checkpoint), '--to', args.to, '--branch', args.branch, *given])

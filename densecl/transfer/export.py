@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ _HOW = {
 
 
 def export_backbone(
-    checkpoint: str | Path | dict, target: str = 'mmdet', branch: str = 'auto'
+    checkpoint: str | Path | dict, target: str = 'mmdet', branch: str = 'auto', without: str | None = None
 ) -> dict[str, Any]:
     """Take the backbone out of a pretraining checkpoint, named as ``target`` names it.
 
@@ -49,12 +50,15 @@ def export_backbone(
             with ``huggingface`` those of transformers (ViT, DINOv2), in a folder.
         branch: ``online`` (query encoder, most papers' choice), ``target`` (its moving average), or
             ``auto``: what the method evaluates, see :func:`densecl.transfer.record.evaluated_branch`.
+        without: regular expression of what stays behind of neck, RPN and box head, by the beginning of their
+            names in mmdet: ``'neck|roi_head'``, ``'roi_head.*fcs'``.
 
     Returns:
         ``state_dict`` (name -> CPU tensor) and ``meta``, a JSON-able record of how it was trained.
 
     Raises:
-        ValueError: unknown target or branch, no such branch, or a backbone that the target cannot express.
+        ValueError: unknown target or branch, no such branch, a backbone that the target cannot express, or
+            ``without`` matches nothing.
     """
     if target not in TARGETS:
         raise ValueError(f'unknown target {target!r}; one of {", ".join(TARGETS)}')
@@ -74,28 +78,48 @@ def export_backbone(
         tensors = to_dialect(tensors, DIALECTS[target])
     elif target == 'timm':
         tensors = whole_names(tensors)
-    neck = under(weights.tensors, neck_prefix(prefix))
-    box_head = box_head_part(weights.tensors, prefix)
+    parts = {
+        'neck': under(weights.tensors, neck_prefix(prefix)),
+        'roi_head.bbox_head': box_head_part(weights.tensors, prefix),
+        'rpn_head': rpn_part(weights.tensors, prefix),
+    }
+    if without is not None:
+        parts = _without(parts, without, weights.source)
+    neck, box_head, rpn = parts.values()
     if target == 'detectron2':
         last = max(meta.get('out_indices') or [3]) + 2
         tensors = to_detectron2(tensors) | neck_to_detectron2(neck, last)
         tensors |= box_head_to_detectron2(box_head)
     elif target in ('mmdet', 'safetensors'):
-        tensors |= {f'neck.{key}': value for key, value in neck.items()}
-        tensors |= {f'roi_head.bbox_head.{key}': value for key, value in box_head.items()}
-        tensors |= {f'rpn_head.{key}': value for key, value in rpn_part(weights.tensors, prefix).items()}
+        tensors |= {f'{part}.{key}': value for part, held in parts.items() for key, value in held.items()}
     how = (
         vit_how_to_load(target, meta)
         if vit and target in DIALECTS
         else timm_how_to_load(target, meta) or linear_how_to_load(meta) or _HOW[target]
     )
-    if target == 'mmdet' and (neck or box_head):
+    if target == 'mmdet' and (neck or box_head or rpn):
         how = '--pretrained FILE (backbone.init_cfg would take the backbone alone)'
     meta |= {'dialect': target, 'how_to_load': how}
     # Contiguous copies with storages of their own, so that nothing else is saved along.
     form = torch.contiguous_format
     own = {key: tensor.detach().cpu().clone(memory_format=form) for key, tensor in tensors.items()}
     return {'state_dict': own, 'meta': meta}
+
+
+def _without(parts: dict[str, dict[str, Tensor]], pattern: str, source: str) -> dict[str, dict[str, Tensor]]:
+    """What is left of the parts beside a backbone, see :func:`export_backbone`."""
+    try:
+        leaves = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f'without={pattern!r} is no regular expression: {error}') from error
+    kept = {
+        part: {key: value for key, value in held.items() if not leaves.match(f'{part}.{key}')}
+        for part, held in parts.items()
+    }
+    if all(len(kept[part]) == len(held) for part, held in parts.items()):
+        there = ', '.join(part for part, held in parts.items() if held) or 'nothing but a backbone'
+        raise ValueError(f'without={pattern!r} matches nothing beside the backbone; {source} has {there}')
+    return kept
 
 
 def find_prefix(weights: Weights, branch: str) -> str:

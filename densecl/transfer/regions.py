@@ -76,8 +76,9 @@ def _of_heads(model: nn.Module, part: str) -> nn.Module | None:
 def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
     """Fill the box head that a model has, with what :func:`box_head_part` gave, but for its classes.
 
-    Whole or not at all (with a warning): the linear layer expects the last convolution's output. A regressor
-    of one class is that of each class.
+    Whole, or its first layers (convolutions without the linear layer) and the rest afresh, or not at all,
+    each time with a warning: a layer expects the output of the one before. A regressor of one class is that
+    of each class.
     """
     head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
     head = _of_heads(model, 'box_head') if head is None else head
@@ -90,15 +91,28 @@ def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport)
     wanted = {key: value for key, value in own.items() if key.startswith(_SHARED) or key in regressor}
     names, total, offered = fitting(wanted, given), len(counted(wanted)), len(counted(given))
     report.box_head_total = total
-    if len(names) == total == offered:
+    layers = [key for start in (*_SHARED, 'fc_reg.') for key in counted(wanted) if key.startswith(start)]
+    layers = list(dict.fromkeys(_layer(key) for key in layers))
+    filled = {_layer(key) for key in names}
+    fresh = [layer for layer in layers if layer not in filled]
+    whole = len(names) == sum(_layer(key) in filled for key in counted(wanted))
+    if len(names) == offered and whole and filled == set(layers[: len(filled)]):
         copy(wanted, given, names)
         report.box_head_matched = names
+        if fresh:
+            report.warnings.append(f"the file's box head ends before {fresh[0]}, which starts afresh")
         return
     report.warnings.append(
         f"of the file's {offered} tensors of a box head {len(names)} fit this model's {total}; they "
         "were left out. A fitting one is bbox_head.type='Shared4Conv1FCBBoxHead' with "
         'batch norm (norm_cfg) and the same widths'
     )
+
+
+def _layer(key: str) -> str:
+    """``shared_convs.0.bn.weight`` -> ``shared_convs.0``; ``fc_reg.bias`` -> ``fc_reg``."""
+    parts = key.split('.')
+    return '.'.join(parts[:2]) if parts[0].startswith('shared_') else parts[0]
 
 
 def _for_each_class(given: Tensor, wanted: Tensor) -> Tensor:

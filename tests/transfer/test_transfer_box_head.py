@@ -159,6 +159,49 @@ def test_a_box_head_of_another_shape_is_left_out_whole(soco):
     assert all(torch.equal(before[k], after[k]) for k in before)
 
 
+@pytest.mark.parametrize(
+    ('without', 'neck', 'head', 'fresh'),
+    [
+        ('roi_head.*fcs', 30, 20, 'shared_fcs.0'),
+        (r'roi_head.*(fcs|convs\.[23])', 30, 10, 'shared_convs.2'),
+        ('roi_head', 30, 0, None),
+        ('neck|roi_head', 0, 0, None),
+    ],
+)
+def test_what_stays_behind_starts_afresh(soco, found, without, neck, head, fresh, tmp_path):
+    path, model = soco
+    scramble(found)
+    before = {k: v.clone() for k, v in found.state_dict().items()}
+    file = save_export(export_backbone(path, 'mmdet', without=without), tmp_path / 'part.pth')
+    report = load_backbone(found, file)
+    assert report.fraction == 1 and len(report.neck_matched) == neck and len(report.box_head_matched) == head
+    said = [f"the file's box head ends before {fresh}, which starts afresh"] if fresh else []
+    assert report.warnings == said
+    given = model.heads['objects'].projector.box_head.state_dict()
+    for key, value in found.state_dict().items():
+        part = key.removeprefix('roi_head.bbox_head.')
+        if part in report.box_head_matched:
+            assert torch.equal(value, given[part])
+        elif 'roi_head' in key or (key.startswith('neck') and not neck):
+            assert torch.equal(value, before[key])
+
+
+def test_leaving_behind_what_is_not_there(soco):
+    with pytest.raises(ValueError, match=r'matches nothing beside .* has neck, roi_head.bbox_head$'):
+        export_backbone(soco[0], without='rpn_head')
+    with pytest.raises(ValueError, match="without='\\('.* is no regular expression"):
+        export_backbone(soco[0], without='(')
+
+
+@pytest.mark.parametrize('layer', ['shared_convs.1.', 'shared_fcs.0.weight'])
+def test_a_box_head_with_a_gap_is_left_out(soco, found, layer):
+    export = export_backbone(soco[0])
+    held = {k: v for k, v in export['state_dict'].items() if layer not in k}
+    report = load_backbone(found, dict(export, state_dict=held))
+    assert report.fraction == 1 and report.box_head_matched == []
+    assert 'were left out' in report.warnings[0]
+
+
 def test_another_pretraining_starts_from_the_box_head(soco):
     path, model = soco
     fresh = pretrainer(Config.fromfile(CONFIGS / 'soco' / SMALL))

@@ -10,20 +10,25 @@ from densecl.registry import MODELS
 from .mlp import MLP
 
 
-def shared_conv_fc(in_channels: int, convs: int, conv_channels: int, fc: int, pool_size: int) -> nn.Module:
+def shared_conv_fc(
+    in_channels: int, convs: int, conv_channels: int, fc: int | None, pool_size: int
+) -> nn.Module:
     """(N, C, s, s) -> (N, fc): the shared part of mmdet's ``Shared4Conv1FCBBoxHead`` with batch norm.
 
     Parameters are called as there, ``shared_convs.{i}.conv.weight``, ``shared_convs.{i}.bn.*`` and
-    ``shared_fcs.0.*``, and start as torch's layers do (SoCo's official code). For the arguments see
-    :class:`BoxProjector`.
+    ``shared_fcs.0.*``, and start as torch's layers do (SoCo's official code). Without ``fc`` the
+    convolutions alone, (N, C, s, s) -> (N, C', s, s). For the arguments see :class:`BoxProjector`.
     """
     layers, widths = [], [in_channels] + [conv_channels] * convs
     for width in widths[:-1]:
         conv = nn.Conv2d(width, conv_channels, 3, padding=1, bias=False)
         named = OrderedDict(conv=conv, bn=nn.BatchNorm2d(conv_channels), activate=nn.ReLU(inplace=True))
         layers.append(nn.Sequential(named))
+    parts = OrderedDict(shared_convs=nn.Sequential(*layers))
+    if fc is None:
+        return nn.Sequential(parts)
     linear = nn.Sequential(nn.Linear(widths[-1] * pool_size**2, fc))
-    parts = OrderedDict(shared_convs=nn.Sequential(*layers), flatten=nn.Flatten(), shared_fcs=linear)
+    parts |= OrderedDict(flatten=nn.Flatten(), shared_fcs=linear)
     return nn.Sequential(parts | dict(activate=nn.ReLU(inplace=True)))
 
 
@@ -38,9 +43,10 @@ class BoxProjector(nn.Module):
         in_channels: C, the feature pyramid's.
         convs: number of 3x3 convolutions with batch norm.
         conv_channels: their width.
-        fc: width of the linear layer behind them.
+        fc: width of the linear layer behind them. None pretrains the convolutions alone: the MLP reads their
+            mean over the cells, and where in a region something lies remains theirs to say.
         pool_size: s, the head's ``pool_size``.
-        channels: widths of the MLP, from ``fc``, with which they must begin, to D.
+        channels: widths of the MLP to D, from ``fc``, or ``conv_channels`` where that is None.
         **kwargs: of :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
     """
 
@@ -49,13 +55,18 @@ class BoxProjector(nn.Module):
         in_channels: int = 256,
         convs: int = 4,
         conv_channels: int = 256,
-        fc: int = 1024,
+        fc: int | None = 1024,
         pool_size: int = 7,
         channels: Sequence[int] = (1024, 4096, 256),
         **kwargs,
     ) -> None:
         super().__init__()
-        if channels[0] != fc:
+        if fc is None and channels[0] != conv_channels:
+            raise ValueError(
+                f'BoxProjector: channels {tuple(channels)} must start with conv_channels={conv_channels}, '
+                'the width of the convolutions in front of them (fc=None)'
+            )
+        if fc is not None and channels[0] != fc:
             raise ValueError(
                 f'BoxProjector: channels {tuple(channels)} must start with fc={fc}, the width of the '
                 'linear layer in front of them'
@@ -64,7 +75,8 @@ class BoxProjector(nn.Module):
         self.mlp = MLP(channels, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mlp(self.box_head(x))
+        x = self.box_head(x)
+        return self.mlp(x.mean((2, 3)) if x.ndim == 4 else x)
 
 
 @MODELS.register_module()

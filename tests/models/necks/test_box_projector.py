@@ -58,7 +58,19 @@ def test_box_projector_is_convolutions_a_linear_layer_and_an_mlp():
     torch.testing.assert_close(module(x), expected)
 
 
-def test_the_mlp_must_fit_the_linear_layer():
+def test_without_a_linear_layer_the_mlp_reads_the_mean_over_cells():
+    torch.manual_seed(0)
+    module = BoxProjector(in_channels=3, convs=2, conv_channels=5, fc=None, channels=(5, 6)).double()
+    assert not any('fcs' in name for name in module.state_dict())
+    x = torch.randn(8, 3, 4, 4, dtype=torch.float64)
+    mean, layer = module.box_head.shared_convs(x).sum((2, 3)) / 16, module.mlp[0]
+    expected = F.linear(mean, layer.weight, layer.bias)
+    torch.testing.assert_close(module(x), expected)
+
+
+def test_the_mlp_must_fit_what_is_in_front_of_it():
+    with pytest.raises(ValueError, match=r'channels \(256, 64\) must start with conv_channels=128'):
+        BoxProjector(conv_channels=128, fc=None, channels=(256, 64))
     with pytest.raises(ValueError, match=r'channels \(512, 64\) must start with fc=1024'):
         BoxProjector(channels=(512, 64))
 
