@@ -112,7 +112,8 @@ def _sentence_of_signals(start: Measurement, now: Measurement, fallen: tuple[str
         + (', fallen)' if name in fallen else ')')
         for name in DECIDING
     ]
-    return ', '.join(said)
+    stands = fallen and DECIDING[0] not in fallen
+    return ', '.join(said) + (f'; the {DECIDING[0]} decides, and has not fallen' if stands else '')
 
 
 def paired_gain(

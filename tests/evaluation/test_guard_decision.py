@@ -69,6 +69,8 @@ class TestLabelFree:
         decision = decide(start, now)
         assert (decision.verdict, decision.fallen) == (verdict, fallen)
         assert decision.sentence.count(', fallen)') == len(fallen)
+        others_fell = bool(fallen) and DECIDING[0] not in fallen
+        assert decision.sentence.endswith('decides, and has not fallen') == others_fell
 
     def test_two_sets_that_agree_by_chance_do_not_make_it_strict(self):
         start = Measurement(signals(spread=0.0))
