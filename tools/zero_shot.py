@@ -157,7 +157,7 @@ def draw(maps: torch.Tensor, part, size: tuple[int, int], names, folder: Path) -
         tiles = [truth, np.where(known, said, IGNORED), said]
         tiles = [draw_segmentation(image, tile, names, palette) for tile in tiles]
         save_image(folder / files[index], side_by_side(tiles))
-    print(f'{len(files)} pictures: {folder}')
+    print(f'{len(files)} pictures (truth, said where it has a class, said everywhere): {folder}')
 
 
 if __name__ == '__main__':

@@ -137,7 +137,8 @@ def _probe(encoder, args: argparse.Namespace, weights: str, ending: str) -> None
         save(_ended(args.out, ending), content, labelled, found)
     if args.pictures:
         folder = _ended(args.pictures, ending)
-        print(f'{len(draw_probe(found, labelled, size, folder))} pictures: {folder}')
+        files, tiles = draw_probe(found, labelled, size, folder), ('truth', *found.shown)
+        print(f'{len(files)} pictures ({", ".join(tiles)}): {folder}')
 
 
 def _ended(path: str, ending: str) -> Path:

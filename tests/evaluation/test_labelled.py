@@ -165,7 +165,8 @@ def test_command(tmp_path, capsys):
     pictures = sorted((tmp_path / 'pictures').iterdir())
     images = sorted((tmp_path / 'set/images/test').iterdir())
     assert [p.stem for p in pictures] == [p.stem for p in images]
-    # Truth, linear and retrieval in a row; where the probes are right, the colours of the truth.
+    assert '12 pictures (truth, linear, retrieval): ' in said
+    # In a row; where the probes are right, the colours of the truth.
     tiles = np.split(np.pad(cv2.imread(str(pictures[0])), ((0, 0), (0, 6), (0, 0))).astype(int), 3, axis=1)
     assert tiles[0].shape == (64, 102, 3)
     equal = [(abs(tiles[0] - tile).max(-1) < 3)[:, :96].mean() for tile in tiles[1:]]
