@@ -16,6 +16,7 @@ from torch import nn
 
 from densecl.building import building
 from densecl.files import checkpoints_of
+from densecl.provenance import log_line
 from densecl.registry import RUNNERS
 
 from .resume import check_together
@@ -70,6 +71,7 @@ class LRScalingRunner(Runner):
         Raises:
             SystemExit: the disk is full.
         """
+        self.logger.info(log_line())
         for hook in self.hooks:
             if hasattr(hook, 'begin'):
                 hook.begin(self)

@@ -225,7 +225,7 @@ def measure(folder: Path) -> None:
 
     densecl.compat.install()
     import densecl.registry  # noqa: F401  (makes the scope "densecl" known)
-    from densecl.settings import look_at_machine
+    from densecl.provenance import provenance
 
     cell, began = json.loads((folder / CELL).read_text()), time.monotonic()
     kinds = {'probe': _probe, 'finetune': _finetune, 'train': _train}
@@ -234,21 +234,8 @@ def measure(folder: Path) -> None:
     for left in (*folder.glob('*.pth'), *folder.glob('run/*.pth')):
         if left.name != COUNTS:
             left.unlink()  # what was fine-tuned is known by its figures
-    facts = dict(
-        seconds=round(time.monotonic() - began, 1),
-        machine=str(look_at_machine()),
-        date=time.strftime('%Y-%m-%d'),
-        commit=_commit(),
-    )
+    facts = dict(seconds=round(time.monotonic() - began, 1), **provenance())
     write_json(folder / FIGURES, dict(figures=figures, **facts))
-
-
-def _commit() -> str:
-    command = ['git', '-C', str(Path(__file__).parent), 'rev-parse', '--short', 'HEAD']
-    try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    except OSError:  # no git
-        return ''
 
 
 def _encoder(cell: dict, options: dict | None):

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from densecl.files import atomic_write
 
 from .benchmark import CELL, COUNTS, FIGURES
-from .intervals import Interval, interval, of_error
+from .differences import Counts, Difference, Table, over_images, over_seeds, tables
+from .intervals import interval
 
 COLUMNS = (
     'task',
@@ -27,28 +28,6 @@ COLUMNS = (
     'file',
     'sha256',
 )
-
-
-@dataclass
-class Table:
-    """One figure of one task.
-
-    Attributes:
-        task, figure: names.
-        values: weights -> seed -> value.
-        folders: weights -> seed -> the folder of the cell.
-        files: weights -> seed -> the file; random weights have one a seed.
-    """
-
-    task: str
-    figure: str
-    values: dict[str, dict[int, float]] = field(default_factory=dict)
-    folders: dict[str, dict[int, Path]] = field(default_factory=dict)
-    files: dict[str, dict[int, str]] = field(default_factory=dict)
-
-    def pairs(self, one: str, two: str) -> list[int]:
-        """Seeds that both weights have."""
-        return sorted(self.values.get(one, {}).keys() & self.values.get(two, {}).keys())
 
 
 def read_rows(out: str | Path) -> list[dict[str, Any]]:
@@ -66,24 +45,10 @@ def read_rows(out: str | Path) -> list[dict[str, Any]]:
             row = dict(
                 task=cell['task'], figure=name, weights=cell['weights'], seed=cell['seed'], value=value
             )
-            rows.append(row | facts | source | dict(folder=file.parent))
+            rows.append(row | facts | source | dict(counts=partial(_read_counts, file.parent, name)))
     if not rows:
         raise FileNotFoundError(f'{out}: no measurement in it')
     return sorted(rows, key=lambda row: (row['task'], row['figure'], row['weights'], row['seed']))
-
-
-def tables(rows: Sequence[dict[str, Any]], order: Sequence[str] = ()) -> list[Table]:
-    """A table a figure; weights in the given order, then by name."""
-    found: dict[tuple[str, str], Table] = {}
-    place = {name: number for number, name in enumerate(order)}
-    for row in sorted(rows, key=lambda row: (place.get(row['weights'], len(place)), row['weights'])):
-        key = row['task'], row['figure']
-        table = found.setdefault(key, Table(*key))
-        table.values.setdefault(row['weights'], {})[row['seed']] = row['value']
-        table.folders.setdefault(row['weights'], {})[row['seed']] = row['folder']
-        file = f'{row["file"]}:{row["seed"]}' if row['file'].startswith('random:') else row['file']
-        table.files.setdefault(row['weights'], {})[row['seed']] = file
-    return sorted(found.values(), key=lambda table: (table.task, table.figure))
 
 
 def markdown(found: Sequence[Table], against: str) -> str:
@@ -103,7 +68,7 @@ def markdown(found: Sequence[Table], against: str) -> str:
 
 
 def _markdown(table: Table, against: str) -> str:
-    images = _has_counts(table)
+    images = next(iter(next(iter(table.counts.values())).values()))() is not None
     heads = ['weights', 'values', 'mean ± sd', 'difference over seeds'] + ['difference over images'] * images
     lines = [
         f'### {table.task}: {table.figure}\n',
@@ -115,58 +80,45 @@ def _markdown(table: Table, against: str) -> str:
         spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
         listed = ', '.join(f'{value:.1f}' for value in values)
         cells = [name.replace('|', '\\|'), listed, f'{fmean(values):.2f}{spread}']
-        for difference in (_over_seeds, _over_images)[: 1 + images]:
-            cells.append('' if name == against else difference(table, against, name))
+        for shown in (_over_seeds, _over_images)[: 1 + images]:
+            cells.append('' if name == against else shown(table, against, name))
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'
 
 
-def _over_seeds(table: Table, one: str, two: str) -> str:
-    seeds = table.pairs(one, two)
-    if not seeds:
+def _shown(difference: Difference | None) -> str:
+    if difference is None:
         return 'no seed in common'
-    pairs: dict[tuple, list[float]] = {}
-    several = any(len({table.files[name][seed] for seed in seeds}) > 1 for name in (one, two))
-    for seed in seeds:
-        pair = tuple(table.files[name][seed] for name in (one, two)) if several else (seed,)
-        pairs.setdefault(pair, []).append(table.values[two][seed] - table.values[one][seed])
-    differences = [fmean(values) for values in pairs.values()]
-    if len(seeds) > 1 and all(len(set(table.values[name].values())) == 1 for name in (one, two)):
-        return f'{differences[0]:+.2f} (no seed changes it)'
-    return _shown(interval(differences), 'pair' if len(pairs) == len(seeds) else 'pair of pretrainings')
-
-
-def _shown(found: Interval, what: str) -> str:
+    found, over = difference.interval, difference.over
+    if difference.fixed:
+        return f'{found.mean:+.2f} (no seed changes it)'
+    units = {'seeds': 'pair', 'pretrainings': 'pair of pretrainings', 'images': 'group'}
     if found.count == 1:
-        return f'{found.mean:+.2f} (one {what})'
+        return f'{found.mean:+.2f} (one {units[over]})'
     text = f'{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]'
     text = f'**{text}**' if found.low > 0 or found.high < 0 else text
-    return text if what == 'pair' else f'{text} ({found.count} {what.replace("pair ", "pairs ", 1)})'
+    several = {'seeds': '', 'pretrainings': f' ({found.count} pairs of pretrainings)'}
+    return text + several.get(over, f' ({found.count} groups)')
 
 
-def _has_counts(table: Table) -> bool:
-    folder = next(iter(next(iter(table.folders.values())).values()))
-    return (folder / COUNTS).is_file() and table.figure in _counts(folder)
-
-
-def _counts(folder: Path) -> dict[str, Any]:
-    import torch
-
-    return torch.load(folder / COUNTS, weights_only=True)
+def _over_seeds(table: Table, one: str, two: str) -> str:
+    return _shown(over_seeds(table, one, two))
 
 
 def _over_images(table: Table, one: str, two: str) -> str:
-    from densecl.evaluation.bootstrap import miou_difference
-
-    seeds = table.pairs(one, two)
-    if not seeds:
-        return 'no seed in common'
-    sides = [[_counts(table.folders[name][seed]) for seed in seeds] for name in (one, two)]
-    if any(each['names'] != sides[0][0]['names'] for side in sides for each in side):
+    try:
+        return _shown(over_images(table, one, two))
+    except ValueError:
         return 'not the same images'
-    counts = [[each[table.figure] for each in side] for side in sides]
-    found = miou_difference(*counts, groups=sides[0][0]['groups'])
-    return _shown(of_error(found.mean, found.error, found.groups), 'groups')
+
+
+def _read_counts(folder: Path, figure: str) -> Counts | None:
+    if not (folder / COUNTS).is_file():
+        return None
+    import torch
+
+    found = torch.load(folder / COUNTS, weights_only=True)
+    return Counts(found[figure], found['groups'], found['names']) if figure in found else None
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -4,25 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: Student's t at 0.975 for 1, 2, ... degrees of freedom.
-_T = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-)
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -47,6 +28,15 @@ class Interval:
     def high(self) -> float:
         """Upper limit."""
         return self.mean + self.half
+
+    @property
+    def p_value(self) -> float:
+        """Of Student's t-test, two-sided, that the mean is 0; 1 for a single value."""
+        if self.count == 1 or self.half == 0:
+            return 1.0 if self.count == 1 or self.mean == 0 else 0.0
+        from scipy.special import stdtr
+
+        return float(2 * stdtr(self.count - 1, -abs(self.mean) / self.half * _t(self.count)))
 
     @property
     def limits(self) -> str:
@@ -79,8 +69,13 @@ def of_error(mean: float, error: float, count: int) -> Interval:
     """The t-interval of a mean over ``count`` values (or groups) with this standard error."""
     if count == 1:
         return Interval(mean, math.inf, 1)
-    t = _T[count - 2] if count - 2 < len(_T) else 1.96 + 2.5 / (count - 1)
-    return Interval(mean, t * error, count)
+    return Interval(mean, _t(count) * error, count)
+
+
+def _t(count: int) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(count - 1, 0.975))
 
 
 def paired(one: Sequence[float], two: Sequence[float]) -> Interval:
@@ -90,3 +85,16 @@ def paired(one: Sequence[float], two: Sequence[float]) -> Interval:
         ValueError: they are not of one length.
     """
     return interval([b - a for a, b in zip(one, two, strict=True)])
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values: those below q are a choice among which a share of at most q is expected false.
+
+    Benjamini and Hochberg (1995): the i-th smallest of m is p m / i, or that of a larger one if that is less.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: -p_values[i])
+    adjusted, least = [0.0] * len(p_values), 1.0
+    for place, i in enumerate(order):
+        least = min(least, p_values[i] * len(order) / (len(order) - place))
+        adjusted[i] = least
+    return adjusted

@@ -1,0 +1,123 @@
+"""Differences of two weights on one task: over seeds, and over test images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from .intervals import Interval, interval, of_error
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a segmentation was scored by.
+
+    Attributes:
+        values: (M, 3, K) of :func:`~densecl.evaluation.segmentation.iou_counts`.
+        groups: of the M images; those of one group are drawn together.
+        names: of the M images.
+    """
+
+    values: Any
+    groups: Sequence[Any]
+    names: Sequence[str]
+
+
+@dataclass
+class Table:
+    """One figure of one task.
+
+    Attributes:
+        task, figure: names.
+        values: weights -> seed -> value.
+        counts: weights -> seed -> what reads its :class:`Counts`; None where it has none.
+        files: weights -> seed -> the file; random weights have one a seed.
+    """
+
+    task: str
+    figure: str
+    values: dict[str, dict[int, float]] = field(default_factory=dict)
+    counts: dict[str, dict[int, Callable[[], Counts | None]]] = field(default_factory=dict)
+    files: dict[str, dict[int, str]] = field(default_factory=dict)
+
+    def pairs(self, one: str, two: str) -> list[int]:
+        """Seeds that both weights have."""
+        return sorted(self.values.get(one, {}).keys() & self.values.get(two, {}).keys())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much higher one is, and how sure that is.
+
+    Attributes:
+        interval: of the difference.
+        over: ``'seeds'``, ``'pretrainings'`` or ``'images'``: what was drawn.
+        fixed: no seed changes the two figures.
+    """
+
+    interval: Interval
+    over: str
+    fixed: bool = False
+
+    @property
+    def tested(self) -> bool:
+        """Whether the interval says anything."""
+        return self.interval.count > 1 and not self.fixed
+
+
+def tables(rows: Sequence[dict[str, Any]], order: Sequence[str] = ()) -> list[Table]:
+    """A table a figure; weights in the given order, then by name.
+
+    Args:
+        rows: dicts with task, figure, weights, seed, value, file and, where there is one, ``counts``.
+        order: of weights.
+    """
+    found: dict[tuple[str, str], Table] = {}
+    place = {name: number for number, name in enumerate(order)}
+    for row in sorted(rows, key=lambda row: (place.get(row['weights'], len(place)), row['weights'])):
+        key, name, seed = (row['task'], row['figure']), row['weights'], row['seed']
+        table = found.setdefault(key, Table(*key))
+        table.values.setdefault(name, {})[seed] = row['value']
+        table.counts.setdefault(name, {})[seed] = row.get('counts') or (lambda: None)
+        file = f'{row["file"]}:{seed}' if row['file'].startswith('random:') else row['file']
+        table.files.setdefault(name, {})[seed] = file
+    return sorted(found.values(), key=lambda table: (table.task, table.figure))
+
+
+def over_seeds(table: Table, one: str, two: str) -> Difference | None:
+    """``two`` less ``one`` over the seeds that both have; None without any.
+
+    Seeds that share one of several pretrainings count as one pair, their mean.
+    """
+    seeds = table.pairs(one, two)
+    if not seeds:
+        return None
+    pairs: dict[tuple, list[float]] = {}
+    several = any(len({table.files[name][seed] for seed in seeds}) > 1 for name in (one, two))
+    for seed in seeds:
+        pair = tuple(table.files[name][seed] for name in (one, two)) if several else (seed,)
+        pairs.setdefault(pair, []).append(table.values[two][seed] - table.values[one][seed])
+    found = interval([fmean(values) for values in pairs.values()])
+    fixed = all(len({table.values[name][seed] for seed in seeds}) == 1 for name in (one, two))
+    over = 'seeds' if len(pairs) == len(seeds) else 'pretrainings'
+    return Difference(found, over, fixed and len(seeds) > 1)
+
+
+def over_images(table: Table, one: str, two: str) -> Difference | None:
+    """``two`` less ``one`` over groups of test images, see ``miou_difference``; None without seeds or counts.
+
+    Raises:
+        ValueError: they were not measured on the same images.
+    """
+    seeds = table.pairs(one, two)
+    sides = [[table.counts[name][seed]() for seed in seeds] for name in (one, two)]
+    if not seeds or any(each is None for side in sides for each in side):
+        return None
+    names = list(sides[0][0].names)
+    if any(list(each.names) != names for side in sides for each in side):
+        raise ValueError(f'{table.task}: {one} and {two} were not measured on the same images')
+    from densecl.evaluation.bootstrap import miou_difference
+
+    values = [[each.values for each in side] for side in sides]
+    found = miou_difference(*values, groups=list(sides[0][0].groups))
+    return Difference(of_error(found.mean, found.error, found.groups), 'images')

@@ -1,0 +1,247 @@
+"""A study: figures, pretrainings and curves that are kept as CSV, and which differences in them hold."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from .differences import Counts, Difference, Table, over_images, over_seeds, tables
+from .intervals import benjamini_hochberg
+
+FIGURES, RUNS, CURVES, COUNTS, STUDY = 'results.csv', 'runs.csv', 'curves.csv', 'counts.npz', 'study.json'
+#: Share of the differences that are told to hold which may be none.
+FALSE_SHARE = 0.05
+_KEYS = ('title', 'about', 'rows', 'against', 'columns', 'curves')
+_COLUMN = ('title', 'task', 'figure', 'short')
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of a task, as tables name it.
+
+    Attributes:
+        title: of the column.
+        task, figure: as in ``results.csv``.
+        short: whether it stands in the short table as well.
+    """
+
+    title: str
+    task: str
+    figure: str
+    short: bool = True
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two weights on one figure.
+
+    Attributes:
+        difference: that of seeds or of images which is less sure; None without a seed in common.
+        p_value: of it, as it is; None where nothing was tested.
+        holds: whether it is told apart from 0, among all comparisons of the study.
+    """
+
+    difference: Difference | None
+    p_value: float | None
+    holds: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """What ``study.json`` says, and the CSVs beside it.
+
+    Attributes:
+        name: of the folder.
+        title, about: what the reader is told.
+        rows: kind -> weights, in the order of the tables.
+        against: weights that all others are compared with.
+        columns: of the tables.
+        tables: one a column.
+        figures: lines of ``results.csv``.
+        runs: lines of ``runs.csv``, one a pretraining.
+        points: lines of ``curves.csv``.
+        curves: panels of the picture: title -> name of a figure in ``curves.csv``.
+    """
+
+    name: str
+    title: str
+    about: str
+    rows: dict[str, list[str]]
+    against: list[str]
+    columns: list[Column]
+    tables: list[Table]
+    figures: list[dict[str, Any]]
+    runs: list[dict[str, str]] = field(default_factory=list)
+    points: list[dict[str, str]] = field(default_factory=list)
+    curves: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> list[str]:
+        """All of them, in the order of the tables."""
+        return [name for names in self.rows.values() for name in names]
+
+    def compare(self) -> dict[tuple[str, str, str], Comparison]:
+        """(title of the column, weights they are compared with, weights) -> comparison.
+
+        A difference holds if it does so over seeds *and* over test images, as far as either was measured, and
+        after the correction of Benjamini and Hochberg over all columns and pairs of the study.
+        """
+        found = {
+            (column.title, one, two): _compare(table, one, two)
+            for column, table in zip(self.columns, self.tables, strict=True)
+            for one in self.against
+            for two in self.weights
+            if one != two and one in table.values and two in table.values and (one, two) not in self._twice
+        }
+        tested = [key for key, each in found.items() if each.p_value is not None]
+        adjusted = benjamini_hochberg([found[key].p_value for key in tested])
+        for key, p_value in zip(tested, adjusted, strict=True):
+            each = found[key]
+            found[key] = Comparison(each.difference, each.p_value, p_value <= FALSE_SHARE)
+        return found
+
+    @property
+    def _twice(self) -> set[tuple[str, str]]:
+        """Pairs of ``against`` that would be compared a second time, the other way round."""
+        return {(two, one) for i, one in enumerate(self.against) for two in self.against[i + 1 :]}
+
+
+def _compare(table: Table, one: str, two: str) -> Comparison:
+    both = [each for each in (over_seeds(table, one, two), over_images(table, one, two)) if each]
+    if not both:
+        return Comparison(None, None)
+    tested = [each for each in both if each.tested]
+    least = max(tested or both, key=lambda each: each.interval.p_value)
+    return Comparison(least, least.interval.p_value if tested else None)
+
+
+def read_study(folder: str | Path) -> Study:
+    """Read ``study.json``, ``results.csv`` and, where they are, ``runs.csv``, ``curves.csv``, ``counts.npz``.
+
+    Raises:
+        FileNotFoundError: ``study.json`` or ``results.csv`` is missing.
+        ValueError: a key, a weight or a figure is not known, or in one file alone.
+    """
+    folder = Path(folder)
+    said = _read_json(folder / STUDY)
+    columns = [_column(each, folder / STUDY) for each in said['columns']]
+    figures = read_figures(folder)
+    order = [name for names in said['rows'].values() for name in names]
+    _check_names(order, said['against'], {row['weights'] for row in figures}, folder)
+    of_key = {(table.task, table.figure): table for table in tables(figures, order)}
+    for column in columns:
+        if (column.task, column.figure) not in of_key:
+            known = ', '.join(sorted('/'.join(key) for key in of_key))
+            raise ValueError(
+                f'{folder / STUDY}: column {column.title!r}: {FIGURES} has no {column.task}/{column.figure}; '
+                f'it has {known}'
+            )
+    return Study(
+        name=folder.name,
+        **{key: said[key] for key in ('title', 'about', 'rows', 'against')},
+        columns=columns,
+        tables=[of_key[column.task, column.figure] for column in columns],
+        figures=figures,
+        runs=read_csv(folder / RUNS),
+        points=read_csv(folder / CURVES),
+        curves=said.get('curves', {}),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} is missing: title, about, rows, against and columns of the tables')
+    try:
+        said = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON: {error}') from None
+    missing = [key for key in _KEYS[:-1] if key not in said]
+    unknown = [key for key in said if key not in _KEYS]
+    if missing or unknown:
+        what = f'needs {", ".join(missing)}' if missing else f'takes no {", ".join(unknown)}'
+        raise ValueError(f'{path} {what}; its keys are {", ".join(_KEYS)}')
+    return said
+
+
+def _column(said: Mapping[str, Any], path: Path) -> Column:
+    if set(said) - set(_COLUMN) or not {'title', 'task', 'figure'} <= set(said):
+        raise ValueError(f'{path}: a column has title, task, figure and perhaps short, got {dict(said)}')
+    return Column(**said)
+
+
+def _check_names(order: Sequence[str], against: Sequence[str], measured: set[str], folder: Path) -> None:
+    twice = sorted({name for name in order if order.count(name) > 1})
+    wrong = {
+        f'{STUDY} has twice': twice,
+        f'no row of {STUDY} has': sorted(measured - set(order)),
+        f'{FIGURES} has no figures of': [name for name in order if name not in measured],
+        '"against" names what no row has:': [name for name in against if name not in order],
+    }
+    for what, names in wrong.items():
+        if names:
+            raise ValueError(f'{folder}: {what} {", ".join(names)}')
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Lines of a CSV; none where it is not there."""
+    if not path.is_file():
+        return []
+    with path.open(encoding='utf-8', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def read_figures(folder: Path) -> list[dict[str, Any]]:
+    """Lines of ``results.csv`` with numbers, and ``counts``, what reads the counts of a segmentation.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ValueError: a number is none.
+    """
+    import numpy as np
+
+    path = folder / FIGURES
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} is missing; tools/results.py --add {folder.name} --benchmark DIR')
+    kept = dict(np.load(folder / COUNTS)) if (folder / COUNTS).is_file() else {}
+    rows: list[dict[str, Any]] = []
+    for number, row in enumerate(read_csv(path), 2):
+        try:
+            row = row | dict(seed=int(row['seed']), value=float(row['value']))
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f'{path}, line {number}: seed and value must be numbers, got {row}') from None
+        rows.append(row | dict(counts=partial(_counts, kept, row)))
+    return rows
+
+
+def counts_key(row: Mapping[str, Any]) -> str:
+    """Name of the counts of a figure in ``counts.npz``."""
+    return '|'.join(str(row[name]) for name in ('task', 'figure', 'weights', 'seed'))
+
+
+def groups_key(task: str) -> str:
+    """Name of the groups of images of a task in ``counts.npz``."""
+    return f'groups|{task}'
+
+
+def _counts(kept: Mapping[str, Any], row: Mapping[str, Any]) -> Counts | None:
+    import torch
+
+    found = kept.get(counts_key(row))
+    if found is None:
+        return None
+    groups = kept[groups_key(row['task'])].tolist()
+    return Counts(torch.from_numpy(found.astype('int64')), groups, groups)
+
+
+def cost_of(study: Study, weights: str) -> dict[str, Any]:
+    """Pretrainings, and the means of images, minutes and photos_per_s over them; None where unknown."""
+    runs = [run for run in study.runs if run['weights'] == weights]
+    found: dict[str, Any] = dict(runs=len(runs))
+    for name in ('images', 'minutes', 'photos_per_s'):
+        values = [float(run[name]) for run in runs if run.get(name)]
+        found[name] = fmean(values) if values else None
+    return found

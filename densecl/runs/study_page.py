@@ -1,0 +1,283 @@
+"""The tables, sentences and curves of a study, for the documentation."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from .differences import Difference, Table
+from .study import CURVES, FIGURES, RUNS, STUDY, Comparison, Study, cost_of, read_csv
+
+Comparisons = Mapping[tuple[str, str, str], Comparison]
+_OVER = {'seeds': 's', 'pretrainings': 'p', 'images': 'i'}
+
+
+def full(study: Study, folder: str, picture: str | None) -> str:
+    """Everything: figures with their cost, differences, what they say, curves, where they come from.
+
+    Args:
+        study: of :func:`~.study.read_study`.
+        folder: link to its files.
+        picture: link to its curves, if it has some.
+    """
+    found = study.compare()
+    parts = [f'### {study.title}', study.about, _figures(study)]
+    parts.append(
+        'Means ± standard deviation over the seeds. Images, minutes (of training steps alone) and photos/s '
+        'are those of one pretraining.'
+    )
+    for one in study.against:
+        parts += [f'Difference from **{one}**:', _differences(study, found, one)]
+    parts += [_legend(study, found), words(study, found)]
+    if picture:
+        parts.append(f'![Quality and label-free meters against images seen]({picture})')
+    parts.append(_sources(study, folder))
+    return '\n\n'.join(parts)
+
+
+def short(study: Study) -> str:
+    """One table of means and differences, and how to read it."""
+    found, chosen = study.compare(), [column for column in study.columns if column.short]
+    heads = ['', 'weights', *(column.title for column in chosen)]
+    lines = []
+    for kind, name in _rows(study):
+        cells = []
+        for column, table in zip(study.columns, study.tables, strict=True):
+            if column in chosen:
+                cells.append(_short_cell(study, found, column.title, table, name))
+        lines.append([kind, name, *cells])
+    bases = ' and from '.join(study.against)
+    return '\n\n'.join(
+        [
+            study.about,
+            _table(heads, lines),
+            f'Mean over seeds, in brackets the difference from {bases}. {_bold(found)}',
+        ]
+    )
+
+
+def _short_cell(study: Study, found: Comparisons, title: str, table: Table, name: str) -> str:
+    if name not in table.values:
+        return '–'
+    differences = []
+    for one in study.against:
+        each = found.get((title, one, name))
+        if each and each.difference:
+            text = f'{each.difference.interval.mean:+.1f}'
+            differences.append(f'**{text}**' if each.holds else text)
+    bracket = f' ({", ".join(differences)})' if differences else ''
+    return f'{fmean(table.values[name].values()):.1f}{bracket}'
+
+
+def _figures(study: Study) -> str:
+    heads = ['', 'weights', 'pretrainings', 'images seen', 'minutes', 'photos/s']
+    heads += [f'{column.title} ({_seeds(t)})' for column, t in zip(study.columns, study.tables, strict=True)]
+    lines = []
+    for kind, name in _rows(study):
+        cost = cost_of(study, name)
+        cells = [str(_pretrainings(study, name) or '–')]
+        for key, form in (('images', ',.0f'), ('minutes', '.1f'), ('photos_per_s', ',.0f')):
+            cells.append('–' if cost[key] is None else format(cost[key], form))
+        for table in study.tables:
+            values = list(table.values.get(name, {}).values())
+            spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
+            cells.append(f'{fmean(values):.2f}{spread}' if values else '–')
+        lines.append([kind, name, *cells])
+    return _table(heads, lines)
+
+
+def _seeds(table: Table) -> str:
+    counts = sorted({len(each) for each in table.values.values()})
+    few, many = counts[0], counts[-1]
+    return f'{few} seed{"s" * (few > 1)}' if few == many else f'{few} to {many} seeds'
+
+
+def _pretrainings(study: Study, name: str) -> int:
+    files = {row['file'] for row in study.figures if row['weights'] == name}
+    return len({file for file in files if not file.startswith('random:')})
+
+
+def _rows(study: Study) -> list[tuple[str, str]]:
+    """Kind, said once, and weights."""
+    return [
+        (kind if not i else '', name) for kind, names in study.rows.items() for i, name in enumerate(names)
+    ]
+
+
+def _differences(study: Study, found: Comparisons, one: str) -> str:
+    lines = []
+    for kind, name in _rows(study):
+        cells = [found.get((column.title, one, name)) for column in study.columns]
+        lines.append([kind, name, *map(_difference_cell, cells)])
+    return _table(['', 'weights', *(column.title for column in study.columns)], lines)
+
+
+def _difference_cell(found: Comparison | None) -> str:
+    if found is None or found.difference is None:
+        return '–'
+    each = found.difference.interval
+    if not found.difference.tested:
+        return f'{each.mean:+.2f} (not tested)'
+    text = f'{each.mean:+.2f} [{each.low:+.2f}, {each.high:+.2f}]'
+    return (f'**{text}**' if found.holds else text) + f' {_OVER[found.difference.over]}'
+
+
+def _legend(study: Study, found: Comparisons) -> str:
+    used = {each.difference.over for each in found.values() if _tested(each.difference)}
+    said = {
+        'seeds': 's: of pairs of seeds',
+        'pretrainings': 'p: of pairs of pretrainings, each the mean of its seeds',
+        'images': 'i: of groups of test images',
+    }
+    letters = '; '.join(text for over, text in said.items() if over in used)
+    alone = sum(each.p_value is not None and each.p_value <= 0.05 for each in found.values())
+    held = sum(each.holds for each in found.values())
+    tested = sum(_tested(each.difference) for each in found.values())
+    return (
+        f'95 % intervals, of the less sure of the two ({letters}). {_bold(found)} Of {tested} differences '
+        f'{alone} would be told apart from 0 each by itself, {held} are among all. Seeds of one pretraining '
+        'say nothing of another pretraining.'
+    )
+
+
+def _bold(found: Comparisons) -> str:
+    tested = sum(_tested(each.difference) for each in found.values())
+    return (
+        'Bold is a difference that holds: over seeds and over test images, as far as measured, and with at '
+        f'most 5 % false ones expected among the {tested} of this study (Benjamini and Hochberg).'
+    )
+
+
+def _tested(difference: Difference | None) -> bool:
+    return difference is not None and difference.tested
+
+
+def words(study: Study, found: Comparisons) -> str:
+    """A line a column: what is above, below, and not told apart from each of ``against``."""
+    lines = []
+    for column, table in zip(study.columns, study.tables, strict=True):
+        means = {name: fmean(values.values()) for name, values in table.values.items()}
+        best = max(means, key=means.__getitem__)
+        said = [f'- **{column.title}**: highest is {best}, {means[best]:.1f}.']
+        for one in study.against:
+            if one in means:
+                said.append(_against(study, found, column.title, one, means[one]))
+        lines.append(' '.join(said))
+    return '\n'.join(lines)
+
+
+def _against(study: Study, found: Comparisons, title: str, one: str, mean: float) -> str:
+    groups: dict[str, list[str]] = {'above': [], 'below': [], 'not told apart': [], 'not tested': []}
+    for name in study.weights:
+        each = found.get((title, one, name))
+        if each is None or each.difference is None:
+            continue
+        difference = each.difference.interval.mean
+        place = 'not told apart' if each.p_value is not None else 'not tested'
+        if each.holds:
+            place = 'above' if difference > 0 else 'below'
+        groups[place].append(f'{name} {difference:+.1f}')
+    parts = [f'Above {one} ({mean:.1f}): {", ".join(groups.pop("above")) or "none"}']
+    parts += [f'{what}: {", ".join(names)}' for what, names in groups.items() if names]
+    return '; '.join(parts) + '.'
+
+
+def _sources(study: Study, folder: str) -> str:
+    rows = [*study.figures, *study.runs]
+    by_machine: dict[str, set[str]] = {}
+    for row in rows:
+        by_machine.setdefault(row.get('machine') or 'a machine not noted', set()).add(row.get('date') or '')
+    machines = '; '.join(
+        f'{machine}, {" to ".join(dict.fromkeys((min(dates), max(dates))))}'
+        for machine, dates in sorted(by_machine.items())
+    )
+    commits = ', '.join(sorted({row['commit'] for row in rows if row.get('commit')})) or 'not noted'
+    files = [FIGURES] + [RUNS] * bool(study.runs) + [CURVES] * bool(study.points) + [STUDY]
+    links = ', '.join(f'[{name}]({folder}/{name})' for name in files)
+    return f'Measured on {machines}; commits {commits}. Each figure, run and command: {links}.'
+
+
+def published(path: Path) -> str:
+    """The table of ``published.csv``, whose last column is the source."""
+    rows = read_csv(path)
+    if not rows:
+        raise FileNotFoundError(f'{path} is missing or empty')
+    heads = list(rows[0])
+    sources = list(dict.fromkeys(row['source'] for row in rows))
+    lines = [
+        [row[head] or '–' for head in heads[:-1]] + [f'[{sources.index(row["source"]) + 1}]'] for row in rows
+    ]
+    listed = '. '.join(f'[{number}] {source}' for number, source in enumerate(sources, 1))
+    return f'{_table(heads, lines)}\n\n{listed}.'
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [list(heads), ['---'] * len(heads), *lines]
+    return '\n'.join('| ' + ' | '.join(cell.replace('|', '\\|') for cell in row) + ' |' for row in rows)
+
+
+def draw_curves(study: Study, path: Path) -> None:
+    """A panel a figure of ``curves``: mean over seeds against images seen, each seed a thin line.
+
+    The picture carries a digest of what it shows, see :func:`shows`.
+
+    Raises:
+        ValueError: ``curves.csv`` has no such figure.
+    """
+    from matplotlib.figure import Figure
+
+    panels = list(study.curves.items())
+    figure = Figure(figsize=(3.6 * len(panels), 3.1), layout='constrained')
+    axes = figure.subplots(1, len(panels), squeeze=False).flat
+    names = list(dict.fromkeys(row['weights'] for row in study.points))
+    names.sort(key=lambda name: study.weights.index(name) if name in study.weights else len(study.weights))
+    for panel, (title, wanted) in zip(axes, panels, strict=True):
+        curves = _curves(study, wanted)
+        for number, name in enumerate(names):
+            colour = f'C{number}'
+            for points in curves.get(name, {}).values():
+                panel.plot(*zip(*sorted(points.items()), strict=True), color=colour, linewidth=0.6, alpha=0.5)
+            mean = _mean_curve(list(curves.get(name, {}).values()))
+            panel.plot(*zip(*mean, strict=True) if mean else ([], []), color=colour, marker='.', label=name)
+        panel.set_title(title, fontsize=9)
+        panel.set_xlabel('images seen (thousands)', fontsize=8)
+        panel.tick_params(labelsize=8)
+        panel.grid(alpha=0.3)
+    figure.legend(*panel.get_legend_handles_labels(), loc='outside lower center', ncols=5, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90, metadata={'Description': digest(study)})
+
+
+def _curves(study: Study, wanted: str) -> dict[str, dict[str, dict[float, float]]]:
+    """Weights -> seed -> thousands of images -> value."""
+    found: dict[str, dict[str, dict[float, float]]] = {}
+    for row in study.points:
+        if row['figure'] == wanted:
+            points = found.setdefault(row['weights'], {}).setdefault(row['seed'], {})
+            points[float(row['images']) / 1000] = float(row['value'])
+    if not found:
+        known = ', '.join(sorted({row['figure'] for row in study.points})) or 'none'
+        raise ValueError(f'{study.name}/{CURVES} has no figure {wanted}; it has {known}')
+    return found
+
+
+def _mean_curve(curves: Sequence[dict[float, float]]) -> list[tuple[float, float]]:
+    """Of the places that all seeds have."""
+    shared = set.intersection(*map(set, curves)) if curves else set()
+    return [(x, fmean(curve[x] for curve in curves)) for x in sorted(shared)]
+
+
+def digest(study: Study) -> str:
+    """Of everything that the picture of the curves shows."""
+    shown = [[row[key] for key in ('weights', 'seed', 'images', 'figure', 'value')] for row in study.points]
+    return hashlib.sha256(repr((study.curves, study.weights, shown)).encode()).hexdigest()[:16]
+
+
+def shows(path: Path) -> str:
+    """The digest that a picture carries; empty if there is none."""
+    from PIL import Image
+
+    if not path.is_file():
+        return ''
+    with Image.open(path) as image:
+        return image.info.get('Description', '')

@@ -1,0 +1,306 @@
+"""What a study says is what its CSVs say."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from densecl.evaluation.bootstrap import miou_difference
+from densecl.runs import study_files, study_page
+from densecl.runs.benchmark import CELL, COUNTS, FIGURES, Cell
+from densecl.runs.benchmark_report import COLUMNS
+from densecl.runs.study import read_study
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Linear mIoU of seeds 0, 1, 2. Differences of DenseCL from random: 4, 5, 6; from MoCo v2: 2, -1, 0.5.
+VALUES = {'random': (20, 21, 22), 'MoCo v2': (22, 27, 27.5), 'DenseCL': (24, 26, 28)}
+SAID = dict(
+    title='From random weights',
+    about='A protocol.',
+    rows={'none': ['random'], 'image': ['MoCo v2'], 'cells': ['DenseCL']},
+    against=['random', 'MoCo v2'],
+    columns=[dict(title='CamVid linear', task='camvid', figure='linear_miou')],
+)
+
+
+def write_figures(folder: Path, values: dict = VALUES, task='camvid', figure='linear_miou') -> None:
+    """``results.csv`` of a study, a file a seed."""
+    rows = []
+    for name, each in values.items():
+        for seed, value in enumerate(each):
+            file = 'random:configs/a.py' if name == 'random' else f'{name}_{seed}/epoch_2.pth'
+            facts = dict(seconds=1, machine='2 cores', date=f'2026-11-2{seed}', commit='abc', sha256='0')
+            rows.append(
+                dict(task=task, figure=figure, weights=name, seed=seed, value=value, file=file, **facts)
+            )
+    with (folder / 'results.csv').open('a', newline='') as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader() if not file.tell() else None
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A study of three weights and one figure."""
+    (tmp_path / 'study.json').write_text(json.dumps(SAID))
+    write_figures(tmp_path)
+    return tmp_path
+
+
+def said(folder: Path, **changed) -> None:
+    """Change ``study.json``."""
+    (folder / 'study.json').write_text(json.dumps(SAID | changed))
+
+
+def test_what_holds_by_hand(folder):
+    """Each pair's t-test, then Benjamini and Hochberg over the three."""
+    found = read_study(folder).compare()
+    pairs = {('random', 'DenseCL'): (4, 5, 6), ('MoCo v2', 'DenseCL'): (2, -1, 0.5)}
+    pairs['random', 'MoCo v2'] = (2, 6, 5.5)
+    want = {pair: stats.ttest_1samp(values, 0).pvalue for pair, values in pairs.items()}
+    # t = 5 / (1 / sqrt(3)) = 8.66 with 2 degrees of freedom; times 3 of 3 comparisons it is below 0.05
+    assert want['random', 'DenseCL'] == pytest.approx(0.0131, abs=1e-4)
+    assert {(one, two): each.p_value for (_, one, two), each in found.items()} == pytest.approx(want)
+    assert [pair for (_, *pair), each in found.items() if each.holds] == [['random', 'DenseCL']]
+    # of six comparisons with the same p-value none would be left: 0.0131 * 6 > 0.05
+    columns = [dict(SAID['columns'][0], title=str(i), figure=f'f{i}') for i in range(5)]
+    for column in columns:
+        write_figures(
+            folder,
+            {'random': (1, 2, 3), 'MoCo v2': (3, 2, 1), 'DenseCL': (2, 2, 2.1)},
+            figure=column['figure'],
+        )
+    said(folder, columns=SAID['columns'] + columns)
+    assert not any(each.holds for each in read_study(folder).compare().values())
+
+
+def test_the_page_says_it(folder):
+    text = study_page.full(read_study(folder), 'there', None)
+    rows = {tuple(line.split(' | ')[:2]): line for line in text.splitlines() if line.startswith('| cells')}
+    assert '| cells | DenseCL | 3 | – | – | – | 26.00 ± 2.00 |' in text
+    half = 4.303 / 3**0.5
+    assert f'| cells | DenseCL | **+5.00 [+{5 - half:.2f}, +{5 + half:.2f}]** s |' in text and rows
+    assert 'CamVid linear (3 seeds)' in text
+    assert (
+        '- **CamVid linear**: highest is DenseCL, 26.0. Above random (21.0): DenseCL +5.0; not told apart: '
+        'MoCo v2 +4.5. Above MoCo v2 (25.5): none; not told apart: DenseCL +0.5.'
+    ) in text
+    assert 'Of 3 differences 1 would be told apart from 0 each by itself, 1 are among all.' in text
+    assert '2 cores, 2026-11-20 to 2026-11-22; commits abc.' in text
+    short = study_page.short(read_study(folder))
+    assert '| cells | DenseCL | 26.0 (**+5.0**, +0.5) |' in short and '| none | random | 21.0 |' in short
+
+
+def test_below_and_not_tested(folder):
+    write_figures(folder, {'random': (9, 8, 7.2), 'MoCo v2': (5, 4, 3.1), 'DenseCL': (6,)}, 'bccd', 'AP')
+    said(folder, columns=[dict(title='BCCD', task='bccd', figure='AP')], against=['random'])
+    text = study_page.full(read_study(folder), 'there', None)
+    assert 'Above random (8.1): none; below: MoCo v2 -4.0; not tested: DenseCL -3.0.' in text
+    assert '| DenseCL | -3.00 (not tested) |' in text and 'BCCD (1 to 3 seeds)' in text
+
+
+def counted(good: int, seed: int, images: int = 40) -> torch.Tensor:
+    """(M, 3, K) counts of a segmentation."""
+    hit = torch.randint(good, 90, (images, 3), generator=torch.Generator().manual_seed(seed))
+    return torch.stack([hit, torch.full_like(hit, 100), torch.full_like(hit, 100)], 1)
+
+
+def write_cells(out: Path, groups: list) -> dict[tuple[str, int], torch.Tensor]:
+    """A folder of ``tools/benchmark.py``: two weights, three seeds."""
+    counts = {}
+    for name, good in (('random', 10), ('DenseCL', 11)):
+        for seed in range(3):
+            folder = Cell('camvid', name, seed).folder(out)
+            folder.mkdir(parents=True)
+            file = '' if name == 'random' else f'/tmp/somewhere/densecl_{seed}/epoch_2.pth'
+            cell = dict(
+                task='camvid', weights=name, seed=seed, file=file, config='/a/configs/x.py', sha256='0'
+            )
+            (folder / CELL).write_text(json.dumps(cell))
+            facts = dict(seconds=1.0, machine='m', date='2026-11-20', commit='')
+            value = VALUES[name][seed]
+            (folder / FIGURES).write_text(json.dumps(dict(figures={'linear_miou': value}, **facts)))
+            counts[name, seed] = counted(good, seed + good)
+            names = [str(i) for i in range(40)]
+            torch.save(dict(linear_miou=counts[name, seed], groups=groups, names=names), folder / COUNTS)
+    return counts
+
+
+def test_counts_by_group_give_the_same_interval(tmp_path):
+    """Groups are drawn whole, so that their sums say as much as their images."""
+    groups = [f'film{i // 5}' for i in range(40)]
+    counts = write_cells(tmp_path / 'out', groups)
+    study = tmp_path / 'study'
+    study_files.add_benchmark(study, tmp_path / 'out', dict(commit='abc'))
+    said(study, rows={'': ['random', 'DenseCL']}, against=['random'])
+    found = read_study(study).compare()['CamVid linear', 'random', 'DenseCL']
+    sides = [[counts[name, seed] for seed in range(3)] for name in ('random', 'DenseCL')]
+    want = miou_difference(*sides, groups=groups)
+    interval = found.difference.interval
+    assert (found.difference.over, interval.count) == ('images', 8), 'less sure than the pairs of seeds'
+    assert interval.mean == pytest.approx(want.mean)
+    assert interval.half == pytest.approx(stats.t.ppf(0.975, 7) * want.error)
+    rows = list(csv.DictReader((study / 'results.csv').open()))
+    assert {row['file'] for row in rows} == {
+        'random:configs/x.py', *(f'densecl_{seed}/epoch_2.pth' for seed in range(3))
+    }  # fmt: skip
+    assert {row['commit'] for row in rows} == {'abc'}
+    again = study_files.add_benchmark(study, tmp_path / 'out', {})
+    assert again.endswith('6 figures, 6 of them in place of older ones')
+    assert (study / 'counts.npz').stat().st_size < 8000
+
+
+def test_many_groups_are_dealt_to_thirty():
+    values = counted(10, 0).numpy()
+    names, sums = study_files._summed([f'{i}' for i in range(40)], values)
+    assert len(names) == 30 and (sums.sum(0) == values.sum(0)).all()
+    assert (sums[3] == values[3] + values[33]).all() and (sums[12] == values[12]).all()
+
+
+def test_other_images_are_refused(tmp_path):
+    write_cells(tmp_path / 'one', ['a'] * 20 + ['b'] * 20)
+    write_cells(tmp_path / 'two', ['a'] * 20 + ['c'] * 20)
+    study_files.add_benchmark(tmp_path / 'study', tmp_path / 'one', {})
+    with pytest.raises(ValueError, match='camvid has other test images'):
+        study_files.add_benchmark(tmp_path / 'study', tmp_path / 'two', {})
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder of a pretraining as ``tools/train.py`` leaves it: 2 epochs of 10 steps of 16 images."""
+    folder = tmp_path / 'work_dirs/MoCo v2_1'
+    log = folder / '20261127_150000'
+    (log / 'vis_data').mkdir(parents=True)
+    (folder / 'moco_small.py').write_text('')
+    (log / 'vis_data/config.py').write_text(
+        "model = dict(backbone=dict(type='mmdet.ResNet', depth=18))\ntrain_cfg = dict(max_epochs=2)\n"
+        'views = [dict(size=112), dict(size=112)]\nrandomness = dict(seed=1)\n'
+    )
+    facts = dict(machine='2 cores', date='2026-11-27', commit='abc', command='train.py x --work-dir /a/b/c/d')
+    (log / 'a.log').write_text(
+        f'2026/11/27 15:00:00 - mmengine - INFO - made by {json.dumps(facts)}\n'
+        '2026/11/27 15:00:01 - mmengine - INFO - epoch 2/2 [10/10] 100.0 % | 32 img/s\n'
+    )
+    lines = [dict(step=s, iter=s, time=0.5, images_per_s=32.0) for s in (10, 20)]
+    lines += [{'step': s, 'probe/linear_miou': 20.0 + s, 'guard/dse': -1.0} for s in (0, 10, 20)]
+    (log / 'vis_data/scalars.json').write_text('\n'.join(map(json.dumps, lines)))
+    return folder
+
+
+def test_a_run_is_told_with_its_cost_and_its_curves(folder, run):
+    told = study_files.add_runs(folder, [run], dict(commit='not taken'))
+    assert told == ['MoCo v2_1: MoCo v2, 320 images in 0.2 minutes']  # 20 steps of half a second
+    line = next(csv.DictReader((folder / 'runs.csv').open()))
+    assert line == dict(
+        weights='MoCo v2', run='MoCo v2_1', seed='1', config='moco_small.py', backbone='ResNet 18',
+        side='112',
+        batch='16', epochs='2', images='320', minutes='0.2', photos_per_s='32.0', machine='2 cores',
+        date='2026-11-27', commit='abc', command='train.py x --work-dir c/d',
+    )  # fmt: skip
+    said(folder, curves={'linear mIoU': 'probe/linear_miou', 'DSE': 'guard/dse'})
+    study = read_study(folder)
+    assert '| image | MoCo v2 | 3 | 320 | 0.2 | 32 | 25.50 ± 3.04 |' in study_page.full(
+        study, 'there', 'p.png'
+    )
+    assert study_page._curves(study, 'probe/linear_miou') == {'MoCo v2': {'1': {0: 20, 0.16: 30, 0.32: 40}}}
+    study_page.draw_curves(study, folder / 'curves.png')
+    assert study_page.shows(folder / 'curves.png') == study_page.digest(study)
+    with (folder / 'curves.csv').open('a') as file:
+        file.write('MoCo v2,other,2,320,guard/dse,-2\n')
+    assert study_page.shows(folder / 'curves.png') != study_page.digest(read_study(folder))
+    said(folder, curves={'CKA': 'guard/cka'})
+    with pytest.raises(
+        ValueError, match='curves.csv has no figure guard/cka; it has guard/dse, probe/linear_miou'
+    ):
+        study_page.draw_curves(read_study(folder), folder / 'curves.png')
+
+
+def test_a_run_without_figures_is_refused(folder, run):
+    other = run.rename(run.with_name('unknown'))
+    with pytest.raises(ValueError, match=r'unknown: weights in .*results.csv whose file is in .*: none'):
+        study_files.add_runs(folder, [other], {})
+
+
+@pytest.mark.parametrize(
+    ('changed', 'message'),
+    [
+        (dict(rows={'': ['random', 'MoCo v2']}), 'no row of study.json has DenseCL'),
+        (dict(rows=SAID['rows'] | {'new': ['BYOL']}), 'results.csv has no figures of BYOL'),
+        (dict(rows=SAID['rows'] | {'new': ['random']}), 'study.json has twice random'),
+        (dict(against=['randon']), '"against" names what no row has: randon'),
+        (dict(colums=[]), 'study.json takes no colums; its keys are title'),
+        (dict(columns=[dict(title='a', task='b')]), 'a column has title, task, figure'),
+        (dict(columns=[dict(title='a', task='b', figure='c')]), 'has no b/c; it has camvid/linear_miou'),
+    ],
+)  # fmt: skip
+def test_mistakes_of_a_study(folder, changed, message):
+    said(folder, **changed)
+    with pytest.raises(ValueError, match=message):
+        read_study(folder)
+
+
+def test_a_value_that_is_none(folder):
+    path = folder / 'results.csv'
+    path.write_text(path.read_text().replace(',24,', ',?,'))
+    with pytest.raises(ValueError, match='results.csv, line 8: seed and value must be numbers'):
+        read_study(folder)
+
+
+def tool(root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """``tools/results.py`` of a copy of the project."""
+    command = [sys.executable, str(root / 'tools/results.py'), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=root)
+
+
+def test_the_documents_are_up_to_date():
+    done = tool(ROOT, '--check')
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_documents_are_written_and_seen_when_stale(folder, run):
+    study_files.add_runs(folder, [run], {})
+    said(folder, curves={'DSE': 'guard/dse'})
+    root = folder / 'project'
+    shutil.copytree(folder, root / 'benchmarks/results/small', ignore=lambda *_: ['project', 'work_dirs'])
+    (root / 'tools').mkdir()
+    shutil.copy(ROOT / 'tools/results.py', root / 'tools')
+    (root / 'docs').mkdir()
+    block = '<!-- results: small {} -->\n<!-- end of results -->\nafter\n'
+    (root / 'README.md').write_text('before\n' + block.format('short'))
+    (root / 'docs/results.md').write_text('before\n' + block.format('full'))
+    assert tool(root, '--check').returncode == 1 and not (root / 'docs/images').exists()
+    assert tool(root).returncode == 0
+    assert tool(root, '--check').returncode == 0
+    text = (root / 'docs/results.md').read_text()
+    assert text.startswith('before\n') and text.endswith('after\n')
+    assert '(images/curves_small.png)' in text and (root / 'docs/images/curves_small.png').is_file()
+    assert '(../benchmarks/results/small/runs.csv)' in text
+    path = root / 'benchmarks/results/small/results.csv'
+    path.write_text(path.read_text().replace(',24,', ',34,'))
+    done = tool(root, '--check')
+    assert done.returncode == 1 and 'README.md is not what the CSVs say' in done.stdout
+    (root / 'README.md').write_text(block.format('short').replace('small', 'smal'))
+    done = tool(root)
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith('results: ')
+        and 'smal/study.json is missing' in done.stderr
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_published_figures_name_their_source():
+    text = study_page.published(ROOT / 'benchmarks/results/published.csv')
+    rows = list(csv.DictReader((ROOT / 'benchmarks/results/published.csv').open()))
+    assert all(row['source'].startswith('github.com/') for row in rows) and len(rows) > 20
+    assert '| DenseCL | ImageNet | 200 | 58.7 | 69.4 | – | – | [3] |' in text
+    assert '[3] github.com/WXinlong/DenseCL' in text
+    figures = [float(row[name]) for row in rows for name in list(row)[3:-1] if row[name]]
+    assert np.all((np.array(figures) > 20) & (np.array(figures) < 80))
