@@ -33,8 +33,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--add', metavar='STUDY', help='study that measurements are added to')
     parser.add_argument('--benchmark', nargs='+', type=Path, default=[], help='--out of tools/benchmark.py')
     parser.add_argument('--runs', nargs='+', type=Path, default=[], help='work directories of pretrainings')
-    for name in ('machine', 'date', 'commit', 'command'):
-        parser.add_argument(f'--{name}', help='of added measurements that do not say it')
+    parser.add_argument(
+        '--facts', nargs='+', default=[], metavar='COLUMN=VALUE',
+        help='of added measurements that do not say it, such as machine="H100" commit=abc1234 side=112',
+    )  # fmt: skip
     return parser.parse_args()
 
 
@@ -60,7 +62,10 @@ def add(folder: Path, args: argparse.Namespace) -> None:
     """Take measurements into the CSVs of a study."""
     from densecl.runs import study_files  # with torch
 
-    facts = {name: value for name in ('machine', 'date', 'commit', 'command') if (value := vars(args)[name])}
+    columns = study_files.RUN_COLUMNS
+    facts = dict(fact.partition('=')[::2] for fact in args.facts)
+    if set(facts) - set(columns):
+        raise ValueError(f'--facts takes COLUMN=VALUE of {", ".join(columns)}; got {" ".join(args.facts)}')
     for out in args.benchmark:
         print(study_files.add_benchmark(folder, out, facts))
     for said in study_files.add_runs(folder, args.runs, facts) if args.runs else ():

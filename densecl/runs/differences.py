@@ -1,5 +1,6 @@
 """Differences of two weights on one task: over seeds, and over test images."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -51,7 +52,7 @@ class Difference:
 
     Attributes:
         interval: of the difference.
-        over: ``'seeds'``, ``'pretrainings'`` or ``'images'``: what was drawn.
+        over: ``'seeds'``, ``'pretrainings'``, ``'images'`` or ``'both'``, seeds and images: what was drawn.
         fixed: no seed changes the two figures.
     """
 
@@ -101,6 +102,64 @@ def over_seeds(table: Table, one: str, two: str) -> Difference | None:
     fixed = all(len({table.values[name][seed] for seed in seeds}) == 1 for name in (one, two))
     over = 'seeds' if len(pairs) == len(seeds) else 'pretrainings'
     return Difference(found, over, fixed and len(seeds) > 1)
+
+
+def over_blocks(table: Table, one: str, two: str) -> Difference | None:
+    """``two`` less ``one`` where the figures of all weights are a sum of weights, seed and noise.
+
+    Least squares with blocks: seeds are paired, and the spread is that of all weights of the table, so that
+    weights of one seed are judged by the spread of those of several. Seeds that share one of several
+    pretrainings count as one value, their mean.
+
+    Returns:
+        None where one has no value. Where no degree of freedom is left, a single value's interval.
+    """
+    import numpy as np
+
+    if one not in table.values or two not in table.values:
+        return None
+    names = list(table.values)
+    found = [(name, block, value) for name in names for block, value in enumerate(_means(table, name))]
+    blocks = 1 + max(block for _, block, _ in found)
+    design = np.zeros((len(found), len(names) + blocks - 1))
+    for line, (name, block, _) in zip(design, found, strict=True):
+        line[names.index(name)] = 1
+        if block:
+            line[len(names) + block - 1] = 1
+    values = np.array([value for *_, value in found])
+    solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    contrast = np.zeros(design.shape[1])
+    contrast[names.index(two)] += 1
+    contrast[names.index(one)] -= 1
+    mean, free = float(contrast @ solution), len(found) - int(rank)
+    if not free:
+        return Difference(interval([mean]), 'seeds')
+    squares = float(((values - design @ solution) ** 2).sum())
+    error = (squares / free * contrast @ np.linalg.pinv(design.T @ design) @ contrast) ** 0.5
+    return Difference(of_error(mean, float(error), free + 1), 'seeds', squares < 1e-12)
+
+
+def _means(table: Table, name: str) -> list[float]:
+    """Values by seed; where there are several pretrainings, their means."""
+    files = table.files[name]
+    several = len(set(files.values())) > 1
+    of_file: dict[Any, list[float]] = {}
+    for seed, value in sorted(table.values[name].items()):
+        of_file.setdefault(files[seed] if several else seed, []).append(value)
+    return [fmean(values) for values in of_file.values()]
+
+
+def together(one: Difference | None, two: Difference | None) -> Difference | None:
+    """One difference whose error is that of two independent ones; of the one that is tested, or None.
+
+    Degrees of freedom are the fewer of the two.
+    """
+    tested = [each for each in (one, two) if each and each.tested]
+    if len(tested) < 2:
+        return tested[0] if tested else one or two
+    parts = [each.interval for each in tested]
+    error, count = math.hypot(*(part.error for part in parts)), min(part.count for part in parts)
+    return Difference(of_error(parts[0].mean, error, count), 'both')
 
 
 def over_images(table: Table, one: str, two: str) -> Difference | None:

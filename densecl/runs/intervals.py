@@ -30,13 +30,18 @@ class Interval:
         return self.mean + self.half
 
     @property
+    def error(self) -> float:
+        """Standard error."""
+        return self.half / _t(self.count) if self.count > 1 else math.inf
+
+    @property
     def p_value(self) -> float:
         """Of Student's t-test, two-sided, that the mean is 0; 1 for a single value."""
         if self.count == 1 or self.half == 0:
             return 1.0 if self.count == 1 or self.mean == 0 else 0.0
         from scipy.special import stdtr
 
-        return float(2 * stdtr(self.count - 1, -abs(self.mean) / self.half * _t(self.count)))
+        return float(2 * stdtr(self.count - 1, -abs(self.mean) / self.error))
 
     @property
     def limits(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from .differences import Counts, Difference, Table, over_images, over_seeds, tables
+from .differences import Counts, Difference, Table, over_blocks, over_images, tables, together
 from .intervals import benjamini_hochberg
 
 FIGURES, RUNS, CURVES, COUNTS, STUDY = 'results.csv', 'runs.csv', 'curves.csv', 'counts.npz', 'study.json'
@@ -40,7 +40,7 @@ class Comparison:
     """Two weights on one figure.
 
     Attributes:
-        difference: that of seeds or of images which is less sure; None without a seed in common.
+        difference: over seeds and test images together, as far as they say something; None without figures.
         p_value: of it, as it is; None where nothing was tested.
         holds: whether it is told apart from 0, among all comparisons of the study.
     """
@@ -87,8 +87,8 @@ class Study:
     def compare(self) -> dict[tuple[str, str, str], Comparison]:
         """(title of the column, weights they are compared with, weights) -> comparison.
 
-        A difference holds if it does so over seeds *and* over test images, as far as either was measured, and
-        after the correction of Benjamini and Hochberg over all columns and pairs of the study.
+        A difference holds if it is among those that may be told apart from 0 with at most 5 % expected false
+        ones, of all columns and pairs of the study (Benjamini and Hochberg).
         """
         found = {
             (column.title, one, two): _compare(table, one, two)
@@ -111,12 +111,8 @@ class Study:
 
 
 def _compare(table: Table, one: str, two: str) -> Comparison:
-    both = [each for each in (over_seeds(table, one, two), over_images(table, one, two)) if each]
-    if not both:
-        return Comparison(None, None)
-    tested = [each for each in both if each.tested]
-    least = max(tested or both, key=lambda each: each.interval.p_value)
-    return Comparison(least, least.interval.p_value if tested else None)
+    found = together(over_blocks(table, one, two), over_images(table, one, two))
+    return Comparison(found, found.interval.p_value if found and found.tested else None)
 
 
 def read_study(folder: str | Path) -> Study:
@@ -130,8 +126,12 @@ def read_study(folder: str | Path) -> Study:
     said = _read_json(folder / STUDY)
     columns = [_column(each, folder / STUDY) for each in said['columns']]
     figures = read_figures(folder)
-    order = [name for names in said['rows'].values() for name in names]
-    _check_names(order, said['against'], {row['weights'] for row in figures}, folder)
+    titles = _titles(said['rows'])
+    order = [titles[name] for name in _check_names(said, figures, folder)]
+    figures, runs, points = (
+        [row | dict(weights=titles.get(row['weights'], row['weights'])) for row in rows]
+        for rows in (figures, read_csv(folder / RUNS), read_csv(folder / CURVES))
+    )
     of_key = {(table.task, table.figure): table for table in tables(figures, order)}
     for column in columns:
         if (column.task, column.figure) not in of_key:
@@ -142,12 +142,13 @@ def read_study(folder: str | Path) -> Study:
             )
     return Study(
         name=folder.name,
-        **{key: said[key] for key in ('title', 'about', 'rows', 'against')},
+        **{key: said[key] for key in ('title', 'about', 'against')},
+        rows={kind: [titles[name] for name in names] for kind, names in said['rows'].items()},
         columns=columns,
         tables=[of_key[column.task, column.figure] for column in columns],
         figures=figures,
-        runs=read_csv(folder / RUNS),
-        points=read_csv(folder / CURVES),
+        runs=runs,
+        points=points,
         curves=said.get('curves', {}),
     )
 
@@ -173,17 +174,30 @@ def _column(said: Mapping[str, Any], path: Path) -> Column:
     return Column(**said)
 
 
-def _check_names(order: Sequence[str], against: Sequence[str], measured: set[str], folder: Path) -> None:
-    twice = sorted({name for name in order if order.count(name) > 1})
+def _titles(rows: Mapping[str, Any]) -> dict[str, str]:
+    """Weights -> what they are called; rows are lists, or dicts where the two differ."""
+    return {
+        name: title
+        for names in rows.values()
+        for name, title in (names.items() if isinstance(names, Mapping) else zip(names, names, strict=True))
+    }
+
+
+def _check_names(said: Mapping[str, Any], figures: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
+    """The weights of all rows, in order; a ValueError where they are not those that were measured."""
+    order = [name for names in said['rows'].values() for name in names]
+    titles, measured = list(_titles(said['rows']).values()), {row['weights'] for row in figures}
     wrong = {
-        f'{STUDY} has twice': twice,
-        f'no row of {STUDY} has': sorted(measured - set(order)),
-        f'{FIGURES} has no figures of': [name for name in order if name not in measured],
-        '"against" names what no row has:': [name for name in against if name not in order],
+        f'{STUDY} has twice': {name for name in order if order.count(name) > 1}
+        | {title for title in titles if titles.count(title) > 1},
+        f'no row of {STUDY} has': measured - set(order),
+        f'{FIGURES} has no figures of': set(order) - measured,
+        '"against" names what no row is called:': set(said['against']) - set(titles),
     }
     for what, names in wrong.items():
         if names:
-            raise ValueError(f'{folder}: {what} {", ".join(names)}')
+            raise ValueError(f'{folder}: {what} {", ".join(sorted(names))}')
+    return order
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -34,7 +34,7 @@ def add_benchmark(folder: Path, out: Path, facts: Mapping[str, str]) -> str:
     Args:
         folder: of the study.
         out: ``--out`` of the benchmark.
-        facts: machine, date or commit, of cells that do not say them.
+        facts: names of columns -> values, of cells that do not say them.
 
     Returns:
         What was done.
@@ -94,7 +94,7 @@ def add_runs(folder: Path, runs: Sequence[Path], facts: Mapping[str, str]) -> li
     Args:
         folder: of the study.
         runs: folders of ``tools/train.py`` or ``densecl pretrain``.
-        facts: machine, date, commit or command, of logs that do not say them.
+        facts: names of columns -> values, of folders that do not say them.
 
     Returns:
         What was done.
@@ -108,7 +108,7 @@ def add_runs(folder: Path, runs: Sequence[Path], facts: Mapping[str, str]) -> li
         run, weights = RunFolder(path), _weights_of(path, files, folder)
         line = run_line(run, weights, path.name)
         lines.append(line | _missing(line, facts))
-        points += [dict(line, figure=f, images=x, value=y) for f, x, y in measured(run)]
+        points += [dict(line, figure=f, images=x, value=f'{y:.5g}') for f, x, y in measured(run)]
         told.append(f'{path.name}: {weights}, {line["images"]} images in {line["minutes"]} minutes')
     _merge(folder / RUNS, RUN_COLUMNS, read_csv(folder / RUNS), lines, ('run',))
     if points:
@@ -125,7 +125,7 @@ def _weights_of(path: Path, files: Iterable[tuple[str, str]], folder: Path) -> s
         same = [a == b for a, b in zip(reversed(parts), reversed(other), strict=False)]
         return (same + [False]).index(False)
 
-    lengths = {(weights, file): alike(file) for weights, file in files}
+    lengths = {each: alike(each[1]) for each in files if not each[1].startswith('random:')}
     most = max(lengths.values(), default=0)
     found = sorted({weights for (weights, _), length in lengths.items() if length == most and most})
     if len(found) != 1:

@@ -9,7 +9,7 @@ from .differences import Difference, Table
 from .study import CURVES, FIGURES, RUNS, STUDY, Comparison, Study, cost_of, read_csv
 
 Comparisons = Mapping[tuple[str, str, str], Comparison]
-_OVER = {'seeds': 's', 'pretrainings': 'p', 'images': 'i'}
+_OVER = {'seeds': ' s', 'images': ' i', 'both': ''}
 
 
 def full(study: Study, folder: str, picture: str | None) -> str:
@@ -119,32 +119,31 @@ def _difference_cell(found: Comparison | None) -> str:
     if not found.difference.tested:
         return f'{each.mean:+.2f} (not tested)'
     text = f'{each.mean:+.2f} [{each.low:+.2f}, {each.high:+.2f}]'
-    return (f'**{text}**' if found.holds else text) + f' {_OVER[found.difference.over]}'
+    return (f'**{text}**' if found.holds else text) + _OVER[found.difference.over]
 
 
 def _legend(study: Study, found: Comparisons) -> str:
     used = {each.difference.over for each in found.values() if _tested(each.difference)}
     said = {
-        'seeds': 's: of pairs of seeds',
-        'pretrainings': 'p: of pairs of pretrainings, each the mean of its seeds',
-        'images': 'i: of groups of test images',
+        'both': 'over seeds and groups of test images together',
+        'seeds': 's: over seeds alone',
+        'images': 'i: over groups of test images alone, for no seed changes the figures or there is one',
     }
-    letters = '; '.join(text for over, text in said.items() if over in used)
+    over = '; '.join(text for name, text in said.items() if name in used)
     alone = sum(each.p_value is not None and each.p_value <= 0.05 for each in found.values())
     held = sum(each.holds for each in found.values())
-    tested = sum(_tested(each.difference) for each in found.values())
     return (
-        f'95 % intervals, of the less sure of the two ({letters}). {_bold(found)} Of {tested} differences '
-        f'{alone} would be told apart from 0 each by itself, {held} are among all. Seeds of one pretraining '
-        'say nothing of another pretraining.'
+        f'95 % intervals, {over}. Seeds are paired, and their spread is that of all rows of a column. '
+        f'{_bold(found)} Each by itself {alone} would be told apart from 0, among all {held} are. Seeds of '
+        'one pretraining say nothing of another pretraining.'
     )
 
 
 def _bold(found: Comparisons) -> str:
     tested = sum(_tested(each.difference) for each in found.values())
     return (
-        'Bold is a difference that holds: over seeds and over test images, as far as measured, and with at '
-        f'most 5 % false ones expected among the {tested} of this study (Benjamini and Hochberg).'
+        'Bold is a difference that holds: of those in bold at most 5 % are expected to be none, '
+        f'with all {tested} of this study taken together (Benjamini and Hochberg).'
     )
 
 
@@ -249,11 +248,11 @@ def draw_curves(study: Study, path: Path) -> None:
 
 
 def _curves(study: Study, wanted: str) -> dict[str, dict[str, dict[float, float]]]:
-    """Weights -> seed -> thousands of images -> value."""
+    """Weights -> run -> thousands of images -> value."""
     found: dict[str, dict[str, dict[float, float]]] = {}
     for row in study.points:
         if row['figure'] == wanted:
-            points = found.setdefault(row['weights'], {}).setdefault(row['seed'], {})
+            points = found.setdefault(row['weights'], {}).setdefault(row['run'], {})
             points[float(row['images']) / 1000] = float(row['value'])
     if not found:
         known = ', '.join(sorted({row['figure'] for row in study.points})) or 'none'
@@ -269,7 +268,7 @@ def _mean_curve(curves: Sequence[dict[float, float]]) -> list[tuple[float, float
 
 def digest(study: Study) -> str:
     """Of everything that the picture of the curves shows."""
-    shown = [[row[key] for key in ('weights', 'seed', 'images', 'figure', 'value')] for row in study.points]
+    shown = [[row[key] for key in ('weights', 'run', 'images', 'figure', 'value')] for row in study.points]
     return hashlib.sha256(repr((study.curves, study.weights, shown)).encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,8 @@ from densecl.evaluation.bootstrap import miou_difference
 from densecl.runs import study_files, study_page
 from densecl.runs.benchmark import CELL, COUNTS, FIGURES, Cell
 from densecl.runs.benchmark_report import COLUMNS
+from densecl.runs.differences import Difference, Table, over_blocks, over_images, tables, together
+from densecl.runs.intervals import of_error, paired
 from densecl.runs.study import read_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +37,7 @@ def write_figures(folder: Path, values: dict = VALUES, task='camvid', figure='li
     rows = []
     for name, each in values.items():
         for seed, value in enumerate(each):
-            file = 'random:configs/a.py' if name == 'random' else f'{name}_{seed}/epoch_2.pth'
+            file = 'random:configs/MoCo v2_1/a.py' if name == 'random' else f'{name}_{seed}/epoch_2.pth'
             facts = dict(seconds=1, machine='2 cores', date=f'2026-11-2{seed}', commit='abc', sha256='0')
             rows.append(
                 dict(task=task, figure=figure, weights=name, seed=seed, value=value, file=file, **facts)
@@ -59,51 +61,111 @@ def said(folder: Path, **changed) -> None:
     (folder / 'study.json').write_text(json.dumps(SAID | changed))
 
 
+def least_squares_error(values: dict) -> float:
+    """Of a difference of two rows of a full table of weights by seeds, from the formula of two-way ANOVA."""
+    y = np.array(list(values.values()), float)
+    noise = y - y.mean(1, keepdims=True) - y.mean(0) + y.mean()
+    spread = (noise**2).sum() / ((y.shape[0] - 1) * (y.shape[1] - 1))
+    return (2 * spread / y.shape[1]) ** 0.5
+
+
 def test_what_holds_by_hand(folder):
-    """Each pair's t-test, then Benjamini and Hochberg over the three."""
+    """Paired by seed, with the spread of all rows; then Benjamini and Hochberg over the three."""
     found = read_study(folder).compare()
-    pairs = {('random', 'DenseCL'): (4, 5, 6), ('MoCo v2', 'DenseCL'): (2, -1, 0.5)}
-    pairs['random', 'MoCo v2'] = (2, 6, 5.5)
-    want = {pair: stats.ttest_1samp(values, 0).pvalue for pair, values in pairs.items()}
-    # t = 5 / (1 / sqrt(3)) = 8.66 with 2 degrees of freedom; times 3 of 3 comparisons it is below 0.05
-    assert want['random', 'DenseCL'] == pytest.approx(0.0131, abs=1e-4)
-    assert {(one, two): each.p_value for (_, one, two), each in found.items()} == pytest.approx(want)
-    assert [pair for (_, *pair), each in found.items() if each.holds] == [['random', 'DenseCL']]
-    # of six comparisons with the same p-value none would be left: 0.0131 * 6 > 0.05
-    columns = [dict(SAID['columns'][0], title=str(i), figure=f'f{i}') for i in range(5)]
+    error = least_squares_error(VALUES)
+    means = {('random', 'MoCo v2'): 4.5, ('random', 'DenseCL'): 5, ('MoCo v2', 'DenseCL'): 0.5}
+    for (_, one, two), each in found.items():
+        assert each.difference.interval.mean == pytest.approx(means[one, two])
+        assert each.difference.interval.error == pytest.approx(error)
+        assert each.p_value == pytest.approx(2 * stats.t.sf(means[one, two] / error, 4))
+    ordered = sorted(each.p_value for each in found.values())
+    assert ordered[1] * 3 / 2 < 0.05 < ordered[2], 'two are left by the rule'
+    assert {pair for (_, *pair), each in found.items() if each.holds for pair in [tuple(pair)]} == {
+        ('random', 'MoCo v2'), ('random', 'DenseCL')
+    }  # fmt: skip
+    # of many comparisons that are noise the same two p-values are not enough
+    noise = {'random': (1, 2, 3), 'MoCo v2': (3, 2, 1), 'DenseCL': (2, 2, 2.1)}
+    columns = [dict(SAID['columns'][0], title=str(i), figure=f'f{i}') for i in range(9)]
     for column in columns:
-        write_figures(
-            folder,
-            {'random': (1, 2, 3), 'MoCo v2': (3, 2, 1), 'DenseCL': (2, 2, 2.1)},
-            figure=column['figure'],
-        )
+        write_figures(folder, noise, figure=column['figure'])
     said(folder, columns=SAID['columns'] + columns)
     assert not any(each.holds for each in read_study(folder).compare().values())
 
 
+def table_of(values: dict, files: str = 'x') -> Table:
+    """A table; the seeds of each row take the files in turn."""
+    rows = [
+        dict(task='t', figure='f', weights=name, seed=seed, value=value, file=files[seed % len(files)])
+        for name, each in values.items()
+        for seed, value in enumerate(each)
+    ]
+    return tables(rows)[0]
+
+
+def test_two_rows_are_the_paired_t_test():
+    values = {'one': (1.0, 2.0, 4.0, 3.0), 'two': (2.0, 2.5, 6.0, 3.5)}
+    found, want = over_blocks(table_of(values), 'one', 'two').interval, paired(*values.values())
+    assert (found.mean, found.low, found.high) == pytest.approx((want.mean, want.low, want.high))
+
+
+def test_a_row_of_one_seed_is_judged_by_the_spread_of_the_others():
+    """a and b differ by 1 and 1.4: the spread is 0.2, and a is at -0.1 for seed 0, with leverage 3 / 4."""
+    found = over_blocks(table_of({'a': (0, 2), 'b': (1, 3.4), 'c': (5,)}), 'a', 'c').interval
+    assert (found.mean, found.error, found.count) == pytest.approx((5.1, 0.2 * 1.75**0.5, 2))
+    alone = over_blocks(table_of({'a': (0, 2), 'c': (5,)}), 'a', 'c')
+    assert not alone.tested and alone.interval.mean == pytest.approx(5)
+    assert not over_blocks(table_of({'a': (1, 1), 'b': (2, 2)}), 'a', 'b').tested, 'no seed changes them'
+
+
+def test_seeds_of_one_pretraining_count_once():
+    values = {'a': (1, 5, 3, 5), 'b': (4, 7, 4, 8), 'c': (1, 1.5)}
+    found = over_blocks(table_of(values, 'xy'), 'a', 'b')
+    want = over_blocks(table_of({'a': (2, 5), 'b': (4, 7.5), 'c': (1, 1.5)}), 'a', 'b')
+    assert found == want
+
+
+def test_errors_of_seeds_and_images_add_up_as_squares():
+    seeds, images = Difference(of_error(5, 0.3, 10), 'seeds'), Difference(of_error(5.1, 0.4, 9), 'images')
+    found = together(seeds, images)
+    assert (found.interval.mean, found.interval.count, found.over) == (5, 9, 'both')
+    assert found.interval.error == pytest.approx(0.5)
+    assert together(seeds, None) is seeds and together(None, None) is None
+    assert together(Difference(of_error(5, 0.0, 3), 'seeds', fixed=True), images) is images
+
+
 def test_the_page_says_it(folder):
     text = study_page.full(read_study(folder), 'there', None)
-    rows = {tuple(line.split(' | ')[:2]): line for line in text.splitlines() if line.startswith('| cells')}
     assert '| cells | DenseCL | 3 | – | – | – | 26.00 ± 2.00 |' in text
-    half = 4.303 / 3**0.5
-    assert f'| cells | DenseCL | **+5.00 [+{5 - half:.2f}, +{5 + half:.2f}]** s |' in text and rows
+    half = 2.776 * least_squares_error(VALUES)
+    assert f'| cells | DenseCL | **+5.00 [+{5 - half:.2f}, +{5 + half:.2f}]** s |' in text
     assert 'CamVid linear (3 seeds)' in text
     assert (
-        '- **CamVid linear**: highest is DenseCL, 26.0. Above random (21.0): DenseCL +5.0; not told apart: '
-        'MoCo v2 +4.5. Above MoCo v2 (25.5): none; not told apart: DenseCL +0.5.'
+        '- **CamVid linear**: highest is DenseCL, 26.0. Above random (21.0): MoCo v2 +4.5, '
+        'DenseCL +5.0. Above MoCo v2 (25.5): none; not told apart: DenseCL +0.5.'
     ) in text
-    assert 'Of 3 differences 1 would be told apart from 0 each by itself, 1 are among all.' in text
+    assert 'Each by itself 2 would be told apart from 0, among all 2 are.' in text
     assert '2 cores, 2026-11-20 to 2026-11-22; commits abc.' in text
     short = study_page.short(read_study(folder))
     assert '| cells | DenseCL | 26.0 (**+5.0**, +0.5) |' in short and '| none | random | 21.0 |' in short
 
 
 def test_below_and_not_tested(folder):
-    write_figures(folder, {'random': (9, 8, 7.2), 'MoCo v2': (5, 4, 3.1), 'DenseCL': (6,)}, 'bccd', 'AP')
-    said(folder, columns=[dict(title='BCCD', task='bccd', figure='AP')], against=['random'])
+    write_figures(folder, {'random': (9, 8, 7.2), 'MoCo v2': (5, 4, 3.1), 'DenseCL': (8.9,)}, 'bccd', 'AP')
+    write_figures(folder, {'random': (9,), 'MoCo v2': (5,), 'DenseCL': (6,)}, 'bccd', 'AP50')
+    columns = [dict(title=figure, task='bccd', figure=figure) for figure in ('AP', 'AP50')]
+    said(folder, columns=columns, against=['random'])
     text = study_page.full(read_study(folder), 'there', None)
-    assert 'Above random (8.1): none; below: MoCo v2 -4.0; not tested: DenseCL -3.0.' in text
-    assert '| DenseCL | -3.00 (not tested) |' in text and 'BCCD (1 to 3 seeds)' in text
+    assert 'Above random (8.1): none; below: MoCo v2 -4.0; not told apart: DenseCL -0.1.' in text
+    assert 'Above random (9.0): none; not tested: MoCo v2 -4.0, DenseCL -3.0.' in text
+    assert '-3.00 (not tested) |' in text and 'AP (1 to 3 seeds) | AP50 (1 seed) |' in text
+
+
+def test_weights_may_be_called_otherwise(folder):
+    said(folder, rows={'none': {'random': 'no pretraining'}, 'image': ['MoCo v2'], 'cells': ['DenseCL']})
+    with pytest.raises(ValueError, match='"against" names what no row is called: random'):
+        read_study(folder)
+    said(folder, rows=json.loads((folder / 'study.json').read_text())['rows'], against=['no pretraining'])
+    assert '| none | no pretraining | 21.0 |' in study_page.short(read_study(folder))
 
 
 def counted(good: int, seed: int, images: int = 40) -> torch.Tensor:
@@ -143,10 +205,11 @@ def test_counts_by_group_give_the_same_interval(tmp_path):
     found = read_study(study).compare()['CamVid linear', 'random', 'DenseCL']
     sides = [[counts[name, seed] for seed in range(3)] for name in ('random', 'DenseCL')]
     want = miou_difference(*sides, groups=groups)
-    interval = found.difference.interval
-    assert (found.difference.over, interval.count) == ('images', 8), 'less sure than the pairs of seeds'
-    assert interval.mean == pytest.approx(want.mean)
-    assert interval.half == pytest.approx(stats.t.ppf(0.975, 7) * want.error)
+    images = over_images(read_study(study).tables[0], 'random', 'DenseCL').interval
+    assert (images.mean, images.error, images.count) == pytest.approx((want.mean, want.error, 8))
+    error = (want.error**2 + least_squares_error({n: VALUES[n] for n in ('random', 'DenseCL')}) ** 2) ** 0.5
+    assert found.difference.over == 'both'
+    assert found.difference.interval.error == pytest.approx(error)
     rows = list(csv.DictReader((study / 'results.csv').open()))
     assert {row['file'] for row in rows} == {
         'random:configs/x.py', *(f'densecl_{seed}/epoch_2.pth' for seed in range(3))
@@ -209,7 +272,9 @@ def test_a_run_is_told_with_its_cost_and_its_curves(folder, run):
     assert '| image | MoCo v2 | 3 | 320 | 0.2 | 32 | 25.50 ± 3.04 |' in study_page.full(
         study, 'there', 'p.png'
     )
-    assert study_page._curves(study, 'probe/linear_miou') == {'MoCo v2': {'1': {0: 20, 0.16: 30, 0.32: 40}}}
+    assert study_page._curves(study, 'probe/linear_miou') == {
+        'MoCo v2': {'MoCo v2_1': {0: 20, 0.16: 30, 0.32: 40}}
+    }
     study_page.draw_curves(study, folder / 'curves.png')
     assert study_page.shows(folder / 'curves.png') == study_page.digest(study)
     with (folder / 'curves.csv').open('a') as file:
@@ -234,7 +299,7 @@ def test_a_run_without_figures_is_refused(folder, run):
         (dict(rows={'': ['random', 'MoCo v2']}), 'no row of study.json has DenseCL'),
         (dict(rows=SAID['rows'] | {'new': ['BYOL']}), 'results.csv has no figures of BYOL'),
         (dict(rows=SAID['rows'] | {'new': ['random']}), 'study.json has twice random'),
-        (dict(against=['randon']), '"against" names what no row has: randon'),
+        (dict(against=['randon']), '"against" names what no row is called: randon'),
         (dict(colums=[]), 'study.json takes no colums; its keys are title'),
         (dict(columns=[dict(title='a', task='b')]), 'a column has title, task, figure'),
         (dict(columns=[dict(title='a', task='b', figure='c')]), 'has no b/c; it has camvid/linear_miou'),
