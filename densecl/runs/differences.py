@@ -1,6 +1,7 @@
 """Differences of two weights on one task: over seeds, and over test images."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -107,9 +108,9 @@ def over_seeds(table: Table, one: str, two: str) -> Difference | None:
 def over_blocks(table: Table, one: str, two: str) -> Difference | None:
     """``two`` less ``one`` where the figures of all weights are a sum of weights, seed and noise.
 
-    Least squares with blocks: seeds are paired, and the spread is that of all weights of the table, so that
-    weights of one seed are judged by the spread of those of several. Seeds that share one of several
-    pretrainings count as one value, their mean.
+    Least squares with blocks: seeds that several weights have are paired, and the spread is that of all
+    weights of the table, so that weights of one seed are judged by the spread of those of several. Seeds that
+    share one of several pretrainings count as one value, their mean.
 
     Returns:
         None where one has no value. Where no degree of freedom is left, a single value's interval.
@@ -120,17 +121,12 @@ def over_blocks(table: Table, one: str, two: str) -> Difference | None:
         return None
     names = list(table.values)
     found = [(name, block, value) for name in names for block, value in enumerate(_means(table, name))]
-    blocks = 1 + max(block for _, block, _ in found)
-    design = np.zeros((len(found), len(names) + blocks - 1))
-    for line, (name, block, _) in zip(design, found, strict=True):
-        line[names.index(name)] = 1
-        if block:
-            line[len(names) + block - 1] = 1
+    of_block = Counter(block for _, block, _ in found)
+    columns = names + [block for block, rows in sorted(of_block.items()) if block and rows > 1]
+    design = np.array([[column in (name, block) for column in columns] for name, block, _ in found], float)
     values = np.array([value for *_, value in found])
     solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    contrast = np.zeros(design.shape[1])
-    contrast[names.index(two)] += 1
-    contrast[names.index(one)] -= 1
+    contrast = np.array([(column == two) - (column == one) for column in columns], float)
     mean, free = float(contrast @ solution), len(found) - int(rank)
     if not free:
         return Difference(interval([mean]), 'seeds')
@@ -150,16 +146,19 @@ def _means(table: Table, name: str) -> list[float]:
 
 
 def together(one: Difference | None, two: Difference | None) -> Difference | None:
-    """One difference whose error is that of two independent ones; of the one that is tested, or None.
+    """The mean of the first, with the errors of both, which are independent, as far as they are tested.
 
-    Degrees of freedom are the fewer of the two.
+    Degrees of freedom are those of Welch and Satterthwaite; None where there is neither.
     """
     tested = [each for each in (one, two) if each and each.tested]
-    if len(tested) < 2:
-        return tested[0] if tested else one or two
-    parts = [each.interval for each in tested]
-    error, count = math.hypot(*(part.error for part in parts)), min(part.count for part in parts)
-    return Difference(of_error(parts[0].mean, error, count), 'both')
+    first = one or two
+    if first is None or not tested:
+        return first
+    variances = [each.interval.error**2 for each in tested]
+    shares = [v**2 / (each.interval.count - 1) for v, each in zip(variances, tested, strict=True)]
+    free = sum(variances) ** 2 / sum(shares)
+    over = tested[0].over if len(tested) == 1 else 'both'
+    return Difference(of_error(first.interval.mean, math.sqrt(sum(variances)), 1 + free), over)
 
 
 def over_images(table: Table, one: str, two: str) -> Difference | None:

@@ -12,12 +12,12 @@ class Interval:
     Attributes:
         mean: of the values.
         half: the 95 % interval is mean - half to mean + half; infinite for a single value.
-        count: of the values.
+        count: of the values; degrees of freedom are one less.
     """
 
     mean: float
     half: float
-    count: int
+    count: float
 
     @property
     def low(self) -> float:
@@ -70,14 +70,14 @@ def interval(values: Sequence[float]) -> Interval:
     return of_error(mean, math.sqrt(variance / count), count)
 
 
-def of_error(mean: float, error: float, count: int) -> Interval:
+def of_error(mean: float, error: float, count: float) -> Interval:
     """The t-interval of a mean over ``count`` values (or groups) with this standard error."""
     if count == 1:
         return Interval(mean, math.inf, 1)
     return Interval(mean, _t(count) * error, count)
 
 
-def _t(count: int) -> float:
+def _t(count: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(count - 1, 0.975))

@@ -182,6 +182,8 @@ def _sides(config: Mapping[str, Any]) -> list[str]:
 
 def _date(run: RunFolder) -> str:
     found = re.findall(r'^(\d{4})/(\d\d)/(\d\d) ', run.log, flags=re.M)
+    begun = [re.match(r'(\d{4})(\d\d)(\d\d)_', path.name) for path in sorted(run.folder.iterdir())]
+    found = found or [match.groups() for match in begun if match]
     return '-'.join(found[-1]) if found else ''
 
 

@@ -59,14 +59,16 @@ def short(study: Study) -> str:
 def _short_cell(study: Study, found: Comparisons, title: str, table: Table, name: str) -> str:
     if name not in table.values:
         return '–'
-    differences = []
-    for one in study.against:
-        each = found.get((title, one, name))
-        if each and each.difference:
-            text = f'{each.difference.interval.mean:+.1f}'
-            differences.append(f'**{text}**' if each.holds else text)
-    bracket = f' ({", ".join(differences)})' if differences else ''
+    differences = [_short_difference(found.get((title, one, name))) for one in study.against]
+    bracket = f' ({", ".join(differences)})' if set(differences) != {'–'} else ''
     return f'{fmean(table.values[name].values()):.1f}{bracket}'
+
+
+def _short_difference(found: Comparison | None) -> str:
+    if found is None or found.difference is None:
+        return '–'
+    text = f'{found.difference.interval.mean:+.1f}'
+    return f'**{text}**' if found.holds else text
 
 
 def _figures(study: Study) -> str:
@@ -127,13 +129,13 @@ def _legend(study: Study, found: Comparisons) -> str:
     said = {
         'both': 'over seeds and groups of test images together',
         'seeds': 's: over seeds alone',
-        'images': 'i: over groups of test images alone, for no seed changes the figures or there is one',
+        'images': 'i: over groups of test images alone, where seeds tell no spread',
     }
     over = '; '.join(text for name, text in said.items() if name in used)
     alone = sum(each.p_value is not None and each.p_value <= 0.05 for each in found.values())
     held = sum(each.holds for each in found.values())
     return (
-        f'95 % intervals, {over}. Seeds are paired, and their spread is that of all rows of a column. '
+        f'95 % intervals, {over}. Seeds are paired, and their spread is that of all rows of the column. '
         f'{_bold(found)} Each by itself {alone} would be told apart from 0, among all {held} are. Seeds of '
         'one pretraining say nothing of another pretraining.'
     )

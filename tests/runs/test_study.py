@@ -112,9 +112,15 @@ def test_a_row_of_one_seed_is_judged_by_the_spread_of_the_others():
     """a and b differ by 1 and 1.4: the spread is 0.2, and a is at -0.1 for seed 0, with leverage 3 / 4."""
     found = over_blocks(table_of({'a': (0, 2), 'b': (1, 3.4), 'c': (5,)}), 'a', 'c').interval
     assert (found.mean, found.error, found.count) == pytest.approx((5.1, 0.2 * 1.75**0.5, 2))
-    alone = over_blocks(table_of({'a': (0, 2), 'c': (5,)}), 'a', 'c')
+    alone = over_blocks(table_of({'a': (0,), 'c': (5,)}), 'a', 'c')
     assert not alone.tested and alone.interval.mean == pytest.approx(5)
     assert not over_blocks(table_of({'a': (1, 1), 'b': (2, 2)}), 'a', 'b').tested, 'no seed changes them'
+
+
+def test_seeds_of_one_row_alone_tell_the_spread():
+    """Nothing is paired: the spread of a is 1 with 2 degrees of freedom, of a difference sqrt(1 + 1 / 3)."""
+    found = over_blocks(table_of({'a': (1, 2, 3), 'b': (5,), 'c': (7,)}), 'a', 'b').interval
+    assert (found.mean, found.error, found.count) == pytest.approx((3, (4 / 3) ** 0.5, 3))
 
 
 def test_seeds_of_one_pretraining_count_once():
@@ -127,10 +133,14 @@ def test_seeds_of_one_pretraining_count_once():
 def test_errors_of_seeds_and_images_add_up_as_squares():
     seeds, images = Difference(of_error(5, 0.3, 10), 'seeds'), Difference(of_error(5.1, 0.4, 9), 'images')
     found = together(seeds, images)
-    assert (found.interval.mean, found.interval.count, found.over) == (5, 9, 'both')
-    assert found.interval.error == pytest.approx(0.5)
-    assert together(seeds, None) is seeds and together(None, None) is None
-    assert together(Difference(of_error(5, 0.0, 3), 'seeds', fixed=True), images) is images
+    assert (found.interval.mean, found.interval.error, found.over) == pytest.approx((5, 0.5, 'both'))
+    # Welch and Satterthwaite: 0.25 ** 2 / (0.09 ** 2 / 9 + 0.16 ** 2 / 8) degrees of freedom
+    assert found.interval.count - 1 == pytest.approx(0.0625 / (0.0009 + 0.0032))
+    alone = together(seeds, None).interval
+    assert (alone.error, alone.count) == pytest.approx((0.3, 10))
+    assert together(None, None) is None
+    one = together(Difference(of_error(5, 0.0, 3), 'seeds', fixed=True), images)
+    assert (one.over, one.interval.mean, one.interval.error) == pytest.approx(('images', 5, 0.4))
 
 
 def test_the_page_says_it(folder):
