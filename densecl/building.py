@@ -259,7 +259,7 @@ def resolve(kind: Any, registry: Registry, path: Path) -> Callable:
     """What a ``type`` names.
 
     Raises:
-        ConfigMistake: nothing.
+        ConfigMistake: nothing; or a package is missing that the registry's modules need.
     """
     if not isinstance(kind, str):
         if callable(kind):
@@ -267,7 +267,10 @@ def resolve(kind: Any, registry: Registry, path: Path) -> Callable:
         raise ConfigMistake(f'{dotted((*path, "type"))} must be a name, got {shortened(kind)}')
     try:
         target = registry.get(kind)
-    except (KeyError, RuntimeError, ImportError):
+    except ImportError as error:  # of a module that the registry imports, to know its names
+        where = dotted(path) or 'type'
+        raise ConfigMistake(f'{where}: {registry.name} {kind!r} cannot be looked up: {error}') from error
+    except (KeyError, RuntimeError):
         target = None
     if callable(target):
         return target

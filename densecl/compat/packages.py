@@ -9,6 +9,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from .versions import FORKS
+
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -29,11 +31,7 @@ def install_packages() -> None:
 
 def is_installed(package: str) -> bool:
     """Return whether ``package`` (distribution or module name) is installed."""
-    try:
-        importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError:
-        return _find_origin(package) is not None
-    return True
+    return _distribution(package) is not None or _find_origin(package) is not None
 
 
 def get_installed_path(package: str) -> str:
@@ -121,11 +119,18 @@ def _drop_own_scope() -> None:
 
 def _modules_of(package: str) -> list[str]:
     """Return the top-level modules a distribution says it holds."""
-    try:
-        text = importlib.metadata.distribution(package).read_text('top_level.txt')
-    except importlib.metadata.PackageNotFoundError:
-        return []
-    return (text or '').split()
+    found = _distribution(package)
+    return (found and found.read_text('top_level.txt') or '').split()
+
+
+def _distribution(package: str) -> importlib.metadata.Distribution | None:
+    """Return the distribution of this name, or else the fork that stands in for it."""
+    for name in (package, *(fork for fork, upstream in FORKS.items() if upstream == package)):
+        try:
+            return importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def _find_origin(module: str) -> str | None:

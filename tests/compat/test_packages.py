@@ -1,6 +1,6 @@
 """Config inheritance across packages without pkg_resources."""
 
-import importlib
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -19,9 +19,7 @@ ROOT = Path(densecl.__file__).resolve().parents[1]
 def test_inheritance_from_mmdet_and_mmseg_with_pkg_resources_gone(tmp_path):
     pytest.importorskip('mmdet')
     pytest.importorskip('mmseg')
-    (tmp_path / 'det.py').write_text(
-        "_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'\nx = 1\n"
-    )
+    (tmp_path / 'det.py').write_text("_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'\nx = 1\n")
     (tmp_path / 'seg.py').write_text("_base_ = 'mmseg::_base_/models/fcn_r50-d8.py'\n")
     code = f"""
 import sys
@@ -45,6 +43,20 @@ def test_names_of_distributions_and_modules():
     assert Path(get_installed_path('mmseg')) == folder
     assert is_installed('mmsegmentation') and is_installed('mmseg')
     assert packages.package2module('mmsegmentation') == 'mmseg'
+
+
+def test_a_fork_stands_in_under_the_name_of_its_distribution(monkeypatch):
+    folder = Path(pytest.importorskip('mmseg').__file__).parent
+    installed = packages._distribution('mmsegmentation')
+
+    def distribution(name):
+        if name != 'onedl-mmsegmentation':
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed
+
+    monkeypatch.setattr(importlib.metadata, 'distribution', distribution)
+    assert is_installed('mmsegmentation') and not is_installed('mmpretrain')
+    assert Path(get_installed_path('mmsegmentation')) == folder
 
 
 def test_what_is_not_installed():
@@ -81,9 +93,7 @@ compat.install()
 from mmengine.config import Config
 print(Config.fromstring("_base_ = 'densecl::densecl/one.py'", '.py').answer)
 """
-    done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path
-    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip() == '42', done.stderr
 
 

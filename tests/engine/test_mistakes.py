@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
@@ -204,6 +205,15 @@ class Open:
 def test_classes_that_take_any_name_only_warn(said):
     check_arguments(Open, dict(size=2, momentum2=0.1), ('model',))
     assert 'model.size: Open does not name this; is sizes' in said[0]
+
+
+def test_a_package_that_the_modules_of_a_registry_lack_is_named(tmp_path, monkeypatch):
+    (tmp_path / 'parts_of_mine.py').write_text('import no_such_package\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = Registry('part', locations=['parts_of_mine'])
+    line = "part 'Wheel' cannot be looked up: No module named 'no_such_package'"
+    with pytest.raises(ConfigMistake, match=line):
+        parts.build(dict(type='Wheel'))
 
 
 def test_hints_of_others_refuse_nothing():
