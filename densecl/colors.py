@@ -5,6 +5,7 @@ Sums are written out, channel by channel: a matrix would be a constant to be mov
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ TO_XYZ = (
     (0.019334, 0.119193, 0.950227),
 )
 _TO_RATIOS = [[value / sum(row) for value in row] for row in TO_XYZ]
-_FROM_RATIOS = torch.tensor(_TO_RATIOS, dtype=torch.float64).inverse().tolist()
+_FROM_RATIOS = np.linalg.inv(_TO_RATIOS).tolist()
 _BEND = 6 / 29  # of the cube root, below which it is a straight line
 
 

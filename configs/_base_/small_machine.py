@@ -1,7 +1,7 @@
 """Some thousand photos of your own on a small machine: 6 epochs of SGD, 64 images a step, one worker.
 
 A method's small recipe builds on its method and on this file, and says what is left: the sizes of the heads
-behind a ResNet-18, and the views at 96 px.
+behind a ResNet-18. Longer: train_cfg.max_epochs=24; docs/results.md has what each budget costs and gives.
 """
 
 _base_ = ['pretrain_runtime.py', 'datasets/imagenet.py']
@@ -9,8 +9,9 @@ _base_ = ['pretrain_runtime.py', 'datasets/imagenet.py']
 train_dataloader = dict(batch_size=64, num_workers=1, pin_memory=False, dataset=dict(data_root='data/photos'))
 # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
 multi_view = dict(type='MultiView', photometric_on='worker')
-# C5 at stride 16, as FCN uses it: 6 x 6 cells of 96 px, where stride 32 leaves 3 x 3. Dilation keeps the
-# weights those of the usual network.
+# C5 at stride 16, as FCN uses it, so that a view has as many cells as officially: of 3 x 3 each would lie near
+# a third of the other view. Dilation keeps the weights those of the usual network.
+small_side, small_cells = 112, 7
 stride16 = dict(depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.06, momentum=0.9, weight_decay=1e-4)

@@ -1,4 +1,4 @@
-"""CLOP on some thousand photos of your own, on a small machine: ResNet-18 at 96 px."""
+"""CLOP on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../_base_/methods/clop.py', '../_base_/small_machine.py']
 
@@ -7,10 +7,10 @@ objectives = [
     dict(type='PrototypeAlignment', classes=100, dim=128),  # at least your classes
 ]
 model = dict(
-    backbone=dict(depth=18),
+    backbone=_base_.stride16,
     heads=dict(image=dict(projector=dict(channels=(512, 512, 128)), objective=dict(objectives=objectives))),
 )
-views = [{**v, 'size': 96} for v in _base_.views]
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 # One folder a class below data/photos; its name is the label.
 train_dataloader = dict(
     dataset=dict(source=dict(type='ImageNet'), pipeline=[dict(_base_.multi_view, views=views)])

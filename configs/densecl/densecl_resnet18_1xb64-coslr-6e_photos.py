@@ -1,4 +1,4 @@
-"""DenseCL on some thousand photos of your own, on a small machine: ResNet-18 at 96 px."""
+"""DenseCL on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../_base_/methods/densecl.py', '../_base_/small_machine.py']
 
@@ -8,11 +8,11 @@ model = dict(
     # projectors: without them it takes long to leave the narrow cone in which all embeddings start.
     momentum=0.99,
     bn_groups=4,  # with shuffle_bn: the backbone's statistics are those of four devices, 16 images each
-    backbone=dict(depth=18),
+    backbone=_base_.stride16,
     heads=dict(
         image=dict(projector=projector, objective=dict(queue=1024)),
         dense=dict(projector=projector, objective=dict(queue=1024)),
     ),
 )
-views = [{**v, 'size': 96} for v in _base_.views]
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))

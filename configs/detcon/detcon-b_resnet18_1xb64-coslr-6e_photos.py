@@ -1,4 +1,4 @@
-"""DetCon-B on some thousand photos of your own, on a small machine: ResNet-18 at 96 px, 6 x 6 cells.
+"""DetCon-B on some thousand photos of your own, on a small machine.
 
 The masks are made as they are needed (some ms a photo); nothing has to be prepared.
 """
@@ -7,7 +7,7 @@ _base_ = ['../_base_/methods/detcon.py', '../_base_/small_machine.py']
 
 model = dict(
     momentum=dict(start=0.97, end=1.0),  # a short run needs a target that follows faster
-    backbone=_base_.stride16,  # of 3 x 3 cells, most masks would win none
+    backbone=_base_.stride16,
     heads=dict(
         masks=dict(
             # Batch norm at the end, as in the small recipe of PixPro: without it embeddings close up.
@@ -16,8 +16,8 @@ model = dict(
         )
     ),
 )
-regions = dict(masks=dict(type='SelectMasks', count=16, grid=6))
-views = [{**v, 'size': 96} for v in _base_.views]
+regions = dict(masks=dict(type='SelectMasks', count=16, grid=_base_.small_cells))
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 train_dataloader = dict(
     dataset=dict(
         # The official 1000 and 1000 are for some 500 x 375 px; these are for a short side of 128 px.

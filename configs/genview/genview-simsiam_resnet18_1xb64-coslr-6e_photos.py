@@ -3,12 +3,12 @@
 _base_ = ['../_base_/methods/genview.py', '../_base_/small_machine.py']
 
 model = dict(
-    backbone=dict(depth=18),
+    backbone=_base_.stride16,
     heads=dict(
         image=dict(projector=dict(channels=(512, 512, 512, 512)), predictor=dict(channels=(512, 128, 512)))
     ),
 )
-views = [{**v, 'size': 96} for v in _base_.views]
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 train_dataloader = dict(
     dataset=dict(
         generated=dict(files='.generated/{stem}_*', missing='photo'),

@@ -1,9 +1,9 @@
-"""PIRL on some thousand photos of your own, on a small machine: ResNet-18 at 96 px."""
+"""PIRL on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../_base_/methods/pirl.py', '../_base_/small_machine.py']
 
 model = dict(
-    backbone=dict(depth=18),
+    backbone=_base_.stride16,
     heads=dict(
         image=dict(
             # Six epochs have no time to move embeddings out of the narrow cone in which they start.
@@ -16,5 +16,5 @@ model = dict(
         )
     ),
 )
-views = [{**_base_.view, 'size': 96}, {**_base_.patches, 'resize': 129, 'cell': 43, 'patch': 32}]
+views = [{**_base_.view, 'size': _base_.small_side}, {**_base_.patches, 'resize': 129, 'cell': 43, 'patch': 32}]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))

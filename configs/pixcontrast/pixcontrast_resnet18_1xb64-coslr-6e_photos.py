@@ -1,4 +1,4 @@
-"""PixContrast on some thousand photos of your own, on a small machine: ResNet-18 at 96 px, 6 x 6 cells."""
+"""PixContrast on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../pixpro/pixpro_resnet18_1xb64-coslr-6e_photos.py']
 

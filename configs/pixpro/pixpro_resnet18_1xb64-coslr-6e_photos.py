@@ -1,10 +1,10 @@
-"""PixPro on some thousand photos of your own, on a small machine: ResNet-18 at 96 px, 6 x 6 cells."""
+"""PixPro on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../_base_/methods/pixpro.py', '../_base_/small_machine.py']
 
 model = dict(
     momentum=dict(start=0.97, end=1.0),  # a short run needs a target that follows faster
-    backbone=_base_.stride16,  # of 3 x 3 cells, each lies near a third of the other view
+    backbone=_base_.stride16,
     heads=dict(
         pixel=dict(
             # Batch norm at the end: without it all cells move into one narrow cone within tens of steps.
@@ -13,5 +13,5 @@ model = dict(
         )
     ),
 )
-views = [{**v, 'size': 96} for v in _base_.views]
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))

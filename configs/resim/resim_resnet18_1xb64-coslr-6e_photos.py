@@ -1,6 +1,7 @@
-"""ReSim on some thousand photos of your own, on a small machine: ResNet-18 at 96 px.
+"""ReSim on some thousand photos of your own, on a small machine.
 
-Windows and strides are half the official ones: 25 of 24 px on P4 (6 x 6 cells), 49 of 16 px on P3 (12 x 12).
+Windows and strides are half the official ones, and as many: 36 of 24 px on P4 (7 x 7 cells), 64 of 16 px on
+P3 (14 x 14).
 """
 
 _base_ = ['../_base_/methods/resim.py', '../_base_/small_machine.py']
@@ -16,7 +17,7 @@ model = dict(
         image=dict(projector=projector, objective=dict(queue=1024)),
     ),
 )
-views = [{**v, 'size': 96} for v in _base_.views]
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 regions = dict(
     p4=dict(type='SlidingWindows', window=24, stride=16),
     p3=dict(type='SlidingWindows', window=16, stride=12),

@@ -1,4 +1,4 @@
-"""SCRL on some thousand photos of your own, on a small machine: ResNet-18 at 96 px, 6 x 6 cells."""
+"""SCRL on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../_base_/methods/scrl.py', '../_base_/small_machine.py']
 
@@ -12,7 +12,7 @@ model = dict(
         )
     ),
 )
-views = [{**v, 'size': 96} for v in _base_.views]
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 # 16 px are a cell, as 32 are at stride 32
 regions = dict(overlap=dict(type='OverlapBoxes', count=10, min_size=16, max_iou=0.5))
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views, regions=regions)]))

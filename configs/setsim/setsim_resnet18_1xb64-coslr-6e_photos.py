@@ -1,4 +1,4 @@
-"""SetSim on some thousand photos of your own, on a small machine: ResNet-18 at 96 px, 6 x 6 cells."""
+"""SetSim on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../_base_/methods/setsim.py', '../_base_/small_machine.py']
 
@@ -12,5 +12,5 @@ model = dict(
         sets=dict(projector=projector, objective=dict(queue=1024)),
     ),
 )
-views = [{**v, 'size': 96} for v in _base_.views]
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))

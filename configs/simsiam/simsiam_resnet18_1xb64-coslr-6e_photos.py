@@ -1,13 +1,13 @@
-"""SimSiam on some thousand photos of your own, on a small machine: ResNet-18 at 96 px."""
+"""SimSiam on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../_base_/methods/simsiam.py', '../_base_/small_machine.py']
 
 model = dict(
-    backbone=dict(depth=18),
+    backbone=_base_.stride16,
     heads=dict(
         image=dict(projector=dict(channels=(512, 512, 512, 512)), predictor=dict(channels=(512, 128, 512)))
     ),
 )
-views = [{**v, 'size': 96} for v in _base_.views]
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
 default_hooks = dict(collapse=dict(min_rank=10.0))  # as in the official recipe

@@ -1,4 +1,4 @@
-"""SINCERE on some thousand photos of your own, on a small machine: ResNet-18 at 96 px."""
+"""SINCERE on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../supcon/supcon_resnet18_1xb64-coslr-6e_photos.py']
 

@@ -1,11 +1,11 @@
-"""SlotCon on some thousand photos of your own, on a small machine: ResNet-18 at 96 px."""
+"""SlotCon on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../_base_/methods/slotcon.py', '../_base_/small_machine.py']
 
 slots = 64
 model = dict(
     momentum=dict(start=0.97, end=1.0),  # a short run needs a target that follows faster
-    backbone=_base_.stride16,  # few cells make few groups
+    backbone=_base_.stride16,
     heads=dict(
         slots=dict(
             projector=dict(channels=(512, 512, 512, 128), slots=slots, last_norm=True),
@@ -15,5 +15,5 @@ model = dict(
         )
     ),
 )
-views = [{**v, 'size': 96} for v in _base_.views]
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views, min_overlap=0.01)]))

@@ -1,10 +1,10 @@
-"""SwAV on some thousand photos of your own, on a small machine: ResNet-18, 2 x 96 + 4 x 64 px."""
+"""SwAV on some thousand photos of your own, on a small machine: 2 global views and 4 local ones of 64 px."""
 
 _base_ = ['../_base_/methods/swav.py', '../_base_/small_machine.py']
 
 model = dict(
     data_preprocessor=dict(std=(58.395, 57.12, 57.375)),
-    backbone=dict(depth=18),
+    backbone=_base_.stride16,
     heads=dict(
         image=dict(
             # Far more prototypes than dimensions, as on ImageNet: no point is equally far from all of
@@ -17,7 +17,7 @@ model = dict(
 )
 # Milder crops: 5 % of a photo at 64 px show too little to learn from in so short a run.
 views = [
-    {**_base_.global_view, 'size': 96, 'scale': (0.3, 1.0)},
+    {**_base_.global_view, 'size': _base_.small_side, 'scale': (0.3, 1.0)},
     {**_base_.local_view, 'size': 64, 'scale': (0.1, 0.4), 'count': 4},
 ]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))

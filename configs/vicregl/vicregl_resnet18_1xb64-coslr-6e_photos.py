@@ -1,4 +1,4 @@
-"""VICRegL on some thousand photos of your own, on a small machine: ResNet-18 at 96 px, 6 x 6 cells."""
+"""VICRegL on some thousand photos of your own, on a small machine."""
 
 _base_ = ['../_base_/methods/vicregl.py', '../_base_/small_machine.py']
 
@@ -8,11 +8,10 @@ model = dict(
         image=dict(projector=dict(channels=(512, 1024, 1024, 1024))),
         local=dict(
             projector=dict(channels=(512, 128, 128, 128)),
-            # the same share of 36 cells as 20 of 49
-            matching=[dict(type='NearestFeature', top=None), dict(type='NearestLocation', top=15)],
+            matching=[dict(type='NearestFeature', top=None), dict(type='NearestLocation', top=20)],
         ),
     ),
 )
-views = [{**v, 'size': 96} for v in _base_.views]
+views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4))

@@ -83,7 +83,7 @@ def test_the_small_recipe_on_photos():
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     views = Views.collate([dataset[i] for i in range(8)])
     for found in views.regions['masks']:
-        assert found.masks.shape == (8, 16, 6, 6)
+        assert found.masks.shape == (8, 16, 7, 7)
         assert (found.masks.sum((2, 3)) >= 1).all()
         assert len(found.ids[0].unique()) > 1
     torch.manual_seed(0)

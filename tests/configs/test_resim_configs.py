@@ -49,7 +49,7 @@ def test_names_and_shapes_are_the_detectors(name, fresh, tmp_path):
         torch.testing.assert_close(value, model.neck.state_dict()[key])
 
 
-@pytest.mark.parametrize('name, side, cells', [(OFFICIAL, 224, (28, 14, 7)), (SMALL, 96, (12, 6, 3))])
+@pytest.mark.parametrize('name, side, cells', [(OFFICIAL, 224, (28, 14, 7)), (SMALL, 112, (14, 7, 4))])
 def test_levels_and_windows(name, side, cells):
     cfg, model = build(name)
     with torch.no_grad():

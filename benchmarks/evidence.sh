@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# What pretraining is worth: methods from random weights on the same photos, then frozen and fine-tuned.
+#
+#   bash benchmarks/evidence.sh --photos data/photos --out work_dirs/evidence                          # two cores, a day
+#   bash benchmarks/evidence.sh --photos data/coco/train2017 --arch resnet50 --device cuda --jobs 1    # one GPU, official recipes
+#
+# --methods, --seeds ("0 1") and --epochs choose the runs, --tasks and --tunings ("0 1 2 3 4") what they are asked, by
+# names of benchmarks/small.py; --jobs runs side by side. Options after -- go to every pretraining (tools/train.py).
+# The same command goes on where it was cut. Data of the tasks: data/{camvid,bccd,coco}, as benchmarks/small.py says.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+photos=data/photos out=work_dirs/evidence arch=resnet18 device='' epochs=16 jobs=2
+methods='mocov2 simclr byol dino swav barlow_twins densecl pixpro pixcontrast setsim slotcon detcon vicregl detco resim scrl spark'
+seeds='0 1' tasks='camvid_frozen bccd_frozen coco_frozen camvid_tenth bccd_tenth' tunings='0 1 2 3 4'
+while [ $# -gt 0 ]; do
+    case $1 in
+    --photos | --out | --arch | --device | --epochs | --jobs | --methods | --seeds | --tasks | --tunings)
+        [ $# -gt 1 ] || { echo "evidence.sh: $1 needs a value" >&2; exit 2; }
+        declare "${1#--}=$2"; shift 2 ;;
+    --) shift; break ;;
+    *) echo "evidence.sh: $1 is not known; see the first lines of benchmarks/evidence.sh" >&2; exit 2 ;;
+    esac
+done
+[ -d "$photos" ] || { echo "evidence.sh: --photos $photos: no such folder" >&2; exit 2; }
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+options=("train_dataloader.dataset.data_root=$photos" "train_cfg.max_epochs=$epochs")
+case $device in
+cpu) export CUDA_VISIBLE_DEVICES='' ;;
+cuda)
+    python -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' || { echo 'evidence.sh: no CUDA device' >&2; exit 2; }
+    # colours on the GPU, and workers that keep it busy
+    options+=(train_dataloader.num_workers=4 train_dataloader.dataset.pipeline.0.photometric_on=device) ;;
+'') ;;
+*) echo "evidence.sh: --device is cpu or cuda, got $device" >&2; exit 2 ;;
+esac
+
+configs=() names=()
+for method in $methods; do
+    # the plain recipe of the network: the shortest name; with a pyramid where the method has no other
+    config=$(ls configs/"$method"/*_"$arch"_*photos.py configs/"$method"/*_"$arch"_*in1k.py 2>/dev/null | awk '{print length, $0}' | sort -n | head -1 | cut -d' ' -f2)
+    [ -n "$config" ] || { echo "evidence.sh: configs/$method has no recipe for $arch" >&2; exit 2; }
+    names+=("$method") configs+=("$config")
+done
+for seed in $seeds; do
+    for i in "${!names[@]}"; do
+        work=$out/runs/${names[i]}-$seed
+        [ -f "$work/epoch_$epochs.pth" ] || printf '%s\0' "${configs[i]}" "$work" "$seed"
+    done
+done | xargs -0 -r -n 3 -P "$jobs" bash -c '
+    config=$1 work=$2 seed=$3; shift 3
+    mkdir -p "$work"
+    python tools/train.py "$config" --work-dir "$work" --resume auto --amp bf16 --cfg-options "randomness.seed=$seed" "$@" \
+        >> "$work/output.log" 2>&1 || { echo "failed: $work; see $work/output.log" >&2; exit 1; }
+    echo "pretrained: $work"' evidence >&2 || true
+weights=("--weights" "random=random:${configs[0]}")
+for name in "${names[@]}"; do
+    files=''
+    for seed in $seeds; do
+        file=$out/runs/$name-$seed/epoch_$epochs.pth
+        [ -f "$file" ] && files+=,$file
+    done
+    [ -z "$files" ] || weights+=("--weights" "$name=${files#,}")
+done
+# shellcheck disable=SC2086  # words are meant
+python tools/benchmark.py benchmarks/small.py --out "$out/benchmark" --jobs "$jobs" --only $tasks --seeds $tunings "${weights[@]}"
