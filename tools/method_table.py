@@ -43,6 +43,7 @@ METHODS = {
     'SwAV': 'swav/swav_resnet50_64xb64-mcrop-coslr-800e_in1k.py',
     'DINO': 'dino/dino_vit-small_8xb64-mcrop-coslr-100e_in1k.py',
     'DenseCL': 'densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py',
+    'FinerCL': 'finercl/finercl_resnet50_8xb32-coslr-200e_in1k.py',
     'PixPro': 'pixpro/pixpro-instance_resnet50_8xb128-coslr-100e_in1k.py',
     'PixContrast': 'pixcontrast/pixcontrast_resnet50_8xb128-coslr-100e_in1k.py',
     'SetSim': 'setsim/setsim_resnet50_8xb64-coslr-200e_in1k.py',

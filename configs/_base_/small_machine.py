@@ -9,8 +9,8 @@ _base_ = ['pretrain_runtime.py', 'datasets/imagenet.py']
 train_dataloader = dict(batch_size=64, num_workers=1, pin_memory=False, dataset=dict(data_root='data/photos'))
 # Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
 multi_view = dict(type='MultiView', photometric_on='worker')
-# C5 at stride 16, as FCN uses it, so that a view has as many cells as officially: of 3 x 3 each would lie near
-# a third of the other view. Dilation keeps the weights those of the usual network.
+# C5 at stride 16, as FCN uses it, so that a view has as many cells as officially: of 3 x 3 each would lie
+# near a third of the other view. Dilation keeps the weights those of the usual network.
 small_side, small_cells = 112, 7
 stride16 = dict(depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
 optim_wrapper = dict(

@@ -14,6 +14,9 @@ model = dict(
         )
     ),
 )
-views = [{**_base_.view, 'size': _base_.small_side}, {**_base_.patches, 'resize': 129, 'cell': 43, 'patch': 32}]
+views = [
+    {**_base_.view, 'size': _base_.small_side},
+    {**_base_.patches, 'resize': 129, 'cell': 43, 'patch': 32},
+]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
 optim_wrapper = dict(optimizer=dict(lr=0.02))  # the weights of the twelve terms sum to 6.6

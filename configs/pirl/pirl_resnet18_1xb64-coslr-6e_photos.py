@@ -16,5 +16,8 @@ model = dict(
         )
     ),
 )
-views = [{**_base_.view, 'size': _base_.small_side}, {**_base_.patches, 'resize': 129, 'cell': 43, 'patch': 32}]
+views = [
+    {**_base_.view, 'size': _base_.small_side},
+    {**_base_.patches, 'resize': 129, 'cell': 43, 'patch': 32},
+]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
