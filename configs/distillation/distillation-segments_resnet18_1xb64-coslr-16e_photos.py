@@ -1,4 +1,4 @@
-"""A ResNet-18 from an EfficientNet-Lite0 that tells what is there, and from segments that tell where it ends."""
+"""A ResNet-18 from an EfficientNet-Lite0, which tells what is there, and from segments, which tell where."""
 
 _base_ = ['distillation_resnet18_1xb64-coslr-16e_photos.py']
 
@@ -18,7 +18,7 @@ views = [dict(_base_.views[0], count=2)]
 regions = dict(segments=dict(type='LargestMasks', count=32, grid=_base_.small_cells))
 train_dataloader = dict(
     dataset=dict(
-        # As in the small recipe of DetCon. Once and for all: tools/make_proposals.py, and a ProposalStore here.
+        # As in the small recipe of DetCon; or a ProposalStore, made once by tools/make_proposals.py.
         proposals=dict(type='Felzenszwalb', scale=150, min_size=150, short_side=128),
         pipeline=[dict(_base_.multi_view, views=views, regions=regions, min_overlap=0.1)],
     )

@@ -1,4 +1,4 @@
-"""FinerCL: MoCo v2 and cells that find their finer selves; configs/finercl/README.md says how it was found."""
+"""FinerCL: MoCo v2 and cells that find their finer selves; see configs/finercl/README.md."""
 
 _base_ = ['mocov2.py']
 
