@@ -15,4 +15,3 @@ train_dataloader = dict(
         pipeline=[dict(_base_.multi_view, views=views)],
     )
 )
-default_hooks = dict(collapse=dict(min_rank=10.0))

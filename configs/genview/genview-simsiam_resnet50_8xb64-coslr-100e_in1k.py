@@ -14,4 +14,3 @@ train_dataloader = dict(
         pipeline=[dict(type='MultiView', views=_base_.views)],
     ),
 )
-default_hooks = dict(collapse=dict(min_rank=10.0))

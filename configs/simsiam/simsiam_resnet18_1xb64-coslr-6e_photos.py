@@ -10,4 +10,3 @@ model = dict(
 )
 views = [{**v, 'size': _base_.small_side} for v in _base_.views]
 train_dataloader = dict(dataset=dict(pipeline=[dict(_base_.multi_view, views=views)]))
-default_hooks = dict(collapse=dict(min_rank=10.0))  # as in the official recipe

@@ -8,5 +8,3 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size=64, dataset=dict(pipeline=[dict(type='MultiView', views=_base_.views)]))
-# The last batch norm keeps embeddings centred: collapse shows in their rank long before their deviation.
-default_hooks = dict(collapse=dict(min_rank=10.0))

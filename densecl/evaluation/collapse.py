@@ -64,11 +64,12 @@ def uniformity(features: Tensor, t: float = 2.0) -> Tensor:
 
 @torch.no_grad()
 def embedding_statistics(features: Tensor) -> dict[str, float]:
-    """``std``, ``rank``, ``neg_sim`` and ``uniformity`` of (N, C) embeddings, for a log.
+    """``std``, ``rank``, ``neg_sim``, ``uniformity`` and ``vendi`` of (N, C) embeddings, for a log.
 
     All of unit embeddings. ``std`` is :func:`embedding_std` times sqrt(C): 1 is healthy whatever C.
-    ``rank`` is their effective rank, ``neg_sim`` the mean cosine of different samples. One copy to
-    the host for all of them.
+    ``rank`` is their effective rank, ``neg_sim`` the mean cosine of different samples. ``vendi`` is how many
+    different embeddings there are in effect (Vendi score of their cosines, Friedman and Dieng, 2023, section
+    3): from 1, all of them on one line, to min(N, C), all at right angles. One copy to the host for all.
     """
     z = unit(features)
     n, channels = z.shape
@@ -77,5 +78,6 @@ def embedding_statistics(features: Tensor) -> dict[str, float]:
     # The same singular values from the smaller of the two products: wide heads would take seconds.
     gram = z.double() @ z.double().T if n < channels else z.double().T @ z.double()
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
-    values = torch.stack([std, _effective_rank(singular), neg_sim, uniformity(z)]).tolist()
-    return dict(zip(('std', 'rank', 'neg_sim', 'uniformity'), values, strict=True))
+    vendi = _effective_rank(singular.square())  # the cosines' eigenvalues
+    values = torch.stack([std, _effective_rank(singular), neg_sim, uniformity(z), vendi]).tolist()
+    return dict(zip(('std', 'rank', 'neg_sim', 'uniformity', 'vendi'), values, strict=True))

@@ -13,9 +13,10 @@ def everything() -> dict:
     rows = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
     if rank() == 0:
         rows = torch.ones(64, 8)
-    model = SimpleNamespace(heads=dict(image=None), watched=dict(image=(rows, None)), queues=dict)
+    watched = dict(image=(rows, None))
+    model = SimpleNamespace(heads={}, watched=watched, queues=dict, may_collapse=lambda: watched)
     runner = SimpleNamespace(
-        model=model, train_dataloader=range(20), message_hub=MessageHub('stopped'), logger=None
+        model=model, train_dataloader=range(20), message_hub=MessageHub('stopped'), logger=None, hooks=[]
     )
     hook = CollapseHook(interval=2, patience=3, action='stop')
     for batch_idx in range(20):

@@ -32,7 +32,7 @@ def config(tiny_config, **collapse):
 
 
 def test_every_level_is_logged_with_its_own_queue(tiny_config, tmp_path):
-    launch.build_runner(config(tiny_config, min_rank=1.0, patience=100)).train()
+    launch.build_runner(config(tiny_config, patience=100)).train()
     logs = load_checkpoint(tmp_path / 'run/iter_10.pth')['message_hub']['log_scalars']
     for level in LEVELS:
         for what in ('', 'pos_sim_', 'top1_'):
@@ -46,7 +46,7 @@ def test_every_level_is_logged_with_its_own_queue(tiny_config, tmp_path):
 
 
 def test_a_dead_level_is_named(tiny_config):
-    runner = launch.build_runner(config(tiny_config, patience=2, action='stop', min_rank=1.5))
+    runner = launch.build_runner(config(tiny_config, patience=2, action='stop'))
     last = runner.model.heads['multi'].projector['global']['c2'][-1]
     runner.call_hook('before_run')
     with torch.no_grad():
@@ -59,7 +59,7 @@ def test_a_dead_level_is_named(tiny_config):
 
 
 def test_queues_longer_than_the_data_are_reported_once(tiny_config, caplog):
-    cfg = config(tiny_config, min_rank=1.0, patience=100)
+    cfg = config(tiny_config, patience=100)
     cfg.model.heads.multi.objective.queue = 32
     cfg.train_cfg.max_epochs = 1
     runner = launch.build_runner(cfg)

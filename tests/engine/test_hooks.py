@@ -69,6 +69,7 @@ def test_collapse_is_reported(tiny_config):
     with torch.no_grad():
         projector[-1].weight.zero_()
         projector[-1].bias.fill_(1.0)
+    projector[-1].requires_grad_(False)
     runner.model.init_weights = lambda: None  # keep what was just set
     with pytest.raises(RuntimeError, match='head dense is collapsing'):
         runner.train()
@@ -76,7 +77,7 @@ def test_collapse_is_reported(tiny_config):
 
 def test_healthy_embeddings_are_not_reported(tiny_config):
     cfg = tiny_config()
-    cfg.default_hooks.collapse.update(interval=5, patience=1, min_rank=1.5, action='stop')
+    cfg.default_hooks.collapse.update(interval=5, patience=1, action='stop')
     runner = launch.build_runner(cfg)
     runner.train()
     assert runner.iter == 10
@@ -102,11 +103,12 @@ def test_only_rows_that_count_are_measured():
     none = torch.zeros(40, dtype=torch.bool)
     watched = dict(slots=(rows, counted), windows=(rows, none))
     runner = SimpleNamespace(
-        model=SimpleNamespace(heads={}, watched=watched, queues=dict),
+        model=SimpleNamespace(heads={}, watched=watched, queues=dict, may_collapse=lambda: watched),
+        hooks=[],
         train_dataloader=range(4),
         message_hub=MessageHub('counted'),
     )
-    hook = CollapseHook(interval=2, min_std=0, min_rank=0, patience=1, action='stop')
+    hook = CollapseHook(interval=2, floor=0, patience=1, action='stop')
     for batch_idx in range(2):
         hook.after_train_iter(runner, batch_idx)
     want = embedding_statistics(torch.cat([rows[::4]] * 2))
@@ -134,7 +136,7 @@ def test_a_queue_longer_than_the_data_is_reported(tiny_config):
 
 def test_nan_embeddings_are_named_as_such(tiny_config):
     cfg = tiny_config()
-    cfg.default_hooks.collapse.update(interval=1, patience=1, min_std=0, min_rank=0, action='stop')
+    cfg.default_hooks.collapse.update(interval=1, patience=1, floor=0, action='stop')
     cfg.optim_wrapper.optimizer.lr = 1e30
     with pytest.raises(RuntimeError, match='NaN or infinite'):
         launch.build_runner(cfg).train()

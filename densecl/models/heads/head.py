@@ -286,6 +286,17 @@ class Head(nn.Module):
         parts = self.objective.items() if self.units.kinds else [('', self.objective)]
         return {kind: part.watched_queue for kind, part in parts if part.watched_queue is not None}
 
+    def may_collapse(self) -> list[str]:
+        """Kinds of queries, ``''`` where there is only one, that one embedding for all units could satisfy.
+
+        Not those whose answers are given (pixels, classes, a frozen network's features), nor those of
+        prototypes, which tell it themselves (``groups``).
+        """
+        if self.target not in (None, 'features') and not is_trained(self.target):
+            return []
+        scored = [(kind_of(pair.query) or '', self._objective(pair.key)) for pair in self.pairs]
+        return [kind for kind, by in scored if by.needs_keys and not by.assigns]
+
 
 def predict_matched(predictor: nn.Module, query: Units, match: Match) -> Units:
     """Predict the rows that have an answer; the others are 0 and get no gradient.

@@ -91,6 +91,19 @@ def entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(-1) / math.log(probabilities.shape[-1])
 
 
+def groups_told_apart(of_mean: Tensor, mean_of: Tensor, prototypes: int) -> Tensor:
+    """How many groups of units K prototypes tell apart: exp of the mutual information of unit and prototype.
+
+    1 where all units get the same distribution, whatever it is; at most K, and at most the number of units.
+
+    Args:
+        of_mean: entropy of the units' mean distribution, a share of ln K.
+        mean_of: mean entropy of the units' distributions, a share of ln K.
+        prototypes: K.
+    """
+    return (math.log(prototypes) * (of_mean - mean_of)).exp()
+
+
 def prediction(objective: Objective, query: Units, temperature: float) -> Tensor:
     """(B, N, K) logarithms of the query view's shares, made once for all pairs that it takes part in."""
     return query.once(f'prediction {id(objective)}', lambda: log_shares(query.compared, temperature))
@@ -138,6 +151,7 @@ class SwappedPrediction(Objective):
     """
 
     needs = frozenset({'scores', 'embeddings', 'one answer'})
+    assigns = True
 
     def __init__(
         self,
@@ -170,7 +184,8 @@ class SwappedPrediction(Objective):
         """The mean over the units, ln K where all is guessing.
 
         Of the key view, as shares of ln K: ``code_entropy``, the mean over its units (1 is collapse: all
-        images are alike), and ``usage_entropy``, of its mean prediction.
+        images are alike), and ``usage_entropy``, of its mean prediction. ``groups`` are those of the codes,
+        see :func:`groups_told_apart`.
         """
         key, match, t = comparison.key, comparison.match, self.temperature(self.clock)
         whole = key.whole or key
@@ -193,7 +208,9 @@ class SwappedPrediction(Objective):
         codes = sinkhorn(everything, self.epsilon, self.iterations, across_ranks=True, valid=valid)
         codes = codes[-len(rows) :]
         usage = (rows / temperature).softmax(-1).mean(0)
-        diagnostics = {'code_entropy': entropy(codes).mean(), 'usage_entropy': entropy(usage)}
+        mean = entropy(codes).mean()
+        groups = groups_told_apart(entropy(codes.mean(0)), mean, codes.shape[-1])
+        diagnostics = {'code_entropy': mean, 'usage_entropy': entropy(usage), 'groups': groups}
         return codes.view(key.vectors.shape), diagnostics
 
     @property

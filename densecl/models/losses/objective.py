@@ -27,6 +27,8 @@ class Objective(nn.Module):
     weighs: ClassVar[bool] = False
     #: Whether it compares with a key at all.
     needs_keys: ClassVar[bool] = True
+    #: Whether it compares shares of prototypes; it logs then how many ``groups`` these tell apart.
+    assigns: ClassVar[bool] = False
     #: Whether it keeps or learns something of the keys beside its queues and its states per image.
     keeps_keys: bool = False
     #: Fields of the key sets that it remembers of all processes (``Units.of_all``); they travel together.
@@ -63,6 +65,7 @@ class Sum(Objective):
         self.across = any(part.across for part in self.objectives)
         self.weighs = all(part.weighs for part in self.objectives)
         self.needs_keys = any(part.needs_keys for part in self.objectives)
+        self.assigns = any(part.assigns for part in self.objectives)
 
     @property
     def watched_queue(self) -> Queue | None:

@@ -6,7 +6,7 @@ from densecl.numerics import no_autocast, unit
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
-from .assignment import cross_entropy, entropy, log_shares, sinkhorn
+from .assignment import cross_entropy, entropy, groups_told_apart, log_shares, sinkhorn
 from .objective import Objective, check_mean, mean_of
 
 
@@ -38,7 +38,7 @@ class OnlineClusters(Objective):
     """
 
     needs = frozenset({'several', 'one answer'})
-    keeps_keys = True
+    assigns = keeps_keys = True
 
     def __init__(
         self,
@@ -63,7 +63,9 @@ class OnlineClusters(Objective):
         self.mean = check_mean(mean, 'OnlineClusters')
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss; ``clusters``, the part that trains the clusters, and ``usage_entropy`` of assignments."""
+        """The loss; ``clusters``, the part that trains the clusters; ``usage_entropy`` of the assignments and
+        ``groups``, see :func:`~densecl.models.losses.assignment.groups_told_apart`.
+        """
         match, query = comparison.match, comparison.query.compared
         if query.shape[-1] != self.clusters.out_features:
             raise ValueError(
@@ -75,10 +77,9 @@ class OnlineClusters(Objective):
         clusters = cross_entropy(log_shares(scores, self.temperature), assigned).mean()
         terms = cross_entropy(log_shares(query, self.temperature), match.sum_of(assigned))
         loss = mean_of(terms, match.found(), self.mean)
-        return loss + clusters, {
-            'clusters': clusters.detach(),
-            'usage_entropy': entropy(assigned.mean((0, 1))),
-        }
+        usage = entropy(assigned.mean((0, 1)))
+        groups = groups_told_apart(usage, entropy(assigned).mean(), assigned.shape[-1])
+        return loss + clusters, {'clusters': clusters.detach(), 'usage_entropy': usage, 'groups': groups}
 
     def assignments(self, scores: Tensor) -> Tensor:
         """(B, N, K) scores -> (B, N, K) shares of the clusters, each unit's sum is 1."""

@@ -11,7 +11,7 @@ from densecl.registry import MODELS
 from densecl.schedule import Clock
 from densecl.structures import Comparison, Units
 
-from .assignment import cross_entropy, entropy, log_shares, prediction, sinkhorn
+from .assignment import cross_entropy, entropy, groups_told_apart, log_shares, prediction, sinkhorn
 from .objective import Objective, check_mean, mean_of, own_mean
 from .temperatures import positive_schedule
 
@@ -108,6 +108,7 @@ class SelfDistillation(Objective):
     """
 
     needs = frozenset({'scores', 'one answer'})
+    assigns = True
 
     def __init__(
         self,
@@ -140,17 +141,17 @@ class SelfDistillation(Objective):
     def score(self, comparison):
         """The loss, and of the targets of what counts, as shares of ln K: ``teacher_entropy``, mean over the
         units, and ``usage_entropy``, of their mean; where the two meet, all units get one distribution (the
-        uniform one near 1, a single prototype near 0). And ``center_norm``, where there is a centre.
+        uniform one near 1, a single prototype near 0), and ``groups`` is 1, see
+        :func:`~densecl.models.losses.assignment.groups_told_apart`. ``center_norm``, where there is a centre.
         """
         match, t = comparison.match, self.student_temperature(self.clock)
         targets, spread = self.targets(comparison)
         answers, found = match.sum_of(targets), match.found()
         loss = mean_of(cross_entropy(prediction(self, comparison.query, t), answers), found, self.mean)
         usage = torch.where(found[..., None], answers, 0.0).sum((0, 1)) / found.sum().clamp(min=1)
-        diagnostics = {
-            'teacher_entropy': own_mean(match.sum_of(spread).squeeze(-1), found),
-            'usage_entropy': entropy(usage),
-        }
+        mean, of_mean = own_mean(match.sum_of(spread).squeeze(-1), found), entropy(usage)
+        groups = groups_told_apart(of_mean, mean, usage.shape[-1])
+        diagnostics = {'teacher_entropy': mean, 'usage_entropy': of_mean, 'groups': groups}
         if self.centering == 'softmax':
             diagnostics['center_norm'] = self.center.norm()
         return loss, diagnostics

@@ -343,6 +343,10 @@ class Pretrainer(BaseModel):
         parts = ((name, head.queues()) for name, head in self.heads.items())
         return {_joined_name(name, kind): q for name, queues in parts for kind, q in queues.items()}
 
+    def may_collapse(self) -> set[str]:
+        """The names of :attr:`watched` whose embeddings could all become the same."""
+        return {_joined_name(name, kind) for name, head in self.heads.items() for kind in head.may_collapse()}
+
     def forward(self, inputs: Views | Tensor, data_samples=None, mode: str = 'tensor'):
         """A dict of losses in mode ``'loss'``, the levels of the first view in mode ``'tensor'``.
 
