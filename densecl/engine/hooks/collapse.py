@@ -171,13 +171,13 @@ class CollapseHook(Hook):
 
     def _judge(self, name: str, number: float, what: str) -> str | None:
         """What is wrong with so many different answers."""
-        best = self._best.get(name, 0.0)
+        number, best = round(number, 6), self._best.get(name, 1.0)  # rounding is no growth
         self._best[name] = max(best, number)
         if number > best or not number < min(self.floor, max(_DEAD, best / self.fall)):
             return None
         return (
-            f'head {name} is collapsing, it gives almost the same answer for every image: {number:.2f} {what}; '
-            f'it was {best:.2f} at best. Usual causes: learning rate too high, temperature or momentum far '
+            f'head {name} is collapsing: almost the same answer for every image: {number:.2f} {what}; '
+            f'at best it was {best:.2f}. Usual causes: learning rate too high, temperature or momentum far '
             'off, augmentation that destroys the image, no centring, or batch statistics shared by query and '
             'key (model.shuffle_bn, model.bn_groups)'
         )
