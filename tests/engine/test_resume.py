@@ -37,13 +37,18 @@ def same_checkpoint(path, other):
     a, b = load_checkpoint(path), load_checkpoint(other)
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         assert_same(a[part], b[part], part)
-    logs = [c['message_hub']['log_scalars']['train/loss']._log_history for c in (a, b)]
-    assert logs[0].tolist() == logs[1].tolist()
+    assert_same(a['collapse'], b['collapse'], 'collapse')
+    logs = [c['message_hub']['log_scalars'] for c in (a, b)]
+    for name in ('train/loss', *(name for name in logs[0] if name.endswith('_vendi'))):
+        assert logs[0][name]._log_history.tolist() == logs[1][name]._log_history.tolist()
 
 
 @pytest.fixture
 def whole_run(tiny_config, tmp_path):
     cfg = tiny_config(**{'model.momentum': dict(start=0.9, end=1.0, _delete_=True)})
+    cfg.default_hooks.collapse.interval = (
+        3  # rows of several steps, and of both epochs, are in each measurement
+    )
     launch.build_runner(cfg).train()
     return cfg, tmp_path / 'run'
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -95,3 +96,11 @@ def test_statistics_are_of_unit_embeddings():
     assert values['rank'] == pytest.approx(entropy_rank(singular, 0), abs=1e-3)
     assert values['neg_sim'] == pytest.approx(off.item(), abs=1e-5)
     assert values['uniformity'] == pytest.approx(uniformity(z).item(), abs=1e-5)
+    shares = np.linalg.eigvalsh(cosine.double().numpy() / 30)
+    vendi = math.exp(-sum(x * math.log(x) for x in shares.tolist() if x > 0))
+    assert values['vendi'] == pytest.approx(vendi, rel=1e-5)
+
+
+def test_vendi_counts_different_embeddings():
+    assert embedding_statistics(torch.eye(8)[:5].repeat(4, 1))['vendi'] == pytest.approx(5)
+    assert embedding_statistics(torch.ones(20, 8))['vendi'] == pytest.approx(1)

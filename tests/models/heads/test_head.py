@@ -308,3 +308,18 @@ def test_matched_is_the_share_of_queries_with_an_answer():
     result = score(build(*CELLS), levels, apart)
     assert result.log['matched'] == 0 and result.loss == 0
     assert levels[0].shape[2:] == (GRID, GRID)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'kinds'),
+    [
+        (dict(units='densecl.Image', objective=QUEUE, projector=MLP), ['']),
+        (dict(GROUPS, pairs=EACH), ['slots']),
+        (dict(target='start'), []),
+        (dict(objective=dict(type='densecl.LabelCrossEntropy')), []),
+        (dict(objective=dict(type='densecl.Sum', objectives=[dict(type='densecl.KoLeo')])), []),
+    ],
+    ids=['queue', 'prototypes', 'anchor', 'labels', 'no keys'],
+)
+def test_which_units_may_collapse(fields, kinds):
+    assert build(**fields).may_collapse() == kinds

@@ -96,6 +96,10 @@ def spread(teacher):
     return found['teacher_entropy'].item(), found['usage_entropy'].item()
 
 
+def groups(teacher):
+    return SelfDistillation(prototypes=K).score(Comparison.of_rows(teacher, teacher))[1]['groups'].item()
+
+
 def test_both_kinds_of_collapse_show_in_the_entropies():
     one_hot, uniform = torch.zeros(28, K), torch.zeros(28, K)
     one_hot[:, 3] = 1
@@ -103,6 +107,7 @@ def test_both_kinds_of_collapse_show_in_the_entropies():
     assert spread(uniform) == pytest.approx((1, 1), abs=1e-6)
     assert spread(one_hot) == pytest.approx((0, 0), abs=1e-6)
     assert spread(healthy) == pytest.approx((0, 1), abs=1e-6)
+    assert [groups(x) for x in (uniform, one_hot, healthy)] == pytest.approx([1, 1, K], rel=1e-5)
 
 
 def test_entropies_are_shares_of_ln_k():
@@ -144,6 +149,8 @@ def test_grouping_of_cells(grids):
     assert found['usage_entropy'].item() == pytest.approx(want, rel=1e-12)
     mean = -sum(p * math.log(p) for row in rows for p in row) / 18 / math.log(K)
     assert found['teacher_entropy'].item() == pytest.approx(mean, rel=1e-12)
+    information = sum(p * math.log(p / q) for row in rows for p, q in zip(row, usage, strict=True)) / 18
+    assert found['groups'].item() == pytest.approx(math.exp(information), rel=1e-12)
     loss.backward()
     assert (student.grad[2] == 0).all() and (student.grad[3] != 0).all()
     one_by_one = SelfDistillation(K, teacher_temperature=0.3, student_temperature=0.5).double()

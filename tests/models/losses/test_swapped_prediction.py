@@ -180,10 +180,12 @@ def test_collapse_shows_in_the_entropies():
     same = scores_of(vectors(1)).float().expand(32, K)  # all alike: even codes, a loss of ln K at best
     _, collapsed = of_scores(same)
     assert collapsed['code_entropy'].item() == pytest.approx(1, abs=1e-4)
+    assert collapsed['groups'].item() == pytest.approx(1, abs=1e-4)
     assert collapsed['usage_entropy'] < 0.9  # of what the network itself says
     _, healthy = of_scores(torch.eye(K).repeat(4, 1))  # each image on a prototype of its own kind
     assert healthy['code_entropy'] < 0.01
     assert healthy['usage_entropy'].item() == pytest.approx(1, abs=1e-4)
+    assert healthy['groups'].item() == pytest.approx(K, rel=0.05)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
