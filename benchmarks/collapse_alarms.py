@@ -1,17 +1,18 @@
-"""Does the alarm ring where a method collapses, and only there? Short real runs, both ways, and a table.
+"""Does the alarm ring where a method collapses, and only there? Real runs, both ways, and a table.
 
-    python benchmarks/collapse_alarms.py                 # all; some seconds a run on one core
+    python benchmarks/collapse_alarms.py                 # all; half a minute a method on one free core
     python benchmarks/collapse_alarms.py byol dino       # some
 
-A method's small recipe trains half a ResNet-18 on 128 photos of the sample, of 32 px. Once as it is, and once
-without what keeps it from collapse.
+A method's small recipe trains the first half of a ResNet-18 of half the width on 128 photos of the sample,
+of 32 px: once without what keeps it from collapse, until the alarm of ``CollapseHook`` ends it, and once as
+it is, for 200 steps. The command fails where a broken run is not ended within its stated number of steps, or
+a healthy one is ended.
 """
 
-import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import densecl.compat
 
@@ -27,32 +28,65 @@ from densecl.compat.packages import config_root  # noqa: E402
 from densecl.engine import launch  # noqa: E402
 from densecl.sample import sample_root  # noqa: E402
 
-BACKBONE = dict(type='TorchvisionFeatures', arch='resnet18', nodes=['layer2'], _delete_=True)
+BACKBONE = dict(
+    type='mmdet.ResNet',
+    depth=18,
+    base_channels=32,
+    num_stages=2,
+    strides=(1, 2),
+    dilations=(1, 1),
+    out_indices=(1,),
+    _delete_=True,
+)
+CHANNELS = 64  # that it returns
+BATCH, PHOTOS, STEPS = 32, 128, 200
 HEAD = 'model.heads.image.'
 LR = 'optim_wrapper.optimizer.lr'
-#: Method (and a word that tells two cases apart) -> what both runs have; what makes it collapse, in words and
-#: in settings.
-CASES: dict[str, tuple[dict, str, dict]] = {
-    'simsiam': ({LR: 0.6}, 'no stop-gradient', {HEAD + 'stop_gradient': False}),
-    'byol': ({LR: 0.2}, 'no predictor', {HEAD + 'predictor': None}),
-    'barlow_twins': ({}, 'redundancy weight 0', {HEAD + 'objective.redundancy_weight': 0.0}),
-    'vicreg': (
-        {},
-        'neither variance nor covariance',
-        {HEAD + 'objective.variance': 0.0, HEAD + 'objective.covariance': 0.0},
+COSINE = {HEAD + 'objective': dict(type='Cosine', _delete_=True)}
+
+
+class Case(NamedTuple):
+    """A method's settings in both runs; what the broken one has besides, in words and in settings; and the
+    steps within which the alarm must ring.
+    """
+
+    both: dict[str, Any]
+    lacks: str
+    broken: dict[str, Any]
+    within: int
+
+
+#: Method, and a word that tells two cases of one apart.
+CASES = {
+    'simsiam': Case({LR: 0.6}, 'no stop-gradient', {HEAD + 'stop_gradient': False}, 100),
+    'byol': Case({LR: 0.2}, 'no predictor', {HEAD + 'predictor': None}, 60),
+    'mocov2': Case(
+        {LR: 0.2}, 'neither negatives nor last norm', {**COSINE, HEAD + 'projector.last_norm': False}, 60
     ),
-    'vicreg fast': ({}, 'rate 0.01', {LR: 0.01}),
-    'dino': ({}, 'no centring', {HEAD + 'objective.center_momentum': 1.0}),
-    'swav': ({}, 'codes of epsilon 5, which Sinkhorn leaves alike', {HEAD + 'objective.epsilon': 5.0}),
-    'mocov2': ({}, 'rate 20', {LR: 20.0}),
-    'simclr': ({}, 'rate 20', {LR: 20.0}),
-    'densecl': ({}, 'rate 20', {LR: 20.0}),
-    'pixpro': ({LR: 0.2}, 'no predictor', {'model.heads.pixel.predictor': None}),
+    'simclr': Case({LR: 0.6}, 'no negatives', COSINE, 100),
+    'densecl': Case({}, 'a rate of 20', {LR: 20.0}, 100),
+    'pixpro': Case(
+        {LR: 0.2},
+        'neither predictor nor last norm',
+        {'model.heads.pixel.predictor': None, 'model.heads.pixel.projector.last_norm': False},
+        100,
+    ),
+    'vicreg': Case({}, 'a rate of 0.01, ten times the recipe', {LR: 0.01}, 60),
+    'barlow_twins': Case(
+        {}, 'no redundancy term, a rate of 0.01', {HEAD + 'objective.redundancy_weight': 0.0, LR: 0.01}, 200
+    ),
+    'dino': Case({}, 'a teacher of temperature 2', {HEAD + 'objective.teacher_temperature': 2.0}, 20),
+    'dino center': Case({}, 'no centring', {HEAD + 'objective.center_momentum': 1.0, LR: 0.002}, 200),
+    'swav': Case({}, 'codes of epsilon 5', {HEAD + 'objective.epsilon': 5.0}, 20),
+    'slotcon': Case(
+        {}, 'a teacher of temperature 2', {'model.heads.slots.objective.cells.teacher_temperature': 2.0}, 20
+    ),
 }
 
 
-def make_photos(folder: Path, count: int = 128) -> Path:
+def make_photos(folder: Path, count: int = PHOTOS) -> Path:
     """Photos of the sample, small enough to be read in no time."""
+    folder.mkdir(exist_ok=True)
     found = sorted((sample_root() / 'photos').rglob('*.jpg'))
     for number in range(count):
         image = cv2.imread(str(found[number * len(found) // count]))
@@ -60,32 +94,33 @@ def make_photos(folder: Path, count: int = 128) -> Path:
     return folder
 
 
-def build(method: str, photos: Path, work_dir: Path, changes: dict[str, Any], epochs: int = 10) -> Runner:
-    """Four steps an epoch of the method's small recipe, 32 images each."""
+def build(method: str, photos: Path, work_dir: Path, changes: dict[str, Any], steps: int = STEPS) -> Runner:
+    """The method's small recipe, of small views; it ends where the alarm rings."""
     method = method.split()[0]
     (path,) = (config_root() / method).glob(f'{method}_resnet18_1xb64-*6e_photos.py')
     cfg = Config.fromfile(path)
-    for view in cfg.train_dataloader.dataset.pipeline[0].views:
-        view.size = 32 if view.size == 96 else 24
+    views = cfg.train_dataloader.dataset.pipeline[0].views
+    largest = max(view.size for view in views)
+    for view in views:
+        view.size = 32 if view.size == largest else 24
     for head in cfg.model.heads.values():
-        head.projector.channels = (128, *head.projector.channels[1:])
-        if head.objective.get('queue') if isinstance(head.objective, dict) else False:
-            head.objective.queue = 64
+        head.projector.channels = (CHANNELS, *head.projector.channels[1:])
+        if 'queue' in head.objective and head.objective.queue:
+            head.objective.queue = 2 * BATCH
     cfg.merge_from_dict(
         {
             'work_dir': str(work_dir),
-            'experiment_name': f'{work_dir.name}_{method}_{len(changes)}',
+            'experiment_name': f'{work_dir.name}_{method}',
             'model.backbone': BACKBONE,
-            'train_dataloader.batch_size': 32,
+            'train_dataloader.batch_size': BATCH,
             'train_dataloader.num_workers': 0,
             'train_dataloader.persistent_workers': False,
             'train_dataloader.dataset.data_root': str(photos),
-            'train_cfg.max_epochs': epochs,
+            'train_cfg.max_epochs': steps * BATCH // PHOTOS,
             'param_scheduler': [],
-            'default_hooks.checkpoint.interval': 1000,
-            'default_hooks.collapse.interval': 2,
-            'default_hooks.collapse.samples': 128,
-            'log_level': 'WARNING',
+            'default_hooks.checkpoint': None,
+            'default_hooks.collapse': dict(interval=2, samples=PHOTOS, action='stop'),
+            'log_level': 'ERROR',
             'launcher': 'none',
             **changes,
         }
@@ -94,50 +129,54 @@ def build(method: str, photos: Path, work_dir: Path, changes: dict[str, Any], ep
     return launch.build_runner(cfg)
 
 
-class Alarms(logging.Handler):
-    """The alarms of a run: iteration and text."""
-
-    def __init__(self, runner: Runner) -> None:
-        super().__init__(logging.WARNING)
-        self.runner, self.found = runner, []
-        runner.logger.addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if 'collapsing' in record.getMessage() or 'NaN' in record.getMessage():
-            self.found.append((self.runner.iter + 1, record.getMessage()))
-
-
-def row(method: str, why: str, runner: Runner) -> list[str]:
-    """Train; a line of the table."""
-    alarms = Alarms(runner)
+def train(runner: Runner) -> int | None:
+    """Train; the step at which the alarm ended it."""
     try:
         runner.train()
     except RuntimeError as error:
-        alarms.found.append((runner.iter + 1, str(error)))
-    scalars = runner.message_hub.log_scalars
-    stds = [k for k in scalars if k.endswith('_std')]
-    worst = min(stds, key=lambda k: scalars[k].current())
-    std, rank = (scalars[k]._log_history for k in (worst, worst.replace('_std', '_rank')))
-    first = str(alarms.found[0][0]) if alarms.found else '-'
-    figures = (f'{x[-1]:.2f} ({x[len(x) // 4 :].min():.2f})' for x in (std, rank))
-    return [method, why, *figures, first]
+        if 'collapsing' not in str(error):
+            raise
+        return runner.iter + 1
+    return None
 
 
-def main(words: list[str]) -> None:
-    """Print the table."""
+def figures(runner: Runner) -> list[str]:
+    """What was judged and came lowest: its name, the highest, the lowest after that, std and rank at last."""
+    logs = {name.removeprefix('train/'): log for name, log in runner.message_hub.log_scalars.items()}
+    judged = [f'{name}_vendi' for name in runner.model.may_collapse()]
+    judged += [name for name in logs if '_groups' in name]
+    found = []
+    for name in judged:
+        values, _ = logs[name].data
+        found.append((values[values.argmax() :].min(), values.max(), name))
+    least, most, name = min(found)
+    unit = name.removesuffix('_vendi').removesuffix('_groups')
+    unit = unit if f'{unit}_std' in logs else f'{unit}_cells'  # SlotCon's
+    last = [f'{logs[f"{unit}_{what}"].current():.2f}' for what in ('std', 'rank')]
+    return [name, f'{most:.1f}', f'{least:.2f}', *last]
+
+
+def main(words: list[str]) -> int:
+    """Print the table; 1 where an alarm rang that should not, or did not that should."""
     torch.set_num_threads(1)
+    wrong = 0
     with tempfile.TemporaryDirectory() as folder:
-        photos = Path(folder) / 'photos'
-        photos.mkdir()
-        make_photos(photos)
-        print('| method | what it lacks | std: last (least) | rank: last (least) | first alarm |', flush=True)
-        print('|---|---|---|---|---|')
+        photos = make_photos(Path(folder) / 'photos')
+        print('| method | run | judged | most | least after | std | rank | alarm | |', flush=True)
+        print('|---' * 9 + '|')
         for method in words or CASES:
-            both, why, broken = CASES[method]
-            for text, changes in (('-', both), (why, {**both, **broken})):
-                runner = build(method, photos, Path(folder) / f'{method}_{text == "-"}', changes)
-                print('|', ' | '.join(row(method, text, runner)), '|', flush=True)
+            case = CASES[method]
+            for healthy in (False, True):
+                changes = case.both if healthy else {**case.both, **case.broken}
+                runner = build(method, photos, Path(folder) / f'{method}_{healthy}', changes)
+                rang = train(runner)
+                right = rang is None if healthy else rang is not None and rang <= case.within
+                wrong += not right
+                cells = [method, 'as it is' if healthy else case.lacks, *figures(runner)]
+                cells += [f'step {rang}' if rang else f'none in {runner.iter}', '' if right else '**wrong**']
+                print('|', ' | '.join(cells), '|', flush=True)
+    return int(wrong > 0)
 
 
 if __name__ == '__main__':
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
