@@ -32,6 +32,8 @@ _UNITS: dict[str, tuple[str | None, str, float]] = {
     'mIoU': (None, '%', 1),
     'mAP': (None, 'AP, 0 to 1', 1),
     '_rank': (None, 'dimensions', 1),
+    '_vendi': (None, 'different embeddings', 1),
+    '_groups': (None, 'groups', 1),
     '_sim': (None, 'cosine, −1 to 1', 1),
     '_queue_age': (None, 'steps', 1),
 }
