@@ -23,7 +23,11 @@ CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
 SHARE, ITERS = 0.2, 200  # of the labelled images, for the detector; its length
 SHOWN = ('--count', 4, '--gallery', 24)  # photos of a sheet; those among which neighbours are looked for
 SHEETS = {  # pictures of either weights -> tiles of one, name and caption of the sheet
-    'probe': (3, 'retrieval.png', 'Cells that were named by their most similar cells in labelled photos.'),
+    'probe': (
+        3,
+        'retrieval.png',
+        'Areas named after the most similar areas of labelled photos, from either weights.',
+    ),
     'pictures': (
         2,
         'detections.png',

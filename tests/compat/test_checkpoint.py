@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from densecl.compat import load_checkpoint
@@ -104,6 +104,8 @@ def test_a_malicious_file_is_refused_and_not_run(tmp_path):
     with pytest.raises(pickle.UnpicklingError) as caught:
         load_checkpoint(file)
     assert str(file) in str(caught.value) and 'system' in str(caught.value)
+    with pytest.raises(pickle.UnpicklingError, match='system'):
+        CheckpointLoader.load_checkpoint(str(file))
     assert not trace.exists()
 
 
@@ -115,6 +117,8 @@ def test_getattr_reaches_nothing_but_statistics(tmp_path, owner, name):
     torch.save({'a': Fetch(owner, name)}, file)
     with pytest.raises(pickle.UnpicklingError, match='refused'):
         load_checkpoint(file)
+    with pytest.raises(pickle.UnpicklingError, match='Unsupported global'):
+        CheckpointLoader.load_checkpoint(str(file))
 
 
 def test_an_unknown_class_is_named(tmp_path):
