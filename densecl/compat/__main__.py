@@ -36,7 +36,7 @@ def extension_functions() -> list[str]:
 
 
 def _versions() -> str:
-    lines = [f'python {platform.python_version()} on {sys.platform}', '']
+    lines = [f'platform: {platform.platform()}', '']
     lines.append(f'{"package":<22}{"installed":<18}{"tested":<18}')
     for name in versions.of_interest():
         tested, version = versions.TESTED[name], versions.installed_version(name)

@@ -1,6 +1,7 @@
-"""Versions this package was tested with, and a warning for others."""
+"""Versions this package was tested with (``tools/check_release.py`` tests both ends), and a warning."""
 
 import importlib.metadata
+import platform
 import re
 import warnings
 from typing import NamedTuple
@@ -17,11 +18,12 @@ class Range(NamedTuple):
 
 
 TESTED = {
-    'torch': Range('2.11', '2.14'),
-    'torchvision': Range('0.26', '0.29'),
-    'numpy': Range('2.4', '2.4'),
+    'python': Range('3.10', '3.13'),
+    'torch': Range('2.6', '2.15'),
+    'torchvision': Range('0.21', '0.29'),
+    'numpy': Range('2.0', '2.5'),
     'mmengine': Range('0.10.7', '0.10.7'),
-    'mmcv': Range('2.1.0', '2.1.0'),
+    'mmcv': Range('2.0.0', '2.1.0'),
     'mmdet': Range('3.3.0', '3.3.0'),
     'mmsegmentation': Range('1.2.2', '1.2.2'),
     # Forks that go on, under the same module names (docs/support.md).
@@ -43,7 +45,9 @@ _warned: set[str] = set()
 
 
 def installed_version(name: str) -> str | None:
-    """Return the version of a distribution, or None where it is not installed."""
+    """Return the version of a distribution (or of Python), or None where it is not installed."""
+    if name == 'python':
+        return platform.python_version()
     for alias in _ALIASES.get(name, (name,)):
         try:
             return importlib.metadata.version(alias)
@@ -73,7 +77,9 @@ def warn_untested() -> list[str]:
         version = installed_version(name)
         if version is None or in_tested_range(name, version):
             continue
-        lines.append(f'densecl is tested with {name} {tested}; {version} is installed')
+        old = _digits(version) < _digits(tested.first)
+        said = f'needs {name} {tested.first} or newer' if old else f'is tested with {name} {tested}'
+        lines.append(f'densecl {said}; {version} is installed')
         if name not in _warned:
             _warned.add(name)
             warnings.warn(lines[-1], stacklevel=3)

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .manifest import hash_file, hash_files, write_json
+from densecl.files import sha256_of
+
+from .manifest import hash_files, write_json
 
 #: Kind of a task -> its keys, and those that it needs.
 KINDS = {
@@ -158,7 +160,7 @@ def benchmark(
         raise ValueError(f'--weights: two of the names are the same: {", ".join(names)}')
     for what in {what for contender in contenders for what in (*contender.files, contender.config)}:
         if what and os.path.isfile(what):
-            hashes[what] = hash_file(what)
+            hashes[what] = sha256_of(what)
         elif what and os.path.isdir(what):
             hashes[what] = hash_files([str(p) for p in Path(what).rglob('*') if p.is_file()], contents=True)
         elif what and ':' not in what and (os.sep in what or Path(what).suffix):

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import platform
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import densecl
 from densecl.compat.versions import TESTED, installed_version
-from densecl.files import atomic_write
+from densecl.files import atomic_write, sha256_of
 
 
 def hash_files(paths: Iterable[str], contents: bool = False) -> str:
@@ -29,23 +28,8 @@ def hash_files(paths: Iterable[str], contents: bool = False) -> str:
     total = hashlib.sha256()
     for path in sorted(paths):
         name = os.path.relpath(path, root).replace(os.sep, '/')
-        line = f'{name}\t{os.path.getsize(path)}' + (f'\t{hash_file(path)}' if contents else '')
+        line = f'{name}\t{os.path.getsize(path)}' + (f'\t{sha256_of(path)}' if contents else '')
         total.update(os.fsencode(line + '\n'))
-    return total.hexdigest()
-
-
-def hash_file(path: str | os.PathLike) -> str:
-    """sha256 of a file."""
-    with open(path, 'rb') as file:
-        return (
-            hashlib.file_digest(file, 'sha256').hexdigest() if sys.version_info >= (3, 11) else _digest(file)
-        )
-
-
-def _digest(file) -> str:
-    total = hashlib.sha256()
-    for block in iter(lambda: file.read(2**20), b''):
-        total.update(block)
     return total.hexdigest()
 
 
@@ -71,7 +55,7 @@ def make_manifest(
         },
         'start': dict(start),
         'settings': dict(settings),
-        'versions': {'python': platform.python_version(), **versions},
+        'versions': versions,
         'command': sys.argv,
     }
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import hashlib
 import importlib.util
 import json
 import socket
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+
+from densecl.files import sha256_of
 
 from .read import Weights, read_weights
 
@@ -183,9 +184,3 @@ def _downloaded(what: str, download) -> nn.Module:
             f'start {what}: its weights are not on this machine and could not be downloaded '
             f'({reason[0][:120]}); copy the file here and pass its path, or use --start imagenet'
         ) from error
-
-
-def sha256_of(path: str | Path) -> str:
-    """The hexadecimal SHA-256 of a file."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
