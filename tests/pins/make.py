@@ -50,8 +50,15 @@ SMALL = [
     path
     for path in CONFIGS.glob('*/*_resnet18_*_photos.py')
     if path.parent.name not in OTHERS
-    and not any(word in path.stem for word in ('decoupled', 'warped'))  # DenseCL and PixPro of other views
+    # DenseCL and PixPro of other views; FinerCL is tested beside its parts
+    and not any(word in path.stem for word in ('decoupled', 'warped', 'segments', 'finercl', 'place'))
 ]
+# The small recipes had views of 96 px when they were pinned, and these C5 at stride 32.
+COARSE = (
+    'barlow', 'byol', 'clop', 'clsp', 'densecl', 'detco_', 'dino', 'directclr', 'exemplar', 'genview',
+    'mocov2', 'mocov3', 'npid', 'pirl', 'rotation', 'simclr', 'simsiam', 'sincere', 'supcon', 'swav',
+    'vicreg_', 'viewmaker',
+)  # fmt: skip
 CAPTIONS = sorted(CONFIGS.glob('clip/*_resnet18_*_captions.py'))
 PATHS = sorted(SMALL) + CAPTIONS + [CONFIGS / f'{name}.py' for name in LARGE]
 RESNET50 = [256, 512, 1024, 2048]  # widths of its levels; ResNet-18, which takes its place, has a quarter
@@ -127,6 +134,19 @@ def value_of(name: str, like: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def as_pinned(cfg: Config, name: str) -> Config:
+    """A small recipe with the size and the stride that it was pinned with."""
+    if name in [path.stem for path in SMALL]:
+        for view in cfg.train_dataloader.dataset.pipeline[0].views:
+            if view.get('size') == 112:
+                view.size = 96
+        if name.startswith(COARSE):
+            cfg.model.backbone.update(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
+        if name.startswith('vicregl'):
+            cfg.model.heads.local.matching[1].top = 15
+    return cfg
+
+
 def build(cfg: Config) -> nn.Module:
     """The narrowed model with weights from their names."""
     use_plain_batch_norm(cfg._cfg_dict)
@@ -355,7 +375,7 @@ def record(path: Path, names: list[str] | None = None) -> dict[str, list[float]]
         path: of the config.
         names: old names of the weights whose gradients are asked for; by default :func:`chosen` says.
     """
-    cfg = Config.fromfile(path)
+    cfg = as_pinned(Config.fromfile(path), path.stem)
     model = build(cfg)
     first, second = (run_step(model, make_views(path.stem, cfg, step), names) for step in range(2))
     found = {key: values + second[key] for key, values in first.items()}
