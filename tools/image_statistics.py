@@ -12,7 +12,6 @@ import densecl.compat
 densecl.compat.install()
 
 from densecl.datasets import Folder, SensorDecoder, Statistics, estimate_statistics  # noqa: E402
-from densecl.datasets.bands import MAX_BYTES  # noqa: E402
 from densecl.datasets.sensor import load_bands  # noqa: E402
 from densecl.datasets.sources import SENSOR_EXTENSIONS  # noqa: E402
 
@@ -25,7 +24,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('folder', help='of images: tiff, npy, DICOM, png, jpg, ...')
     parser.add_argument('--bands', nargs='+', type=int, help='channels to use, counted from 0 (all)')
     parser.add_argument('--nodata', type=float, help='the value where nothing was measured')
-    parser.add_argument('--max-bytes', type=int, default=MAX_BYTES, help='memory that an image may take')
     parser.add_argument('--count', type=int, default=512, help='number of images read')
     parser.add_argument('--seed', type=int, default=0, help='of their choice')
     return parser.parse_args()
@@ -35,11 +33,10 @@ def main() -> None:
     """Look at one image for the number of channels and the depth, then at a sample of all."""
     args = parse_args()
     source = Folder(args.folder, SENSOR_EXTENSIONS)
-    pixels = load_bands(*source.load(0), args.max_bytes).pixels
+    pixels = load_bands(*source.load(0)).pixels
     channels = len(args.bands) if args.bands else pixels.shape[2]
     options = {'channels': channels, 'dtype': pixels.dtype.name}
     chosen = {'bands': args.bands, 'nodata': args.nodata}
-    chosen |= {'max_bytes': args.max_bytes} if args.max_bytes != MAX_BYTES else {}
     options |= {name: value for name, value in chosen.items() if value is not None}
     statistics = estimate_statistics(source, args.count, args.seed, SensorDecoder(**options))
     print('\n'.join(config_lines(statistics, options)))

@@ -4,6 +4,7 @@ import importlib
 import io
 import lzma
 import math
+import os
 import zlib
 from types import ModuleType
 from typing import NamedTuple
@@ -17,15 +18,19 @@ from .decode import _open, _orientation, _upright
 from .unreadable import TooLargeError
 
 GDAL_NODATA = 42113  # the tag of GeoTIFF
-MAX_BYTES = 2**31
-"""Of one image in memory, unless more is asked for."""
+LIMIT = 'DENSECL_MAX_IMAGE_BYTES'
+"""Environment variable: the most that one image may take of memory, in bytes; 2 GiB where it is not set."""
 DEPTHS = ('uint8', 'uint16', 'float32')
 _PALETTES = {'P': 'RGB', 'PA': 'RGBA', '1': 'L', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB'}
 _PNG_GREY_ALPHA = 4
 _DEFLATED_DICOM = b'1.2.840.10008.1.2.1.99'
 _DEFLATE = 1032  # the most bytes that a deflated one becomes
-_LZMA = 34925
-_INFLATE = {8: zlib.decompressobj, 32946: zlib.decompressobj, _LZMA: lzma.LZMADecompressor}
+_LZMA = 7100  # 273 bytes are at least 14 decisions of log2(2048 / 2017) bits
+_INFLATE = {
+    8: (zlib.decompressobj, _DEFLATE),
+    32946: (zlib.decompressobj, _DEFLATE),
+    34925: (lzma.LZMADecompressor, _LZMA),
+}
 
 
 class Bands(NamedTuple):
@@ -40,7 +45,25 @@ class Bands(NamedTuple):
     nodata: float | None = None
 
 
-def read_bands(data: bytes, max_bytes: int = MAX_BYTES) -> Bands:
+def max_bytes() -> int:
+    """The most that one image, with all channels of its file, may take of memory: see :data:`LIMIT`.
+
+    Raises:
+        ValueError: the variable is no number of bytes.
+    """
+    text = os.environ.get(LIMIT) or '2147483648'
+    try:
+        found = int(float(text))
+    except (ValueError, OverflowError):
+        found = 0
+    if found < 1:
+        raise ValueError(
+            f'the environment variable {LIMIT} must be a number of bytes, 8e9 for example, got {text!r}'
+        )
+    return found
+
+
+def read_bands(data: bytes) -> Bands:
     """Read an image in the depth and with the channels that it has.
 
     What the bytes are is told by how they begin. Of a TIFF the first series is read; planes and pages are
@@ -50,35 +73,35 @@ def read_bands(data: bytes, max_bytes: int = MAX_BYTES) -> Bands:
 
     Args:
         data: the encoded bytes.
-        max_bytes: the most that the array may have, in the file's type and in that of ``Bands.pixels``.
 
     Raises:
         ImportError: the package for this kind of file is missing.
-        TooLargeError: it needs more than ``max_bytes``; known before they are taken.
+        TooLargeError: in the file's type or that of ``Bands.pixels`` it needs more than :func:`max_bytes`;
+            known before they are taken.
         ValueError: the array is no image, or its numbers are complex.
         Exception: whatever a decoder raises on damaged files.
     """
     if not data:
         raise ValueError('the file is empty')
     if data[128:132] == b'DICM':  # first: such a file may begin like a TIFF as well
-        return _dicom(data, max_bytes)
+        return _dicom(data)
     if data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-        return _tiff(data, max_bytes)
+        return _tiff(data)
     if data[:6] == b'\x93NUMPY':
         array = npy_from_bytes(data)
-        _check_size(array.shape, array.dtype, max_bytes)
+        _check_size(array.shape, array.dtype)
         return Bands(_plain(_hwc(array, _axes_of(array.shape))))
-    return Bands(_raster(data, max_bytes))
+    return Bands(_raster(data))
 
 
-def _tiff(data: bytes, max_bytes: int) -> Bands:
+def _tiff(data: bytes) -> Bands:
     with _package('tifffile', 'TIFF').TiffFile(io.BytesIO(data)) as file:
         if not file.series:
             raise ValueError('there is no image in it; the file may be cut off')
         series = file.series[0]
         page = series.keyframe
-        _check_size(series.shape, series.dtype, max_bytes)
-        _check_segments(data, series, max_bytes)
+        _check_size(series.shape, series.dtype)
+        _check_segments(data, series)
         try:
             array = series.asarray()
         except Exception as error:  # of several types where a codec is missing
@@ -98,15 +121,15 @@ def _tiff(data: bytes, max_bytes: int) -> Bands:
     return Bands(pixels, None if nodata is None else float(str(nodata).strip('\0 ')))
 
 
-def _dicom(data: bytes, max_bytes: int) -> Bands:
+def _dicom(data: bytes) -> Bands:
     pydicom = _package('pydicom', 'DICOM')
-    if _DEFLATED_DICOM in data[:4096] and len(data) * _DEFLATE > max_bytes:
+    if _DEFLATED_DICOM in data[:4096] and len(data) * _DEFLATE > max_bytes():
         raise TooLargeError(
             'DICOM data that are deflated as a whole may become of any size; write them plain'
         )
     dataset = pydicom.dcmread(io.BytesIO(data))
     sides = (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.get('NumberOfFrames') or 1)
-    _check_size([int(side) for side in sides], np.dtype('u2'), max_bytes)
+    _check_size([int(side) for side in sides], np.dtype('u2'))
     array, padding = dataset.pixel_array, dataset.get('PixelPaddingValue')
     values = [array] if padding is None else [array, np.array([padding]).astype(array.dtype)]
     if dataset.PhotometricInterpretation == 'MONOCHROME1':
@@ -120,10 +143,10 @@ def _dicom(data: bytes, max_bytes: int) -> Bands:
     return Bands(_plain(_hwc(values[0], axes)), float(values[1][0]) if padding is not None else None)
 
 
-def _raster(data: bytes, max_bytes: int) -> np.ndarray:
+def _raster(data: bytes) -> np.ndarray:
     """PNG, JPEG and all else that Pillow knows; OpenCV for the 16-bit PNGs, of which Pillow keeps 8 bits."""
     if data[:8] == b'\x89PNG\r\n\x1a\n' and data[24] == 16:
-        _check_size((*np.frombuffer(data, '>u4', 2, 16), 4), np.dtype('u2'), max_bytes)
+        _check_size((*np.frombuffer(data, '>u4', 2, 16), 4), np.dtype('u2'))
         _check_chunks(data)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None:
@@ -139,13 +162,14 @@ def _raster(data: bytes, max_bytes: int) -> np.ndarray:
     return _plain(_hwc(pixels, 'YXC'[: pixels.ndim]))
 
 
-def _check_size(shape, dtype: np.dtype, max_bytes: int) -> None:
+def _check_size(shape, dtype: np.dtype) -> None:
+    limit = max_bytes()
     size = math.prod(int(side) for side in shape) * max(dtype.itemsize, _depth_of(dtype).itemsize)
-    if size > max_bytes:
+    if size > limit:
         sides = ' x '.join(str(int(side)) for side in shape)
         raise TooLargeError(
-            f'{sides} values are {size / 2**30:.1f} GiB in memory, more than {max_bytes / 2**30:.3g}; '
-            'cut it into tiles, or set max_bytes of SensorDecoder'
+            f'{sides} values are {size / 2**30:.1f} GiB in memory, more than {limit / 2**30:.3g}; '
+            f'cut it into tiles, or set the environment variable {LIMIT} to {size} or more'
         )
 
 
@@ -159,18 +183,18 @@ def _check_chunks(data: bytes) -> None:
             raise ValueError('the PNG is cut off or damaged')
 
 
-def _check_segments(data: bytes, series, max_bytes: int) -> None:
+def _check_segments(data: bytes, series) -> None:
     """Refuse a TIFF whose strips and tiles lie outside of the file, or hold more than the image."""
-    most = math.prod(series.shape) * series.dtype.itemsize + 2**20
+    most, limit = math.prod(series.shape) * series.dtype.itemsize + 2**20, max_bytes()
     for page in filter(None, series.pages):
-        kind = int(page.compression)
+        inflate, ratio = _INFLATE.get(int(page.compression), (None, 0))
         if len(page.dataoffsets) < math.prod(page.chunked):  # tifffile would fill the rest with zeros
             raise ValueError('the TIFF is cut off or damaged: its list of strips or tiles is too short')
         for start, count in zip(page.dataoffsets, page.databytecounts, strict=False):
             if start + count > len(data):
                 raise ValueError('the TIFF is cut off or damaged')
-            if kind == _LZMA or kind in _INFLATE and count * _DEFLATE > max_bytes:
-                unpack = _INFLATE[kind]()
+            if count * ratio > limit:
+                unpack = inflate()
                 unpack.decompress(data[start : start + count], most)
                 if not unpack.eof:
                     raise TooLargeError('a compressed part of it holds more than the image, or is cut off')

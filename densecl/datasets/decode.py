@@ -212,6 +212,8 @@ def _bands_of(data: bytes) -> str:
 
     try:
         pixels = read_bands(data).pixels
+    except TooLargeError as error:
+        return str(error)
     except Exception:  # what is wrong with it has been said already
         return ''
     count = pixels.shape[2]

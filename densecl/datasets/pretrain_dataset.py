@@ -70,6 +70,9 @@ class PretrainDataset(Dataset):
         captions: arguments of :class:`.captions.Captions`, for a source of texts: which captions a sample
             gets, and the tokenizer that makes tokens of them.
 
+    Attributes:
+        marks: which images could not be read, :class:`.unreadable.Unreadable`; all workers see them.
+
     Raises:
         ValueError: an unknown choice, ``decode_min_side`` with a decoder or with proposals that need images
             at full size, or a transform that cannot work on the decoder's images.
@@ -128,7 +131,7 @@ class PretrainDataset(Dataset):
                 f'PretrainDataset: max_unreadable must be a share of images, 0 to 1, got {max_unreadable!r}'
             )
         share = len(self) / world_size()
-        self._unreadable = Unreadable(len(self.source), max_unreadable, share, shared=on_error == 'skip')
+        self.marks = Unreadable(len(self.source), max_unreadable, share, shared=on_error == 'skip')
 
     @property
     def metainfo(self) -> dict:
@@ -152,7 +155,7 @@ class PretrainDataset(Dataset):
     @property
     def unreadable(self) -> dict[str, str]:
         """Ids of the photos found unreadable so far by any worker, and why (``on_error='skip'``)."""
-        return {self.source.image_id(i): reason for i, reason in self._unreadable.reasons().items()}
+        return {self.source.image_id(i): reason for i, reason in self.marks.reasons().items()}
 
     def __len__(self) -> int:
         return len(self.source) if self._subset is None else len(self._subset)
@@ -166,18 +169,20 @@ class PretrainDataset(Dataset):
         for _ in range(MAX_TRIES):
             try:
                 if self.on_error == 'skip':
-                    self._unreadable.ask(self._position(index))
+                    self.marks.ask(self._position(index))
                 results = self._decode(index)
                 if self.captions is not None:
                     results['tokens'] = self._tokens(index, results['path'], (self.seed, *place, 2))
                 if self.generated is not None:
                     results.update(self._generated(index, results, (self.seed, *place, 3)))
-                return self._make(results, np.random.default_rng((self.seed, *place)))
+                made = self._make(results, np.random.default_rng((self.seed, *place)))
+                self.marks.mend(self._position(index))
+                return made
             except UnreadableImageError as error:
                 if self.on_error == 'raise':
                     raise
                 self._report(index, error)
-                self._unreadable.check(error)
+                self.marks.check(error)
                 last = error
             replacements = replacements or np.random.default_rng((self.seed, *place, 1))
             index = int(replacements.integers(len(self)))
@@ -270,9 +275,9 @@ class PretrainDataset(Dataset):
         return index if self._subset is None else int(self._subset[index])
 
     def _report(self, index: int, error: UnreadableImageError, generated: bool = False) -> None:
-        if self._unreadable.add(self._position(index), error.reason, generated):
+        if self.marks.add(self._position(index), error.reason, generated):
             by = 'its photo' if generated else 'another'
-            count = self._unreadable.count(generated)
+            count = self.marks.count(generated)
             # an error, not a warning: mmengine prints nothing less of ranks other than 0
             print_log(f'replaced by {by} ({count} so far): {error}', 'current', logging.ERROR)
 

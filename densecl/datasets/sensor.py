@@ -7,7 +7,7 @@ import numpy as np
 
 from densecl.registry import TRANSFORMS
 
-from .bands import DEPTHS, MAX_BYTES, Bands, read_bands
+from .bands import DEPTHS, Bands, max_bytes, read_bands
 from .decode import unreadable
 from .sources.base import SENSOR_EXTENSIONS
 from .unreadable import UnreadableImageError
@@ -27,7 +27,6 @@ class SensorDecoder:
             and infinity count always.
         fill: what takes its place, a number or one a channel. None: the mean of the image's other pixels, a
             channel at a time (0 where there are none).
-        max_bytes: the most that an image, with all channels of its file, may take of memory.
 
     Attributes:
         extensions: names of files that end so are images too, where this decoder reads a folder.
@@ -42,7 +41,6 @@ class SensorDecoder:
         dtype: str | None = None,
         nodata: float | None = None,
         fill: float | Sequence[float] | None = None,
-        max_bytes: int = MAX_BYTES,
     ) -> None:
         if not isinstance(channels, int) or channels < 1:
             raise ValueError(f'SensorDecoder: channels must be an int of at least 1, got {channels!r}')
@@ -57,7 +55,8 @@ class SensorDecoder:
         if fill is not None and np.size(fill) not in (1, channels):
             raise ValueError(f'SensorDecoder: fill must be one number or {channels}, got {fill}')
         self.channels, self.dtype, self.nodata, self.fill = channels, dtype, nodata, fill
-        self.max_bytes, self.bands = max_bytes, None if bands is None else list(bands)
+        self.bands = None if bands is None else list(bands)
+        max_bytes()  # a setting that is no number is told now
 
     def __call__(self, data: bytes | str | os.PathLike, name: str | None = None) -> np.ndarray:
         """Decode an image.
@@ -80,7 +79,7 @@ class SensorDecoder:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The image before ``fill``, and what of it is measured: bool (H, W, C), or None for all of it."""
         name = name or (os.fspath(data) if not isinstance(data, bytes) else f'{len(data)} bytes')
-        image = load_bands(data, name, self.max_bytes)
+        image = load_bands(data, name)
         pixels = self._chosen(image.pixels, name)
         if self.dtype not in (None, pixels.dtype.name):
             raise UnreadableImageError(
@@ -147,13 +146,13 @@ class LoadSensorImage:
         return results
 
 
-def load_bands(data: bytes | str | os.PathLike, name: str, max_bytes: int = MAX_BYTES) -> Bands:
+def load_bands(data: bytes | str | os.PathLike, name: str) -> Bands:
     """:func:`read_bands` of bytes or of a file; an UnreadableImageError names what cannot be read."""
     try:
         if not isinstance(data, bytes):
             with open(data, 'rb') as file:
                 data = file.read()
-        return read_bands(data, max_bytes)
+        return read_bands(data)
     # decoders raise whatever a damaged file makes them run into
     except Exception as error:
         raise unreadable(name, error) from error

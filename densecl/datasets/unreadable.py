@@ -90,6 +90,22 @@ class Unreadable:
         self._marks[position] |= mark
         return True
 
+    def mend(self, position: int) -> None:
+        """Take back that an image is unreadable: it has been read."""
+        if int(self._marks[position]) & _REASON:
+            self._marks[position] &= ~_REASON
+
+    def state(self) -> torch.Tensor:
+        """(N,) uint8, the marks as they are now."""
+        return self._marks.clone()
+
+    def load(self, state: torch.Tensor) -> bool:
+        """Go on from marks; False: they are of another number of images, and it counts anew."""
+        if state.shape != self._marks.shape:
+            return False
+        self._marks.copy_(state)
+        return True
+
     def count(self, generated: bool = False) -> int:
         """Number of marked images, or of marked generated ones."""
         return int((self._marks & (_GENERATED if generated else _REASON)).count_nonzero())

@@ -12,19 +12,22 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.dist import init_dist
 from mmengine.hub import get_config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
 
 from densecl.building import building
 from densecl.compat.packages import config_root
+from densecl.distributed import rank
 from densecl.files import remove_leftovers
 
 from .checks import StartChecksHook, allowed, check_folder
 from .fields import check_fields, merge_options
 from .one_line import Progress
-from .resume import check_resumable, newest_whole
+from .resume import answer_of_first, check_resumable, newest_whole
 from .runner import LRScalingRunner, check_auto_scale_lr
 from .safe_config import read_safely
 
@@ -197,23 +200,36 @@ def use_plain_batch_norm(cfg: ConfigDict) -> int:
 def use_resume(cfg: Config, resume: str | None) -> None:
     """``'auto'`` resumes from the newest whole checkpoint in the work directory, a path from that one.
 
+    Of several processes the first looks, for all of them: others may see other files, of a network's disk
+    older ones. Their group is started for that.
+
     Raises:
         FileNotFoundError, ValueError, pickle.UnpicklingError: there is none, or none is whole.
     """
     if resume is None:
         return
-    if resume == 'auto':
-        found = newest_whole(cfg.work_dir)
-    else:
-        found = Path(resume)
-        if not found.is_file():
-            raise FileNotFoundError(f'--resume {resume}: no such checkpoint')
-        check_resumable(found)
+    join_group(cfg)
+    found = answer_of_first(lambda: _resumable(cfg, resume))
+    if found is not None and not found.is_file():
+        raise FileNotFoundError(
+            f'--resume: process {rank()} does not see {found}, where process 0 goes on: all of them must see '
+            'the same files, on a disk that the machines share'
+        )
     cfg.resume = found is not None
     if cfg.resume:
         cfg.load_from = str(found)
     else:
         print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting anew', 'current')
+
+
+def _resumable(cfg: Config, resume: str) -> Path | None:
+    if resume == 'auto':
+        return newest_whole(cfg.work_dir)
+    path = Path(resume)
+    if not path.is_file():
+        raise FileNotFoundError(f'--resume {resume}: no such checkpoint')
+    check_resumable(path)
+    return path
 
 
 def use_pretrained(cfg: Config, weights: str) -> None:
@@ -262,13 +278,24 @@ def share_seed(cfg: Config) -> None:
         loader.dataset.setdefault('seed', seed)
 
 
+def join_group(cfg: Config) -> None:
+    """Start the process group of a launcher if there is none, as a runner would; without CUDA of gloo."""
+    if cfg.get('launcher', 'none') == 'none' or dist.is_initialized():
+        return
+    environment = cfg.get('env_cfg') or {}
+    options = environment.get('dist_cfg') or {}
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        dist.init_process_group('gloo', timeout=timedelta(seconds=options.get('timeout', 1800)))
+    else:
+        set_multi_processing(**(environment.get('mp_cfg') or {}), distributed=True)
+        init_dist(cfg.launcher, **options)
+
+
 def use_gloo_without_gpu(cfg: Config) -> None:
-    """Several processes on a machine without CUDA talk through gloo; mmengine insists on a GPU."""
+    """Let several processes on a machine without CUDA train, where mmengine insists on a GPU."""
     if cfg.launcher != 'pytorch' or torch.cuda.is_available():
         return
-    if not dist.is_initialized():
-        limit = ((cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout', 1800)
-        dist.init_process_group('gloo', timeout=timedelta(seconds=limit))
+    join_group(cfg)
     wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
     if wrapper['type'] != 'FullyShard':
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)

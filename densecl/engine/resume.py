@@ -2,13 +2,32 @@
 
 import logging
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, broadcast_object_list
 from mmengine.logging import print_log
 
 from densecl.compat import load_checkpoint
+from densecl.distributed import rank
 from densecl.files import checkpoints_of
+
+_T = TypeVar('_T')
+
+
+def answer_of_first(ask: Callable[[], _T]) -> _T:
+    """What process 0 is told, or the error that it gets, in all processes; a collective operation."""
+    answer: list = [None, None]
+    if rank() == 0:
+        try:
+            answer[0] = ask()
+        except Exception as error:
+            answer[1] = error
+    broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise answer[1]
+    return answer[0]
 
 
 def newest_whole(folder: str | Path) -> Path | None:

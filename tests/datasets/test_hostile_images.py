@@ -1,6 +1,7 @@
 """Files that are no ordinary image: the right pixels, or one line that names the file and the reason."""
 
 import io
+import lzma
 import os
 import struct
 import zlib
@@ -11,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from densecl.datasets import PretrainDataset, UnreadableImageError, decode_image
-from densecl.datasets.bands import read_bands
+from densecl.datasets.bands import _INFLATE, LIMIT, read_bands
 from densecl.datasets.decode import MAX_SCANS, decode_scaled
 from densecl.datasets.unreadable import TooLargeError
 
@@ -124,16 +125,26 @@ def test_sensor_files_are_bounded_too():
         read_bands(bytes(data))
 
 
-def test_a_strip_that_inflates_to_more_than_the_image():
+@pytest.mark.parametrize(('kind', 'compress'), [('deflate', zlib.compress), ('lzma', lzma.compress)])
+def test_a_strip_that_inflates_to_more_than_the_image(kind, compress, monkeypatch):
     file = io.BytesIO()
-    tifffile.imwrite(file, np.zeros((64, 64), np.uint8), compression='deflate')
+    tifffile.imwrite(file, np.zeros((64, 64), np.uint8), compression=kind)
     data = bytearray(file.getvalue())
-    bomb = zlib.compress(bytes(2**22))
+    bomb = compress(bytes(2**22))
     for tag, value in ((273, len(data)), (279, len(bomb))):
         place = next(i for code in (3, 4) if (i := data.find(struct.pack('<HHI', tag, code, 1))) >= 0)
         data[place : place + 12] = struct.pack('<HHII', tag, 4, 1, value)
+    monkeypatch.setenv(LIMIT, str(2**20))
     with pytest.raises(TooLargeError, match='holds more than the image'):
-        read_bands(bytes(data) + bomb, max_bytes=2**20)
+        read_bands(bytes(data) + bomb)
+
+
+def test_no_part_of_a_tiff_becomes_larger_than_is_reckoned():
+    """Those that cannot exceed the bound are not inflated twice."""
+    for unpack, most in _INFLATE.values():
+        pack = lzma.compress if unpack is lzma.LZMADecompressor else zlib.compress
+        data = pack(bytes(2**26))
+        assert most / 1.1 < 2**26 / len(data) < most
 
 
 @pytest.mark.parametrize('tile', [None, (16, 16)])

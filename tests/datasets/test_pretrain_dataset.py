@@ -55,9 +55,7 @@ def load(dataset, workers=0, epoch=0, start=0, **options):
     sampler = PretrainSampler(dataset, seed=1)
     sampler.set_epoch(epoch)
     sampler.set_start(start)
-    loader = DataLoader(
-        dataset, 4, sampler=sampler, num_workers=workers, collate_fn=collate_views, **options
-    )
+    loader = DataLoader(dataset, 4, sampler=sampler, num_workers=workers, collate_fn=collate_views, **options)
     return [batch['inputs'] for batch in loader]
 
 
@@ -240,6 +238,9 @@ def test_skip_replaces_counts_and_reports(folder, monkeypatch):
     assert len(replacements) > 5 and not replacements & {1, 7}
     assert dataset.unreadable == {'01.jpg': 'truncated', '07.jpg': 'truncated'}
     assert len(said) == 2 and '07.jpg' in said[0] and '(2 so far)' in said[1]
+    other = PretrainDataset(folder, pipeline=PIPELINE, on_error='skip', max_unreadable=1)
+    assert other.marks.load(dataset.marks.state()) and other.unreadable == dataset.unreadable
+    assert not other.marks.load(dataset.marks.state()[1:])  # of other images
 
 
 @pytest.mark.parametrize('context', ['fork', 'spawn'])

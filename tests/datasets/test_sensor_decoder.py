@@ -15,7 +15,11 @@ from densecl.datasets import (
     collate_views,
     decode_image,
 )
+from densecl.datasets.bands import LIMIT
+from densecl.finetune.label_maps import _size
 from densecl.registry import TRANSFORMS
+from densecl.runs.sensor import decoder_of_photos
+from densecl.settings.photos import _short_side
 
 VIEWS = [dict(count=2, size=16, photometric=dict(brightness=0.4, jitter_prob=1.0))]
 PIPELINE = [dict(type='MultiView', views=VIEWS)]
@@ -37,12 +41,33 @@ def test_bands_are_chosen_and_put_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(('dtype', 'held'), [(np.uint16, 2), (np.int16, 4)])
-def test_the_bound_is_that_of_memory_and_can_be_moved(tmp_path, dtype, held):
+def test_the_bound_is_that_of_memory_and_can_be_moved(tmp_path, dtype, held, monkeypatch):
     size = write(tmp_path / 'a.tif', dtype=dtype).size * held
-    assert SensorDecoder(4, max_bytes=size)(tmp_path / 'a.tif').nbytes == size
-    with pytest.raises(UnreadableImageError, match='set max_bytes of SensorDecoder') as caught:
-        SensorDecoder(4, max_bytes=size - 1)(tmp_path / 'a.tif')
+    monkeypatch.setenv(LIMIT, str(size))
+    assert SensorDecoder(4)(tmp_path / 'a.tif').nbytes == size
+    monkeypatch.setenv(LIMIT, str(size - 1))
+    with pytest.raises(UnreadableImageError, match=f'environment variable {LIMIT} to {size} or') as caught:
+        SensorDecoder(4)(tmp_path / 'a.tif')
     assert caught.value.reason == 'too large'
+
+
+def first_of(path):
+    return decoder_of_photos([str(path)])
+
+
+@pytest.mark.parametrize('read', [SensorDecoder(4), decode_image, first_of, _short_side, _size])
+def test_every_reader_knows_the_bound(tmp_path, read, monkeypatch):
+    write(tmp_path / 'a.tif', channels=5)  # Pillow knows no such file
+    monkeypatch.setenv(LIMIT, '9599')
+    with pytest.raises(UnreadableImageError, match=f'a.tif.*set the environment variable {LIMIT} to 9600'):
+        read(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize('text', ['2 GiB', '-1', '0', 'nan', 'inf'])
+def test_a_bound_that_is_none_is_told_at_once(text, monkeypatch):
+    monkeypatch.setenv(LIMIT, text)
+    with pytest.raises(ValueError, match=f'{LIMIT} must be a number of bytes, .* got {text!r}'):
+        SensorDecoder(4)
 
 
 def test_other_images_are_refused_by_name(tmp_path):

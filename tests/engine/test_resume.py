@@ -1,6 +1,7 @@
 """A resumed run equals the uninterrupted one, bit for bit."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,3 +157,26 @@ def test_replaced_images_are_listed_and_too_many_stop_in_one_line(tiny_config, t
     with pytest.raises(DataError, match=r'^1 images cannot be read .*max_unreadable=0 allows') as caught:
         launch.build_runner(cfg).train()
     assert '\n' not in str(caught.value)
+
+
+def test_a_resumed_run_counts_unreadable_images_on(tiny_config, tmp_path):
+    photos, run = tmp_path / 'photos', tmp_path / 'run'
+    (photos / 'broken.jpg').write_bytes(b'not a jpeg')
+    (photos / 'empty.jpg').write_bytes(b'')
+    cfg = tiny_config(**{'train_cfg.max_epochs': 1})
+    cfg.train_dataloader.dataset.update(on_error='skip', max_unreadable=0.5)
+    launch.build_runner(cfg).train()
+
+    def again(epochs: int, limit: float = 0.5) -> dict[str, str]:
+        other = cfg.copy()
+        other.update(resume=True, load_from=str(run / 'iter_6.pth'))
+        other.train_cfg.max_epochs, other.train_dataloader.dataset.max_unreadable = epochs, limit
+        runner = launch.build_runner(other)
+        runner.train()
+        return runner.train_dataloader.dataset.unreadable
+
+    assert load_checkpoint(run / 'iter_6.pth')['unreadable'].shape == (12,)
+    with pytest.raises(DataError, match='^2 images cannot be read .*of 12 asked for'):
+        again(2, limit=0.1)
+    shutil.copy(next(p for p in photos.iterdir() if p.stat().st_size > 99), photos / 'empty.jpg')
+    assert again(2) == {'broken.jpg': 'not an image'}  # a file that was mended counts no more

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import traceback
 import zipfile
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric, Evaluator
+from torch.utils.data import DataLoader, TensorDataset
 
 from densecl.compat import load_checkpoint
 from densecl.engine import launch
@@ -128,6 +131,109 @@ def test_an_empty_folder_starts_anew_and_keeps_its_start(tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path), load_from='start.pth'))
     launch.use_resume(cfg, 'auto')
     assert not cfg.resume and cfg.load_from == 'start.pth'
+
+
+def test_of_several_processes_the_first_chooses(over_processes):
+    first, other = over_processes(Path(__file__).with_name('other_files.py'), 2)
+    for name, found in dict(same=4, newer=4, damaged=2).items():
+        assert first[name] == other[name] == f'run/iter_{found}.pth'
+    assert first['none'] == other['none'] == 'anew with start.pth'
+    assert (
+        first['broken'] == other['broken'] and 'none of the 1 checkpoints in run is whole' in first['broken']
+    )
+    assert first['late'] == 'run/iter_4.pth'
+    assert other['late'].startswith(
+        '--resume: process 1 does not see run/iter_4.pth, where process 0 goes on'
+    )
+
+
+class Score(BaseMetric):
+    """The next of some values."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.values = iter(values)
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        value = next(self.values)
+        return dict(acc=value, iou=-value)
+
+
+@pytest.fixture
+def validated(toy_runner, tmp_path):
+    """``validated([0.3, 0.5])``: a runner of an epoch for each score, that keeps the best and one regular."""
+
+    def make(scores: list[float], best='acc', **options):
+        checkpoints = dict(type='PretrainCheckpointHook', interval=1, max_keep_ckpts=1, save_best=best)
+        return toy_runner(
+            dict(type='SGD', lr=0.1),
+            default_hooks=dict(checkpoint=dict(checkpoints, rule='greater')),
+            train_cfg=dict(by_epoch=True, max_epochs=len(scores)),
+            val_dataloader=DataLoader(TensorDataset(torch.ones(2, 3)), batch_size=2),
+            val_cfg=dict(),
+            val_evaluator=Evaluator(Score(scores)),
+            **options,
+        )
+
+    return make
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob('*.pth'))
+
+
+@pytest.mark.parametrize('best', ['acc', 'auto', ['acc', 'iou']])
+def test_the_best_is_kept_and_the_former_removed(validated, tmp_path, best):
+    runner = validated([0.3, 0.5, 0.4, 0.6, 0.1], best)
+    runner.train()
+    iou = ['best_iou_epoch_5.pth'] if isinstance(best, list) else []
+    assert names(tmp_path / 'toy') == ['best_acc_epoch_4.pth', *iou, 'epoch_5.pth']
+    hook = next(hook for hook in runner.hooks if isinstance(hook, PretrainCheckpointHook))
+    kept = hook.best_ckpt_path_dict.values() if iou else [hook.best_ckpt_path]
+    assert [Path(path).name for path in kept] == ['best_acc_epoch_4.pth', *iou]
+
+
+def killed(train, owner, name: str, when) -> None:
+    """Train in a child that is killed in a call of ``owner.name``."""
+    child = os.fork()
+    if not child:
+        called = getattr(owner, name)
+
+        def dies(*args, **kwargs):
+            if when(*args):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return called(*args, **kwargs)
+
+        try:
+            setattr(owner, name, dies)
+            train()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def test_killed_while_the_best_is_written_the_former_is_there(validated, tmp_path):
+    def when(_, path):
+        return Path(path).name == 'best_acc_epoch_2.pth'
+
+    killed(validated([0.3, 0.5]).train, os, 'replace', when)
+    assert names(tmp_path / 'toy') == ['best_acc_epoch_1.pth', 'epoch_2.pth']
+    load_checkpoint(tmp_path / 'toy/best_acc_epoch_1.pth')
+
+
+def test_killed_before_the_former_is_removed_it_goes_later(validated, tmp_path):
+    def when(_, paths):
+        return any('best_acc_epoch_1' in path for path in paths)
+
+    killed(validated([0.3, 0.5]).train, PretrainCheckpointHook, '_remove', when)
+    folder = tmp_path / 'toy'
+    assert names(folder) == ['best_acc_epoch_1.pth', 'best_acc_epoch_2.pth', 'epoch_2.pth']
+    runner = validated([0.5, 0.5, 0.4], resume=True, load_from=str(folder / 'epoch_2.pth'))
+    runner.train()
+    assert names(folder) == ['best_acc_epoch_2.pth', 'epoch_3.pth']
 
 
 def test_the_old_checkpoint_goes_after_the_new_one_is_there(toy_runner, tmp_path, monkeypatch):
