@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -12,10 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from mmengine.hooks import Hook
 from run_over_processes import PRELOADED
 from torch.multiprocessing import start_processes
 
+import densecl.compat
+from densecl.engine import launch
 from densecl.engine.hooks import heartbeat
+from densecl.registry import HOOKS
+from tests.engine.test_resume import same_checkpoint
 
 BETWEEN = 'after iteration 2, before the data of the next'
 SCRIPT = Path(__file__).with_name('failing_rank.py')
@@ -101,6 +107,63 @@ def test_the_others_stop_and_say_why(how, seconds, said, tmp_path):
     code, output, took = outcome(how, tmp_path)
     assert code != 0 and said in output, output[-4000:]
     assert took < seconds
+
+
+@HOOKS.register_module(force=True)
+class DieIn(Hook):
+    """SIGKILL of a process, in its step of an iteration."""
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def before_train(self, runner) -> None:
+        def die(*_):
+            if runner.iter == self.iteration:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        if dist.get_rank() == 1:
+            runner.model.module.backbone.register_forward_hook(die)
+
+
+def training(number: int, config: str, work: str, port: int, die_in: int | None) -> None:
+    """What ``tools/train.py CONFIG --resume auto`` does in one of two processes."""
+    stream = os.open(f'{work}.{number}.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(stream, 1), os.dup2(stream, 2)
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE='2')
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    densecl.compat.install()
+    cfg = launch.load_config(config, work, None, 'pytorch')
+    if die_in is not None:
+        cfg.custom_hooks = [dict(type='DieIn', iteration=die_in)]
+    launch.use_resume(cfg, 'auto')
+    launch.train(cfg)
+    launch.leave_group()
+    os._exit(0)
+
+
+def codes(config: Path, work: Path, die_in: int | None = None) -> list[int]:
+    """Exit codes of two such processes."""
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    arguments = str(config), str(work), free_port(), die_in
+    running = start_processes(training, arguments, 2, join=False, start_method='forkserver').processes
+    for process in running:
+        process.join(120)
+    return [process.exitcode for process in running]
+
+
+@no_gpu
+def test_a_run_that_lost_a_process_goes_on_bit_for_bit(tiny_config, tmp_path):
+    cfg, config = tiny_config(**{'train_cfg.max_epochs': 3}), tmp_path / 'config.py'
+    cfg.default_hooks.checkpoint.interval = 2
+    cfg.dump(config)
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    assert codes(config, whole) == [0, 0], (tmp_path / 'whole.0.txt').read_text()
+    assert codes(config, killed, die_in=3) == [1, -signal.SIGKILL]
+    assert [path.name for path in killed.glob('*.pth')] == ['iter_2.pth']
+    assert codes(config, killed) == [0, 0], (tmp_path / 'killed.0.txt').read_text()
+    same_checkpoint(whole / 'iter_6.pth', killed / 'iter_6.pth')
+    logs = (tmp_path / 'killed.0.txt').read_text()
+    assert 'last heard: process 1' in logs, logs
 
 
 class Said(list):

@@ -18,6 +18,7 @@ from densecl.registry import HOOKS
 from densecl.sample import sample_root
 from densecl.tools import run_tool
 from tests.engine.test_resume import assert_same
+from tests.engine.test_resume_masked import tiny_masked
 
 
 @HOOKS.register_module(force=True)
@@ -54,7 +55,7 @@ class NeverSees(Hook):
 
 @HOOKS.register_module(force=True)
 class BreakImages(Hook):
-    """NaN in the images of some iterations, for both branches."""
+    """NaN in the images of some iterations, for all branches."""
 
     def __init__(self, iterations) -> None:
         self.iterations = iterations
@@ -63,8 +64,9 @@ class BreakImages(Hook):
         def spoil(_, given):
             return (given[0] * (torch.nan if runner.iter in self.iterations else 1.0),)
 
-        for backbone in (runner.model.backbone, runner.model.target_backbone):
-            backbone.register_forward_pre_hook(spoil)
+        for name in ('backbone', 'target_backbone'):
+            if hasattr(runner.model, name):
+                getattr(runner.model, name).register_forward_pre_hook(spoil)
 
 
 @HOOKS.register_module(force=True)
@@ -98,8 +100,8 @@ def trained(cfg):
     return runner, [line for line in said.lines if 'left out' in line]
 
 
-def last(folder):
-    found = load_checkpoint(folder / 'iter_10.pth')
+def last(folder, iteration=10):
+    found = load_checkpoint(folder / f'iter_{iteration}.pth')
     return {key: found[key] for key in ('state_dict', 'optimizer', 'param_schedulers')}
 
 
@@ -117,6 +119,23 @@ def test_a_run_with_bad_steps_equals_one_that_never_saw_them(tiny_config, tmp_pa
         f'iteration {number}: loss_dense is inf' for number in (4, 8)
     ]
     assert runner.message_hub.get_scalar('train/loss')._log_history.shape == (10,)
+
+
+@pytest.mark.parametrize(
+    ('method', 'name'), [('MAE', 'pixels'), pytest.param('DINOv2', 'tokens', marks=pytest.mark.slow)]
+)
+def test_a_masked_run_equals_one_that_never_saw_its_bad_images(method, name, tiny_config, tmp_path):
+    """Hidden patches of the next steps are the same, and centres and targets have not moved."""
+    cfg = tiny_masked(method, tiny_config(), tmp_path)
+    other = cfg.copy()
+    cfg.custom_hooks = [dict(type='BreakImages', iterations=(1, 2))]
+    _, lines = trained(cfg)
+    other.update(work_dir=str(tmp_path / 'other'), custom_hooks=[dict(type='NeverSees', iterations=(1, 2))])
+    other.default_hooks.pop('finite')
+    launch.build_runner(other).train()
+    assert_same(last(tmp_path / 'run', 4), last(tmp_path / 'other', 4))
+    starts = [f'iteration {number}: loss_{name} is nan' for number in (2, 3)]
+    assert len(lines) == 2 and all(map(str.startswith, lines, starts)), lines
 
 
 def test_the_saved_step_is_computed_again(tiny_config, tmp_path):

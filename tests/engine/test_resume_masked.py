@@ -64,10 +64,9 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize('method', RECIPES)
-@pytest.mark.parametrize('workers', [0, 1])
-def test_resumed_run_equals_the_uninterrupted_one(method, workers, tiny_config, tmp_path):
-    tiny, (file, changes) = tiny_config(), RECIPES[method]
+def tiny_masked(method: str, tiny: Config, folder: Path, workers: int = 0) -> Config:
+    """A recipe as small as ``tiny``; a target that is read from a file is written into ``folder``."""
+    file, changes = RECIPES[method]
     cfg = Config.fromfile(CONFIGS / file)
     own = ('work_dir', 'launcher', 'log_level', 'train_cfg')
     cfg.merge_from_dict({name: tiny[name] for name in own} | changes)
@@ -76,8 +75,15 @@ def test_resumed_run_equals_the_uninterrupted_one(method, workers, tiny_config, 
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3, max_keep_ckpts=-1)
     for head in cfg.model.heads.values():
         if 'file' in (head.get('target') or {}):
-            head.target.file = str(tmp_path / 'target.pth')
+            head.target.file = str(folder / 'target.pth')
             torch.save(dict(state_dict=MODELS.build(head.target).state_dict()), head.target.file)
+    return cfg
+
+
+@pytest.mark.parametrize('method', RECIPES)
+@pytest.mark.parametrize('workers', [0, 1])
+def test_resumed_run_equals_the_uninterrupted_one(method, workers, tiny_config, tmp_path):
+    cfg = tiny_masked(method, tiny_config(), tmp_path, workers)
     launch.build_runner(cfg).train()
     again = cfg.copy()
     again.work_dir = str(tmp_path / 'resumed')
