@@ -1,15 +1,17 @@
 #!/usr/bin/env python
-"""Hostile input for everything that reads files: decoders, json files, tars, stores, checkpoints.
+"""Hostile input for everything that reads files: decoders, json files, tars, stores, checkpoints; or configs.
 
     python benchmarks/fuzz.py                     # every kind once
     python benchmarks/fuzz.py --rounds 100 --seed 1
+    python benchmarks/fuzz.py --configs --rounds 20   # one option of a config is wrong
     python benchmarks/fuzz.py --number 4711       # this one again, here, with a traceback of what happens
 
 Valid files are changed (cut, bits flipped, blocks moved, header fields and json values replaced) and read. A
 fault is a process that dies or hangs, memory beyond a bound, an error of several lines or one that does not
-name the file, and a wrong result: what the reader's check refuses, or a change that a checksum or the framing
-has to show and that nobody notices. The input of an execution is a function of seed and number. The exit code
-is 1 where there are faults.
+name the file, and a wrong result: what the reader's check refuses, or a change that framing or checksum
+have to show and nobody notices. Configs are tried as ``tools/train.py --check`` does: an error has to name
+the place in the config, and a misspelt key must not pass in silence. The input of an execution is a function
+of seed and number. The exit code is 1 where there are faults.
 """
 
 import argparse
@@ -39,6 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seconds', type=float, help='stop after so long')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--readers', nargs='+', help='only these')
+    parser.add_argument('--configs', action='store_true', help='configs in place of files')
     parser.add_argument('--number', type=int, help='execute this one here')
     parser.add_argument('--child', nargs=2, type=int, metavar=('FROM', 'COUNTER'), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -49,10 +52,11 @@ def all_kinds(args: argparse.Namespace, folder: Path) -> list:
     import densecl.compat
 
     densecl.compat.install()
-    from benchmarks.fuzzing.readers import readers
+    from benchmarks.fuzzing.readers import config_reader, readers
     from benchmarks.fuzzing.trial import kinds_of
 
-    return kinds_of([r for r in readers(folder) if not args.readers or r.name in args.readers])
+    found = [config_reader(folder)] if args.configs else readers(folder)
+    return kinds_of([r for r in found if not args.readers or r.name in args.readers])
 
 
 def child(args: argparse.Namespace, kinds: list, folder: Path) -> None:
@@ -88,6 +92,7 @@ def main() -> int:
     def command(start: int, counter: int) -> list[str]:
         own = [sys.executable, __file__, '--rounds', str(args.rounds), '--seed', str(args.seed)]
         own += ['--readers', *args.readers] if args.readers else []
+        own += ['--configs'] if args.configs else []
         return [*own, '--child', str(start), str(counter)]
 
     found = supervise(command, args.seconds)

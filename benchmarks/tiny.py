@@ -1,5 +1,6 @@
 """Recipes that are tiny: the small recipe of a method with three convolutions or two blocks, on 32 px."""
 
+import copy
 from pathlib import Path
 
 import cv2
@@ -88,9 +89,9 @@ def tiny_config(name: str, photos: Path, work_dir: Path, epochs: int, batch: int
     """The config of a recipe; its checkpoints and logs as the method has them."""
     file, changes = RECIPES[name]
     cfg = Config.fromfile(CONFIGS / file)
-    model = dict(changes)
+    model = copy.deepcopy(changes)  # merging takes _delete_ out
     if 'backbone' not in model:
-        model['backbone'] = _CONVS
+        model['backbone'] = dict(_CONVS)
     if 'bn_groups' in cfg.model:
         model['bn_groups'] = 1
     cfg.merge_from_dict(dict(model=model, launcher='none', work_dir=str(work_dir)))

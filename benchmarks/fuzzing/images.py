@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from densecl.datasets.bands import DEPTHS, MAX_BYTES
+from densecl.datasets.bands import DEPTHS, max_bytes
 from densecl.datasets.decode import Photo, open_map, open_photo
 from densecl.datasets.sensor import load_bands
 
@@ -137,7 +137,7 @@ def read_bands(path: Path) -> np.ndarray:
     require(
         pixels.dtype.name in DEPTHS and pixels.ndim == 3 and pixels.size > 0, f'{pixels.dtype} {pixels.shape}'
     )
-    require(pixels.nbytes <= MAX_BYTES, f'{pixels.nbytes} bytes')
+    require(pixels.nbytes <= max_bytes(), f'{pixels.nbytes} bytes')
     return pixels
 
 

@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+from densecl.building import ConfigMistake
 from densecl.datasets.unreadable import UnreadableImageError
 from densecl.proposals import DamagedStoreError, MissingProposalsError
 
@@ -49,6 +50,16 @@ from .weights import (
 
 #: Changes that a checksum or a framing has to notice, wherever they are.
 SMALL = ('flip_bit', 'flip_bits', 'cut_end', 'cut_few', 'fill_block', 'random_block')
+
+
+def config_reader(folder: Path) -> Reader:
+    """Configs, of which one option is wrong."""
+    from .configs import CONFIG_CHANGES, config_seeds, read_config
+
+    return Reader(
+        'config', 'config.json', config_seeds(folder / 'config'), read_config, (ConfigMistake,), (),
+        CONFIG_CHANGES, any_file=False, named=False,
+    )  # fmt: skip
 
 
 def readers(folder: Path) -> list[Reader]:

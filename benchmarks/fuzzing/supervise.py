@@ -34,8 +34,10 @@ def supervise(command: Callable[[int, int], list[str]], seconds: float | None = 
         while found.executions < stop:
             left = None if seconds is None else max(seconds - (time.monotonic() - began), 0.1)
             said, errors, code = _run(command(found.executions, counter.fileno()), counter.fileno(), left)
-            if not said:
+            if not said and code is not None:
                 raise RuntimeError(f'the child did not begin: {errors}')
+            if not said:
+                break
             stop, found.kinds = said[0]['stop'], said[0]['kinds']
             found.faults += said[1:]
             at = int(np.fromfile(counter.name, np.int64)[0])

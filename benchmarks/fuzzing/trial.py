@@ -32,6 +32,8 @@ class Reader:
         errors: what may be raised; all of one line that names the file.
         noticed: changes after which the result must be the one without them, or an error.
         changes: further changes of this kind of file.
+        any_file: the changes of any file, too.
+        named: an error names the file.
     """
 
     name: str
@@ -41,10 +43,12 @@ class Reader:
     errors: tuple[type[Exception], ...]
     noticed: tuple[str, ...] = CUTS
     changes: dict[str, Change] = field(default_factory=dict)
+    any_file: bool = True
+    named: bool = True
 
     def all_changes(self) -> dict[str, Change]:
         """Those of any file and of this kind."""
-        return CHANGES | self.changes
+        return CHANGES | self.changes if self.any_file else self.changes
 
 
 class Wrong(AssertionError):
@@ -110,7 +114,7 @@ def execute(kind: Kind, data: bytes, folder: Path, valid: object) -> str | None:
     except Wrong as error:
         return f'wrong result: {error}'
     except kind.reader.errors as error:
-        if why := _complaint(error, path):
+        if why := _complaint(error, path if kind.reader.named else None):
             return why
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
@@ -125,11 +129,13 @@ def execute(kind: Kind, data: bytes, folder: Path, valid: object) -> str | None:
     return f'{growth // 1024} MiB of memory' if growth > GROWTH else None
 
 
-def _complaint(error: BaseException, path: Path) -> str | None:
+def _complaint(error: BaseException, path: Path | None) -> str | None:
     """What is wrong about an error that may be raised."""
     text = str(error)
     if len(text.strip().splitlines()) != 1:
         return f'an error of several lines: {text!r:.300}'
+    if path is None:
+        return None
     if path.name not in text and path.parent.name not in text:
         return f'an error that does not name the file: {text:.300}'
     chain = error
