@@ -102,7 +102,7 @@ def check_arguments(target: Callable, config: Mapping, path: Path, besides: Mapp
     Raises:
         ConfigMistake: a key that it does not take, lacks, or that has a value of another type.
     """
-    taken, name = accepted(target), getattr(target, '__name__', type(target).__name__)
+    taken, name = accepted(target), getattr(target, '__name__', type(target).__name__).lstrip('_')
     for key in config:
         if key in _READ_BEFORE:
             continue

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fuzzing.readers import readers
+from benchmarks.fuzzing import configs
+from benchmarks.fuzzing.readers import config_reader, readers
 from benchmarks.fuzzing.supervise import supervise
 from benchmarks.fuzzing.trial import Kind, Reader, execute, hostile, kinds_of, require
 
@@ -32,6 +33,26 @@ def test_every_kind_of_input_once():
     assert done.returncode == 0, done.stdout + done.stderr
     executions, kinds = (int(word) for word in done.stdout.split()[:4:3])
     assert executions == kinds >= 1500
+
+
+def test_every_kind_of_mistake_in_a_config_once():
+    done = subprocess.run(
+        [sys.executable, str(FUZZ), '--configs'], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith('15 executions of 15 kinds')
+
+
+def test_a_misspelt_key_of_which_nothing_is_said_is_a_fault(tmp_path, monkeypatch):
+    reader = config_reader(tmp_path)
+    kind = Kind(reader, 'mae', 'config_name')
+    content = json.loads(reader.seeds['mae'])
+    content['config']['train_dataloader']['colate'] = 3
+    content.update(how='name', path=['train_dataloader', 'colate'])
+    data = json.dumps(content).encode()
+    assert execute(kind, data, tmp_path, None) is None
+    monkeypatch.setattr(configs, 'try_out', lambda cfg, show: True)
+    assert 'nobody reads train_dataloader.colate, and nothing' in execute(kind, data, tmp_path, None)
 
 
 @pytest.fixture(scope='module')

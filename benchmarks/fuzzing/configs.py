@@ -27,13 +27,12 @@ from .changes import Change
 from .trial import require
 
 #: A convolutional network and a transformer; queues, prototypes, crops of several sizes, masks, pixels.
-RECIPES = ('densecl', 'swav', 'dino', 'mae', 'pixpro')
+RECIPES = ('densecl', 'swav', 'mae')
 #: Dicts whose keys are names that a user chooses.
-FREE = (('model', 'heads'), ('default_hooks',))
+FREE = (('model', 'heads'),)
 _LEFT = ('work_dir', 'launcher', 'resume', 'load_from')
 _TYPES = (None, True, 3, 0.5, 'x', '', [], [1, 'a'], {}, {'type': 'Nope'}, {'a': 1})
 _NUMBERS = (-1, 0, 1, 3, 0.5, 1e30, -1e30, float('nan'), float('inf'))
-_PLACE = re.compile(rf'({"|".join(sorted(FIELDS, key=len, reverse=True))})[.: ]')
 
 
 def config_seeds(folder: Path) -> dict[str, bytes]:
@@ -124,7 +123,9 @@ def read_config(path: Path) -> None:
     for _, name, text in wrong:
         require('\n' not in text, f'an answer of several lines: {text!r}')
         # Two parts that do not fit each other are known when they compute.
-        require(name == 'step' or _PLACE.match(text) is not None, f'no place in the config: {name} {text}')
+        place = re.split(r'\W', text)[0]
+        known = name == 'step' or place in {*FIELDS, *content['config']}
+        require(known, f'no place in the config: {name} {text}')
     if not fine:
         raise ConfigMistake('; '.join(text for _, _, text in wrong))
     if content.get('how') == 'name' and tuple(content['path'][:-1]) not in FREE:

@@ -25,7 +25,14 @@ from .hooks.momentum import unwrap
 def check_views(runner: Runner) -> Iterator[str]:
     """Each head finds the views that it reads."""
     data = runner.train_loop.dataloader.dataset
-    views = len(data[0].images)
+    sample = data[0]
+    if not hasattr(sample, 'images'):
+        yield (
+            'train_dataloader.dataset.pipeline: its last transform must make views (MultiView or another), '
+            f'the data set returns a {type(sample).__name__}'
+        )
+        return
+    views = len(sample.images)
     for name, head in _heads(runner):
         try:
             head.plan(views)

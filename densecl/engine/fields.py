@@ -2,13 +2,13 @@
 
 import inspect
 import keyword
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import FUNCTIONS
-from mmengine.runner import Runner, set_random_seed
+from mmengine.registry import FUNCTIONS, MODEL_WRAPPERS, OPTIMIZERS
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from densecl.building import ConfigMistake, check_arguments, one_line, resolve, warn
@@ -33,6 +33,17 @@ FIELDS = {
     'tta_model',
     'tta_pipeline',
 }
+_DICT, _LIST = (Mapping, 'a dict'), (list | tuple, 'a list of dicts')
+#: Settings that are read before anything is built of them.
+_KINDS = {
+    **dict.fromkeys(('model', 'default_hooks', 'optim_wrapper', 'train_dataloader', 'train_cfg'), _DICT),
+    **dict.fromkeys(('randomness', 'auto_scale_lr', 'env_cfg', 'model_wrapper_cfg'), _DICT),
+    'custom_hooks': _LIST,
+    'param_scheduler': (list | tuple | Mapping, 'a list of dicts'),
+}
+_PLAIN = str | int | float | list | tuple | Mapping
+#: Hooks that mmengine adds where ``default_hooks`` does not name them.
+_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -51,24 +62,45 @@ def check_fields(cfg: Config) -> None:
             _refuse_or_warn(said, near in cfg or 'names' in allowed(cfg))
     for path in _keywords(cfg._cfg_dict):
         raise ConfigMistake(f'{path}: a name of Python itself, which no config file can hold; choose another')
+    for key, (kind, wanted) in _KINDS.items():
+        value = cfg.get(key)
+        if isinstance(value, _PLAIN) and not isinstance(value, kind):  # a built object is what it is
+            raise ConfigMistake(f'{key} must be {wanted}, got {shortened(value)}')
     for name in _LOADERS:
         if isinstance(cfg.get(name), Mapping):
             _check_loader(cfg[name], name)
-    if isinstance(cfg.get('randomness'), Mapping):
-        check_arguments(set_random_seed, cfg.randomness, ('randomness',))
-    if isinstance(cfg.get('auto_scale_lr'), Mapping):
-        check_arguments(_auto_scale_lr, cfg.auto_scale_lr, ('auto_scale_lr',))
-    if isinstance(cfg.get('env_cfg'), Mapping):
-        check_arguments(_environment, cfg.env_cfg, ('env_cfg',))
-    for key, kind in (('custom_hooks', list | tuple), ('default_hooks', Mapping), ('model', Mapping)):
-        if cfg.get(key) is not None and not isinstance(cfg[key], kind):
-            wanted = 'a list of dicts' if key == 'custom_hooks' else 'a dict'
-            raise ConfigMistake(f'{key} must be {wanted}, got {shortened(cfg[key])}')
+    for path, reader in _READERS.items():
+        node: Any = cfg._cfg_dict
+        for key in path:
+            node = node.get(key) if isinstance(node, Mapping) else None
+        if isinstance(node, Mapping):
+            check_arguments(reader, node, path)
+    _check_types(cfg)
     hooks = [('custom_hooks', *pair) for pair in enumerate(cfg.get('custom_hooks') or ())]
     hooks += [('default_hooks', *pair) for pair in (cfg.get('default_hooks') or {}).items()]
     for part, name, hook in hooks:
         if not isinstance(hook, Mapping | Hook) and not (hook is None and part == 'default_hooks'):
             raise ConfigMistake(f"{part}.{name} must be dict(type='...Hook', ...), got {shortened(hook)}")
+
+
+def _check_types(cfg: Config) -> None:
+    """What mmengine looks up by itself, or only where there are several processes."""
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
+    if isinstance(optimizer, Mapping) and 'type' in optimizer:
+        resolve(optimizer['type'], OPTIMIZERS, ('optim_wrapper', 'optimizer'))
+    wrapper = (cfg.get('model_wrapper_cfg') or {}).get('type', 'FullyShard')
+    if wrapper != 'FullyShard':  # which launch knows
+        resolve(wrapper, MODEL_WRAPPERS, ('model_wrapper_cfg',))
+    if cfg.get('sync_bn') not in (None, False, 'torch', 'mmcv'):
+        raise ConfigMistake(f"sync_bn must be 'torch', 'mmcv' or None, got {shortened(cfg.sync_bn)}")
+    schedulers = cfg.get('param_scheduler')
+    for i, scheduler in enumerate(schedulers if isinstance(schedulers, list | tuple) else ()):
+        if isinstance(scheduler, _PLAIN) and not isinstance(scheduler, Mapping | list | tuple):
+            raise ConfigMistake(f'param_scheduler.{i} must be a dict, got {shortened(scheduler)}')
+    for name in cfg.get('default_hooks') or ():
+        near = nearest(name, _HOOKS, 0.75)
+        if name not in _HOOKS and near is not None:
+            warn(f'default_hooks.{name} runs beside default_hooks.{near}: is {near} meant?')
 
 
 def near_setting(name: str) -> str | None:
@@ -90,6 +122,8 @@ def _keywords(node: Any, path: str = '') -> Iterator[str]:
 def _check_loader(loader: Mapping, name: str) -> None:
     own = {key: value for key, value in loader.items() if key != 'num_batch_per_epoch'}
     check_arguments(DataLoader, own, (name,))
+    if loader.get('num_workers', 0) < 0:
+        raise ConfigMistake(f'{name}.num_workers must not be negative, got {loader["num_workers"]}')
     for key, given in (('collate_fn', ('data_batch',)), ('worker_init_fn', ('worker_id', 'num_workers'))):
         function = loader.get(key)
         if isinstance(function, Mapping) and isinstance(function.get('type'), str):
@@ -103,6 +137,10 @@ def _first(target: Any) -> tuple[str, ...]:
     return tuple(inspect.signature(target).parameters)[:1] if callable(target) else ()
 
 
+def _randomness(seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
+    """What ``randomness`` holds."""
+
+
 def _auto_scale_lr(base_batch_size: int = 0, enable: bool = False, rule: str = 'linear') -> None:
     """What ``auto_scale_lr`` holds."""
 
@@ -114,6 +152,27 @@ def _environment(
     resource_limit: int | None = None,
 ) -> None:
     """What ``env_cfg`` holds."""
+
+
+def _processes(
+    mp_start_method: Literal['fork', 'spawn', 'forkserver'] = 'fork', opencv_num_threads: int = 0
+) -> None:
+    """What ``env_cfg.mp_cfg`` holds."""
+
+
+def _group(
+    backend: str = 'nccl', init_backend: str = 'torch', timeout: float | None = None, **options
+) -> None:
+    """What ``env_cfg.dist_cfg`` holds; other options are those of ``init_process_group``."""
+
+
+_READERS: dict[tuple[str, ...], Callable] = {
+    ('randomness',): _randomness,
+    ('auto_scale_lr',): _auto_scale_lr,
+    ('env_cfg',): _environment,
+    ('env_cfg', 'mp_cfg'): _processes,
+    ('env_cfg', 'dist_cfg'): _group,
+}
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:

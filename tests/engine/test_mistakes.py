@@ -93,6 +93,17 @@ def said(monkeypatch) -> list[str]:
         ({'train_dataloader.batch_sise': 2}, 'train_dataloader.batch_sise: DataLoader does not take this'),
         ({'randomness.sed': 2}, 'randomness.sed: '),
         ({'visualizer.vis_backends.0.type': 'Wanbd'}, 'visualizer.vis_backends.0: there is no vis_backend'),
+        ({'optim_wrapper.optimizer.type': 'SDG'}, "optim_wrapper.optimizer: there is no optimizer 'SDG'"),
+        ({'optim_wrapper': 3}, 'optim_wrapper must be a dict, got 3'),
+        ({'param_scheduler': 0.5}, 'param_scheduler must be a list of dicts, got 0.5'),
+        ({'param_scheduler': [3]}, 'param_scheduler.0 must be a dict, got 3'),
+        ({'randomness': dict(_delete_=True)}, 'randomness.seed is missing'),
+        ({'env_cfg.mp_cfg.mp_start_method': 'forkk'}, 'env_cfg.mp_cfg.mp_start_method: processes takes'),
+        ({'env_cfg.dist_cfg.timeout': 'x'}, 'env_cfg.dist_cfg.timeout: group takes'),
+        ({'model_wrapper_cfg.type': 'MMDDP'}, 'model_wrapper_cfg: there is no model_wrapper'),
+        ({'sync_bn': 'trch'}, "sync_bn must be 'torch', 'mmcv' or None"),
+        ({'train_dataloader.num_workers': -1}, 'train_dataloader.num_workers must not be negative'),
+        ({'default_hooks.checkpoint.max_keep_ckpts': 1e30}, 'default_hooks.checkpoint.max_keep_ckpts must'),
     ],
 )
 def test_parts_that_are_built_at_once(options, line, tmp_path):
@@ -156,6 +167,12 @@ def test_shipped_configs_have_no_misspelt_names(package):
 def test_all_settings_that_the_runner_reads_are_known():
     read = set(re.findall(r"(?<!\w)cfg\.get\(\s*'(\w+)'", inspect.getsource(Runner)))
     assert {'compile', 'sync_bn', 'train_cfg'} < read <= FIELDS
+
+
+def test_a_hook_beside_one_of_nearly_that_name(tmp_path, said):
+    """mmengine adds what ``default_hooks`` does not name: two of these would step each schedule twice."""
+    check_fields(config(tmp_path, **{'default_hooks.param_schedluer.type': 'ParamSchedulerHook'}))
+    assert 'default_hooks.param_schedluer runs beside default_hooks.param_scheduler' in said[0]
 
 
 def test_options_that_are_free():
@@ -228,6 +245,7 @@ def test_hints_of_others_refuse_nothing():
         ({'optim_wrapper.optimizer.lrr': 1}, 'optim_wrapper.optimizer.lrr', 'did you mean lr'),
         ({'param_scheduler.0.facotr': 1}, 'param_scheduler.0.facotr', 'did you mean factor'),
         ({'train_dataloader.sampler.shufle': 1}, 'train_dataloader.sampler.shufle', 'did you mean shuffle'),
+        ({f'{DATA}.pipeline': []}, f'{DATA}.pipeline', 'its last transform must make views'),
         ({f'{DATA}.data_root': '/none'}, f'{DATA}.source', 'does not exist'),
         ({f'{DATA}.pipeline.0.views.0.flipp': 1}, f'{DATA}.pipeline.0.views.0.flipp', 'did you mean flip'),
         (

@@ -42,6 +42,10 @@ class PretrainCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         # What nothing takes is a TypeError now, and not when it saves.
         inspect.signature(Runner.save_checkpoint).bind_partial(**self.args)
+        if not isinstance(self.max_keep_ckpts, int):
+            raise ValueError(
+                f'max_keep_ckpts must be a number of checkpoints, -1 for all, got {self.max_keep_ckpts!r}'
+            )
 
     def before_train(self, runner) -> None:
         """As mmengine's; remove the former best of a run that was killed before it did."""
