@@ -63,7 +63,8 @@ CASES = {
     'mocov2': Case(
         {LR: 0.2}, 'neither negatives nor last norm', {**COSINE, HEAD + 'projector.last_norm': False}, 60
     ),
-    'simclr': Case({LR: 0.6}, 'no negatives', COSINE, 100),
+    'mocov2 fast': Case({}, 'a rate of 20', {LR: 20.0}, 200),
+    'simclr': Case({}, 'no negatives, a rate of 0.6, ten times the recipe', {**COSINE, LR: 0.6}, 60),
     'densecl': Case({}, 'a rate of 20', {LR: 20.0}, 100),
     'pixpro': Case(
         {LR: 0.2},
