@@ -29,7 +29,7 @@ from .trial import require
 #: A convolutional network and a transformer; queues, prototypes, crops of several sizes, masks, pixels.
 RECIPES = ('densecl', 'swav', 'mae')
 #: Dicts whose keys are names that a user chooses.
-FREE = (('model', 'heads'),)
+FREE = (('model', 'heads'), ('default_hooks',))
 _LEFT = ('work_dir', 'launcher', 'resume', 'load_from')
 _TYPES = (None, True, 3, 0.5, 'x', '', [], [1, 'a'], {}, {'type': 'Nope'}, {'a': 1})
 _NUMBERS = (-1, 0, 1, 3, 0.5, 1e30, -1e30, float('nan'), float('inf'))

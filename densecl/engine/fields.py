@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import FUNCTIONS, MODEL_WRAPPERS, OPTIMIZERS
+from mmengine.registry import FUNCTIONS, MODEL_WRAPPERS, OPTIMIZERS, Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -64,7 +64,8 @@ def check_fields(cfg: Config) -> None:
         raise ConfigMistake(f'{path}: a name of Python itself, which no config file can hold; choose another')
     for key, (kind, wanted) in _KINDS.items():
         value = cfg.get(key)
-        if isinstance(value, _PLAIN) and not isinstance(value, kind):  # a built object is what it is
+        wrong = isinstance(value, _PLAIN) and not isinstance(value, kind)  # a built object is what it is
+        if wrong or value is None and key in cfg and key in ('randomness', 'env_cfg'):
             raise ConfigMistake(f'{key} must be {wanted}, got {shortened(value)}')
     for name in _LOADERS:
         if isinstance(cfg.get(name), Mapping):
@@ -79,28 +80,49 @@ def check_fields(cfg: Config) -> None:
     hooks = [('custom_hooks', *pair) for pair in enumerate(cfg.get('custom_hooks') or ())]
     hooks += [('default_hooks', *pair) for pair in (cfg.get('default_hooks') or {}).items()]
     for part, name, hook in hooks:
-        if not isinstance(hook, Mapping | Hook) and not (hook is None and part == 'default_hooks'):
+        if hook is None and part == 'default_hooks':
+            if name not in _HOOKS:
+                raise ConfigMistake(
+                    f'{part}.{name}: None leaves out one of {", ".join(_HOOKS)}; remove the entry'
+                )
+        elif not isinstance(hook, Mapping | Hook):
             raise ConfigMistake(f"{part}.{name} must be dict(type='...Hook', ...), got {shortened(hook)}")
+        elif isinstance(hook, Mapping) and 'type' not in hook:
+            raise ConfigMistake(f'{part}.{name}.type is missing: it names the hook to be built')
 
 
 def _check_types(cfg: Config) -> None:
     """What mmengine looks up by itself, or only where there are several processes."""
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
+    if isinstance(optimizer, _PLAIN) and not isinstance(optimizer, Mapping):
+        raise ConfigMistake(f'optim_wrapper.optimizer must be a dict, got {shortened(optimizer)}')
+    if 'type' in (cfg.get('optim_wrapper') or {}) and not {'optimizer', 'constructor'} & {*cfg.optim_wrapper}:
+        raise ConfigMistake('optim_wrapper.optimizer is missing: the config of an optimiser')
     if isinstance(optimizer, Mapping) and 'type' in optimizer:
-        resolve(optimizer['type'], OPTIMIZERS, ('optim_wrapper', 'optimizer'))
+        _in_scope(cfg, optimizer['type'], OPTIMIZERS, ('optim_wrapper', 'optimizer'))
     wrapper = (cfg.get('model_wrapper_cfg') or {}).get('type', 'FullyShard')
     if wrapper != 'FullyShard':  # which launch knows
-        resolve(wrapper, MODEL_WRAPPERS, ('model_wrapper_cfg',))
+        path = ('model_wrapper_cfg',)
+        found = _in_scope(cfg, wrapper, MODEL_WRAPPERS, path)
+        check_arguments(found, cfg.model_wrapper_cfg, path, {'module': None})
     if cfg.get('sync_bn') not in (None, False, 'torch', 'mmcv'):
         raise ConfigMistake(f"sync_bn must be 'torch', 'mmcv' or None, got {shortened(cfg.sync_bn)}")
     schedulers = cfg.get('param_scheduler')
     for i, scheduler in enumerate(schedulers if isinstance(schedulers, list | tuple) else ()):
         if isinstance(scheduler, _PLAIN) and not isinstance(scheduler, Mapping | list | tuple):
             raise ConfigMistake(f'param_scheduler.{i} must be a dict, got {shortened(scheduler)}')
+        if isinstance(scheduler, Mapping) and 'type' not in scheduler:
+            raise ConfigMistake(f'param_scheduler.{i}.type is missing: it names the schedule to be built')
     for name in cfg.get('default_hooks') or ():
         near = nearest(name, _HOOKS, 0.75)
         if name not in _HOOKS and near is not None:
             warn(f'default_hooks.{name} runs beside default_hooks.{near}: is {near} meant?')
+
+
+def _in_scope(cfg: Config, name: Any, registry: Registry, path: tuple[str, ...]) -> Callable:
+    """What a type names in the scope that the run will have."""
+    with registry.switch_scope_and_registry(cfg.get('default_scope')) as found:
+        return resolve(name, found, path)
 
 
 def near_setting(name: str) -> str | None:

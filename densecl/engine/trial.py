@@ -4,7 +4,7 @@ import copy
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
-from densecl.building import ConfigMistake, building, check_arguments, one_line, resolve
+from densecl.building import ConfigMistake, building, check_arguments, dotted, one_line, resolve
 from densecl.models.pretrainers import Pretrainer
 from densecl.registry import VISBACKENDS
+from densecl.signatures import shortened
 
 from . import launch
 from .checks import CHECKS, allowed, check_folder, found
@@ -101,6 +102,8 @@ class _Trial:
         names = []
         for i, backend in enumerate(backends):
             path = ('visualizer', 'vis_backends', i)
+            if not isinstance(backend, Mapping):
+                raise ConfigMistake(f'{dotted(path)} must be a dict, got {shortened(backend)}')
             target = resolve(backend.get('type'), VISBACKENDS, path)
             check_arguments(target, backend, path, {'save_dir': self.cfg.work_dir})
             names.append(target.__name__)

@@ -101,6 +101,15 @@ def said(monkeypatch) -> list[str]:
         ({'env_cfg.mp_cfg.mp_start_method': 'forkk'}, 'env_cfg.mp_cfg.mp_start_method: processes takes'),
         ({'env_cfg.dist_cfg.timeout': 'x'}, 'env_cfg.dist_cfg.timeout: group takes'),
         ({'model_wrapper_cfg.type': 'MMDDP'}, 'model_wrapper_cfg: there is no model_wrapper'),
+        ({'randomness': None}, 'randomness must be a dict, got None'),
+        ({'optim_wrapper.optimizer': 3}, 'optim_wrapper.optimizer must be a dict, got 3'),
+        (
+            {'optim_wrapper': dict(_delete_=True, type='OptimWrapper', opt=3)},
+            'optim_wrapper.optimizer is miss',
+        ),
+        ({'param_scheduler': [dict(typ='ParamSchedule')]}, 'param_scheduler.0.type is missing'),
+        ({'default_hooks.spikes': dict(_delete_=True)}, 'default_hooks.spikes.type is missing'),
+        ({'default_hooks.saxpler_seed': None}, 'default_hooks.saxpler_seed: None leaves out one of'),
         ({'sync_bn': 'trch'}, "sync_bn must be 'torch', 'mmcv' or None"),
         ({'train_dataloader.num_workers': -1}, 'train_dataloader.num_workers must not be negative'),
         ({'default_hooks.checkpoint.max_keep_ckpts': 1e30}, 'default_hooks.checkpoint.max_keep_ckpts must'),
@@ -164,6 +173,14 @@ def test_shipped_configs_have_no_misspelt_names(package):
             check_fields(Config.fromfile(file))
 
 
+def test_shipped_configs_are_read(said):
+    """One of each method; optimisers are looked up in the scope of the run, which has not begun."""
+    methods = sorted(path for path in (ROOT / 'configs').iterdir() if list(path.glob('*_*.py')))
+    for method in methods:
+        check_fields(Config.fromfile(sorted(method.glob('*_*.py'))[0]))
+    assert len(methods) > 40 and not said
+
+
 def test_all_settings_that_the_runner_reads_are_known():
     read = set(re.findall(r"(?<!\w)cfg\.get\(\s*'(\w+)'", inspect.getsource(Runner)))
     assert {'compile', 'sync_bn', 'train_cfg'} < read <= FIELDS
@@ -173,6 +190,15 @@ def test_a_hook_beside_one_of_nearly_that_name(tmp_path, said):
     """mmengine adds what ``default_hooks`` does not name: two of these would step each schedule twice."""
     check_fields(config(tmp_path, **{'default_hooks.param_schedluer.type': 'ParamSchedulerHook'}))
     assert 'default_hooks.param_schedluer runs beside default_hooks.param_scheduler' in said[0]
+
+
+def test_a_slip_in_what_only_several_processes_read(tmp_path, said):
+    wrapper = dict(type='MMDistributedDataParallel', brodcast_buffers=False)
+    try:
+        check_fields(config(tmp_path, model_wrapper_cfg=dict(wrapper, _delete_=True)))
+    except ConfigMistake as error:
+        said.append(str(error))
+    assert said[0].startswith('model_wrapper_cfg.brodcast_buffers: ') and 'broadcast_buffers' in said[0]
 
 
 def test_options_that_are_free():
@@ -245,6 +271,7 @@ def test_hints_of_others_refuse_nothing():
         ({'optim_wrapper.optimizer.lrr': 1}, 'optim_wrapper.optimizer.lrr', 'did you mean lr'),
         ({'param_scheduler.0.facotr': 1}, 'param_scheduler.0.facotr', 'did you mean factor'),
         ({'train_dataloader.sampler.shufle': 1}, 'train_dataloader.sampler.shufle', 'did you mean shuffle'),
+        ({f'{DATA}.pipeline.0.views.0.photometric': 0.5}, f'{DATA}.pipeline.0.views.0', 'must be a dict or'),
         ({f'{DATA}.pipeline': []}, f'{DATA}.pipeline', 'its last transform must make views'),
         ({f'{DATA}.data_root': '/none'}, f'{DATA}.source', 'does not exist'),
         ({f'{DATA}.pipeline.0.views.0.flipp': 1}, f'{DATA}.pipeline.0.views.0.flipp', 'did you mean flip'),

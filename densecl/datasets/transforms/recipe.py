@@ -67,6 +67,8 @@ class ViewRecipe:
         self.size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
         if isinstance(self.photometric, dict):
             self.photometric = construct(Photometric, self.photometric, 'photometric')
+        if not isinstance(self.photometric, Photometric | None):
+            raise ValueError(f'photometric must be a dict or None, got {self.photometric!r}')
         self._require(isinstance(self.count, int) and self.count > 0, 'count', 'a positive int')
         self._require(
             len(self.size) == 2 and min(self.size) > 0, 'size', 'a side or (height, width), above 0'
