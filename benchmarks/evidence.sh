@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What pretraining is worth: methods from random weights on the same photos, then frozen and fine-tuned.
 #
-#   bash benchmarks/evidence.sh --photos data/photos --out work_dirs/evidence                          # two cores, a day
+#   bash benchmarks/evidence.sh --photos data/photos --out work_dirs/evidence                          # two cores, a day and a half
 #   bash benchmarks/evidence.sh --photos data/coco/train2017 --arch resnet50 --device cuda --jobs 1    # one GPU, official recipes
 #
 # --methods, --seeds ("0 1") and --epochs choose the runs, --tasks and --tunings ("0 1 2 3 4") what they are asked, by
@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 photos=data/photos out=work_dirs/evidence arch=resnet18 device='' epochs=16 jobs=2
-methods='mocov2 simclr byol dino swav barlow_twins densecl pixpro pixcontrast setsim slotcon detcon vicregl detco resim scrl spark'
+methods='mocov2 simclr byol dino swav barlow_twins densecl pixpro pixcontrast setsim slotcon detcon vicregl detco resim scrl finercl spark distillation'
 seeds='0 1' tasks='camvid_frozen bccd_frozen coco_frozen camvid_tenth bccd_tenth' tunings='0 1 2 3 4'
 while [ $# -gt 0 ]; do
     case $1 in
@@ -36,8 +36,9 @@ esac
 
 configs=() names=()
 for method in $methods; do
-    # the plain recipe of the network: the shortest name; with a pyramid where the method has no other
-    config=$(ls configs/"$method"/*_"$arch"_*photos.py configs/"$method"/*_"$arch"_*in1k.py 2>/dev/null | awk '{print length, $0}' | sort -n | head -1 | cut -d' ' -f2)
+    # the plain recipe of the network has the shortest name
+    config=$(find "configs/$method" -name "*_${arch}_*photos.py" -o -name "*_${arch}_*in1k.py" 2>/dev/null |
+        awk '{print length, $0}' | sort -n | head -1 | cut -d' ' -f2)
     [ -n "$config" ] || { echo "evidence.sh: configs/$method has no recipe for $arch" >&2; exit 2; }
     names+=("$method") configs+=("$config")
 done
@@ -47,11 +48,11 @@ for seed in $seeds; do
         [ -f "$work/epoch_$epochs.pth" ] || printf '%s\0' "${configs[i]}" "$work" "$seed"
     done
 done | xargs -0 -r -n 3 -P "$jobs" bash -c '
-    config=$1 work=$2 seed=$3; shift 3
+    config=${*: -3:1} work=${*: -2:1} seed=${*: -1}; set -- "${@:1:$#-3}"  # xargs adds these three to the options
     mkdir -p "$work"
-    python tools/train.py "$config" --work-dir "$work" --resume auto --amp bf16 --cfg-options "randomness.seed=$seed" "$@" \
+    python tools/train.py "$config" --work-dir "$work" --resume auto --amp bf16 --auto-scale-lr --cfg-options "randomness.seed=$seed" "$@" \
         >> "$work/output.log" 2>&1 || { echo "failed: $work; see $work/output.log" >&2; exit 1; }
-    echo "pretrained: $work"' evidence >&2 || true
+    echo "pretrained: $work"' evidence "${options[@]}" "$@" >&2 || true
 weights=("--weights" "random=random:${configs[0]}")
 for name in "${names[@]}"; do
     files=''

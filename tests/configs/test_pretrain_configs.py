@@ -130,11 +130,12 @@ def test_config_takes_a_step(path, photos, tmp_path):
         for selector in transform.get('regions', {}).values():
             if 'grid' in selector:
                 selector.grid = 2  # of C5, at the sizes below
-            if selector.type == 'LargestMasks':  # on the cells of a stride of 16 or 14
+            if selector.type == 'LargestMasks' and cfg.model.backbone.type != 'mmdet.ResNet':
+                # on the cells of a stride of 16 or 14
                 selector.grid = 5 if 'patch14' in cfg.model.backbone.get('arch', '') else 4
         for view in transform.views:
             if 'size' in view and not fixed:
-                view.size = 64 if view.size > 100 else 32
+                view.size = 64 if view.size > 112 else 32
                 if 'mask' in view:
                     view.size -= view.size % view.mask.patch
             if 'count' in (view.get('mask') or {}):
