@@ -1,18 +1,18 @@
-"""SoCo on some thousand photos of your own, on a small machine: ResNet-18 at 96 px, a slim pyramid.
+"""SoCo on some thousand photos of your own, on a small machine: ResNet-18 at 112 px, a slim pyramid.
 
-Backbone, pyramid and box head are those of configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py.
+Backbone, pyramid and box head are those of configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py, and
+so are strides and thresholds: a box is pooled from the level that it has in the detector. Objects stand
+against each other (InfoNCE): in so short a run the cosine alone empties the box head.
 """
 
 _base_ = ['../_base_/methods/soco.py', '../_base_/small_machine.py']
 
 model = dict(
-    momentum=dict(start=0.97, end=1.0),  # a short run needs a target that follows faster
     backbone=dict(depth=18, out_indices=(1, 2, 3)),
     neck=dict(in_channels=[128, 256, 512], out_channels=64, num_outs=3),
     heads=dict(
         objects=dict(
-            # thresholds: the shares of the view that part the official upper levels
-            units=dict(levels=(0, 1, 2), thresholds=(41, 82, 96)),
+            units=dict(levels=(0, 1, 2), thresholds=(56, 112, 224)),
             projector=dict(
                 in_channels=64,
                 conv_channels=64,
@@ -23,17 +23,30 @@ model = dict(
                 bias=(True, False),
             ),
             predictor=dict(channels=(128, 512, 128)),
+            # against all other objects of the batch, those that overlap it in its own image too
+            objective=dict(_delete_=True, type='InfoNCE', temperature=0.2, queue=0, batch='units'),
+            loss_weight=1.0,
         )
     ),
 )
-views = [dict(v, size=size) for v, size in zip(_base_.views, (96, 96, 48), strict=True)]
+views = [dict(v, size=size) for v, size in zip(_base_.views, (112, 112, 56), strict=True)]
+objects = dict(_base_.objects, count=8, jitter=0.0)
 train_dataloader = dict(
     dataset=dict(
         # Without tools/make_proposals.py: this in place of the store, made while the first epoch runs
-        # proposals=dict(type='Filtered', provider=dict(type='Cached', folder='data/cache', provider=dict(
-        #     type='SelectiveSearch', strategy='single', scale=300, sigma=0.9, short_side=640))),
-        proposals=dict(type='ProposalStore', path='data/proposals'),
-        pipeline=[dict(_base_.multi_view, views=views, regions=dict(objects=_base_.objects))],
+        # provider=dict(type='Cached', folder='data/cache', provider=dict(
+        #     type='SelectiveSearch', strategy='single', scale=100, sigma=0.8, min_size=40, short_side=640)),
+        proposals=dict(
+            type='Filtered',
+            provider=dict(type='ProposalStore', path='data/proposals'),
+            # as small as 20 px of a view, where SoCo's filter ends at 0.3 of the image
+            rules=[
+                dict(type='MinSide', pixels=22),
+                dict(type='AspectRatio', low=1 / 3, high=3),
+                dict(type='RelativeSize', low=0.18, high=0.8),
+                dict(type='DropDuplicates', iou=0.7),
+            ],
+        ),
+        pipeline=[dict(_base_.multi_view, views=views, regions=dict(objects=objects))],
     )
 )
-optim_wrapper = dict(optimizer=dict(lr=0.03))
