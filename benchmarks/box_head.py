@@ -107,8 +107,9 @@ def told(train: tuple[Tensor, ...], test: tuple[Tensor, ...], penalty: float = 0
     ``train`` and ``test`` are features (R, C), class ids (R,) and offsets (R, 4).
     """
     (x, ids, offsets), (queries, truth, wanted) = train, test
-    mean, std = x.mean(0), x.std(0).clamp(min=1e-6)
-    x, queries = (((y - mean) / std).double() for y in (x, queries))
+    # one scale for all channels: by its own, one that fires once in a thousand boxes would be huge where it does
+    mean, scale = x.mean(0), x.var(0).mean().sqrt()
+    x, queries = (((y - mean) / scale).double() for y in (x, queries))
     weights = ridge(x, F.one_hot(ids).double(), penalty)
     right = (_with_one(queries) @ weights).argmax(1) == truth
     accuracy = torch.stack([right[truth == i].double().mean() for i in truth.unique()]).mean()

@@ -29,17 +29,15 @@ model = dict(
         )
     ),
 )
-views = [dict(v, size=size) for v, size in zip(_base_.views, (112, 112, 56), strict=True)]
+side = _base_.small_side
+views = [dict(v, size=size) for v, size in zip(_base_.views, (side, side, side // 2), strict=True)]
 objects = dict(_base_.objects, count=8, jitter=0.0)
 train_dataloader = dict(
     dataset=dict(
-        # Without tools/make_proposals.py: this in place of the store, made while the first epoch runs
-        # provider=dict(type='Cached', folder='data/cache', provider=dict(
-        #     type='SelectiveSearch', strategy='single', scale=100, sigma=0.8, min_size=40, short_side=640)),
         proposals=dict(
             type='Filtered',
             provider=dict(type='ProposalStore', path='data/proposals'),
-            # as small as 20 px of a view, where SoCo's filter ends at 0.3 of the image
+            # down to 20 px of a view; SoCo's own filter ends at 0.3 of the image
             rules=[
                 dict(type='MinSide', pixels=22),
                 dict(type='AspectRatio', low=1 / 3, high=3),
