@@ -107,7 +107,7 @@ def told(train: tuple[Tensor, ...], test: tuple[Tensor, ...], penalty: float = 0
     ``train`` and ``test`` are features (R, C), class ids (R,) and offsets (R, 4).
     """
     (x, ids, offsets), (queries, truth, wanted) = train, test
-    # one scale for all channels: by its own, one that fires once in a thousand boxes would be huge where it does
+    # one scale for all channels: by its own, one that fires for one box in a thousand would be huge there
     mean, scale = x.mean(0), x.var(0).mean().sqrt()
     x, queries = (((y - mean) / scale).double() for y in (x, queries))
     weights = ridge(x, F.one_hot(ids).double(), penalty)

@@ -2,7 +2,7 @@
 
 Backbone, pyramid and box head are those of configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py, and
 so are strides and thresholds: a box is pooled from the level that it has in the detector. Objects stand
-against each other (InfoNCE): in so short a run the cosine alone empties the box head.
+against each other (InfoNCE): in a short run the cosine alone costs the box head its dimensions.
 """
 
 _base_ = ['../_base_/methods/soco.py', '../_base_/small_machine.py']
