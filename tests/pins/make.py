@@ -142,6 +142,12 @@ def as_pinned(cfg: Config, name: str) -> Config:
                 view.size = 96
         if name.startswith(COARSE):
             cfg.model.backbone.update(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
+        if name.startswith('soco'):  # the official objective, at the scale of 96 px
+            cfg.train_dataloader.dataset.pipeline[0].views[2].size = 48
+            cfg.model.momentum = dict(start=0.97, end=1.0)
+            head = cfg.model.heads.objects
+            head.units.thresholds, head.loss_weight = (41, 82, 96), 8.0
+            head.objective = dict(type='Cosine', mean='images')
         if name.startswith('vicregl'):
             cfg.model.heads.local.matching[1].top = 15
     return cfg
