@@ -30,6 +30,14 @@ class Send(Hook):
                 time.sleep(0)  # Python's handler runs
 
 
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Python's handler of SIGINT, which jobs that a shell starts in the background ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def stopped(toy_runner):
     """Exit code of a run that got signals in its sixth iteration."""

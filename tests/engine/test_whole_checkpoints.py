@@ -326,6 +326,7 @@ def test_a_log_that_cannot_be_written_stops_the_run(toy_runner):
     runner.logger.setLevel('INFO')
     with pytest.raises(SystemExit, match='No space left on device .*there is no checkpoint yet'):
         runner.train()
+    runner.logger.removeHandler(file)  # loggers outlive their runs
 
 
 def test_the_config_in_a_checkpoint_is_not_run(tiny_config, tmp_path):

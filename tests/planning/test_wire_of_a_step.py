@@ -25,7 +25,7 @@ def test_moco():
     cost = step.count(IMAGES, world=WORLD)
     out, back = leaving()
     assert 0 < out < IMAGES
-    image, pooled = 4 * 3 * 96 * 96, 4 * 512
+    image, pooled = 4 * 3 * 112 * 112, 4 * 512
     key, numbers = 4 * 128, 8 * 3  # the key of an image; its number, position and label
     backbone = 11_176_512  # ResNet-18 without its classifier
     projector = 512 * 512 + 512 * 128 + 2 * (512 + 128)  # two layers, each with a norm
