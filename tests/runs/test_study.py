@@ -191,7 +191,7 @@ def write_cells(out: Path, groups: list) -> dict[tuple[str, int], torch.Tensor]:
         for seed in range(3):
             folder = Cell('camvid', name, seed).folder(out)
             folder.mkdir(parents=True)
-            file = '' if name == 'random' else f'/tmp/somewhere/densecl_{seed}/epoch_2.pth'
+            file = '' if name == 'random' else f'/a/runs/densecl_{seed}/epoch_2.pth'
             cell = dict(
                 task='camvid', weights=name, seed=seed, file=file, config='/a/configs/x.py', sha256='0'
             )
