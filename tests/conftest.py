@@ -15,7 +15,7 @@ import densecl.compat
 
 densecl.compat.install()
 
-from mmengine.registry import DefaultScope  # noqa: E402
+from mmengine.utils import ManagerMixin  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401
 
@@ -41,12 +41,17 @@ def _seed():
 
 
 @pytest.fixture(autouse=True)
-def _own_scope():
-    """A runner leaves its default scope behind for the whole process; take it back."""
-    before = dict(DefaultScope._instance_dict)
+def _own_globals():
+    """A runner leaves its scope, logger, messages and visualizer behind for the whole process; take them back."""
+    before = {kind: dict(kind._instance_dict) for kind in all_subclasses(ManagerMixin)}
     yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    for kind in all_subclasses(ManagerMixin):
+        kind._instance_dict.clear()
+        kind._instance_dict.update(before.get(kind, {}))
+
+
+def all_subclasses(kind: type) -> list[type]:
+    return [one for child in kind.__subclasses__() for one in (child, *all_subclasses(child))]
 
 
 @pytest.fixture(scope='session')

@@ -378,8 +378,20 @@ def build_runner(cfg: Config) -> Runner:
     check_batch_statistics(cfg)
     check_ramps(cfg)
     use_fused(cfg)
+    use_own_visualizer(cfg)
     with building(cfg):
         return RUNNERS.build(cfg) if 'runner_type' in cfg else LRScalingRunner.from_cfg(cfg)
+
+
+def use_own_visualizer(cfg: Config) -> None:
+    """Let each run of a process write its figures into its own folder, in place.
+
+    mmengine keeps a visualizer by its name for the whole process, and mmdet and mmseg call all of theirs
+    ``'visualizer'``: a second run in a notebook would write into the folder of the first. Without a name
+    mmengine takes that of the run.
+    """
+    if isinstance(cfg.get('visualizer'), dict):
+        cfg.visualizer.pop('name', None)
 
 
 def train(cfg: Config, progress: Progress | None = None) -> Runner:

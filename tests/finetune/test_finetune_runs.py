@@ -41,6 +41,15 @@ def test_trains_tests_and_draws(kind, backbone, figures, starts, coco, label_map
     assert all((own[k] - before[k]).abs().max() < 0.01 for k in weights), 'a tenth of the rate'
 
 
+def test_a_second_run_of_the_process_has_its_figures_in_its_own_folder(starts, coco, tmp_path):
+    for name in ('first', 'second'):
+        config = write_config(starts['lite0'], coco(), tmp_path / name, size='slim', iters=10, batch=2)
+        cfg = launch.load_config(str(config), str(tmp_path / name), None, 'none')
+        runner = launch.build_runner(cfg)
+        runner.visualizer.add_scalar('loss', 1.0)
+        assert len(list((tmp_path / name).glob('*/vis_data/scalars.json'))) == 1
+
+
 @pytest.mark.parametrize('kind', ['boxes', 'masks', 'maps'])
 def test_a_transformer_takes_a_step(kind, starts, coco, label_maps, tmp_path):
     data = label_maps() if kind == 'maps' else coco(masks=kind == 'masks')
