@@ -42,7 +42,7 @@ def _seed():
 
 @pytest.fixture(autouse=True)
 def _own_globals():
-    """A runner leaves its scope, logger, messages and visualizer behind for the whole process; take them back."""
+    """What a runner leaves behind for the process (scope, logger, messages, visualizer) is taken back."""
     before = {kind: dict(kind._instance_dict) for kind in all_subclasses(ManagerMixin)}
     yield
     for kind in all_subclasses(ManagerMixin):
