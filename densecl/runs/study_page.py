@@ -23,12 +23,13 @@ def full(study: Study, folder: str, picture: str | None) -> str:
     found = study.compare()
     parts = [f'### {study.title}', study.about, _figures(study)]
     parts.append(
-        'Means ± standard deviation over the seeds. Images, minutes (of training steps alone) and photos/s '
-        'are those of one pretraining.'
+        f'Means ± standard deviation over the seeds{_seeds(study.tables)}. Images, minutes (of training '
+        'steps alone) and photos/s are those of one pretraining.'
     )
+    parts += ['What holds:', words(study, found), _legend(study, found)]
     for one in study.against:
-        parts += [f'Difference from **{one}**:', _differences(study, found, one)]
-    parts += [_legend(study, found), words(study, found)]
+        parts.append(f'<details><summary>Every difference from {one}, with its interval</summary>')
+        parts += [_differences(study, found, one), '</details>']
     if picture:
         parts.append(f'![Quality and label-free meters against images seen]({picture})')
     parts.append(_sources(study, folder))
@@ -73,7 +74,9 @@ def _short_difference(found: Comparison | None) -> str:
 
 def _figures(study: Study) -> str:
     heads = ['', 'weights', 'pretrainings', 'images seen', 'minutes', 'photos/s']
-    heads += [f'{column.title} ({_seeds(t)})' for column, t in zip(study.columns, study.tables, strict=True)]
+    same = bool(_seeds(study.tables))
+    for column, table in zip(study.columns, study.tables, strict=True):
+        heads.append(column.title if same else column.title + _seeds([table]))
     lines = []
     for kind, name in _rows(study):
         cost = cost_of(study, name)
@@ -88,10 +91,13 @@ def _figures(study: Study) -> str:
     return _table(heads, lines)
 
 
-def _seeds(table: Table) -> str:
-    counts = sorted({len(each) for each in table.values.values()})
-    few, many = counts[0], counts[-1]
-    return f'{few} seed{"s" * (few > 1)}' if few == many else f'{few} to {many} seeds'
+def _seeds(tables: Sequence[Table]) -> str:
+    """How many there are, in brackets; nothing where tables differ in it."""
+    lengths = [[len(each) for each in table.values.values()] for table in tables]
+    if len({(min(each), max(each)) for each in lengths}) > 1:
+        return ''
+    few, many = min(lengths[0]), max(lengths[0])
+    return f' ({few} seed{"s" * (few > 1)})' if few == many else f' ({few} to {many} seeds)'
 
 
 def _pretrainings(study: Study, name: str) -> int:
@@ -108,9 +114,12 @@ def _rows(study: Study) -> list[tuple[str, str]]:
 
 def _differences(study: Study, found: Comparisons, one: str) -> str:
     lines = []
-    for kind, name in _rows(study):
-        cells = [found.get((column.title, one, name)) for column in study.columns]
-        lines.append([kind, name, *map(_difference_cell, cells)])
+    for kind, names in study.rows.items():
+        for name in names:
+            cells = [found.get((column.title, one, name)) for column in study.columns]
+            if any(cells):
+                lines.append([kind, name, *map(_difference_cell, cells)])
+                kind = ''
     return _table(['', 'weights', *(column.title for column in study.columns)], lines)
 
 
@@ -154,7 +163,7 @@ def _tested(difference: Difference | None) -> bool:
 
 
 def words(study: Study, found: Comparisons) -> str:
-    """A line a column: what is above, below, and not told apart from each of ``against``."""
+    """A line a column: what is above and below each of ``against``."""
     lines = []
     for column, table in zip(study.columns, study.tables, strict=True):
         means = {name: fmean(values.values()) for name, values in table.values.items()}
@@ -168,19 +177,25 @@ def words(study: Study, found: Comparisons) -> str:
 
 
 def _against(study: Study, found: Comparisons, title: str, one: str, mean: float) -> str:
-    groups: dict[str, list[str]] = {'above': [], 'below': [], 'not told apart': [], 'not tested': []}
+    """Weights that differ are named; of those that are not told apart it is only said that they are there."""
+    groups: dict[str, list[str]] = {'above': [], 'below': [], 'not tested against': [], 'alike': []}
     for name in study.weights:
         each = found.get((title, one, name))
         if each is None or each.difference is None:
             continue
         difference = each.difference.interval.mean
-        place = 'not told apart' if each.p_value is not None else 'not tested'
+        place = 'alike' if each.p_value is not None else 'not tested against'
         if each.holds:
             place = 'above' if difference > 0 else 'below'
         groups[place].append(f'{name} {difference:+.1f}')
-    parts = [f'Above {one} ({mean:.1f}): {", ".join(groups.pop("above")) or "none"}']
-    parts += [f'{what}: {", ".join(names)}' for what, names in groups.items() if names]
-    return '; '.join(parts) + '.'
+    alike = groups.pop('alike')
+    said = [f'{what} {one} ({mean:.1f}): {", ".join(names)}' for what, names in groups.items() if names]
+    if alike:
+        said.append(
+            'the others are not told apart' if said else f'nothing is told apart from {one} ({mean:.1f})'
+        )
+    text = '; '.join(said) or f'nothing to compare with {one}'
+    return f'{text[0].upper()}{text[1:]}.'
 
 
 def _sources(study: Study, folder: str) -> str:
