@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmengine.device import get_device
 from mmengine.dist import broadcast
+from mmengine.logging import MMLogger
 from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
@@ -24,6 +25,8 @@ from .shard import keep_state_whole, shard
 from .shared_source import with_shared_source
 
 _RUNS = itertools.count()
+#: How the records begin that are hundreds of lines long.
+_IN_FILE_ONLY = (f'\n{"-" * 60}\nSystem environment', 'Config:\n', 'Hooks will be executed')
 _RULES = {'linear': lambda ratio: ratio, 'sqrt': math.sqrt}
 
 
@@ -61,6 +64,15 @@ class LRScalingRunner(Runner):
             file = getattr(kwargs.get('cfg'), 'filename', None)
             experiment_name = f'{experiment_name or Path(file or "run").stem}-{number}'
         super().__init__(*args, experiment_name=experiment_name, **kwargs)
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """As mmengine's; environment, config and order of hooks, 400 lines, go to its file alone."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(lambda record: not record.getMessage().startswith(_IN_FILE_ONLY))
+        logger.info(f'environment and config: {self._log_dir}/{self.timestamp}.log')
+        return logger
 
     def train(self) -> nn.Module:
         """As mmengine's; process 0 lists the images for all, see :mod:`.shared_source`.

@@ -114,8 +114,7 @@ def toy_runner(tmp_path):
                 'checkpoint': dict(type='CheckpointHook', interval=1, by_epoch=False),
                 **options.pop('default_hooks', {}),
             },
-            log_level='WARNING',
-            **options,
+            **{'log_level': 'WARNING', **options},
         )
         runner.record = record
         return runner

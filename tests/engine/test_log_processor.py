@@ -1,5 +1,6 @@
 """The printed line: losses first, and as many diagnostics as a line holds."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -51,3 +52,14 @@ def test_the_memory_of_logged_values_is_bounded(toy_runner, history):
     wanted = [1 - i / 23 for i in range(24)][-history:]
     assert scalars['train/lr'].data[0].tolist() == pytest.approx(wanted)
     assert scalars['train/lr'].mean(3) == pytest.approx(sum(wanted[-3:]) / 3)
+
+
+def test_the_terminal_is_spared_environment_config_and_hooks(toy_runner, capsys):
+    """The log file has them."""
+    runner = toy_runner(dict(type='SGD', lr=1.0), log_level='INFO', cfg=dict(shown=1))
+    printed = capsys.readouterr()
+    printed = printed.out + printed.err
+    log = Path(runner._log_dir) / f'{runner.timestamp}.log'
+    for part in ('System environment:', 'Config:', 'Hooks will be executed'):
+        assert part in log.read_text() and part not in printed
+    assert f'environment and config: {log}' in printed
