@@ -127,18 +127,19 @@ def contact_sheet(folders: dict[str, Path], tiles: int, path: Path, count: int =
         count: of rows.
     """
     import cv2
+    import numpy as np
 
     from densecl.visualization.canvas import GAP, save_image, side_by_side, stacked, titled
 
-    rows = []
+    titles, rows = ['truth', *(f'from {name} weights' for name in folders)], []
     for name in sorted(path.name for path in next(iter(folders.values())).glob('*.png'))[:count]:
-        pictures = {title: cv2.imread(str(folder / name))[..., ::-1] for title, folder in folders.items()}
-        first = next(iter(pictures.values()))
-        width = (first.shape[1] + GAP) // tiles - GAP
-        shown = {'truth': first[:, :width]} | {
-            f'from {title} weights': picture[:, -width:] for title, picture in pictures.items()
-        }
-        rows.append(side_by_side([titled(tile, title) for title, tile in shown.items()]))
+        pictures = [cv2.imread(str(folder / name))[..., ::-1] for folder in folders.values()]
+        width = (pictures[0].shape[1] + GAP) // tiles - GAP
+        shown = [pictures[0][:, :width], *(picture[:, -width:] for picture in pictures)]
+        if not rows:  # the heads of the columns
+            blank = np.full((1, width, 3), 255, np.uint8)
+            rows.append(side_by_side([titled(blank, title) for title in titles]))
+        rows.append(side_by_side(shown))
     print(f'picture: {save_image(path, stacked(rows))}', flush=True)
 
 
