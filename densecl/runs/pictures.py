@@ -104,8 +104,10 @@ def write_pictures(
     shown = pictures[:count]
     few = {name: each[:count] for name, each in maps.items()}
     groups = sheets.segments_of(few, segments)
-    first = next(iter(groups.values()))
-    chosen = [list(points) or [sheets.telling_point(each)] for each in first]
+    first = next(iter(few.values()))
+    chosen = [
+        list(points) or [sheets.telling_point(each, photo)] for each, photo in zip(first, shown, strict=True)
+    ]
     drawn = {
         'pca': sheets.draw_components(shown, few),
         'similarity': sheets.draw_similarity(shown, few, chosen),

@@ -14,7 +14,6 @@ from .canvas import (
     WHITE,
     as_color,
     colors,
-    inside,
     outline,
     resized,
     side_by_side,
@@ -144,24 +143,34 @@ def segments_of(maps: Maps, count: int, seed: int = 0) -> dict[str, list[Tensor]
     return {name: each if each is first else fm.renamed(each, first) for name, each in found.items()}
 
 
-def telling_point(segments: Tensor) -> tuple[float, float]:
-    """A place worth asking about: the middle of a small segment inside of the photo.
+def telling_point(features: Tensor, photo: np.ndarray) -> tuple[float, float]:
+    """A place worth asking about: one that is unlike the rest of the photo, and not plain.
 
-    Objects are inside, background is large and touches the border: the share of a segment's cells that are
-    not at the border, minus its share of the photo, is highest. Segments below 2 % are not asked about.
+    Highest is the squared distance of a cell from the mean of the photo's cells, times the root of the
+    contrast there, both over 3 x 3 cells; the outermost cells are not asked about.
 
     Args:
-        segments: int64 (h, w) of the photo.
+        features: (C, h, w) of the photo.
+        photo: uint8 (H, W, 3).
 
     Returns:
         x and y in shares of the photo.
     """
-    sizes = torch.bincount(segments.flatten())
-    inner = torch.bincount(segments[1:-1, 1:-1].flatten(), minlength=len(sizes))
-    large = sizes >= 0.02 * segments.numel()
-    chosen = torch.where(large, inner / sizes.clamp(min=1) - sizes / segments.numel(), -2).argmax()
-    x, y = inside((segments == chosen).numpy())
-    return (x + 0.5) / segments.shape[1], (y + 0.5) / segments.shape[0]
+    cells = features.float()
+    unlike = (cells - cells.mean((1, 2), keepdim=True)).norm(dim=0)
+    score = cv2.blur(unlike.numpy(), (3, 3)) ** 2 * np.sqrt(_contrast(photo, unlike.shape) + 1e-3)
+    margin = [slice(1, -1) if side > 2 else slice(None) for side in score.shape]
+    inner = np.full_like(score, -1)
+    inner[tuple(margin)] = score[tuple(margin)]
+    y, x = np.unravel_index(inner.argmax(), inner.shape)
+    return (x + 0.5) / score.shape[1], (y + 0.5) / score.shape[0]
+
+
+def _contrast(photo: np.ndarray, grid: Sequence[int]) -> np.ndarray:
+    """(h, w) standard deviation of the grey values of each cell, mean of it and its neighbours."""
+    height, width = grid
+    grey = cv2.resize(photo.mean(2), (8 * width, 8 * height), interpolation=cv2.INTER_AREA)
+    return cv2.blur(grey.reshape(height, 8, width, 8).std((1, 3)), (3, 3))
 
 
 def _sheet(title: str, first: list[np.ndarray], columns: Mapping[str, list[np.ndarray]]) -> np.ndarray:

@@ -120,12 +120,17 @@ def test_neighbours_find_the_planted_twin():
     assert len({photo, *(o[0] for o in others)}) == 3 and 1 > others[0][2] >= others[1][2]
 
 
-def test_the_telling_point_is_in_the_object():
-    ids = torch.zeros(12, 16, dtype=torch.int64)
-    ids[9:], ids[3:7, 5:10], ids[1, 1], ids[7:9, 1:15] = 1, 2, 3, 4  # ground, an object, a speck, a strip
-    x, y = sheets.telling_point(ids)
-    assert ids[fm.cell_at((x, y), ids.shape)] == 2
-    assert fm.cell_at(sheets.telling_point(torch.zeros(5, 5, dtype=torch.int64)), (5, 5)) == (2, 2)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_the_telling_point_is_on_the_object_that_is_not_plain(dtype):
+    """Of two areas that differ from the ground equally, and a corner that differs most."""
+    features = torch.zeros(3, 12, 16, dtype=dtype)
+    features[0, 3:7, 2:6] = features[1, 3:7, 9:14] = 1
+    features[2, 0, 0] = 1
+    photo = np.full((96, 128, 3), 90, np.uint8)
+    photo[24:56, 72:112:4] = 30
+    y, x = fm.cell_at(sheets.telling_point(features, photo), (12, 16))
+    assert 3 <= y < 7 and 9 <= x < 14
+    assert fm.cell_at(sheets.telling_point(features[:, :1, :1], photo), (1, 1)) == (0, 0)
 
 
 def test_sheets_have_a_row_a_photo_and_a_column_a_network():
