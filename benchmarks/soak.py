@@ -34,12 +34,12 @@ FIGURES = dict(rss='kB', descriptors='', threads='', children='', step_ms='ms', 
 
 
 class Watch(Hook):
-    """Reads the figures every some steps."""
+    """Reads the figures every some steps, and writes a line of the table at once."""
 
     priority = 'LOWEST'
 
-    def __init__(self, every: int) -> None:
-        self.every, self.rows, self._cpu, self._log = every, [], 0.0, 0
+    def __init__(self, every: int, out: Path) -> None:
+        self.every, self.out, self.rows, self._cpu, self._log = every, out, [], 0.0, 0
 
     def before_train(self, runner) -> None:
         self._cpu = time.process_time()
@@ -53,18 +53,22 @@ class Watch(Hook):
         log = sum(p.stat().st_size for p in files if p.suffix in ('.log', '.json'))
         cpu = time.process_time()
         children = Path(f'/proc/self/task/{os.getpid()}/children').read_text().split()
-        self.rows.append(
-            dict(
-                step=runner.iter + 1,
-                rss=int(status['VmRSS'].split()[0]),
-                descriptors=len(os.listdir('/proc/self/fd')),
-                threads=int(status['Threads']),
-                children=len(children),
-                step_ms=1000 * (cpu - self._cpu) / self.every,
-                log=log - self._log,
-                files=len(files),
-            )
+        row = dict(
+            step=runner.iter + 1,
+            rss=int(status['VmRSS'].split()[0]),
+            descriptors=len(os.listdir('/proc/self/fd')),
+            threads=int(status['Threads']),
+            children=len(children),
+            step_ms=1000 * (cpu - self._cpu) / self.every,
+            log=log - self._log,
+            files=len(files),
         )
+        self.rows.append(row)
+        with self.out.open('a' if len(self.rows) > 1 else 'w', newline='') as file:
+            writer = csv.DictWriter(file, row)
+            if len(self.rows) == 1:
+                writer.writeheader()
+            writer.writerow(row)
         self._cpu, self._log = time.process_time(), log
 
 
@@ -76,15 +80,15 @@ def slope(steps: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     return float(found), float(np.sqrt(rest @ rest / max(len(x) - 2, 1) / (x @ x)))
 
 
-def soak(steps: int, every: int, work: Path, images: int = 400, batch: int = 2) -> list[dict]:
-    """Train so many steps; the table."""
+def soak(steps: int, every: int, work: Path, out: Path, images: int = 400, batch: int = 2) -> list[dict]:
+    """Train so many steps; the table, which ``out`` has too."""
     epochs = -(-steps * batch // images)
     cfg = tiny_config('densecl', make_photos(work / 'photos', images), work / 'run', epochs, batch, workers=1)
     cfg.log_level = 'INFO'
     cfg.default_hooks.logger.interval = 50
     cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=2)
     cfg.custom_hooks = [dict(type='densecl.GuardHook', count=16, cost=None)]
-    watch = Watch(every)
+    watch = Watch(every, out)
     runner = launch.build_runner(cfg)
     runner.register_hook(watch)
     for handler in runner.logger.handlers:
@@ -105,11 +109,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as work:
-        rows = soak(args.steps, args.every, Path(work))
-    with args.out.open('w', newline='') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+        rows = soak(args.steps, args.every, Path(work), args.out)
     late = rows[len(rows) // 5 :]
     steps = np.array([row['step'] for row in late], float)
     print(f'{rows[-1]["step"]} steps; peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss} kB')

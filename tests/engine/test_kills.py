@@ -62,7 +62,8 @@ def test_no_altered_checkpoint_is_read_as_something_else(benchmark, tmp_path):
 
 def test_what_a_run_holds_stays_level(benchmark, tmp_path):
     """Six epochs, each with a worker of its own."""
-    rows = benchmark('soak').soak(steps=60, every=10, work=tmp_path, images=20)
+    rows = benchmark('soak').soak(steps=60, every=10, work=tmp_path, out=tmp_path / 'soak.csv', images=20)
+    assert len((tmp_path / 'soak.csv').read_text().splitlines()) == 1 + len(rows)
     assert len(rows) == 6
     for name in ('descriptors', 'threads', 'children', 'files'):
         assert len({row[name] for row in rows[3:]}) == 1, (name, rows)
