@@ -5,22 +5,24 @@
 #   bash benchmarks/evidence.sh --photos data/coco/train2017 --arch resnet50 --device cuda --jobs 1    # one GPU, official recipes
 #
 # --methods, --seeds ("0 1") and --epochs choose the runs, --tasks and --tunings ("0 1 2 3 4") what they are asked, by
-# names of benchmarks/small.py; --jobs runs side by side. Options after -- go to every pretraining (tools/train.py).
+# names of benchmarks/small.py; --labelled my/train.json --val my/val.json asks a set of your own (tasks: frozen tenth whole)
+# in place of these; --jobs runs side by side. Options after -- go to every pretraining (tools/train.py).
 # The same command goes on where it was cut. Data of the tasks: data/{camvid,bccd,coco}, as benchmarks/small.py says.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 photos=data/photos out=work_dirs/evidence arch=resnet18 device='' epochs=16 jobs=2
 methods='mocov2 simclr byol dino swav barlow_twins densecl pixpro pixcontrast setsim slotcon detcon vicregl detco resim scrl finercl spark distillation'
-seeds='0 1' tasks='camvid_frozen bccd_frozen coco_frozen camvid_tenth bccd_tenth' tunings='0 1 2 3 4'
+seeds='0 1' tasks='' tunings='0 1 2 3 4' labelled='' val=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --photos | --out | --arch | --device | --epochs | --jobs | --methods | --seeds | --tasks | --tunings)
+    --photos | --out | --arch | --device | --epochs | --jobs | --methods | --seeds | --tasks | --tunings | --labelled | --val)
         [ $# -gt 1 ] || { echo "evidence.sh: $1 needs a value" >&2; exit 2; }
         declare "${1#--}=$2"; shift 2 ;;
     --) shift; break ;;
     *) echo "evidence.sh: $1 is not known; see the first lines of benchmarks/evidence.sh" >&2; exit 2 ;;
     esac
 done
+[ -z "$labelled" ] || [ -e "$labelled" ] || { echo "evidence.sh: --labelled $labelled: no such file or folder" >&2; exit 2; }
 [ -d "$photos" ] || { echo "evidence.sh: --photos $photos: no such folder" >&2; exit 2; }
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 options=("train_dataloader.dataset.data_root=$photos" "train_cfg.max_epochs=$epochs")
@@ -62,5 +64,7 @@ for name in "${names[@]}"; do
     done
     [ -z "$files" ] || weights+=("--weights" "$name=${files#,}")
 done
+asked=(benchmarks/small.py) default='camvid_frozen bccd_frozen coco_frozen camvid_tenth bccd_tenth'
+[ -z "$labelled" ] || { asked=(--labelled "$labelled" ${val:+--val "$val"}) default='frozen tenth'; }
 # shellcheck disable=SC2086  # words are meant
-python tools/benchmark.py benchmarks/small.py --out "$out/benchmark" --jobs "$jobs" --only $tasks --seeds $tunings "${weights[@]}"
+python tools/benchmark.py "${asked[@]}" --out "$out/benchmark" --jobs "$jobs" --only ${tasks:-$default} --seeds $tunings "${weights[@]}"

@@ -5,6 +5,7 @@
         --weights "random=random:configs/densecl/densecl_resnet18_1xb64-coslr-6e_photos.py" \
         --weights "DenseCL=work_dirs/densecl/epoch_6.pth" \
         --weights "ImageNet=torchvision:resnet18"
+    python tools/benchmark.py --labelled my/train.json --val my/val.json --only frozen tenth --weights ...
 
 Seed i of all weights has the same order of images and the same new layers; weights of several pretrainings
 take the files in turn. What is measured already is not measured again, so a run that was cut goes on.
@@ -24,7 +25,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('tasks', help='config with the tasks, such as benchmarks/small.py')
+    parser.add_argument('tasks', nargs='?', help='config with the tasks, such as benchmarks/small.py')
+    parser.add_argument(
+        '--labelled', help='a set of your own in place of a config: COCO json, or folder with images/ and '
+        'labels/; its tasks are frozen, tenth (of the labels, fine-tuned) and whole',
+    )  # fmt: skip
+    parser.add_argument('--val', help='another labelled set that --labelled is scored on')
     parser.add_argument(
         '--weights', action='append', required=True,
         help='NAME=FILE, NAME=FILE,FILE (a pretraining a seed), or NAME=random:CONFIG; once for each row',
@@ -49,7 +55,7 @@ def main() -> int:
     """Measure and write the tables."""
     args = parse_args()
     try:
-        tasks = benchmark.read_tasks(args.tasks, args.cfg_options, args.only)
+        tasks = read_tasks(args)
         contenders = [benchmark.Contender.parse(text) for text in args.weights]
         names = [contender.name for contender in contenders]
         if args.against and args.against not in names:
@@ -63,6 +69,17 @@ def main() -> int:
         return 2
     flushed(f'{args.out}: results.csv, results.md, results.png')
     return bool(failed)
+
+
+def read_tasks(args: argparse.Namespace) -> dict[str, dict]:
+    """Of a config, or of a labelled set."""
+    if (args.tasks is None) == (args.labelled is None):
+        raise ValueError('give a config with tasks, such as benchmarks/small.py, or --labelled SET')
+    if args.labelled is None:
+        return benchmark.read_tasks(args.tasks, args.cfg_options, args.only)
+    if args.cfg_options:
+        raise ValueError('--cfg-options change a config with tasks; --labelled has none')
+    return benchmark.tasks_of(args.labelled, args.val, args.only)
 
 
 def flushed(text: str) -> None:

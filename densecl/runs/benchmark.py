@@ -100,13 +100,39 @@ def read_tasks(path: str | Path, options: dict | None = None, only: Sequence[str
     tasks = config.get('tasks')
     if not tasks:
         raise ValueError(f'{path}: expected tasks = dict(NAME=dict(kind=..., ...))')
-    unknown = set(only) - set(tasks)
-    if unknown:
-        raise ValueError(f'{path} has no task {", ".join(sorted(unknown))}; it has {", ".join(tasks)}')
-    found = {name: _plain(task) for name, task in tasks.items() if not only or name in only}
+    found = {name: _plain(task) for name, task in _chosen(tasks, only, path).items()}
     for name, task in found.items():
         _check(name, task, path)
     return found
+
+
+def tasks_of(
+    labelled: str | Path, val: str | Path | None = None, only: Sequence[str] = ()
+) -> dict[str, dict]:
+    """What a labelled set of one's own can ask, from cheap to dear: ``frozen``, ``tenth``, ``whole``.
+
+    Frozen probes, and a slim detector or segmentor fine-tuned with a tenth of the labels and with all.
+
+    Args:
+        labelled: COCO json or folder of label maps, see :func:`densecl.evaluation.labelled.open_labelled`.
+        val: another such set to score on; by default the parts of ``labelled``, or a split of it.
+        only: names of the tasks that are wanted; all by default.
+
+    Raises:
+        ValueError: no such task.
+    """
+    probes = ['linear', 'retrieval'] + ['boxes'] * (Path(labelled).suffix == '.json')
+    tuned = dict(kind='finetune', data=str(labelled), size='slim') | (dict(val=str(val)) if val else {})
+    probed = dict(kind='probe', labelled=str(labelled), probes=probes) | (dict(test=str(val)) if val else {})
+    tasks = dict(frozen=probed, tenth=dict(tuned, iters=150, share=0.1), whole=dict(tuned, iters=300))
+    return _chosen(tasks, only, labelled)
+
+
+def _chosen(tasks: Mapping[str, dict], only: Sequence[str], where: str | Path) -> dict[str, dict]:
+    unknown = set(only) - set(tasks)
+    if unknown:
+        raise ValueError(f'{where} has no task {", ".join(sorted(unknown))}; it has {", ".join(tasks)}')
+    return {name: task for name, task in tasks.items() if not only or name in only}
 
 
 def _plain(value: Any) -> Any:

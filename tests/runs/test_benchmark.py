@@ -222,6 +222,27 @@ def test_mistakes_of_a_tasks_file(tmp_path, text, said):
         read_tasks(tasks_file(tmp_path, text))
 
 
+def test_tasks_of_a_set_of_ones_own():
+    tasks = benchmark.tasks_of('my/train.json', 'my/val.json')
+    assert list(tasks) == ['frozen', 'tenth', 'whole']
+    assert tasks['frozen'] == dict(
+        kind='probe', labelled='my/train.json', test='my/val.json', probes=['linear', 'retrieval', 'boxes']
+    )
+    assert tasks['tenth']['share'] == 0.1 and tasks['whole']['val'] == 'my/val.json'
+    for name, task in tasks.items():
+        benchmark._check(name, task, 'here')
+    maps = benchmark.tasks_of('my/maps', only=['frozen'])
+    assert maps == dict(frozen=dict(kind='probe', labelled='my/maps', probes=['linear', 'retrieval']))
+    with pytest.raises(ValueError, match='my/maps has no task frosen; it has frozen, tenth, whole'):
+        benchmark.tasks_of('my/maps', only=['frosen'])
+
+
+def test_tasks_are_those_of_a_config_or_of_a_set(halves):
+    for wrong in ((), ('benchmarks/small.py', '--labelled', halves)):
+        done = tool(*wrong, '--weights', f'a=random:{CONFIG}')
+        assert done.returncode == 2 and done.stderr.startswith('benchmark: give a config with tasks')
+
+
 def test_tasks_of_the_small_machine():
     tasks = read_tasks('benchmarks/small.py', {'tasks.camvid.data': 'my/camvid'}, ['camvid', 'bccd_tenth'])
     assert list(tasks) == ['camvid', 'bccd_tenth'] and tasks['camvid']['data'] == 'my/camvid'
