@@ -53,7 +53,7 @@ done | xargs -0 -r -n 3 -P "$jobs" bash -c '
     config=${*: -3:1} work=${*: -2:1} seed=${*: -1}; set -- "${@:1:$#-3}"  # xargs adds these three to the options
     mkdir -p "$work"
     python tools/train.py "$config" --work-dir "$work" --resume auto --amp bf16 --auto-scale-lr --cfg-options "randomness.seed=$seed" "$@" \
-        >> "$work/output.log" 2>&1 || { echo "failed: $work; see $work/output.log" >&2; exit 1; }
+        >> "$work/output.log" 2>&1 || { echo "failed: $work: $(tail -n 1 "$work/output.log"); see $work/output.log" >&2; exit 1; }
     echo "pretrained: $work"' evidence "${options[@]}" "$@" >&2 || true
 weights=("--weights" "random=random:${configs[0]}")
 for name in "${names[@]}"; do
