@@ -25,6 +25,7 @@ from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.datasets import SampleKey  # noqa: E402
 from densecl.datasets.transforms import ContextPairs, JigsawPatches, RotatedView  # noqa: E402
 from densecl.datasets.transforms.context import NEIGHBOURS  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
 from densecl.models.targets import Known  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
@@ -105,4 +106,4 @@ def drawn(recipe, views: list[np.ndarray], right: int, given: int) -> np.ndarray
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

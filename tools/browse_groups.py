@@ -25,6 +25,7 @@ from torch import Tensor  # noqa: E402
 from densecl import visualization as vis  # noqa: E402
 from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.engine.launch import read_config  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.models.heads.units import Groups  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.transfer.mismatch import model_images  # noqa: E402
@@ -93,4 +94,4 @@ def scores_of(model, image: np.ndarray, size: int) -> Tensor:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

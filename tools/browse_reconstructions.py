@@ -23,6 +23,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 from densecl import visualization as vis  # noqa: E402
 from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.datasets import SampleKey  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.structures import Views  # noqa: E402
@@ -84,4 +85,4 @@ def reconstructed(model, head, sample) -> np.ndarray:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

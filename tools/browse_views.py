@@ -29,6 +29,7 @@ from densecl import visualization as vis  # noqa: E402
 from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.datasets import SampleKey  # noqa: E402
 from densecl.engine.launch import read_config  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.models.heads.units.base import kind_of  # noqa: E402
 from densecl.models.matching import match_by_similarity  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
@@ -294,4 +295,4 @@ def print_distances(rule: str, distances: list[tuple[float, float, int]]) -> Non
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

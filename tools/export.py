@@ -12,6 +12,7 @@ import densecl.compat
 densecl.compat.install()
 
 from densecl.datasets import decode_image  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation.guard import export_refusal  # noqa: E402
 from densecl.transfer import check_export, export_backbone, read_weights, save_export  # noqa: E402
 from densecl.transfer.config_text import parse_config  # noqa: E402
@@ -108,4 +109,4 @@ def group(key: str) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

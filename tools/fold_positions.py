@@ -24,6 +24,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 from densecl.datasets import decode_image  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation.features import (  # noqa: E402
     FrozenEncoder,
     carries_config,
@@ -161,4 +162,4 @@ def crop(path: Path, size: tuple[int, int], rng: np.random.Generator) -> torch.T
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

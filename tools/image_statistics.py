@@ -14,6 +14,7 @@ densecl.compat.install()
 from densecl.datasets import Folder, SensorDecoder, Statistics, estimate_statistics  # noqa: E402
 from densecl.datasets.sensor import load_bands  # noqa: E402
 from densecl.datasets.sources import SENSOR_EXTENSIONS  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -60,4 +61,4 @@ def config_lines(statistics: Statistics, options: dict) -> list[str]:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

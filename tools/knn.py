@@ -20,6 +20,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401
 from densecl.engine.launch import read_config  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation import class_accuracy, knn_predict, linear_predict  # noqa: E402
 from densecl.evaluation.features import (  # noqa: E402
     extract_features,
@@ -123,4 +124,4 @@ def save(args: argparse.Namespace, figures: dict, linear: dict | None, counts: d
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

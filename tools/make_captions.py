@@ -18,6 +18,7 @@ from pathlib import Path
 
 from densecl.datasets.captions import spoken
 from densecl.datasets.sources.folder import find_images
+from densecl.engine.one_line import call
 from densecl.files import atomic_write
 
 NUMBERS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten')
@@ -96,4 +97,4 @@ def listed(things: list[str]) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

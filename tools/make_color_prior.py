@@ -20,6 +20,7 @@ import densecl.compat
 densecl.compat.install()
 
 from densecl.engine.launch import load_config  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.files import atomic_write  # noqa: E402
 from densecl.models.targets import ColorBins  # noqa: E402
 from densecl.registry import MODELS  # noqa: E402
@@ -79,4 +80,4 @@ def said(prior: torch.Tensor) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

@@ -31,6 +31,7 @@ from densecl.datasets.collate import collate_views  # noqa: E402
 from densecl.datasets.feature_maps import write_maps  # noqa: E402
 from densecl.datasets.transforms import WholeImage  # noqa: E402
 from densecl.engine.launch import load_config  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.models.targets import TeacherFeatures  # noqa: E402
 from densecl.registry import MODELS  # noqa: E402
 from densecl.transfer import find_start  # noqa: E402
@@ -101,4 +102,4 @@ def maps_of(model: torch.nn.Module, target: TeacherFeatures, loader: DataLoader)
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

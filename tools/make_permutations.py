@@ -18,6 +18,7 @@ from densecl.datasets.transforms.permutations import (
     read_permutations,
     write_permutations,
 )
+from densecl.engine.one_line import call
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,4 +60,4 @@ def apart(permutations: np.ndarray) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

@@ -22,6 +22,7 @@ from mmengine.config import Config, DictAction
 
 from densecl.datasets.decode import decode_image
 from densecl.datasets.sources import Source
+from densecl.engine.one_line import call
 from densecl.files import atomic_write
 from densecl.proposals import (
     SOCO_FALLBACKS,
@@ -203,4 +204,4 @@ def sheet(source: Source, store: ProposalStore, count: int, high_depth: str) -> 
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

@@ -23,6 +23,7 @@ import densecl.compat
 densecl.compat.install()
 
 from densecl.engine.launch import load_config  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation.tokens import code_shares, fill, fill_centres  # noqa: E402
 from densecl.files import atomic_write  # noqa: E402
 from densecl.models.targets import FrozenNetwork, KMeansTokens, Tokens  # noqa: E402
@@ -94,4 +95,4 @@ def batches(model: torch.nn.Module, cfg, args: argparse.Namespace):
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

@@ -8,6 +8,7 @@ import densecl.compat
 densecl.compat.install()
 
 import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.engine.replay import replay, sentences  # noqa: E402
 
 
@@ -26,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

@@ -21,6 +21,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401
 from densecl.engine.launch import read_config  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation.sentences import load_sentence_encoder, read_pairs, sentence_similarity  # noqa: E402
 
 
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

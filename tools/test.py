@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
 from densecl.engine import launch  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

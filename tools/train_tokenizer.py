@@ -11,6 +11,7 @@ path='tokenizer.json') and by Hugging Face.
 import argparse
 
 from densecl.datasets.text import read_rows, train_tokenizer
+from densecl.engine.one_line import call
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

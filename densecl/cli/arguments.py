@@ -15,13 +15,17 @@ def add_pretraining(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', default='runs/pretrain', help='folder of the run (%(default)s)')
     parser.add_argument(
         '--start',
-        help='weights to go on from: a file, imagenet, a name of timm or torchvision, or random (default: '
-        'ImageNet weights where they are installed)',
+        help='weights to go on from: a file, imagenet, torchvision:NAME (torchvision:resnet50), timm:NAME, '
+        'or random (default: imagenet where these weights are installed)',
     )
     parser.add_argument(
         '--hours', type=positive, help='budget (default: what the rules think best, at most 2)'
     )
-    parser.add_argument('--method', help='densecl by default; pixpro, mocov2, ...')
+    parser.add_argument(
+        '--method',
+        help='pixpro, mocov2, ... (default: anchor where it goes on from weights, densecl from random ones); '
+        'docs/methods.md explains them',
+    )
     parser.add_argument('--size', type=int, help='side of the views in pixels')
     parser.add_argument(
         '--estimate', action='store_true', help='take the speed from a table instead of timing two steps'

@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 from mmengine.runner import Runner
 from torch.distributed import TCPStore
@@ -38,13 +39,14 @@ class Progress:
 
 @contextlib.contextmanager
 def in_one_line(
-    name: str, debug: bool = False, kinds: tuple[type[Exception], ...] = (Exception,)
+    name: str, debug: bool | None = False, kinds: tuple[type[Exception], ...] = (Exception,)
 ) -> Iterator[Progress]:
     """End the program with one line where a config, a file or an option cannot be.
 
     Args:
         name: of the program.
-        debug: show the traceback; so does the environment variable ``DENSECL_DEBUG=1``.
+        debug: show the traceback; so does the environment variable ``DENSECL_DEBUG=1``. None: the program
+            has no such option.
         kinds: of errors that are told so; others keep their traceback.
     """
     progress = Progress()
@@ -55,9 +57,18 @@ def in_one_line(
             raise
         text = one_line(error)
         if first_to_say(text):
-            hint = '' if isinstance(error, _USERS) else ' (--debug shows where)'
+            option = f'{_DEBUG}=1' if debug is None else '--debug'
+            hint = '' if isinstance(error, _USERS) else f' ({option} shows where)'
             print(f'{name}: {text}{hint}', file=sys.stderr, flush=True)
         sys.exit(MISTAKE)
+
+
+def call(main: Callable[[], int | None]) -> None:
+    """Run a script of ``tools/``; a file or an option that cannot be is told in one line."""
+    with in_one_line(Path(sys.argv[0]).name, None, (ValueError, OSError, ImportError, DataError)):
+        code = main()
+    if code:
+        sys.exit(code)
 
 
 def process() -> int:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from densecl.compat.packages import config_root
+from densecl.signatures import nearest
 
 _MARK = '_resnet18_1xb64-'
 #: The anchor alone has no recipe from random weights.
@@ -22,7 +23,9 @@ def small_recipe(method: str) -> str:
     """
     path = _recipes().get(method)
     if path is None:
-        raise ValueError(f'--method {method}: no such method; one of {", ".join(recipe_names())}')
+        near = nearest(method, recipe_names())
+        meant = f'did you mean {near}? there are' if near else 'one of'
+        raise ValueError(f'--method {method}: no such method; {meant} {", ".join(recipe_names())}')
     name, needed = path.relative_to(config_root()).as_posix(), _needed(path)
     if needed:
         raise ValueError(

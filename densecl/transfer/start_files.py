@@ -57,9 +57,11 @@ def locate(what: str | Path) -> Located:
     if name and library in ('timm', 'torchvision') and not path.exists():
         return _of_timm(name) if library == 'timm' else _of_torchvision(name)
     if not path.exists():
+        meant = ' or '.join(f'{library}:{text}' for library in _libraries_of(text))
         raise FileNotFoundError(
-            f'start {text!r}: no such file; expected a path, a model folder, timm:NAME, '
-            f'torchvision:NAME or one of {", ".join(_PACKAGES)}'
+            f'start {text!r}: no such file; '
+            + (f'did you mean {meant}? ' if meant else '')
+            + f'expected a path, a model folder, timm:NAME, torchvision:NAME or one of {", ".join(_PACKAGES)}'
         )
     stem = path.name.split('.')[0]
     return Located(stem, read_weights(path), sha256_of(path))
@@ -168,6 +170,18 @@ def _of_torchvision(name: str) -> Located:
     return Located(
         name, Weights(model.state_dict(), source=f'torchvision:{name}'), None, 'torchvision', 'BSD-3-Clause'
     )
+
+
+def _libraries_of(name: str) -> list[str]:
+    """The libraries that are installed and have a model of this name."""
+    from torchvision import models
+
+    found = ['torchvision'] if name in models.list_models() else []
+    if importlib.util.find_spec('timm'):
+        import timm
+
+        found += ['timm'] if timm.is_model(name) else []
+    return found
 
 
 def _near(name: str, names: list[str]) -> str:

@@ -38,7 +38,8 @@ def test_recipes_are_found_by_method():
 @pytest.mark.parametrize(
     ('method', 'message'),
     [
-        ('dense', 'no such method; one of anchor, barlow_twins, byol'),
+        ('nonsense', 'no such method; one of anchor, barlow_twins, byol'),
+        ('dencecl', 'no such method; did you mean densecl[?] there are anchor, barlow_twins'),
         ('detcon-b', 'needs candidate objects'),
         ('supcon', 'needs labels'),
     ],

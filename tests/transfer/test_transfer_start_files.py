@@ -132,6 +132,8 @@ def test_names_of_libraries(monkeypatch):
         find_start('timm:resnet51.a1_in1k')
     with pytest.raises(ValueError, match='torchvision has no such model; near: .*resnet50'):
         find_start('torchvision:resnet51')
+    with pytest.raises(FileNotFoundError, match=r'did you mean torchvision:resnet50 or timm:resnet50[?]'):
+        find_start('resnet50')
     offline = 'could not be downloaded .*copy the file here and pass its path, or use --start imagenet'
 
     def unreachable(*args, **kwargs):
