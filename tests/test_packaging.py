@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import densecl
@@ -69,5 +70,35 @@ def test_paths_named_in_the_documents_exist():
         assert not re.search(r'[A-Z]+_PLACEHOLDER|TODO|FIXME', text), document
         for path in re.findall(r'\b((?:configs|tools|docs|benchmarks)/[\w./-]+\.\w+)', text):
             assert (ROOT / path).exists(), (document, path)
-        for link in re.findall(r'\]\(([^)#]+)\)', text):
-            assert (document.parent / link).exists(), (document, link)
+
+
+def test_every_page_is_in_the_index_of_the_documentation():
+    index = (ROOT / 'docs/README.md').read_text(encoding='utf-8')
+    pages = {path.name for path in (ROOT / 'docs').glob('*.md')} - {'README.md'}
+    assert set(re.findall(r'\]\(([\w-]+\.md)\)', index)) == pages
+
+
+def test_links_lead_to_files_and_to_headings():
+    for document in [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('configs/*/README.md')]:
+        for link in re.findall(r'\]\(([^)\s]+)\)', prose(document)):
+            file, _, heading = link.partition('#')
+            target = document.parent / file if file else document
+            assert link.startswith('https://') or target.exists(), (document, link)
+            assert not heading or heading in headings(target), (document, link)
+
+
+def prose(document: Path) -> str:
+    """The text without its code."""
+    text = re.sub(r'```.*?```', '', document.read_text(encoding='utf-8'), flags=re.S)
+    return re.sub(r'`[^`\n]*`', lambda code: code[0].replace(']', '').replace('(', ''), text)
+
+
+def headings(document: Path) -> set[str]:
+    """The names that GitHub gives to headings; the second of one name ends in -1."""
+    seen, names = Counter(), set()
+    for title in re.findall(r'^#+ (.*)$', prose(document), flags=re.M):
+        title = re.sub(r'\[([^]]*)\]\([^)]*\)', r'\1', title)
+        name = re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-')
+        names.add(f'{name}-{seen[name]}' if seen[name] else name)
+        seen[name] += 1
+    return names
