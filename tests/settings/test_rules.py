@@ -3,9 +3,12 @@
 import itertools
 
 import pytest
+from mmengine.config import Config
 
+from densecl.compat.packages import config_root
 from densecl.settings import Conditions, Machine, Photos, Setting, Speed, advice, derive, settings_table
 
+SMALL_MACHINE = config_root() / '_base_/small_machine.py'
 GPU = Machine(16, 2**36, 'a GPU', 80 * 2**30, True)
 
 
@@ -94,6 +97,7 @@ def test_rates_grow_with_the_root_of_the_batch():
 def test_random_weights_take_the_small_recipe():
     found = decided(6400, continued=False)
     assert found['steps'] == 200 * 100  # 200 epochs
+    assert found['view_size'] == Config.fromfile(SMALL_MACHINE).small_side
     assert not {'heads_only', 'ramp', 'crop_area', 'momentum'} & found.keys()
 
 
