@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pretraining(parser)
     parser.add_argument(
         '--labelled',
-        help='COCO json, or folder with images/ and labels/, on which the guard probes; leaks are told first',
+        help='COCO json, or folder with images/ and labels/, on which the guard measures the features; '
+        'photos that are also among those of the pretraining are reported first',
     )
     parser.add_argument(
         '--log-to', nargs='+', default=[], metavar='LOGGER',

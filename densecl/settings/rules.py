@@ -155,7 +155,8 @@ def _lr(c: Conditions, found: Found) -> Setting:
     if c.transformer:
         return Setting('lr', 1e-3, 'AdamW, of the heads')
     value = round(2e-3 * math.sqrt(size / 16), 6)
-    return Setting('lr', value, f'AdamW: 0.002 was best for 16 photos a step; by the square root for {size}')
+    grows = '' if size == 16 else ', and it grows with the square root of the batch'
+    return Setting('lr', value, f'AdamW: 0.002 was best for 16 photos a step{grows}')
 
 
 def _backbone_lr(c: Conditions, found: Found) -> Setting | None:
@@ -163,10 +164,10 @@ def _backbone_lr(c: Conditions, found: Found) -> Setting | None:
         return None
     if c.transformer:
         return Setting(
-            'backbone_lr', 2e-5, 'of the deepest layer; as transformers are gone on with elsewhere'
+            'backbone_lr', 2e-5, 'of the deepest layer: what other projects take to go on with transformers'
         )
     return Setting(
-        'backbone_lr', found['lr'].value, 'of the deepest layer: as the heads, for the anchor holds it'
+        'backbone_lr', found['lr'].value, 'of the deepest layer: as of the heads, since an anchor holds it'
     )
 
 

@@ -257,7 +257,7 @@ def test_other_class_folders_are_named(photos, checkpoint, tmp_path, monkeypatch
     shutil.copy(next(photos.glob('clothing/*.jpg')), tmp_path / 'clothing')
     with pytest.raises(SystemExit, match='2'):
         call(monkeypatch, checkpoint[0], '--train', photos, '--test', tmp_path)
-    assert 'knn.py: --train and --test need the same class folders; only one has grocery' in capsys.readouterr().err
+    assert 'need the same class folders; only one has grocery' in capsys.readouterr().err
 
 
 def test_of_a_transformer_the_class_token_counts():
