@@ -102,3 +102,9 @@ def headings(document: Path) -> set[str]:
         names.add(f'{name}-{seen[name]}' if seen[name] else name)
         seen[name] += 1
     return names
+
+
+def test_pages_of_methods_have_the_command_of_their_small_recipe():
+    for page in ROOT.glob('configs/*/README.md'):
+        commands = '\n'.join(re.findall(r'```bash\n(.*?)```', page.read_text(encoding='utf-8'), flags=re.S))
+        assert '_photos.py' in commands or not [*page.parent.glob('*_photos.py')], page
