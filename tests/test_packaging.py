@@ -65,7 +65,7 @@ def test_import_is_light():
 
 
 def test_paths_named_in_the_documents_exist():
-    for document in [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *ROOT.glob('configs/*/README.md')]:
+    for document in [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *ROOT.glob('configs/**/README.md')]:
         text = document.read_text(encoding='utf-8')
         assert not re.search(r'[A-Z]+_PLACEHOLDER|TODO|FIXME', text), document
         for path in re.findall(r'\b((?:configs|tools|docs|benchmarks)/[\w./-]+\.\w+)', text):
@@ -79,7 +79,7 @@ def test_every_page_is_in_the_index_of_the_documentation():
 
 
 def test_links_lead_to_files_and_to_headings():
-    for document in [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('configs/*/README.md')]:
+    for document in [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('configs/**/README.md')]:
         for link in re.findall(r'\]\(([^)\s]+)\)', prose(document)):
             file, _, heading = link.partition('#')
             target = document.parent / file if file else document

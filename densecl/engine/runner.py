@@ -215,5 +215,5 @@ def _no_space(folder: str, error: OSError) -> str:
     last = f'{saved[0]} is whole' if saved else 'there is no checkpoint yet'
     return (
         f'{folder}: {error.strerror} ({free:,.1f} MB free), so the run has stopped; {last}: '
-        'make room and go on with --resume auto'
+        'make room and go on with --resume'
     )

@@ -125,7 +125,7 @@ class TerminateHook(Hook):
         runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
         if runner.rank == 0:
             name_last(runner, path)
-            runner.logger.info(f'{signal.Signals(number).name}: saved {path}; go on with --resume auto')
+            runner.logger.info(f'{signal.Signals(number).name}: saved {path}; go on with --resume')
         if world_size() > 1:
             dist.barrier()  # nobody leaves, and gets the others killed, while rank 0 still writes
         self.after_train(runner)
