@@ -1,5 +1,7 @@
 """The backbone waits, then learns; its batch statistics are held where that is asked for."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.model import BaseModel
@@ -8,6 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from densecl.engine.hooks import HeadsFirstHook
+
+SCRIPT = Path(__file__).with_name('heads_first.py')
 
 
 class Model(BaseModel):
@@ -68,3 +72,10 @@ def test_without_waiting(tmp_path):
 def test_negative_length():
     with pytest.raises(ValueError, match='iters must be at least 0, got -1'):
         HeadsFirstHook(iters=-1)
+
+
+def test_two_processes_equal_one(over_processes):
+    (one,) = over_processes(SCRIPT, 1)
+    for two in over_processes(SCRIPT, 2):
+        for name, value in one.items():
+            torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6, msg=name)

@@ -1,6 +1,7 @@
 """Fine-tuning: the heads learn alone at first, and batch statistics of the backbone may be held."""
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -36,7 +37,7 @@ class HeadsFirstHook(Hook):
         if runner.iter < self.iters:
             backbone = unwrap(runner.model).backbone
             self._trainable = [p for p in backbone.parameters() if p.requires_grad]
-            self._require_grad(False)
+            self._require_grad(runner, False)
             runner.logger.info(f'heads first: the backbone waits until iteration {self.iters}')
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
@@ -44,7 +45,7 @@ class HeadsFirstHook(Hook):
         waits = runner.iter < self.iters
         backbone = unwrap(runner.model).backbone
         if self._trainable and not waits:
-            self._require_grad(True)
+            self._require_grad(runner, True)
             self._trainable = []
             backbone.train()
         if waits or self.norm_eval:
@@ -54,8 +55,14 @@ class HeadsFirstHook(Hook):
 
     def after_train(self, runner) -> None:
         """Leave nothing stopped behind."""
-        self._require_grad(True)
+        self._require_grad(runner, True)
 
-    def _require_grad(self, value: bool) -> None:
+    def _require_grad(self, runner, value: bool) -> None:
+        """Stop the backbone or let it go; of several processes, in all of them at once.
+
+        Data-parallel training waits for a gradient of whatever needed one when the model was wrapped.
+        """
         for parameter in self._trainable:
             parameter.requires_grad_(value)
+        if self._trainable and is_model_wrapper(runner.model):
+            runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), unwrap(runner.model))
