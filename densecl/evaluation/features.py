@@ -115,7 +115,7 @@ def _roomy_device(maps: Tensor, count: int | None) -> torch.device:
 def random_encoder(config: dict, seed: int = 0) -> FrozenEncoder:
     """The backbone of a whole config (``model.backbone``), freshly initialised with ``seed``."""
     torch.manual_seed(seed)
-    backbone = _build(config['model']['backbone'])
+    backbone = build_offline(config['model']['backbone'])
     logging.disable(logging.INFO)  # mmengine tells of every tensor
     try:
         if hasattr(backbone, 'init_weights'):
@@ -144,7 +144,7 @@ def load_encoder(checkpoint: str | Path, branch: str = 'auto', config: dict | No
     backbone_config = (config.get('model') or {}).get('backbone')
     if not backbone_config:
         raise ValueError(f'{checkpoint} carries no config to build its backbone from; give one')
-    backbone = _build(backbone_config)
+    backbone = build_offline(backbone_config)
     report = load_backbone(backbone, weights, branch)
     print_log(str(report), 'current')
     decoder = build_decoder(config)
@@ -186,10 +186,15 @@ def carries_config(what: str | Path) -> bool:
     return bool((parse_config(record.get('config')).get('model') or {}).get('backbone'))
 
 
-def _build(config: dict) -> nn.Module:
-    """A backbone without a file to start from, and without blocks that serve its pretraining alone."""
-    offline = {k: v for k, v in config.items() if k not in ('init_cfg', 'pretrained', 'class_path')}
-    return MODELS.build(Config(offline)._cfg_dict)
+def build_offline(config: dict) -> nn.Module:
+    """A module of a config, without a file to start from, and without blocks that serve pretraining alone.
+
+    mm's backbones have the name of such a file in ``pretrained``; a bool there says something else.
+    """
+    names = ['init_cfg', 'class_path']
+    if isinstance(config.get('pretrained'), str):
+        names.append('pretrained')
+    return MODELS.build(Config({k: v for k, v in config.items() if k not in names})._cfg_dict)
 
 
 def labelled_images(

@@ -118,7 +118,7 @@ def _check(queries, bank, labels, neighbors, leave_one_out: bool) -> None:
         raise ValueError(
             f'queries and bank must be (N, C) and (M, C), got {tuple(queries.shape)} and {tuple(bank.shape)}'
         )
-    if labels.shape != bank.shape[:1] or int(labels.min()) < 0:
+    if labels.shape != bank.shape[:1] or (len(labels) and int(labels.min()) < 0):
         raise ValueError(
             f'labels must be {len(bank)} classes from 0, one a row of the bank, got shape '
             f'{tuple(labels.shape)}, smallest {int(labels.min()) if labels.numel() else None}'

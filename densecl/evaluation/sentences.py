@@ -14,10 +14,11 @@ from densecl.numerics import full_precision, unit
 from densecl.registry import TRANSFORMS
 from densecl.transfer import load_backbone, read_weights
 from densecl.transfer.config_text import parse_config
+from densecl.transfer.prefixes import under
 from densecl.transfer.record import training_record
 
 from .collapse import alignment, uniformity
-from .features import _build
+from .features import build_offline
 
 
 def ranks(values: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ def load_sentence_encoder(
             'tokenizer; give a config that has one'
         )
     how = dict(dataset['tokenizer'], **({} if tokenizer is None else dict(path=tokenizer)))
-    tower, projector = _build(config['model']['backbone']), None
+    tower, projector = build_offline(config['model']['backbone']), None
     if weights is not None:
         load_backbone(tower, weights, 'online')
     if through_projector:
@@ -117,12 +118,9 @@ def load_sentence_encoder(
 
 def _projector(config: dict, weights) -> nn.Module:
     name, head = next(iter(config['model']['heads'].items()))
-    projector = _build(head['projector'])
+    projector = build_offline(head['projector'])
     if weights is not None:
-        prefix = f'heads.{name}.projector.'
-        projector.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in weights.tensors.items() if k.startswith(prefix)}
-        )
+        projector.load_state_dict(under(weights.tensors, f'heads.{name}.projector.'))
     return projector
 
 

@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from torch import Tensor, nn
 
 from densecl.models.backbones.timm import TimmViT, value_features
 from densecl.models.text import check_tokenizer
 from densecl.numerics import full_precision, unit
-from densecl.registry import MODELS, TRANSFORMS
+from densecl.registry import TRANSFORMS
 from densecl.transfer import read_weights
 from densecl.transfer.check import backbone_features
 from densecl.transfer.clip import MEAN, STD, Clip, is_clip, open_clip
 from densecl.transfer.config_text import parse_config
+from densecl.transfer.prefixes import under
 
 from .box_retrieval import box_features
-from .features import FrozenEncoder, load_encoder
+from .features import FrozenEncoder, build_offline, load_encoder
 from .knn import class_accuracy
 from .labelled import LabelledPart
 from .segmentation import IGNORED, MeanIoU, confusion, enlarged_argmax, mean_iou
@@ -258,12 +258,12 @@ def open_image_text(
     name, head = of_texts[0], heads[of_texts[0]]
     given = head.get('projector')
     parts = {
-        'projector': nn.Identity() if given is None else _built(given),
-        'target.tower': _built(head['target']['tower']),
+        'projector': nn.Identity() if given is None else build_offline(given),
+        'target.tower': build_offline(head['target']['tower']),
     }
     for part, module in parts.items():
         prefix = f'heads.{name}.{part}.'
-        own = {k.removeprefix(prefix): x for k, x in weights.tensors.items() if k.startswith(prefix)}
+        own = under(weights.tensors, prefix)
         missing = sorted(module.state_dict().keys() ^ own.keys())
         if missing:
             raise ValueError(f'{checkpoint}: {prefix}{missing[0]} is missing, or not wanted by its config')
@@ -279,13 +279,9 @@ def open_image_text(
 def _of_clip(clip: Clip, tokenizer: str | None, values: bool) -> ImageText:
     if tokenizer is None:
         raise ValueError('a file of CLIP does not hold its tokenizer; give bpe_simple_vocab_16e6.txt.gz')
-    backbone = _built(clip.backbone)
+    backbone = build_offline(clip.backbone)
     backbone.load_state_dict(clip.tensors)
     encoder = FrozenEncoder(backbone, dict(mean=MEAN, std=STD))
     words = TRANSFORMS.build(dict(type='Tokenizer', path=tokenizer, context_length=clip.tower.context_length))
     towers = clip.projector, clip.tower
     return ImageText(encoder, *towers, words, values=values, size=clip.size, notes=clip.notes)
-
-
-def _built(config: dict) -> nn.Module:
-    return MODELS.build(Config(dict(config))._cfg_dict)

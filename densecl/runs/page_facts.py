@@ -137,17 +137,13 @@ def class_tables(run: RunFolder, label: str, many: int) -> list[dict[str, Any]]:
 
 def pilot_table(run: RunFolder) -> dict[str, Any] | None:
     """Rows of kind, figures of each arm and gain, and the sentence."""
-    from .intervals import interval
-    from .pilot import ARMS, Record, differences, verdict
+    from .pilot import ARMS, Record, differences, figures_of, verdict
 
     try:
         record = Record.open(run.pilot)
         arms = tuple(arm for arm in ARMS if any(f['arm'] == arm for f in record.figures))
         gains = differences(record, arms) if len(arms) > 1 else {}
-        values = {kind: [list(record.values(arm, kind).values()) for arm in arms] for kind in record.kinds}
+        rows = [(kind, figures_of(record, arms, kind), str(gains.get(kind, '–'))) for kind in record.kinds]
     except (KeyError, TypeError, AttributeError):  # of another kind, or cut off
         return None
-    rows = [
-        (k, [str(interval(v)) if v else '–' for v in vs], str(gains.get(k, '–'))) for k, vs in values.items()
-    ]
     return dict(arms=arms, rows=rows, told=verdict(gains) if gains else 'not finished yet')

@@ -127,15 +127,16 @@ def summary(record: Record, arms: tuple[str, ...] = ARMS) -> str:
     lines = [f'{"":<12}' + ''.join(f'{arm:>18}' for arm in arms) + f'{"gain":>18}']
     gains = differences(record, arms)
     for kind in record.kinds:
-        means = [
-            interval(list(record.values(arm, kind).values())) for arm in arms if record.values(arm, kind)
-        ]
-        lines.append(
-            f'{kind:<12}'
-            + ''.join(f'{str(m):>18}' for m in (*means, *([gains[kind]] if kind in gains else [])))
-        )
+        cells = [*figures_of(record, arms, kind), str(gains.get(kind, '–'))]
+        lines.append(f'{kind:<12}' + ''.join(f'{cell:>18}' for cell in cells))
     lines.append('mean ± 95 % interval over seeds; gain: continued minus what it began with, seed by seed')
     return '\n'.join([*lines, verdict(gains)])
+
+
+def figures_of(record: Record, arms: tuple[str, ...], kind: str) -> list[str]:
+    """Mean and interval of each arm; a dash where nothing was measured yet."""
+    values = [list(record.values(arm, kind).values()) for arm in arms]
+    return [str(interval(each)) if each else '–' for each in values]
 
 
 def differences(record: Record, arms: tuple[str, ...] = ARMS) -> dict[str, Interval]:

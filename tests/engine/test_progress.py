@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from mmengine.logging import HistoryBuffer
 from rich.console import Console
 
-from densecl.engine.hooks import ProgressHook
+from densecl.engine.hooks import ProgressHook, progress
 
 
 def fake_runner() -> SimpleNamespace:
@@ -43,6 +43,13 @@ def test_a_terminal_has_a_bar_with_the_figures():
     hook.after_train(runner)
     assert '32 img/s, 25% waiting, loss 6.5' in out.getvalue() and '100%' in out.getvalue()
     assert runner.logger.handlers[0].level == logging.NOTSET
+
+
+def test_images_are_those_of_all_processes(monkeypatch):
+    monkeypatch.setattr(progress, 'world_size', lambda: 4)
+    hook, runner = ProgressHook(console=Console(file=io.StringIO())), fake_runner()
+    steps(hook, runner)
+    assert hook.describe(runner).startswith('2,560 images, 128 img/s, 25% waiting')
 
 
 def test_elsewhere_the_lines_of_the_log_stay():

@@ -89,6 +89,10 @@ def test_accuracies_by_hand():
     [
         ({'neighbors': (9,)}, r'neighbors must be in 1..8.*\(9,\)'),
         ({'neighbors': (8,), 'leave_one_out': True}, r'neighbors must be in 1..7'),
+        (
+            {'bank': torch.ones(0, 4), 'labels': torch.ones(0).long()},
+            r'neighbors must be in 1..0, the features',
+        ),
         ({'labels': torch.full((8,), -1)}, 'from 0'),
         ({'labels': torch.zeros(7, dtype=torch.int64)}, 'labels must be 8'),
         ({'queries': torch.ones(8, 5)}, r'\(8, 5\) and \(8, 4\)'),

@@ -13,6 +13,7 @@ from scipy.stats import rankdata, spearmanr
 
 from densecl.datasets import Tokenizer
 from densecl.datasets.text import train_tokenizer
+from densecl.evaluation.features import build_offline
 from densecl.evaluation.sentences import (
     SentenceEncoder,
     load_sentence_encoder,
@@ -128,6 +129,14 @@ def test_tool(trained):
     command[2:3] = ['start', '--config', folder / 'config.py']
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and json.loads(done.stdout.splitlines()[-1]).keys() == found.keys()
+
+
+def test_a_tower_of_random_values_is_built_without_weights(tmp_path):
+    transformers = pytest.importorskip('transformers')
+    sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64)
+    transformers.BertConfig(**sizes, vocab_size=30).save_pretrained(tmp_path)
+    config = dict(type='densecl.HuggingFaceText', folder=str(tmp_path), pretrained=False)
+    assert build_offline(config).width == 16
 
 
 def test_a_run_of_images_is_refused(tmp_path):

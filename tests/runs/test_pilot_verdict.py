@@ -28,6 +28,12 @@ def test_go_where_all_seeds_gain(tmp_path):
     assert '41.00 ± 2.48' in text  # seeds 40, 42, 41: deviation 1, t 4.303 / sqrt(3)
 
 
+def test_an_arm_without_a_figure_keeps_its_column(tmp_path):
+    found = record(tmp_path, start_linear=[40, 41], continued_linear=[41, 43])
+    head, line = summary(found).splitlines()[:2]
+    assert line.split()[:2] == ['linear', '–'] and line.index('–') == head.index('random') + len('random') - 1
+
+
 def test_stop_where_anything_falls(tmp_path):
     found = record(
         tmp_path,

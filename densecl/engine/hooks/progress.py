@@ -7,13 +7,13 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from densecl.distributed import rank
+from densecl.distributed import rank, world_size
 from densecl.registry import HOOKS
 
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Shows a bar with images a second, the share of waiting for data, loss, dense quality and the time left.
+    """Shows a bar: images of all processes a second, wait for data, loss, dense quality, and the time left.
 
     Only on a terminal, and of process 0; the log's lines then go to the log file alone. Elsewhere the lines
     stay, and this hook does nothing. The figures are those that the log has already: nothing waits for the
@@ -67,9 +67,10 @@ class ProgressHook(Hook):
         )
         known = ((name, self._mean(runner, name, 1)) for name in self.quality)
         quality = next(((name, value) for name, value in known if value is not None), None)
-        parts = [f'{(runner.iter + 1) * runner.train_dataloader.batch_size:,} images']
+        batch = runner.train_dataloader.batch_size * world_size()
+        parts = [f'{(runner.iter + 1) * batch:,} images']
         if seconds:
-            parts.append(f'{runner.train_dataloader.batch_size / seconds:.0f} img/s')
+            parts.append(f'{batch / seconds:.0f} img/s')
             parts.append(f'{(data or 0) / seconds:.0%} waiting')
         parts += [f'loss {loss:.3g}'] if loss is not None else []
         parts += [f'{quality[0].rpartition("/")[2]} {quality[1]:.3g}'] if quality else []

@@ -16,6 +16,7 @@ from densecl.structures import Batch, Comparison, Match, Units, Views
 from .needs import check, check_both_ways, check_decoder, check_pooling, check_weighted, is_trained
 from .pairs import Pair, crop_pairs, parse_pairs
 from .units import Set, kind_of, view_of
+from .units.base import NoLevelError
 
 if TYPE_CHECKING:
     from densecl.models.pretrainers import Branch
@@ -206,7 +207,7 @@ class Head(nn.Module):
         with torch.set_grad_enabled(branch.gradient):
             try:
                 x = {f: units.inputs(branch, views, f) for f in dict.fromkeys(source.values())}
-            except IndexError as error:
+            except NoLevelError as error:
                 raise ValueError(
                     f'units={type(units).__name__} wants a level that the backbone does not return '
                     f"({error}); set the backbone's out_indices, or units.level"

@@ -5,7 +5,7 @@ from copy import copy
 
 from torch import Tensor
 
-from densecl.models.heads.units.base import pool
+from densecl.models.heads.units.base import NoLevelError, pool
 
 
 class Levels(Sequence[Tensor]):
@@ -36,7 +36,7 @@ class Levels(Sequence[Tensor]):
         return len(self._maps)
 
     def __getitem__(self, level: int) -> Tensor:
-        level = range(len(self))[level]
+        level = self._number_of(level)
         if self._back is None:
             return self._maps[level]
         if level not in self._read:
@@ -46,9 +46,14 @@ class Levels(Sequence[Tensor]):
 
     def pooled(self, level: int) -> Tensor:
         """(B, C), the mean of each map. Of a level in another order only the means are put in order."""
-        level = range(len(self))[level]
+        level = self._number_of(level)
         if self._back is None or level in self._read:
             return pool(self[level])
         if level not in self._means:
             self._means[level] = self._back(pool(self._maps[level])).chunk(self._count)
         return self._means[level][self._number]
+
+    def _number_of(self, level: int) -> int:
+        if not -len(self) <= level < len(self):
+            raise NoLevelError(f'level {level} of {len(self)}')
+        return level % len(self)

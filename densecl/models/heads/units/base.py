@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Set = int | tuple[str, int]
 
 
+class NoLevelError(IndexError):
+    """A level is asked for that backbone and neck do not return."""
+
+
 class UnitProducer(nn.Module):
     """One kind of unit; it has no weights, those are the projector's and the predictor's.
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from densecl.models.pretrainers import Branch
 from densecl.structures import Batch
 from tests.models.heads.made import CHANNELS, DIM, GRID, Fixed, build, make_views, maps, score, step
 from tests.oracles.pooling import attention_pool
@@ -117,5 +118,17 @@ def test_errors():
     with pytest.raises(ValueError, match="Image: project must be 'pooled', 'cells' or 'map', got 'both'"):
         image(units=dict(project='both'))
     head = image(units=dict(level=1))
-    with pytest.raises(ValueError, match='units=Image wants a level that the backbone does not return'):
+    with pytest.raises(ValueError, match=r'units=Image wants a level that .* not return \(level 1 of 1\)'):
         score(head, maps(), make_views())
+
+
+def test_an_error_of_the_backbone_itself_keeps_its_words():
+    """Views are encoded when a head first asks for them, so the head sees what the backbone raises."""
+
+    def encode(images):
+        raise IndexError('index out of range in self')  # of an embedding, say
+
+    views, head = make_views(), image(units=dict())
+    branch = Branch(encode, views)
+    with pytest.raises(IndexError, match='index out of range in self'):
+        head.loss(branch, branch, views, Batch.of(views), head.projector)
