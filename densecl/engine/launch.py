@@ -274,7 +274,8 @@ def share_seed(cfg: Config) -> None:
     """``randomness.seed`` governs the views too, unless the data set names a seed of its own."""
     loader = cfg.get('train_dataloader') or {}
     seed = cfg.get('randomness', {}).get('seed')
-    if loader.get('dataset', {}).get('type') == 'PretrainDataset' and seed is not None:
+    kind = str(loader.get('dataset', {}).get('type')).rpartition('.')[2]
+    if kind in ('PretrainDataset', 'TextDataset') and seed is not None:
         loader.dataset.setdefault('seed', seed)
 
 
@@ -296,7 +297,10 @@ def use_gloo_without_gpu(cfg: Config) -> None:
     if cfg.launcher != 'pytorch' or torch.cuda.is_available():
         return
     join_group(cfg)
-    wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
+    # Without one mmengine takes this, and insists on a GPU.
+    usual = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
+    usual['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
+    wrapper = cfg.get('model_wrapper_cfg') or usual
     if wrapper['type'] != 'FullyShard':
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     if cfg.pop('sync_bn', None):  # SyncBN refuses to run on a CPU

@@ -126,3 +126,25 @@ def test_a_ramp_that_nothing_makes_is_refused():
         launch.check_ramps(cfg)
     cfg.param_scheduler = [dict(type='ParamSchedule', param_name='lr', factor=1.0)]
     launch.check_ramps(cfg)
+
+
+def test_without_a_gpu_processes_share_what_mmengine_would_let_them_share(monkeypatch):
+    monkeypatch.setattr(launch, 'join_group', lambda cfg: None)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    cfg = Config(dict(launcher='pytorch', find_unused_parameters=True))
+    launch.use_gloo_without_gpu(cfg)
+    usual = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=True)
+    assert cfg.model_wrapper_cfg == dict(usual, device_ids=None)
+    own = Config(dict(launcher='pytorch', model_wrapper_cfg=dict(type='Own', static_graph=True)))
+    launch.use_gloo_without_gpu(own)
+    assert own.model_wrapper_cfg == dict(type='Own', static_graph=True, device_ids=None)
+
+
+@pytest.mark.parametrize('kind', ['PretrainDataset', 'densecl.PretrainDataset', 'TextDataset'])
+def test_the_seed_of_a_run_is_that_of_its_views(kind):
+    cfg = Config(dict(randomness=dict(seed=3), train_dataloader=dict(dataset=dict(type=kind))))
+    launch.share_seed(cfg)
+    assert cfg.train_dataloader.dataset.seed == 3
+    cfg.randomness.seed = 4
+    launch.share_seed(cfg)
+    assert cfg.train_dataloader.dataset.seed == 3, 'its own'
