@@ -14,7 +14,7 @@ import numpy as np
 
 from densecl.inputs import npy_from_bytes
 
-from .decode import _open, _orientation, _upright
+from .decode import open_header, orientation_of, upright
 from .unreadable import TooLargeError
 
 GDAL_NODATA = 42113  # the tag of GeoTIFF
@@ -116,7 +116,7 @@ def _tiff(data: bytes) -> Bands:
         pixels = _plain(_hwc(array, series.axes))
         if (orientation := tags.valueof(274, 1)) in range(2, 9):
             planes = map(np.ascontiguousarray, np.moveaxis(pixels, 2, 0))
-            pixels = np.stack([_upright(plane, int(orientation)) for plane in planes], 2)
+            pixels = np.stack([upright(plane, int(orientation)) for plane in planes], 2)
         nodata = tags.valueof(GDAL_NODATA)
     return Bands(pixels, None if nodata is None else float(str(nodata).strip('\0 ')))
 
@@ -153,12 +153,12 @@ def _raster(data: bytes) -> np.ndarray:
             raise ValueError('the PNG is cut off or damaged')
         pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
         return np.ascontiguousarray(pixels[:, :, [0, 3]] if data[25] == _PNG_GREY_ALPHA else pixels)
-    image = _open(data)
+    image = open_header(io.BytesIO(data))
     image.load()
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     if image.mode in _PALETTES:
         image = image.convert(_PALETTES[image.mode])
-    pixels = _upright(np.array(image), orientation)
+    pixels = upright(np.array(image), orientation)
     return _plain(_hwc(pixels, 'YXC'[: pixels.ndim]))
 
 

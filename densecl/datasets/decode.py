@@ -147,12 +147,12 @@ class Photo:
     def _pixels(self, data: bytes, scale: int) -> np.ndarray:
         pixels = _decode_jpeg(data, scale)
         if pixels is None:  # PIL reads it, or says what is wrong
-            pixels = np.array(_open(data).convert('RGB'))
+            pixels = np.array(open_header(io.BytesIO(data)).convert('RGB'))
             size = [-(-length // scale) for length in pixels.shape[1::-1]]
             pixels = pixels if scale == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         if pixels.shape[1::-1] != tuple(-(-length // scale) for length in self._size):
             raise ValueError(f'it says that it is {self._size[0]} x {self._size[1]} pixels, but it is not')
-        return _upright(pixels, self._orientation)
+        return upright(pixels, self._orientation)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self.decode(), dtype)
@@ -187,7 +187,7 @@ def unreadable(name: str, error: Exception) -> UnreadableImageError:
 def _open_photo(data: bytes, name: str, high_depth: str, resolution: float) -> Photo | np.ndarray:
     if not data:
         raise ValueError('the file is empty')
-    image = _open(data)
+    image = open_header(io.BytesIO(data))
     if image.format == 'TIFF' and image.mode == 'L' and image.tag_v2.get(277) == 2:
         raise _NotRGBError('two bands, of which Pillow reads one')
     if (jpeg := image.format in ('JPEG', 'MPO')) and (scans := _scans(data)) > MAX_SCANS:
@@ -195,15 +195,15 @@ def _open_photo(data: bytes, name: str, high_depth: str, resolution: float) -> P
     plain_jpeg = jpeg and image.mode in ('RGB', 'L')
     # libjpeg fills what is missing of a truncated file with grey; only PIL says so
     if plain_jpeg and data.endswith(b'\xff\xd9'):
-        return Photo(data, name, image.size, _orientation(image), resolution)
+        return Photo(data, name, image.size, orientation_of(image), resolution)
     try:
         image.load()
     except ValueError as error:
         if image.format != 'TIFF':
             raise
         raise _NotRGBError(str(error)) from error  # a raw mode that Pillow does not know: bands, most likely
-    orientation = _orientation(image)  # after load: of a TIFF, PIL applies it there
-    return _upright(_to_rgb(image, high_depth), orientation)
+    orientation = orientation_of(image)  # after load: of a TIFF, PIL applies it there
+    return upright(_to_rgb(image, high_depth), orientation)
 
 
 def _bands_of(data: bytes) -> str:
@@ -263,11 +263,6 @@ def _known_formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _open(data: bytes) -> Image.Image:
-    """Read the header only."""
-    return open_header(io.BytesIO(data))
-
-
 def _scans(data: bytes) -> int:
     """Number of scans of a JPEG's first image, or fewer than :data:`MAX_SCANS` that are not less."""
     words = (np.frombuffer(data, '<u2', (len(data) - first) // 2, first) for first in (0, 1))
@@ -283,7 +278,8 @@ def _scans(data: bytes) -> int:
     return scans
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none."""
     try:
         value = image.getexif().get(EXIF_ORIENTATION)
         return value if value in range(1, 9) else 1
@@ -291,7 +287,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Undo an EXIF orientation, 1..8."""
     if orientation in (5, 6, 7, 8):
         pixels = cv2.transpose(pixels)

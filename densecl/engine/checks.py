@@ -19,7 +19,7 @@ from densecl.models.heads.units import kind_of
 from densecl.models.pretrainers import Pretrainer
 from densecl.signatures import nearest
 
-from .hooks.momentum import unwrap
+from .wrapped import unwrap
 
 
 def check_views(runner: Runner) -> Iterator[str]:

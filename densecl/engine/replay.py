@@ -18,9 +18,9 @@ from densecl.datasets.sampler import SampleKey
 from densecl.registry import LOOPS
 
 from .hooks.finite import FOLDER, at_fault
-from .hooks.momentum import unwrap
 from .launch import build_runner
 from .loop import PretrainLoop, step_seed
+from .wrapped import unwrap
 
 _LARGE = 1e4
 _HALF = {'BF16OptimWrapper': 'bfloat16', 'AmpOptimWrapper': 'float16'}

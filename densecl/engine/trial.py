@@ -21,8 +21,8 @@ from . import launch
 from .checks import CHECKS, allowed, check_folder, found
 from .fields import check_fields
 from .hooks.guard import GuardHook
-from .hooks.momentum import unwrap
 from .hooks.probe import ProbeHook
+from .wrapped import unwrap
 
 #: Samples that are read, spread over the data set.
 SAMPLES = 32

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from densecl.numerics import full_precision
+from densecl.structures import overlaps
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def discover(maps: Tensor, boxes: Sequence[Tensor], k: int | None = None) -> Dis
             continue
         image = full_precision(image)
         found = lost_box(image - image.mean((1, 2), keepdim=True), k) / size.double()
-        best.append(box_iou(found, true).max())
-        whole.append(box_iou(torch.tensor([0.0, 0.0, 1.0, 1.0]), true).max())
+        for iou, box in ((best, found), (whole, torch.tensor([0.0, 0.0, 1.0, 1.0]))):
+            iou.append(overlaps(box[None].double(), true.double()).max())
     if not best:
         raise ValueError('the probe "discovery" needs boxes; no test image has one')
     shares = [100 * (torch.stack(values) >= 0.5).double().mean().item() for values in (best, whole)]
@@ -92,11 +93,3 @@ def lost_box(features: Tensor, k: int = 100) -> Tensor:
     parts = cv2.connectedComponents(grid, connectivity=4)[1]
     y, x = np.nonzero(parts == parts.flat[int(seed)])
     return torch.tensor([x.min(), y.min(), x.max() + 1, y.max() + 1])
-
-
-def box_iou(box: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of (4,) with (n, 4), x0 y0 x1 y1, in float64: (n,)."""
-    box, others = box.double(), others.double()
-    sides = torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])
-    shared = sides.clamp(min=0).prod(1)
-    return shared / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - shared)

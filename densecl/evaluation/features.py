@@ -52,7 +52,7 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """(B, H, W, channels) -> (B, C) float32; always in eval mode."""
-        last = backbone_features(self.backbone, self._normalised(images), tokens=True)[-1]
+        last = backbone_features(self.backbone, self.normalised(images), tokens=True)[-1]
         last = last if isinstance(last, Tensor) else last[-1]
         return last.flatten(2).mean(2) if last.ndim > 2 else last
 
@@ -65,12 +65,13 @@ class FrozenEncoder(nn.Module):
         Raises:
             ValueError: no such level, or images of other channels.
         """
-        levels = backbone_features(self.backbone, self._normalised(images))
+        levels = backbone_features(self.backbone, self.normalised(images))
         if not -len(levels) <= level < len(levels):
             raise ValueError(f'there is no level {level}: this backbone returns {len(levels)}')
         return levels[level].float()
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def normalised(self, images: Tensor) -> Tensor:
+        """(B, H, W, channels) -> (B, channels, H, W) as the backbone takes them, on its device."""
         if images.shape[3] != self.mean.shape[1]:
             raise ValueError(
                 f'the images have {images.shape[3]} channels, the backbone was trained on '

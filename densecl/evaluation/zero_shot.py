@@ -102,7 +102,7 @@ class ImageText:
                 )
             return unit(self.projector.values(maps), dim=1)
         if maps.shape[2:] == (1, 1) and isinstance(backbone, TimmViT) and backbone.output_cls_token:
-            pixels = self.encoder._normalised(images)
+            pixels = self.encoder.normalised(images)
             read = value_features if self.values else lambda *given: backbone_features(*given)[-1]
             maps = read(backbone, pixels)
         elif maps.shape[2:] == (1, 1):
@@ -118,7 +118,7 @@ class ImageText:
         return getattr(self.projector, 'reads_map', False)
 
     def _level(self, images: Tensor) -> Tensor:
-        levels = backbone_features(self.encoder.backbone, self.encoder._normalised(images), tokens=True)
+        levels = backbone_features(self.encoder.backbone, self.encoder.normalised(images), tokens=True)
         level = full_precision(levels[self.level])
         return level if level.ndim == 4 else level[..., None, None]
 

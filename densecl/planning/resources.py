@@ -13,7 +13,6 @@ from .gpus import GPUS, Gpu
 from .photos import Samples, take_samples
 
 IMAGENET = 1_281_167
-PRECISIONS = ('fp32', 'bf16', 'fp16')
 #: Device time of the roofline over that of published runs, see :func:`speed`.
 EFFICIENCY = (0.42, 0.8)
 #: Seconds in which Python tells a GPU to run an operation, measured with an H100 of a virtual machine.

@@ -14,6 +14,7 @@ from densecl.files import atomic_write
 from .benchmark import CELL, COUNTS, FIGURES
 from .differences import Counts, Difference, Table, over_images, over_seeds, tables
 from .intervals import interval
+from .markdown import markdown_table
 
 COLUMNS = (
     'task',
@@ -70,20 +71,16 @@ def markdown(found: Sequence[Table], against: str) -> str:
 def _markdown(table: Table, against: str) -> str:
     images = next(iter(next(iter(table.counts.values())).values()))() is not None
     heads = ['weights', 'values', 'mean ± sd', 'difference over seeds'] + ['difference over images'] * images
-    lines = [
-        f'### {table.task}: {table.figure}\n',
-        '| ' + ' | '.join(heads) + ' |',
-        '|---' * len(heads) + '|',
-    ]
+    lines = []
     for name, of_seed in table.values.items():
         values = [of_seed[seed] for seed in sorted(of_seed)]
         spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
         listed = ', '.join(f'{value:.1f}' for value in values)
-        cells = [name.replace('|', '\\|'), listed, f'{fmean(values):.2f}{spread}']
+        cells = [name, listed, f'{fmean(values):.2f}{spread}']
         for shown in (_over_seeds, _over_images)[: 1 + images]:
             cells.append('' if name == against else shown(table, against, name))
-        lines.append('| ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines) + '\n'
+        lines.append(cells)
+    return f'### {table.task}: {table.figure}\n\n{markdown_table(heads, lines)}\n'
 
 
 def _shown(difference: Difference | None) -> str:

@@ -2,9 +2,17 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 LEAST_PHOTOS = 8
+
+
+def folders_of(photos: str | Path | Sequence[str | Path]) -> list[str]:
+    """One folder of photos or several, with ``~`` written out."""
+    from densecl.datasets.sources.base import as_list
+
+    return as_list(photos)
 
 
 def find_photos(folders: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from .folder import RunFolder, dig, is_number
+from .markdown import markdown_table
 
 #: Setting that is measured, and differs between runs that are alike.
 _MEASURED = 'photos_per_s'
@@ -131,7 +132,8 @@ def figure_table(rows: Sequence[Row]) -> list[tuple[str, list[str | None]]]:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table in Markdown: a line a row, a column a figure."""
-    table = figure_table(rows)
-    lines = [['run', *(figure for figure, _ in table)], ['---'] * (len(table) + 1)]
-    lines += [[row.heading, *(cells[number] or '–' for _, cells in table)] for number, row in enumerate(rows)]
-    return ''.join('| ' + ' | '.join(cell.replace('|', '\\|') for cell in line) + ' |\n' for line in lines)
+    columns = figure_table(rows)
+    lines = [
+        [row.heading, *(cells[number] or '–' for _, cells in columns)] for number, row in enumerate(rows)
+    ]
+    return markdown_table(['run', *(figure for figure, _ in columns)], lines) + '\n'

@@ -88,7 +88,7 @@ def pilot(
         show: what is told goes here.
         **pretraining: further arguments of :func:`densecl.runs.pretrain`.
     """
-    from .checks import find_photos
+    from .checks import find_photos, folders_of
     from .leak import leak_check
     from .pilot_measures import fine_tunings, probes
     from .pretraining import pretrain
@@ -98,8 +98,7 @@ def pilot(
     begin, folder = time.monotonic(), Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     record = Record.open(folder / 'pilot.json')
-    folders = [str(p) for p in ([photos] if isinstance(photos, (str, Path)) else photos)]
-    paths = find_photos(folders)
+    paths = find_photos(folders_of(photos))
     show(leak_check(paths, labelled, test, decoder_of_photos(paths)))
     if not record.facts.get('pretrained'):
         there = (folder / 'continued' / 'config.py').is_file()

@@ -20,7 +20,7 @@ from densecl.settings.rules import DEFAULT_METHOD
 from densecl.settings.speed import timed_speed
 from densecl.visualization.backends import vis_backends
 
-from .checks import find_photos, free_bytes
+from .checks import find_photos, folders_of, free_bytes
 from .sensor import look_at_sensor
 from .starts import choose_start
 from .values import Job, method_traits, run_values
@@ -85,7 +85,7 @@ def make_plan(
     Args: see :func:`densecl.runs.pretrain`.
     """
     backends = vis_backends(log_to, Path(out).name) if log_to else ()  # before anything is timed
-    folders = [str(Path(p).expanduser()) for p in ([photos] if isinstance(photos, (str, Path)) else photos)]
+    folders = folders_of(photos)
     chosen = choose_start(start)
     paths = find_photos(folders)
     sensor = look_at_sensor(paths)

@@ -12,7 +12,7 @@ import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to
 from densecl.engine import launch  # noqa: E402
 from densecl.visualization.backends import vis_backends  # noqa: E402
 
-from .checks import check_disk, check_folder_of_run, find_photos  # noqa: E402
+from .checks import check_disk, check_folder_of_run, find_photos, folders_of  # noqa: E402
 from .leak import leak_check  # noqa: E402
 from .manifest import hash_files, make_manifest, write_json  # noqa: E402
 from .plan import Plan, make_plan  # noqa: E402
@@ -99,7 +99,7 @@ def train(folder: Path, options: dict[str, Any] | None = None, resume: bool = Fa
 
 def _compare_photos(run: Run, photos: str | Path | list[str], show) -> None:
     """Say so where the photos are others than when the run began."""
-    folders = [str(Path(p).expanduser()) for p in ([photos] if isinstance(photos, (str, Path)) else photos)]
+    folders = folders_of(photos)
     known = run.manifest.get('photos', {})
     paths = find_photos(folders)
     if known.get('hashed') == 'names and sizes' and hash_files(paths) != known['sha256']:

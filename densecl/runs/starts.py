@@ -113,13 +113,13 @@ def layout_of(start: Any) -> Layout:
     import torch
 
     from densecl.models.backbones.layers import layers_of
-    from densecl.models.pretrainers.base import _flat
+    from densecl.models.pretrainers.base import as_levels
 
     options = _stride16(start.backbone)
     model = start.build(**options)
     model.eval()  # of mm's backbones it returns nothing
     with torch.no_grad():
-        levels = _flat(model(torch.zeros(1, len(start.mean), 64, 64)))
+        levels = as_levels(model(torch.zeros(1, len(start.mean), 64, 64)))
     maps = [i for i, level in enumerate(levels) if level.shape[-1] > 1]
     if not maps:
         raise ValueError(f'{start.name}: its backbone {start.backbone} gives no map, which dense heads need')

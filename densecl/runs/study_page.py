@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from .differences import Difference, Table
+from .markdown import markdown_table
 from .study import CURVES, FIGURES, RUNS, STUDY, Comparison, Study, cost_of, read_csv
 
 Comparisons = Mapping[tuple[str, str, str], Comparison]
@@ -51,7 +52,7 @@ def short(study: Study) -> str:
     return '\n\n'.join(
         [
             study.about,
-            _table(heads, lines),
+            markdown_table(heads, lines),
             f'Mean over seeds, in brackets the difference from {bases}. {_bold(found)}',
         ]
     )
@@ -88,7 +89,7 @@ def _figures(study: Study) -> str:
             spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
             cells.append(f'{fmean(values):.2f}{spread}' if values else '–')
         lines.append([kind, name, *cells])
-    return _table(heads, lines)
+    return markdown_table(heads, lines)
 
 
 def _seeds(tables: Sequence[Table]) -> str:
@@ -120,7 +121,7 @@ def _differences(study: Study, found: Comparisons, one: str) -> str:
             if any(cells):
                 lines.append([kind, name, *map(_difference_cell, cells)])
                 kind = ''
-    return _table(['', 'weights', *(column.title for column in study.columns)], lines)
+    return markdown_table(['', 'weights', *(column.title for column in study.columns)], lines)
 
 
 def _difference_cell(found: Comparison | None) -> str:
@@ -224,12 +225,7 @@ def published(path: Path) -> str:
         [row[head] or '–' for head in heads[:-1]] + [f'[{sources.index(row["source"]) + 1}]'] for row in rows
     ]
     listed = '. '.join(f'[{number}] {source}' for number, source in enumerate(sources, 1))
-    return f'{_table(heads, lines)}\n\n{listed}.'
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [list(heads), ['---'] * len(heads), *lines]
-    return '\n'.join('| ' + ' | '.join(cell.replace('|', '\\|') for cell in row) + ' |' for row in rows)
+    return f'{markdown_table(heads, lines)}\n\n{listed}.'
 
 
 def draw_curves(study: Study, path: Path) -> None:

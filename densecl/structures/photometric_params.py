@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+#: Red, green and blue in the grey of an image: ITU-R 601, digits as in torchvision.
+GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
 _COLUMNS = {
     'order': (slice(0, 4), torch.int64),
     'factors': (slice(4, 8), torch.float32),

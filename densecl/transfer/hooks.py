@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.hooks import Hook
 
-from densecl.engine.hooks.momentum import unwrap
+from densecl.engine.wrapped import unwrap
 from densecl.registry import HOOKS
 
 from .load import load_backbone

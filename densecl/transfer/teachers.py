@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from densecl.datasets.feature_maps import FeatureMaps
-from densecl.engine.hooks.momentum import unwrap
+from densecl.engine.wrapped import unwrap
 from densecl.registry import HOOKS
 
 from .load import load_backbone

@@ -56,17 +56,3 @@ def test_a_dead_level_is_named(tiny_config):
     runner.model.init_weights = lambda: None  # keep what was just set
     with pytest.raises(RuntimeError, match='head multi_global_c2 is collapsing'):
         runner.train()
-
-
-def test_queues_longer_than_the_data_are_reported_once(tiny_config, caplog):
-    cfg = config(tiny_config, patience=100)
-    cfg.model.heads.multi.objective.queue = 32
-    cfg.train_cfg.max_epochs = 1
-    runner = launch.build_runner(cfg)
-    messages = []
-    runner.logger.warning = messages.append
-    runner.train()
-    found = [m for m in messages if 'queue holds' in m]
-    assert len(found) == 1
-    assert 'head multi: the queue holds 32 keys, but there are only 10' in found[0]
-    assert 'model.heads.multi.objective.queue=4' in found[0]

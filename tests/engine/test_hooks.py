@@ -121,19 +121,6 @@ def test_collapse_hook_refuses_an_unknown_action():
         CollapseHook(action='ignore')
 
 
-def test_a_queue_longer_than_the_data_is_reported(tiny_config):
-    cfg = tiny_config(**{'model.heads.image.objective.queue': 4096})
-    runner = launch.build_runner(cfg)
-    records = []
-    runner.logger.warning = records.append
-    hook = next(h for h in runner.hooks if isinstance(h, CollapseHook))
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    hook.before_train(runner)
-    assert len(records) == 1
-    assert '4096 keys, but there are only 10 images' in records[0]
-    assert 'model.heads.image.objective.queue=4' in records[0]
-
-
 def test_nan_embeddings_are_named_as_such(tiny_config):
     cfg = tiny_config()
     cfg.default_hooks.collapse.update(interval=1, patience=1, floor=0, action='stop')

@@ -7,7 +7,7 @@ from oracles import objects as oracle
 
 from densecl.evaluation import linear_predict
 from densecl.evaluation.box_retrieval import box_features, box_retrieval
-from densecl.evaluation.discovery import box_iou, discover, lost_box
+from densecl.evaluation.discovery import discover, lost_box
 
 
 def scene(x0, y0, x1, y1, grid=(6, 8)):
@@ -44,10 +44,6 @@ class TestDiscovery:
             discover(image[None], [box[:0]])
 
     def test_half_of_the_box_is_enough(self):
-        assert box_iou(torch.tensor([0, 0, 2, 1]), torch.tensor([[0, 0, 1, 1], [4, 4, 5, 5]])).tolist() == [
-            0.5,
-            0,
-        ]
         image, _ = scene(0, 0, 2, 2)
         assert discover(image[None], [torch.tensor([[0.0, 0.0, 0.25, 1 / 6]]).double()]).corloc == 100
         assert discover(image[None], [torch.tensor([[0.0, 0.0, 0.24, 1 / 6]]).double()]).corloc == 0

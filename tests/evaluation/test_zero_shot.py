@@ -213,7 +213,7 @@ def test_a_checkpoint_of_a_pretraining_says_what_its_head_says(pooled, tmp_path,
     model = open_image_text(tmp_path / 'a.pth')
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
-        (level,) = trained.backbone(model.encoder._normalised(images))
+        (level,) = trained.backbone(model.encoder.normalised(images))
         projector = trained.heads['text'].projector
         if pooled == 'average':
             want, cells = projector(level.mean((2, 3))), projector(level.flatten(2).mT)

@@ -121,7 +121,7 @@ def test_differences_are_those_of_pairs(record):
     assert f'**{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]**' in lines['| new'] and found.low > 0
     assert '| new | 41.0, 45.5, 43.2 | 43.23 ± 2.25 |' in lines['| new']
     assert '**' not in lines['| same'] and lines['| start'].endswith('|  |')
-    assert list(lines)[1:] == ['| start', '| new', '| same'], 'in the given order'
+    assert list(lines)[2:] == ['| start', '| new', '| same'], 'in the given order'
     against = benchmark_report.write(out, 'new')
     assert f'{-found.mean:+.2f} [{-found.high:+.2f}, {-found.low:+.2f}]' in against
     with pytest.raises(ValueError, match='other: no figures of such weights; there are new, same, start'):

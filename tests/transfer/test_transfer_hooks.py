@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 from transfer import layouts as of
 
-from densecl.engine.hooks.exported import run_meta
+from densecl.engine.exported import run_meta
 from densecl.registry import MODELS
 from densecl.transfer import PretrainedHook, export_backbone, save_export
 

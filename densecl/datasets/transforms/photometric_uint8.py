@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from densecl.structures import PhotometricParams
+from densecl.structures.photometric_params import GRAY_WEIGHTS
 
-GRAY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, digits as in torchvision
 _LEVELS = np.arange(256, dtype=np.uint8)
 _GRAY_MATRIX = np.tile(np.array(GRAY_WEIGHTS), (3, 1))
 

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from densecl.distributed import is_spread, local, tensor_norms
+from densecl.engine.wrapped import unwrap
 from densecl.registry import HOOKS
-
-from .momentum import unwrap
 
 # The part of a parameter's name that says where it is: backbone, neck, heads.<name>.
 _PART = re.compile(r'heads\.[^.]+|[^.]+')

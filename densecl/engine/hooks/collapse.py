@@ -8,10 +8,10 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from densecl.distributed import rank, world_size
+from densecl.engine.wrapped import unwrap
 from densecl.evaluation.collapse import embedding_statistics
 from densecl.registry import HOOKS
 
-from .momentum import unwrap
 from .runtime_info import flush_logs
 
 _DIVERGED = 'Training diverged: lower the learning rate, or leave out --amp fp16'
@@ -79,19 +79,6 @@ class CollapseHook(Hook):
         self._best: dict[str, float] = {}
         self._bad: dict[str, int] = {}
         self._since = 0
-
-    def before_train(self, runner) -> None:
-        """Compare queue and data set."""
-        model = unwrap(runner.model)
-        images = len(runner.train_dataloader.dataset)
-        for name, head in model.heads.items():
-            longest = max((len(queue) for queue in head.queues().values()), default=0)
-            if longest > images:
-                runner.logger.warning(
-                    f'head {name}: the queue holds {longest} keys, but there are only {images} '
-                    f'images: each image is its own negative several times over. Suggestion: '
-                    f'model.heads.{name}.objective.queue={_suggest(images)}'
-                )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Remember the batch's embeddings; measure where the interval ends."""
@@ -181,8 +168,3 @@ class CollapseHook(Hook):
             'off, augmentation that destroys the image, no centring, or batch statistics shared by query and '
             'key (model.shuffle_bn, model.bn_groups)'
         )
-
-
-def _suggest(images: int) -> int:
-    """The largest power of two that is at most half of the images."""
-    return 1 << max(images // 2, 1).bit_length() - 1

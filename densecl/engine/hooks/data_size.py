@@ -2,10 +2,9 @@
 
 from mmengine.hooks import Hook
 
+from densecl.engine.wrapped import unwrap
 from densecl.models.text import check_tokenizer
 from densecl.registry import HOOKS
-
-from .momentum import unwrap
 
 
 @HOOKS.register_module()

@@ -11,10 +11,9 @@ from mmengine.hooks import Hook
 from densecl.distributed import is_spread, local, rank, world_size
 from densecl.engine.optim import is_float16
 from densecl.engine.step_state import StepState
+from densecl.engine.wrapped import unwrap
 from densecl.files import atomic_write
 from densecl.registry import HOOKS
-
-from .momentum import unwrap
 
 #: Folder in the work directory with what is needed to look at such a step again.
 FOLDER = 'nonfinite'

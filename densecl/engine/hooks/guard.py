@@ -10,10 +10,16 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from densecl.distributed import rank
+from densecl.engine.exported import (
+    exported_branch,
+    frozen_encoder,
+    plain_tensors,
+    read_backbone,
+    run_meta,
+    save_backbone,
+)
 from densecl.files import atomic_write
 from densecl.registry import HOOKS
-
-from .exported import exported_branch, frozen_encoder, plain_tensors, read_backbone, run_meta, save_backbone
 
 _START = 'start.pth'
 

@@ -5,9 +5,8 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from densecl.engine.wrapped import unwrap
 from densecl.registry import HOOKS
-
-from .momentum import unwrap
 
 
 @HOOKS.register_module()

@@ -1,14 +1,9 @@
 """Tells the model when the optimiser steps."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
+from densecl.engine.wrapped import unwrap
 from densecl.registry import HOOKS
-
-
-def unwrap(model):
-    """The model inside DistributedDataParallel, or the model itself."""
-    return model.module if is_model_wrapper(model) else model
 
 
 @HOOKS.register_module()

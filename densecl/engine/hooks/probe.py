@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from mmengine.hooks import Hook
 
 from densecl.distributed import rank
+from densecl.engine.exported import frozen_encoder, run_meta
 from densecl.registry import HOOKS
-
-from .exported import frozen_encoder, run_meta
 
 
 @HOOKS.register_module()

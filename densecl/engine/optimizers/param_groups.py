@@ -6,7 +6,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
-from densecl.engine.hooks.momentum import unwrap
+from densecl.engine.wrapped import unwrap
 from densecl.models.backbones.layers import layers_of
 from densecl.registry import OPTIM_WRAPPER_CONSTRUCTORS
 

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.structures import PhotometricParams
+from densecl.structures.photometric_params import GRAY_WEIGHTS
 
 Operator = Callable[[Tensor, Tensor], Tensor]
 MAX_VALUE = 255.0
-GRAY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, digits as in torchvision
 BLUR_REACH = 4  # the kernel covers +-4 sigma; 6e-5 of the Gaussian's mass lies outside
 
 

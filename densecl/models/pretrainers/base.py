@@ -420,7 +420,7 @@ def _encode(
     learning: bool = True,
 ) -> tuple[Tensor, ...]:
     with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
-        levels = _flat(backbone(images) if mask is None else _encode_masked(backbone, images, mask))
+        levels = as_levels(backbone(images) if mask is None else _encode_masked(backbone, images, mask))
     return levels if neck is None else tuple(neck(levels))
 
 
@@ -437,11 +437,11 @@ def _encode_masked(backbone: nn.Module, images: Tensor, mask: TokenMask):
     return backbone(images, mask=mask)
 
 
-def _flat(levels) -> tuple[Tensor, ...]:
-    """Levels in one tuple, class tokens (B, C) as (B, C, 1, 1)."""
+def as_levels(levels) -> tuple[Tensor, ...]:
+    """What a backbone returns as one tuple of (B, C, H, W), class tokens (B, C) as (B, C, 1, 1)."""
     if isinstance(levels, Tensor):
         return (levels if levels.ndim == 4 else levels[..., None, None],)
-    return tuple(flat for level in levels for flat in _flat(level))
+    return tuple(flat for level in levels for flat in as_levels(level))
 
 
 def _build_head(name: str, config: dict) -> Head:

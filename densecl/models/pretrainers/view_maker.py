@@ -1,5 +1,7 @@
 """Learned views: a network perturbs the pixels so that the encoder's task becomes hard (ViewMaker)."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -115,7 +117,7 @@ class ViewMaker(nn.Module):
         images = list(views.images)
         for v in chosen:
             images[v] = self(images[v], views.indices, step * len(views) + v)
-        return Views(**{**vars(views), 'images': images})
+        return replace(views, images=images)
 
     def forward(self, images: Tensor, indices: Tensor, number: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> the same, perturbed.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from densecl.files import atomic_write
 from densecl.models.backbones.low_rank import fold_low_rank, load_folded
 
-from .momentum import unwrap
+from .wrapped import unwrap
 
 
 def exported_branch(runner) -> nn.Module:
