@@ -1,14 +1,11 @@
 """Images that are no 8-bit photos: a decoder, statistics and a stem of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from densecl.settings import Setting
 from densecl.settings.config_text import Source
-
-from .continuation import finer_view
 
 _BANDS = {'.tif', '.tiff', '.npy', '.dcm', '.dicom'}
 _LOOKED_AT = 128
@@ -68,16 +65,17 @@ def decoder_of_photos(paths: Sequence[str]):
     return SensorDecoder(channels, dtype=depth)
 
 
-def read_by_sensor(values: dict[str, Any], sensor: Sensor, found: Mapping[str, Setting]) -> dict[str, Any]:
-    """The names of a run's config, changed for such images; views have no colour operators."""
-    views = Source(f"[{{**v, 'photometric': photometric}} for v in {values['views'].split(' + [')[0]}]")
-    if ' + [' in values['views']:
-        views = Source(f'{views} + [{finer_view(found)!r}]')
-    values = {'photometric': _PHOTOMETRIC} | values | {'views': views}
+def views_of_sensor(values: dict[str, Any]) -> dict[str, Any]:
+    """The names of a run's config with views that have no colour operators."""
+    views = Source(f"[{{**v, 'photometric': photometric}} for v in {values['views']}]")
+    return {'photometric': _PHOTOMETRIC} | values | {'views': views}
+
+
+def read_by_sensor(values: dict[str, Any], sensor: Sensor) -> None:
+    """Let the data set, the data preprocessor and the backbone of a run's config take such images."""
     values['train_dataloader']['dataset']['decoder'] = sensor.decoder
     model = values['model']
     model['data_preprocessor'] = dict(type='PretrainDataPreprocessor', **sensor.images)
     backbone = model.setdefault('backbone', {})
     name = 'in_chans' if 'Timm' in str(backbone.get('type')) else 'in_channels'
     backbone[name] = sensor.channels
-    return values

@@ -19,7 +19,7 @@ from densecl.settings.recipes import small_recipe
 
 from .continuation import continued_model, continued_optimizer, finer_view, takes_finer
 from .manifest import hash_files
-from .sensor import Sensor, read_by_sensor
+from .sensor import Sensor, read_by_sensor, views_of_sensor
 from .starts import Chosen
 
 
@@ -53,6 +53,8 @@ def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[l
     recipe = read_config(base)
     photos = [relative(path) for path in job.folders]
     values = shared_values(found, recipe, photos, folder, c.machine.gpu is not None)
+    if job.sensor is not None:
+        values = views_of_sensor(values)
     optimizer, heads = optimizer_values(found), head_values(found, recipe)
     if job.start.start is None:
         if any(head.get('target') == 'start' for head in recipe.model.heads.values()):
@@ -74,7 +76,7 @@ def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[l
     values['start'] = job.start.record
     values['manifest'] = hash_files(job.paths)
     if job.sensor is not None:
-        values = read_by_sensor(values, job.sensor, found)
+        read_by_sensor(values, job.sensor)
     return [base], values
 
 
