@@ -22,6 +22,7 @@ from .generated import GeneratedImages
 from .propose import propose
 from .sampler import SampleKey
 from .sources import Source
+from .subset import subset_of
 from .unreadable import Unreadable, UnreadableImageError
 
 MAX_TRIES = 20
@@ -125,7 +126,7 @@ class PretrainDataset(Dataset):
         if self.captions is not None:
             self.source.texts(0)  # a source without texts is refused now
         self.generated = None if generated is None else construct(GeneratedImages, generated, 'generated')
-        self._subset = _spread(max_images, len(self.source))
+        self._subset = subset_of(len(self.source), max_images, 'PretrainDataset: max_images')
         if not 0 <= max_unreadable <= 1:
             raise ValueError(
                 f'PretrainDataset: max_unreadable must be a share of images, 0 to 1, got {max_unreadable!r}'
@@ -308,15 +309,6 @@ def _check_transforms(transforms: list, decoder) -> None:
     for transform in transforms if channels else ():
         if hasattr(transform, 'check_images'):
             transform.check_images(channels, getattr(decoder, 'dtype', None))
-
-
-def _spread(max_images: int | None, count: int) -> np.ndarray | None:
-    """Positions of ``max_images`` of ``count`` images at even distances, or None for all."""
-    if max_images is None or max_images >= count:
-        return None
-    if max_images < 1:
-        raise ValueError(f'PretrainDataset: max_images must be at least 1, got {max_images}')
-    return np.arange(max_images) * count // max_images
 
 
 def _one_thread_per_worker() -> None:

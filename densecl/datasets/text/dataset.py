@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from densecl.datasets.sampler import SampleKey
+from densecl.datasets.subset import subset_of
 from densecl.registry import DATASETS, TRANSFORMS
 from densecl.structures import PretrainDataSample
 
@@ -57,10 +58,7 @@ class TextDataset(Dataset):
             views = [dict(columns=[name]) for name in (names if len(names) > 1 else names * 2)]
         self.views = [_view(view, names) for view in views]
         self.seed = seed
-        count = len(self.texts)
-        self._subset = None
-        if max_texts is not None and max_texts < count:
-            self._subset = np.linspace(0, count - 1, max_texts).round().astype(np.int64)
+        self._subset = subset_of(len(self.texts), max_texts, 'TextDataset: max_texts')
 
     def __len__(self) -> int:
         return len(self.texts) if self._subset is None else len(self._subset)

@@ -79,7 +79,9 @@ def test_a_changed_view(lines, tokenizer):
 def test_fewer_texts_evenly_spread(lines, tokenizer):
     dataset = TextDataset(lines, tokenizer, max_texts=2)
     assert len(dataset) == 2
-    assert same(dataset[1].images[:1], encoded(tokenizer, LINES[3]))
+    assert same(dataset[1].images[:1], encoded(tokenizer, LINES[2]))
+    with pytest.raises(ValueError, match='TextDataset: max_texts must be at least 1, got 0'):
+        TextDataset(lines, tokenizer, max_texts=0)
     with pytest.raises(IndexError, match='index 2 is not within the 2 texts'):
         dataset[2]
 

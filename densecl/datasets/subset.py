@@ -1,0 +1,16 @@
+"""A part of a data set."""
+
+import numpy as np
+
+
+def subset_of(count: int, most: int | None, setting: str) -> np.ndarray | None:
+    """Positions of ``most`` of ``count`` entries at even distances, int64; None: all of them.
+
+    Raises:
+        ValueError: ``most``, the value of ``setting``, is below 1.
+    """
+    if most is None or most >= count:
+        return None
+    if most < 1:
+        raise ValueError(f'{setting} must be at least 1, got {most}')
+    return np.arange(most) * count // most
