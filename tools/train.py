@@ -14,7 +14,7 @@ densecl.compat.install()
 
 import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
 from densecl.engine import launch  # noqa: E402
-from densecl.engine.one_line import in_one_line, process  # noqa: E402
+from densecl.engine.one_line import in_one_line, process_number  # noqa: E402
 from densecl.engine.trial import try_out  # noqa: E402
 
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 def read(args: argparse.Namespace) -> Config:
     """The config as the command line changes it."""
-    show = functools.partial(print, flush=True) if process() == 0 else str
+    show = functools.partial(print, flush=True) if process_number() == 0 else str
     with contextlib.nullcontext() if args.safe_config else launch.telling_files(show):
         cfg = launch.load_config(
             args.config, args.work_dir, args.cfg_options, args.launcher, safe=args.safe_config

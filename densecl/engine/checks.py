@@ -142,7 +142,7 @@ class StartChecksHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check a pretraining run."""
-        for name, said in found(runner):
+        for name, said in problems(runner):
             if name not in self.allow:
                 raise ConfigMistake(f'{said} (meant so: --cfg-options allow={name})')
             runner.logger.warning(said)
@@ -152,8 +152,8 @@ class StartChecksHook(Hook):
         runner.began = True
 
 
-def found(runner: Runner) -> Iterator[tuple[str, str]]:
-    """Check -> what is wrong with a pretraining run; of other trainings nothing is known."""
+def problems(runner: Runner) -> Iterator[tuple[str, str]]:
+    """(check, what it finds wrong) of a pretraining run; other trainings are not checked."""
     if isinstance(unwrap(runner.model), Pretrainer):
         for name, check in CHECKS.items():
             yield from ((name, said) for said in check(runner))

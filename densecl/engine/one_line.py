@@ -71,14 +71,14 @@ def call(main: Callable[[], int | None]) -> None:
         sys.exit(code)
 
 
-def process() -> int:
+def process_number() -> int:
     """The number of this process, also before mmengine has read it from Slurm."""
     return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0)))
 
 
 def first_to_say(text: str) -> bool:
     """Whether no other process of the job has said this; without a way to ask them, process 0 speaks."""
-    rank = process()
+    rank = process_number()
     if os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
         return rank == 0
     key = hashlib.sha256(f'{os.environ.get("TORCHELASTIC_RESTART_COUNT")} {text}'.encode()).hexdigest()

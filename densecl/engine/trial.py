@@ -18,7 +18,7 @@ from densecl.registry import VISBACKENDS
 from densecl.signatures import shortened
 
 from . import launch
-from .checks import CHECKS, allowed, check_folder, found
+from .checks import CHECKS, allowed, check_folder, problems
 from .fields import check_fields
 from .hooks.guard import GuardHook
 from .hooks.probe import ProbeHook
@@ -179,7 +179,7 @@ class _Trial:
             return None
         runner.model.train()
         told: dict[str, list[str]] = {}
-        for name, said in found(runner):
+        for name, said in problems(runner):
             if name not in allow:
                 told.setdefault(name, []).append(said)
         return told

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-#: Of offsets of a side, logarithms: a box is at most so many times as wide as its anchor (mmdet).
-_LONGEST = math.log(1000 / 16)
+#: Log ratios of sides are clamped to this: a box is at most 62.5 times as wide as its anchor (mmdet).
+_MAX_LOG_RATIO = math.log(1000 / 16)
 
 
 def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
@@ -22,9 +22,9 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def encode_boxes(anchors: Tensor, boxes: Tensor, stds: tuple[float, ...]) -> Tensor:
-    """How ``boxes`` (..., 4) lie to ``anchors``, which both have an area, (..., 4).
+    """Offsets from ``anchors`` to ``boxes``, (..., 4) each -> (..., 4); no box may be empty.
 
-    Shifts of the centre in sides of the anchor, logarithms of the ratios of sides, each over its ``stds``.
+    They are dx, dy in sides of the anchor and log ratios of width and height, each divided by its ``stds``.
     """
     (x, y, w, h), (cx, cy, width, height) = _centred(anchors), _centred(boxes)
     offsets = (cx - x) / w, (cy - y) / h, (width / w).log(), (height / h).log()
@@ -36,7 +36,7 @@ def decode_boxes(anchors: Tensor, offsets: Tensor, stds: tuple[float, ...], size
     x, y, w, h = _centred(anchors)
     dx, dy, dw, dh = (offset * std for offset, std in zip(offsets.unbind(-1), stds, strict=True))
     x, y = x + dx * w, y + dy * h
-    w, h = (side * d.clamp(-_LONGEST, _LONGEST).exp() / 2 for side, d in ((w, dw), (h, dh)))
+    w, h = (side * d.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp() / 2 for side, d in ((w, dw), (h, dh)))
     corners = (x - w).clamp(0, size[1]), (y - h).clamp(0, size[0])
     return torch.stack([*corners, (x + w).clamp(0, size[1]), (y + h).clamp(0, size[0])], -1)
 
@@ -66,7 +66,7 @@ def assign_anchors(
     most, index = iou.max(1)
     best = iou.amax(0)
     nearest = (iou == best) & (best >= below)
-    # Of several boxes that an anchor is the nearest of, the last, as in mmdet.
+    # An anchor that is the nearest of several boxes finds the last of them, as in mmdet.
     count = torch.arange(1, len(boxes) + 1, device=boxes.device)
     last, is_nearest = (nearest * count).argmax(1), nearest.any(1)
     found = is_nearest | (most >= above)

@@ -15,9 +15,9 @@ from densecl.registry import HOOKS
 from .runtime_info import flush_logs
 
 _DIVERGED = 'Training diverged: lower the learning rate, or leave out --amp fp16'
-#: Fewer embeddings say too little.
+#: Fewer embeddings are not measured.
 _FEWEST = 8
-#: A head with less different embeddings gives one answer to everything.
+#: Below this ``vendi`` a head gives one answer to every image.
 _DEAD = 1.01
 #: Name of the hook's state in a checkpoint.
 _STATE = 'collapse'

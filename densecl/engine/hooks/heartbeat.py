@@ -35,7 +35,7 @@ class HeartbeatHook(Hook):
     store by which the processes met, and where its own process has not moved for half of that time, the first
     process that is heard of logs who is behind. A process that fails logs where all others were.
 
-    A step has nothing to do with it, and while nothing stands still nobody reads.
+    Steps are not slowed, and nothing is read from the store before a process stands still.
 
     Args:
         every: seconds between two signs of life.

@@ -164,7 +164,7 @@ class Head(nn.Module):
             queries = self.read(online, self.projector, views, plan.queries, plan.queries)
             keys = self.read(target, target_projector, views, plan.keys)
         support = self.read_support(target, views, target_projector) if self.support else None
-        total, said = 0.0, []
+        total, scored = 0.0, []
         for pair in plan.pairs:
             objective = self._objective(pair.key)
             for rule in self.rules[kind_of(pair.query)]:
@@ -184,9 +184,9 @@ class Head(nn.Module):
                     compared = Comparison(query, key, match, batch, own, support, target_projector, together)
                     value, found = objective.score(compared)
                     total = total + pair.weight / len(sides) * value
-                    said.append((pair.name, value, found, match))
+                    scored.append((pair.name, value, found, match))
         remembered = {s: keys[s] for s in plan.remembered}
-        return Result(total, diagnostics(said, keys), remembered, watched(queries))
+        return Result(total, diagnostics(scored, keys), remembered, watched(queries))
 
     def _weighted(self, match: Match, pair: Pair, target: 'Branch', query: Units, batch: Batch) -> Match:
         """A match in which the terms of an image have its weight besides."""

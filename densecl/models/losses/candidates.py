@@ -64,8 +64,8 @@ class Candidates:
         pairs: further candidates, of the query's own image.
         ring: the keys of other processes are sent around rather than gathered.
         filters: rules ``rule(columns, cosines (R, k)) -> bool (R, k)``; what one does not keep is left out.
-        passing: ``keys`` are the memory of a queue, overwritten before the backward pass. What visits them
-            again, unlike a log-sum-exp, takes them from :meth:`gathered`.
+        volatile: ``keys`` are the memory of a queue, overwritten before the backward pass. What reads them
+            again there, unlike a log-sum-exp, takes them from :meth:`gathered`.
         tile: keys in a tile; by default what is fast on the device.
     """
 
@@ -80,7 +80,7 @@ class Candidates:
     pairs: Pairs | None = None
     ring: bool = False
     filters: list[Keep] = field(default_factory=list)
-    passing: bool = False
+    volatile: bool = False
     tile: int | None = None
 
     def __len__(self) -> int:
@@ -139,8 +139,8 @@ class Candidates:
 
     def gathered(self) -> 'Candidates':
         """The same candidates with all keys at hand, also in the backward pass."""
-        if self.passing:
-            return replace(self, keys=self.keys.clone(), passing=False)
+        if self.volatile:
+            return replace(self, keys=self.keys.clone(), volatile=False)
         return replace(self, keys=gather(self.keys), ring=False) if self.ring else self
 
     def without(self, rule: Keep) -> 'Candidates':

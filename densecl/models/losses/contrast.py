@@ -193,7 +193,7 @@ class InfoNCE(Objective):
         # No copy of the keys, which are many: who visits them in the backward pass makes one. Queued keys are
         # never asked for their image, as in MoCo.
         indices = self.queue.images.clone()
-        before = Candidates(self.queue.keys.to(query.dtype), indices=indices, passing=True)
+        before = Candidates(self.queue.keys.to(query.dtype), indices=indices, volatile=True)
         if self.batch is None:
             return before
         return before.joined(batch_candidates(c, query, keys, self.batch, **options, ring=False))

@@ -88,12 +88,12 @@ def vicreg_terms(first: Tensor, second: Tensor, across_ranks: bool = False) -> t
     """
     distance = (full_precision(first) - full_precision(second)).square().mean()
     views, across_ranks = from_ranks((first, second), 2, across_ranks)
-    (hinge1, penalty1), (hinge2, penalty2) = (spread(x, across_ranks) for x in views)
+    (hinge1, penalty1), (hinge2, penalty2) = (hinge_and_penalty(x, across_ranks) for x in views)
     return distance, (hinge1 + hinge2) / 2, (penalty1 + penalty2) / 2
 
 
-def spread(x: Tensor, across_ranks: bool) -> tuple[Tensor, Tensor]:
-    """Variance hinge and covariance penalty of one view (VICReg, eq. 1 to 4)."""
+def hinge_and_penalty(x: Tensor, across_ranks: bool) -> tuple[Tensor, Tensor]:
+    """Variance hinge and covariance penalty of one view, (B, P, D) (VICReg, eq. 1 to 4)."""
     x, rows = centred(x, across_ranks)
     matrices = over_ranks(x.permute(1, 2, 0) @ x.transpose(0, 1), across_ranks) / (rows - 1)
     deviations = (matrices.diagonal(dim1=1, dim2=2) + 1e-4).sqrt()

@@ -43,12 +43,12 @@ class _Reversed(torch.autograd.Function):
 
 
 def reverse_gradient(x: Tensor, weight: float = 1.0) -> Tensor:
-    """``x``; what made it climbs the loss that all else descends: gradients are multiplied by -weight."""
+    """``x`` itself; in the backward pass its gradient is multiplied by ``-weight`` (gradient reversal)."""
     return _Reversed.apply(x, weight)
 
 
 class _Convolution(nn.Sequential):
-    """Mirrored at the border, instance norm, ReLU where asked for."""
+    """Convolution with reflect padding, instance norm and, with ``relu``, ReLU."""
 
     def __init__(self, wide: int, out: int, kernel: int, stride: int = 1, relu: bool = True) -> None:
         layers = [nn.Conv2d(wide, out, kernel, stride, kernel // 2, padding_mode='reflect')]

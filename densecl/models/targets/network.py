@@ -53,7 +53,7 @@ class FrozenNetwork(PhotoTarget):
         self.backbone = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
         self.channels, self.patch, self.stride, self.file, self.level = channels, patch, stride, file, level
         self.start = start
-        # From images as they come to images as the network wants them; without a word the same.
+        # Normalisation that takes images as they come to those that the network expects; by default none.
         for name, value in (('mean', 0.0), ('std', 1.0)):
             self.register_buffer(name, torch.full((3, 1, 1), value))
 

@@ -9,7 +9,7 @@ from densecl.numerics import full_precision
 
 
 class PhotoTarget(nn.Module):
-    """A target of 8-bit RGB; the pretrainer tells how images are normalised. Without a word: not at all."""
+    """A target of 8-bit RGB; the pretrainer tells how images are normalised; by default they are not."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ class HuggingFaceText(nn.Module):
             positions for, or a folder that cannot be read or needs code of its own.
     """
 
-    #: A batch of photos is nothing to it.
+    #: Inputs are token ids, not photos.
     reads_tokens = True
 
     def __init__(

@@ -51,7 +51,7 @@ class TextTransformer(nn.Module):
         ValueError: an unknown choice, a width that heads do not divide, the first token of a causal tower.
     """
 
-    #: A batch of photos is nothing to it.
+    #: Inputs are token ids, not photos.
     reads_tokens = True
 
     def __init__(

@@ -22,7 +22,6 @@ class GloFND(Filter):
         lr: of the thresholds; 0.05 in the official recipe.
         start: epoch (from 0) before which nothing is learned or eliminated: 70 of 200 in the recipe.
         betas: Adam's, and so is ``eps``.
-        relative: divide the gradient by ``share``.
         treatment: see :class:`.Filter`.
     """
 
@@ -34,14 +33,13 @@ class GloFND(Filter):
         start: float = 70,
         betas: tuple[float, float] = (0.9, 0.98),
         eps: float = 1e-8,
-        relative: bool = False,
         treatment: str = 'elimination',
     ) -> None:
         super().__init__(treatment)
         if not 0 < share < 1 or lr <= 0:
             raise ValueError(f'GloFND: share must lie in (0, 1) and lr above 0, got {share} and {lr}')
         self.share, self.lr, self.start = share, lr, start
-        self.betas, self.eps, self.relative = tuple(betas), eps, relative
+        self.betas, self.eps = tuple(betas), eps
         self.state = PerImage(images, 'GloFND', threshold=1.0, first_moment=0.0, second_moment=0.0)
         self.clock: Clock | None = None
 
@@ -69,7 +67,7 @@ class GloFND(Filter):
         if (closed := self.state.close()) is None:
             return
         images, share = closed
-        gradient = (self.share - share) / (self.share if self.relative else 1)
+        gradient = self.share - share
         (b1, b2), steps = self.betas, self.epoch + 1
         names = ('threshold', 'first_moment', 'second_moment')
         threshold, first, second = (getattr(self.state, name)[images].double() for name in names)
