@@ -14,16 +14,6 @@ def tools() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob('*.py'))}
 
 
-def stored_config(saved: dict, path: str) -> dict:
-    """The config that mmengine's runner left in a checkpoint, read and not run; an exit without one."""
-    from densecl.transfer.config_text import parse_config
-
-    config = parse_config(saved.get('meta', {}).get('cfg'))
-    if not config:
-        raise SystemExit(f'{path} holds no config; give that of its pretraining with --config')
-    return config
-
-
 def run_tool(name: str, arguments: list[str]) -> None:
     """Run a tool in this process as if it had been called by its path.
 

@@ -17,20 +17,15 @@ import densecl.compat
 
 densecl.compat.install()
 
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
+from support.pretraining import load_pretraining, spread_samples  # noqa: E402
 
 from densecl import visualization as vis  # noqa: E402
-from densecl.compat import load_checkpoint  # noqa: E402
-from densecl.datasets import SampleKey  # noqa: E402
 from densecl.datasets.transforms import ContextPairs, JigsawPatches, RotatedView  # noqa: E402
 from densecl.datasets.transforms.context import NEIGHBOURS  # noqa: E402
 from densecl.engine.one_line import call  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
 from densecl.models.targets import Known  # noqa: E402
-from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.structures import Views  # noqa: E402
-from densecl.tools import stored_config  # noqa: E402
 from densecl.transfer.mismatch import model_images  # noqa: E402
 
 
@@ -54,14 +49,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Ask, count, draw."""
     args = parse_args()
-    saved = load_checkpoint(args.checkpoint)
-    cfg = Config.fromfile(args.config) if args.config else Config(stored_config(saved, args.checkpoint))
-    init_default_scope(cfg.get('default_scope', 'densecl'))
-    if args.photos:
-        cfg.train_dataloader.dataset.data_root = args.photos
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    model = MODELS.build(cfg.model).eval()
-    model.load_state_dict(saved['state_dict'])
+    model, dataset = load_pretraining(args)
     heads = [head for head in model.heads.values() if isinstance(head.target, Known)]
     recipes = [r for t in dataset.transforms for r in getattr(t, 'recipes', [])]
     known = [r for r in recipes if isinstance(r, RotatedView | JigsawPatches | ContextPairs)]
@@ -71,17 +59,17 @@ def main() -> None:
             'puzzles or pairs of patches'
         )
     right, pictures = 0, []
-    asked = np.linspace(0, len(dataset) - 1, min(args.asked, len(dataset))).astype(int)
-    for index in asked:
-        answer, given, sure, views = asks(model, heads[0], dataset[SampleKey(args.epoch, int(index))])
+    for sample in spread_samples(dataset, args.asked, args.epoch):
+        answer, given, sure, views = asks(model, heads[0], sample)
         right += answer == given
         pictures.append((sure if args.surest else 0.0, drawn(known[0], views, answer, given)))
     shown = [picture for _, picture in sorted(pictures, key=lambda pair: -pair[0])][: args.num]
     rows = [shown[i : i + args.columns] for i in range(0, len(shown), args.columns)]
     print(vis.save_image(args.out, vis.stacked([vis.side_by_side(row, gap=16) for row in rows], gap=10)))
-    share = right / len(asked)
-    error = (share * (1 - share) / len(asked)) ** 0.5
-    print(f'{right} of {len(asked)} right: {100 * share:.1f} % +- {100 * error:.1f}')
+    asked = len(pictures)
+    share = right / asked
+    error = (share * (1 - share) / asked) ** 0.5
+    print(f'{right} of {asked} right: {100 * share:.1f} % +- {100 * error:.1f}')
 
 
 @torch.no_grad()

@@ -17,17 +17,12 @@ import densecl.compat
 
 densecl.compat.install()
 
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
+from support.pretraining import load_pretraining, spread_samples  # noqa: E402
 
 from densecl import visualization as vis  # noqa: E402
-from densecl.compat import load_checkpoint  # noqa: E402
-from densecl.datasets import SampleKey  # noqa: E402
 from densecl.engine.one_line import call  # noqa: E402
 from densecl.models.pretrainers import Branch  # noqa: E402
-from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.structures import Views  # noqa: E402
-from densecl.tools import stored_config  # noqa: E402
 from densecl.transfer.mismatch import model_images  # noqa: E402
 
 
@@ -48,23 +43,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw ``--num`` images, evenly spread over the dataset, a row each."""
     args = parse_args()
-    saved = load_checkpoint(args.checkpoint)
-    cfg = Config.fromfile(args.config) if args.config else Config(stored_config(saved, args.checkpoint))
-    init_default_scope(cfg.get('default_scope', 'densecl'))
-    if args.photos:
-        cfg.train_dataloader.dataset.data_root = args.photos
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    model = MODELS.build(cfg.model).eval()
-    model.load_state_dict(saved['state_dict'])
+    model, dataset = load_pretraining(args)
     heads = {name: head for name, head in model.heads.items() if hasattr(head.target, 'images')}
     if not heads:
         raise SystemExit(
             f"{args.checkpoint}: no head with target=dict(type='Pixels') or ColorBins in {list(model.heads)}"
         )
-    rows = []
-    for index in np.linspace(0, len(dataset) - 1, min(args.num, len(dataset))).astype(int):
-        sample = dataset[SampleKey(args.epoch, int(index))]
-        rows.append(reconstructed(model, next(iter(heads.values())), sample))
+    head = next(iter(heads.values()))
+    rows = [reconstructed(model, head, sample) for sample in spread_samples(dataset, args.num, args.epoch)]
     print(vis.save_image(args.out, vis.stacked(rows)))
 
 
