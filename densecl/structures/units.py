@@ -188,8 +188,8 @@ class Units:
             other side's unit of this number shows the same place. None: all, in their order.
         detections: what a detector's heads say of the view, where the units are regions that these look at.
         view: the number of the view.
-        whole: the units that these were read from, on another grid; None: these are it.
-        read: how: it takes (B, M, E) of the M units of ``whole`` to (B, N, E).
+        whole: the M units of the full grid, where these were interpolated from them; None: nothing was.
+        read: the interpolation, (B, M, E) of the units of ``whole`` -> (B, N, E) of these.
         log: name -> scalar without gradient, what is worth watching.
     """
 
@@ -227,7 +227,7 @@ class Units:
         return self._made[name]
 
     def as_read(self, made: Tensor) -> Tensor:
-        """What was made of each unit of ``whole``, (B, M, E), as these units have it, (B, N, E)."""
+        """Values of the units of ``whole``, (B, M, E), interpolated as these units were, (B, N, E)."""
         return made if self.read is None else self.read(made)
 
     def of_all(self, name: str) -> Tensor:
