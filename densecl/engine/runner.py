@@ -25,8 +25,11 @@ from .shard import keep_state_whole, shard
 from .shared_source import with_shared_source
 
 _RUNS = itertools.count()
-#: How the records begin that are hundreds of lines long.
-_IN_FILE_ONLY = (f'\n{"-" * 60}\nSystem environment', 'Config:\n', 'Hooks will be executed')
+#: How the records begin that are hundreds of lines long, or that say nothing to a user.
+_IN_FILE_ONLY = (
+    f'\n{"-" * 60}\nSystem environment', 'Config:\n', 'Hooks will be executed',
+    'Exp name: ', '"FileClient" will be deprecated', '"HardDiskBackend" is the alias',
+)  # fmt: skip
 _RULES = {'linear': lambda ratio: ratio, 'sqrt': math.sqrt}
 
 
