@@ -1,4 +1,4 @@
-"""Running: loop, hooks, log line, launching. Importing it makes local checkpoint writes atomic."""
+"""Running a training: loop, hooks, log line, launching. The import makes local checkpoint writes atomic."""
 
 from . import hooks
 from .files import AtomicLocalBackend

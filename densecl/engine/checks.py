@@ -1,7 +1,7 @@
-"""What is looked at once a run is built, before its first step: whether its parts make sense together.
+"""Checks, after a run is built and before its first step, whether its parts fit together.
 
-A check is a function of the runner that yields a sentence for all that is wrong; ``CHECKS`` lists them.
-A config that means what a check refuses says so: ``allow=['queue']`` makes its sentences warnings.
+A check is a function of the runner that yields one sentence per problem; ``CHECKS`` lists them. If a config
+does on purpose what a check refuses, ``allow=['queue']`` turns the sentences of that check into warnings.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,7 +86,7 @@ def check_images(runner: Runner) -> Iterator[str]:
             yield f'{difference} (custom_hooks: {type(hook).__name__})'
 
 
-#: Name, as ``allow`` has it -> check.
+#: Name, as used in ``allow`` -> check.
 CHECKS: dict[str, Callable[[Runner], Iterator[str]]] = {
     'views': check_views,
     'queue': check_queues,
@@ -94,12 +94,12 @@ CHECKS: dict[str, Callable[[Runner], Iterator[str]]] = {
     'images': check_images,
 }
 
-#: What is checked before there is a runner, in this module and in ``fields``.
+#: Names of the checks that run before there is a runner, in this module and in ``fields``.
 _OTHERS = ('folder', 'names')
 
 
 def allowed(cfg: Mapping) -> tuple[str, ...]:
-    """The checks whose sentences are warnings: a name or a list of them.
+    """The checks whose sentences are only warnings; ``allow`` is a name or a list of names.
 
     Raises:
         ConfigMistake: there is no such check.
@@ -115,10 +115,10 @@ def allowed(cfg: Mapping) -> tuple[str, ...]:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Refuse a folder in which another run left checkpoints.
+    """Refuse a folder that has checkpoints of another run.
 
     Raises:
-        ConfigMistake: there are some.
+        ConfigMistake: there are such checkpoints.
     """
     found = checkpoints_of(folder)
     if found:
@@ -129,10 +129,10 @@ def check_folder(folder: str | Path) -> None:
 
 
 class StartChecksHook(Hook):
-    """Runs the checks when weights are loaded and everything else is built, before the first step.
+    """Runs the checks before the first step, when weights are loaded and everything else is built.
 
     Raises:
-        ConfigMistake: with the first thing that is wrong.
+        ConfigMistake: the first problem.
     """
 
     priority = 'VERY_LOW'
@@ -148,12 +148,12 @@ class StartChecksHook(Hook):
             runner.logger.warning(said)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """The first batch is there."""
+        """Check the first batch."""
         runner.began = True
 
 
 def problems(runner: Runner) -> Iterator[tuple[str, str]]:
-    """(check, what it finds wrong) of a pretraining run; other trainings are not checked."""
+    """(check, problem) pairs of a pretraining run; other trainings are not checked."""
     if isinstance(unwrap(runner.model), Pretrainer):
         for name, check in CHECKS.items():
             yield from ((name, said) for said in check(runner))
@@ -164,5 +164,5 @@ def _heads(runner: Runner) -> list[tuple[str, nn.Module]]:
 
 
 def _takes_statistics(layer: nn.Module) -> bool:
-    """Whether a layer of this process takes the statistics of its own batch."""
+    """Whether a layer computes batch statistics, from the batch of this process."""
     return isinstance(layer, _BatchNorm) and layer.training and not isinstance(layer, nn.SyncBatchNorm)

@@ -1,4 +1,4 @@
-"""The backbone that a run will export, as it is now: its tensors, a file of it, an encoder of images."""
+"""The backbone that a run will export, in its present state: its tensors, a file, an image encoder."""
 
 import copy
 from pathlib import Path
@@ -13,19 +13,19 @@ from .wrapped import unwrap
 
 
 def exported_branch(runner) -> nn.Module:
-    """The part of the model that is exported: it has ``backbone`` and ``neck``."""
+    """The branch of the model that is exported; it has ``backbone`` and ``neck``."""
     model = unwrap(runner.model)
     return model.target if getattr(model, 'export_branch', 'online') == 'target' else model
 
 
 def plain_tensors(backbone: nn.Module) -> dict[str, Tensor]:
-    """A copy on the CPU of the plain network's tensors: low-rank additions are folded in."""
+    """A copy on the CPU of the plain network's tensors; low-rank additions (LoRA) are merged into them."""
     plain = fold_low_rank(backbone.state_dict())
     return {name: tensor.detach().cpu().clone() for name, tensor in plain.items()}
 
 
 def run_meta(runner) -> dict:
-    """What a file of the run's backbone says of it: config, name, and the weights that it goes on from."""
+    """What a file of the run's backbone says about it: config, name, and the weights that it started from."""
     from densecl.transfer import PretrainedHook
 
     starts = (hook.start for hook in runner.hooks if isinstance(hook, PretrainedHook) and hook.part is None)
@@ -37,12 +37,12 @@ def run_meta(runner) -> dict:
 
 
 def frozen_encoder(runner, meta: dict, tensors: dict[str, Tensor] | None = None):
-    """The backbone of the run, or a copy of it with other tensors, that takes images as they are.
+    """An encoder of images of any size: the backbone of the run, or a copy of it with other tensors.
 
     Args:
         runner: of the run.
-        meta: of :func:`run_meta`.
-        tensors: of :func:`plain_tensors`.
+        meta: result of :func:`run_meta`.
+        tensors: result of :func:`plain_tensors`; None uses the backbone itself.
 
     Returns:
         :class:`densecl.evaluation.features.FrozenEncoder` on the device of the model.
@@ -53,7 +53,7 @@ def frozen_encoder(runner, meta: dict, tensors: dict[str, Tensor] | None = None)
 
     backbone = exported_branch(runner).backbone
     if tensors is not None or getattr(unwrap(runner.model), 'compile_backbone', False):
-        backbone = copy.deepcopy(backbone)  # a copy is not compiled: images here have any size
+        backbone = copy.deepcopy(backbone)  # a copy is not compiled, as images here have many sizes
     if tensors is not None:
         load_folded(backbone, tensors)
     record = training_record(Weights({}, meta), backbone.state_dict(), 'online')
@@ -62,7 +62,7 @@ def frozen_encoder(runner, meta: dict, tensors: dict[str, Tensor] | None = None)
 
 
 def save_backbone(runner, name: str, tensors: dict[str, Tensor], meta: dict, neck=None) -> None:
-    """Write into the run's folder what a checkpoint of it would hold of the exported backbone, and neck."""
+    """Write the exported backbone, and the neck, into the run's folder as its checkpoint would have them."""
     prefix = '' if exported_branch(runner) is unwrap(runner.model) else 'target.'
     state = {f'{prefix}backbone.{key}': tensor for key, tensor in tensors.items()}
     if neck is not None:
@@ -72,7 +72,7 @@ def save_backbone(runner, name: str, tensors: dict[str, Tensor], meta: dict, nec
 
 
 def read_backbone(runner, path: Path) -> dict[str, Tensor] | None:
-    """The tensors of a backbone in a file, or None if there is none that fits."""
+    """The tensors of a backbone in a file, or None if no file has tensors that fit."""
     from densecl.transfer import load_backbone
 
     loaded = copy.deepcopy(exported_branch(runner).backbone)

@@ -1,4 +1,4 @@
-"""Which settings of a config anybody reads, and what ``--cfg-options`` may change."""
+"""Which settings of a config are read by some code, and what ``--cfg-options`` may change."""
 
 import inspect
 import keyword
@@ -16,7 +16,7 @@ from densecl.signatures import listed, nearest, shortened
 
 from .checks import allowed
 
-#: Top-level settings that are read when a run is built; everything else are variables of config files.
+#: Top-level settings that are read when a run is built; all other names are variables of config files.
 FIELDS = {
     *(set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}),
     'activation_checkpointing',
@@ -34,7 +34,7 @@ FIELDS = {
     'tta_pipeline',
 }
 _DICT, _LIST = (Mapping, 'a dict'), (list | tuple, 'a list of dicts')
-#: Settings that are read before anything is built of them.
+#: Settings that are read before anything is built.
 _KINDS = {
     **dict.fromkeys(('model', 'default_hooks', 'optim_wrapper', 'train_dataloader', 'train_cfg'), _DICT),
     **dict.fromkeys(('randomness', 'auto_scale_lr', 'env_cfg', 'model_wrapper_cfg'), _DICT),
@@ -48,12 +48,12 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def check_fields(cfg: Config) -> None:
-    """Check what is read by name rather than handed to a class: top-level names, loaders, seeds.
+    """Check settings that are read by name and not passed to a class: top-level names, loaders, seeds.
 
-    A name near a setting is refused only where that setting is missing: otherwise it is a variable.
+    A name that resembles a setting is refused only if that setting is missing; else it is a variable.
 
     Raises:
-        ConfigMistake: nobody reads a key.
+        ConfigMistake: no code reads a key.
     """
     for key, value in cfg.items():
         near = near_setting(key)
@@ -64,7 +64,7 @@ def check_fields(cfg: Config) -> None:
         raise ConfigMistake(f'{path}: a name of Python itself, which no config file can hold; choose another')
     for key, (kind, wanted) in _KINDS.items():
         value = cfg.get(key)
-        wrong = isinstance(value, _PLAIN) and not isinstance(value, kind)  # a built object is what it is
+        wrong = isinstance(value, _PLAIN) and not isinstance(value, kind)  # built objects are not checked
         if wrong or value is None and key in cfg and key in ('randomness', 'env_cfg'):
             raise ConfigMistake(f'{key} must be {wanted}, got {shortened(value)}')
     for name in _LOADERS:
@@ -92,7 +92,7 @@ def check_fields(cfg: Config) -> None:
 
 
 def _check_types(cfg: Config) -> None:
-    """What mmengine looks up by itself, or only where there are several processes."""
+    """Check types that mmengine looks up itself, or only if there are several processes."""
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
     if isinstance(optimizer, _PLAIN) and not isinstance(optimizer, Mapping):
         raise ConfigMistake(f'optim_wrapper.optimizer must be a dict, got {shortened(optimizer)}')
@@ -101,7 +101,7 @@ def _check_types(cfg: Config) -> None:
     if isinstance(optimizer, Mapping) and 'type' in optimizer:
         _in_scope(cfg, optimizer['type'], OPTIMIZERS, ('optim_wrapper', 'optimizer'))
     wrapper = (cfg.get('model_wrapper_cfg') or {}).get('type', 'FullyShard')
-    if wrapper != 'FullyShard':  # which launch knows
+    if wrapper != 'FullyShard':  # handled by LRScalingRunner.wrap_model, not in a registry
         path = ('model_wrapper_cfg',)
         found = _in_scope(cfg, wrapper, MODEL_WRAPPERS, path)
         check_arguments(found, cfg.model_wrapper_cfg, path, {'module': None})
@@ -120,18 +120,18 @@ def _check_types(cfg: Config) -> None:
 
 
 def _in_scope(cfg: Config, name: Any, registry: Registry, path: tuple[str, ...]) -> Callable:
-    """What a type names in the scope that the run will have."""
+    """The class or function that a type names in the scope that the run will have."""
     with registry.switch_scope_and_registry(cfg.get('default_scope')) as found:
         return resolve(name, found, path)
 
 
 def near_setting(name: str) -> str | None:
-    """The setting of which a top-level name may be a slip."""
+    """The setting that a top-level name is probably a misspelling of."""
     return nearest(name, FIELDS - {'tta_pipeline', 'tta_model'}, 0.87)
 
 
 def _keywords(node: Any, path: str = '') -> Iterator[str]:
-    """Paths of keys that cannot be written as ``dict(key=...)``, as mmengine writes configs down."""
+    """Paths of keys that cannot be written as ``dict(key=...)``, the form in which mmengine saves configs."""
     pairs = node.items() if isinstance(node, Mapping) else enumerate(node)
     for key, value in pairs:
         inner = f'{path}.{key}' if path else str(key)
@@ -155,16 +155,16 @@ def _check_loader(loader: Mapping, name: str) -> None:
 
 
 def _first(target: Any) -> tuple[str, ...]:
-    """The name of what a function gets by position."""
+    """The name of a function's first positional argument."""
     return tuple(inspect.signature(target).parameters)[:1] if callable(target) else ()
 
 
 def _randomness(seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
-    """What ``randomness`` holds."""
+    """The settings of ``randomness``."""
 
 
 def _auto_scale_lr(base_batch_size: int = 0, enable: bool = False, rule: str = 'linear') -> None:
-    """What ``auto_scale_lr`` holds."""
+    """The settings of ``auto_scale_lr``."""
 
 
 def _environment(
@@ -173,19 +173,19 @@ def _environment(
     dist_cfg: dict | None = None,
     resource_limit: int | None = None,
 ) -> None:
-    """What ``env_cfg`` holds."""
+    """The settings of ``env_cfg``."""
 
 
 def _processes(
     mp_start_method: Literal['fork', 'spawn', 'forkserver'] = 'fork', opencv_num_threads: int = 0
 ) -> None:
-    """What ``env_cfg.mp_cfg`` holds."""
+    """The settings of ``env_cfg.mp_cfg``."""
 
 
 def _group(
     backend: str = 'nccl', init_backend: str = 'torch', timeout: float | None = None, **options
 ) -> None:
-    """What ``env_cfg.dist_cfg`` holds; other options are those of ``init_process_group``."""
+    """The settings of ``env_cfg.dist_cfg``; other options go to ``init_process_group``."""
 
 
 _READERS: dict[tuple[str, ...], Callable] = {
@@ -198,13 +198,13 @@ _READERS: dict[tuple[str, ...], Callable] = {
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Change a config as ``--cfg-options`` says; all at once, for their order says nothing.
+    """Change a config by ``--cfg-options``; all at once, as their order has no meaning.
 
     Raises:
-        ConfigMistake: an option would change nothing that anybody reads, or does not fit into the config.
+        ConfigMistake: no code reads the setting of an option, or the option does not fit into the config.
     """
     meant = allowed({'allow': options.get('allow', cfg.get('allow'))})
-    # Code of one's own can read any name of the config.
+    # A user's own code can read any name of the config.
     free = 'names' in meant or bool(cfg.get('custom_imports'))
     for key in options:
         if key.partition('.')[0] not in FIELDS:
@@ -223,7 +223,7 @@ def _refuse_or_warn(said: str, free: bool) -> None:
 
 
 def _unread(cfg: Config, key: str) -> str:
-    """What is said of a top-level name that is no setting."""
+    """The error message for a top-level name that is no setting."""
     name = key.partition('.')[0]
     if name in cfg:
         places = [p for p, value in _leaves(cfg) if value == cfg[name]][:2]
@@ -238,13 +238,13 @@ def _unread(cfg: Config, key: str) -> str:
 
 
 def _check_place(cfg: Config, key: str, options: Mapping[str, Any]) -> None:
-    """Refuse what mmengine cannot merge: entries that a list does not have, settings of what is no dict."""
+    """Refuse what mmengine cannot merge: indices beyond a list, keys of a value that is no dict."""
     names = key.split('.')
     node: Any = cfg
     for i, name in enumerate(names):
         place = '.'.join(names[:i])
         if place in options or f'{place}._delete_' in options:
-            return  # it is replaced
+            return  # the whole value is replaced
         if isinstance(node, list | tuple):
             if not (name.isdigit() and int(name) < len(node)):
                 raise ConfigMistake(

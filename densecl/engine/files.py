@@ -8,9 +8,9 @@ from densecl.files import atomic_write
 
 
 class AtomicLocalBackend(LocalBackend):
-    """mmengine's local files, written under a temporary name and renamed.
+    """mmengine's local files, written under a temporary name and then renamed.
 
-    A run that is killed while it saves leaves the previous checkpoint intact, and never half a file.
+    If a run is killed while it saves, the previous checkpoint stays intact, and there is never half a file.
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""From a config and a command line to a runner."""
+"""Builds a runner from a config and a command line."""
 
 import argparse
 import contextlib
@@ -68,7 +68,7 @@ def read_config(path: str) -> Config:
 
 @contextlib.contextmanager
 def telling_files(show: Callable[[str], Any]) -> Iterator[None]:
-    """Note the files of Python that are read as configs, or as their bases, within; show them at the end."""
+    """Inside this context note the Python files that are read as configs or bases; show them at the end."""
     found: dict[str, None] = {}
     readers = {name: getattr(Config, name) for name in ('_file2dict', '_parse_lazy_import')}
 
@@ -94,18 +94,18 @@ def telling_files(show: Callable[[str], Any]) -> Iterator[None]:
 def load_config(
     path: str, work_dir: str | None, options: dict | None, launcher: str, safe: bool = False
 ) -> Config:
-    """Read a config and merge what the command line says; see :func:`read_config`.
+    """Read a config and merge the options of the command line; see :func:`read_config`.
 
     Args:
         path: of the config.
-        work_dir: of the run; None: what the config says, or ``work_dirs/<its name>``.
+        work_dir: the run's folder; None: the config's, or ``work_dirs/<its name>``.
         options: ``--cfg-options``.
-        launcher: of several processes.
+        launcher: launcher of several processes, or ``'none'``.
         safe: see :func:`densecl.engine.safe_config.read_safely`.
 
     Raises:
         OSError: there is no such config.
-        ConfigMistake: an option changes nothing, or does not fit.
+        ConfigMistake: an option changes nothing, or does not fit into the config.
     """
     cfg = read_safely(path) if safe else read_config(path)
     if options:
@@ -132,7 +132,7 @@ def use_amp(cfg: Config, dtype: str) -> None:
 
 
 def use_checkpoint_activations(cfg: Config) -> None:
-    """Let the backbone compute its blocks again in the backward pass; see ``Pretrainer``."""
+    """Save memory: recompute the backbone's blocks in the backward pass; see ``Pretrainer``."""
     _pretrainer(cfg, '--checkpoint-activations').checkpoint_activations = True
 
 
@@ -143,10 +143,10 @@ def use_compile(cfg: Config) -> None:
 
 
 def use_shard(cfg: Config) -> None:
-    """Spread parameters, gradients and optimiser state over the processes; see ``densecl.engine.shard``.
+    """Shard parameters, gradients and optimiser state over the processes; see ``densecl.engine.shard``.
 
     Raises:
-        ValueError: there is a single process, or a hook reads the weights in process 0 alone.
+        ValueError: there is a single process, or a hook reads the weights in process 0 only.
     """
     _pretrainer(cfg, '--shard')
     if cfg.launcher == 'none':
@@ -179,9 +179,9 @@ def use_auto_scale_lr(cfg: Config) -> None:
 
 
 def use_plain_batch_norm(cfg: ConfigDict) -> int:
-    """Turn SyncBN into BN throughout, for a single process; returns how many were turned.
+    """Replace every SyncBN by BN, for a single process; returns the number of replacements.
 
-    With one process both compute the same, but SyncBN refuses to run on a CPU.
+    With one process both compute the same, but SyncBN does not run on a CPU.
     """
     turned = 0
     stack = [cfg]
@@ -198,13 +198,13 @@ def use_plain_batch_norm(cfg: ConfigDict) -> int:
 
 
 def use_resume(cfg: Config, resume: str | None) -> None:
-    """``'auto'`` resumes from the newest whole checkpoint in the work directory, a path from that one.
+    """Resume: ``'auto'`` takes the newest whole checkpoint in the work directory, a path takes that file.
 
-    Of several processes the first looks, for all of them: others may see other files, of a network's disk
-    older ones. Their group is started for that.
+    Of several processes the first one chooses for all. The others may see other files; on a network disk they
+    may see older ones. The process group is started for this.
 
     Raises:
-        FileNotFoundError, ValueError, pickle.UnpicklingError: there is none, or none is whole.
+        FileNotFoundError, ValueError, pickle.UnpicklingError: there is no checkpoint, or none is whole.
     """
     if resume is None:
         return
@@ -233,31 +233,31 @@ def _resumable(cfg: Config, resume: str) -> Path | None:
 
 
 def use_pretrained(cfg: Config, weights: str) -> None:
-    """Start backbone (and neck) from weights: a file, or a name; the config's own start of them gives way."""
+    """Start backbone (and neck) from weights, a file or a name; this replaces the config's own start."""
     from densecl.transfer.start_files import locate
 
-    locate(weights)  # one line now, not after the model is built
+    locate(weights)  # fail here, before the model is built
     hooks = cfg.get('custom_hooks') or []
     hooks = [h for h in hooks if h.get('part') or not str(h['type']).endswith('PretrainedHook')]
     cfg.custom_hooks = [*hooks, dict(type='densecl.PretrainedHook', checkpoint=weights)]
 
 
 def save_on_signal(cfg: Config) -> None:
-    """Let any training save and leave when it is told to; see ``TerminateHook``."""
+    """Make any training save and exit on a signal; see ``TerminateHook``."""
     hooks = cfg.get('custom_hooks', [])
     if not any('TerminateHook' in str(hook.get('type')) for hook in hooks):
         cfg.custom_hooks = [*hooks, dict(type='densecl.TerminateHook')]
 
 
 def use_safe_checkpoints(cfg: Config) -> None:
-    """The checkpoints of any training, of a detector too, are written by ``PretrainCheckpointHook``."""
+    """Write the checkpoints of any training, also of a detector, with ``PretrainCheckpointHook``."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if hook.get('type') == 'CheckpointHook':
         hook.type = 'densecl.PretrainCheckpointHook'
 
 
 def fill_teachers(cfg: Config) -> None:
-    """Where a head's target names weights (``start``) or ``maps``, let the training put them in."""
+    """If a head's target names weights (``start``) or ``maps``, add the hook that loads them."""
     heads = (cfg.get('model') or {}).get('heads') or {}
     targets = [head.get('target') for head in heads.values() if isinstance(head, dict)]
     hooks = cfg.get('custom_hooks') or []
@@ -271,7 +271,7 @@ def fill_teachers(cfg: Config) -> None:
 
 
 def share_seed(cfg: Config) -> None:
-    """``randomness.seed`` governs the views too, unless the data set names a seed of its own."""
+    """Use ``randomness.seed`` for the views too, unless the data set has its own seed."""
     loader = cfg.get('train_dataloader') or {}
     seed = cfg.get('randomness', {}).get('seed')
     kind = str(loader.get('dataset', {}).get('type')).rpartition('.')[2]
@@ -280,7 +280,7 @@ def share_seed(cfg: Config) -> None:
 
 
 def join_group(cfg: Config) -> None:
-    """Start the process group of a launcher if there is none, as a runner would; without CUDA of gloo."""
+    """Start the launcher's process group if there is none, as a runner does; without CUDA with gloo."""
     if cfg.get('launcher', 'none') == 'none' or dist.is_initialized():
         return
     environment = cfg.get('env_cfg') or {}
@@ -293,17 +293,17 @@ def join_group(cfg: Config) -> None:
 
 
 def use_gloo_without_gpu(cfg: Config) -> None:
-    """Let several processes on a machine without CUDA train, where mmengine insists on a GPU."""
+    """Let several processes train on a machine without CUDA, although mmengine requires a GPU there."""
     if cfg.launcher != 'pytorch' or torch.cuda.is_available():
         return
     join_group(cfg)
-    # Without one mmengine takes this, and insists on a GPU.
+    # mmengine's default wrapper requires a GPU.
     usual = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
     usual['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
     wrapper = cfg.get('model_wrapper_cfg') or usual
     if wrapper['type'] != 'FullyShard':
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
-    if cfg.pop('sync_bn', None):  # SyncBN refuses to run on a CPU
+    if cfg.pop('sync_bn', None):  # SyncBN does not run on a CPU
         use_plain_batch_norm(cfg._cfg_dict)
         print_log(
             'without a GPU batch statistics are those of each process: sync_bn is left out',
@@ -327,10 +327,10 @@ def check_batch_statistics(cfg: Config) -> None:
 
 
 def check_ramps(cfg: Config) -> None:
-    """Refuse rates that nothing would ramp.
+    """Refuse ``lr_ramp`` if nothing uses it.
 
     Raises:
-        ValueError: a rule of the optimiser has ``lr_ramp``, and no ``ParamSchedule`` drives ``lr``.
+        ValueError: a rule of the optimiser has ``lr_ramp``, but no ``ParamSchedule`` drives ``lr``.
     """
     rules = ((cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}).get('rules') or []
     ramps = [key for rule in rules for key in rule if key.endswith('_ramp')]
@@ -345,10 +345,10 @@ def check_ramps(cfg: Config) -> None:
 
 
 def use_fused(cfg: Config) -> None:
-    """On CUDA one kernel steps all parameters, where torch has it and the config does not decide itself."""
+    """On CUDA use torch's fused optimiser, if there is one and the config does not set ``fused``."""
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
     decided = optimizer.keys() & {'fused', 'foreach', 'capturable', 'differentiable'}
-    # Torch's fused SGD does not know parameters that are spread over processes.
+    # Torch's fused SGD cannot step sharded parameters.
     sharded = (cfg.get('model_wrapper_cfg') or {}).get('type') == 'FullyShard'
     known = ('Adam', 'AdamW') if sharded else ('SGD', 'Adam', 'AdamW')
     if torch.cuda.is_available() and optimizer.get('type') in known and not decided:
@@ -356,17 +356,17 @@ def use_fused(cfg: Config) -> None:
 
 
 def leave_group() -> None:
-    """End the process group, where there is one, as long as all processes are there."""
+    """End the process group, if there is one, while all processes are still running."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The config's runner; by default mmengine's, with our rules for ``auto_scale_lr``.
+    """The config's runner; by default mmengine's with the rules of ``LRScalingRunner`` for ``auto_scale_lr``.
 
     Raises:
-        ConfigMistake: a setting cannot be; and whatever the parts raise, with the place in the config.
+        ConfigMistake: a setting is not possible. Errors of the parts get their place in the config.
     """
     check_fields(cfg)
     remove_leftovers(cfg.work_dir)
@@ -388,11 +388,11 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def use_own_visualizer(cfg: Config) -> None:
-    """Let each run of a process write its figures into its own folder, in place.
+    """Make each run of a process write its figures into its own folder; changes ``cfg``.
 
-    mmengine keeps a visualizer by its name for the whole process, and mmdet and mmseg call all of theirs
-    ``'visualizer'``: a second run in a notebook would write into the folder of the first. Without a name
-    mmengine takes that of the run.
+    mmengine keeps a visualizer by its name for the whole process. mmdet and mmseg call all of theirs
+    ``'visualizer'``, so a second run in a notebook would write into the folder of the first. Without a name
+    mmengine uses the name of the run.
     """
     if isinstance(cfg.get('visualizer'), dict):
         cfg.visualizer.pop('name', None)
@@ -402,7 +402,7 @@ def train(cfg: Config, progress: Progress | None = None) -> Runner:
     """Build and train, with the checks of :mod:`.checks` before the first step.
 
     Raises:
-        ConfigMistake: the folder holds another run, or a check found something.
+        ConfigMistake: the folder has another run, or a check found a problem.
     """
     allow = allowed(cfg)
     if not cfg.get('resume') and 'folder' not in allow:

@@ -7,26 +7,26 @@ from mmengine.runner import LogProcessor
 from densecl.distributed import world_size
 from densecl.registry import LOG_PROCESSORS
 
-#: Values with a place of their own in the line.
+#: Values that have their own place in the line.
 _PLACED = {'epoch', 'iter', 'time', 'data_time', 'images_per_s', 'data_wait', 'loss', 'grad_norm'}
 _PLACED |= {'lr', 'base_lr', 'memory'}
 
 
 @LOG_PROCESSORS.register_module()
 class PretrainLogProcessor(LogProcessor):
-    """Progress, ETA, images/s, share of time spent waiting for data, losses, the norm of the
-    gradients before clipping, and the diagnostics.
+    """The printed line has: progress, time left, images/s, share of time spent waiting for data, losses,
+    gradient norm before clipping, and diagnostics.
 
-    ``images_per_s`` and ``data_wait`` (0..1) also reach TensorBoard, wandb and the json log.
+    ``images_per_s`` and ``data_wait`` (0..1) also go to TensorBoard, wandb and the json log.
 
     Args:
-        printed: how many diagnostics a line shows. A method with several levels has dozens: the line says how
-            many more are in the json log, where all are.
-        **kwargs: of mmengine's ``LogProcessor``.
+        printed: number of diagnostics that a line shows. A method with several levels has dozens. All of
+            them are in the json log; the line says how many it left out.
+        **kwargs: arguments of mmengine's ``LogProcessor``.
     """
 
     def __init__(self, printed: int = 24, **kwargs) -> None:
-        # mmengine's mean over window_size values would reach back over as many intervals for grad_norm.
+        # grad_norm has one value per interval: mmengine's mean would cover window_size intervals.
         kwargs.setdefault('mean_pattern', '.*(loss|time).*')
         super().__init__(**kwargs)
         self.printed = printed

@@ -1,4 +1,4 @@
-"""An epoch loop that a resumed run enters exactly where it left."""
+"""An epoch loop in which a resumed run continues exactly where it stopped."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from densecl.registry import LOOPS
 
 
 def step_seed(seed: int | None, iteration: int, rank: int) -> int:
-    """What torch's random state begins an iteration with."""
+    """The seed of torch's random state for an iteration."""
     return ((seed or 0) * 1_000_003 + iteration * 1009 + rank) % 2**63
 
 
@@ -21,13 +21,13 @@ def step_seed(seed: int | None, iteration: int, rank: int) -> int:
 class PretrainLoop(EpochBasedTrainLoop):
     """mmengine's epoch loop, with two differences.
 
-    Resumed in the middle of an epoch it asks the sampler for the remaining samples at once, instead of
-    loading and dropping those already seen. And before each iteration torch's random state is set
-    from (seed, iteration, rank), so that what a model draws is the same in a resumed run.
+    First, if a run is resumed within an epoch, the loop asks the sampler for the remaining samples only;
+    mmengine loads the samples already seen and drops them. Second, torch's random state is set before each
+    iteration from (seed, iteration, rank), so a model draws the same random numbers in a resumed run.
 
     Raises:
         ValueError: the data do not fill a single batch, the processes have different numbers of steps, or the
-            sampler cannot start in mid-epoch.
+            sampler cannot start within an epoch.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -45,13 +45,13 @@ class PretrainLoop(EpochBasedTrainLoop):
             )
 
     def run(self) -> torch.nn.Module:
-        """Launch training, from the iteration that was resumed."""
+        """Train, from the first or the resumed iteration."""
         self._check_lengths()
         self._check_position()
         return super().run()
 
     def _check_lengths(self) -> None:
-        """Processes with more steps than others would wait for them for ever."""
+        """Refuse different numbers of steps: processes with more steps would wait for ever for the others."""
         steps = [len(self.dataloader)] * world_size()
         if world_size() > 1:
             dist.all_gather_object(steps, len(self.dataloader))
@@ -62,7 +62,7 @@ class PretrainLoop(EpochBasedTrainLoop):
             )
 
     def _check_position(self) -> None:
-        """A run resumed with another number of steps an epoch goes on at an epoch boundary."""
+        """If the number of steps per epoch has changed, a resumed run continues at the start of an epoch."""
         steps = len(self.dataloader)
         done = self._iter - self._epoch * steps
         known = self.runner.message_hub.runtime_info.get('steps_per_epoch', steps)
@@ -75,7 +75,7 @@ class PretrainLoop(EpochBasedTrainLoop):
         self.runner.message_hub.update_info('steps_per_epoch', steps)
 
     def run_epoch(self) -> None:
-        """Run the rest of the present epoch."""
+        """Run the rest of the current epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
@@ -86,7 +86,7 @@ class PretrainLoop(EpochBasedTrainLoop):
             if done < len(self.dataloader):
                 for idx, batch in enumerate(self.dataloader, start=done):
                     self.run_iter(idx, batch)
-        except DataError as error:  # one of a data worker comes with the worker's traceback
+        except DataError as error:  # an error of a data worker has the worker's traceback in its message
             last = str(error).strip().splitlines()[-1]
             raise DataError(re.sub(r'^[\w.]+Error: ', '', last)) from None
         finally:
@@ -95,7 +95,7 @@ class PretrainLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
     def _report_unreadable(self) -> None:
-        """List them in the work directory; each process has a file, as it may be the only one that ends."""
+        """List unreadable images in the work directory, one file per process, as others may fail earlier."""
         found = getattr(self.dataloader.dataset, 'unreadable', None)
         if found:
             name = f'unreadable_images.rank{rank()}.csv' if rank() else 'unreadable_images.csv'

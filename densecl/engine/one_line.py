@@ -1,4 +1,4 @@
-"""What a user did wrong is told in one line, by one process; the traceback of anything else is kept."""
+"""Reports a user's mistake in one line, by one process. All other errors keep their traceback."""
 
 import contextlib
 import hashlib
@@ -14,21 +14,21 @@ from torch.distributed import TCPStore
 from densecl.building import ConfigMistake, one_line
 from densecl.datasets.unreadable import DataError
 
-#: The exit code of such an end, as of a command line that cannot be parsed.
+#: The exit code after a mistake, the same as for a command line that cannot be parsed.
 MISTAKE = 2
 _DEBUG = 'DENSECL_DEBUG'
-#: What is a user's to mend whenever it is found; the message says it all.
+#: Errors that a user can fix, at any time of a run; their message is enough.
 _USERS = (ConfigMistake, DataError)
 
 
 class Progress:
-    """How far a training has come: what goes wrong before its first step lies in what it was given."""
+    """How far a training has come. An error before the first step is taken as a mistake in the input."""
 
     def __init__(self) -> None:
         self.runner: Runner | None = None
 
     def is_mistake(self, error: Exception) -> bool:
-        """Whether an error is told in a line."""
+        """Whether an error is reported in one line."""
         if isinstance(error, _USERS) or self.runner is None:
             return True
         loop = self.runner._train_loop  # a config until it is built
@@ -41,13 +41,13 @@ class Progress:
 def in_one_line(
     name: str, debug: bool | None = False, kinds: tuple[type[Exception], ...] = (Exception,)
 ) -> Iterator[Progress]:
-    """End the program with one line where a config, a file or an option cannot be.
+    """End the program with one line if a config, a file or an option is wrong.
 
     Args:
         name: of the program.
         debug: show the traceback; so does the environment variable ``DENSECL_DEBUG=1``. None: the program
             has no such option.
-        kinds: of errors that are told so; others keep their traceback.
+        kinds: error types that are reported in one line; others keep their traceback.
     """
     progress = Progress()
     try:
@@ -64,7 +64,7 @@ def in_one_line(
 
 
 def call(main: Callable[[], int | None]) -> None:
-    """Run a script of ``tools/``; a file or an option that cannot be is told in one line."""
+    """Run a script of ``tools/``; a wrong file or option is reported in one line."""
     with in_one_line(Path(sys.argv[0]).name, None, (ValueError, OSError, ImportError, DataError)):
         code = main()
     if code:
@@ -72,12 +72,15 @@ def call(main: Callable[[], int | None]) -> None:
 
 
 def process_number() -> int:
-    """The number of this process, also before mmengine has read it from Slurm."""
+    """The rank of this process, also before mmengine has read it from Slurm."""
     return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0)))
 
 
 def first_to_say(text: str) -> bool:
-    """Whether no other process of the job has said this; without a way to ask them, process 0 speaks."""
+    """Whether this process should print ``text``: no other process of the job has printed it.
+
+    If the processes cannot ask each other, process 0 prints.
+    """
     rank = process_number()
     if os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
         return rank == 0

@@ -1,5 +1,5 @@
-"""mmengine's optimizer wrappers: the norm of the gradients for the log, steps that wait for finite gradients,
-and bfloat16."""
+"""mmengine's optimizer wrappers with three additions: they log the gradient norm, they skip steps whose
+gradients are not finite, and they run in bfloat16."""
 
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -16,14 +16,16 @@ from densecl.registry import OPTIM_WRAPPERS
 
 
 class _GradNorm:
-    """Measures the gradients of an optimiser step, before they are clipped, where it is asked to.
+    """Measures the gradients of an optimiser step on request, before they are clipped.
 
-    ``measure`` is set by ``DeferredRuntimeInfoHook``: True until the next step has left ``grad_norm``, the
-    Euclidean norm over all parameters, without a loss scale, a scalar on their device. It is None where there
-    is no such hook: then mmengine logs the norm that it clips, and waits for it in every step.
+    ``DeferredRuntimeInfoHook`` sets ``measure`` to True to ask for the norm. The next step stores it in
+    ``grad_norm``: the Euclidean norm over all parameters, without a loss scale, a scalar on their device.
+    ``measure`` is None without this hook. Then mmengine logs the norm that it clips, and waits for it in
+    every step.
 
-    ``guarded`` is set by ``FiniteStepHook``: every step is measured, and changes nothing where its gradients
-    are not finite; ``finite`` then says whether the last step counted, ``norms`` are those of ``measured``.
+    ``FiniteStepHook`` sets ``guarded``. Then every step is measured, and a step with gradients that are not
+    finite changes nothing. ``finite`` says whether the last step was made; ``norms`` are the norms of the
+    parameters in ``measured``.
     """
 
     measure: bool | None = None
@@ -34,13 +36,13 @@ class _GradNorm:
     finite: Tensor | None = None
 
     def backward(self, loss: Tensor, **kwargs) -> None:
-        """As mmengine's. A loss that is not finite leaves no finite gradient: so all processes hear of it."""
+        """As mmengine's; but a loss that is not finite makes all gradients so, which every process sees."""
         if self.guarded:
             loss = loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
         super().backward(loss, **kwargs)
 
     def step(self, **kwargs) -> None:
-        """Measure, clip and step."""
+        """Measure the gradients, clip them, and step."""
         if self.measure is None and not self.guarded:
             super().step(**kwargs)
             return
@@ -52,7 +54,7 @@ class _GradNorm:
             self._measure(params)
         if self.clip_grad_kwargs and params:
             self.clip_func(params, **self.clip_grad_kwargs)
-        if scaler is not None:  # it steps only where all gradients are finite
+        if scaler is not None:  # the scaler steps only if all gradients are finite
             if self.guarded:
                 self.finite = sum(scaler._found_inf_per_device(self.optimizer).values()) == 0
             scaler.step(self.optimizer, **kwargs)
@@ -76,17 +78,18 @@ class _GradNorm:
 
 
 def is_float16(wrapper: OptimWrapper) -> bool:
-    """Whether a loss scale is searched. mmengine's wrapper has one with bfloat16 too, which needs none."""
+    """Whether a loss scale is needed. mmengine's wrapper has one with bfloat16 too, which needs none."""
     return hasattr(wrapper, 'loss_scaler') and wrapper.cast_dtype in (None, torch.float16)
 
 
 def step_where(finite: Tensor, optimizer: Optimizer) -> None:
-    """Step where () bool ``finite``; otherwise parameters and state stay as they are.
+    """Step if ``finite``, a () bool, is true; otherwise parameters and state stay as they are.
 
-    On a CPU the host knows. On a device nothing waits: fused optimisers ask the device, and of others (LARS)
-    a copy of parameters and state is kept while they step. The first step of these waits, and every step of
-    those that keep a part of their state on the CPU (the count of steps of torch's RMSprop, or of AdamW where
-    it is neither fused nor ``capturable``), or in tensors of their own kind (torchao).
+    On a CPU the host can read ``finite``. On a device it does not wait for it: the kernels of fused
+    optimisers read it there; other optimisers (LARS) make the step, and a copy of parameters and state is
+    restored. Some steps of these others wait: the first one, and every step of optimisers that keep a part
+    of their state on the CPU (the step count of torch's RMSprop, or of AdamW that is neither fused nor
+    ``capturable``) or in tensors of their own kind (torchao).
     """
     state = _state(optimizer).values()
     if finite.device.type != 'cpu' and getattr(optimizer, '_step_supports_amp_scaling', False):
@@ -98,10 +101,10 @@ def step_where(finite: Tensor, optimizer: Optimizer) -> None:
 
 
 def step_fused(finite: Tensor, optimizer: Optimizer) -> None:
-    """Step a fused optimiser of torch, whose kernels leave everything as it is where ``found_inf`` is 1."""
+    """Step a fused optimiser of torch; its kernels change nothing if ``found_inf`` is 1."""
     for group in optimizer.param_groups:
         if group.get('momentum') and not group.get('dampening', 1):
-            # SGD leaves the momentum of a first step that does not happen undefined.
+            # If SGD skips its first step, its momentum is uninitialised memory.
             for p in group['params']:
                 if p.grad is not None and optimizer.state[p].get('momentum_buffer') is None:
                     optimizer.state[p]['momentum_buffer'] = torch.zeros_like(p)
@@ -114,7 +117,7 @@ def step_fused(finite: Tensor, optimizer: Optimizer) -> None:
 
 @torch.no_grad()
 def step_and_restore(finite: Tensor, optimizer: Optimizer) -> None:
-    """Step, and go back where the step was not to be."""
+    """Step, then restore parameters and state if ``finite`` is false."""
     params = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
     changed = [local(x) for x in (*params, *_state(optimizer).values())]
     before = [x.clone() for x in changed]
@@ -135,7 +138,7 @@ def _state(optimizer: Optimizer) -> dict[tuple, Tensor]:
 
 @OPTIM_WRAPPERS.register_module(name='OptimWrapper')
 class GradNormOptimWrapper(_GradNorm, OptimWrapper):
-    """``OptimWrapper`` of a pretraining config: mmengine's, whose gradient norm is logged without a wait."""
+    """``OptimWrapper`` of a pretraining config: mmengine's, but it logs the gradient norm without a wait."""
 
 
 @OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper')
@@ -147,8 +150,8 @@ class GradNormAmpOptimWrapper(_GradNorm, AmpOptimWrapper):
 class BF16OptimWrapper(_GradNorm, OptimWrapper):
     """Runs the forward pass in bfloat16 where that is safe, on any device.
 
-    bfloat16 has float32's range, so nothing is scaled and no step is ever skipped; mmengine's
-    ``AmpOptimWrapper`` insists on a CUDA device and a gradient scaler. The arguments are those of
+    bfloat16 has the range of float32, so no loss scale is needed and no step is skipped because of one.
+    mmengine's ``AmpOptimWrapper`` requires a CUDA device and a gradient scaler. The arguments are those of
     ``OptimWrapper``.
     """
 

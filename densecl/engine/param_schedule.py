@@ -16,13 +16,13 @@ _HOW = (
 
 @PARAM_SCHEDULERS.register_module()
 class ParamSchedule(_ParamScheduler):
-    """Drives an option of the optimiser's groups by a :class:`densecl.schedule.Schedule`.
+    """Sets an option of the optimiser's groups at every step, by a :class:`densecl.schedule.Schedule`.
 
-    ``factor`` multiplies each group's initial value, so that groups keep their ratio and a learning
-    rate that was scaled to the batch size stays so; ``value`` is the number itself. Groups whose initial
-    value is 0 stay at 0, and groups with ``<param_name>_fixed=True`` at their initial value. A group with
-    ``<param_name>_ramp=(begin, length)`` has 0 before optimiser step ``begin``, then rises linearly, over
-    ``length`` steps, to what the schedule says::
+    ``factor`` multiplies each group's initial value. So groups keep their ratio, and a learning rate that was
+    scaled to the batch size stays scaled. ``value`` is the number itself. Groups whose initial value is 0
+    stay at 0. Groups with ``<param_name>_fixed=True`` stay at their initial value. A group with
+    ``<param_name>_ramp=(begin, length)`` has 0 before optimiser step ``begin``; it then rises linearly, over
+    ``length`` steps, to the value of the schedule::
 
         param_scheduler = [
             dict(
@@ -45,8 +45,8 @@ class ParamSchedule(_ParamScheduler):
         by_epoch: must be False here: ``convert_to_iter_based=True`` turns it off.
 
     Raises:
-        ValueError: arguments contradict each other, the groups lack the option, or the length of the
-            run is not known.
+        ValueError: arguments contradict each other, the groups lack the option, or the run's length is not
+            known.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ParamSchedule(_ParamScheduler):
         super().__init__(optimizer, param_name, by_epoch=False)
 
     def _check_warmup(self) -> None:
-        """Say so where the run ends before the warm-up does."""
+        """Warn if the run ends before the warm-up does."""
         if not self.schedule.warmup:
             return
         clock = Clock(0, self.total, self.epoch_length)
@@ -98,7 +98,7 @@ class ParamSchedule(_ParamScheduler):
         return cls(*args, end=end * epoch_length, epoch_length=epoch_length, by_epoch=False, **kwargs)
 
     def clock(self) -> Clock:
-        """Optimiser steps so far, of the run and of an epoch."""
+        """The numbers of optimiser steps so far, of the whole run and of an epoch."""
         epoch = None if self.epoch_length is None else self.epoch_length / self.every
         return Clock(step=self.last_step // self.every, total=-(-self.total // self.every), epoch=epoch)
 
@@ -127,18 +127,18 @@ class ParamSchedule(_ParamScheduler):
         return value
 
     def state_dict(self) -> dict:
-        """The position in the run and the initial values; the schedule itself is the config's."""
+        """The position in the run and the initial values; the schedule itself comes from the config."""
         keys = ('last_step', '_global_step', 'epoch_length', 'base_values')
         return {key: self.__dict__[key] for key in keys}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Resume, and set the groups' values for the next step.
 
-        Where the epochs have another length now (another batch size), the position is the start of the
-        epoch, as for ``PretrainLoop``.
+        If epochs have another length now (another batch size), the position is the start of the epoch, as in
+        ``PretrainLoop``.
 
         Raises:
-            ValueError: it is the position of another kind of schedule.
+            ValueError: the state is that of another kind of schedule.
         """
         if 'epoch_length' not in state_dict:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""A training step that was not finite, computed again and looked at."""
+"""Computes a training step with NaN or infinite values again, and finds where these values first appear."""
 
 import json
 import math
@@ -29,25 +29,26 @@ _LEFT_OUT = ('GuardHook', 'ProbeHook', 'ProgressHook', 'TerminateHook')
 
 
 def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | None = None) -> dict:
-    """Compute a step again that ``FiniteStepHook`` left out and saved.
+    """Compute a step again that ``FiniteStepHook`` skipped and saved.
 
-    The images have the views that they had in the run, bit for bit, and what the model draws is the same.
+    The views of the images are the same as in the run, bit for bit. The model's random numbers are the same.
 
     Args:
         path: the ``iter_N.json`` of the step.
-        checkpoint: with the weights; None: the newest one before the step in the run's folder, or else those
-            that were saved when the run told of its first such step.
-        rank: the process whose images are taken; None: the first one with a value that is not finite. Losses
-            that compare images of all processes see those of this one.
+        checkpoint: file with the weights. None takes the newest checkpoint in the run's folder from before
+            the step; if there is none, the weights that were saved with the run's first such step.
+        rank: the process whose images are used; None: the first process with a value that is not finite.
+            Losses that compare images of all processes see only the images of this one.
 
     Returns:
-        ``checkpoint``; ``images`` that are not finite or above 10,000, normalised, with their largest value;
-        ``values`` of the log; ``modules`` whose output is not finite, in the order of their calls, and
-        whether their input was; ``gradients`` that are not.
+        A dict: ``checkpoint``, the file used; ``images``, those with a normalised value that is not finite or
+        above 10,000, with their largest value; ``values``, the logged ones; ``modules`` whose output is not
+        finite, in the order of their calls, and whether their input was finite; ``gradients`` that are not
+        finite.
 
     Raises:
-        FileNotFoundError: the step or its config is not there.
-        ValueError: the file is no record of such a step, or has no such process.
+        FileNotFoundError: the step's file or its config does not exist.
+        ValueError: the file is no record of such a step, or it has no such process.
     """
     path = Path(path)
     config = path.parent / 'config.py'
@@ -82,7 +83,7 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
 
 
 def read_record(path: Path) -> dict:
-    """What ``FiniteStepHook`` saved of a step.
+    """Read what ``FiniteStepHook`` saved of a step.
 
     Raises:
         ValueError: the file is something else.
@@ -99,14 +100,14 @@ def read_record(path: Path) -> dict:
 
 
 def autocast_dtype(wrapper: dict) -> torch.dtype | None:
-    """In which a run with this ``optim_wrapper`` computes its forward passes; None: as the weights are."""
+    """Type of the forward passes of a run with this ``optim_wrapper``; None: the type of the weights."""
     half = next((dtype for name, dtype in _HALF.items() if str(wrapper.get('type')).endswith(name)), None)
     dtype = half and (wrapper.get('dtype') or half)
     return getattr(torch, dtype) if isinstance(dtype, str) else dtype
 
 
 def checkpoint_before(work_dir: Path, iteration: int, steps_per_epoch: int) -> Path | None:
-    """The newest checkpoint of a run that was written before so many iterations were done."""
+    """The newest checkpoint of a run that was written before ``iteration`` iterations were done."""
     found = {}
     for path in work_dir.glob('*.pth'):
         if named := re.fullmatch(r'(iter|epoch)_(\d+)\.pth', path.name):
@@ -118,11 +119,11 @@ def checkpoint_before(work_dir: Path, iteration: int, steps_per_epoch: int) -> P
 
 @LOOPS.register_module()
 class ReplayLoop(PretrainLoop):
-    """In the place of training: one step of one process, as it was, and ``report`` of what is not finite.
+    """Computes one step of one process instead of training; ``report`` says what is not finite.
 
     Args:
         record: what ``FiniteStepHook`` saved.
-        rank: the process whose images are taken.
+        rank: the process whose images are used.
     """
 
     def __init__(self, *args, record: dict, rank: int, **kwargs) -> None:
@@ -157,7 +158,7 @@ class ReplayLoop(PretrainLoop):
 
 @contextmanager
 def first_broken(model: nn.Module) -> Iterator[list[tuple[str, bool]]]:
-    """Modules, in the order of their calls, whose output is not finite, and whether their input was."""
+    """Modules whose output is not finite, in the order of their calls, and whether their input was finite."""
     found: list[tuple[str, bool]] = []
 
     def look(name: str):
@@ -180,7 +181,7 @@ def _is_finite(values) -> bool:
 
 
 def _strange_images(views) -> dict[str, float]:
-    """``view of path`` -> its largest value after normalisation, of images that no sensor gives."""
+    """``view of path`` -> largest normalised value, for images with values that no sensor can give."""
     found = {}
     for number, images in enumerate(views.images):
         if images.is_floating_point():
@@ -190,7 +191,7 @@ def _strange_images(views) -> dict[str, float]:
 
 
 def sentences(report: dict) -> list[str]:
-    """What a replayed step shows, a line each."""
+    """What a replayed step shows, as lines of text."""
     record, part = report['record'], report['record']['parts'][report['rank']]
     lines = [
         f'iteration {record["iter"] + 1}, process {report["rank"]} of {record["processes"]}, '

@@ -1,4 +1,4 @@
-"""From which checkpoint a run goes on."""
+"""Chooses the checkpoint from which a run is resumed."""
 
 import logging
 import pickle
@@ -17,7 +17,7 @@ _T = TypeVar('_T')
 
 
 def answer_of_first(ask: Callable[[], _T]) -> _T:
-    """What process 0 is told, or the error that it gets, in all processes; a collective operation."""
+    """Call ``ask`` in process 0; return its result, or raise its error, in all processes (a collective)."""
     answer: list = [None, None]
     if rank() == 0:
         try:
@@ -31,10 +31,10 @@ def answer_of_first(ask: Callable[[], _T]) -> _T:
 
 
 def newest_whole(folder: str | Path) -> Path | None:
-    """The newest checkpoint of a run that is whole; one that is not is named and passed over.
+    """The newest whole checkpoint of a run. Damaged checkpoints are reported and skipped.
 
     Raises:
-        ValueError: there are checkpoints, and none is whole.
+        ValueError: there are checkpoints, but none is whole.
     """
     found = checkpoints_of(folder)
     for path in found:
@@ -52,11 +52,11 @@ def newest_whole(folder: str | Path) -> Path | None:
 
 
 def check_resumable(path: Path) -> None:
-    """Read a checkpoint through.
+    """Read a whole checkpoint to check that a run can be resumed from it.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is cut off, altered, or holds weights alone.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is cut off, altered, or has only weights.
         pickle.UnpicklingError: it needs classes that are not allowed.
     """
     saved = load_checkpoint(path, mmap=True)
@@ -68,10 +68,10 @@ def check_resumable(path: Path) -> None:
 
 
 def check_together(iteration: int, folder: str | Path) -> None:
-    """Compare where the processes go on; a collective operation.
+    """Check that all processes resume at the same iteration; a collective operation.
 
     Raises:
-        ValueError: at different iterations, in all processes.
+        ValueError: in all processes, if the iterations differ.
     """
     seen = all_gather_object(iteration)
     if len(set(seen)) > 1:

@@ -1,4 +1,4 @@
-"""mmengine's runner: rules for the learning rate of a batch size, sharded models, images listed once."""
+"""mmengine's runner with learning rates scaled to the batch size, sharded models, and images listed once."""
 
 import errno
 import itertools
@@ -25,7 +25,7 @@ from .shard import keep_state_whole, shard
 from .shared_source import with_shared_source
 
 _RUNS = itertools.count()
-#: How the records begin that are hundreds of lines long, or that say nothing to a user.
+#: First words of the log records that are hundreds of lines long, or of no use to a user.
 _IN_FILE_ONLY = (
     f'\n{"-" * 60}\nSystem environment', 'Config:\n', 'Hooks will be executed',
     'Exp name: ', '"FileClient" will be deprecated', '"HardDiskBackend" is the alias',
@@ -53,12 +53,12 @@ class LRScalingRunner(Runner):
     """mmengine's runner with other rules for ``auto_scale_lr``.
 
     ``auto_scale_lr=dict(base_batch_size=B, rule='linear' | 'sqrt', enable=...)`` multiplies the learning
-    rate of every group by b/B (Goyal et al., arXiv:1706.02677) or by its square root (SimCLR, appendix
-    B.1), where b counts images per process, processes and accumulated iterations. mmengine knows the
-    linear rule only and ignores accumulation.
+    rate of every group by b/B (Goyal et al., arXiv:1706.02677) or by its square root (SimCLR, appendix B.1).
+    The batch size b is images per process x processes x accumulated iterations. mmengine has only the linear
+    rule and ignores accumulation.
 
-    mmengine names a run by the second in which it began, and runs of one name share log and records: the
-    second and later runs of a process are numbered here, so that short ones stay apart.
+    mmengine names a run by the second in which it started, and runs of the same name share log and records.
+    So the second and later runs of a process get a number here, which keeps short runs separate.
     """
 
     def __init__(self, *args, experiment_name: str | None = None, **kwargs) -> None:
@@ -69,7 +69,7 @@ class LRScalingRunner(Runner):
         super().__init__(*args, experiment_name=experiment_name, **kwargs)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """As mmengine's; environment, config and order of hooks, 400 lines, go to its file alone."""
+        """As mmengine's; but environment, config and order of hooks (400 lines) go to the log file only."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
@@ -78,10 +78,10 @@ class LRScalingRunner(Runner):
         return logger
 
     def train(self) -> nn.Module:
-        """As mmengine's; process 0 lists the images for all, see :mod:`.shared_source`.
+        """As mmengine's; but process 0 lists the images for all, see :mod:`.shared_source`.
 
-        Hooks with ``begin(runner)`` hear of it before all else, those with ``failed(runner, error)`` of an
-        error before it is passed on.
+        ``begin(runner)`` of hooks that have it is called before everything else. After an error
+        ``failed(runner, error)`` of hooks that have it is called, and the error is raised again.
 
         Raises:
             SystemExit: the disk is full.
@@ -106,12 +106,12 @@ class LRScalingRunner(Runner):
             raise
 
     def load_or_resume(self) -> None:
-        """As mmengine's; all processes go on at the same iteration, or none."""
+        """As mmengine's; raises in all processes if they would continue at different iterations."""
         super().load_or_resume()
         check_together(self.iter, self.work_dir)
 
     def load_checkpoint(self, *args, **kwargs) -> dict:
-        """As mmengine's, without the config that mmengine < 0.5 stored: a resume would run it as code."""
+        """As mmengine's, but drops the config that mmengine < 0.5 stored: a resume would run it as code."""
         checkpoint = super().load_checkpoint(*args, **kwargs)
         checkpoint.get('meta', {}).pop('config', None)
         return checkpoint
@@ -124,7 +124,7 @@ class LRScalingRunner(Runner):
         if self.cfg.get('sync_bn'):
             model = convert_sync_batchnorm(model, self.cfg.sync_bn)
         model = model.to(get_device())
-        model.init_weights()  # while the parameters are whole
+        model.init_weights()  # before the parameters are sharded
         for tensor in model.state_dict().values():
             broadcast(tensor)
         return shard(model)
@@ -134,7 +134,7 @@ class LRScalingRunner(Runner):
             super()._init_model_weights()
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
-        """As mmengine's; the state of a sharded optimiser is saved and read as that of any other."""
+        """As mmengine's; the state of a sharded optimiser is saved and read as whole tensors."""
         built = isinstance(optim_wrapper, OptimWrapper)
         wrapper = super().build_optim_wrapper(optim_wrapper)
         if self._sharded and not built:
@@ -142,9 +142,9 @@ class LRScalingRunner(Runner):
         return wrapper
 
     def save_checkpoint(self, *args, **kwargs) -> None:
-        """As mmengine's, in process 0; of a sharded model the others give their parts.
+        """As mmengine's, in process 0; for a sharded model the other processes send their parts.
 
-        Hooks with ``check_weights(runner)`` may refuse before, in every process.
+        Before it saves, every process calls ``check_weights(runner)`` of hooks that have it; they may raise.
         """
         for hook in self.hooks:
             if hasattr(hook, 'check_weights'):
@@ -156,7 +156,7 @@ class LRScalingRunner(Runner):
         super().save_checkpoint(*args, **kwargs)
 
     def dump_config(self) -> None:
-        """Write the whole config into the work directory, but never over the file that it was read from."""
+        """Write the whole config into the work directory; never overwrite the file it was read from."""
         own, read = Path(self.work_dir) / Path(self.cfg.filename or '').name, Path(self.cfg.filename or '')
         if not (self.cfg.filename and own.exists() and own.samefile(read)):
             super().dump_config()
@@ -180,7 +180,7 @@ class LRScalingRunner(Runner):
             images, text = self._images_per_step(wrapper)
             factor = _RULES[rule](images / base)
             before = wrapper.optimizer.param_groups[0]['lr']
-            for group in wrapper.param_groups:  # with the base settings that mmengine logs
+            for group in wrapper.param_groups:  # also the base settings that mmengine logs
                 group['lr'] *= factor
             self.logger.info(
                 f'lr {before:.6g} -> {before * factor:.6g} (auto_scale_lr, rule {rule!r}: '
@@ -188,7 +188,7 @@ class LRScalingRunner(Runner):
             )
 
     def _warn_of_other_batch(self, optim_wrapper: OptimWrapper, base: int | None) -> None:
-        """Say so where the batch is not the one that the learning rate was made for."""
+        """Warn if the batch size differs from the one that the learning rate was chosen for."""
         if base is None or isinstance(optim_wrapper, OptimWrapperDict):
             return
         images, text = self._images_per_step(optim_wrapper)
@@ -199,7 +199,7 @@ class LRScalingRunner(Runner):
             )
 
     def _images_per_step(self, wrapper: OptimWrapper) -> tuple[int, str]:
-        """Images that one optimiser step sees, and how they come about."""
+        """Number of images per optimiser step, and the product it comes from, as text."""
         loader = self._train_dataloader
         images = loader['batch_size'] if isinstance(loader, dict) else loader.batch_size
         counts = wrapper._accumulative_counts
@@ -208,7 +208,7 @@ class LRScalingRunner(Runner):
 
 
 def _raise(record: logging.LogRecord) -> None:
-    """In place of ``Handler.handleError``, which prints the error and goes on."""
+    """Raise the error; replaces ``Handler.handleError``, which prints it and continues."""
     raise  # noqa: PLE0704  (it is called where the error is handled)
 
 

@@ -1,8 +1,8 @@
-"""Configs of strangers: json and yaml dumps, read as data, from which nothing is imported that is not known.
+"""Reads configs from untrusted sources: json and yaml, as data, without importing unknown code.
 
-Config files in Python are programs, and mmengine's reader of json and yaml runs Python, too: bases may be
-.py files, ``custom_imports`` imports modules, and a ``type`` with dots imports what it names. Registered
-classes read config files as well (teachers of mmdet), and evaluate some of their settings.
+Config files in Python are programs. mmengine's reader of json and yaml can run Python, too: bases may be
+.py files, ``custom_imports`` imports modules, and a ``type`` with dots imports what it names. Some registered
+classes read config files as well (teachers of mmdet) and evaluate some of their settings as Python.
 """
 
 import json
@@ -18,19 +18,19 @@ from mmengine.registry import Registry
 from densecl.building import ConfigMistake
 from densecl.signatures import shortened
 
-#: Packages whose registries a name may come from.
+#: Packages from whose registries a ``type`` may come.
 SCOPES = ('densecl', 'mmengine', 'mmcv', 'mmdet', 'mmseg')
-#: Keys that make the reader, or what is built, load Python.
+#: Keys that make the reader, or a built object, load Python.
 _CODE_KEYS = ('_base_', 'custom_imports', 'trust_remote_code')
 #: Settings that mmcv (of ``nms``) and mmdet evaluate as Python.
 _EVALUATED = ('type', 'warp_mode')
-#: How mmengine reads config files; ``fromstring`` is how it reads them from checkpoints.
+#: Methods by which mmengine reads config files; ``fromstring`` reads them from checkpoints.
 _READERS = ('fromfile', 'fromstring', '_file2dict', '_parse_lazy_import')
 _LARGEST = 16 * 2**20
 
 
 def read_safely(path: str | Path) -> Config:
-    """Read a config as data, and let nothing be imported by its names for the rest of this process.
+    """Read a config as data; for the rest of this process no name in a config imports anything.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -92,7 +92,7 @@ def _known_form(name: str) -> bool:
 
 
 def import_nothing() -> None:
-    """From now on registries of this process import nothing for a name, and no config file is read."""
+    """From now on registries of this process import nothing for a name, and config files cannot be read."""
     if not hasattr(Registry.get, 'imports'):
         Registry.get = _registered_only(Registry.get)
         for name in _READERS:
@@ -118,7 +118,7 @@ def _registered_only(get):
 
 
 def _family(registry: Registry) -> Iterator[Registry]:
-    """A registry, those below it and above it."""
+    """A registry, its children and its parents."""
     root = registry
     while root.parent is not None:
         root = root.parent

@@ -1,4 +1,4 @@
-"""Parameters, gradients and optimiser state spread over the processes (FSDP2), one block at a time."""
+"""Shards parameters, gradients and optimiser state over the processes with FSDP2, block by block."""
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +10,18 @@ from densecl.models.backbones.recompute import blocks_of
 
 
 def shard(model: nn.Module) -> nn.Module:
-    """Spread a pretrainer's parameters, online and target, over all processes, in place.
+    """Shard a pretrainer's parameters, online and target, over all processes, in place.
 
-    Each process keeps a part of every parameter, of its gradient and of its optimiser state; a block of a
-    backbone is put together when it is used (ZeRO stage 3, Rajbhandari et al., 2020). State dicts of the
-    model are whole, under the usual names, on every process: making one is a collective operation.
-    Buffers (batch statistics, queues) stay whole everywhere.
+    Each process keeps a part of every parameter, of its gradient and of its optimiser state. The parameters
+    of a block of a backbone are gathered when the block is used (ZeRO stage 3, Rajbhandari et al., 2020).
+    State dicts of the model have whole tensors under the usual names on every process; making one is a
+    collective operation. Buffers (batch statistics, queues) are not sharded.
 
     Args:
         model: initialised, with the same weights in every process.
 
     Raises:
-        ValueError: its backbones are compiled as wholes, or a parameter is a single number.
+        ValueError: a backbone is compiled as a whole, or a parameter is a single number.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -36,7 +36,7 @@ def shard(model: nn.Module) -> nn.Module:
                 f'--shard cannot spread {name}, a single number: leave out one of them '
                 '(a learned temperature can be a fixed one)'
             )
-    for parameter in model.parameters():  # all that FSDP takes; channels-last images stay so
+    for parameter in model.parameters():  # FSDP takes only this layout; channels-last images stay so
         parameter.data = parameter.data.contiguous()
     device = next(model.parameters()).device.type
     mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
@@ -53,12 +53,12 @@ def shard(model: nn.Module) -> nn.Module:
 
 
 def whole(x: Tensor) -> Tensor:
-    """A tensor that is spread over the processes as an ordinary one; a collective operation."""
+    """Turn a sharded tensor into an ordinary one; a collective operation."""
     return x.full_tensor() if isinstance(x, DTensor) else x
 
 
 def keep_state_whole(optimizer: Optimizer) -> None:
-    """Let the optimiser's state dict have whole tensors, as an unsharded run saves and reads them."""
+    """Make the optimiser's state dict save and read whole tensors, as in an unsharded run."""
     optimizer.register_state_dict_post_hook(_gather_state)
     optimizer.register_load_state_dict_post_hook(_scatter_state)
 

@@ -1,4 +1,4 @@
-"""The images of a distributed training are listed by one process and sent to the others."""
+"""In distributed training one process lists the images and sends the list to the others."""
 
 import os
 import pickle
@@ -19,23 +19,24 @@ from densecl.datasets.sources import Source
 from densecl.distributed import rank, world_size
 from densecl.registry import DATASETS
 
-#: Seconds between signs of life of process 0; no collective waits longer, however long the listing takes.
+#: Seconds between signs of life of process 0, so that no collective waits longer during a long listing.
 BEAT = 30.0
-#: Bytes of one broadcast: what a GPU must have free where NCCL sends them.
+#: Bytes of one broadcast. With NCCL each GPU needs as much free memory.
 CHUNK = 2**26
-#: How many images every process looks for.
+#: Number of images that every process checks.
 LOOKED_FOR = 16
 
 
 def with_shared_source(loader: Any) -> Any:
-    """The config of a training loader with its source listed by process 0, ready in all processes.
+    """The config of a training loader, with a source that process 0 listed and sent to all processes.
 
-    A collective: every process must call it. A loader that is built, one of another data set than
-    :class:`PretrainDataset`, and any loader of a single process come back as they are.
+    A collective operation: every process must call it. Some loaders are returned unchanged: one that is
+    already built, one of another data set than :class:`PretrainDataset`, and any loader of a single process.
 
     Raises:
-        OSError, ValueError: in process 0 what the source raises; RuntimeError with its words in the others.
-        FileNotFoundError: in all processes, where one of them does not see the files that process 0 sees.
+        OSError, ValueError: in process 0, what the source raises; the others raise a RuntimeError with the
+            same message.
+        FileNotFoundError: in all processes, if one of them does not see the files that process 0 sees.
     """
     if world_size() == 1 or not isinstance(loader, dict) or not _is_pretraining(loader['dataset']):
         return loader
@@ -57,12 +58,13 @@ def _is_pretraining(dataset: Any) -> bool:
 
 
 def made_by_process_0(make: Callable[[], Any]) -> Any:
-    """What ``make`` returns in process 0, in every process; arrays travel as their bytes, without a copy.
+    """Run ``make`` in process 0 and return its result in every process.
 
-    A collective. ``make`` may take longer than the process group waits.
+    A collective operation. Arrays are sent as their bytes, without a copy. ``make`` may take longer than the
+    timeout of the process group.
 
     Raises:
-        RuntimeError: in the other processes, with the words of what ``make`` raised in process 0.
+        RuntimeError: in the other processes, with the message of what ``make`` raised in process 0.
     """
     if rank():
         return _receive()
@@ -91,34 +93,34 @@ def _receive() -> Any:
 
 
 def _pickled(make: Callable[[], Any]) -> tuple[Any, list[np.ndarray]]:
-    """What ``make`` returns; and as bytes: all but its arrays, then each array."""
+    """The result of ``make``; and as bytes: first everything but its arrays, then each array."""
     value, arrays = make(), []
     head = pickle.dumps(value, protocol=5, buffer_callback=arrays.append)
     return value, [np.frombuffer(part, np.uint8) for part in (head, *(array.raw() for array in arrays))]
 
 
 def _say(word: Any) -> Any:
-    """A small object of process 0, in every process."""
+    """Send a small object from process 0 to every process, and return it."""
     words = [word]
     dist.broadcast_object_list(words)
     return words[0]
 
 
 def _broadcast(part: np.ndarray) -> None:
-    """Send or fill (n,) bytes, by pieces."""
+    """Send, or receive into, an array of (n,) bytes, in pieces."""
     for start in range(0, len(part), CHUNK):
         piece = part[start : start + CHUNK]
         broadcast(torch.from_numpy(piece if piece.flags.writeable else piece.copy()))
 
 
 def stamps(source: Source) -> dict[int, int]:
-    """Positions of some images, spread over the source, that can be read here: :func:`stamp` of each."""
+    """Position -> :func:`stamp` of some images, spread over the source, that this process can read."""
     found = {i: stamp(source, i) for i in range(0, len(source), -(-len(source) // LOOKED_FOR))}
     return {i: value for i, value in found.items() if value is not None}
 
 
 def stamp(source: Source, index: int) -> int | None:
-    """Bytes of an image's file, or a checksum of an image in a tar; None where it cannot be read."""
+    """Size of an image's file in bytes, or a checksum of an image in a tar; None if it cannot be read."""
     try:
         data, _ = source.load(index)
         return zlib.crc32(data) if isinstance(data, bytes) else os.path.getsize(data)
@@ -127,7 +129,7 @@ def stamp(source: Source, index: int) -> int | None:
 
 
 def _check_everywhere(source: Source, seen: dict[int, int], data_root: Any) -> None:
-    """Raise in every process where one does not see what process 0 sees."""
+    """Raise in every process if one of them does not see the same files as process 0."""
     wrong = next((i for i, value in seen.items() if stamp(source, i) != value), None)
     place = (
         wrong if wrong is None else f'{source.image_id(wrong)} on {socket.gethostname()}, process {rank()}'

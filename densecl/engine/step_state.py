@@ -1,4 +1,4 @@
-"""What a step changes beside the weights, and the way back."""
+"""Keeps and restores what a step changes beside the weights."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from densecl.models.memory import Journalled
 class StepState:
     """Batch statistics, queues, centres, codes and counters of a model, as they were before a step.
 
-    Of queues and banks the rows that a step overwrites are kept, of all other buffers copies.
+    For queues and banks only the rows that a step overwrites are kept. All other buffers are copied.
 
     Args:
-        model: a pretrainer. What it holds frozen is left out.
+        model: a pretrainer. Its frozen parts are left out.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -34,7 +34,7 @@ class StepState:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Remember what is there now, unless a step that was begun is not closed yet."""
+        """Keep the present state, unless a started step is not closed yet."""
         if self._before is not None:
             return
         self._before = [_joined(group) for group in self._groups]
@@ -43,7 +43,7 @@ class StepState:
 
     @torch.no_grad()
     def close(self, counts: Tensor) -> None:
-        """Go back to what was kept where () bool ``counts`` is false; without a wait for the device."""
+        """Restore the kept state if ``counts``, a () bool, is false. Does not wait for the device."""
         for memory in self.memories:
             memory.keep_where(counts)
         kept, self._before = self._before, None
@@ -54,13 +54,13 @@ class StepState:
             torch._foreach_copy_(group, [part.view(x.shape) for part, x in zip(parts, group, strict=True)])
 
     def begin_again(self) -> None:
-        """Modules that begin with their first batch (with ``look_at_buffers``) begin with the next one."""
+        """Let modules that initialise from their first batch (``look_at_buffers``) take the next one."""
         for module in self.model.modules():
             if hasattr(module, 'look_at_buffers'):
                 module.look_at_buffers()
 
     def end(self) -> None:
-        """Keep nothing any longer."""
+        """Drop the kept state."""
         self._before = None
         for memory in self.memories:
             memory.journal = None

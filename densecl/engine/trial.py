@@ -1,4 +1,4 @@
-"""``--check``: what a run needs is built and tried, and nothing written but to a temporary folder."""
+"""``--check``: build and try everything that a run needs; write only to a temporary folder."""
 
 import copy
 import itertools
@@ -24,18 +24,21 @@ from .hooks.guard import GuardHook
 from .hooks.probe import ProbeHook
 from .wrapped import unwrap
 
-#: Samples that are read, spread over the data set.
+#: Number of samples that are read, spread over the data set.
 SAMPLES = 32
-#: Images of the step that is tried, a multiple of what batch statistics want; of the config's own batch.
+#: Images in the step that is tried, from the config's batch; a multiple of what batch statistics need.
 STEP = 8
 
 
 def try_out(cfg: Config, show: Callable[[str], Any] = print) -> bool:
-    """Try a training and show a line for each part of it; whether all is well.
+    """Try a training and show a line for each part of it.
 
     Args:
-        cfg: what would be trained.
-        show: gets the lines.
+        cfg: config of the training.
+        show: called with each line.
+
+    Returns:
+        Whether every part works.
     """
     begin, wrong = time.time(), 0
     for name, said, fine in _items(cfg):
@@ -47,7 +50,7 @@ def try_out(cfg: Config, show: Callable[[str], Any] = print) -> bool:
 
 
 def _items(cfg: Config) -> Iterator[tuple[str, str, bool]]:
-    """Name, what is said, and whether it is well; what needs what failed before is left out."""
+    """(name, text, whether it works) of each part; a part that needs a failed one is left out."""
     try:
         allow = allowed(cfg)
         if not cfg.get('resume') and 'folder' not in allow:
@@ -75,7 +78,7 @@ def _items(cfg: Config) -> Iterator[tuple[str, str, bool]]:
 
 
 class _Trial:
-    """A run in a temporary folder, by one process, built part by part."""
+    """A run of one process in a temporary folder, built part by part."""
 
     def __init__(self, cfg: Config, folder: str) -> None:
         if cfg.get('resume') and not cfg.get('load_from'):
@@ -85,7 +88,7 @@ class _Trial:
         self.runner: Runner | None = None
 
     def parts(self) -> dict[str, Callable[[], str]]:
-        """What is built, in order."""
+        """Name -> the function that builds and tries this part, in order."""
         return {
             'loggers': self.loggers,
             'model': self.model,
@@ -96,7 +99,7 @@ class _Trial:
         }
 
     def loggers(self) -> str:
-        """Their settings; none is started, for some open a run on a server."""
+        """Check the loggers' settings; none is started, as some open a run on a server."""
         visualizer = self.cfg.get('visualizer') or {}
         backends = visualizer.get('vis_backends') or []
         names = []
@@ -148,20 +151,20 @@ class _Trial:
         return f'{type(runner.optim_wrapper.optimizer).__name__}, rates {span}'
 
     def weights(self) -> str:
-        """Initialisation, what a run is resumed from, and the weights that it starts from."""
+        """Initialisation, the checkpoint to resume from, and the weights to start from."""
         runner = self.runner
         runner._init_model_weights()
         runner.load_or_resume()
         runner.optim_wrapper.initialize_count_status(runner.model, runner._train_loop.iter, 1)
         for hook in runner.hooks:
-            if not isinstance(hook, GuardHook | ProbeHook):  # these measure for minutes
+            if not isinstance(hook, GuardHook | ProbeHook):  # these would measure for minutes
                 hook.before_train(runner)
         starts = [str(hook.checkpoint) for hook in runner.hooks if getattr(hook, 'report', None) is not None]
         loaded = ([str(self.cfg.load_from)] if self.cfg.get('load_from') else []) + starts
         return ', '.join(loaded) or 'random, or those of init_cfg'
 
     def samples(self) -> str:
-        """Some of the data, read as in training."""
+        """Read some samples as in training."""
         data = self.runner.train_loop.dataloader.dataset
         chosen = sorted({i * len(data) // SAMPLES for i in range(SAMPLES)})
         begin = time.time()
@@ -173,7 +176,7 @@ class _Trial:
         return f'{len(chosen)} read, {speed:.0f} a second in one process{said}'
 
     def problems(self, allow: Sequence[str]) -> dict[str, list[str]] | None:
-        """Check -> sentences; None where nothing is known of this kind of training."""
+        """Check -> sentences; None if there are no checks for this kind of training."""
         runner = self.runner
         if not isinstance(unwrap(runner.model), Pretrainer):
             return None
@@ -185,7 +188,7 @@ class _Trial:
         return told
 
     def step(self) -> str:
-        """One step of the optimiser, on a GPU with a whole batch."""
+        """One optimiser step; on a GPU with a whole batch."""
         runner = self.runner
         loader, model = runner.train_loop.dataloader, runner.model
         groups = getattr(unwrap(model), 'bn_groups', 1)

@@ -11,36 +11,37 @@ from densecl.registry import HOOKS
 
 from .runtime_info import flush_logs
 
-#: Name, in the state of a run, of the checkpoint with which it was stopped.
+#: Key, in a run's state, of the checkpoint that was saved when a signal stopped the run.
 STOPPED = 'stopped_ckpt'
-#: The same of the best checkpoints, when a better one is written.
+#: Key, in a run's state, of the former best checkpoints while a better one is written.
 FORMER = 'former_best_ckpts'
 
 
 def name_last(runner, path: str) -> None:
-    """Write ``last_checkpoint`` of a run, atomically."""
+    """Write the file ``last_checkpoint`` of a run, atomically."""
     backend = get_file_backend(runner.work_dir)
     backend.put_text(path, join_path(runner.work_dir, 'last_checkpoint'))
 
 
 def _best(info: dict) -> dict[str, str]:
-    """The best checkpoints that the state of a run names, one a metric."""
+    """Metric -> best checkpoint, as the state of a run names them."""
     return {key: path for key, path in info.items() if key.startswith('best_ckpt') and path}
 
 
 @HOOKS.register_module()
 class PretrainCheckpointHook(CheckpointHook):
-    """mmengine's hook; at every moment there is a whole checkpoint, and ``last_checkpoint`` names one.
+    """mmengine's hook, but at every moment a whole checkpoint exists, and ``last_checkpoint`` names one.
 
-    An old checkpoint is removed after the new one is written (mmengine does it before). The new one lists it
-    still, so that a run that is killed in between removes it when it goes on. So does what a signal made a
-    run save. The same holds of ``save_best``. A checkpoint holds all logged values, those still on the device
-    too, and which images process 0 could not read: every process of a resumed run counts on from there.
+    An old checkpoint is removed after the new one is written (mmengine removes it before). The new one still
+    lists the old one: if a run is killed in between, it removes the old one after a resume. The same holds
+    for checkpoints that are saved on a signal, and for ``save_best``. A checkpoint has all logged values,
+    also those still on the device. It also has the images that process 0 could not read; every process of a
+    resumed run continues its count from there.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        # What nothing takes is a TypeError now, and not when it saves.
+        # An unknown argument is a TypeError here, and not later, when the hook saves.
         inspect.signature(Runner.save_checkpoint).bind_partial(**self.args)
         if not isinstance(self.max_keep_ckpts, int):
             raise ValueError(
@@ -48,12 +49,12 @@ class PretrainCheckpointHook(CheckpointHook):
             )
 
     def before_train(self, runner) -> None:
-        """As mmengine's; remove the former best of a run that was killed before it did."""
+        """As mmengine's; also remove the former best if the run was killed before it could do so."""
         super().before_train(runner)
         self._remove_former(runner)
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
-        """As mmengine's, which removes the best so far before it writes the new one."""
+        """As mmengine's, but the former best is removed after the new one is written."""
         if not self.save_best:
             return
         info = runner.message_hub.runtime_info
@@ -71,13 +72,13 @@ class PretrainCheckpointHook(CheckpointHook):
             self._remove(sorted(former))
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Add which images could not be read, where these are replaced."""
+        """Add which images could not be read, if such images are replaced."""
         dataset = runner.train_dataloader.dataset
         if getattr(dataset, 'on_error', None) == 'skip':
             checkpoint['unreadable'] = dataset.marks.state()
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Count unreadable images on from where the run was."""
+        """Continue the count of unreadable images."""
         dataset, state = runner.train_dataloader.dataset, checkpoint.get('unreadable')
         going_on = runner._resume and state is not None and hasattr(dataset, 'marks')
         if going_on and not dataset.marks.load(state.cpu()):
@@ -92,7 +93,7 @@ class PretrainCheckpointHook(CheckpointHook):
             kept = [*dict.fromkeys([*self.keep_ckpt_ids, step])]
             runner.message_hub.update_info('keep_ckpt_ids', kept)
             names = [self.filename_tmpl.format(i) for i in kept]
-            self.keep_ckpt_ids.extend(kept)  # a deque of so many
+            self.keep_ckpt_ids.extend(kept)  # a deque of limited length
         self.last_ckpt = join_path(self.out_dir, names[-1])
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(

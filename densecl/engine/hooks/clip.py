@@ -1,4 +1,4 @@
-"""Clips the gradient of each parameter, or of each part of the model, by itself."""
+"""Clips the gradient of each parameter, or of each part of the model, separately."""
 
 import re
 
@@ -11,18 +11,18 @@ from densecl.distributed import is_spread, local, tensor_norms
 from densecl.engine.wrapped import unwrap
 from densecl.registry import HOOKS
 
-# The part of a parameter's name that says where it is: backbone, neck, heads.<name>.
+# The start of a parameter's name, which says the part of the model: backbone, neck, heads.<name>.
 _PART = re.compile(r'heads\.[^.]+|[^.]+')
 
 
 @HOOKS.register_module()
 class ClipTensorsHook(Hook):
-    """Scales every parameter tensor's gradient down to a norm of at most ``max_norm``.
+    """Scales the gradient of each parameter tensor down to a norm of at most ``max_norm``.
 
-    DINO clips so (3.0, ``clip_gradients`` of the official ``utils.py``, with its 1e-6 in the
-    denominator); ``optim_wrapper.clip_grad`` clips the norm over all parameters instead. It happens at
-    the start of ``optimizer.step()``: gradients are accumulated, averaged over processes and unscaled
-    by then.
+    DINO clips in this way (3.0, ``clip_gradients`` of the official ``utils.py``, with its 1e-6 in the
+    denominator). In contrast, ``optim_wrapper.clip_grad`` clips the norm over all parameters. The hook clips
+    at the start of ``optimizer.step()``. Gradients are then already accumulated, averaged over processes and
+    unscaled.
 
     Args:
         max_norm: largest Euclidean norm of a tensor's gradient.
@@ -48,7 +48,7 @@ class ClipTensorsHook(Hook):
     @torch.no_grad()
     def clip(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         """Clip the gradients of an optimiser that is about to step."""
-        # A fused optimiser divides by the loss scale itself: its gradients are still scaled here.
+        # A fused optimiser divides by the loss scale itself, so its gradients are still scaled here.
         scale = getattr(optimizer, 'grad_scale', None)
         limit = self.max_norm if scale is None else self.max_norm * scale
         params = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
@@ -58,19 +58,19 @@ class ClipTensorsHook(Hook):
             torch._foreach_mul_(parts, (limit / (norms + 1e-6)).clamp(max=1).unbind())
 
     def parts(self, grads: dict[nn.Parameter, Tensor]) -> list[list[Tensor]]:
-        """Gradients that are clipped at a time: all of them, each to its own norm."""
+        """Groups of gradients that are clipped at a time; here a single group of all gradients."""
         return [list(grads.values())] if grads else []
 
     def joined(self, norms: Tensor) -> Tensor:
-        """(T,) norms of tensors -> (T,) norms that are clipped."""
+        """(T,) norms of tensors -> (T,) norms that are limited: here each tensor's own norm."""
         return norms
 
 
 @HOOKS.register_module()
 class ClipModulesHook(ClipTensorsHook):
-    """Scales the gradients of backbone, neck and each head down to a norm of at most ``max_norm`` a part.
+    """Scales the gradients of each part (backbone, neck, each head) down to a norm of at most ``max_norm``.
 
-    DINOv2 clips so (3.0, ``clip_grad_norm`` of each sub-module in the official ``train.py``).
+    DINOv2 clips in this way (3.0, ``clip_grad_norm`` of each sub-module in the official ``train.py``).
 
     Args:
         max_norm: largest Euclidean norm of the gradients of a part.
@@ -90,5 +90,5 @@ class ClipModulesHook(ClipTensorsHook):
         return list(found.values())
 
     def joined(self, norms):
-        """The norm of all, for each."""
+        """The joint norm of all tensors of the part, repeated for each tensor."""
         return torch.linalg.vector_norm(norms).expand(len(norms))

@@ -1,4 +1,4 @@
-"""Watches the embeddings while they are trained."""
+"""Detects the collapse of embeddings during training."""
 
 from collections import deque
 
@@ -15,9 +15,9 @@ from densecl.registry import HOOKS
 from .runtime_info import flush_logs
 
 _DIVERGED = 'Training diverged: lower the learning rate, or leave out --amp fp16'
-#: Fewer embeddings are not measured.
+#: With fewer embeddings than this, nothing is measured.
 _FEWEST = 8
-#: Below this ``vendi`` a head gives one answer to every image.
+#: With a ``vendi`` below this, a head gives the same answer for every image.
 _DEAD = 1.01
 #: Name of the hook's state in a checkpoint.
 _STATE = 'collapse'
@@ -25,34 +25,39 @@ _STATE = 'collapse'
 
 @HOOKS.register_module()
 class CollapseHook(Hook):
-    """Logs, for each head, how its embeddings spread, and says so when they collapse.
+    """Logs how the embeddings of each head spread, and warns when they collapse.
 
-    ``<head>_std``: standard deviation of the unit embeddings over samples, mean over channels, times
-    sqrt(C): 1 when they fill the sphere evenly, 0 when all are the same. ``<head>_rank``: effective rank, at
-    most C. ``<head>_neg_sim``: mean cosine of different samples. ``<head>_vendi``: how many different
-    embeddings there are in effect, from 1 to C. ``<head>_queue_age``: optimiser steps since the oldest key of
-    the queue was made. Where a head has several kinds of units, each is measured by itself, as
-    ``<head>_<kind>_std`` and so on.
+    Logged values, over the last ``samples`` embeddings of C channels:
 
-    **The alarm.** A head collapses where ``vendi`` is less than 2 and less than a quarter of the highest that
-    was measured in this run, or where it is 1; ``patience`` measurements in a row, none of which is the
-    highest. So a head that begins in a narrow cone is let grow, and one whose start is noise in all
-    directions may keep a few of them. Of objectives with prototypes ``groups``, which they log, is taken in
-    place of ``vendi``, the mean since the last measurement. Heads whose answers are given (pixels, classes, a
+    * ``<head>_std``: standard deviation of the unit embeddings over samples, averaged over channels, times
+      sqrt(C). It is 1 when they fill the sphere evenly, 0 when all are the same.
+    * ``<head>_rank``: effective rank, at most C.
+    * ``<head>_neg_sim``: mean cosine similarity of different samples.
+    * ``<head>_vendi``: effective number of different embeddings, from 1 to C.
+    * ``<head>_queue_age``: age of the oldest key in the queue, in optimiser steps.
+
+    If a head has several kinds of units, each kind is measured separately: ``<head>_<kind>_std`` and so on.
+
+    **The alarm.** A measurement shows a collapse if ``vendi`` is 1, or if it is below 2 and below a quarter
+    of the highest ``vendi`` of this run. The alarm comes after ``patience`` such measurements in a row, none
+    of which is the highest. So a head that starts in a narrow cone has time to grow, and a head that starts
+    as noise in all directions may keep only a few of them. Objectives with prototypes log ``groups``; its
+    mean since the last measurement then replaces ``vendi``. Heads with given answers (pixels, classes, a
     frozen network) are measured, but raise no alarm.
 
-    Read from the model: ``watched``, name -> (rows (n, C), (n,) bool which of them count, or None for all),
-    of the last training pass, ``may_collapse()``, which of these names to judge, and ``queues()``, name ->
-    :class:`~densecl.models.memory.Queue`. Process 0 measures its own rows, once there are eight that count. A
-    checkpoint has the rows and all else that a resumed run needs to go on as if it had not stopped.
+    The hook reads from the model: ``watched``, name -> (rows (n, C), (n,) bool which of them count, or None
+    for all) of the last training pass; ``may_collapse()``, the names to judge; and ``queues()``, name ->
+    :class:`~densecl.models.memory.Queue`. Process 0 measures its own rows, once eight rows count. The
+    checkpoint has the rows and the other state, so a resumed run continues as if it had not stopped.
 
     Args:
-        interval: iterations of an epoch between two measurements, which are logged at the same iterations as
-            the losses; where an epoch is shorter, its end is one if so many have passed since the last.
-        samples: number of recent embeddings that are looked at.
-        floor: as many different embeddings, or groups, are no collapse.
-        fall: nor is this share of the highest measured, 1 / ``fall``.
-        patience: consecutive measurements before anything is said.
+        interval: iterations within an epoch between two measurements. They are logged at the same iterations
+            as the losses. In a shorter epoch its last iteration measures, if ``interval`` iterations have
+            passed since the last measurement.
+        samples: number of recent embeddings that are measured.
+        floor: with this many different embeddings, or groups, or more, there is no collapse.
+        fall: with 1 / ``fall`` of the highest measured number, or more, there is no collapse.
+        patience: consecutive measurements before the alarm.
         action: ``'warn'``, or ``'stop'``, which raises a RuntimeError in every process.
     """
 
@@ -81,7 +86,7 @@ class CollapseHook(Hook):
         self._since = 0
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Remember the batch's embeddings; measure where the interval ends."""
+        """Remember the batch's embeddings; measure at the end of an interval."""
         for name, watched in unwrap(runner.model).watched.items():
             recent = self._recent.setdefault(name, deque())
             recent.append(watched)
@@ -95,12 +100,12 @@ class CollapseHook(Hook):
             self._since = 0
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Keep what the next measurements depend on."""
+        """Save the state that the next measurements depend on."""
         recent = {name: list(kept) for name, kept in self._recent.items()}
         checkpoint[_STATE] = dict(recent=recent, best=self._best, bad=self._bad, since=self._since)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Go on where a resumed run was."""
+        """Restore the state of a resumed run."""
         if runner._resume and _STATE in checkpoint:
             state, device = checkpoint[_STATE], next(runner.model.parameters()).device
             self._best, self._bad, self._since = dict(state['best']), dict(state['bad']), state['since']
@@ -110,7 +115,7 @@ class CollapseHook(Hook):
             }
 
     def _act(self, runner, complaints: list[str]) -> None:
-        """Warn in process 0, or stop in all processes together."""
+        """Warn in process 0, or raise in all processes."""
         if self.action == 'warn':
             for message in complaints:
                 runner.logger.warning(message)
@@ -122,13 +127,13 @@ class CollapseHook(Hook):
             raise RuntimeError(message[0])
 
     def _measure_all(self, runner) -> list[str]:
-        """Log the figures of every name; what there is to complain about."""
+        """Log the figures of every name; return the complaints."""
         model, faults = unwrap(runner.model), {}
         judged = model.may_collapse()
         for name, recent in self._recent.items():
             parts = [rows if counted is None else rows[counted] for rows, counted in recent]
             rows = torch.cat(parts)
-            if parts[-1].isfinite().all():  # rows of earlier steps, which were left out, may not be
+            if parts[-1].isfinite().all():  # rows of earlier, skipped steps may not be
                 rows = rows[rows.isfinite().all(1)]
             if len(rows) >= _FEWEST:
                 faults[name] = self._measure(runner, name, rows, name in judged)
@@ -141,7 +146,7 @@ class CollapseHook(Hook):
         return [fault for name, fault in faults.items() if fault and self._bad[name] % self.patience == 0]
 
     def _measure(self, runner, name: str, embeddings: Tensor, judged: bool) -> str | None:
-        """Log the figures of (N, C) embeddings; what is wrong with them."""
+        """Log the figures of (N, C) embeddings; return what is wrong with them, or None."""
         if not bool(embeddings.isfinite().all()):
             return f'head {name}: embeddings are NaN or infinite. {_DIVERGED}'
         values = embedding_statistics(embeddings)
@@ -157,8 +162,8 @@ class CollapseHook(Hook):
         return self._judge(name, values['vendi'], what) if judged else None
 
     def _judge(self, name: str, number: float, what: str) -> str | None:
-        """What is wrong with so many different answers."""
-        number, best = round(number, 6), self._best.get(name, 1.0)  # rounding is no growth
+        """What is wrong if there are ``number`` different answers; None: nothing."""
+        number, best = round(number, 6), self._best.get(name, 1.0)  # so a rounding error is no growth
         self._best[name] = max(best, number)
         if number > best or not number < min(self.floor, max(_DEAD, best / self.fall)):
             return None

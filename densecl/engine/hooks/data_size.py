@@ -1,4 +1,4 @@
-"""Tells the model what it has to know of the data: how many images there are, and the tokenizer."""
+"""Tells the model the number of images in the data set, and the tokenizer."""
 
 from mmengine.hooks import Hook
 
@@ -9,16 +9,16 @@ from densecl.registry import HOOKS
 
 @HOOKS.register_module()
 class DataSizeHook(Hook):
-    """Gives every part of the model that keeps state per image (``set_images``) the size of the data set.
+    """Gives the number of images to every part of the model that keeps state per image (``set_images``).
 
-    It comes before a checkpoint is loaded, so that memories have the size of those that were saved.
+    It runs before a checkpoint is loaded, so that memory banks have the size of the saved ones.
     """
 
     def before_run(self, runner) -> None:
-        """Call ``set_images(images)`` where a module has it; text towers look at the tokenizer.
+        """Call ``set_images(images)`` of each module that has it; text towers check the tokenizer.
 
         Raises:
-            ValueError: a part was made for fewer images than there are, or for another tokenizer.
+            ValueError: a part was made for fewer images than the data set has, or for another tokenizer.
         """
         dataset = runner.train_loop.dataloader.dataset
         images = len(dataset)

@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not finite changes nothing, and is told of."""
+"""Skips and reports optimiser steps whose loss or gradient is not finite."""
 
 import json
 import math
@@ -15,32 +15,32 @@ from densecl.engine.wrapped import unwrap
 from densecl.files import atomic_write
 from densecl.registry import HOOKS
 
-#: Folder in the work directory with what is needed to look at such a step again.
+#: Folder in the work directory with what is needed to compute such a step again.
 FOLDER = 'nonfinite'
 _DIVERGED = 'Lower the learning rate, or leave out --amp fp16'
-#: Steps in a row in which a loss scale may be searched: from 2^16 it falls to 2^-24.
+#: Skipped steps in a row that the search for a loss scale may take: it falls from 2^16 to 2^-24.
 _SEARCH = 40
 
 
 @HOOKS.register_module()
 class FiniteStepHook(Hook):
-    """Leaves out every optimiser step whose loss or gradient is NaN or infinite, in all processes alike.
+    """Skips every optimiser step whose loss or gradient is NaN or infinite, in all processes.
 
-    Weights, the optimiser's state, the momentum copy, queues, banks, centres, codes and batch statistics are
-    then what they were before the step; rates and schedules go on. It is decided on the device. The host
-    learns of it where the logged values are read (``DeferredRuntimeInfoHook``, which has to be there), and
-    says in one line which head, which term, which gradient and which process it was. The positions and paths
-    of the images are saved in ``nonfinite/`` of the work directory, from which ``tools/replay_batch.py``
-    computes the step again.
+    A skipped step leaves weights, optimiser state, momentum copy, queues, banks, centres, codes and batch
+    statistics as they were. Learning rates and schedules continue. The device decides this without a wait of
+    the host. The host learns of it when ``DeferredRuntimeInfoHook``, which is required, reads the logged
+    values. It then logs one line: which head, which term, which gradient and which process. The positions and
+    paths of the images are saved in ``nonfinite/`` of the work directory; ``tools/replay_batch.py`` computes
+    the step again from them.
 
-    A step in which float16 overflows while the loss scale is searched is left out too, but not told of; after
-    40 in a row no scale mends it, and the run ends.
+    Steps in which float16 overflows during the search for a loss scale are skipped too, but not reported.
+    After 40 of them in a row no scale can help, and the run ends.
 
     Args:
-        action: ``'skip'`` goes on; ``'stop'`` ends the run with a RuntimeError in every process.
-        limit: after so many such steps in a row it is not the data: the run ends, whatever ``action`` says;
-            with a loss scale after 40 at least.
-        saved: of how many such steps at most the images are saved, in all parts of a resumed run.
+        action: ``'skip'`` continues; ``'stop'`` ends the run with a RuntimeError in every process.
+        limit: after this many such steps in a row the data are not the cause, and the run ends whatever
+            ``action`` is; with a loss scale, after 40 at least.
+        saved: largest number of such steps whose images are saved, over all parts of a resumed run.
     """
 
     priority = 'HIGHEST'  # before the target moves
@@ -57,7 +57,7 @@ class FiniteStepHook(Hook):
         self._in_a_row, self._first, self._bad = 0, True, False
 
     def before_train(self, runner) -> None:
-        """Guard the optimiser, from now on."""
+        """Make the optimiser skip steps that are not finite from now on."""
         kind, reads = type(runner.optim_wrapper).__name__, any(hasattr(h, 'flush') for h in runner.hooks)
         if not (reads and hasattr(runner.optim_wrapper, 'guarded')):
             runner.logger.warning(
@@ -68,16 +68,16 @@ class FiniteStepHook(Hook):
         runner.optim_wrapper.guarded = True
         self._written = len(
             list((Path(runner.work_dir) / FOLDER).glob('iter_*.json'))
-        )  # of a resumed run too
+        )  # also those of before a resume
         self._state = StepState(unwrap(runner.model))
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Keep what the step may change."""
+        """Keep a copy of what the step may change."""
         if self._state:
             self._state.keep()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Take the step back where it did not count; note its images."""
+        """Undo the changes of a skipped step; remember the images of the step."""
         if self._state is None:
             return
         wrapper = runner.optim_wrapper
@@ -87,18 +87,18 @@ class FiniteStepHook(Hook):
         if wrapper.should_update():
             batch.update(norms=wrapper.norms, measured=wrapper.measured)
             self._state.close(wrapper.finite)
-            if self._first and not wrapper.finite:  # what was to begin with this batch begins with the next
+            if self._first and not wrapper.finite:  # initialise from the next batch instead of this one
                 self._state.begin_again()
             self._first = False
         self._batches.append(batch)
 
     def read_values(self, runner, rows: list[dict[str, float]], own: list[dict]) -> None:
-        """Look at the values of the last iterations, which the host has now.
+        """Check the values of the last iterations, which are on the host now.
 
         Args:
-            runner: of the run.
-            rows: name -> mean over the processes, an iteration each.
-            own: name -> this process's value, on its device.
+            runner: the run's runner.
+            rows: for each iteration, name -> mean over the processes.
+            own: for each iteration, name -> this process's value, on its device.
         """
         batches, self._batches = self._batches, []
         for batch, row, mine in zip(batches, rows, own, strict=False):
@@ -114,7 +114,7 @@ class FiniteStepHook(Hook):
                 self._bad = False
 
     def _act(self, runner, message: str, limit: int) -> None:
-        """Warn, or stop in all processes together."""
+        """Warn, or raise in all processes."""
         broken = _broken(unwrap(runner.model))
         if broken is not None:
             raise RuntimeError(f'{message}. The weights of {broken} are not finite themselves. {_DIVERGED}')
@@ -128,7 +128,7 @@ class FiniteStepHook(Hook):
         runner.logger.warning(message)
 
     def _tell(self, runner, batch: dict, row: dict[str, float], mine: dict) -> str:
-        """Save what belongs to a step; what there is to say of it."""
+        """Save a step that was not finite; return what to log about it."""
         names = [name for name, value in row.items() if not math.isfinite(value) and name != 'loss']
         losses = [name for name in names if name.startswith('loss_')]
         others = [name for name in names if name not in losses and name != 'grad_norm']
@@ -161,7 +161,7 @@ class FiniteStepHook(Hook):
         return found[-1] + (f' and {len(found) - 1} more' if found[1:] else '')
 
     def _save(self, runner, content: dict) -> Path | None:
-        """Write the images of a step and the config; with the first one the weights as they are now."""
+        """Write the images of a step and the config; with the first such step also the present weights."""
         if self._written >= self.saved:
             return None
         self._written += 1
@@ -187,7 +187,7 @@ class FiniteStepHook(Hook):
         """Refuse to save weights that are not finite, in every process.
 
         Raises:
-            RuntimeError: the name of the first parameter that is not.
+            RuntimeError: a parameter is not finite; the message names the first one.
         """
         broken = _broken(unwrap(runner.model))
         if broken is not None:
@@ -197,19 +197,22 @@ class FiniteStepHook(Hook):
             )
 
     def after_train(self, runner) -> None:
-        """Let the optimiser step freely."""
+        """Let the optimiser make every step again."""
         if self._state is not None:
             self._state.end()
             runner.optim_wrapper.guarded = False
 
 
 def at_fault(parts: list[dict]) -> list[int]:
-    """Processes with a value of their own that is not finite; averaged gradients are NaN in all of them."""
+    """Processes with a loss value that is not finite (averaged gradients are NaN in all processes)."""
     return [part['rank'] for part in parts if set(part['nonfinite']) - {'grad_norm'}]
 
 
 def _broken(model: torch.nn.Module) -> str | None:
-    """A parameter that is not finite, the same one in all processes; a spread one may be so in one alone."""
+    """Name of a parameter that is not finite, the same in all processes.
+
+    The values of a sharded parameter may be not finite in a single process.
+    """
     parameters = dict(model.named_parameters())
     name = next((name for name, p in parameters.items() if not _is_finite(p)), None)
     if not any(map(is_spread, parameters.values())):

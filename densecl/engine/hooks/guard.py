@@ -1,4 +1,4 @@
-"""Compares the backbone with its start while it is trained, and keeps the best."""
+"""Compares the backbone with its start during training, and keeps the best one."""
 
 import json
 import time
@@ -26,32 +26,33 @@ _START = 'start.pth'
 
 @HOOKS.register_module()
 class GuardHook(Hook):
-    """Measures dense quality before training, at every tenth of it, and at its end.
+    """Measures dense quality before training, after every tenth of it, and at its end.
 
-    On photos as they are, at the size of use, in eval mode, of the branch that is exported: label-free
-    signals (:class:`densecl.evaluation.signals.Signals`), and where there are labels a linear
-    and a retrieval probe, which then decide (:func:`densecl.evaluation.guard.decide`). At the end averages of
-    start and end are measured too. Process 0 writes into the run's folder: ``guard.json``, all
-    measurements and the decision; ``best_dense.pth``, the backbone to use; ``start.pth``, the backbone as it
-    started. Training stays as it would be: no random state is touched, and a resumed run goes on with
-    the measurements of its checkpoint.
+    It measures the branch that is exported, in eval mode, on photos without augmentation, at the size of use.
+    Without labels it computes label-free signals (:class:`densecl.evaluation.signals.Signals`). With labels a
+    linear and a retrieval probe are added, and they decide (:func:`densecl.evaluation.guard.decide`). At the
+    end it also measures weight averages of start and end.
+
+    Process 0 writes into the run's folder: ``guard.json``, all measurements and the decision;
+    ``best_dense.pth``, the backbone to use; ``start.pth``, the backbone at the start. The hook does not
+    change training: it touches no random state. A resumed run has the measurements of its checkpoint.
 
     Args:
         photos: what to measure on: a folder, or a list of files; by default the run's own photos.
-        count: of photos, and at most so many labelled images for learning and for scoring each.
+        count: number of photos; also the largest number of labelled images to learn from, and to score on.
         size: height and width of use; by default the usual ones with a short side of at most 240.
         labelled: a labelled set, see :func:`densecl.evaluation.labelled.open_labelled`.
         every: share of the run between two measurements.
-        averages: weights of the end in averages with the start, which are measured after the end.
-        cost: share of the training's time that all measurements together may take. What does not fit is left
-            out, but for start, end and the first average, and the log says how many; None measures all.
-        batch_size: images that are encoded together.
+        averages: weights of the end in the averages with the start.
+        cost: largest share of the training's time for all measurements. Measurements that do not fit are
+            skipped, except start, end and the first average; the log says how many. None skips nothing.
+        batch_size: number of images that are encoded together.
 
     Raises:
-        ValueError: ``every`` is not in (0, 1], or an average not within (0, 1).
+        ValueError: ``every`` is not in (0, 1], or an average is not within (0, 1).
     """
 
-    # Before checkpoints are written, so that they hold the measurement; after weights are loaded.
+    # After weights are loaded, and before checkpoints are written, so that they have the measurement.
     priority = 'LOW'
 
     def __init__(
@@ -76,7 +77,7 @@ class GuardHook(Hook):
         self._left_out = 0
 
     def before_train(self, runner) -> None:
-        """Measure the start; a resumed run takes what its checkpoint says of it."""
+        """Measure the start; a resumed run takes this measurement from its checkpoint."""
         if rank() != 0:
             return
         from densecl.evaluation.guard import Measurement
@@ -111,7 +112,7 @@ class GuardHook(Hook):
         self._begun, self._from, self._before = time.perf_counter(), runner.iter, self._measured()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Measure where a tenth of the run ends."""
+        """Measure after each ``every`` of the run."""
         done = runner.iter + 1
         if rank() != 0 or done % self._step(runner) or done >= runner.max_iters:
             return
@@ -125,7 +126,7 @@ class GuardHook(Hook):
             self._save(runner, line, plain_tensors(exported_branch(runner).backbone))
 
     def after_train(self, runner) -> None:
-        """Measure the end and its averages with the start; keep and tell the best."""
+        """Measure the end and its averages with the start; save the best and log it."""
         if rank() != 0:
             return
         from densecl.evaluation.signals import interpolated
@@ -143,7 +144,7 @@ class GuardHook(Hook):
                 self._warn(runner, line)
         best = self._best()
         if 'alpha' in best:
-            self._save(runner, best, tensors[best['alpha']])  # of an iteration it was saved then
+            self._save(runner, best, tensors[best['alpha']])  # the best of an iteration is saved already
         told = f'use {best["name"]} (best_dense.pth): {best["sentence"]}'
         if best is self.rows[0]:
             told = 'stay with your start: of what was measured nothing is better'
@@ -153,7 +154,7 @@ class GuardHook(Hook):
         runner.logger.info(f'guard: {told} ({spent})')
 
     def _warn(self, runner, line: dict) -> None:
-        """Say when dense quality fell, and since when."""
+        """Warn if dense quality fell, and say since when."""
         from densecl.evaluation.guard import fallen_since
 
         best = fallen_since(self.rows, line)
@@ -169,8 +170,8 @@ class GuardHook(Hook):
         )
 
     def _affordable(self, runner, done: int, ahead: int) -> bool:
-        """Whether so many more measurements stay within the share of the run's time, as foretold from the
-        iterations so far."""
+        """Whether ``ahead`` more measurements fit into ``cost``; the run's time is extrapolated from
+        the iterations so far."""
         from densecl.evaluation.guard import affordable
 
         if self.cost is None:
@@ -182,7 +183,7 @@ class GuardHook(Hook):
         return fits
 
     def _measured(self) -> float:
-        """Seconds of all measurements."""
+        """Seconds that all measurements took so far."""
         return sum(line['seconds'] for line in self.rows)
 
     def _step(self, runner) -> int:
@@ -190,7 +191,7 @@ class GuardHook(Hook):
         return max(1, round(self.every * runner.max_iters))
 
     def _record(self, runner, name: str, found, **more) -> dict:
-        """A line of the table: into the checkpoint's state, ``guard.json`` and the logs."""
+        """Write a line of the table into the checkpoint's state, ``guard.json`` and the logs."""
         from densecl.evaluation.guard import decide, row
 
         line = row(name, found, decide(self.first, found), **more)
@@ -207,11 +208,11 @@ class GuardHook(Hook):
         return line
 
     def _start_tensors(self, runner, resumed: bool) -> dict[str, Tensor]:
-        """The backbone's tensors before any step; a resumed run reads what the first one wrote."""
+        """The backbone's tensors before the first step; a resumed run reads them from ``start.pth``."""
         folder = Path(runner.work_dir)
         if not resumed:
             tensors = plain_tensors(exported_branch(runner).backbone)
-            # A file of the same tensors may say more of them: their licence.
+            # A file that has these tensors already may have more information, such as their licence.
             if not _same(read_backbone(runner, folder / _START), tensors):
                 save_backbone(runner, _START, tensors, self.meta)
             return tensors

@@ -1,4 +1,4 @@
-"""Fine-tuning: the heads learn alone at first, and batch statistics of the backbone may be held."""
+"""Fine-tuning: first only the heads learn. The backbone's batch statistics can be frozen."""
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -11,16 +11,16 @@ from densecl.registry import HOOKS
 
 @HOOKS.register_module()
 class HeadsFirstHook(Hook):
-    """Trains everything but the backbone for the first iterations, then everything.
+    """Freezes the backbone for the first iterations, then trains everything.
 
-    New layers send random gradients; a pretrained backbone that waits for them to settle keeps more of what
-    it knows (Kumar et al., ICLR 2022, "linear probing, then fine-tuning"). While it waits it needs no
-    backward pass, so these iterations are cheaper. It works for any backbone, of mm or not.
+    New layers send random gradients. A pretrained backbone that is frozen until they settle keeps more of
+    what it learnt (Kumar et al., ICLR 2022, "linear probing, then fine-tuning"). A frozen backbone needs no
+    backward pass, so these iterations are cheaper. It works with any backbone, also from outside mm.
 
     Args:
-        iters: iterations with the heads alone; 0 for none.
-        norm_eval: hold the backbone's batch statistics throughout, as mm's backbones do under this name.
-            While the backbone waits they are held anyhow.
+        iters: iterations with a frozen backbone; 0 for none.
+        norm_eval: freeze the backbone's batch statistics for the whole training, as ``norm_eval`` of mm's
+            backbones does. While the backbone is frozen, its batch statistics are frozen in any case.
     """
 
     def __init__(self, iters: int = 0, norm_eval: bool = False) -> None:
@@ -31,7 +31,7 @@ class HeadsFirstHook(Hook):
         self._trainable: list[nn.Parameter] = []
 
     def before_train(self, runner) -> None:
-        """Stop the backbone, unless a resumed run is beyond that point."""
+        """Freeze the backbone, unless a resumed run is beyond that point."""
         self._trainable = []
         if runner.iter < self.iters:
             backbone = unwrap(runner.model).backbone
@@ -40,7 +40,7 @@ class HeadsFirstHook(Hook):
             runner.logger.info(f'heads first: the backbone waits until iteration {self.iters}')
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Let the backbone go when it is time; hold statistics, which ``model.train()`` lets go."""
+        """Unfreeze the backbone when it is time; freeze the statistics that ``model.train()`` unfroze."""
         waits = runner.iter < self.iters
         backbone = unwrap(runner.model).backbone
         if self._trainable and not waits:
@@ -53,13 +53,14 @@ class HeadsFirstHook(Hook):
                     module.eval()
 
     def after_train(self, runner) -> None:
-        """Leave nothing stopped behind."""
+        """Leave nothing frozen."""
         self._require_grad(runner, True)
 
     def _require_grad(self, runner, value: bool) -> None:
-        """Stop the backbone or let it go; of several processes, in all of them at once.
+        """Freeze or unfreeze the backbone, in all processes at the same step.
 
-        Data-parallel training waits for a gradient of whatever needed one when the model was wrapped.
+        Data-parallel training waits for a gradient of every parameter that needed one when the model was
+        wrapped.
         """
         for parameter in self._trainable:
             parameter.requires_grad_(value)

@@ -1,4 +1,4 @@
-"""Who is missing, where a run of several processes stands still or ends in an error."""
+"""Says which process is missing when a run of several processes hangs or fails."""
 
 import contextlib
 import json
@@ -13,11 +13,11 @@ from mmengine.hooks import Hook
 from densecl.distributed import rank, world_size
 from densecl.registry import HOOKS
 
-_NAMED = 8  # as many processes does a line name
+_NAMED = 8  # largest number of processes that a line names
 
 
 class Sign(NamedTuple):
-    """What a process says: seconds since 1970 now and of its last move, half steps done, where it is."""
+    """A sign of life: time now and of the last progress (seconds since 1970), half steps done, position."""
 
     now: float
     moved: float
@@ -28,14 +28,15 @@ class Sign(NamedTuple):
 
 @HOOKS.register_module()
 class HeartbeatHook(Hook):
-    """Every process says every few seconds where it is; one that waits or fails reads what the others said.
+    """Every process writes its position every few seconds; a process that hangs or fails reads the others'.
 
-    A process that waits for another in vain knows only that it waited (``env_cfg.dist_cfg.timeout`` seconds),
-    and with NCCL it is ended then without an error of Python. So a thread of each process writes into the
-    store by which the processes met, and where its own process has not moved for half of that time, the first
-    process that is heard of logs who is behind. A process that fails logs where all others were.
+    A process that waits for another knows only that it waited ``env_cfg.dist_cfg.timeout`` seconds; with NCCL
+    it is then ended without a Python error. So a thread of each process writes its position into the store
+    of the process group. If its process has made no progress for half of the timeout, the thread reads the
+    positions, and the first process with a recent sign of life logs which processes are behind. A process
+    that fails logs where all others were.
 
-    Steps are not slowed, and nothing is read from the store before a process stands still.
+    Steps are not slowed. Nothing is read from the store before a process stops making progress.
 
     Args:
         every: seconds between two signs of life.
@@ -48,9 +49,9 @@ class HeartbeatHook(Hook):
         self._told = None
 
     def begin(self, runner) -> None:
-        """Start the thread; the runner calls it before it lists images and loads weights."""
+        """Start the thread; the runner calls this before it lists images and loads weights."""
         if world_size() > 1 and self._thread is None:
-            # A connection of its own (newer torch): the other is taken while the process waits at it.
+            # A separate connection (newer torch): the first one is blocked while the process waits at it.
             store = dist.distributed_c10d._get_default_store()
             self._store = store.clone() if hasattr(store, 'clone') else store
             limit = ((runner.cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout') or 600
@@ -60,19 +61,19 @@ class HeartbeatHook(Hook):
             self._thread.start()
 
     def before_train(self, runner) -> None:
-        """Start the thread, where another runner has not."""
+        """Start the thread, if another kind of runner did not call ``begin``."""
         self.begin(runner)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """The data are there."""
+        """Note that the batch is loaded."""
         self._move(2 * runner.iter + 1, f'in the step of iteration {runner.iter + 1}')
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """The step is done."""
+        """Note that the step is done."""
         self._move(2 * runner.iter + 2, f'after iteration {runner.iter + 1}, before the data of the next')
 
     def after_train(self, runner) -> None:
-        """End."""
+        """End the thread."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -89,7 +90,7 @@ class HeartbeatHook(Hook):
             now = time.time()
             others = [(other, sign) for other, sign in self._signs().items() if other != rank()]
             message += '; '.join(_told(other, sign, now) for other, sign in others)
-        except RuntimeError as store:  # it ended with the process that had it
+        except RuntimeError as store:  # the store ended with the process that held it
             message += f'nothing ({type(store).__name__})'
         runner.logger.error(message)
 
@@ -97,7 +98,7 @@ class HeartbeatHook(Hook):
         self._done, self._where, self._moved = done, where, time.time()
 
     def _beat(self, logger, patience: float) -> None:
-        with contextlib.suppress(RuntimeError):  # the store ended with the process that had it
+        with contextlib.suppress(RuntimeError):  # the store ended with the process that held it
             while not self._stop.wait(self.every):
                 self._post()
                 moved = self._moved
@@ -106,7 +107,7 @@ class HeartbeatHook(Hook):
                     self._tell(logger)
 
     def _tell(self, logger) -> None:
-        """Log who is behind, in the first process that is heard of."""
+        """Log which processes are behind; only the first process with a recent sign does so."""
         signs, now = self._signs(), time.time()
         heard = [other for other, sign in signs.items() if sign and now - sign.now < 10 + 5 * self.every]
         if rank() != min(heard, default=rank()):
@@ -121,7 +122,7 @@ class HeartbeatHook(Hook):
         )
 
     def _signs(self) -> dict[int, Sign | None]:
-        """The last sign of each process. Never waits: ``get`` would, for one that has given none."""
+        """The last sign of each process, without waiting: ``get`` would wait for a process without a sign."""
         keys = {other: f'densecl/beat/{other}' for other in range(world_size())}
         return {
             other: Sign(*json.loads(self._store.get(key))) if self._store.check([key]) else None

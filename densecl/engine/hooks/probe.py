@@ -1,4 +1,4 @@
-"""Probes of the frozen features while they are learnt."""
+"""Measures frozen features with labelled images during pretraining."""
 
 from collections.abc import Sequence
 
@@ -11,26 +11,26 @@ from densecl.registry import HOOKS
 
 @HOOKS.register_module()
 class ProbeHook(Hook):
-    """Asks the frozen backbone what people have labelled: before training and every some epochs.
+    """Evaluates the frozen backbone with probes on labelled images, before training and every few epochs.
 
-    In eval mode, of the branch that is exported; nothing of the run changes, and no random state is touched.
-    The figures are logged as ``probe/linear_miou`` and so on. Process 0 measures, the others wait for it.
+    It measures the branch that is exported, in eval mode. It changes nothing of the run and touches no random
+    state. The figures are logged as ``probe/linear_miou`` and so on. Process 0 measures; the others wait.
 
     Args:
         labelled: a labelled set, see :func:`densecl.evaluation.labelled.open_labelled`.
-        test: another such path to score on; ``labelled`` is then all training part.
-        interval: epochs between two measurements; the last epoch is always one.
-        count: at most so many images of either part, evenly spread.
+        test: another such set to score on; all of ``labelled`` is then used for training.
+        interval: epochs between two measurements; the last epoch is always measured.
+        count: largest number of images of either part, evenly spread over it.
         size: height and width in pixels that images are scaled to; by default the usual ones of the set.
         probes: some of :data:`densecl.evaluation.probes.PROBES`.
-        clusters: numbers of clusters, of the probe ``clusters``.
-        level: of the backbone.
+        clusters: numbers of clusters for the probe ``clusters``.
+        level: the backbone's level to measure.
 
     Raises:
         ValueError: ``interval`` is below 1, a probe is not known, or needs boxes where the set has none.
     """
 
-    # As the guard: after weights are loaded, before checkpoints are written.
+    # As for GuardHook: after weights are loaded, before checkpoints are written.
     priority = 'LOW'
 
     def __init__(
@@ -50,7 +50,7 @@ class ProbeHook(Hook):
         self.size, self.probes, self.clusters, self.level = size, tuple(probes), tuple(clusters), level
 
     def before_train(self, runner) -> None:
-        """Open the labelled set; measure where the run begins."""
+        """Open the labelled set; measure at the start of the run."""
         if rank() != 0:
             return
         from densecl.evaluation.labelled import open_labelled
@@ -65,7 +65,7 @@ class ProbeHook(Hook):
             self._measure(runner, 'start')
 
     def after_train_epoch(self, runner) -> None:
-        """Measure where the interval ends."""
+        """Measure at the end of an interval."""
         done = runner.epoch + 1
         if rank() == 0 and (done % self.interval == 0 or done == runner.max_epochs):
             self._measure(runner, f'epoch {done}')

@@ -1,4 +1,4 @@
-"""A progress bar where someone looks at a terminal."""
+"""A progress bar for terminals."""
 
 import atexit
 import logging
@@ -13,15 +13,15 @@ from densecl.registry import HOOKS
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Shows a bar: images of all processes a second, wait for data, loss, dense quality, and the time left.
+    """Shows a bar: images per second of all processes, wait for data, loss, dense quality, and time left.
 
-    Only on a terminal, and of process 0; the log's lines then go to the log file alone. Elsewhere the lines
-    stay, and this hook does nothing. The figures are those that the log has already: nothing waits for the
-    device.
+    Process 0 draws it if it runs in a terminal; the log lines then go to the log file only. Without a
+    terminal the lines are printed, and this hook does nothing. The figures come from the log: nothing waits
+    for the device.
 
     Args:
-        quality: values of the log that say how good dense features are; the first that is there is shown.
-        console: of rich, to draw on; standard error by default.
+        quality: logged values that measure dense features; the first one that exists is shown.
+        console: rich's console to draw on; standard error by default.
     """
 
     priority = 'VERY_LOW'
@@ -46,22 +46,22 @@ class ProgressHook(Hook):
         self.bar = Progress(*columns, console=console)
         self.task = self.bar.add_task('first step', total=runner.max_iters, completed=runner.iter)
         self.bar.start()
-        atexit.register(self.bar.stop)  # an error leaves a clean terminal too
+        atexit.register(self.bar.stop)  # leaves a clean terminal after an error too
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Move it."""
+        """Move the bar."""
         if self.bar is not None:
             self.bar.update(self.task, completed=runner.iter + 1, description=self.describe(runner))
 
     def after_train(self, runner) -> None:
-        """Take it away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.stop()
             atexit.unregister(self.bar.stop)
             self._quiet(runner.logger, logging.NOTSET)
 
     def describe(self, runner) -> str:
-        """``'1,280 images, 37 img/s, 4 % waiting, loss 6.21, linear_miou 39.9'``, as far as it is known."""
+        """``'1,280 images, 37 img/s, 4 % waiting, loss 6.21, linear_miou 39.9'``, without unknown values."""
         seconds, data, loss = (
             self._mean(runner, name) for name in ('train/time', 'train/data_time', 'train/loss')
         )
@@ -78,13 +78,13 @@ class ProgressHook(Hook):
 
     @staticmethod
     def _mean(runner, name: str, count: int = 10) -> float | None:
-        """Mean of the last values that the log has."""
+        """Mean of the last ``count`` logged values."""
         scalars = runner.message_hub.log_scalars
         return float(scalars[name].mean(count)) if name in scalars and scalars[name].data[0].size else None
 
     @staticmethod
     def _quiet(logger: logging.Logger, level: int) -> None:
-        """Least level of what the log prints; its file has everything."""
+        """Set the lowest level that the log prints; the log file still has everything."""
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(level)

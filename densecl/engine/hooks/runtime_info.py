@@ -1,4 +1,4 @@
-"""Logged values stay on the device until somebody reads them."""
+"""Keeps logged values on the device until they are read."""
 
 import torch
 from mmengine.hooks import RuntimeInfoHook
@@ -9,19 +9,20 @@ from densecl.registry import HOOKS
 
 @HOOKS.register_module()
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
-    """mmengine's hook without its wait for the device in every step and for every value.
+    """mmengine's hook, but it does not wait for the device at every step and for every value.
 
-    The values of ``interval`` iterations are kept as tensors, averaged over the processes and copied to the
-    host together: one collective operation and one wait an interval. So the log describes the whole batch; if
-    one process has a NaN or an infinity, the log has it, too. Every process must log the same values in the
-    same order. ``grad_norm`` is measured by the optimizer wrapper once an interval, in its last step, or in
-    every step where ``FiniteStepHook`` asks. Hooks with ``read_values(runner, rows, own)`` are then given the
-    values, an iteration each, averaged and of this process.
+    The values of ``interval`` iterations are kept as tensors. They are then averaged over the processes and
+    copied to the host together: one collective operation and one wait per interval. So the log describes the
+    whole batch. A NaN or infinity of one process appears in the log. Every process must log the same values
+    in the same order. The optimizer wrapper measures ``grad_norm`` once per interval, in its last step; with
+    ``FiniteStepHook``, in every step. Hooks with ``read_values(runner, rows, own)`` then get the values of
+    each iteration, averaged over the processes and of this process.
 
     Args:
         interval: iterations between two copies; the log interval or a divisor of it.
-        history: how many values of each kind are kept, in memory and in checkpoints. mmengine copies all of
-            them for each new one: near its million 3 to 6 ms a value. The files of the log have all values.
+        history: number of values of each kind that are kept, in memory and in checkpoints. mmengine keeps a
+            million and copies all of them for each new one: 3 to 6 ms per value when there are almost so
+            many. The log files have all values.
     """
 
     def __init__(self, interval: int = 10, history: int = 1000) -> None:
@@ -29,13 +30,13 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         self._pending: list[dict] = []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """As mmengine's; and ask for the norm of the gradients where the interval ends."""
+        """As mmengine's; also ask for the gradient norm in the last step of the interval."""
         super().before_train_iter(runner, batch_idx, data_batch)
         wrapper = runner.optim_wrapper
         wrapper.measure = getattr(wrapper, 'measure', None) or self._ends(runner, batch_idx)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Keep the outputs; average and copy those kept where the interval ends."""
+        """Keep the outputs; at the end of the interval average all kept outputs and copy them."""
         values = {k: v.detach() if torch.is_tensor(v) else v for k, v in (outputs or {}).items()}
         norm = getattr(runner.optim_wrapper, 'grad_norm', None)
         if norm is not None:
@@ -50,7 +51,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         return last or self.every_n_inner_iters(batch_idx, self.interval)
 
     def flush(self, runner) -> None:
-        """Bring what is kept into the message hub, in order; every process must call this."""
+        """Write the kept values into the message hub, in order; every process must call this."""
         values = [v for out in self._pending for v in out.values()]
         device = next((v.device for v in values if torch.is_tensor(v)), 'cpu')
         values = [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
@@ -68,7 +69,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
 
 def flush_logs(runner) -> None:
-    """Bring every hook's kept values into the message hub, before it is saved or read."""
+    """Write the kept values of every hook into the message hub, before it is saved or read."""
     for hook in runner.hooks:
         if hasattr(hook, 'flush'):
             hook.flush(runner)

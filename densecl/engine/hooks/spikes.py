@@ -1,4 +1,4 @@
-"""Says when loss or gradient leave their usual range."""
+"""Warns when the loss or the gradient leaves its usual range."""
 
 from collections import deque
 
@@ -10,19 +10,20 @@ from densecl.registry import HOOKS
 
 @HOOKS.register_module()
 class SpikeHook(Hook):
-    """Warns, once a spike, where a logged value rises far above what it was lately.
+    """Warns, once per spike, when a logged value rises far above its recent values.
 
-    Far is more than ``deviations`` standard deviations above the median, estimated as 1.4826 times the median
-    absolute deviation, at least ``least`` times the median's size. Spikes are no part of what is usual, until
-    there are as many of them as half a window. It costs a step nothing: the values are those that
-    ``DeferredRuntimeInfoHook`` has read, so a line comes up to an interval late.
+    A spike is a value more than ``deviations`` standard deviations above the median of the window. The
+    standard deviation is estimated as 1.4826 times the median absolute deviation. The rise must also be at
+    least ``least`` times the median's size. Spikes are left out of the window, until there are as many of
+    them as half a window. It adds no cost to a step: the values are those that ``DeferredRuntimeInfoHook``
+    has read, so a warning may be late by an interval.
 
     Args:
-        values: names of the log.
-        window: iterations that say what is usual.
-        after: iterations before anything is said.
-        deviations: how far is far.
-        least: the smallest rise that is told of, as a share of the median.
+        values: names of logged values.
+        window: number of recent iterations that define the usual range.
+        after: number of iterations before the first possible warning.
+        deviations: threshold in standard deviations.
+        least: smallest rise that is reported, as a share of the median.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class SpikeHook(Hook):
         self._spike: dict[str, int] = dict.fromkeys(values, 0)
 
     def read_values(self, runner, rows: list[dict[str, float]], own: list[dict]) -> None:
-        """Look at the values of the last iterations."""
+        """Check the values of the last iterations."""
         first = runner.iter + 2 - len(rows)
         for number, row in enumerate(rows, start=first):
             for name in self._usual.keys() & row.keys():
@@ -48,7 +49,7 @@ class SpikeHook(Hook):
                     runner.logger.warning(f'iteration {number}: {message}')
 
     def look(self, name: str, value: float) -> str | None:
-        """Take in the next value; what there is to say of it."""
+        """Add the next value; return a warning if it is a spike."""
         usual = self._usual[name]
         median = float(np.median(usual)) if usual else value
         spread = 1.4826 * float(np.median(np.abs(np.subtract(usual, median)))) if usual else 0.0

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT save and leave."""
+"""Saves a checkpoint and exits on SIGTERM and SIGINT."""
 
 import atexit
 import ctypes
@@ -24,9 +24,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _Deaf:
-    """Worker initialisation that ignores the signals, which launchers and terminals send to all processes.
+    """Worker initialisation that makes data workers ignore the signals.
 
-    Torch's loader takes a killed worker for a crash. The main process ends them: see ``_end_workers``.
+    Launchers and terminals send signals to all processes, and torch's loader takes a killed worker for a
+    crash. The main process ends the workers: see ``_end_workers``.
     """
 
     def __init__(self, then) -> None:
@@ -40,15 +41,18 @@ class _Deaf:
 
 
 def _end_workers() -> None:
-    """At exit, before multiprocessing waits for children that its SIGTERM does not end."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would take this for a crash
+    """End the data workers at exit. Otherwise multiprocessing waits for them: they ignore its SIGTERM."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would take an ended worker for a crash
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
 
 
 def _end_on_sigint() -> None:
-    """Give SIGINT its default action, from any thread: Python would see it only between two of its steps."""
+    """Let SIGINT end the process at once, from any thread.
+
+    A handler in Python would run only between two of Python's steps.
+    """
     ctypes.pythonapi.PyOS_setsig(int(signal.SIGINT), None)
 
 
@@ -56,15 +60,16 @@ def _end_on_sigint() -> None:
 class TerminateHook(Hook):
     """On SIGTERM or SIGINT finish the optimiser step, save a checkpoint, and exit with code 143 or 130.
 
-    The codes are 128 + the signal's number, as a shell has them. ``--resume auto`` then goes on with the next
-    sample. Launchers often send two, to a process and to its group: a second SIGTERM is ignored, and what
-    hangs is theirs to kill. A second SIGINT, a second or more after the first signal, ends the process at
-    once, wherever it is. Over several processes, which a signal reaches in different iterations, they agree
-    on one.
+    The codes are 128 + the signal's number, as in a shell. ``--resume auto`` then continues with the next
+    sample. Launchers often send SIGTERM twice, to a process and to its group, so a second SIGTERM is ignored;
+    the launcher has to kill a process that hangs. A second SIGINT, at least a second after the first signal,
+    ends the process at once. A signal reaches several processes in different iterations, so the processes
+    agree on the iteration at which they stop.
 
     Args:
-        within: seconds between two agreements of several processes; a step that is longer ends with one.
-        interval: at most so many iterations between two agreements.
+        within: seconds between two agreements of several processes. If a step takes longer, they agree after
+            each step.
+        interval: largest number of iterations between two agreements.
     """
 
     priority = 'LOWEST'
@@ -77,7 +82,7 @@ class TerminateHook(Hook):
         self._next, self._agreed_at = 0, (0, 0.0)
 
     def before_train(self, runner) -> None:
-        """Catch the signals (possible in the main thread only), and keep them from the data workers."""
+        """Catch the signals (possible in the main thread only), and make data workers ignore them."""
         loader = runner.train_dataloader
         if loader.num_workers:
             loader.worker_init_fn = _Deaf(loader.worker_init_fn)
@@ -85,11 +90,11 @@ class TerminateHook(Hook):
         self._next, self._agreed_at = runner.iter + 1, (runner.iter, time.perf_counter())
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and & have it
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and & ignore it; keep that
                     self._previous[number] = signal.signal(number, self._request)
 
     def _request(self, number: int, _) -> None:
-        if self.requested:  # both came before Python looked
+        if self.requested:  # both signals came before Python handled the first
             return
         self.requested = number
         for caught in self._previous:
@@ -104,7 +109,7 @@ class TerminateHook(Hook):
             os.write(2, f'{name}: saving at the end of this step; {later}\n'.encode())
 
     def after_train(self, runner) -> None:
-        """Give the signals back."""
+        """Restore the former signal handlers."""
         if self._patience is not None:
             self._patience.cancel()
             self._patience.join()
@@ -112,7 +117,7 @@ class TerminateHook(Hook):
             signal.signal(*self._previous.popitem())
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Save and exit if a signal came; not within a step of several iterations."""
+        """Save and exit if a signal came, but never in the middle of a step of several iterations."""
         ends_step = getattr(runner.optim_wrapper, 'should_update', lambda: True)()
         number = self._agreed(runner) if ends_step else 0
         if not number:
@@ -120,19 +125,19 @@ class TerminateHook(Hook):
         name = f'iter_{runner.iter + 1}.pth'
         path = join_path(runner.work_dir, name)
         flush_logs(runner)
-        if runner.message_hub.runtime_info.get('last_ckpt') != path:  # not a regular one, which may stay
+        if runner.message_hub.runtime_info.get('last_ckpt') != path:  # a regular checkpoint stays
             runner.message_hub.update_info(STOPPED, path)
         runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
         if runner.rank == 0:
             name_last(runner, path)
             runner.logger.info(f'{signal.Signals(number).name}: saved {path}; go on with --resume')
         if world_size() > 1:
-            dist.barrier()  # nobody leaves, and gets the others killed, while rank 0 still writes
+            dist.barrier()  # a process that exits early would get rank 0 killed while it still writes
         self.after_train(runner)
         raise SystemExit(128 + number)
 
     def _agreed(self, runner) -> int:
-        """The signal that all processes know of, 0 for none."""
+        """The signal on which all processes agree, 0 for none."""
         if world_size() == 1:
             return self.requested
         done, now = runner.iter + 1, time.perf_counter()

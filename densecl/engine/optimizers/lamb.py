@@ -10,9 +10,9 @@ def lamb(params, **kwargs) -> Optimizer:
     """timm's LAMB (You et al., ICLR 2020), under the name that configs use.
 
     Args:
-        params: parameters or parameter groups. Layers adapt where they have a weight decay, others do not.
-        **kwargs: ``lr``, ``betas``, ``weight_decay``, and ``max_grad_norm`` (1 by default), to which the
-            norm of all gradients is cut first.
+        params: parameters or parameter groups. Only parameters with a weight decay get LAMB's trust ratio.
+        **kwargs: ``lr``, ``betas``, ``weight_decay``, and ``max_grad_norm`` (1 by default): the norm over all
+            gradients is clipped to it first.
 
     Raises:
         ImportError: timm is not installed.

@@ -25,25 +25,25 @@ class LARS(Optimizer):
                w = w - lr v
     ========== =============================================================== =====================
 
-    r is 1 where |w| or |u| is 0. In ``larc`` it is 1 where |w| is 0, and a weight without gradient is
-    not decayed either: apex leaves both alone. ``classic`` and ``popular`` differ only while lr changes.
-    There is no Nesterov momentum, and no host synchronisation in a step.
+    r is 1 if |w| or |u| is 0. In ``larc`` r is 1 if |w| is 0, and a weight with zero gradient is not decayed
+    either, as in apex. ``classic`` and ``popular`` differ only while lr changes. There is no Nesterov
+    momentum. A step does not wait for the device.
 
     You et al., Large batch training of convolutional networks, 2017 (arXiv:1708.03888), algorithm 1.
 
     Args:
-        params: parameters or parameter groups; a group may set every argument for itself.
+        params: parameters or parameter groups; a group may have its own value of every argument.
         lr: learning rate.
         momentum: m.
         weight_decay: d.
         trust: t.
         variant: ``'classic'``, ``'popular'`` or ``'larc'``.
-        exclude: ``'1d'`` leaves parameters of at most one dimension (biases, norms) without decay and
-            with r = 1; ``None`` excludes nothing; ``'auto'`` is ``'1d'``, and ``None`` for ``larc``.
-        adapt: False keeps r = 1, but decays.
+        exclude: ``'1d'``: no decay and r = 1 for parameters of at most one dimension (biases, norms).
+            ``None`` excludes nothing. ``'auto'`` means ``None`` for ``larc`` and ``'1d'`` otherwise.
+        adapt: False sets r = 1, with decay.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class LARS(Optimizer):
         return loss
 
     def _update(self, params: list, group: dict, decay: float, adapt: bool) -> None:
-        """One step of parameters that are treated alike."""
+        """One step of parameters that have the same options."""
         spread = is_spread(params[0])
         buffers = [local(self._buffer(p)) for p in params]
         grads, params = [local(p.grad) for p in params], [local(p) for p in params]

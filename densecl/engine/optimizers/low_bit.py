@@ -1,4 +1,4 @@
-"""Optimisers whose state takes 8 or 4 bits a number, from torchao."""
+"""Optimisers of torchao that store their state in 8 or 4 bits per number."""
 
 from torch.optim import Optimizer
 
@@ -9,7 +9,7 @@ _KINDS = ('Adam8bit', 'Adam4bit', 'AdamW8bit', 'AdamW4bit', 'AdamFp8', 'AdamWFp8
 
 @OPTIMIZERS.register_module('TorchAO')
 def torchao_optimizer(params, kind: str = 'AdamW8bit', **kwargs) -> Optimizer:
-    """An optimiser of torchao, with a quarter of Adam's state or less (Dettmers et al., ICLR 2022).
+    """An optimiser of torchao; its state is at most a quarter of Adam's (Dettmers et al., ICLR 2022).
 
     Args:
         params: parameters or parameter groups; tensors of fewer than 4,096 numbers keep a float32 state.

@@ -1,4 +1,4 @@
-"""Parameter groups by rules: few and large, so that an optimiser can treat a group's tensors together."""
+"""Parameter groups by rules: few large groups, whose tensors an optimiser can update together."""
 
 import re
 
@@ -13,9 +13,9 @@ from densecl.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class ParamGroupsConstructor:
-    """Builds the optimiser on one group for each combination of options that the rules give.
+    """Builds the optimiser with one parameter group for each combination of options that the rules give.
 
-    mmengine's default constructor makes one group per parameter as soon as one parameter differs::
+    mmengine's default constructor makes one group per parameter as soon as one parameter differs. Example::
 
         optim_wrapper = dict(
             optimizer=dict(type='LARS', lr=1.6, weight_decay=1e-6),
@@ -24,25 +24,25 @@ class ParamGroupsConstructor:
         )
 
     A rule's ``match`` is ``'1d'`` (parameters of at most one dimension: biases, norms) or a regular
-    expression that is searched for in the parameter's name. All rules that match a parameter apply, a
-    later one wins. Options of a rule:
+    expression that is searched for in the parameter's name. All rules that match a parameter apply; later
+    rules override earlier ones. Options of a rule:
 
     * ``lr_mult``, ``decay_mult``: factors on the optimiser's ``lr`` and ``weight_decay``;
-    * ``layer_decay=d`` of backbone parameters: ``lr`` times d for each layer that lies deeper, see
+    * ``layer_decay=d``, for backbone parameters: ``lr`` is multiplied by d once for each deeper layer, see
       :func:`~densecl.models.backbones.layers.layers_of`; the deepest layer has ``lr`` itself;
     * ``lr_ramp=(begin, length)``: see :class:`~densecl.engine.param_schedule.ParamSchedule`;
     * any argument of the optimiser itself, such as ``adapt=False`` of ``LARS``;
-    * ``lr_fixed=True`` (``weight_decay_fixed``, ``momentum_fixed``): ``ParamSchedule`` leaves it alone.
+    * ``lr_fixed=True`` (``weight_decay_fixed``, ``momentum_fixed``): ``ParamSchedule`` does not change it.
 
-    Parameters without any matching rule come first, as group 0. Parameters that need no gradient when
-    the optimiser is built are left out.
+    Parameters that no rule matches form group 0. Parameters that need no gradient when the optimiser is
+    built are left out.
 
     Args:
         optim_wrapper_cfg: config of the optimizer wrapper, with ``optimizer``.
         paramwise_cfg: ``dict(rules=[dict(match=..., ...), ...])``.
 
     Raises:
-        ValueError: a rule is malformed, matches no parameter or sets an option the optimiser lacks.
+        ValueError: a rule is malformed, matches no parameter, or sets an option that the optimiser lacks.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -57,7 +57,7 @@ class ParamGroupsConstructor:
         self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer'))
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """The optimizer wrapper on the model's parameters."""
+        """Build the optimizer wrapper for the model's parameters."""
         groups = self.groups(unwrap(model))
         optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=groups))
         known = {f'{name}{end}' for name in optimizer.defaults for end in ('', '_fixed', '_ramp')}
@@ -93,7 +93,7 @@ class ParamGroupsConstructor:
         return [group for group in found.values() if group['params']]
 
     def _options(self, name: str, param: nn.Parameter, above: int) -> dict:
-        """What the rules say about a parameter with ``above`` layers of the backbone deeper than its own."""
+        """The options of a parameter; ``above`` is the number of backbone layers deeper than its own."""
         options = {}
         for rule in self.rules:
             if _matches(rule['match'], name, param):
@@ -103,7 +103,7 @@ class ParamGroupsConstructor:
         return self._resolve(options)
 
     def _resolve(self, options: dict) -> dict:
-        """Factors turned into values."""
+        """Turn factors into values."""
         for factor, name in (('lr_mult', 'lr'), ('decay_mult', 'weight_decay')):
             if factor in options:
                 if name not in self.optimizer_cfg:
