@@ -1,4 +1,4 @@
-"""Where images come from, and the views made of them."""
+"""Sources of images, and the views made of them."""
 
 from . import transforms
 from .collate import collate_views

@@ -1,4 +1,4 @@
-"""Files of any sensor as arrays (H, W, C) in the depth that the file has: TIFF, npy, DICOM, PNG, JPEG, ..."""
+"""Reads files of any sensor as arrays (H, W, C) in the file's bit depth: TIFF, npy, DICOM, PNG, JPEG, ..."""
 
 import importlib
 import io
@@ -24,7 +24,7 @@ DEPTHS = ('uint8', 'uint16', 'float32')
 _PALETTES = {'P': 'RGB', 'PA': 'RGBA', '1': 'L', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB'}
 _PNG_GREY_ALPHA = 4
 _DEFLATED_DICOM = b'1.2.840.10008.1.2.1.99'
-_DEFLATE = 1032  # the most bytes that a deflated one becomes
+_DEFLATE = 1032  # largest number of bytes that one deflated byte can become
 _LZMA = 7100  # 273 bytes are at least 14 decisions of log2(2048 / 2017) bits
 _INFLATE = {
     8: (zlib.decompressobj, _DEFLATE),
@@ -34,11 +34,11 @@ _INFLATE = {
 
 
 class Bands(NamedTuple):
-    """An image as its file has it.
+    """An image with its file's values.
 
     Attributes:
-        pixels: (H, W, C), contiguous; uint8 or uint16, all other types of numbers as float32.
-        nodata: the value that stands for "nothing measured here", where the file names one.
+        pixels: (H, W, C), contiguous; uint8 or uint16, all other types as float32.
+        nodata: the value that means "nothing measured here", if the file names one.
     """
 
     pixels: np.ndarray
@@ -46,7 +46,7 @@ class Bands(NamedTuple):
 
 
 def max_bytes() -> int:
-    """The most that one image, with all channels of its file, may take of memory: see :data:`LIMIT`.
+    """Largest memory in bytes for one image with all channels of its file, see :data:`LIMIT`.
 
     Raises:
         ValueError: the variable is no number of bytes.
@@ -64,26 +64,26 @@ def max_bytes() -> int:
 
 
 def read_bands(data: bytes) -> Bands:
-    """Read an image in the depth and with the channels that it has.
+    """Read an image in its own bit depth and with its own channels.
 
-    What the bytes are is told by how they begin. Of a TIFF the first series is read; planes and pages are
-    channels, as interleaved samples are. Of a three-dimensional npy the shorter one of the first and the last
-    axis has the channels. DICOM is rescaled by slope and intercept or by its modality table, and MONOCHROME1
-    is turned to MONOCHROME2. The orientation of TIFF and EXIF is applied. Palettes and CMYK become RGB.
+    The first bytes of the file tell its type. From a TIFF the first series is read; planes and pages are
+    channels, as interleaved samples are. In a three-dimensional npy the channels are the first or the last
+    axis, whichever is shorter. DICOM is rescaled by slope and intercept or by its modality table; MONOCHROME1
+    becomes MONOCHROME2. The orientation of TIFF and EXIF is applied. Palettes and CMYK become RGB.
 
     Args:
         data: the encoded bytes.
 
     Raises:
         ImportError: the package for this kind of file is missing.
-        TooLargeError: in the file's type or that of ``Bands.pixels`` it needs more than :func:`max_bytes`;
-            known before they are taken.
+        TooLargeError: the image needs more than :func:`max_bytes`, in the file's type or in that of
+            ``Bands.pixels``. This is known before the memory is taken.
         ValueError: the array is no image, or its numbers are complex.
-        Exception: whatever a decoder raises on damaged files.
+        Exception: any error of a decoder on a damaged file.
     """
     if not data:
         raise ValueError('the file is empty')
-    if data[128:132] == b'DICM':  # first: such a file may begin like a TIFF as well
+    if data[128:132] == b'DICM':  # checked first, as such a file may also begin like a TIFF
         return _dicom(data)
     if data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
         return _tiff(data)
@@ -104,14 +104,14 @@ def _tiff(data: bytes) -> Bands:
         _check_segments(data, series)
         try:
             array = series.asarray()
-        except Exception as error:  # of several types where a codec is missing
+        except Exception as error:  # a missing codec raises one of several types
             if 'imagecodecs' not in str(error):
                 raise
             raise ImportError(f'{page.compression!r} needs codecs: pip install imagecodecs') from error
         tags = page.tags
         if page.photometric == 3:
             raise ValueError('its values are numbers of a palette; store the colours themselves')
-        if page.photometric == 0 and array.dtype.kind == 'u':  # white is zero
+        if page.photometric == 0 and array.dtype.kind == 'u':  # 0 means white
             array = array.dtype.type(2**page.bitspersample - 1) - array
         pixels = _plain(_hwc(array, series.axes))
         if (orientation := tags.valueof(274, 1)) in range(2, 9):
@@ -144,7 +144,7 @@ def _dicom(data: bytes) -> Bands:
 
 
 def _raster(data: bytes) -> np.ndarray:
-    """PNG, JPEG and all else that Pillow knows; OpenCV for the 16-bit PNGs, of which Pillow keeps 8 bits."""
+    """Read PNG, JPEG and all other formats of Pillow; 16-bit PNGs with OpenCV, as Pillow keeps 8 bits."""
     if data[:8] == b'\x89PNG\r\n\x1a\n' and data[24] == 16:
         _check_size((*np.frombuffer(data, '>u4', 2, 16), 4), np.dtype('u2'))
         _check_chunks(data)
@@ -174,7 +174,7 @@ def _check_size(shape, dtype: np.dtype) -> None:
 
 
 def _check_chunks(data: bytes) -> None:
-    """Refuse a PNG with a chunk that is longer than the file; OpenCV would take memory for it."""
+    """Refuse a PNG with a chunk that is longer than the file; OpenCV would allocate memory for it."""
     place, name = 8, b''
     while name != b'IEND':
         length, name = int.from_bytes(data[place : place + 4], 'big'), data[place + 4 : place + 8]
@@ -184,7 +184,7 @@ def _check_chunks(data: bytes) -> None:
 
 
 def _check_segments(data: bytes, series) -> None:
-    """Refuse a TIFF whose strips and tiles lie outside of the file, or hold more than the image."""
+    """Refuse a TIFF whose strips and tiles are outside the file, or have more data than the image."""
     most, limit = math.prod(series.shape) * series.dtype.itemsize + 2**20, max_bytes()
     for page in filter(None, series.pages):
         inflate, ratio = _INFLATE.get(int(page.compression), (None, 0))
@@ -201,7 +201,7 @@ def _check_segments(data: bytes, series) -> None:
 
 
 def _axes_of(shape: tuple[int, ...]) -> str:
-    """Names of an array's axes, of which only the lengths are known."""
+    """Guess the names of an array's axes from their lengths."""
     if len(shape) == 3:
         return 'CYX' if shape[0] < shape[2] else 'YXC'
     return 'YX' if len(shape) == 2 else '?' * len(shape)
@@ -231,7 +231,7 @@ def _plain(pixels: np.ndarray) -> np.ndarray:
 
 
 def _depth_of(dtype: np.dtype) -> np.dtype:
-    """The type that numbers of a file are held in."""
+    """The type in which the numbers of a file are stored in memory."""
     if dtype.kind == 'b':
         return np.dtype(np.uint8)
     return dtype.newbyteorder('=') if dtype.name in DEPTHS else np.dtype(np.float32)

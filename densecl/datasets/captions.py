@@ -1,4 +1,4 @@
-"""Which captions of an image a sample gets, as tokens."""
+"""Chooses the captions that a sample gets, as tokens."""
 
 import numpy as np
 from torch import Tensor
@@ -7,7 +7,7 @@ from densecl.registry import TRANSFORMS
 
 
 def spoken(name: str) -> str:
-    """How a text says the name of a class or folder: ``Granny-Smith`` -> granny smith."""
+    """The name of a class or folder as words in a text: ``Granny-Smith`` -> granny smith."""
     return ' '.join(name.replace('-', ' ').replace('_', ' ').lower().split())
 
 
@@ -15,9 +15,9 @@ class Captions:
     """Draws captions of an image and tokenizes them.
 
     Args:
-        tokenizer: config of what maps texts to ids, ``dict(type='Tokenizer', path='vocabulary.json')``; or
-            an object with ``encode(list[str]) -> (T, L) int64``.
-        count: T, captions a sample: drawn without repetition while there are enough of them.
+        tokenizer: config of the tokenizer, ``dict(type='Tokenizer', path='vocabulary.json')``; or an object
+            with ``encode(list[str]) -> (T, L) int64``.
+        count: T, captions per sample; drawn without repetition if the image has enough.
     """
 
     def __init__(self, tokenizer, count: int = 1) -> None:
@@ -30,7 +30,7 @@ class Captions:
         """(L,) int64 of one caption, (T, L) of several.
 
         Raises:
-            ValueError: what the tokenizer refuses; the image is named.
+            ValueError: the tokenizer refuses a text; the message names the image.
         """
         order = rng.permutation(len(texts))
         chosen = [texts[order[i % len(texts)]] for i in range(self.count)]

@@ -1,4 +1,4 @@
-"""From samples to the batch that the data preprocessor takes."""
+"""Collates samples into the batch that the data preprocessor takes."""
 
 from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
 
@@ -6,7 +6,7 @@ from densecl.registry import FUNCTIONS
 from densecl.structures import PretrainDataSample, Views
 
 
-# also in the root registry: mmengine's loader asks that one, without a scope
+# Also in the root registry, as mmengine's loader looks there, without a scope.
 @ROOT_FUNCTIONS.register_module()
 @FUNCTIONS.register_module()
 def collate_views(samples: list[PretrainDataSample]) -> dict:

@@ -1,7 +1,7 @@
-"""Encoded images of any mode to upright 8-bit RGB.
+"""Decodes images of any mode to upright 8-bit RGB.
 
-Ordinary JPEGs take the fast path (OpenCV, 1.6 times the speed of PIL on small photos and equal to
-it bit for bit); everything else goes through PIL, which knows more and notices truncation.
+Ordinary JPEGs are decoded by OpenCV: 1.6 times as fast as PIL on small photos, and equal bit for bit. All
+other images are decoded by PIL, which knows more formats and notices truncated files.
 """
 
 import functools
@@ -27,12 +27,12 @@ FORMATS = (
 MAX_SCANS = 256
 """Of a JPEG, each of which is a pass over all pixels; encoders write up to about a dozen."""
 _SCALES = (8, 4, 2, 1)
-_SEGMENT = re.compile(rb'\xff[^\x00\x01\xd0-\xd8\xff]')  # the others have no length
+_SEGMENT = re.compile(rb'\xff[^\x00\x01\xd0-\xd8\xff]')  # markers of segments that have a length
 _SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 
 class _NotRGBError(ValueError):
-    """Bands of which an RGB image cannot be made without losing some."""
+    """The bands of an image cannot become RGB without a loss."""
 
 
 def decode_image(
@@ -40,17 +40,15 @@ def decode_image(
 ) -> np.ndarray:
     """Decode an image of any mode.
 
-    Grey becomes three equal channels, CMYK becomes RGB, transparency is laid over white, the EXIF
-    orientation is applied, and of several frames or pages the first is taken. Colour profiles are
-    ignored.
+    Grey becomes three equal channels. CMYK becomes RGB. Transparent images are put on white. The EXIF
+    orientation is applied. From several frames or pages the first is taken. Colour profiles are ignored.
 
     Args:
         data: the encoded bytes, or a path.
-        name: what to call the image in errors; default the path.
-        high_depth: how more than 8 bits a channel become 8. ``range``: the type's range, i.e.
-            16-bit values / 257, and floats either in [0, 1] or in [0, 255]. ``stretch``: each
-            image's own minimum to 0 and its maximum to 255, e.g. for 12-bit microscopy or
-            elevation.
+        name: name of the image for errors; by default the path.
+        high_depth: how more than 8 bits per channel become 8. ``range``: by the type's range, i.e. 16-bit
+            values / 257, and floats either in [0, 1] or in [0, 255]. ``stretch``: each image's own minimum
+            becomes 0 and its maximum 255, e.g. for 12-bit microscopy or elevation.
 
     Returns:
         (H, W, 3) uint8, RGB, contiguous.
@@ -72,9 +70,8 @@ def decode_scaled(
 
     Args:
         data: the encoded bytes, or a path.
-        min_side: ordinary JPEGs are decoded at the smallest of these scales (an option of the JPEG
-            transform, several times faster) whose short side is still at least this; None: full
-            size.
+        min_side: ordinary JPEGs are decoded at the smallest of these scales at which the short side still has
+            this many pixels. (An option of the JPEG transform, several times faster.) None: full size.
         name: as in :func:`decode_image`.
         high_depth: as in :func:`decode_image`.
 
@@ -97,7 +94,7 @@ def open_photo(
     high_depth: str = 'range',
     resolution: float = 1.0,
 ) -> 'Photo | np.ndarray':
-    """Read an ordinary JPEG's header only, and decode any other image.
+    """Read only the header of an ordinary JPEG; decode any other image.
 
     Args:
         data: the encoded bytes, or a path.
@@ -109,20 +106,21 @@ def open_photo(
         A photo, or (H, W, 3) uint8 RGB.
 
     Raises:
-        UnreadableImageError: as in :func:`decode_image`; of a photo, :meth:`Photo.decode` may raise it too.
+        UnreadableImageError: as in :func:`decode_image`; for a photo, :meth:`Photo.decode` may raise it
+            later.
     """
     return _guarded(lambda data, name: _open_photo(data, name, high_depth, resolution), data, name)
 
 
 class Photo:
-    """An ordinary JPEG whose pixels are decoded when it is known how many are needed.
+    """An ordinary JPEG that is decoded later, when the needed resolution is known.
 
     Attributes:
         shape: H, W and 3 of the upright image at full size; the type is uint8, the colours are RGB.
-        scales: 1, 2, 4 and 8, those that :meth:`decode` can divide the size by.
-        resolution: the least pixels of a crop per pixel of its view, along each side, that whoever chooses a
-            scale should leave.
-        name: what to call the image in errors.
+        scales: 1, 2, 4 and 8, or fewer: the numbers by which :meth:`decode` can divide the size.
+        resolution: smallest number of a crop's pixels per pixel of its view, along each side, for the choice
+            of a scale.
+        name: name of the image for errors.
     """
 
     dtype = np.dtype(np.uint8)
@@ -132,7 +130,7 @@ class Photo:
     ) -> None:
         width, height = size if orientation < 5 else size[::-1]
         self.shape = height, width, 3
-        # Turned, a pixel at the end that is not whole would come first and move all others.
+        # In a rotated image an incomplete pixel at the end would come first and shift all others.
         self.scales = [s for s in _SCALES if orientation == 1 or width % s == height % s == 0]
         self.resolution, self.name = resolution, name
         self._data, self._size, self._orientation = data, size, orientation
@@ -140,13 +138,13 @@ class Photo:
     def decode(self, scale: int = 1) -> np.ndarray:
         """The upright image at 1 / scale, (ceil(H / scale), ceil(W / scale), 3) uint8, contiguous.
 
-        Pixel (y, x) shows pixels ``scale * y`` to ``scale * (y + 1)``, and the same of x.
+        Pixel (y, x) covers rows ``scale * y`` to ``scale * (y + 1)``, and the columns likewise.
         """
         return _guarded(lambda data, _: self._pixels(data, scale), self._data, self.name)
 
     def _pixels(self, data: bytes, scale: int) -> np.ndarray:
         pixels = _decode_jpeg(data, scale)
-        if pixels is None:  # PIL reads it, or says what is wrong
+        if pixels is None:  # OpenCV failed: PIL reads it, or says what is wrong
             pixels = np.array(open_header(io.BytesIO(data)).convert('RGB'))
             size = [-(-length // scale) for length in pixels.shape[1::-1]]
             pixels = pixels if scale == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
@@ -159,7 +157,7 @@ class Photo:
 
 
 def _guarded(read: Callable[[bytes, str], Any], data: bytes | str | os.PathLike, name: str | None) -> Any:
-    """``read(data, name)`` with any error as one that names the image."""
+    """Call ``read(data, name)``; turn any error into one that names the image."""
     if not isinstance(data, bytes):
         name = name or os.fspath(data)
     name = name or f'{len(data)} bytes without a name'
@@ -168,7 +166,7 @@ def _guarded(read: Callable[[bytes, str], Any], data: bytes | str | os.PathLike,
             with open(data, 'rb') as file:
                 data = file.read()
         return read(data, name)
-    # decoders raise whatever a damaged file makes them run into: SyntaxError, struct.error, ...
+    # On damaged files decoders raise errors of many types: SyntaxError, struct.error, ...
     except Exception as error:
         if isinstance(error, UnidentifiedImageError | _NotRGBError) and (found := _bands_of(data)):
             what = f'cannot read image {name} as RGB: {found}'
@@ -177,7 +175,7 @@ def _guarded(read: Callable[[bytes, str], Any], data: bytes | str | os.PathLike,
 
 
 def unreadable(name: str, error: Exception) -> UnreadableImageError:
-    """An error of a decoder as one that names the image, in one line."""
+    """Turn a decoder's error into one that names the image, in one line."""
     text = ' '.join(str(error).split())
     if isinstance(error, UnidentifiedImageError):
         text = f'it is none of {", ".join(FORMATS)}'
@@ -193,7 +191,7 @@ def _open_photo(data: bytes, name: str, high_depth: str, resolution: float) -> P
     if (jpeg := image.format in ('JPEG', 'MPO')) and (scans := _scans(data)) > MAX_SCANS:
         raise TooLargeError(f'a JPEG of {scans} scans, more than {MAX_SCANS}; write it anew')
     plain_jpeg = jpeg and image.mode in ('RGB', 'L')
-    # libjpeg fills what is missing of a truncated file with grey; only PIL says so
+    # libjpeg fills the missing part of a truncated file with grey; only PIL reports it.
     if plain_jpeg and data.endswith(b'\xff\xd9'):
         return Photo(data, name, image.size, orientation_of(image), resolution)
     try:
@@ -201,20 +199,20 @@ def _open_photo(data: bytes, name: str, high_depth: str, resolution: float) -> P
     except ValueError as error:
         if image.format != 'TIFF':
             raise
-        raise _NotRGBError(str(error)) from error  # a raw mode that Pillow does not know: bands, most likely
-    orientation = orientation_of(image)  # after load: of a TIFF, PIL applies it there
+        raise _NotRGBError(str(error)) from error  # a raw mode unknown to Pillow, most likely bands
+    orientation = orientation_of(image)  # after load, where PIL applies it to a TIFF
     return upright(_to_rgb(image, high_depth), orientation)
 
 
 def _bands_of(data: bytes) -> str:
-    """What to do with an image of another sensor; empty where nothing can read it."""
+    """Advice for an image of another sensor; empty if no decoder can read it."""
     from .bands import read_bands
 
     try:
         pixels = read_bands(data).pixels
     except TooLargeError as error:
         return str(error)
-    except Exception:  # what is wrong with it has been said already
+    except Exception:  # the first error already says what is wrong
         return ''
     count = pixels.shape[2]
     return (
@@ -225,11 +223,11 @@ def _bands_of(data: bytes) -> str:
 
 
 def open_header(file: str | os.PathLike | BinaryIO) -> Image.Image:
-    """An image of :data:`FORMATS`, of which Pillow has read the header and not yet the pixels.
+    """Open an image of :data:`FORMATS` with Pillow: read its header, but not its pixels.
 
     Raises:
         TooLargeError: the header says 179 million pixels or more.
-        PIL.UnidentifiedImageError, OSError: no such image, no such file.
+        PIL.UnidentifiedImageError, OSError: no such image, or no such file.
     """
     try:
         return Image.open(file, formats=_known_formats())
@@ -238,11 +236,11 @@ def open_header(file: str | os.PathLike | BinaryIO) -> Image.Image:
 
 
 def open_map(path: str | os.PathLike, pixels: bool = True) -> Image.Image:
-    """A map of labels as Pillow has it, with indices in place of a palette's colours.
+    """Open a label map with Pillow; a palette image has its indices, not its colours.
 
     Args:
         path: the file.
-        pixels: read them now, and not the header alone.
+        pixels: read the pixels now, and not only the header.
 
     Raises:
         UnreadableImageError: as :func:`decode_image`.
@@ -252,24 +250,24 @@ def open_map(path: str | os.PathLike, pixels: bool = True) -> Image.Image:
         if pixels:
             image.load()
         return image
-    except Exception as error:  # of many types where the file is damaged
+    except Exception as error:  # a damaged file raises errors of many types
         raise unreadable(os.fspath(path), error) from error
 
 
 @functools.cache
 def _known_formats() -> list[str]:
-    """Those of :data:`FORMATS` that the installed Pillow has."""
+    """Those of :data:`FORMATS` that the installed Pillow can read."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _scans(data: bytes) -> int:
-    """Number of scans of a JPEG's first image, or fewer than :data:`MAX_SCANS` that are not less."""
+    """Number of scans of a JPEG's first image; below :data:`MAX_SCANS` it may be an upper bound."""
     words = (np.frombuffer(data, '<u2', (len(data) - first) // 2, first) for first in (0, 1))
     most = sum(int(np.count_nonzero(part == 0xDAFF)) for part in words)
     if most <= MAX_SCANS:
         return most
-    # Previews, a video or further images behind the first hold the two bytes too: its segments say.
+    # Previews, a video or further images in the file contain these two bytes too, so read the segments.
     scans, place = 0, 2
     while (found := _SEGMENT.search(data, place)) and (kind := found[0][1]) != _END_OF_IMAGE:
         scans += kind == _SCAN
@@ -279,11 +277,11 @@ def _scans(data: bytes) -> int:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none."""
+    """The EXIF orientation, 1 to 8; 1 if there is none."""
     try:
         value = image.getexif().get(EXIF_ORIENTATION)
         return value if value in range(1, 9) else 1
-    except Exception:  # broken EXIF data of a picture that is fine otherwise
+    except Exception:  # broken EXIF data; the picture itself may be fine
         return 1
 
 
@@ -296,14 +294,14 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _scale(size: tuple[int, int], min_side: int | None) -> int:
-    """By how much a JPEG can be shrunk while it is decoded: 1, 2, 4 or 8."""
+    """The factor by which a JPEG is made smaller while it is decoded: 1, 2, 4 or 8."""
     if min_side is None:
         return 1
     return next((s for s in _SCALES if min(size) // s >= min_side), 1)
 
 
 def _decode_jpeg(data: bytes, scale: int) -> np.ndarray | None:
-    # the scales exist as flags of grey and of BGR only; "grey" is the absence of a colour flag
+    # OpenCV has flags for the scales of grey and of BGR only; grey is the absence of the colour flag.
     reduced = {
         1: 0,
         2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -326,7 +324,7 @@ def _to_rgb(image: Image.Image, high_depth: str) -> np.ndarray:
 
 
 def _to_8bit(values: np.ndarray, high_depth: str) -> np.ndarray:
-    """Grey values of more than 8 bits to uint8, see :func:`decode_image`."""
+    """Convert grey values of more than 8 bits to uint8, see :func:`decode_image`."""
     whole = values.dtype.kind in 'iu'
     values = values.astype(np.float32)
     finite = values[np.isfinite(values)]
@@ -338,7 +336,7 @@ def _to_8bit(values: np.ndarray, high_depth: str) -> np.ndarray:
 
 
 def _type_range(low: float, high: float, whole: bool) -> tuple[float, float]:
-    """The values that mean black and white in an image whose values go from ``low`` to ``high``."""
+    """The values of black and white in an image with values from ``low`` to ``high``."""
     limit = 65535 if whole else 255
     if low < 0 or high > limit:
         allowed = '0..65535' if whole else '0..1 or 0..255'
@@ -352,7 +350,7 @@ def _type_range(low: float, high: float, whole: bool) -> tuple[float, float]:
 
 @functools.cache
 def _warn_dark() -> None:
-    """Tell once in a process; 12-bit data in 16-bit files are common in medicine."""
+    """Warn once per process about dark images; 12-bit data in 16-bit files are common in medicine."""
     print_log(
         'a 16-bit image has values below 4096 only and comes out almost black; '
         "if these are 12-bit data, use high_depth='stretch' (said once)",

@@ -1,7 +1,7 @@
-"""Photos that two sets share, or nearly share: re-encoded, resized, mirrored or slightly cropped copies.
+"""Finds photos that are in two sets, also as re-encoded, resized, mirrored or slightly cropped copies.
 
-A probe's figure is worth little where the network has seen the evaluation photos in pretraining. Two 64-bit
-perceptual hashes propose pairs, and the fine structure of small thumbnails decides.
+The figure of a probe means little if the network has seen the evaluation photos in pretraining. Two 64-bit
+perceptual hashes propose pairs of photos. The fine structure of small thumbnails then decides.
 """
 
 import os
@@ -28,11 +28,11 @@ _TILE = 4096
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What N photos look like, in 4 kB each.
+    """Fingerprints of N photos, 4 kB each.
 
     Attributes:
         paths: N paths.
-        dct: (N, 64) bool, signs of the lowest 8 x 8 frequencies about their median (pHash).
+        dct: (N, 64) bool, whether each of the lowest 8 x 8 frequencies is above their median (pHash).
         gradient: (N, 64) bool, whether brightness rises from one of 9 x 8 cells to the next (dHash).
         thumbnails: (N, SIDE, SIDE) uint8, grey.
     """
@@ -48,11 +48,11 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A photo of the first set that shows the same as one of the second.
+    """A photo of the first set that shows the same picture as one of the second.
 
     Attributes:
         photo, labelled: the two paths.
-        correlation: of their fine structure, at most 1.
+        correlation: correlation of their fine structure, at most 1.
         mirrored: one is the mirror image of the other.
     """
 
@@ -67,8 +67,8 @@ def fingerprints(paths: Iterable[str | os.PathLike], decoder: Callable | None = 
 
     Args:
         paths: of the files.
-        decoder: path -> (H, W, C) of any depth, a :class:`densecl.datasets.SensorDecoder`; the mean of the
-            channels, from an image's percentile 1 to 99, is its grey. None: 8-bit photos of any mode.
+        decoder: path -> (H, W, C) of any depth, a :class:`densecl.datasets.SensorDecoder`. The grey image is
+            the mean of the channels, scaled from its percentiles 1 and 99. None: 8-bit photos of any mode.
 
     Raises:
         UnreadableImageError: a file is not a whole image; the message names it.
@@ -105,7 +105,7 @@ def find_duplicates(
 
 
 def describe_duplicates(found: Sequence[Duplicate], labelled: int) -> str:
-    """One line for a user: how many of so many labelled photos were seen in pretraining, and an example."""
+    """One line for a user: how many of ``labelled`` photos were seen in pretraining, and an example."""
     if not found:
         return f'leak check: none of the {labelled} scored photos is (nearly) among the pretraining photos'
     first = found[0]
@@ -141,7 +141,7 @@ def _of_thumbnails(paths: Sequence[str], grey: np.ndarray) -> Fingerprints:
 
 
 def _near(one: Fingerprints, other: Fingerprints, max_distance: int) -> Iterable[tuple[int, int]]:
-    """Pairs (i, j) whose hashes differ in at most so many bits, tile by tile."""
+    """Pairs (i, j) whose hashes differ in at most ``max_distance`` bits, computed in tiles."""
     for start in range(0, len(one), _TILE):
         rows = slice(start, start + _TILE)
         near = _bits(one.dct[rows], other.dct) <= max_distance
@@ -151,15 +151,16 @@ def _near(one: Fingerprints, other: Fingerprints, max_distance: int) -> Iterable
 
 
 def _bits(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, 64) and (M, 64) bool -> (N, M), in how many bits they differ; a matrix product of signs."""
+    """(N, 64) and (M, 64) bool -> (N, M), number of different bits; a matrix product of signs."""
     a, b = (np.where(bits, np.float32(1), np.float32(-1)) for bits in (a, b))
     return (a.shape[1] - a @ b.T) / 2
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest correlation of two thumbnails, either of which may be a crop of the other.
+    """The largest correlation of two thumbnails; either one may be a crop of the other.
 
-    Without what is smooth: unrelated photos of one kind (a dress on a white wall) agree in that.
+    Smooth structure is removed first, because unrelated photos of one kind (a dress on a white wall) share
+    it.
     """
     a, b = _fine(a), _fine(b)
     values = []

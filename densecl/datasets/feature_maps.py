@@ -1,4 +1,4 @@
-"""Features of a network over whole images, on disk: a teacher is asked once an image, not once a step."""
+"""Features of a network for whole images, on disk: a teacher runs once per image, not at every step."""
 
 import json
 import shutil
@@ -19,10 +19,10 @@ _MAPS, _INDEX = 'maps.npy', 'index.json'
 
 
 class FeatureMaps:
-    """(C, h, w) float16 of each image, found by image id; nothing is loaded but what is asked for.
+    """A feature map (C, h, w) float16 for each image id; only the requested maps are read.
 
     Args:
-        folder: what :func:`write_maps` left.
+        folder: folder that :func:`write_maps` wrote.
 
     Raises:
         FileNotFoundError: it has no maps.
@@ -72,14 +72,14 @@ class FeatureMaps:
             if array.ndim != 4 or array.dtype != np.float16:
                 raise ValueError(f'an array of shape {array.shape} ({array.dtype})')
             return array
-        except Exception as error:  # a header is Python's text of a dict, whose parser has errors of its own
+        except Exception as error:  # a header is the text of a Python dict; its parser raises many types
             said = ' '.join(str(error).split())
             raise ValueError(
                 f'{self.folder / _MAPS} cannot be read ({said}); make it again with tools/make_maps.py'
             ) from None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A pickled memory map would be a copy of all maps.
+        # Do not pickle the memory map: this would copy all maps.
         return {name: value for name, value in self.__dict__.items() if name != '_array'}
 
 
@@ -91,21 +91,21 @@ def write_maps(
     record: dict[str, Any],
     made: dict[str, Any] | None = None,
 ) -> None:
-    """Write the maps of images one batch after the other; what was there before is gone first.
+    """Write the maps of images, batch by batch; older maps in the folder are deleted first.
 
-    What float16 cannot hold becomes its largest number.
+    Values beyond float16's range become its largest number.
 
     Args:
-        folder: is made where it is not there.
+        folder: output folder; created if missing.
         image_ids: N names.
-        batches: (B, C, h, w) each, N in all, in the order of the names.
+        batches: (B, C, h, w) each, N maps in total, in the order of the names.
         shape: C, h and w.
-        record: whose features they are: name, origin, licence.
-        made: by which settings of the target.
+        record: the network: name, origin, licence.
+        made: settings of the target that made the maps.
 
     Raises:
-        OSError: the disk has too little space, which is known before the first batch is made.
-        ValueError: two images of one name, or another number of maps than of images.
+        OSError: the disk has too little space; this is checked before the first batch is made.
+        ValueError: two images have the same name, or the numbers of maps and images differ.
     """
     if (names := len(set(image_ids))) < len(image_ids):
         raise ValueError(f'{folder}: {len(image_ids)} images have {names} names; each needs its own')

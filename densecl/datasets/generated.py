@@ -1,4 +1,4 @@
-"""Further images of a photo, made by any generator beforehand: which of them a sample gets."""
+"""Images that a generator made from a photo before the training; chooses one for each sample."""
 
 import csv
 import glob
@@ -18,27 +18,28 @@ _EXPECTED = 'rows with image, file and perhaps score'
 
 
 class Candidate(NamedTuple):
-    """A generated image: its file, and how good it is (higher is better; nan: unknown)."""
+    """A generated image: its file and its score (higher is better; nan: unknown)."""
 
     file: str
     score: float = float('nan')
 
 
 class GeneratedImages:
-    """Which generated image belongs to a photo (GenView, Li et al., ECCV 2024; no generator is needed here).
+    """Finds the generated image of a photo (GenView, Li et al., ECCV 2024; no generator is needed here).
 
     Args:
-        files: where they are. A pattern with ``{stem}``, relative to the photo's folder:
-            ``'.generated/{stem}_*'`` are ``.generated/photo_0.jpg``, ... of ``photo.jpg``, in the order of
-            their names. (Sources leave hidden folders out; others hold photos to them.) Or a list: ``.csv``
-            with the columns image, file and perhaps score, or ``.json`` with a list of such objects; image is
-            the photo's id (its path below ``data_root``), file is relative to the list's folder.
-        take: ``'first'``; ``'random'``, drawn anew each epoch; ``'best'``: that of the highest score.
-        missing: of photos without any: ``'error'``, or ``'photo'``: the photo itself takes its place.
-        outside: files of a list may lead out of the list's folder.
+        files: the generated images, in one of two forms. A pattern with ``{stem}``, relative to the photo's
+            folder: ``'.generated/{stem}_*'`` means ``.generated/photo_0.jpg``, ... for ``photo.jpg``, in the
+            order of their names. (Use a hidden folder: sources read the images of other folders as photos.)
+            Or a list: ``.csv`` with the columns image, file and optionally score, or ``.json`` with a list of
+            such objects. Here image is the photo's id (its path below ``data_root``), and file is relative to
+            the list's folder.
+        take: ``'first'``; ``'random'``: a new one each epoch; ``'best'``: the one with the highest score.
+        missing: for photos without a generated image: ``'error'``, or ``'photo'``: use the photo itself.
+        outside: files of a list may be outside the list's folder.
 
     Raises:
-        ValueError: an unknown choice, a list that is none, ``'best'`` without scores.
+        ValueError: an unknown choice, a file that is no list, or ``'best'`` without scores.
         FileNotFoundError: there is no such list.
     """
 
@@ -62,12 +63,12 @@ class GeneratedImages:
             )
 
     def __call__(self, image_id: str, name: str, rng: np.random.Generator) -> Candidate | None:
-        """The image that belongs to a photo; None: the photo itself.
+        """Choose the generated image of a photo; None: use the photo itself.
 
         Args:
-            image_id: of the photo.
+            image_id: the photo's id.
             name: the photo's path.
-            rng: what is drawn at random comes from here; how much does not depend on the files.
+            rng: source of randomness; the number of values taken does not depend on the files.
         """
         share = rng.random()
         found = self._beside(name) if self.listed is None else self.listed.get(image_id, [])
@@ -93,7 +94,8 @@ class GeneratedImages:
 
 
 def read_list(path: str | os.PathLike, outside: bool = False) -> dict[str, list[Candidate]]:
-    """Photo's id -> its generated images, in the order of the list, below its folder unless ``outside``."""
+    """Photo's id -> its generated images in the list's order; they must be below its folder unless
+    ``outside``."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'dataset.generated: the list {path} does not exist')
@@ -124,9 +126,9 @@ def _read(path: Path, read: Callable):
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
             return read(file)
-    except (ValueError, csv.Error) as error:  # of json, of UTF-8
+    except (ValueError, csv.Error) as error:  # ValueError: wrong json or wrong UTF-8
         raise ValueError(f'{path} cannot be read: {error}; expected {_EXPECTED}, in UTF-8') from error
 
 
 def _scored(candidates: Sequence[Candidate]) -> bool:
-    return all(each.score == each.score for each in candidates)  # nan is not itself
+    return all(each.score == each.score for each in candidates)  # nan is not equal to itself

@@ -1,4 +1,4 @@
-"""The dataset of pretraining: any source of images, and a pipeline that makes views of them."""
+"""The data set of pretraining: a source of images, and a pipeline that makes views of them."""
 
 import logging
 import os
@@ -30,49 +30,49 @@ MAX_TRIES = 20
 
 @DATASETS.register_module()
 class PretrainDataset(Dataset):
-    """Images of a source, each made into views by a pipeline.
+    """Images of a source; a pipeline turns each into views.
 
-    What ``dataset[SampleKey(epoch, index)]`` returns depends on (seed, epoch, index) only: not on
-    the process, the worker or what was read before. A plain ``dataset[index]`` is epoch 0.
+    The result of ``dataset[SampleKey(epoch, index)]`` depends only on (seed, epoch, index). It does not
+    depend on the process, the worker or earlier reads. A plain ``dataset[index]`` is epoch 0.
 
     Args:
-        data_root: a path or a list of paths, handed to the source.
-        source: config of the source, ``dict(type='Folder')`` if not given; or one that is built.
-        pipeline: transforms ``results -> results``, the last of which returns a PretrainDataSample.
-            The first gets a dict of image (H, W, 3) uint8 RGB, source_size (H, W) of the original
-            (the image is smaller than it with ``decode_min_side``), rng, path, index, label,
-            proposals where there is a provider of them, and channels where there is a decoder. If its
-            ``takes_photo`` is True, the image may be a :class:`densecl.datasets.decode.Photo`.
-        seed: of the views.
-        on_error: ``raise``, or ``skip``: an unreadable file is named once in the log, marked (see
-            :attr:`unreadable`), and replaced by an image drawn from (seed, epoch, index); a generated image
-            is named and replaced by its photo.
-        max_unreadable: with ``on_error='skip'``, the share of images that may be unreadable; beyond it the
-            run stops. It is the share of the images that this process asked for, of an epoch's at least.
-        decode_min_side: decode large JPEGs at 1/2, 1/4 or 1/8 as long as the short side keeps this
-            many pixels, whatever the crops are, which are then drawn in the smaller image; None: see
-            ``decode_resolution``.
-        high_depth: how more than 8 bits become 8, see :func:`densecl.datasets.decode.decode_image`.
-        max_images: use only that many images, evenly spread over the source.
-        proposals: config of what names candidate objects, ``dict(type='ProposalStore', ...)`` for
-            example: called with the decoded image and its id, it gives
-            :class:`densecl.structures.Proposals`, which are scaled to the decoded image if they are of
-            another size.
-        decoder: config of what reads images other than 8-bit RGB, ``dict(type='SensorDecoder', channels=4)``:
-            called with bytes or a path and a name, it gives (H, W, C) in any depth. None: RGB.
-        decode_resolution: decode each JPEG at the coarsest of 1, 1/2, 1/4 and 1/8 at which every crop, all
-            drawn before, keeps this many pixels per pixel of its view, along both sides. 1: no view is
-            enlarged that would not be at full size; below 1, down to 0.5: faster and more blurred; None:
+        data_root: a path or a list of paths for the source.
+        source: config of the source, by default ``dict(type='Folder')``; or a built source.
+        pipeline: transforms ``results -> results``; the last one returns a PretrainDataSample. The first one
+            gets a dict: image (H, W, 3) uint8 RGB; source_size (H, W) of the original (the image is smaller
+            with ``decode_min_side``); rng, path, index, label; proposals if there is a provider; channels if
+            there is a decoder. If the first one's ``takes_photo`` is True, the image may be a
+            :class:`densecl.datasets.decode.Photo`.
+        seed: seed of the views.
+        on_error: ``raise``, or ``skip``: an unreadable file is logged once, marked (see :attr:`unreadable`)
+            and replaced by an image drawn from (seed, epoch, index). An unreadable generated image is logged
+            and replaced by its photo.
+        max_unreadable: with ``on_error='skip'``, the largest share of unreadable images; beyond it the run
+            stops. It is a share of the images that this process has asked for, or of one epoch's images
+            if these are more.
+        decode_min_side: decode large JPEGs at 1/2, 1/4 or 1/8 as long as the short side has at least this
+            many pixels. Crops are then drawn in the smaller image. None: see ``decode_resolution``.
+        high_depth: how values of more than 8 bits become 8, see :func:`densecl.datasets.decode.decode_image`.
+        max_images: use only this many images, evenly spread over the source.
+        proposals: config of a provider of candidate objects, for example ``dict(type='ProposalStore', ...)``.
+            It is called with the decoded image and its id, and returns :class:`densecl.structures.Proposals`.
+            They are scaled to the decoded image if they are for another size.
+        decoder: config of a decoder for images other than 8-bit RGB, ``dict(type='SensorDecoder',
+            channels=4)``. It is called with bytes or a path and a name, and returns (H, W, C) in any bit
+            depth. None: RGB.
+        decode_resolution: decode each JPEG at the coarsest of 1, 1/2, 1/4 and 1/8 at which every crop has at
+            least this many pixels per pixel of its view, along both sides; the crops are drawn before. 1: no
+            view is enlarged more than at full size. Below 1, down to 0.5: faster and more blurred. None:
             always at full size.
-        maps: folders of :class:`.feature_maps.FeatureMaps`, whose maps of the image come along: what a
-            head's ``target=dict(type='TeacherFeatures', maps=...)`` reads. Trainings put them in.
-        generated: arguments of :class:`.generated.GeneratedImages`: further images of each photo, of which
-            recipes with ``generated=True`` make their views.
-        captions: arguments of :class:`.captions.Captions`, for a source of texts: which captions a sample
-            gets, and the tokenizer that makes tokens of them.
+        maps: folders of :class:`.feature_maps.FeatureMaps`. A sample gets its image's maps, for a head's
+            ``target=dict(type='TeacherFeatures', maps=...)``. Trainings set this.
+        generated: arguments of :class:`.generated.GeneratedImages`: generated images of each photo. Recipes
+            with ``generated=True`` make their views of them.
+        captions: arguments of :class:`.captions.Captions`, for a source with texts: which captions a sample
+            gets, and the tokenizer.
 
     Attributes:
-        marks: which images could not be read, :class:`.unreadable.Unreadable`; all workers see them.
+        marks: images that could not be read, :class:`.unreadable.Unreadable`; shared by all workers.
 
     Raises:
         ValueError: an unknown choice, ``decode_min_side`` with a decoder or with proposals that need images
@@ -124,7 +124,7 @@ class PretrainDataset(Dataset):
         self.maps = {str(folder): FeatureMaps(folder) for folder in maps}
         self.captions = None if captions is None else construct(Captions, captions, 'captions')
         if self.captions is not None:
-            self.source.texts(0)  # a source without texts is refused now
+            self.source.texts(0)  # refuse a source without texts here
         self.generated = None if generated is None else construct(GeneratedImages, generated, 'generated')
         self._subset = subset_of(len(self.source), max_images, 'PretrainDataset: max_images')
         if not 0 <= max_unreadable <= 1:
@@ -136,7 +136,7 @@ class PretrainDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """Names of the source's classes, if it has any; asked for by mmengine's loops."""
+        """Names of the source's classes, if it has any; mmengine's loops read it."""
         names = self.source.class_names
         return {} if names is None else {'classes': tuple(names)}
 
@@ -155,7 +155,7 @@ class PretrainDataset(Dataset):
 
     @property
     def unreadable(self) -> dict[str, str]:
-        """Ids of the photos found unreadable so far by any worker, and why (``on_error='skip'``)."""
+        """Id -> reason of the photos that any worker found unreadable so far (``on_error='skip'``)."""
         return {self.source.image_id(i): reason for i, reason in self.marks.reasons().items()}
 
     def __len__(self) -> int:
@@ -190,7 +190,7 @@ class PretrainDataset(Dataset):
         raise UnreadableImageError(f'{MAX_TRIES} images in a row cannot be read; the last: {last}') from last
 
     def _make(self, results: dict, rng: np.random.Generator) -> PretrainDataSample | dict:
-        """What the pipeline makes of an image; a photo that it cannot decode raises as it is."""
+        """Run the pipeline on an image; the error of a photo that cannot be decoded is not changed."""
         results['rng'], path = rng, results['path']
         for transform in self.transforms:
             try:
@@ -203,12 +203,12 @@ class PretrainDataset(Dataset):
         return results
 
     def _tokens(self, index: int, name: str, seed: tuple[int, ...]) -> Tensor:
-        """Captions of an image, drawn apart from its views, which are the same with and without them."""
+        """Tokens of an image's captions; drawn separately, so views are the same with and without them."""
         texts = self.source.texts(self._position(index))
         return self.captions(texts, np.random.default_rng(seed), name)
 
     def _generated(self, index: int, results: dict, seed: tuple[int, ...]) -> dict:
-        """A generated image of a photo, and its score; drawn apart from the views."""
+        """A generated image of a photo, and its score; drawn separately from the views."""
         found = self.generated(self.image_id(index), results['path'], np.random.default_rng(seed))
         if found is not None:
             try:
@@ -248,7 +248,7 @@ class PretrainDataset(Dataset):
         return results
 
     def _pixels(self, data: bytes | str, name: str) -> tuple[np.ndarray | Photo, tuple[int, int]]:
-        """The image, or a photo of which the pipeline decodes what it needs, and the original's size."""
+        """The image, or a photo that the pipeline decodes at the size it needs; and the original's size."""
         if self.decoder is not None:
             image = self.decoder(data, name)
             return image, image.shape[:2]
@@ -259,7 +259,7 @@ class PretrainDataset(Dataset):
 
     @property
     def _reads_late(self) -> bool:
-        """Whether nobody looks at an image before the crops are drawn."""
+        """Whether the pixels of an image are not needed before the crops are drawn."""
         early = self.provider is not None and getattr(self.provider, 'reads_pixels', True)
         first = getattr(self.transforms[0], 'takes_photo', False) if self.transforms else False
         return self.decode_resolution is not None and first and not early
@@ -269,7 +269,7 @@ class PretrainDataset(Dataset):
         return self.source.load(self._position(index))
 
     def image_id(self, index: int) -> str:
-        """What the source files image ``index`` under."""
+        """The source's id of image ``index``."""
         return self.source.image_id(self._position(index))
 
     def _position(self, index: int) -> int:
@@ -279,7 +279,7 @@ class PretrainDataset(Dataset):
         if self.marks.add(self._position(index), error.reason, generated):
             by = 'its photo' if generated else 'another'
             count = self.marks.count(generated)
-            # an error, not a warning: mmengine prints nothing less of ranks other than 0
+            # An error, not a warning: for ranks other than 0 mmengine prints only errors.
             print_log(f'replaced by {by} ({count} so far): {error}', 'current', logging.ERROR)
 
 
@@ -288,7 +288,7 @@ def build_source(
     source: dict | Source | None = None,
     decoder: dict | Callable | None = None,
 ) -> Source:
-    """The source that :class:`PretrainDataset` makes of these arguments, which it has too."""
+    """Build the source in the same way as :class:`PretrainDataset` with these arguments."""
     if isinstance(source, Source):
         return source
     source = {'type': 'Folder', **(source or {}), 'data_root': data_root}
@@ -304,7 +304,7 @@ def _check_choice(name: str, value, choices: tuple) -> None:
 
 
 def _check_transforms(transforms: list, decoder) -> None:
-    """Refuse now what would not work on the first image."""
+    """Refuse transforms that would fail on the first image."""
     channels = getattr(decoder, 'channels', None)
     for transform in transforms if channels else ():
         if hasattr(transform, 'check_images'):

@@ -1,4 +1,4 @@
-"""Asking a provider for the proposals of a decoded image."""
+"""Asks a provider for the proposals of a decoded image."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,14 +16,14 @@ def propose(
     """The proposals of an image, in its pixels.
 
     Args:
-        provider: called with the image and its id; what it returns may be in pixels of the image at
-            another size, which ``Proposals.size`` names, and is scaled.
+        provider: called with the image and its id. Its result may be for another size of the image
+            (``Proposals.size``); it is then scaled.
         image: uint8 (H, W, 3), RGB, as decoded.
-        image_id: what the source calls the image.
-        path: what to call it in errors.
+        image_id: the source's id of the image.
+        path: name of the image for errors.
 
     Raises:
-        DataError: the provider failed, or its proposals are of an image of another shape.
+        DataError: the provider failed, or its proposals are for an image with another aspect ratio.
     """
     name = getattr(provider, '__name__', type(provider).__name__)
     where = f'{name} failed on {path} (image id {image_id!r})'
@@ -44,9 +44,9 @@ def propose(
 
 
 def at_size(proposals: Proposals, size: tuple[int, int]) -> Proposals:
-    """The proposals in pixels of the image at another height and width.
+    """Scale the proposals to another height and width of the image.
 
-    Masks stay as they are: an encoding names its own size.
+    Masks are not changed, as their encoding has its own size.
     """
     if tuple(proposals.size) == tuple(size):
         return proposals
@@ -56,7 +56,7 @@ def at_size(proposals: Proposals, size: tuple[int, int]) -> Proposals:
 
 
 def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether the heights and widths differ by one factor, but for a pixel of rounding."""
+    """Whether both sizes have the same aspect ratio, up to one pixel of rounding."""
     (height, width), (h, w) = size, other
     return min(height, width) > 0 and abs(height * w - width * h) <= max(height + width, h + w)
 

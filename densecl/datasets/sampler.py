@@ -11,7 +11,7 @@ from densecl.registry import DATA_SAMPLERS
 
 
 class SampleKey(NamedTuple):
-    """Which image, in which epoch: with the dataset's seed, all that its views depend on."""
+    """Epoch and index of an image; with the data set's seed they determine its views."""
 
     epoch: int
     index: int
@@ -19,22 +19,22 @@ class SampleKey(NamedTuple):
 
 @DATA_SAMPLERS.register_module()
 class PretrainSampler(Sampler):
-    """A fresh order every epoch, shared out to the processes, that can start anywhere.
+    """A new order every epoch, divided among the processes; an epoch can start at any sample.
 
-    The order is a function of (seed, epoch). Of images in any order, process r of W takes positions
-    r, r + W, ...: the images of global step t are the same set for every W with the same global
-    batch size. Where the source keeps its images in shards, shards are permuted, each process takes
-    one contiguous part of the result and shuffles it within windows, so that files are read in
-    runs; there the sets depend on W. Every process yields the same number of keys.
+    The order is a function of (seed, epoch). There are two forms. In the first, process r of W takes
+    positions r, r + W, ... So global step t has the same set of images for every W with the same global batch
+    size. The second form is for sources with shards: the shards are permuted, and each process takes one
+    contiguous part and shuffles it within windows. Files are then read in long runs, but the sets depend on
+    W. Every process yields the same number of keys.
 
     Args:
         dataset: sized; its ``shard_starts`` and ``shuffle_window`` (see
             :class:`densecl.datasets.sources.Source`), if it has them, select the second form.
-        shuffle: False: images in the dataset's order, split as r, r + W, ...
-        seed: of the order; None is 0. The views have the dataset's own seed.
-        round_up: where W does not divide the images, repeat some (True) or leave up to W - 1 out
-            (False: with ``drop_last`` of the loader, an epoch then has the same number of steps for
-            every W).
+        shuffle: False: images in the dataset's order, divided as r, r + W, ...
+        seed: seed of the order; None is 0. The views have the dataset's own seed.
+        round_up: if the number of images is not a multiple of W: repeat some (True) or leave out up to W - 1
+            (False). With False and ``drop_last`` of the loader, an epoch has the same number of steps for
+            every W.
     """
 
     def __init__(
@@ -45,9 +45,7 @@ class PretrainSampler(Sampler):
         self.epoch = 0
         self._start = 0
         if len(self) == 0:
-            raise ValueError(
-                f'PretrainSampler: {len(dataset)} images for {self.world_size} processes'
-            )
+            raise ValueError(f'PretrainSampler: {len(dataset)} images for {self.world_size} processes')
 
     def __len__(self) -> int:
         """Number of keys in a whole epoch of this process."""
@@ -59,7 +57,7 @@ class PretrainSampler(Sampler):
         self.epoch = epoch
 
     def set_start(self, samples: int) -> None:
-        """Let the next iteration, and only it, leave out this process's first ``samples`` keys."""
+        """Skip this process's first ``samples`` keys in the next iteration over the sampler only."""
         if not 0 <= samples <= len(self):
             raise ValueError(f'PretrainSampler: start {samples} is not within 0..{len(self)}')
         self._start = samples
@@ -86,11 +84,11 @@ class PretrainSampler(Sampler):
 
 
 def shard_order(starts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Indices 0..N-1 with the shards in random order, each shard's own in ascending order.
+    """Indices 0..N-1 with the shards in random order; within a shard the order is ascending.
 
     Args:
-        starts: (S + 1,) first index of each shard, finally N.
-        rng: consumed for one permutation.
+        starts: (S + 1,) first index of each shard, then N.
+        rng: used for one permutation.
 
     Returns:
         (N,) int64.
@@ -100,7 +98,7 @@ def shard_order(starts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def shuffle_windows(order: np.ndarray, window: int, rng: np.random.Generator) -> np.ndarray:
-    """Shuffle each run of ``window`` consecutive entries by itself."""
+    """Shuffle each block of ``window`` consecutive entries separately."""
     blocks = np.arange(len(order)) // window
-    # sorting by (block, random number) permutes within the blocks
+    # A sort by (block, random number) permutes within the blocks.
     return order[np.lexsort((rng.random(len(order)), blocks))]

@@ -1,4 +1,4 @@
-"""Images of any number of channels and depth, read for pretraining and in pipelines of mmdet and mmseg."""
+"""Reads images with any number of channels and bit depth, for pretraining and for mmdet and mmseg."""
 
 import os
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ from .unreadable import UnreadableImageError
 
 @TRANSFORMS.register_module()
 class SensorDecoder:
-    """Reads images of one sensor, in the depth that they have: ``PretrainDataset(decoder=dict(type=...))``.
+    """Reads images of one sensor in their own bit depth: ``PretrainDataset(decoder=dict(type=...))``.
 
     Args:
         channels: number of channels of an image.
-        bands: which of the file's channels, counted from 0 and in this order; None: all, which must be
-            ``channels``.
-        dtype: ``uint8``, ``uint16`` or ``float32``, what the files hold (12-bit data come as uint16, whole
-            numbers of any other type as float32); None: any, but one in a batch.
-        nodata: the value where nothing was measured; None: what a GeoTIFF or DICOM file says of itself. NaN
-            and infinity count always.
-        fill: what takes its place, a number or one a channel. None: the mean of the image's other pixels, a
-            channel at a time (0 where there are none).
+        bands: the file's channels to use, counted from 0, in this order. None: all; there must be
+            ``channels`` of them.
+        dtype: type of the files' values: ``uint8``, ``uint16`` or ``float32`` (12-bit data are uint16; whole
+            numbers of any other type are read as float32). None: any, but the same within a batch.
+        nodata: the value that means "not measured". None: the value that a GeoTIFF or DICOM file names. NaN
+            and infinity always mean "not measured".
+        fill: replacement of values that are not measured, one number or one per channel. None: the mean of
+            the image's other pixels in this channel (0 if there are none).
 
     Attributes:
-        extensions: names of files that end so are images too, where this decoder reads a folder.
+        extensions: further extensions of images, for folders that this decoder reads.
     """
 
     extensions = SENSOR_EXTENSIONS
@@ -56,20 +56,20 @@ class SensorDecoder:
             raise ValueError(f'SensorDecoder: fill must be one number or {channels}, got {fill}')
         self.channels, self.dtype, self.nodata, self.fill = channels, dtype, nodata, fill
         self.bands = None if bands is None else list(bands)
-        max_bytes()  # a setting that is no number is told now
+        max_bytes()  # raise here if the setting is no number
 
     def __call__(self, data: bytes | str | os.PathLike, name: str | None = None) -> np.ndarray:
         """Decode an image.
 
         Args:
             data: the encoded bytes, or a path.
-            name: what to call the image in errors; default the path.
+            name: name of the image for errors; by default the path.
 
         Returns:
             (H, W, ``channels``), contiguous: uint8, uint16 or float32, finite.
 
         Raises:
-            UnreadableImageError: the file cannot be read, or has other channels or another depth.
+            UnreadableImageError: the file cannot be read, or has other channels or another bit depth.
         """
         pixels, valid = self.read(data, name)
         return pixels if valid is None else self._filled(pixels, valid)
@@ -77,7 +77,7 @@ class SensorDecoder:
     def read(
         self, data: bytes | str | os.PathLike, name: str | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The image before ``fill``, and what of it is measured: bool (H, W, C), or None for all of it."""
+        """The image before ``fill``, and where it is measured: bool (H, W, C), or None for everywhere."""
         name = name or (os.fspath(data) if not isinstance(data, bytes) else f'{len(data)} bytes')
         image = load_bands(data, name)
         pixels = self._chosen(image.pixels, name)
@@ -125,13 +125,13 @@ class SensorDecoder:
 
 @TRANSFORMS.register_module()
 class LoadSensorImage:
-    """``dict(type='densecl.LoadSensorImage', channels=4)`` in place of ``LoadImageFromFile`` in mm pipelines.
+    """``dict(type='densecl.LoadSensorImage', channels=4)`` replaces ``LoadImageFromFile`` in mm pipelines.
 
-    The order of the channels is the file's, or that of ``bands``: RGB stays RGB, and the data preprocessor
-    must not swap. Use ``densecl.SensorDataPreprocessor``, with mean and std of the pretraining.
+    The channels have the file's order, or that of ``bands``. RGB stays RGB, so the data preprocessor must not
+    swap channels. Use ``densecl.SensorDataPreprocessor``, with mean and std of the pretraining.
 
     Args:
-        to_float32: make float32 of any image, for transforms that know no uint16.
+        to_float32: convert any image to float32, for transforms that cannot take uint16.
         **decoder: arguments of :class:`SensorDecoder`.
     """
 
@@ -147,12 +147,12 @@ class LoadSensorImage:
 
 
 def load_bands(data: bytes | str | os.PathLike, name: str) -> Bands:
-    """:func:`read_bands` of bytes or of a file; an UnreadableImageError names what cannot be read."""
+    """:func:`read_bands` of bytes or of a file; an UnreadableImageError names an unreadable image."""
     try:
         if not isinstance(data, bytes):
             with open(data, 'rb') as file:
                 data = file.read()
         return read_bands(data)
-    # decoders raise whatever a damaged file makes them run into
+    # On damaged files decoders raise errors of many types.
     except Exception as error:
         raise unreadable(name, error) from error

@@ -1,4 +1,4 @@
-"""Mean, spread and range of each channel, estimated from a sample of the images as they are."""
+"""Mean, standard deviation and range of each channel, estimated from a sample of unaugmented images."""
 
 import logging
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from .pretrain_dataset import PretrainDataset
 from .sources import Source
 from .unreadable import UnreadableImageError
 
-RANGE = (0.1, 99.9)  # per cent of the values below ``low`` and ``high``
-PIXELS = 16384  # of an image that enter the percentiles
+RANGE = (0.1, 99.9)  # the percentiles ``low`` and ``high``
+PIXELS = 16384  # largest number of pixels per image that are used for the percentiles
 
 
 @dataclass
 class Statistics:
-    """What the values of a set of images are like.
+    """Statistics of the values of a set of images.
 
     Attributes:
         mean, std: of each channel, over all measured pixels.
@@ -49,18 +49,19 @@ def estimate_statistics(
 ) -> Statistics:
     """Estimate from ``count`` images drawn without replacement; views and augmentation play no part.
 
-    Values that are no numbers or that the decoder knows as not measured are left out. Mean and standard
-    deviation are over all pixels of the sample, percentiles over at most 16,384 evenly spread ones an image.
+    NaN and infinite values are left out, and values that the decoder marks as not measured. Mean and standard
+    deviation are over all pixels of the sample; percentiles over at most 16,384 evenly spread pixels per
+    image.
 
     Args:
         images: a data set, whose decoder is used, or a source.
-        count: number of images; all where there are no more.
-        seed: of the choice.
-        decoder: of a source, a :class:`densecl.datasets.SensorDecoder`; None: 8-bit RGB.
+        count: number of images; all if there are fewer.
+        seed: seed of the choice.
+        decoder: for a source, a :class:`densecl.datasets.SensorDecoder`; None: 8-bit RGB.
 
     Raises:
         UnreadableImageError: an image cannot be read (of a data set with ``on_error='skip'``: none can).
-        ValueError: the images have two depths, or a channel has one value only.
+        ValueError: the images have different bit depths, or a channel has only one value.
     """
     decoder = getattr(images, 'decoder', decoder)
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
@@ -105,7 +106,7 @@ def _read(data, name: str, decoder, high_depth: str) -> tuple[np.ndarray, np.nda
 
 
 def _measured(pixels: np.ndarray, valid: np.ndarray | None, channel: int) -> np.ndarray:
-    """The values of a channel, (N,), N maybe 0."""
+    """The measured values of a channel, (N,); N may be 0."""
     plane = pixels[:, :, channel]
     return plane.ravel() if valid is None else plane[valid[:, :, channel]]
 

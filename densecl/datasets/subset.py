@@ -4,7 +4,7 @@ import numpy as np
 
 
 def subset_of(count: int, most: int | None, setting: str) -> np.ndarray | None:
-    """Positions of ``most`` of ``count`` entries at even distances, int64; None: all of them.
+    """Positions of ``most`` evenly spread entries out of ``count``, int64; None: all of them.
 
     Raises:
         ValueError: ``most``, the value of ``setting``, is below 1.

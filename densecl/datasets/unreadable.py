@@ -1,4 +1,4 @@
-"""Images that cannot be read: why, which, and when there are too many of them."""
+"""Images that cannot be read: which ones, why, and when there are too many."""
 
 import csv
 from collections import Counter
@@ -26,11 +26,11 @@ _REASON, _GENERATED, _ASKED = 0x0F, 0x10, 0x20
 
 
 class TooLargeError(ValueError):
-    """What an image needs is more than what is allowed; known from its header, before memory is taken."""
+    """An image needs more memory than allowed; its header says so before the memory is taken."""
 
 
 class DataError(RuntimeError):
-    """The data of a run are not what the run needs; the message is one line that names the file."""
+    """The data of a run are not usable; the message is one line that names the file."""
 
 
 class UnreadableImageError(DataError):
@@ -46,7 +46,7 @@ class UnreadableImageError(DataError):
 
 
 def reason_of(error: Exception) -> str:
-    """Which of :data:`REASONS` an error of a decoder means."""
+    """The one of :data:`REASONS` that fits a decoder's error."""
     text = str(error).lower()
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return 'missing'
@@ -62,14 +62,14 @@ def reason_of(error: Exception) -> str:
 
 
 class Unreadable:
-    """Marks of the images of a data set that could not be read, one byte an image, seen by all workers.
+    """Marks the images of a data set that could not be read, with one byte per image.
 
     Args:
         images: N.
-        limit: the share of images that may be unreadable before :meth:`check` stops.
-        epoch: images that this process reads in an epoch. A share is that of the images asked for so far,
-            or of these where they are more.
-        shared: the marks lie in memory that data workers share.
+        limit: largest share of unreadable images; beyond it :meth:`check` raises.
+        epoch: number of images that this process reads in an epoch. The share is relative to the images asked
+            for so far, or to this number if it is larger.
+        shared: keep the marks in memory that data workers share.
     """
 
     def __init__(self, images: int, limit: float, epoch: float, shared: bool) -> None:
@@ -83,7 +83,7 @@ class Unreadable:
         self._marks[position] |= _ASKED
 
     def add(self, position: int, reason: str, generated: bool = False) -> bool:
-        """Mark an image, or the one generated from it; False: it has been marked before."""
+        """Mark an image, or the one generated from it; False if it was marked before."""
         bits, mark = (_GENERATED, _GENERATED) if generated else (_REASON, REASONS.index(reason) + 1)
         if int(self._marks[position]) & bits:
             return False
@@ -91,7 +91,7 @@ class Unreadable:
         return True
 
     def mend(self, position: int) -> None:
-        """Take back that an image is unreadable: it has been read."""
+        """Remove the mark of an image, as it could be read now."""
         if int(self._marks[position]) & _REASON:
             self._marks[position] &= ~_REASON
 
@@ -100,7 +100,7 @@ class Unreadable:
         return self._marks.clone()
 
     def load(self, state: torch.Tensor) -> bool:
-        """Go on from marks; False: they are of another number of images, and it counts anew."""
+        """Restore marks. False: they are for another number of images, so the count starts again."""
         if state.shape != self._marks.shape:
             return False
         self._marks.copy_(state)
@@ -116,7 +116,7 @@ class Unreadable:
         return {int(i): REASONS[int(marks[i]) - 1] for i in marks.nonzero()[:, 0]}
 
     def check(self, last: UnreadableImageError) -> None:
-        """Raise UnreadableImageError, with the last one, where more are unreadable than the limit allows."""
+        """Raise UnreadableImageError, from the last one, if more images are unreadable than allowed."""
         asked = int((self._marks & _ASKED).count_nonzero())
         count, why = self.count(), by_reason(self.reasons().values())
         if count > self.limit * max(asked, self.epoch):
@@ -134,7 +134,7 @@ def by_reason(reasons: Iterable[str]) -> str:
 
 
 def write_list(path: str | Path, found: dict[str, str]) -> None:
-    """Add image -> reason to a CSV file with these columns; what it lists already stays."""
+    """Add image -> reason to a CSV file with these columns; existing rows stay."""
     path, known = Path(path), {}
     if path.is_file():
         with path.open(newline='', encoding='utf-8', errors='surrogateescape') as file:

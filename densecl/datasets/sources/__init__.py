@@ -1,4 +1,4 @@
-"""Where images come from."""
+"""Sources of images."""
 
 from .base import IMAGE_EXTENSIONS, SENSOR_EXTENSIONS, FileSource, Source, StringTable
 from .folder import Folder, ImageNet

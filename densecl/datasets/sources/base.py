@@ -1,4 +1,4 @@
-"""What a source of images is, and what the sources share."""
+"""The base class of all sources of images, and functions that sources share."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ SENSOR_EXTENSIONS = ('npy', 'dcm', 'dicom')
 
 
 def is_image(name: str, extensions: Sequence[str] = ()) -> bool:
-    """Whether a file name ends like an image and is not hidden (``._x.jpg`` of macOS is)."""
+    """Whether a file name has an image's extension and is not hidden, as ``._x.jpg`` of macOS is."""
     stem, _, extension = name.rpartition('/')[2].rpartition('.')
     known = extension.lower() in IMAGE_EXTENSIONS or extension.lower() in extensions
     return stem[:1] not in ('', '.') and known
@@ -26,8 +26,8 @@ def is_image(name: str, extensions: Sequence[str] = ()) -> bool:
 class StringTable:
     """A read-only list of strings in one byte buffer.
 
-    A list of a million Python strings is copied page by page into every forked worker, because
-    reading a string writes its reference count. Two numpy arrays stay shared.
+    To read a Python string writes its reference count. So forked workers would copy a list of a million
+    strings page by page. Two numpy arrays stay shared.
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
@@ -37,7 +37,7 @@ class StringTable:
 
     @classmethod
     def from_arrays(cls, buffer: np.ndarray, ends: np.ndarray) -> 'StringTable':
-        """From all bytes, uint8, and the position where each of the strings ends, int64."""
+        """Build the table from the bytes of all strings, uint8, and each string's end position, int64."""
         table = cls([])
         table.buffer, table.ends = buffer, ends
         return table
@@ -58,17 +58,16 @@ class StringTable:
 
 
 class Source:
-    """N images, each of which can be loaded by its position; the base of all sources.
+    """N images that can be loaded by position; the base of all sources.
 
-    A new source defines ``__len__``, :meth:`load` and :meth:`image_id`, and :meth:`label` where it
-    knows labels. It must survive being forked and pickled into data workers: open files when they
-    are first read.
+    A new source defines ``__len__``, :meth:`load` and :meth:`image_id`; also :meth:`label` if it has labels.
+    It must work after a fork and after pickling into data workers, so it opens files at their first read.
 
     Attributes:
-        shard_starts: (S + 1,) int64, the position of each shard's first image and finally N, where
-            neighbouring images lie together on disk and are best read in runs; None where any order
-            costs the same. :class:`densecl.datasets.PretrainSampler` shuffles accordingly.
-        shuffle_window: how many images of consecutive shards are shuffled together; None: all.
+        shard_starts: (S + 1,) int64, the position of each shard's first image, then N. For sources whose
+            neighbouring images are together on disk and are best read in runs; None if any order costs the
+            same. :class:`densecl.datasets.PretrainSampler` shuffles accordingly.
+        shuffle_window: number of images of consecutive shards that are shuffled together; None: all.
         class_names: names of the labels, or None.
     """
 
@@ -77,21 +76,21 @@ class Source:
     class_names: list[str] | None = None
 
     def __deepcopy__(self, memo: dict) -> 'Source':
-        """The source itself: it never changes, may be long, and runners copy the config that holds it."""
+        """Return the source itself: runners copy the config that has it, and it is constant and large."""
         return self
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     def load(self, index: int) -> tuple[bytes | str, str]:
-        """The encoded image as bytes, or the path of its file; and the name to call it by."""
+        """The encoded image as bytes, or the path of its file; and its name for messages."""
         raise NotImplementedError
 
     def image_id(self, index: int) -> str:
-        """What to file an image under, e.g. in a proposal store.
+        """Id of an image, e.g. its key in a proposal store.
 
-        Different images of a source have different ids, and an id stays the same when the data are
-        moved. Here the name that :meth:`load` gives, which holds for data that stay where they are.
+        Different images of a source have different ids. An id should stay the same if the data are moved; the
+        default, the name from :meth:`load`, does so only for data that are not moved.
         """
         return self.load(index)[1]
 
@@ -103,7 +102,7 @@ class Source:
         """The captions of an image, at least one, none of them empty.
 
         Raises:
-            ValueError: the source knows none, or those of this image are empty.
+            ValueError: the source has no captions, or those of this image are empty.
         """
         raise ValueError(
             f'{type(self).__name__} gives no texts here: take captions of Folder, Coco or TarShards, or a '
@@ -112,12 +111,12 @@ class Source:
 
 
 class FileSource(Source):
-    """Images that are files of their own.
+    """Images in separate files.
 
     Args:
         paths: their paths.
         labels: their class ids, or None.
-        ids: what to file them under, see :meth:`Source.image_id`; the paths unless given.
+        ids: their ids, see :meth:`Source.image_id`; by default the paths.
     """
 
     def __init__(
@@ -134,12 +133,12 @@ class FileSource(Source):
         return len(self._paths)
 
     def load(self, index: int) -> tuple[str, str]:
-        """The path of an image's file, twice."""
+        """The path of an image's file, also as its name."""
         path = self._paths[index]
         return path, path
 
     def image_id(self, index: int) -> str:
-        """The image's path below ``data_root``, or what the source says instead."""
+        """The image's path below ``data_root``, or the id that the source chose."""
         return self._ids[index]
 
     def label(self, index: int) -> int | None:
@@ -148,7 +147,7 @@ class FileSource(Source):
 
 
 def filled_lines(data: bytes, place: str) -> list[str]:
-    """The lines of a file of captions that are not empty; a ValueError that names ``place`` otherwise."""
+    """The lines of a file of captions that are not empty; a ValueError names ``place`` if there are none."""
     try:
         lines = data.decode('utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
@@ -157,7 +156,7 @@ def filled_lines(data: bytes, place: str) -> list[str]:
 
 
 def filled_texts(texts: list[str], place: str) -> list[str]:
-    """Texts without white space around them; a ValueError that names ``place`` where one is none or empty."""
+    """Texts without white space around them; a ValueError names ``place`` if one is no text or empty."""
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f'{place}: expected a text or a list of texts, got {str(texts)[:60]}; correct it')
     found = [text.strip() for text in texts]
@@ -167,7 +166,7 @@ def filled_texts(texts: list[str], place: str) -> list[str]:
 
 
 def check_captions(missing: list[str], images: int, where: str | os.PathLike, expected: str) -> None:
-    """Raise where images of a source have no captions; one of them is named."""
+    """Raise if images of a source have no captions; the message names one of them."""
     if missing:
         raise ValueError(
             f'{where}: {len(missing)} of {images} images have no caption, the first is {missing[0]}; '
@@ -182,7 +181,7 @@ def as_list(value: str | os.PathLike | list) -> list[str]:
 
 
 def distinct_names(paths: Iterable[str | os.PathLike]) -> list[str]:
-    """For each of several paths as few of its last parts as tell it from the others."""
+    """For each path the smallest number of its last parts that distinguishes it from the others."""
     parts = [Path(os.path.abspath(path)).parts for path in paths]
     others = set(parts)
     deepest = max(map(len, others), default=1)
@@ -193,14 +192,14 @@ def distinct_names(paths: Iterable[str | os.PathLike]) -> list[str]:
 
 
 def relative_id(path: str, root: str | os.PathLike) -> str:
-    """A path as seen from ``root`` with ``/`` between its parts; one elsewhere as it stands."""
+    """A path relative to ``root`` with ``/`` between its parts; a path outside ``root`` unchanged."""
     path, root = os.path.normpath(path), os.path.normpath(root)
     inside = root == os.curdir and not os.path.isabs(path) or path.startswith(root + os.sep)
     return (os.path.relpath(path, root) if inside else path).replace(os.sep, '/')
 
 
 def check_folder(path: str | os.PathLike, source: str) -> Path:
-    """``path`` as a Path; an error that says what is wrong unless it is a folder."""
+    """``path`` as a Path; raises an error that says what is wrong if it is no folder."""
     (root,) = as_list(path)
     if os.path.isdir(root):
         return Path(root)
@@ -225,16 +224,16 @@ def joined(
 ) -> list[str]:
     """Paths of files that a list or an annotation file names.
 
-    The names are judged, not the disk: a link on it was made by its user.
+    Only the names are checked. Links on the disk are allowed, as the user made them.
 
     Args:
-        root: the folder that the names start from.
+        root: the folder that the names are relative to.
         names: the names.
-        listed_in: what to call the list in errors.
-        outside: names may lead out of ``root``; None: they may not, and whoever asks has no such argument.
+        listed_in: name of the list for errors.
+        outside: names may lead out of ``root``. None: they may not, and the caller has no such argument.
 
     Raises:
-        ValueError: a name leads out of ``root`` (``..``, or an absolute path), is empty or holds a null byte.
+        ValueError: a name leads out of ``root`` (``..``, or an absolute path), is empty or has a null byte.
     """
     paths, inside = [os.path.join(root, name) for name in names], os.path.join(os.path.abspath(root), '')
     for name, path in zip(names, paths, strict=True):
@@ -251,7 +250,7 @@ def joined(
 
 
 def check_files(paths: list[str], source: str, listed_in: str | os.PathLike) -> None:
-    """Raise where listed files do not exist. Each folder is listed once rather than asked per file."""
+    """Raise if listed files do not exist. Each folder is listed once: faster than a test per file."""
     known: dict[str, set[str]] = {}
     missing = []
     for path in paths:

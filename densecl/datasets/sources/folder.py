@@ -27,7 +27,7 @@ from .base import (
 def walk(root: Path) -> Iterator[str]:
     """Paths below ``root``, relative to it, without hidden ones; links are followed once.
 
-    A folder that cannot be listed is named in the log; ``root`` raises its OSError.
+    A folder that cannot be listed is logged; for ``root`` itself the OSError is raised.
     """
 
     def cannot_list(error: OSError) -> None:
@@ -52,10 +52,10 @@ def walk(root: Path) -> Iterator[str]:
 def find_images(
     root: Path, source: str, extensions: Sequence[str] = (), captions: str | None = None
 ) -> list[str]:
-    """Images below ``root``, relative to it and sorted; what is left out is logged by extension.
+    """Images below ``root``, as sorted relative paths; other files are logged by extension.
 
-    With ``captions``, an extension, each has to have a file of this extension beside it, and the other way
-    round.
+    With ``captions``, an extension, each image must have a file of this extension beside it, and each such
+    file an image.
     """
     images, others, texts = [], Counter(), set()
     for path in walk(root):
@@ -96,15 +96,15 @@ def caption_file(path: str, extension: str) -> str:
 class Folder(FileSource):
     """Every image below one or more folders, sorted by path within each.
 
-    An image's id is its path below the folder; of several folders, with the folder's name in front (or
-    as many of its last parts as tell the folders apart).
+    An image's id is its path below the folder. With several folders the id starts with the folder's name
+    (with more parts of its path if folders have equal names).
 
     Args:
         data_root: a folder, or a list of folders.
-        extensions: of files that are images besides the usual ones, without the dot: what the data set's
+        extensions: extensions of further files that are images, without the dot: those that the data set's
             decoder reads.
-        captions: extension of the files beside the images that hold their captions, one a line:
-            ``photo.txt`` beside ``photo.jpg`` with ``'txt'``. None: the images have none.
+        captions: extension of the caption files beside the images, one caption per line: with ``'txt'``,
+            ``photo.txt`` beside ``photo.jpg``. None: the images have no captions.
     """
 
     def __init__(
@@ -136,11 +136,11 @@ class Folder(FileSource):
 
 @DATASETS.register_module()
 class ImageNet(FileSource):
-    """One folder a class; labels number the sorted class folders.
+    """One folder per class; labels are the numbers of the sorted class folders.
 
     Args:
-        data_root: the folder that holds the class folders, e.g. ``imagenet/train``.
-        extensions: as of :class:`Folder`.
+        data_root: the folder with the class folders, e.g. ``imagenet/train``.
+        extensions: as for :class:`Folder`.
     """
 
     def __init__(self, data_root: str | os.PathLike, extensions: Sequence[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Images that a file lists: a plain list, a table of captions, a COCO json, a VOC split."""
+"""Images listed in a file: a plain list, a table of captions, a COCO json, a VOC split."""
 
 import csv
 import os
@@ -27,7 +27,7 @@ from .base import (
 
 
 def _find(name: str | os.PathLike, root: Path, argument: str) -> Path:
-    """A file given relative to ``root``, or as it stands."""
+    """Find a file by a path relative to ``root``, or by the path itself."""
     tried = [root / os.path.expanduser(name), Path(os.path.expanduser(name))]
     for path in tried:
         if path.is_file():
@@ -46,16 +46,16 @@ def _split_label(line: str) -> tuple[str, int | None]:
 
 @DATASETS.register_module()
 class ListFile(FileSource):
-    """The images that a text file lists, one path a line, in its order.
+    """The images that a text file lists, one path per line, in its order.
 
-    A line is a path relative to ``data_root`` (or absolute), spaces included; an image name
-    followed by a space and a whole number is a path and a label. Either all lines have labels or
-    none; the label -1 says that an image's class is not known.
+    A line is a path relative to ``data_root`` (or absolute); it may have spaces. An image name followed by a
+    space and a whole number is a path and a label. Either all lines have labels or none; the label -1 means
+    that an image's class is not known.
 
     Args:
-        data_root: the folder that the paths start from.
-        list_file: the list, relative to ``data_root`` or as it stands.
-        check_files: look for every file now rather than when it is read.
+        data_root: the folder that the paths are relative to.
+        list_file: the list, relative to ``data_root``, or a path.
+        check_files: check now that every file exists, and not when it is read.
         outside: paths may lead out of ``data_root`` (``../x.jpg``, absolute paths).
     """
 
@@ -84,18 +84,18 @@ class ListFile(FileSource):
 
 @DATASETS.register_module()
 class Coco(FileSource):
-    """The images of a COCO json, without annotations other than captions. An image's id is its ``file_name``.
+    """The images of a COCO json. The only annotations read are captions. An image's id is its ``file_name``.
 
     Args:
-        data_root: the folder that ``file_name`` starts from.
-        ann_file: the json, relative to ``data_root`` or as it stands.
+        data_root: the folder that ``file_name`` is relative to.
+        ann_file: the json, relative to ``data_root``, or a path.
         prefix: a folder between ``data_root`` and ``file_name``, e.g. ``train2017``.
-        check_files: look for every file now rather than when it is read.
+        check_files: check now that every file exists, and not when it is read.
         captions: its annotations are captions (``captions_train2017.json``).
         outside: paths may lead out of ``data_root/prefix`` (``../x.jpg``, absolute paths).
 
     Raises:
-        ValueError: the json is none, lacks a field, or lists one id with two names or one name twice.
+        ValueError: the file is no json, lacks a field, or lists one id with two names or one name twice.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class ImageTexts:
 
     Args:
         captions: name of an image -> its captions, in the order of the images.
-        file: where they are from, for messages.
+        file: their file, for messages.
     """
 
     def __init__(self, captions: dict[str, list[str]], file: str | os.PathLike) -> None:
@@ -145,15 +145,15 @@ class ImageTexts:
 class CaptionTable(FileSource):
     """The images and captions of a CSV file, whose first line names the columns.
 
-    Several rows of one image are its captions; images have the order of their first rows, and their paths in
-    the table as ids.
+    An image may have several rows, one per caption. Images are in the order of their first rows; their ids
+    are their paths in the table.
 
     Args:
-        data_root: the folder that the paths start from.
-        table: the file, relative to ``data_root`` or as it stands.
-        image, caption: the columns.
-        separator: between columns; ``'\\t'`` of a TSV.
-        check_files: look for every image now rather than when it is read.
+        data_root: the folder that the paths are relative to.
+        table: the file, relative to ``data_root``, or a path.
+        image, caption: names of the columns.
+        separator: separator of columns; ``'\\t'`` for a TSV.
+        check_files: check now that every image exists, and not when it is read.
         outside: paths may lead out of ``data_root`` (``../x.jpg``, absolute paths).
     """
 
@@ -209,7 +209,7 @@ def _table_captions(file: Path, image: str, caption: str, separator: str) -> dic
 
 
 def _coco_names(content: Any, file: Path) -> list[str]:
-    """``file_name`` of each image; ids need not be there. An id has one name, a name is listed once."""
+    """``file_name`` of each image. Ids are optional. An id must have one name; a name may be listed once."""
     names, ids, listed = [], {}, rows(content, 'images', f'Coco: {file}')
     if not listed:
         raise ValueError(f'Coco: "images" of {file} is empty')
@@ -253,11 +253,10 @@ class VOC(FileSource):
     """The images of a split of PASCAL VOC.
 
     Args:
-        data_root: ``VOCdevkit``, of which every ``VOC20xx`` that has the split is used, or one
-            ``VOC20xx``.
+        data_root: ``VOCdevkit`` (every ``VOC20xx`` in it that has the split is used), or one ``VOC20xx``.
         split: name of a list in ``ImageSets/<image_set>``, e.g. ``trainval``.
         image_set: ``Main``, ``Segmentation``, ...
-        check_files: look for every file now rather than when it is read.
+        check_files: check now that every file exists, and not when it is read.
     """
 
     def __init__(
@@ -278,7 +277,7 @@ class VOC(FileSource):
         paths = []
         for file in lists:
             folder = check_folder(file.parents[2] / 'JPEGImages', 'VOC')
-            # "000012 -1" in the lists of one class: the name is the first word
+            # The lists of one class have lines such as "000012 -1"; the name is the first word.
             ids = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
             found = joined(folder, [f'{i}.jpg' for i in ids], f'VOC: {file}')
             _check(check_files, found, 'VOC', file)

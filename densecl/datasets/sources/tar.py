@@ -1,4 +1,4 @@
-"""Images in tar files, as webdataset writes them."""
+"""Images in tar files in the format of webdataset."""
 
 import glob
 import json
@@ -21,29 +21,28 @@ OPEN_FILES = 32
 
 @DATASETS.register_module()
 class TarShards(Source):
-    """The images of tar files, read in place: no unpacking, no copy, any order.
+    """The images of tar files, read in any order without unpacking or copying.
 
-    A sample's members share a key, their name up to the first dot of the file name; the image is
-    the key's first image member, its label the whole number in the ``.cls`` member, if there is
-    one. The first use reads each tar's headers once, see :mod:`densecl.datasets.sources.tar_index`.
+    The members of a sample have the same key: their name up to the first dot of the file name. The image is
+    the key's first image member. Its label is the whole number in the ``.cls`` member, if there is one. The
+    first use reads each tar's headers once, see :mod:`densecl.datasets.sources.tar_index`.
 
-    Streaming is a matter of order alone. The sampler permutes the shards, gives every process a
-    part of them and shuffles within windows, so that files are read in runs, and the place within
-    an epoch is a plain number: a run resumes exactly, with any number of workers.
+    Only the order of samples makes this streaming. The sampler permutes the shards, gives every process a
+    part of them, and shuffles within windows, so files are read in long runs. The position within an epoch is
+    a number, so a run resumes exactly with any number of workers.
 
-    An image's id is the tar's name (or as many of its last parts as tell the tars apart), a slash and
-    the member's name.
+    An image's id is the tar's name (with more parts of its path if tars have equal names), a slash and the
+    member's name.
 
     Args:
         data_root: a folder of tars, a tar, a pattern such as ``shard-{0000..0127}.tar`` or
             ``shard-*.tar``, or a list of these.
-        shards: patterns of tars in those of ``data_root`` that are folders.
-        extension: which members are the images, all after the first dot, where a key has several
-            (``rgb.png``).
-        shuffle_window: how many consecutive images are shuffled together: larger mixes better,
-            smaller reads in longer runs. None: whole shards mix freely, for fast local disks.
-        captions: every image has captions: the lines of its ``.txt`` member, or of its ``.json`` member the
-            text, or list of texts, under this key (``'caption'``). None: these members are not looked at.
+        shards: patterns of tars, for folders in ``data_root``.
+        extension: extension of the images (all after the first dot), if a key has several (``rgb.png``).
+        shuffle_window: number of consecutive images that are shuffled together. A larger number mixes better;
+            a smaller one reads in longer runs. None: mix whole shards, for fast local disks.
+        captions: every image has captions: the lines of its ``.txt`` member; or the text, or list of texts,
+            under this key (``'caption'``) of its ``.json`` member. None: these members are not read.
     """
 
     def __init__(
@@ -97,7 +96,7 @@ class TarShards(Source):
         shard = self._shard(index)
         name = f'{self.shards[shard]}/{self._names[index]}'
         try:
-            # pread has no file position, so forked workers may share what was open before
+            # pread uses no file position, so forked workers may share a file that was opened before.
             data = os.pread(self._open(shard).fileno(), int(size), int(offset))
         except OSError as error:
             raise UnreadableImageError(f'cannot read image {name}: {error}', reason_of(error)) from error
@@ -139,7 +138,7 @@ class TarShards(Source):
         return f'{self._shard_names[self._shard(index)]}/{self._names[index]}'
 
     def label(self, index: int) -> int | None:
-        """Class id of an image, -1 for one without; None where no image has any."""
+        """Class id of an image, -1 for an image without one; None if no image has a class."""
         return int(self._labels[index]) if self._labelled else None
 
     def _shard(self, index: int) -> int:
@@ -155,7 +154,7 @@ class TarShards(Source):
 
 
 def find_shards(data_root: str | os.PathLike | list, shards: str | list[str]) -> list[str]:
-    """The tars that ``data_root`` and ``shards`` of :class:`TarShards` mean, each once."""
+    """The tars that match ``data_root`` and ``shards`` of :class:`TarShards`, each once."""
     found = []
     for root in as_list(data_root):
         if re.match(r'\w+://|pipe:', root):

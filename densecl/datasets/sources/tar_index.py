@@ -1,7 +1,7 @@
-"""Where the images of a tar lie: read once from its headers, then kept in a small file.
+"""The positions of images in a tar: read once from its headers, then kept in a small index file.
 
-The index is written beside the tar, or where that cannot be written, into ``$DENSECL_CACHE``
-(``~/.cache/densecl``). It holds while the tar keeps its size and modification time.
+The index is written beside the tar; if this is not possible, into ``$DENSECL_CACHE`` (``~/.cache/densecl``).
+It is valid as long as the tar has the same size and modification time.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from densecl.inputs import npy_from_bytes
 from .base import StringTable, is_image
 
 VERSION = 2
-#: Members that hold a caption.
+#: Extensions of members with a caption.
 TEXTS = ('txt', 'json')
 COMPRESSED = {
     b'\x1f\x8b': 'gzip',
@@ -41,10 +41,10 @@ class TarIndex:
         sizes: (N,) int64, bytes of each image.
         labels: (N,) int64, class id from the sample's ``.cls`` member, -1 where there is none.
         names: N member names.
-        left_out: how many image members gave way to another of the same key.
-        texts: (N, 3) int64, of the sample's ``.txt`` member, or else of its ``.json`` member, the first byte,
-            the number of bytes, and which of the two it is, 0 or 1; -1 where there is none.
-        lone_text: the first of these members whose key has no image, or ''.
+        left_out: number of image members left out, as another member of the same key was taken.
+        texts: (N, 3) int64, the sample's ``.txt`` member, or else its ``.json`` member: first byte, number of
+            bytes, and 0 for ``.txt`` or 1 for ``.json``; -1 if there is none.
+        lone_text: the first such member whose key has no image, or ''.
     """
 
     offsets: np.ndarray
@@ -57,12 +57,12 @@ class TarIndex:
 
 
 def tar_index(path: str, extension: str | None = None) -> TarIndex:
-    """The index of a tar, from its file where that is valid, otherwise read and stored.
+    """The index of a tar: from the index file if it is valid, otherwise read from the tar and stored.
 
     Args:
         path: an uncompressed tar.
-        extension: of the members to take, all after the first dot of the file name (``rgb.png``);
-            None: of each key (the name up to that dot) the first member that is an image.
+        extension: extension of the members to take: all after the first dot of the file name (``rgb.png``).
+            None: for each key (the name up to that dot), the first member that is an image.
 
     Raises:
         ValueError: not a regular file, compressed, truncated or damaged.
@@ -83,7 +83,7 @@ def tar_index(path: str, extension: str | None = None) -> TarIndex:
 
 
 def read_index(path: str, extension: str | None = None) -> TarIndex:
-    """Read a tar's headers, skipping over its data. Arguments and errors: see :func:`tar_index`."""
+    """Read a tar's headers and skip its data. Arguments and errors: see :func:`tar_index`."""
     images, labels, texts, left_out, links = {}, {}, {}, 0, 0
     with open(path, 'rb') as file:
         _check_uncompressed(file.read(8), path)
@@ -137,7 +137,7 @@ def _members(file, path: str) -> list[tarfile.TarInfo]:
         file.seek(0)
         with tarfile.open(fileobj=file, mode='r:') as tar:
             members = tar.getmembers()
-            # tarfile takes a damaged header for the end, and does not look for what follows the end
+            # tarfile takes a damaged header as the end of the tar, and does not check what follows.
             file.seek(tar.offset)
             for block in iter(lambda: file.read(2**20), b''):
                 if block.strip(b'\0'):
@@ -145,7 +145,7 @@ def _members(file, path: str) -> list[tarfile.TarInfo]:
                         f'damaged header at byte {tar.offset}, or data behind the end; of several tars in '
                         'one file only the first could be read'
                     )
-    # headers of wrong numbers or texts raise whatever they run into
+    # Headers with wrong numbers or texts raise errors of many types.
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         raise ValueError(f'TarShards: {path} is truncated, damaged or no tar: {error}') from error
     return members
@@ -182,12 +182,12 @@ def _load(place: Path, stamp: str) -> TarIndex | None:
             str(held['lone_text']),
         )
         return index if _fits(index, int(stamp.split()[1])) else None
-    except Exception:  # none there, or not one of ours: it is written anew
+    except Exception:  # no index, or not one of densecl: it is written again
         return None
 
 
 def _arrays(place: Path) -> dict[str, np.ndarray]:
-    """What numpy.savez wrote; never more than the file's own bytes."""
+    """Read what numpy.savez wrote; never takes more memory than the file's own bytes."""
     with zipfile.ZipFile(place) as archive:
         if sum(info.file_size for info in archive.infolist()) > os.path.getsize(place):
             raise ValueError(f'{place} is compressed or damaged')
@@ -198,7 +198,7 @@ def _arrays(place: Path) -> dict[str, np.ndarray]:
 
 
 def _fits(index: TarIndex, size: int) -> bool:
-    """Whether an index is one of a tar of so many bytes, whoever wrote it."""
+    """Whether an index fits a tar of ``size`` bytes; the index file may come from anyone."""
     count, texts = len(index.offsets), index.texts
     places = [(index.offsets, index.sizes), (texts[:, 0], texts[:, 1])]
     ends = index.names.ends
@@ -220,7 +220,7 @@ def _fits(index: TarIndex, size: int) -> bool:
 
 
 def _save(place: Path, stamp: str, index: TarIndex) -> bool:
-    """Write by renaming, so that no process ever sees half an index."""
+    """Write to another name and rename, so that no process sees half an index."""
     try:
         with atomic_write(place) as temporary, open(temporary, 'wb') as file:
             np.savez(

@@ -20,9 +20,9 @@ from .tokenizer import Tokenizer
 class TextDataset(Dataset):
     """Texts, each as token ids of V views.
 
-    A view is a text of its line, as it stands or changed. By default a line of one text has two views, both
-    of it, which a tower with dropout sees differently (SimCSE); and a line of several columns has a view of
-    each, in their order: text and positive, or text, positive and hard negative.
+    A view is a text of its line, unchanged or augmented. By default a line with one text has two equal views;
+    a text tower with dropout encodes them differently (SimCSE). By default a line with several columns has
+    one view per column, in their order: text and positive, or text, positive and hard negative.
 
     What ``dataset[SampleKey(epoch, index)]`` returns depends on (seed, epoch, index) only. A plain
     ``dataset[index]`` is epoch 0.
@@ -31,15 +31,15 @@ class TextDataset(Dataset):
         data_root: file of texts, or a list of files, see :func:`.read_rows`.
         tokenizer: config, ``dict(type='Tokenizer', path='tokenizer.json', context_length=32)``; or an object
             with ``encode(list[str]) -> (N, L) int64``.
-        columns: names of the columns of a table that are texts.
+        columns: names of the table's columns that are texts.
         views: V dicts with ``columns``, names of columns of which one is drawn (back-translations, for
-            example; all by default), and ``transform``, config of what changes the text
+            example; by default all columns), and ``transform``, config of the text augmentation
             (``dict(type='EDA', ...)``).
-        seed: of what is drawn.
-        max_texts: use only that many lines, evenly spread.
+        seed: seed of everything that is drawn.
+        max_texts: use only this many lines, evenly spread.
 
     Raises:
-        ValueError: an empty text, no such column; file and line are named.
+        ValueError: an empty text, or no such column; the message names file and line.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class TextDataset(Dataset):
 
 
 def sample_of(tokens: torch.Tensor, index: int, path: str) -> PretrainDataSample:
-    """(V, L) token ids as the views of a sample, which lie nowhere in an image."""
+    """(V, L) token ids as the views of a sample; these views have no place in an image."""
     count = len(tokens)
     return PretrainDataSample(
         images=list(tokens),

@@ -15,21 +15,21 @@ Operator = Callable[[list[str], np.random.Generator], list[str]]
 
 @TRANSFORMS.register_module()
 class EDA:
-    """One of four operators, drawn for each text; those with a share of 0 are left out.
+    """Applies one of four operators to each text, drawn at random among those with a share above 0.
 
-    A share is of the l words of a text, and n = max(1, int(share * l)) of them change. Words are what white
-    space separates. Draws come from the sample's own generator.
+    Words are separated by white space. For a text of l words, a share means n = max(1, int(share * l))
+    changes. Random numbers come from the sample's own generator.
 
     Args:
-        replace: share of words that a synonym replaces.
-        insert: share of words of which a synonym is inserted somewhere.
-        swap: share of pairs of words that change places.
-        delete: probability of each word to be left out; one word at least stays.
-        synonyms: a text file, a word and its synonyms a line, separated by tabs or commas; a word that is
-            not in it (stop words) has none. ``replace`` and ``insert`` need it.
+        replace: share of words that are replaced by a synonym.
+        insert: share of words of which a synonym is inserted at a random place.
+        swap: number of swaps of two words, as a share of the words.
+        delete: probability that a word is deleted; at least one word stays.
+        synonyms: a text file; each line has a word and its synonyms, separated by tabs or commas. Words that
+            are not in it (stop words) have no synonym. ``replace`` and ``insert`` need it.
 
     Raises:
-        ValueError: a share beyond [0, 1], none above 0, or synonyms are missing.
+        ValueError: a share outside [0, 1], no share above 0, or synonyms are missing.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class EDA:
         self.synonyms = {} if synonyms is None else read_synonyms(synonyms)
 
     def __call__(self, text: str, rng: np.random.Generator) -> str:
-        """The text as one operator leaves it; as it is where it has no word with a synonym, or one word."""
+        """Apply one operator; a text stays unchanged if it has no word with a synonym, or only one word."""
         words = text.split()
         name = list(self.shares)[rng.integers(len(self.shares))]
         share = self.shares[name]
@@ -96,7 +96,7 @@ def _draw(word: str, synonyms: dict, rng: np.random.Generator) -> str:
 
 
 def replace_words(words: list[str], count: int, synonyms: dict, rng: np.random.Generator) -> list[str]:
-    """``count`` different words, wherever they stand, give way to a synonym each; marks around them stay."""
+    """Replace ``count`` different words, at every place, by a synonym each; marks around them stay."""
     words = list(words)
     places = _with_synonyms(words, synonyms)
     different = sorted({_core(words[place]).lower() for place in places})
@@ -109,7 +109,7 @@ def replace_words(words: list[str], count: int, synonyms: dict, rng: np.random.G
 
 
 def insert_words(words: list[str], count: int, synonyms: dict, rng: np.random.Generator) -> list[str]:
-    """``count`` times a synonym of a random word, at a random place."""
+    """Insert a synonym of a random word at a random place, ``count`` times."""
     words = list(words)
     for _ in range(count):
         places = _with_synonyms(words, synonyms)
@@ -121,7 +121,7 @@ def insert_words(words: list[str], count: int, synonyms: dict, rng: np.random.Ge
 
 
 def swap_words(words: list[str], count: int, rng: np.random.Generator) -> list[str]:
-    """``count`` times two random words change places."""
+    """Swap two random words, ``count`` times."""
     words = list(words)
     for _ in range(count if len(words) > 1 else 0):
         first, second = rng.choice(len(words), 2, replace=False)
@@ -130,6 +130,6 @@ def swap_words(words: list[str], count: int, rng: np.random.Generator) -> list[s
 
 
 def delete_words(words: list[str], probability: float, rng: np.random.Generator) -> list[str]:
-    """Each word is left out with this probability; if all would be, a random one stays."""
+    """Delete each word with this probability; if all words would go, a random one stays."""
     kept = [word for word, drawn in zip(words, rng.random(len(words)), strict=True) if drawn >= probability]
     return kept or [words[rng.integers(len(words))]]

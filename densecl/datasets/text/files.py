@@ -1,4 +1,4 @@
-"""Files of texts: a line each, or the columns of a table."""
+"""Files of texts: one text per line, or the columns of a table."""
 
 import csv
 import json
@@ -20,14 +20,14 @@ def read_rows(
     """The number of each line, counted from 1, and its texts, without white space around them.
 
     Args:
-        path: ``.csv`` and ``.tsv`` have names of columns in their first line; ``.jsonl`` an object a
-            line; any other file is a text a line, where empty lines are left out. UTF-8.
-        columns: names of the columns (keys) wanted of a table, in this order; None: a text a line.
-        lines: a text a line, whatever the file is called.
+        path: file in UTF-8. ``.csv`` and ``.tsv`` have column names in their first line; ``.jsonl`` has an
+            object per line; any other file has a text per line, and its empty lines are skipped.
+        columns: names of the table's columns (keys) to read, in this order; None: one text per line.
+        lines: read one text per line, whatever the file's name.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no table, no such column, or an empty text in it: file and line are named.
+        ValueError: no table, no such column, or an empty text in it; the message names file and line.
     """
     path = Path(os.path.expanduser(path))
     if not path.is_file():
@@ -63,7 +63,7 @@ def _objects(file, path: Path) -> Iterator[tuple[int, dict]]:
 
 
 def _cells(file, path: Path, delimiter: str) -> Iterator[tuple[int, dict]]:
-    # a tab separates whatever else is in the line, as in the files of the STS benchmark
+    # Only tabs separate, and quotes have no meaning, as in the files of the STS benchmark.
     how = dict(quoting=csv.QUOTE_NONE) if delimiter == '\t' else {}
     reader = csv.DictReader(file, delimiter=delimiter, **how)
     for found in reader:
@@ -90,7 +90,7 @@ class Texts:
     """N rows of K texts, in memory that data workers share.
 
     Args:
-        path, columns: as of :func:`read_rows`; also a list of files, read one after the other.
+        path, columns: see :func:`read_rows`; ``path`` may be a list of files, read in this order.
 
     Raises:
         ValueError: there is no text.

@@ -1,4 +1,4 @@
-"""From texts to token ids."""
+"""Turns texts into token ids."""
 
 import gzip
 import os
@@ -22,31 +22,33 @@ _NAMES = {
     'end': (END, '[SEP]', '</s>'),
     'pad': ('[PAD]', '<pad>'),
 }
-#: How CLIP cuts a text into words (its ``simple_tokenizer.py``), each of which becomes byte pairs by itself.
+#: How CLIP cuts a text into words (its ``simple_tokenizer.py``). Each word is then split into byte pairs.
 _CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
-#: Merges of ``bpe_simple_vocab_16e6.txt.gz`` that CLIP uses: 49,152 ids less bytes, bytes at ends, 2 tokens.
+#: Number of merges of ``bpe_simple_vocab_16e6.txt.gz`` that CLIP uses: 49,152 ids minus 256 bytes,
+#: 256 bytes that end words, and 2 special tokens.
 _CLIP_MERGES = 49152 - 256 - 2
 
 
 @TRANSFORMS.register_module()
 class Tokenizer:
-    """Texts to ids of one length: start token, text, end token, padding.
+    """Turns texts into ids of one length: start token, text, end token, padding.
 
-    A text that is too long is cut; the end token stays. What the vocabulary does not know becomes its unknown
-    token, where it has one (BERT's ``[UNK]``); byte-pair vocabularies on bytes (CLIP's, RoBERTa's, those of
-    ``tools/train_tokenizer.py``) know everything; with any other, an unknown character is an error.
+    A text that is too long is cut; the end token stays. Unknown characters become the vocabulary's unknown
+    token (BERT's ``[UNK]``), if it has one. Byte-pair vocabularies on bytes (CLIP's, RoBERTa's, those of
+    ``tools/train_tokenizer.py``) know every character. With any other vocabulary, an unknown character is an
+    error.
 
     Args:
-        path: what tokenizes. ``tokenizer.json`` of Hugging Face; CLIP's ``bpe_simple_vocab_16e6.txt.gz``; or
+        path: the vocabulary. ``tokenizer.json`` of Hugging Face; CLIP's ``bpe_simple_vocab_16e6.txt.gz``; or
             a folder with ``tokenizer.json``, or with CLIP's ``vocab.json`` and ``merges.txt``.
         context_length: L, start and end token included.
-        start, end: these tokens; None: those of the usual names (``<|startoftext|>``, ``[CLS]``, ``<s>``;
-            ``<|endoftext|>``, ``[SEP]``, ``</s>``). A vocabulary need not have a start token.
+        start, end: start and end token; None: the usual names (``<|startoftext|>``, ``[CLS]``, ``<s>``;
+            ``<|endoftext|>``, ``[SEP]``, ``</s>``). A vocabulary may have no start token.
         pad: the token behind the end; None: ``[PAD]`` or ``<pad>``, else the id 0, as in CLIP.
 
     Attributes:
         vocab_size: number of ids.
-        start_id, end_id, pad_id: of these tokens; ``start_id`` may be None.
+        start_id, end_id, pad_id: ids of these tokens; ``start_id`` may be None.
 
     Raises:
         ImportError: ``tokenizers`` is not installed.
@@ -62,7 +64,7 @@ class Tokenizer:
         end: str | None = None,
         pad: str | None = None,
     ) -> None:
-        os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')  # its threads do not survive a fork
+        os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')  # the library's threads break in a fork
         self.path = Path(os.path.expanduser(path))
         self._tokenizer = _load(self.path)
         self._tokenizer.no_truncation()
@@ -89,7 +91,7 @@ class Tokenizer:
         """B texts -> (B, L) int64.
 
         Raises:
-            TypeError: one text in place of a list of them.
+            TypeError: a single text instead of a list of texts.
             ValueError: a text is empty, or has a character that the vocabulary does not know.
         """
         if isinstance(texts, str):
@@ -121,16 +123,17 @@ class Tokenizer:
 def train_tokenizer(
     texts: Iterable[str], size: int, out: str | os.PathLike, keep_case: bool = False
 ) -> 'tokenizers.Tokenizer':
-    """Byte pairs of texts (Sennrich et al., 2016), on bytes and within words, as GPT-2's; saved to ``out``.
+    """Learn byte pairs from texts (Sennrich et al., 2016), on bytes and within words, as GPT-2 does.
 
-    The start token ``<|startoftext|>`` and the end token ``<|endoftext|>`` have the last two ids, so that the
-    end token has the largest id of every text. White space counts as one space, and capitals become small.
+    The start token ``<|startoftext|>`` and the end token ``<|endoftext|>`` have the last two ids, so the end
+    token has the largest id in every text. Any white space counts as one space. Capitals become small
+    letters.
 
     Args:
-        texts: any number; what is given is what is learned from.
-        size: number of ids: 258 or more. There are fewer where the texts have fewer pairs.
-        out: a json file.
-        keep_case: capitals stay capitals.
+        texts: the texts to learn from, any number.
+        size: number of ids, 258 or more. The vocabulary is smaller if the texts have fewer pairs.
+        out: json file that is written.
+        keep_case: do not change capitals.
 
     Raises:
         ImportError: ``tokenizers`` is not installed.
@@ -195,7 +198,7 @@ def _clip(library, vocab: Path, merges: Path) -> 'tokenizers.Tokenizer':
 
 
 def _clip_of_merges(library, path: Path) -> 'tokenizers.Tokenizer':
-    """The vocabulary that CLIP makes of its merges: bytes, bytes that end words, merged pairs, 2 tokens."""
+    """CLIP's vocabulary from its merges: bytes, bytes that end words, merged pairs, 2 special tokens."""
     lines = gzip.decompress(path.read_bytes()).decode('utf-8').split('\n')
     merges = [tuple(line.split()) for line in lines[1 : _CLIP_MERGES + 1] if line.strip()]
     letters = _byte_letters()
@@ -212,7 +215,7 @@ def _byte_letters() -> list[str]:
 
 
 def _clip_like(library, model) -> 'tokenizers.Tokenizer':
-    """A tokenizer that cleans and cuts texts as CLIP does (less its repair of broken encodings)."""
+    """A tokenizer that cleans and cuts texts as CLIP does (without its repair of broken encodings)."""
     tokenizer, cut = library.Tokenizer(model), library.pre_tokenizers
     tokenizer.normalizer = _cleaning(library)
     words = cut.Split(library.Regex(_CLIP_WORDS), behavior='removed', invert=True)

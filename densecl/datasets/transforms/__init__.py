@@ -1,4 +1,4 @@
-"""Transforms: one decoded image becomes the views of one :class:`PretrainDataSample`."""
+"""Transforms: they turn one decoded image into the views of one :class:`PretrainDataSample`."""
 
 from .centre import CentreCrop, WholeImage
 from .context import ContextPairs

@@ -1,4 +1,4 @@
-"""Views without any randomness: ``CentreCrop``, that of an evaluation, and ``WholeImage``."""
+"""Views without randomness: ``CentreCrop``, as in evaluations, and ``WholeImage``."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ from .sample import checked_image, make_sample
 
 @TRANSFORMS.register_module()
 class CentreCrop:
-    """One square view of the image's centre, without any randomness.
+    """One square view of the image's centre, without randomness.
 
-    The same picture as resizing the short side to ``size / share`` and cutting out the centre, in
-    one step. An entry of :class:`MultiView`'s ``views``, or a transform by itself.
+    The result is that of resizing the short side to ``size / share`` and then cutting out the centre, but in
+    one step. An entry of :class:`MultiView`'s ``views``, or a transform alone.
 
     Args:
         size: side of the view in pixels.
-        share: of the short side that the view shows; 224 / 256 is usual.
+        share: share of the short side that the view shows; 224 / 256 is usual.
         interpolation: ``bilinear`` or ``bicubic``.
     """
 
@@ -42,9 +42,9 @@ class CentreCrop:
 
 @TRANSFORMS.register_module()
 class WholeImage:
-    """One square view of the whole image, squeezed where that is not square.
+    """One square view of the whole image, without keeping its aspect ratio.
 
-    An entry of :class:`MultiView`'s ``views``, or a transform by itself.
+    An entry of :class:`MultiView`'s ``views``, or a transform alone.
 
     Args:
         size: side of the view in pixels.

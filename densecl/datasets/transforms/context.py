@@ -1,4 +1,4 @@
-"""``ContextPairs``: two neighbouring patches of a photo, and where the second lies."""
+"""``ContextPairs``: two neighbouring patches of a photo, and the position of the second."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,32 +11,34 @@ from densecl.registry import TRANSFORMS
 from .crop import INTERPOLATIONS
 from .drawn import Crop, DrawnView
 
-#: Answer -> where the second patch lies from the first, (x, y): row by row, without the middle.
+#: Answer -> position (x, y) of the second patch relative to the first: row by row, without the centre.
 NEIGHBOURS = ((-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1))
-#: Level of a dropped channel: the mean of ImageNet's photos.
+#: Value of a dropped channel: the mean of ImageNet's photos.
 LEVELS = (123, 116, 103)
 
 
 @TRANSFORMS.register_module()
 class ContextPairs:
-    """Pairs of patches that lie side by side with a gap between them (Doersch, Gupta and Efros, ICCV 2015).
+    """Pairs of neighbouring patches with a gap between them (Doersch, Gupta and Efros, ICCV 2015).
 
-    The photo is resized, its aspect kept; each pair lies anywhere in it. The views are first and second patch
-    of each pair in turn. The answer of a second one is its place from the first, 0 to 7 in
-    :data:`NEIGHBOURS`; a first one has none. What would tell places without any sight of objects is spoilt:
-    borders by the gap and the jitter, colour fringes by dropped colours, fine texture by a coarse copy. An
-    entry of :class:`MultiView`'s ``views``.
+    The photo is resized with its aspect ratio; each pair has a random place in it. The views are the first
+    and the second patch of each pair in turn. The answer of a second patch is its position relative to the
+    first, 0 to 7 in :data:`NEIGHBOURS`; a first patch has no answer. Three measures remove cues that reveal
+    the position without knowledge of objects: gap and jitter against continuous edges, dropped colours
+    against colour fringes, and a coarse copy against fine texture. An entry of :class:`MultiView`'s
+    ``views``.
 
     Args:
         patch: side of a patch in pixels.
         gap: pixels between two patches.
-        jitter: each patch is moved by at most so many pixels, along both axes.
-        pixels: least and most pixels of the resized photo, uniform; more where two patches would not fit.
+        jitter: largest random shift of each patch in pixels, along both axes.
+        pixels: smallest and largest number of pixels of the resized photo, uniform; it is larger if two
+            patches would not fit.
         pairs: number of pairs.
-        drop_colours: one channel of each patch, at random, is kept; in place of the others is a level with
-            noise of one step.
-        coarse: probability that a patch is made smaller and large again: to a number of pixels between a
-            hundredth and all of its own, uniform.
+        drop_colours: keep one random channel of each patch; the others get a constant value, plus noise of 0
+            or 1 on the scale 0..255.
+        coarse: probability that a patch is made smaller and then large again. The number of pixels of the
+            small patch is uniform between a hundredth and all of its own.
         interpolation: ``bilinear`` or ``bicubic``.
     """
 
@@ -71,7 +73,7 @@ class ContextPairs:
             raise ValueError(f'ContextPairs: {name} must be {expected}, got {getattr(self, name)!r}')
 
     def check_images(self, channels: int, dtype: str | None) -> None:
-        """Refuse images other than 8-bit RGB where colours are dropped."""
+        """Refuse images other than 8-bit RGB if colours are dropped."""
         if self.drop_colours and (channels != 3 or dtype not in (None, 'uint8')):
             raise ValueError(
                 f'ContextPairs: drop_colours is for 8-bit RGB, the images have {channels} channels '
@@ -102,7 +104,7 @@ class ContextPairs:
         ]
 
     def _spoil(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray] | None:
-        """What becomes of a patch; as many values of ``rng`` whatever comes."""
+        """Draw a function that removes cues from a patch; always uses as many values of ``rng``."""
         coarse, share = rng.random(2).tolist()
         side = round(self.patch * (0.01 + 0.99 * share) ** 0.5) if coarse < self.coarse else self.patch
         kept, seed = int(rng.integers(3)), int(rng.integers(2**31))
@@ -110,7 +112,7 @@ class ContextPairs:
 
 
 def spoil(patch: np.ndarray, side: int, kept: int | None, seed: int) -> np.ndarray:
-    """A patch (P, P, C) made (``side``, ``side``) and back; of its colours ``kept`` alone (None: all)."""
+    """Resize a patch (P, P, C) to ``side`` x ``side`` and back; keep only channel ``kept`` (None: all)."""
     size = patch.shape[1::-1]
     if side < size[0]:
         small = cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Corruption as an option of a view: where its pixels are replaced, and what by."""
+"""Corruption as an option of a view: which of its pixels are replaced, and by what."""
 
 from dataclasses import dataclass
 
@@ -18,9 +18,9 @@ class Replacement:
 
     Attributes:
         mask: which patches are replaced, ``dict(type='GMMLMask')`` for example; without ``asked``.
-        fill: by what: ``'zeros'``, the mean of normalised pixels; ``'noise'``, normal of mean 0 and standard
-            deviation 1; ``'batch'``, the same place of an image of the batch, which may be the image itself;
-            ``'gray'``, the grey of the pixel's own lightness, of 8-bit RGB.
+        fill: the new values. ``'zeros'``: the mean of normalised pixels. ``'noise'``: normal noise with mean
+            0 and standard deviation 1. ``'batch'``: the same place in an image of the batch, which may be the
+            same image. ``'gray'``: the grey of the pixel's own lightness; 8-bit RGB only.
     """
 
     mask: ViewMask
@@ -40,7 +40,7 @@ class Replacement:
             raise ValueError(f'corruption: fill must be one of {_FILLS}, got {self.fill!r}')
 
     def draw(self, rng: np.random.Generator) -> Corruption:
-        """What replaces the masked pixels of one view."""
+        """Draw the replacement of one view's masked pixels."""
         if self.fill == 'batch':
             return Corruption.of(donor=rng.random())
         if self.fill == 'noise':

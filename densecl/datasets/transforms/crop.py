@@ -1,4 +1,4 @@
-"""Random resized crop of images of any depth, the geometry drawn from a sample's own generator."""
+"""Random resized crop of images of any bit depth; the box comes from the sample's own generator."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 _TRIES = 10
-_OPENCV_CHANNELS = 128  # OpenCV 5 takes no more
+_OPENCV_CHANNELS = 128  # the maximum of OpenCV 5
 INTERPOLATIONS = ('bilinear', 'bicubic')
 
 
@@ -21,10 +21,10 @@ def sample_crop(
 ) -> tuple[int, int, int, int]:
     """Draw the box of a random resized crop.
 
-    Area and aspect ratio are drawn up to ten times until the box fits; after that the largest
-    centred box within ``ratio`` is taken (Szegedy et al., Going Deeper with Convolutions, section
-    6; the same rule as ``torchvision.transforms.RandomResizedCrop.get_params``). The number of
-    values drawn from ``rng`` does not depend on the image.
+    Area and aspect ratio are drawn up to ten times until the box fits. If none fits, the largest centred box
+    within ``ratio`` is taken (Szegedy et al., Going Deeper with Convolutions, section 6; the same rule as
+    ``torchvision.transforms.RandomResizedCrop.get_params``). The number of values drawn from ``rng`` does not
+    depend on the image.
 
     Args:
         rng: source of the randomness.
@@ -67,9 +67,9 @@ def resize_crop(
 ) -> np.ndarray:
     """Cut ``box`` out of an image, resize it with antialiasing and mirror it.
 
-    The result is that of torchvision on uint8 images within 1/255, and Pillow's too (bicubic: some
-    pixels 2/255). uint8 stays uint8 with the channels last: nothing is converted to float, no
-    plane is transposed. uint16 is resized in float32 and rounded.
+    For uint8 images the result differs from torchvision's and Pillow's by at most 1/255 (bicubic: some pixels
+    by 2/255). uint8 stays uint8 with the channels last: there is no conversion to float and no transpose,
+    which saves time. uint16 is resized in float32 and rounded.
 
     Args:
         image: (H, W, C), uint8, uint16 or float32.
@@ -83,7 +83,7 @@ def resize_crop(
     """
     x1, y1, x2, y2 = box
     crop = image[y1:y2, x1:x2]
-    early = flip and (y2 - y1) * (x2 - x1) < size[0] * size[1]  # mirror the smaller of the two
+    early = flip and (y2 - y1) * (x2 - x1) < size[0] * size[1]  # flip before or after: the smaller image
     if early:
         crop = _mirrored(crop)
     view = _resize(crop, size, interpolation)
@@ -94,7 +94,7 @@ def _mirrored(image: np.ndarray) -> np.ndarray:
     if image.shape[2] > _OPENCV_CHANNELS:
         return np.ascontiguousarray(image[:, ::-1])
     mirrored = cv2.flip(image, 1)
-    return mirrored if mirrored.ndim == 3 else mirrored[:, :, None]  # OpenCV drops a single channel
+    return mirrored if mirrored.ndim == 3 else mirrored[:, :, None]  # OpenCV drops the axis of one channel
 
 
 def _resize(crop: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
@@ -106,7 +106,7 @@ def _resize(crop: np.ndarray, size: tuple[int, int], interpolation: str) -> np.n
         # Enlarging needs no antialiasing, and OpenCV is 1.6 times as fast at it.
         view = cv2.resize(crop, size[::-1], interpolation=cv2.INTER_LINEAR)
         return view if view.ndim == 3 else view[:, :, None]
-    if crop.dtype == np.uint16:  # which torch cannot resize
+    if crop.dtype == np.uint16:  # torch cannot resize uint16
         view = _antialiased(crop.astype(np.float32), size, interpolation)
         return np.rint(view).clip(0, 65535).astype(np.uint16)
     crop = crop if crop.flags.writeable else crop.copy()  # torch warns of read-only arrays
@@ -114,8 +114,8 @@ def _resize(crop: np.ndarray, size: tuple[int, int], interpolation: str) -> np.n
 
 
 def _antialiased(crop: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    # (1, C, h, w), channels last in memory. The new axis comes first: after the permutation torch would no
-    # longer see that layout, and would resize plane by plane, at twice the time or more.
+    # (1, C, h, w), channels last in memory. The new axis must be added before the permutation. Otherwise
+    # torch does not recognise the layout and resizes plane by plane, in at least twice the time.
     planes = torch.from_numpy(crop)[None].permute(0, 3, 1, 2)
     planes = F.interpolate(planes, size, mode=interpolation, antialias=True)
     return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())

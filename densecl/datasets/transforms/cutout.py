@@ -1,4 +1,4 @@
-"""``Cutout``: where to blot out a part of each object."""
+"""``Cutout``: erases a part of each object."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 @dataclass
 class Cutout:
-    """Blot out a part of each object.
+    """Draws a part of each object to erase.
 
     Attributes:
-        views: of which views, counted from 0.
+        views: the views concerned, counted from 0.
         prob: probability for each box.
         area: lower and upper share of the box's area, uniform.
     """
@@ -30,13 +30,13 @@ class Cutout:
             )
 
     def draw(self, boxes: Tensor, rng: np.random.Generator) -> Tensor:
-        """(K, 4) in the pixels of ``boxes`` (K, 4); without area where nothing is cut out."""
+        """The parts to erase of boxes (K, 4): (K, 4) in the same pixels; area 0 if nothing is erased."""
         u = torch.from_numpy(rng.random((len(boxes), 4)))
         corner, sides = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
         low, high = self.area
         area = sides.prod(1) * (low + u[:, 1] * (high - low))
-        tiny = torch.finfo(sides.dtype).tiny  # an object that is not seen has no sides
-        # A square; where the box is too narrow for it, as long as the box is.
+        tiny = torch.finfo(sides.dtype).tiny  # an object that is not visible has sides of 0
+        # A square; if a side of the box is too short for it, that side.
         width = torch.minimum(torch.maximum(area.sqrt(), area / sides[:, 1].clamp(min=tiny)), sides[:, 0])
         height = area / width.clamp(min=tiny)
         size = torch.stack([width, height], 1) * (u[:, :1] < self.prob)

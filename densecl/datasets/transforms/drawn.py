@@ -1,6 +1,7 @@
-"""``DrawnView``: a view whose geometry is drawn and whose pixels are still to be made.
+"""``DrawnView``: a view with drawn parameters, but without pixels.
 
-All views of a photo are drawn before any is made, so that the photo is decoded at the size that they need.
+All views of a photo are drawn before their pixels are made. So the photo can be decoded at the size that they
+need.
 """
 
 from collections.abc import Callable
@@ -20,16 +21,16 @@ Box = tuple[float, float, float, float]
 
 
 class Crop(NamedTuple):
-    """A part of a photo, and what it is resized to.
+    """A part of a photo, and the size it is resized to.
 
     Attributes:
         box: x1, y1, x2, y2, whole numbers, in pixels of the photo at full size.
-        size: height and width in pixels.
-        flip: mirrored left to right.
+        size: height and width in pixels, after the resize.
+        flip: flipped horizontally.
         interpolation: ``bilinear`` or ``bicubic``.
-        scale: the photo is decoded at 1 / scale; it divides all four numbers of ``box``.
-        warp: how the view, before it is mirrored, lies in the crop (``warp.py``); None: it shows the crop.
-        fill: value of what lies outside of the photo, where the view is warped.
+        scale: the photo is decoded at 1 / scale; all four numbers of ``box`` are multiples of it.
+        warp: matrix from the view, before the flip, to the crop (``warp.py``); None: no warp.
+        fill: value of pixels outside the photo, if the view is warped.
     """
 
     box: tuple[int, int, int, int]
@@ -41,19 +42,19 @@ class Crop(NamedTuple):
     fill: float | tuple[float, ...] = 0.0
 
     def has_pixels(self, scale: int, share: float) -> bool:
-        """Whether the crop keeps ``share`` times the pixels of its view, along both sides, at 1 / scale."""
+        """Whether at 1 / scale the crop has at least ``share`` times its view's pixels along both sides."""
         x1, y1, x2, y2 = self.box
         share = share if self.warp is None else share / zoom(self.warp)
         return x2 - x1 >= scale * share * self.size[1] and y2 - y1 >= scale * share * self.size[0]
 
     def on_grid(self, scale: int, shape: tuple[int, ...]) -> 'Crop':
-        """The crop with its edges on whole pixels of the photo at 1 / scale."""
+        """The crop with its edges moved to whole pixels of the photo at 1 / scale."""
         x1, x2 = _on_grid(self.box[0], self.box[2], scale, shape[1])
         y1, y2 = _on_grid(self.box[1], self.box[3], scale, shape[0])
         return self._replace(box=(x1, y1, x2, y2), scale=scale)
 
     def cut(self, pixels: np.ndarray) -> np.ndarray:
-        """The crop of a photo (H, W, C), decoded at 1 / scale; it never shares memory with it."""
+        """Cut the crop out of a photo (H, W, C), decoded at 1 / scale; never shares memory with it."""
         box = tuple(edge // self.scale for edge in self.box)
         if self.warp is not None:
             view = warp_crop(pixels, box, self.size, self.warp, self.fill, self.interpolation)
@@ -62,10 +63,10 @@ class Crop(NamedTuple):
 
 
 def _on_grid(near: int, far: int, scale: int, length: int) -> tuple[int, int]:
-    """The nearest multiples of ``scale`` to two edges, within the pixels that are whole."""
+    """The multiples of ``scale`` nearest to two edges, among the pixels that are complete."""
     first, last = (near + scale // 2) // scale, (far + scale // 2) // scale
     if last > length // scale:
-        first, last = near // scale, length // scale  # not the nearest, but no pixel less
+        first, last = near // scale, length // scale  # not the nearest, but the crop keeps its pixels
     return first * scale, last * scale
 
 
@@ -73,19 +74,20 @@ class DrawnView(NamedTuple):
     """One view before its pixels are made.
 
     Attributes:
-        crop: the crop of the photo that it shows, or of which it shows a part.
-        photometric: parameters still to be applied, or None.
-        part: x1, y1, x2, y2 in pixels of the resized crop: the view is this part of it; None: all.
-        mirrored: the part is mirrored by itself.
-        channel_shifts: of each channel how many pixels further right and down its part lies, or None.
-        recolour: what is done in the worker to the pixels, uint8 (H, W, 3) -> the same; or None.
-        mask: (h, w) bool over the view's patches, True = masked; what is drawn with the batch; or None.
-        asked: (n,) int64, the masked patches that a predictor is asked for; None: all.
-        corruption: what replaces the masked pixels, or None.
-        turns: quarter turns counter-clockwise, after all flips, a part of ``warp``; or None.
-        generated: cut from the photo's generated image.
-        answer: what was done to it, a class that a head may learn to tell (``target=dict(type='Known')``), or
+        crop: the crop of the photo that the view shows completely or in part.
+        photometric: parameters that are still to be applied, or None.
+        part: the view's part of the resized crop, x1, y1, x2, y2 in its pixels; None: all of it.
+        mirrored: the part is flipped horizontally, in addition to the crop's flip.
+        channel_shifts: for each channel, the shift of its part to the right and down, in pixels; or None.
+        recolour: function of the pixels that the worker applies, uint8 (H, W, 3) -> the same; or None.
+        mask: (h, w) bool over the view's patches, True = masked; or a mask that is drawn with the batch; or
             None.
+        asked: (n,) int64, the masked patches that a predictor has to predict; None: all.
+        corruption: the replacement of masked pixels, or None.
+        turns: rotations by 90 degrees counter-clockwise after all flips, included in ``warp``; or None.
+        generated: the view is cut from the photo's generated image.
+        answer: a class that says what was done to the view, for a head to predict
+            (``target=dict(type='Known')``), or None.
     """
 
     crop: Crop
@@ -110,21 +112,21 @@ class DrawnView(NamedTuple):
 
     @property
     def flipped(self) -> bool:
-        """Mirrored left to right."""
+        """Whether the view is flipped horizontally."""
         return self.crop.flip != self.mirrored
 
     @property
     def warp(self) -> Tensor | None:
-        """(3, 3) float64, how it lies in its box, before it is mirrored; None where it shows the box."""
+        """(3, 3) float64, matrix from the view, before its flip, to its box; None without a warp."""
         if self.crop.warp is None and self.turns is None:
             return None
         within = np.eye(3) if self.crop.warp is None else relative_to_hull(self.crop.warp)
-        turns = (self.turns or 0) * (-1 if self.flipped else 1)  # the mirror stands between
+        turns = (self.turns or 0) * (-1 if self.flipped else 1)  # rotation comes after the flip
         return torch.from_numpy(within @ np.linalg.matrix_power(QUARTER_TURN, turns % 4))
 
     @property
     def upright(self) -> bool:
-        """Whether its sides are those of its box: it is not warped, or at most upside down."""
+        """Whether the view shows exactly its box: no warp, or only a vertical flip."""
         if self.turns:
             return False
         if self.crop.warp is None:
@@ -135,9 +137,9 @@ class DrawnView(NamedTuple):
 
     @property
     def box(self) -> Box:
-        """What it shows: x1, y1, x2, y2 in pixels of the photo at full size; whole numbers but for a part.
+        """The visible box: x1, y1, x2, y2 in pixels of the photo at full size; whole numbers unless a part.
 
-        Of a warped view the smallest box around it, which may leave the photo.
+        For a warped view it is the smallest box around the view, which may extend beyond the photo.
         """
         if self.crop.warp is not None:
             x1, y1, x2, y2 = self.crop.box
@@ -155,10 +157,10 @@ class DrawnView(NamedTuple):
 
 
 def fit_to_photo(image: np.ndarray | Photo, views: list[DrawnView]) -> list[DrawnView]:
-    """The views with crops on whole pixels of the photo as it will be decoded.
+    """Choose the photo's decoding scale; return the views with crops on whole pixels at that scale.
 
-    It is decoded at the coarsest scale at which every crop keeps its pixels (:meth:`Crop.has_pixels`). The
-    edges of crops move by at most half a pixel of that scale, at the photo's end by less than one.
+    It is the coarsest scale at which every crop has enough pixels (:meth:`Crop.has_pixels`). The edges of
+    crops move by at most half a pixel of that scale; at the photo's end by less than one pixel.
     """
     if isinstance(image, np.ndarray):
         return views
@@ -176,11 +178,11 @@ def fit_to_photo(image: np.ndarray | Photo, views: list[DrawnView]) -> list[Draw
 def make_pixels(
     image: np.ndarray | Photo, views: list[DrawnView], generated: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """The pixels of views that :func:`fit_to_photo` has seen, (H, W, C) each; none shares memory."""
+    """The pixels of views from :func:`fit_to_photo`, (H, W, C) each; they share no memory."""
     scales = [view.crop.scale for view in views if not view.generated]
     if scales and not isinstance(image, np.ndarray):
         image = image.decode(scales[0])
-    puzzles: dict[Crop, np.ndarray] = {}  # of several parts of one crop, this is resized once
+    puzzles: dict[Crop, np.ndarray] = {}  # a crop with several parts is resized only once
     return [_pixels_of(view, generated if view.generated else image, puzzles) for view in views]
 
 

@@ -1,4 +1,4 @@
-"""``JigsawPatches``: one crop becomes a shuffled puzzle of small views."""
+"""``JigsawPatches``: cuts one crop into a shuffled puzzle of small views."""
 
 import numpy as np
 
@@ -17,17 +17,18 @@ class JigsawPatches:
     """Views that are patches of one crop, in random order (Noroozi and Favaro, 2016; PIRL, Misra and van der
     Maaten, 2020, section 3.1; DetCo, Xie et al., 2021, section 3.3).
 
-    A random crop is resized to ``resize`` x ``resize`` and divided into ``grid`` x ``grid`` cells;
-    from each a patch is cut at a random place. The patches come in a free random permutation, or in one of a
-    list: its number is then the answer of every patch, for a head with ``target=dict(type='Known')``.
-    Every patch has its own box and flip, as any view has.
+    A random crop is resized to ``resize`` x ``resize`` and divided into ``grid`` x ``grid`` cells. From each
+    cell a patch is cut at a random place. The order of the patches is any random permutation, or one from a
+    list. The number of a permutation in the list is the answer of every patch, for a head with
+    ``target=dict(type='Known')``. Every patch has its own box and flip, as any view has.
 
-    An entry of :class:`MultiView`'s ``views``, behind those before it; also a transform by itself.
+    An entry of :class:`MultiView`'s ``views``; its views follow those of the entries before. It can also be
+    used as a transform alone.
 
     Args:
-        grid: cells along a side.
-        resize: side of the resized crop in pixels; what ``grid * cell`` leaves over at the right
-            and at the bottom is not used.
+        grid: number of cells along a side.
+        resize: side of the resized crop in pixels; pixels beyond ``grid * cell`` at the right and at the
+            bottom are not used.
         cell: side of a cell in pixels.
         patch: side of a patch in pixels; its offset is uniform over all places inside the cell.
             (The authors' code never draws the last of them: 0..20 of 0..21.)
@@ -35,16 +36,17 @@ class JigsawPatches:
         ratio: lower and upper aspect ratio (width / height) of the crop.
         flip: probability of mirroring left to right.
         interpolation: ``bilinear`` or ``bicubic``.
-        photometric: arguments of :class:`Photometric`, or None. It is applied patch by patch: the
-            contrast turns around the mean of a patch, and a blur ends at its border.
-        photometric_per_patch: draw the photometric parameters for each patch, as the authors' code
-            does, rather than once for the puzzle.
-        flip_per_patch: mirror each patch by itself (the authors' code) rather than the crop.
-        permutations: None: any order. A number: so many orders, far from each other, made here
-            (:func:`.permutations.far_permutations`). A file of ``tools/make_permutations.py``: those in it;
-            each row says which cell every patch shows.
-        channel_shift: every channel of a patch is cut at a place of its own, so many pixels further right and
-            down at most: colour fringes of a lens then do not tell a cell's place (2 in the authors' code).
+        photometric: arguments of :class:`Photometric`, or None. It is applied to each patch: contrast uses
+            the mean of the patch, and a blur ends at the patch's border.
+        photometric_per_patch: draw the photometric parameters for each patch, as the authors' code does, and
+            not once for the puzzle.
+        flip_per_patch: flip each patch separately (the authors' code), and not the crop.
+        permutations: None: any order. A number: use this many permutations that are far from each other,
+            made here (:func:`.permutations.far_permutations`). A file of ``tools/make_permutations.py``: use
+            its permutations; a row says which cell every patch shows.
+        channel_shift: each channel of a patch is shifted separately, by at most this many pixels to the
+            right and down. Colour fringes of a lens then do not reveal a cell's place (2 in the authors'
+            code).
         count: number of puzzles.
     """
 
@@ -93,7 +95,7 @@ class JigsawPatches:
     def __call__(self, results: dict) -> PretrainDataSample:
         """Turn a decoded image into a sample of ``count * grid * grid`` views.
 
-        Photometric parameters are left to the data preprocessor; within :class:`MultiView`, its
+        The data preprocessor applies the photometric parameters; within :class:`MultiView`, its
         ``photometric_on`` decides.
 
         Args:
@@ -103,7 +105,7 @@ class JigsawPatches:
         return make_sample(results, fit_to_photo(image, self.draw(image, results['rng'])))
 
     def check_images(self, channels: int, dtype: str | None) -> None:
-        """As of :class:`ViewRecipe`."""
+        """See :meth:`ViewRecipe.check_images`."""
         self.crop.check_images(channels, dtype)
 
     def draw(self, image: np.ndarray, rng: np.random.Generator) -> list[DrawnView]:

@@ -1,4 +1,4 @@
-"""From the run lengths of COCO masks to one map of labels, without decoding a mask at full size."""
+"""Makes one label map from the run lengths of COCO masks, without decoding a mask at full size."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from densecl.coco import run_lengths
 
 
 def runs(mask: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Where the runs of a mask start and end, in pixels counted column by column.
+    """Starts and ends of a mask's runs, as pixel numbers counted column by column.
 
     Args:
         mask: COCO run-length encoding, ``dict(size=[H, W], counts=...)``: compressed (bytes or str) or a list
             of numbers.
 
     Returns:
-        Two int64 arrays of one length; runs are not empty, and ends are exclusive.
+        Two int64 arrays of equal length; runs are not empty, and ends are exclusive.
 
     Raises:
         ValueError: the run lengths do not fill the image.
@@ -25,13 +25,13 @@ def runs(mask: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def label_map(masks: list[dict]) -> np.ndarray:
-    """Which mask each pixel belongs to, the smaller one where masks overlap.
+    """The mask that each pixel belongs to; where masks overlap, the smaller one.
 
     Args:
         masks: P masks of one size (H, W), P > 0; see :func:`runs`.
 
     Returns:
-        int32 (H, W), position in ``masks``, -1 where there is none.
+        int32 (H, W), position in ``masks``; -1 without a mask.
     """
     height, width = masks[0]['size']
     found = [runs(mask) for mask in masks]
@@ -42,7 +42,7 @@ def label_map(masks: list[dict]) -> np.ndarray:
     if (ends[:-1] <= starts[1:]).all():
         bounds = np.stack([starts, ends], 1).ravel()
         lengths = np.diff(bounds, prepend=0, append=height * width)
-        labels = np.full(len(lengths), -1, np.int32)  # before, between and after the runs
+        labels = np.full(len(lengths), -1, np.int32)  # -1 before, between and after the runs
         labels[1::2] = owners
         flat = np.repeat(labels, lengths)
     else:
@@ -51,7 +51,7 @@ def label_map(masks: list[dict]) -> np.ndarray:
 
 
 def _painted(found: list[tuple[np.ndarray, np.ndarray]], size: int) -> np.ndarray:
-    """Large masks first, smaller ones over them."""
+    """Paint large masks first, then smaller ones over them."""
     flat = np.full(size, -1, np.int32)
     areas = [(ends - starts).sum() for starts, ends in found]
     for position in np.argsort(areas, kind='stable')[::-1]:

@@ -1,4 +1,4 @@
-"""How the masked share differs from view to view: the ``ratio`` of a :class:`CountedMask`."""
+"""Masked shares that differ between views: the ``ratio`` of a :class:`CountedMask`."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class RatioChoice:
     """One of several shares for each view (iBOT), see :func:`densecl.datasets.transforms.masks.chosen_ratio`.
 
     Attributes:
-        ratios: of which one is chosen.
+        ratios: shares, of which one is chosen.
         spreads: half the width of the uniform distribution around each.
     """
 
@@ -45,7 +45,7 @@ class BatchRatios:
 
     Attributes:
         ratio: lower and upper masked share; up to 0.65 in Franca.
-        share: of the views that are masked.
+        share: share of the views that are masked.
         in_bin: ``uniform`` (DINOv2), or ``upper`` (DINOv3, with ``BlockMask(exact=True)``).
     """
 
@@ -55,8 +55,8 @@ class BatchRatios:
 
     def __post_init__(self) -> None:
         self.ratio = tuple(self.ratio)
-        self.counts(1, 1, np.random.default_rng(0))  # refuses settings that cannot be
+        self.counts(1, 1, np.random.default_rng(0))  # refuses impossible settings
 
     def counts(self, patches: int, views: int, rng: np.random.Generator) -> np.ndarray:
-        """How many patches of each of the views of a batch are masked, (views,) int64."""
+        """Number of masked patches of each view of a batch, (views,) int64."""
         return batch_counts(patches, views, rng, self.ratio, self.share, self.in_bin)

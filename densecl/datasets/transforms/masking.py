@@ -1,4 +1,4 @@
-"""Masks as an option of a view: what holds the settings of the laws of :mod:`.masks`."""
+"""Masks as an option of a view: classes with the settings of the functions in :mod:`.masks`."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class ViewMask:
         self._require(0 <= getattr(self, name) <= 1, name, 'a share in [0, 1]')
 
     def _require_range(self, name: str) -> None:
-        setattr(self, name, tuple(getattr(self, name)))  # of a config a list; masks are compared
+        setattr(self, name, tuple(getattr(self, name)))  # a config has lists; tuples can be compared
         low, high = getattr(self, name)
         self._require(0 < low <= high, name, '0 < low <= high')
 
@@ -56,11 +56,11 @@ class ViewMask:
             )
 
     def draw(self, grid: Grid, rng: np.random.Generator) -> np.ndarray | BatchMask:
-        """One mask, (h, w) bool, True = masked; or what is drawn with the masks of a batch."""
+        """One mask, (h, w) bool, True = masked; or a mask that is drawn when the batch is collated."""
         raise NotImplementedError
 
     def draw_asked(self, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-        """(n,) int64, the masked patches that a predictor is asked for; None: all."""
+        """(n,) int64, the masked patches that a predictor has to predict; None: all."""
         return None
 
 
@@ -72,7 +72,7 @@ class RandomMask(ViewMask):
     Attributes:
         patch: side of a patch in pixels; 16 in MAE, 32 in SparK and FCMAE.
         ratio: masked share; 0.75 in MAE, 0.6 in SparK and FCMAE.
-        rounding: of the number of kept patches: ``int`` (MAE, FCMAE) or ``round`` (SparK).
+        rounding: rounding of the number of kept patches: ``int`` (MAE, FCMAE) or ``round`` (SparK).
     """
 
     ratio: float = 0.75
@@ -95,7 +95,7 @@ class CentreMask(ViewMask):
 
     Attributes:
         patch: side of a patch in pixels.
-        side: of the square in pixels, a multiple of ``patch``.
+        side: side of the square in pixels, a multiple of ``patch``.
     """
 
     side: int = 64
@@ -150,13 +150,13 @@ class CellMask(ViewMask):
 
 @dataclass
 class CountedMask(ViewMask):
-    """A mask whose number of patches is drawn apart from their places.
+    """A mask whose number of patches is drawn separately from their places.
 
     Attributes:
         patch: side of a patch in pixels.
-        ratio: masked share; or config of what draws it: ``dict(type='RatioChoice')`` for each view by itself,
-            ``dict(type='BatchRatios')`` for all views of a batch that have an equal mask.
-        count: patches to mask, in place of ``ratio``.
+        ratio: masked share; or config of an object that draws it: ``dict(type='RatioChoice')`` for each view
+            separately, ``dict(type='BatchRatios')`` for all views of a batch with equal mask settings.
+        count: number of patches to mask, instead of ``ratio``.
     """
 
     ratio: float | RatioChoice | BatchRatios | None = None
@@ -173,14 +173,14 @@ class CountedMask(ViewMask):
             self._require_share('ratio')
 
     def grid(self, size: tuple[int, int]) -> Grid:
-        """See :class:`ViewMask`; ``count`` must be in the grid."""
+        """See :class:`ViewMask`; ``count`` must not exceed the grid."""
         grid = super().grid(size)
         fits = self.count is None or 0 <= self.count <= grid[0] * grid[1]
         self._require(fits, 'count', f'in 0..{grid[0] * grid[1]} patches of a view {size[0]} x {size[1]}')
         return grid
 
     def draw(self, grid: Grid, rng: np.random.Generator) -> np.ndarray | BatchMask:
-        """One mask, (h, w) bool, True = masked; or what is drawn with the masks of a batch."""
+        """One mask, (h, w) bool, True = masked; or a mask that is drawn when the batch is collated."""
         if isinstance(self.ratio, BatchRatios):
             return BatchMask(self, grid, int(rng.integers(2**63)))
         if self.count is not None:
@@ -206,11 +206,11 @@ class BlockMask(CountedMask):
     Attributes:
         patch, ratio, count: see :class:`CountedMask`. BEiT's ``count`` is 75 at 224 px.
         min_area: smallest block drawn, in patches; None: ``(min(h, w) // 3) ** 2`` as in iBOT, which is
-            BEiT's 16 of 14 x 14. 4 in DINOv2.
-        max_area: largest block drawn, in patches; None: all that are to be masked. In DINOv2 98 at 224 px and
-            patch 16, 128 of 16 x 16.
+            BEiT's 16 for 14 x 14 patches. 4 in DINOv2.
+        max_area: largest block drawn, in patches; None: the number of patches to mask. DINOv2: 98 of the
+            14 x 14 patches of 16 px at 224 px, 128 of 16 x 16.
         aspect: lower and upper height / width.
-        exact: top up with single patches (BEiT v2, DINOv3); else ``count`` is a bound from above.
+        exact: add single patches up to the exact count (BEiT v2, DINOv3); else ``count`` is an upper limit.
     """
 
     min_area: float | None = None
@@ -234,14 +234,15 @@ class BlockMask(CountedMask):
 @TRANSFORMS.register_module()
 @dataclass
 class InverseBlockMask(CountedMask):
-    """All but a rectangle (CAPI, Franca); see :func:`densecl.datasets.transforms.masks.inverse_block_mask`.
+    """Everything except a rectangle (CAPI, Franca), see
+    :func:`densecl.datasets.transforms.masks.inverse_block_mask`.
 
     Attributes:
         patch, ratio, count: see :class:`CountedMask`. CAPI's ``ratio`` is 0.65.
         aspect: lower and upper height / width of the rectangle; (0.3, 1 / 0.3) in Franca.
-        roll: shift the mask around the edges of the view.
-        asked: share of the masked patches that a predictor is asked for (CAPI: 0.05); None: all are. See
-            :func:`densecl.datasets.transforms.masks.some_of`; all masks must have one count.
+        roll: shift the mask cyclically.
+        asked: share of the masked patches that a predictor has to predict (CAPI: 0.05); None: all. See
+            :func:`densecl.datasets.transforms.masks.some_of`. All masks must have the same count.
     """
 
     aspect: tuple[float, float] = (0.5, 2.0)
@@ -273,7 +274,7 @@ class RegionCutMask(CountedMask):
 
     Attributes:
         patch, ratio, count: see :class:`CountedMask`; the share is that of each region.
-        inverted: probability that all is masked but what otherwise would be.
+        inverted: probability that the mask is inverted.
     """
 
     inverted: float = 0.0
@@ -291,7 +292,8 @@ class RegionCutMask(CountedMask):
 @TRANSFORMS.register_module()
 @dataclass
 class Data2VecMask(ViewMask):
-    """All but several squares (data2vec 2.0), see :func:`densecl.datasets.transforms.masks.data2vec_mask`.
+    """Everything except several squares (data2vec 2.0), see
+    :func:`densecl.datasets.transforms.masks.data2vec_mask`.
 
     Attributes:
         patch: side of a patch in pixels.
@@ -320,7 +322,7 @@ class GMMLMask(ViewMask):
     """Rectangles up to a share (SiT), see :func:`densecl.datasets.transforms.masks.gmml_mask`.
 
     Attributes:
-        patch: side of a patch in pixels; 1 by default, so that the mask has a value for each pixel.
+        patch: side of a patch in pixels; with the default of 1 the mask has a value for each pixel.
         ratio: masked share to reach; 0.5 for zeros and noise, 0.3 for parts of another image.
         max_side: longest side of a rectangle, as a share of the view's.
     """
@@ -335,7 +337,7 @@ class GMMLMask(ViewMask):
         self._require(0 < self.max_side <= 1, 'max_side', 'a share above 0')
 
     def grid(self, size: tuple[int, int]) -> Grid:
-        """See :class:`ViewMask`; the longest rectangle must be longer than a patch."""
+        """See :class:`ViewMask`; ``max_side`` of the view must be longer than a patch."""
         self._require(int(min(size) * self.max_side) > self.patch, 'max_side', f'more than {self.patch} px')
         return super().grid(size)
 

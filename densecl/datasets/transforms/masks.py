@@ -1,8 +1,8 @@
-"""Laws by which patches of a view are masked: plain functions, one a law.
+"""Masking strategies for the patches of a view, one plain function each.
 
-Each returns a bool array (h, w) over the grid of patches, True = masked, which is hidden from the student.
-``rng`` is the only source of chance. Counts decide the shapes in a model: they are computed in the arithmetic
-of the official codes, rounding errors of floats included.
+Each returns a bool array (h, w) over the grid of patches; True = masked, hidden from the student. ``rng`` is
+the only source of randomness. Counts decide the shapes in a model, so they are computed with the arithmetic
+of the official codes, including rounding errors of floats.
 """
 
 import math
@@ -22,8 +22,8 @@ def random_mask(grid: Grid, ratio: float, rng: np.random.Generator, rounding: st
         grid: h and w, patches along the height and the width.
         ratio: masked share, in [0, 1].
         rng: numpy generator.
-        rounding: how the number of *kept* patches is made whole: ``int`` cuts it off (MAE; FCMAE keeps 19 of
-            49 at ratio 0.6), ``round`` takes the nearest (SparK, Tian et al., 2023, keeps 20).
+        rounding: how the number of *kept* patches is rounded: ``int`` rounds down (MAE; FCMAE keeps 19 of 49
+            at ratio 0.6), ``round`` to the nearest (SparK, Tian et al., 2023, keeps 20).
 
     Returns:
         (h, w) bool.
@@ -73,25 +73,27 @@ def block_mask(
 ) -> np.ndarray:
     """Mask rectangles until enough patches are masked (BEiT, Bao et al., 2022).
 
-    A block's area is drawn from U(min_area, what is left), its aspect from a log-uniform; its sides are
-    rounded. It is taken if it is shorter than the grid along both sides and masks at least one and at most as
-    many new patches as are left. After ten blocks in a row that are not, the mask ends short of ``count``.
-    (With less than ``min_area`` left, areas are drawn between the two: small blocks become rare.)
+    The area of a block is drawn from U(min_area, number of patches left), its aspect ratio from a log-uniform
+    distribution; its sides are rounded. A block is used if both sides are shorter than the grid's, and if it
+    masks at least one new patch and not more than are left. After ten unused blocks in a row the mask ends
+    with fewer than ``count`` patches. (If fewer than ``min_area`` patches are left, areas are drawn between
+    the two numbers, so small blocks become rare.)
 
     Args:
         grid: h and w, patches along the height and the width.
-        count: patches to mask *at most*; it need not be whole (iBOT's is ratio * h * w).
+        count: largest number of patches to mask; may be a fraction (iBOT's is ratio * h * w).
         rng: numpy generator.
         min_area: smallest area drawn, in patches; 16 in BEiT, ``(min(h, w) // 3) ** 2`` in iBOT, 4 in DINOv2.
         max_area: largest area drawn; None: ``count``. About half of the grid in DINOv2: 98 of 14 x 14.
         aspect: lower and upper height / width.
-        exact: mask single patches at random until ``int(count)`` are masked (BEiT v2, DINOv3).
+        exact: afterwards mask single random patches until ``int(count)`` are masked (BEiT v2, DINOv3).
 
     Returns:
-        (h, w) bool. BEiT's 75 of 14 x 14: 74.5 on average, all 75 in two of three draws.
+        (h, w) bool. With BEiT's 75 of 14 x 14 patches, 74.5 are masked on average; all 75 in two of three
+        draws.
 
     Raises:
-        ValueError: count outside of 0 .. h * w, an area below 0, or an aspect that is no range above 0.
+        ValueError: count outside 0 .. h * w, an area below 0, or an aspect that is no range above 0.
     """
     _require_count('block_mask', count, grid)
     _require_range('block_mask: aspect', aspect)
@@ -111,7 +113,7 @@ def block_mask(
 def _add_block(
     mask: np.ndarray, least: float, most: float, aspect: tuple[float, float], rng: np.random.Generator
 ) -> int:
-    """Mask one rectangle in place; how many patches are new, 0 if no draw was taken."""
+    """Mask one rectangle in place; return the number of newly masked patches, 0 if no draw was used."""
     height, width = mask.shape
     for _ in range(_TRIES):
         area, shape = _uniform(least, most, rng), _log_uniform(*aspect, rng)
@@ -136,17 +138,17 @@ def inverse_block_mask(
 ) -> np.ndarray:
     """Mask all but one rectangle (CAPI, Darcet et al., 2025; Franca, Venkataramanan et al., 2025).
 
-    Of the smallest rectangle of the drawn aspect that holds the patches to keep, these are the first in
-    reading order: its last row may end short.
+    The rectangle is the smallest one of the drawn aspect ratio that has room for the patches to keep. It is
+    filled row by row, so its last row may be shorter.
 
     Args:
         grid: h and w, patches along the height and the width.
         count: patches to mask, exactly; ``int(256 * 0.65)`` in CAPI.
         rng: numpy generator.
-        aspect: lower and upper height / width of the rectangle; where the grid is too small for it, the
-            nearest one that fits. (0.3, 1 / 0.3) in Franca.
-        roll: shift the mask by a random number of rows and columns; what leaves on one side comes back on the
-            other. Every patch is then masked equally often.
+        aspect: lower and upper height / width of the rectangle; if the grid is too small, the nearest one
+            that fits. (0.3, 1 / 0.3) in Franca.
+        roll: shift the mask by a random number of rows and columns, cyclically. Every patch is then masked
+            equally often.
 
     Returns:
         (h, w) bool.
@@ -169,11 +171,11 @@ def inverse_block_mask(
 
 
 def some_of(mask: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Places of some masked patches, drawn without repetition (CAPI, Darcet et al., 2025).
+    """Positions of some masked patches, drawn without repetition (CAPI, Darcet et al., 2025).
 
     Args:
         mask: (h, w) bool.
-        share: of the masked patches, at least one; ``int(166 * 0.05)`` = 8 in CAPI.
+        share: share of the masked patches to draw, at least one; ``int(166 * 0.05)`` = 8 in CAPI.
         rng: numpy generator.
 
     Returns:
@@ -192,9 +194,9 @@ def data2vec_mask(
 ) -> np.ndarray:
     """Mask all but several small squares (data2vec 2.0's inverse block masking, Baevski et al., 2023).
 
-    Centres are drawn with repetition, as many as would fill the kept share and ``adjust`` without overlap.
-    Squares around them are kept, what lies outside the grid at its border; then single patches are kept or
-    masked at random until the count is right.
+    Centres of squares are drawn with repetition. Without overlap, the squares would cover the kept share plus
+    ``adjust``. The squares are kept; their parts outside the grid are moved to its border. Then single random
+    patches are kept or masked until the count is right.
 
     Args:
         grid: h and w, patches along the height and the width.
@@ -229,13 +231,13 @@ def gmml_mask(
 ) -> np.ndarray:
     """Mask rectangles until a share is reached (SiT, GMML; Atito et al., 2021).
 
-    The corner of a rectangle is drawn from all patches but those of the last row and column, its sides from
-    U(patch, max_side of the view) pixels; it is cut to the view and rounded to whole patches. The last one is
-    masked whole, so that the share is exceeded by up to a rectangle.
+    The corner of a rectangle is drawn from all patches except those of the last row and column. Its sides are
+    drawn from U(patch, max_side of the view) pixels. It is cut to the view and rounded to whole patches. The
+    last rectangle is masked completely, so the share may be exceeded by up to one rectangle.
 
     Args:
         grid: h and w, patches along the height and the width.
-        ratio: masked share to reach; above 0.5, a number drawn from U(0.5, ratio).
+        ratio: masked share to reach; if it is above 0.5, the share is drawn from U(0.5, ratio).
         rng: numpy generator.
         patch: side of a patch in pixels; 1, single pixels, is SiT's default.
         max_side: longest side of a rectangle, as a share of the view's.
@@ -272,16 +274,17 @@ def region_cut_mask(
     """Mask a part of every region, so that each keeps about ``1 - ratio`` of itself: region-collaborative
     cut-out (Qiu et al., 2024).
 
-    Regions are boxes that overlap, one around a point of the middle half of each field of a coarse grid; each
-    is cut to the view and brought to whole patches. From large to small: where more than ``ratio`` of a box
-    is masked already, all of it is unmasked; then a rectangle of the box's shape, as large as what is
-    missing, is masked at a random place inside. A later box may unmask a part of an earlier one.
+    Regions are overlapping boxes, one for each field of a coarse grid: its centre lies in the middle half of
+    the field. A box is cut to the view and rounded to whole patches. Boxes are handled from large to small.
+    If more than ``ratio`` of a box is masked already, all of it is unmasked. Then a rectangle with the box's
+    shape and the missing area is masked at a random place inside. A later box may unmask a part of an
+    earlier one.
 
     Args:
         grid: h and w, patches along the height and the width, at least ``boxes`` each.
         ratio: masked share of each box, in [0, 1]. With 0 nothing is masked.
         rng: numpy generator.
-        boxes: fields along each side.
+        boxes: number of fields along each side.
         area: lower and upper area of a box before it is cut, as a share of the view.
         aspect: lower and upper width / height of a box, log-uniform, as in a square view.
 
@@ -314,7 +317,7 @@ def region_cut_mask(
 
 
 def _field_box(row: int, column: int, fields: int, area, aspect, rng) -> tuple[tuple[float, float], ...]:
-    """Top and bottom, left and right of a box around a field, as shares of the view, cut to it."""
+    """(top, bottom), (left, right) of a field's box, as shares of the view, cut to the view."""
     size, shape = _uniform(*area, rng), _log_uniform(*aspect, rng)
     spans = []
     for field, side in ((row, math.sqrt(size / shape)), (column, math.sqrt(size * shape))):
@@ -334,11 +337,11 @@ def _cut(side: int, length: float, rng: np.random.Generator) -> slice:
 
 
 def chosen_ratio(ratios: tuple[float, ...], spreads: tuple[float, ...], rng: np.random.Generator) -> float:
-    """A masked share for one view: one of several, each with its spread (iBOT, Zhou et al., 2022).
+    """Draw the masked share of one view: one of several ratios, each with a spread (iBOT, Zhou et al., 2022).
 
     Args:
-        ratios: shares of which one is chosen; 0 and 0.3 in iBOT's recipe: half of the views are not masked.
-        spreads: for each ratio, half the width of the uniform distribution around it; 0 and 0.2.
+        ratios: one is chosen; iBOT's recipe has 0 and 0.3, so half of the views are not masked.
+        spreads: for each ratio, half the width of the uniform distribution around it; iBOT: 0 and 0.2.
         rng: numpy generator.
     """
     chosen = rng.integers(len(ratios))
@@ -353,19 +356,19 @@ def batch_counts(
     share: float = 0.5,
     in_bin: str = 'uniform',
 ) -> np.ndarray:
-    """How many patches of each view of a batch are masked: the same spread in every batch (DINOv2, Oquab et
+    """Number of masked patches of each view of a batch, with the same spread in every batch (DINOv2, Oquab et
     al., 2024).
 
-    Of the views ``int(views * share)`` are masked. The range of ratios is cut into as many equal bins, each
-    gives the ratio of one view; then all are shuffled.
+    ``int(views * share)`` of the views are masked. The range of ratios is divided into as many equal bins.
+    Each bin gives the ratio of one view. Then all views are shuffled.
 
     Args:
-        patches: of a view.
-        views: in the batch; all global crops of all images in DINOv2.
+        patches: number of patches of a view.
+        views: number of views in the batch; all global crops of all images in DINOv2.
         rng: numpy generator.
         ratio: lower and upper masked share.
-        share: of the views that are masked at all.
-        in_bin: ``uniform``: drawn in the bin (DINOv2), or ``upper``: the bin's upper edge (DINOv3).
+        share: share of the views that are masked.
+        in_bin: ``uniform``: the ratio is drawn in the bin (DINOv2); ``upper``: its upper edge (DINOv3).
 
     Returns:
         (views,) int64, 0 for a view that is not masked.
@@ -377,7 +380,7 @@ def batch_counts(
     _require_share('batch_counts: share', share)
     _require(in_bin in ('uniform', 'upper'), 'batch_counts: in_bin', ('uniform', 'upper'), in_bin)
     masked = int(views * share)
-    edges = torch.linspace(*ratio, masked + 1)  # float32, as in the official codes: it decides counts
+    edges = torch.linspace(*ratio, masked + 1)  # float32 as in the official codes: rounding decides counts
     ratios = edges[1:]
     if in_bin == 'uniform':
         within = torch.from_numpy(rng.random(masked, np.float32))
@@ -388,7 +391,7 @@ def batch_counts(
 
 
 def _fix_count(mask: np.ndarray, count: int, rng: np.random.Generator) -> None:
-    """Set or clear patches drawn at random, in place, until ``count`` are set."""
+    """Set or clear random patches in place until ``count`` are set."""
     missing = count - np.count_nonzero(mask)
     if missing:
         places = np.flatnonzero(mask != (missing > 0))
@@ -396,7 +399,7 @@ def _fix_count(mask: np.ndarray, count: int, rng: np.random.Generator) -> None:
 
 
 def _uniform(low: float, high: float, rng: np.random.Generator) -> float:
-    """Between two numbers, whichever is larger."""
+    """A uniform number between two numbers, in any order."""
     return low + (high - low) * rng.random()
 
 

@@ -1,4 +1,4 @@
-"""``MultiView``: one image becomes several randomly cropped, flipped and recoloured views."""
+"""``MultiView``: makes several randomly cropped, flipped and recoloured views of one image."""
 
 from densecl.building import construct
 from densecl.registry import TRANSFORMS
@@ -15,24 +15,24 @@ _TRIES = 10
 class MultiView:
     """Make the views of an image: random resized crop, flip and photometric augmentation.
 
-    All random numbers come from ``results['rng']``, in an order that depends on the recipes alone (with
-    ``min_overlap`` and ``regions`` also on the crops drawn).
+    All random numbers come from ``results['rng']``. Their order depends only on the recipes; with
+    ``min_overlap`` and ``regions`` also on the drawn crops.
 
     Args:
-        views: recipes, see :class:`ViewRecipe`; one for all views, one each for asymmetric pairs,
-            or several with their counts for multi-crop. An entry with a ``type`` is another kind
-            of recipe, ``dict(type='JigsawPatches')`` for example.
-        photometric_on: ``device`` leaves the drawn parameters in the sample for the data
-            preprocessor; ``worker`` applies the same parameters here (to 8-bit RGB; other images are always
-            left to it, and so are gamma, noise in units of ``std`` and what comes after them).
-        min_overlap: the second view is drawn anew, at most nine times, until at least this share of its
-            crop lies in the first one's; 0.01 in SlotCon's code. The last draw is kept whatever it is.
+        views: recipes, see :class:`ViewRecipe`: one for all views, one each for asymmetric pairs, or several
+            with their counts for multi-crop. An entry with a ``type`` is another kind of recipe,
+            ``dict(type='JigsawPatches')`` for example.
+        photometric_on: ``device`` leaves the drawn parameters in the sample for the data preprocessor.
+            ``worker`` applies the same parameters here, to 8-bit RGB; the preprocessor still gets gamma,
+            noise in units of ``std``, all operators after these, and all parameters of other images.
+        min_overlap: the second view is drawn again, at most nine times, until at least this share of its
+            crop lies in the first one's; 0.01 in SlotCon's code. The last draw is always kept.
         regions: name -> config of a selector, ``dict(objects=dict(type='SelectBoxes'))`` for example. A
-            selector has one method, ``choose(results, views)``: for each of the V :class:`DrawnView` its
-            :class:`densecl.structures.ViewRegions` in view pixels, or None. What is random comes from
-            ``results['rng']``; the views have been drawn before. Of one selector ``redraws`` may be True:
-            it is called first, as ``choose(results, draw)``, where each ``draw()`` draws all views anew,
-            and returns :class:`ChosenViews`: the views to keep, their regions, and cutouts.
+            selector has one method, ``choose(results, views)``. It returns, for each of the V
+            :class:`DrawnView`, its :class:`densecl.structures.ViewRegions` in view pixels, or None. It draws
+            from ``results['rng']``, after the views are drawn. One selector may have ``redraws = True``: it
+            is called first, as ``choose(results, draw)``. Each ``draw()`` draws all views again. It returns
+            :class:`ChosenViews`: the views to keep, their regions, and cutouts.
     """
 
     takes_photo = True
@@ -70,12 +70,12 @@ class MultiView:
         """Turn a decoded image into a sample.
 
         Args:
-            results: ``image`` (uint8 (H, W, 3) RGB array, a :class:`densecl.datasets.decode.Photo`, or what
-                the data set's decoder gave) and ``rng`` (numpy ``Generator``) are needed; ``index``,
-                ``path``, ``label``, ``channels`` (said by a data set with a decoder) and ``source_size``
-                (height and width of the original, where the image is a reduced one) are used where
-                present; some selectors need ``proposals``, :class:`densecl.structures.Proposals` of the
-                image.
+            results: required are ``image`` (uint8 (H, W, 3) RGB array, a
+                :class:`densecl.datasets.decode.Photo`, or the output of the data set's decoder) and ``rng``
+                (numpy ``Generator``). Used if present: ``index``, ``path``, ``label``, ``channels`` (set by a
+                data set with a decoder) and ``source_size`` (height and width of the original, if the image
+                was reduced). Some selectors need ``proposals``, the image's
+                :class:`densecl.structures.Proposals`.
 
         Returns:
             The sample; its boxes are in pixels of the original.
@@ -119,7 +119,7 @@ class MultiView:
         return drawn
 
     def _overlapping(self, drawn: list[DrawnView], image, rng) -> DrawnView:
-        """The second view, or another draw of its recipe that shares enough with the first."""
+        """The second view, drawn again until it shares enough with the first."""
         recipe = self.recipes[0] if self.recipes[0].count > 1 else self.recipes[1]
         view = drawn[1]
         for _ in range(_TRIES - 1):
@@ -135,7 +135,7 @@ class MultiView:
 
 
 def _selector(config: dict, name: str):
-    """Anything with ``choose(results, views) -> list[ViewRegions | None]``, or that redraws."""
+    """Build a selector: an object with ``choose(results, views) -> list[ViewRegions | None]``."""
     selector = TRANSFORMS.build(config) if isinstance(config, dict) else config
     if not hasattr(selector, 'choose'):
         raise ValueError(
@@ -182,7 +182,7 @@ def _share_inside(box: tuple, other: tuple) -> float:
 
 
 def _recipe(view: dict, name: str):
-    """Anything with ``draw(image, rng) -> list[DrawnView]``."""
+    """Build a recipe: an object with ``draw(image, rng) -> list[DrawnView]``."""
     if 'type' not in view:
         return construct(ViewRecipe, view, name)
     recipe = TRANSFORMS.build(view)

@@ -10,7 +10,7 @@ from .drawn import DrawnView
 from .selector import check_views, place, whole_view
 
 Box = tuple[float, float, float, float]
-# Draws for a box one by one; most fit at once. The others are drawn together.
+# Number of draws of a box that are made one by one, as most boxes fit soon. Further draws are made together.
 _SINGLE = 8
 
 
@@ -18,23 +18,24 @@ _SINGLE = 8
 class OverlapBoxes:
     """Draw K boxes in the overlap of two views (SCRL, Roh et al., 2021). A selector of :class:`MultiView`.
 
-    All lengths are whole pixels of the view that magnifies least, per axis. The overlap is divided into a
-    random grid whose cells are at least ``min_size`` long; the box lies in a random cell, its sides even
-    between ``min_size`` and the cell's. A box that overlaps an earlier one too much is drawn again; if all
-    ``tries`` do, the one that does so least is taken (the official code takes the last).
+    All lengths are whole pixels of the view with the smaller magnification, per axis. The overlap is divided
+    into a random grid with cells of at least ``min_size``. The box lies in a random cell; its sides are
+    uniform between ``min_size`` and the cell's sides. A box that overlaps an earlier one too much is drawn
+    again. If this holds for all ``tries``, the box with the smallest overlap is taken (the official code
+    takes the last).
 
-    Boxes have the ids 0 .. K - 1 in both views. Where the overlap is not larger than ``min_size`` on both
-    sides, all ids are -1 and all boxes are the whole view.
+    Boxes have the ids 0 .. K - 1 in both views. If a side of the overlap is not larger than ``min_size``, all
+    ids are -1 and all boxes are the whole view.
 
     Args:
         count: K.
-        min_size: least side.
+        min_size: smallest side of a box.
         max_iou: intersection over union with every earlier box stays below this, in (0, 1].
-        tries: draws for a box.
+        tries: largest number of draws for a box.
         views: the two views; the others have no boxes (None).
 
     Raises:
-        ValueError: a number out of range, not two views; when called, a view that is not there.
+        ValueError: a number is out of range, or there are not two views; when called, a view is missing.
     """
 
     def __init__(
@@ -67,14 +68,14 @@ class OverlapBoxes:
                 )
         shared = overlap(pair[0].box, pair[1].box)
         scale = np.minimum(*(_magnification(view) for view in pair))
-        side = ((shared[2:] - shared[:2]) * scale).round()  # below 0 where the views share nothing
+        side = ((shared[2:] - shared[:2]) * scale).round()  # below 0 if the views share nothing
         found: list[ViewRegions | None] = [None] * len(views)
         if (side <= self.min_size).any():
             for v, view in zip(self.views, pair, strict=True):
                 found[v] = ViewRegions(whole_view(view, self.count), torch.full((self.count,), -1))
             return found
         boxes = self._draw(side.tolist(), results['rng']) / np.tile(scale, 2) + np.tile(shared[:2], 2)
-        # Sides are rounded: up to half a pixel would lie outside, and is cut.
+        # As sides are rounded, a box may be up to half a pixel outside the overlap; that part is cut.
         boxes = torch.from_numpy(np.minimum(boxes, np.tile(shared[2:], 2)))
         for v, view in zip(self.views, pair, strict=True):
             found[v] = ViewRegions(place(boxes, view)[0].float(), torch.arange(self.count))
@@ -88,7 +89,7 @@ class OverlapBoxes:
         return np.array(kept)
 
     def _apart(self, side: list[float], kept: list[Box], rng: np.random.Generator) -> Box:
-        """The first box that is apart from ``kept``, or the one that overlaps them least."""
+        """The first draw with an IoU below ``max_iou`` with all of ``kept``, or the one with the smallest."""
         missed = []
         for _ in range(min(self.tries, _SINGLE)):
             box = random_box(side, rng.random((2, 4)).tolist(), self.min_size)
@@ -113,7 +114,7 @@ class OverlapBoxes:
 
 
 def overlap(box: Box, other: Box) -> np.ndarray:
-    """(4,), x1, y1, x2, y2 of what two boxes share; an end before its start where they share nothing."""
+    """Intersection of two boxes, (4,), x1, y1, x2, y2; an end is before its start if it is empty."""
     return np.concatenate([np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])])
 
 
@@ -124,16 +125,17 @@ def _magnification(view: DrawnView) -> np.ndarray:
 
 
 def random_box(side: list[float], draws, min_size: int) -> tuple:
-    """x1, y1, x2, y2 in an overlap of ``side``, from four even draws of [0, 1) for each axis.
+    """A box x1, y1, x2, y2 in an overlap of ``side``, from four uniform draws in [0, 1) for each axis.
 
-    Draws are numbers, or arrays of T each for T boxes: floor is written as ``// 1``, which both have.
+    A draw is a number, or an array of T numbers for T boxes. Floor is written as ``// 1``, as it works for
+    both.
     """
     (x1, x2), (y1, y2) = (_span(s, d, min_size) for s, d in zip(side, draws, strict=True))
     return x1, y1, x2, y2
 
 
 def _span(side: float, draws, min_size: int) -> tuple:
-    """Where a box starts and ends along an axis of ``side`` pixels."""
+    """Start and end of a box along an axis of ``side`` pixels."""
     grid, cell, length, offset = draws
     parts = 1 + grid * (side // min_size) // 1
     size = side / parts

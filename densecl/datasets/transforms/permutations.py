@@ -11,7 +11,7 @@ import numpy as np
 from densecl.files import atomic_write
 from densecl.inputs import npy_from_bytes
 
-#: All permutations are looked at: 362,880 of nine cells.
+#: Largest number of cells, as all permutations are compared: 362,880 of nine cells.
 MOST_CELLS = 9
 RULES = ('min', 'mean')
 
@@ -21,18 +21,18 @@ def far_permutations(cells: int, count: int, rule: str = 'min', seed: int | None
     """``count`` different permutations of ``cells`` numbers, chosen one after the other (Noroozi and Favaro,
     ECCV 2016, algorithm 1).
 
-    The next one is the farthest from those chosen by the Hamming distance, the number of cells that differ.
+    Each next one has the largest Hamming distance (number of different cells) to those already chosen.
 
     Args:
         cells: at most 9.
         count: at most ``cells!``.
-        rule: the ``min`` of the distances to those chosen, or their ``mean`` (VISSL's ``max_avg``), which
-            lets in pairs of which two cells differ.
-        seed: of the first permutation, and of which one is taken among equals; None: the identity, and
-            the first in lexicographic order.
+        rule: maximise the ``min`` of the distances to those chosen, or their ``mean`` (VISSL's ``max_avg``).
+            ``mean`` allows pairs that differ in only two cells.
+        seed: seed of the first permutation, and of the choice among equal distances. None: start with the
+            identity, and choose the first in lexicographic order.
 
     Returns:
-        (count, cells) uint8, from 0; not to be written to.
+        (count, cells) uint8, numbers from 0; read-only.
     """
     if rule not in RULES:
         raise ValueError(f'permutations: rule must be one of {RULES}, got {rule!r}')
@@ -50,7 +50,7 @@ def far_permutations(cells: int, count: int, rule: str = 'min', seed: int | None
     score, chosen = np.full(len(every), start, np.int32), [0]
     while len(chosen) < count:
         join(score, hamming(columns, every[chosen[-1]]), out=score)
-        score[chosen[-1]] = np.iinfo(np.int32).min // 2  # never again
+        score[chosen[-1]] = np.iinfo(np.int32).min // 2  # never choose it again
         chosen.append(int(score.argmax()))
     found = every[chosen]
     found.flags.writeable = False
@@ -58,7 +58,7 @@ def far_permutations(cells: int, count: int, rule: str = 'min', seed: int | None
 
 
 def hamming(columns: np.ndarray, permutation: Sequence[int]) -> np.ndarray:
-    """(cells, N) and (cells,) -> (N,) uint8, how many cells differ."""
+    """(cells, N) and (cells,) -> (N,) uint8, number of different cells."""
     distance = np.zeros(columns.shape[1], np.uint8)
     for column, value in zip(columns, permutation, strict=True):
         distance += column != value
@@ -66,13 +66,14 @@ def hamming(columns: np.ndarray, permutation: Sequence[int]) -> np.ndarray:
 
 
 def read_permutations(path: str | os.PathLike, cells: int) -> np.ndarray:
-    """(N, cells) uint8, from 0, of a file: ``.npy``, text, or ``.bin`` in the form of the authors.
+    """Read (N, cells) uint8, numbers from 0, from a file: ``.npy``, text, or ``.bin`` in the authors' format.
 
-    The authors' form is two int32, N and ``cells``, then the numbers as integers of one size. Numbers start
-    at 0 or at 1.
+    The authors' format has two int32, N and ``cells``, then the numbers as integers of one size. Numbers in a
+    file start at 0 or at 1.
 
     Raises:
-        ValueError: it does not hold different permutations of so many cells; the file and the row are named.
+        ValueError: the file does not have different permutations of ``cells`` numbers; the message names file
+            and row.
     """
     path = Path(path)
     if not path.is_file():
@@ -113,7 +114,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 def write_permutations(path: str | os.PathLike, permutations: np.ndarray) -> None:
-    """Write them, from 0, as ``.npy`` or, with any other suffix, as text."""
+    """Write permutations, numbers from 0, as ``.npy`` or, with any other suffix, as text."""
     with atomic_write(path) as temporary, open(temporary, 'wb') as file:
         if Path(path).suffix == '.npy':
             np.save(file, permutations)

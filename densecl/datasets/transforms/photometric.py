@@ -1,4 +1,4 @@
-"""The recipe of a view's photometric augmentation, and the drawing of its parameters."""
+"""The recipe of a view's photometric augmentation; it draws the parameters."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from densecl.structures import PhotometricParams
 
 NO_SOLARIZE = 256.0
 RGB_ONLY = ('saturation', 'hue', 'gray_prob', 'solarize_prob')
-_DRAWS = 13  # 4 for the order, 4 factors, and jitter, grey, blur, sigma, solarise
+_DRAWS = 13  # 4 for the order, 4 factors, jitter or not, grey or not, blur or not, sigma, solarise or not
 _MORE_DRAWS = 5  # gamma or not, its exponent, noise or not, its strength and seed
-_PIXEL_DRAWS = 6  # noise or not, its strength, salt and pepper or not, their share, Sobel, the seed
+_PIXEL_DRAWS = 6  # noise or not, its strength, salt and pepper or not, their share, Sobel or not, the seed
 _PROBABILITIES = ('jitter', 'gray', 'blur', 'solarize', 'gamma', 'noise', 'salt_pepper', 'sobel')
 
 
@@ -20,8 +20,8 @@ class Photometric:
     """Colour jitter, grey, Gaussian blur, solarise (MoCo v2, SimCLR, BYOL), gamma, noise, salt and pepper,
     Sobel filter, in this order.
 
-    The defaults change nothing, so that a recipe states all it does. Images other than 8-bit RGB take
-    brightness, contrast, gamma, noise and Sobel (a channel at a time), blur, and salt and pepper.
+    The defaults change nothing, so a recipe lists everything that it does. For images other than 8-bit RGB
+    these are possible: brightness, contrast, gamma, noise and Sobel (per channel), blur, salt and pepper.
 
     Attributes:
         brightness: factor is uniform in [max(0, 1 - b), 1 + b], as in torchvision's ``ColorJitter``.
@@ -39,13 +39,13 @@ class Photometric:
         gamma_prob: probability of it.
         noise_sigma: lower and upper standard deviation of Gaussian noise, uniform, in ``noise_unit``.
         noise_prob: probability of it.
-        noise_unit: ``std``: of each channel's standard deviation (the data preprocessor's ``std``), not
-            clamped; ``range``: of white - black, and 8-bit RGB is clamped (torchvision's ``GaussianNoise``).
+        noise_unit: ``std``: each channel's standard deviation (the data preprocessor's ``std``), without
+            clamping. ``range``: white - black; 8-bit RGB is clamped (torchvision's ``GaussianNoise``).
         salt_pepper: lower and upper share of the pixels that become black or white in all channels, half of
             them each; uniform.
         salt_pepper_prob: probability of it.
-        sobel_prob: probability of the Sobel filter: the length of each channel's gradient, divided by 4, so
-            that an upright edge is as bright as its step is high. Mirrored at the border.
+        sobel_prob: probability of the Sobel filter: the length of each channel's gradient, divided by 4, so a
+            vertical edge gets the value of its step. The image is mirrored at the border.
     """
 
     brightness: float = 0.0
@@ -99,7 +99,7 @@ class Photometric:
         self._span = np.append(1 + strength, self.hue) - self._low
 
     def check_images(self, channels: int, dtype: str | None) -> None:
-        """Refuse operators that only colours have; ``dtype`` is None while it is not known."""
+        """Refuse operators that need RGB colours; ``dtype`` is None if it is not known yet."""
         if channels == 3 and dtype in (None, 'uint8'):
             return
         for name in RGB_ONLY:
@@ -110,7 +110,7 @@ class Photometric:
                 )
 
     def draw(self, rng: np.random.Generator) -> PhotometricParams:
-        """Draw the parameters of one view; how many values of ``rng`` depends on the recipe alone."""
+        """Draw one view's parameters; the number of values taken from ``rng`` depends only on the recipe."""
         u = rng.random(_DRAWS)
         jitter, gray, blur, sigma, solarize = u[8:].tolist()
         low, high = self.blur_sigma
@@ -126,7 +126,7 @@ class Photometric:
         )
 
     def _draw_more(self, rng: np.random.Generator) -> tuple[float, float, int]:
-        """Gamma, noise and its seed; for recipes without them nothing is drawn."""
+        """Draw gamma, noise and its seed; recipes without them draw nothing."""
         noise_prob = self.noise_prob if self.noise_unit == 'std' else 0.0
         if not (self.gamma_prob or noise_prob):
             return 1.0, 0.0, -1
@@ -137,7 +137,7 @@ class Photometric:
         return gamma, sigma, int(fraction * 2**53)
 
     def _draw_pixels(self, rng: np.random.Generator) -> tuple[float, float, bool, int]:
-        """Noise in units of the range, salt and pepper, Sobel, and their seed; likewise."""
+        """Draw noise in units of the range, salt and pepper, Sobel, and their seed; or nothing, likewise."""
         noise_prob = self.noise_prob if self.noise_unit == 'range' else 0.0
         if not (noise_prob or self.salt_pepper_prob or self.sobel_prob):
             return 0.0, 0.0, False, -1

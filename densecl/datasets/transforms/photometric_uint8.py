@@ -1,8 +1,8 @@
 """Photometric augmentation of one uint8 view in a data worker.
 
-The parameters and operators are those of ``densecl.models.data_preprocessors.photometric``, which
-applies them to whole batches on the device. Here every operator rounds to uint8: one differs from
-the float form by at most 1/255, a whole chain by 0.3/255 on average and a few levels at most.
+The parameters and operators are those of ``densecl.models.data_preprocessors.photometric``, which applies
+them to whole batches on the device. Here every operator rounds to uint8. One operator differs from the float
+version by at most 1/255; a whole chain by 0.3/255 on average, and by a few levels at most.
 """
 
 import math
@@ -68,9 +68,9 @@ def saturation(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def hue(image: np.ndarray, shift: float) -> np.ndarray:
-    """Turn the hue by ``shift`` (1 is a full turn), in float: 8-bit HSV would be too coarse."""
+    """Rotate the hue by ``shift`` (1 is a full turn), in float, as 8-bit HSV would be too coarse."""
     hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
-    # OpenCV wraps angles above 360 degrees, but not those below 0.
+    # OpenCV wraps angles above 360 degrees, but not angles below 0.
     hsv = cv2.add(hsv, (360 * (shift % 1), 0, 0, 0), dst=hsv)
     return cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv))
 
@@ -84,7 +84,7 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur, mirrored at the border; the kernel reaches 4 sigma."""
     size = 2 * math.ceil(4 * sigma) + 1
     kernel = cv2.getGaussianKernel(size, sigma, cv2.CV_32F)
-    # Twice as fast as cv2.GaussianBlur and exact: that one has an 8-bit kernel for 8-bit images.
+    # Twice as fast as cv2.GaussianBlur, and exact: cv2's kernel has only 8 bits for 8-bit images.
     return cv2.sepFilter2D(image, cv2.CV_8U, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
 
 
@@ -94,7 +94,7 @@ def solarize(image: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def add_noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise, ``sigma`` times 255 strong."""
+    """Add Gaussian noise with a standard deviation of ``sigma`` times 255."""
     noise = rng.standard_normal(image.shape, np.float32)
     return np.rint(image + 255 * sigma * noise).clip(0, 255).astype(np.uint8)
 
@@ -108,7 +108,7 @@ def salt_and_pepper(image: np.ndarray, share: float, rng: np.random.Generator) -
 def sobel(image: np.ndarray) -> np.ndarray:
     """A quarter of the length of each channel's Sobel gradient."""
     across, down = cv2.Sobel(image, cv2.CV_32F, 1, 0), cv2.Sobel(image, cv2.CV_32F, 0, 1)
-    # Not cv2.magnitude, whose last bit depends on where the arrays lie in memory. These squares are exact.
+    # Not cv2.magnitude: its last bit depends on the arrays' place in memory. These squares are exact.
     length = np.sqrt(across * across + down * down)
     return cv2.convertScaleAbs(length, alpha=0.25)
 

@@ -1,4 +1,4 @@
-"""``RandAugmentView``: a view whose colours go through random operators before anything else."""
+"""``RandAugmentView``: a view with random colour operators before its photometric augmentation."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +12,8 @@ from densecl.registry import TRANSFORMS
 from .drawn import DrawnView
 from .recipe import ViewRecipe
 
-#: Operators by name: what a strength in [0, 1] and a random sign do to a uint8 (3, H, W) image. The ranges
-#: are the paper's, as in torchvision's ``RandAugment``.
+#: Name -> operator on a uint8 (3, H, W) image, with a strength in [0, 1] and a random sign. The ranges are
+#: the paper's, as in torchvision's ``RandAugment``.
 OPERATORS = {
     'identity': lambda image, strength, sign: image,
     'brightness': lambda image, strength, sign: F.adjust_brightness(image, 1 + sign * 0.9 * strength),
@@ -32,13 +32,13 @@ OPERATORS = {
 class RandAugmentView(ViewRecipe):
     """A :class:`ViewRecipe` with RandAugment (Cubuk et al., 2020) between crop and ``photometric``.
 
-    Only the operators that change colours: shear, shift and rotation would move pixels away from where the
-    view's box says they are, and whatever compares places would be told wrong ones. It is done in the data
-    worker. An entry of :class:`MultiView`'s ``views``.
+    It has only the operators that change colours. Shear, shift and rotation would move pixels without a
+    change of the view's box; losses that compare places would then get wrong places. The data worker applies
+    it. An entry of :class:`MultiView`'s ``views``.
 
     Attributes:
-        operators: how many are applied, drawn with replacement.
-        magnitude: their strength, 0..30; operators with two directions draw one.
+        operators: number of operators applied, drawn with replacement.
+        magnitude: their strength, 0..30; operators with two directions draw one of them.
     """
 
     operators: int = 2

@@ -28,25 +28,25 @@ class ViewRecipe:
         count: number of views with this recipe.
         size: side, or height and width, of the view in pixels.
         scale: lower and upper share of the image's area that a crop covers. None: the whole image is
-            resized to ``size``, its aspect not kept (SoCo's first view).
+            resized to ``size`` without keeping its aspect ratio (SoCo's first view).
         ratio: lower and upper aspect ratio (width / height) of a crop.
-        flip: probability of mirroring left to right. None, with ``crop_of``: mirrored, upside down and warped
-            as that view is.
-        flip_vertical: probability of turning upside down.
+        flip: probability of a horizontal flip. None, with ``crop_of``: both flips and the warp are those of
+            that view.
+        flip_vertical: probability of a vertical flip.
         warp: arguments of :class:`Warp` (rotation, affine, perspective), or None.
         interpolation: ``bilinear`` or ``bicubic``, both antialiased.
         photometric: arguments of :class:`Photometric`, or None for no such augmentation.
-        crop_of: an earlier view, counted from 0: show the same crop of the image, ``scale`` and ``ratio``
-            do not count; flip and photometric parameters are this view's own draws. It is resized from
-            the image itself. (View 4 of SoCo*: there the 224 px crop is resized to 112 before it is
-            mirrored and recoloured, also by draws of its own.)
+        crop_of: number of an earlier view, counted from 0, whose crop this view shows too; ``scale`` and
+            ``ratio`` are then ignored. Flip and photometric parameters are drawn separately. The view is
+            resized from the image. (View 4 of SoCo* resizes the 224 px crop to 112 px, before its flip and
+            photometric augmentation, which are also drawn separately.)
         mask: which patches are masked, ``dict(type='RandomMask', patch=16, ratio=0.75)`` for example, or
-            None. Every view draws its own, after all else.
+            None. Every view draws its own mask, after everything else.
         corruption: entries such as ``dict(mask=dict(type='GMMLMask'), fill='zeros')``, see
-            :class:`Replacement`, of which each view draws one: its mask says which pixels are replaced for
-            the online branch, from which nothing is hidden. Or None; not together with ``mask``.
-        generated: the views are cut from the photo's generated image (``PretrainDataset(generated=...)``):
-            where they lie in the photo is unknown.
+            :class:`Replacement`; each view draws one. Its mask says which pixels are replaced for the online
+            branch; no patch is hidden from it. Or None; not together with ``mask``.
+        generated: the views are cut from the photo's generated image (``PretrainDataset(generated=...)``).
+            Their place in the photo is unknown.
     """
 
     count: int = 1
@@ -122,7 +122,7 @@ class ViewRecipe:
             raise ValueError(f'view recipe: {name} must be {expected}, got {got!r}')
 
     def check_images(self, channels: int, dtype: str | None) -> None:
-        """Refuse images that this recipe cannot recolour; see :meth:`Photometric.check_images`."""
+        """Refuse images that ``photometric`` cannot take; see :meth:`Photometric.check_images`."""
         if self.photometric:
             self.photometric.check_images(channels, dtype)
         grays = any(each.fill == 'gray' for each in self.corruption or ())

@@ -1,4 +1,4 @@
-"""``RotatedView``: a view turned by quarters, and the answer how far."""
+"""``RotatedView``: a view rotated by multiples of 90 degrees; the rotation is its answer."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,16 @@ TURNS = 4
 @TRANSFORMS.register_module()
 @dataclass
 class RotatedView(ViewRecipe):
-    """A :class:`ViewRecipe` turned by k quarters counter-clockwise, whose answer is k (RotNet, Gidaris et
-    al., ICLR 2018).
+    """A :class:`ViewRecipe` rotated by k times 90 degrees counter-clockwise; its answer is k (RotNet, Gidaris
+    et al., ICLR 2018).
 
-    The turn comes after the flip and loses no pixel: ``np.rot90(view, k)``. (Of a view that is mirrored after
-    it, 90 and 270 degrees could not be told apart.) Its geometry knows of it. An entry of
+    The rotation comes after the flip and loses no pixel: ``np.rot90(view, k)``. (With a flip after it, 90 and
+    270 degrees could not be distinguished.) The view's geometry includes it. An entry of
     :class:`MultiView`'s ``views``.
 
     Attributes:
-        every: of each crop all four turns, in the order 0, 90, 180, 270 degrees, as 4 * ``count`` views (the
-            authors' code); otherwise one at random, as ``count`` views (VISSL).
+        every: make all four rotations of each crop, in the order 0, 90, 180, 270 degrees: 4 * ``count`` views
+            (the authors' code). Otherwise one random rotation: ``count`` views (VISSL).
     """
 
     every: bool = False

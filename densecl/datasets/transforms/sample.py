@@ -1,4 +1,4 @@
-"""From drawn views to the sample that leaves a data worker."""
+"""Turns drawn views into the sample that a data worker returns."""
 
 import numpy as np
 import torch
@@ -23,13 +23,14 @@ def make_sample(
     """Put views in a sample.
 
     Args:
-        results: what the transform was given; ``index``, ``path``, ``label``, ``source_size``,
-            ``maps`` and ``tokens`` are used where present.
-        drawn: the V views; of a photo that is not decoded yet, as :func:`fit_to_photo` leaves them.
-        photometric_on: ``device`` leaves the parameters in the sample, ``worker`` applies them (of 8-bit RGB;
-            those of other images stay, and of all gamma, noise in units of ``std``, and what comes after).
+        results: the transform's input; ``index``, ``path``, ``label``, ``source_size``, ``maps`` and
+            ``tokens`` are used if present.
+        drawn: the V views. If the photo is not decoded yet, they must come from :func:`fit_to_photo`.
+        photometric_on: ``device`` leaves the parameters in the sample. ``worker`` applies them to 8-bit RGB;
+            it leaves to the device gamma, noise in units of ``std``, all operators after these, and all
+            parameters of other images.
         regions: name -> V entries, the regions of this name in the views.
-        cutouts: V entries, boxes to blot out or None, or None.
+        cutouts: V entries, each the boxes to erase or None; or None.
     """
     pixels = make_pixels(results['image'], drawn, results.get('generated'))
     photometric = [view.photometric for view in drawn]
@@ -62,9 +63,9 @@ def make_sample(
 
 
 def checked_image(results: dict, transform: str) -> np.ndarray | Photo:
-    """The image, once it is known to be uint8 (H, W, 3), a photo, or what a decoder of bands gives.
+    """Check and return the image: uint8 (H, W, 3), a photo, or the output of a decoder of bands.
 
-    The key ``channels`` says that there was such a decoder.
+    The key ``channels`` says that the data set has such a decoder.
     """
     image = results['image']
     if isinstance(image, Photo):
@@ -97,12 +98,12 @@ def _checked_bands(image: np.ndarray, results: dict) -> np.ndarray:
 def _recoloured(
     image: np.ndarray, params: PhotometricParams | None
 ) -> tuple[np.ndarray, PhotometricParams | None]:
-    """The view with its parameters applied, and those that are left to the device."""
+    """Apply parameters to the view; return it with the parameters that are left to the device."""
     if params is None or not is_rgb(image):
         return image, params
     if params.noise_seed < 0:
         return apply_photometric_uint8(image, params), None
-    # Gamma and noise in units of the data's deviation are done on the device, and what comes after them.
+    # The device applies gamma, noise in units of the data's standard deviation, and all that comes after.
     left = params.replaced(jitter=False, gray=False, sigma=0.0, solarize=NO_SOLARIZE)
     return apply_photometric_uint8(image, params.replaced(pixel_seed=-1)), left
 

@@ -20,27 +20,29 @@ class SelectBoxes:
     """Choose K objects of an image, the same in all its views (SoCo, Wei et al., 2021, section 3.1 and
     the authors' code). A selector of :class:`MultiView` that may draw the views again.
 
-    K random ones of the proposals that share an area with every view; with fewer than K, some come
-    several times, their ids too. Where fewer than ``min_common`` are common, the views are drawn again
-    and that number is halved. Where even the last draw has none, the whole image is the object, K
-    times, with the id :data:`WHOLE_IMAGE`. Row k is the same object in every view.
+    K random objects are chosen from the common ones: proposals that overlap every view. With fewer than K
+    common objects, some are chosen several times, with the same id. With fewer than ``min_common``, the views
+    are drawn again and ``min_common`` is halved. If the last draw still has none, the whole image is the
+    object, K times, with the id :data:`WHOLE_IMAGE`. Row k is the same object in every view.
 
-    Deviations from the authors' code. It draws K boxes for each pair of views, and so pools 2 K from the
-    first view; here one draw serves all views. Its boxes end on pixels, inclusive. Where no box is
-    common it takes the extents of two crops, that may not even touch, for one object with the id of
-    another. It jitters once and then repeats boxes; here each repeated box has its own jitter. Its
-    cutout is centred in the box and may reach out of it, and for C4 its box is not mirrored with the
-    view.
+    Deviations from the authors' code:
+
+    * It draws K boxes for each pair of views, and so pools 2 K from the first view. Here all views have the
+      same K.
+    * Its boxes include their last pixel.
+    * If no box is common, it takes two crops as one object, even if they do not overlap, with another
+      object's id.
+    * It jitters boxes before it repeats them. Here each repeated box has its own jitter.
+    * Its cutout is centred in the box and may extend beyond it. For C4 its box is not flipped with the view.
 
     Args:
         count: K.
-        views: the views that must share an area with an object, all by default. In the others an
-            object that is not seen has a box without area and the id -1.
-        min_common: objects that ask for no other draw; K // 2 by default.
-        tries: draws of the views, at most.
-        jitter: a jittered box is shifted along x and y, and stretched along x and y, by an even share of
-            its own size in [-jitter, jitter]; then cut to the view. Where that leaves nothing, the box
-            stays as it was.
+        views: the views that an object must overlap, all by default. In the others an object that is not
+            visible has a box without area and the id -1.
+        min_common: number of common objects that is enough to keep a draw; K // 2 by default.
+        tries: largest number of draws of the views.
+        jitter: a jittered box is shifted and stretched along x and y, each by a uniform share of its own size
+            in [-jitter, jitter]. It is then cut to the view. If nothing is left, the box is not changed.
         jitter_prob: probability for each box.
         jitter_views: the views whose boxes are jittered; the others have the proposals' own.
         cutout: arguments of :class:`Cutout`, or None.
@@ -93,8 +95,8 @@ class SelectBoxes:
     def _draw_views(
         self, boxes: Tensor, draw: Callable[[], list[DrawnView]]
     ) -> tuple[list[DrawnView], np.ndarray]:
-        """Views, and the positions of the boxes that share an area with all that count."""
-        least = min(self.min_common, len(boxes))  # no draw can have more
+        """The views, and the positions of the boxes that overlap all of the required views."""
+        least = min(self.min_common, len(boxes))  # no draw can have more common boxes
         for _ in range(self.tries):
             views = draw()
             self._check_views(len(views))
@@ -141,10 +143,10 @@ class SelectBoxes:
 
 
 def _seen_in_all(boxes: Tensor, views: list[DrawnView]) -> Tensor:
-    """(P,) bool: whether each of the boxes (P, 4) shares an area with every view."""
+    """(P,) bool: whether each of the boxes (P, 4) overlaps every view."""
     if any(view.warp is not None for view in views):
         return torch.stack([place(boxes, view)[1] for view in views]).all(0)
     crops = torch.tensor([view.box for view in views], dtype=boxes.dtype)
     every = boxes.expand(len(views), -1, -1)
     upright = torch.zeros(len(views), dtype=torch.bool)
-    return boxes_to_view(every, crops, upright, (1, 1))[1].all(0)  # whatever the size
+    return boxes_to_view(every, crops, upright, (1, 1))[1].all(0)  # the size has no influence

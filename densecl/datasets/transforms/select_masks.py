@@ -21,9 +21,9 @@ def cell_shares(
     count: int,
     warp: Tensor | None = None,
 ) -> np.ndarray:
-    """How much of each cell of a view belongs to each label.
+    """The share of each cell of a view that belongs to each label.
 
-    The label map is cropped, resized to the view by nearest neighbour, mirrored, and averaged over cells, as
+    The label map is cropped, resized to the view by nearest neighbour, flipped, and averaged over cells, as
     in the official code.
 
     Args:
@@ -32,8 +32,8 @@ def cell_shares(
         flipped: mirrored left to right.
         size: height and width of the view in pixels.
         grid: h and w, cells of the view.
-        count: number of labels; what lies outside of the map has the last.
-        warp: (3, 3), of a warped view, or None.
+        count: number of labels; places outside the map have the last label.
+        warp: (3, 3) matrix of a warped view, or None.
 
     Returns:
         float32 (count, h, w), the sum over the labels is 1 in each cell.
@@ -64,7 +64,7 @@ def _seen_warped(labels: np.ndarray, box, flipped: bool, size, warp: Tensor, out
 
 
 def _nearest(start: float, end: float, pixels: int, limit: int) -> np.ndarray:
-    """Of each of so many pixels between two coordinates: the source pixel that holds its centre."""
+    """For each of ``pixels`` pixels between two coordinates, the source pixel that contains its centre."""
     centres = start + (np.arange(pixels) + 0.5) * (end - start) / pixels
     return np.clip(np.floor(centres).astype(np.int64), 0, limit - 1)
 
@@ -74,19 +74,21 @@ class SelectMasks:
     """Draw K masks of each view on a grid (DetCon, Hénaff et al., 2021, section 3, and the official code).
     A selector of :class:`MultiView`.
 
-    A cell belongs to the mask with the largest share of it. Of the masks that have a cell, K are drawn
-    uniformly with replacement, in each view by itself: their ids say which are the same. What no mask
-    covers competes for cells, but is never drawn; the masks of Felzenszwalb leave nothing uncovered. An image
-    without masks, or a view that shows none, is one mask, with the id ``WHOLE_IMAGE``.
+    A cell belongs to the mask with the largest share of it. K masks are drawn uniformly with replacement from
+    the masks that have a cell, separately in each view; equal ids mean the same mask. The area without a mask
+    competes for cells, but is never drawn; Felzenszwalb's masks cover the whole image. If an image has no
+    masks, or a view shows none, the whole view is one mask with the id ``WHOLE_IMAGE``.
 
     Args:
         count: K.
-        grid: side, or height and width, of the grid: that of the level which the head reads (7 for C5 of a
-            view with 224 px).
-        hard: whole cells; otherwise a mask has its share of every cell, and a mask of any size is drawn.
+        grid: side, or height and width, of the grid of the level that the head reads (7 for C5 of a view with
+            224 px).
+        hard: each cell belongs to one mask. Otherwise a mask has its share of every cell, and a mask of any
+            size can be drawn.
 
     Raises:
-        ValueError: no mask or cell asked for; when called, boxes alone, or a view of fewer pixels than cells.
+        ValueError: ``count`` or ``grid`` is below 1; when called, proposals without masks, or a view with
+            fewer pixels than cells.
     """
 
     def __init__(self, count: int = 16, grid: int | tuple[int, int] = 7, hard: bool = True) -> None:
@@ -104,7 +106,7 @@ class SelectMasks:
         return [self._of_view(proposals, labels, view, results['rng']) for view in views]
 
     def _labels(self, results: dict) -> tuple[Proposals, np.ndarray | None]:
-        """The proposals, and which of them each pixel belongs to; None where there are none."""
+        """The proposals, and for each pixel the proposal it belongs to; None if there are no proposals."""
         name = type(self).__name__
         proposals = proposals_of(results, name)
         if len(proposals) and proposals.masks is None:
@@ -115,13 +117,13 @@ class SelectMasks:
         if not len(proposals):
             return proposals, None
         labels = label_map(proposals.masks)
-        labels[labels < 0] = len(proposals)  # what no mask covers
+        labels[labels < 0] = len(proposals)  # pixels without a mask
         return proposals, labels
 
     def _of_view(
         self, proposals: Proposals, labels: np.ndarray | None, view: DrawnView, rng: np.random.Generator
     ) -> ViewRegions:
-        drawn = rng.random(self.count)  # as many for every view, whatever it shows
+        drawn = rng.random(self.count)  # the same number of draws for every view
         shares = self._shares(proposals, labels, view)
         present = np.flatnonzero(shares.any((1, 2)))
         if not len(present):
@@ -132,7 +134,7 @@ class SelectMasks:
         return ViewRegions(place(boxes, view)[0].float(), ids, masks)
 
     def _shares(self, proposals: Proposals, labels: np.ndarray | None, view: DrawnView) -> np.ndarray:
-        """(P, h, w): what each mask has of each cell; in whole cells where ``hard``."""
+        """(P, h, w): the share that each mask has of each cell; 0 or 1 with ``hard``."""
         size = view.size
         if self.grid[0] > size[0] or self.grid[1] > size[1]:
             raise ValueError(
@@ -141,7 +143,7 @@ class SelectMasks:
             )
         if labels is None:
             return np.zeros((0, *self.grid), np.float32)
-        # The masks may be those of the original, where the image was decoded at a part of its size.
+        # The masks may have the size of the original, if the image was decoded at a part of its size.
         scale = np.divide(labels.shape, proposals.size)[[1, 0, 1, 0]]
         box = tuple(np.multiply(view.box, scale))
         count = len(proposals) + 1
@@ -163,15 +165,15 @@ class SelectMasks:
 
 @TRANSFORMS.register_module()
 class LargestMasks(SelectMasks):
-    """All masks of an image on a grid, or the K largest: row k is the same mask in every view.
+    """All masks of an image on a grid, or the K largest; row k is the same mask in every view.
 
-    Their size is what the views show of them, in cells of all views. A row without a mask has the id -1, and
-    so have all rows of an image without masks. Nothing is drawn at random. A selector of :class:`MultiView`.
+    The size of a mask is the number of its cells in all views together. A row without a mask has the id -1;
+    so have all rows of an image without masks. Nothing is random. A selector of :class:`MultiView`.
 
     Args:
         count: K.
         grid: see :class:`SelectMasks`.
-        hard: whole cells; otherwise a mask has its share of every cell.
+        hard: each cell belongs to one mask; otherwise a mask has its share of every cell.
     """
 
     def __init__(self, count: int = 32, grid: int | tuple[int, int] = 7, hard: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What selectors of regions share: where boxes lie in a view, and what they are given."""
+"""Functions that selectors of regions share: boxes in a view, and checks of the input."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -15,12 +15,12 @@ WHOLE_IMAGE = 2**31 - 1
 
 
 class ChosenViews(NamedTuple):
-    """What a selector that draws the views gives.
+    """Output of a selector that draws the views.
 
     Attributes:
         views: V views.
-        regions: V entries, the regions as each view shows them.
-        cutouts: V entries: (C, 4) boxes in view pixels, or None; or None altogether.
+        regions: V entries, the regions in each view.
+        cutouts: V entries, each (C, 4) boxes in view pixels or None; or None.
     """
 
     views: list[DrawnView]
@@ -29,7 +29,7 @@ class ChosenViews(NamedTuple):
 
 
 def proposals_of(results: dict, transform: str) -> Proposals:
-    """The proposals that the data set has put in ``results``."""
+    """The proposals that the data set put into ``results``."""
     if isinstance(results.get('proposals'), Proposals):
         return results['proposals']
     raise ValueError(
@@ -46,12 +46,12 @@ def check_views(option: str, named: Iterable[int], count: int) -> None:
 
 
 def place(boxes: Tensor, view: DrawnView) -> tuple[Tensor, Tensor]:
-    """Boxes (P, 4) of the decoded image in a view; see :func:`densecl.structures.boxes_to_view`."""
+    """Map boxes (P, 4) of the decoded image into a view; see :func:`densecl.structures.boxes_to_view`."""
     crop = torch.tensor(view.box, dtype=boxes.dtype)
     return boxes_to_view(boxes, crop, view.flipped, view.size, view.warp)
 
 
 def whole_view(view: DrawnView, count: int) -> Tensor:
-    """(count, 4) float32, all of a view each time."""
+    """(count, 4) float32, ``count`` times the box of the whole view."""
     height, width = view.size
     return torch.tensor([[0.0, 0.0, width, height]]).repeat(count, 1)

@@ -1,4 +1,4 @@
-"""``SlidingWindows``: windows that slide over one view, and where the other views show the same."""
+"""``SlidingWindows``: sliding windows of one view, and the same places in the other views."""
 
 import torch
 from torch import Tensor
@@ -9,25 +9,26 @@ from densecl.structures import ViewRegions, all_corners, image_to_view, view_to_
 from .drawn import DrawnView
 from .selector import check_views, whole_view
 
-# Pixels by which a window may leave a view: rounding must not decide about one that ends on its border.
+# Pixels by which a window may extend beyond a view. Rounding must not exclude windows that end on its border.
 _ROUNDING = 1e-3
 
 
 @TRANSFORMS.register_module()
 class SlidingWindows:
-    """Place the windows of one view in the others (ReSim, Xiao et al., 2021). A selector of
+    """Map sliding windows of one view into the others (ReSim, Xiao et al., 2021). A selector of
     :class:`MultiView`; nothing is random.
 
-    The W windows have the ids 0 .. W - 1 in the view that they slide over. In another view, one that it does
-    not wholly show has the id -1, and its box is the whole view. In warped views, boxes around the windows.
+    The W windows have the ids 0 .. W - 1 in their own view. In another view, a window that is not completely
+    visible has the id -1, and its box is the whole view. In warped views the boxes enclose the windows.
 
     Args:
         window: side in pixels of the view; 48 on P4 and 32 on P3 in ReSim.
         stride: pixels from one window to the next; 32 and 24 in ReSim.
-        view: the view that they slide over.
+        view: number of the view that the windows slide over.
 
     Raises:
-        ValueError: no window or stride; when called, a view that is not there or smaller than a window.
+        ValueError: ``window`` or ``stride`` is below 1; when called, the view is missing or smaller than a
+            window.
     """
 
     def __init__(self, window: int, stride: int, view: int = 0) -> None:
@@ -50,7 +51,7 @@ class SlidingWindows:
 
 
 def sliding_windows(size: tuple[int, int], window: int, stride: int) -> Tensor:
-    """Square windows from the upper left corner on that end before the view does (ReSim's official code).
+    """Square windows, from the upper left corner, that end before the view's border (ReSim's official code).
 
     Args:
         size: height and width of the view in pixels.
@@ -58,11 +59,11 @@ def sliding_windows(size: tuple[int, int], window: int, stride: int) -> Tensor:
         stride: pixels from one window to the next.
 
     Returns:
-        float64 (W, 4), x1, y1, x2, y2, row by row. At 224 px ReSim's windows of 48 px with stride 32 are 36,
-        those of 32 px with stride 24 are 64.
+        float64 (W, 4), x1, y1, x2, y2, row by row. ReSim has 36 windows of 48 px with stride 32 at 224 px,
+        and 64 windows of 32 px with stride 24.
 
     Raises:
-        ValueError: no window is smaller than the view.
+        ValueError: a window is not smaller than the view.
     """
     if min(size) <= window:
         raise ValueError(
@@ -75,12 +76,12 @@ def sliding_windows(size: tuple[int, int], window: int, stride: int) -> Tensor:
 
 
 def windows_in_view(windows: Tensor, view: DrawnView, other: DrawnView) -> ViewRegions:
-    """Windows (W, 4) float64 in pixels of ``view``, where ``other`` shows the same; see the class."""
+    """Map windows (W, 4), float64 in pixels of ``view``, into ``other``; see :class:`SlidingWindows`."""
     warped = view.warp is not None or other.warp is not None
     corners = all_corners(windows) if warped else windows.view(-1, 2, 2)
     points = _in_view(corners.reshape(1, -1, 2), view, view_to_image)
     points = _in_view(points, other, image_to_view).view(corners.shape)
-    boxes = torch.cat([points.amin(1), points.amax(1)], 1)  # a mirror swaps x
+    boxes = torch.cat([points.amin(1), points.amax(1)], 1)  # a flip swaps x1 and x2
     whole = whole_view(other, len(windows)).double()
     inside = (boxes[:, :2] >= -_ROUNDING).all(1) & (boxes <= whole[:, 2:].repeat(1, 2) + _ROUNDING).all(1)
     boxes = torch.minimum(boxes.clamp(min=0), whole[:, 2:].repeat(1, 2))

@@ -1,7 +1,8 @@
-"""Views that are turned, shifted, scaled, sheared or seen from the side: ``Warp``, and how they are made.
+"""Warped views: rotation, translation, scale, shear and perspective (``Warp``), and how they are sampled.
 
-The 3 x 3 matrices here map a view to its crop, as shares of width and height: (x, y, 1) of a point of the
-view to a multiple of (x, y, 1) of the crop. Both span [0, 1] x [0, 1].
+The 3 x 3 matrices here map view coordinates to crop coordinates: (x, y, 1) of a point in the view to a
+multiple of (x, y, 1) in the crop. Coordinates are shares of width and height; view and crop are [0, 1] x
+[0, 1].
 """
 
 import math
@@ -16,30 +17,30 @@ from .crop import resize_crop
 Matrix = tuple[float, ...]  # nine numbers, row by row
 IDENTITY: Matrix = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 UPSIDE_DOWN: Matrix = (1.0, 0.0, 0.0, 0.0, -1.0, 1.0, 0.0, 0.0, 1.0)
-#: Where a view reads that is turned by 90 degrees counter-clockwise.
+#: Matrix (view to crop) of a view that is rotated by 90 degrees counter-clockwise.
 QUARTER_TURN = np.array([[0.0, -1, 1], [1, 0, 0], [0, 0, 1]])
 _CORNERS = np.array([[0.0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]])
-_SHRINK = 1.5  # image pixels a view pixel, from which on the image is made smaller first
-_DRAWS = 15  # or not, angle, 2 shifts, scale, 2 shears, 8 of the corners
+_SHRINK = 1.5  # image pixels per view pixel; with more, the image is first made smaller
+_DRAWS = 15  # warp or not, angle, 2 shifts, scale, 2 shears, 8 for the corners
 
 
 @dataclass
 class Warp:
-    """How a view is warped: affine, as torchvision's ``RandomAffine``, then seen from the side, as its
-    ``RandomPerspective``. The defaults change nothing.
+    """How a view is warped: first affine, as torchvision's ``RandomAffine``, then a perspective change, as
+    its ``RandomPerspective``. The defaults change nothing.
 
-    The pixels are read from the whole photo: what lies outside of the crop is seen, what lies outside of the
-    photo is filled.
+    The pixels are read from the whole photo, also from outside the crop. Pixels outside the photo get
+    ``fill``.
 
     Attributes:
         rotation: lower and upper angle in degrees around the middle of the view, clockwise.
         translate: largest shift along x and y, as a share of the view.
-        scale: lower and upper factor by which what is seen grows.
+        scale: lower and upper magnification of the content.
         shear: lower and upper angle in degrees along x.
         shear_y: the same along y.
-        perspective: how far each corner moves inwards at most, as a share of half the view; in [0, 1).
-        prob: probability of all of this.
-        fill: value of the pixels outside of the photo, one or one a channel, in the units of the photo.
+        perspective: largest inward shift of each corner, as a share of half the view; in [0, 1).
+        prob: probability of the whole warp.
+        fill: value of the pixels outside the photo, one number or one per channel, in the photo's units.
     """
 
     rotation: tuple[float, float] = (0.0, 0.0)
@@ -70,7 +71,7 @@ class Warp:
             raise ValueError(f'view recipe: warp.{name} must be {expected}, got {getattr(self, name)!r}')
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Matrix:
-        """The matrix of a view of ``size`` (height, width); as many values of ``rng`` whatever comes."""
+        """Draw the matrix of a view of ``size`` (height, width); always uses as many values of ``rng``."""
         u = rng.random(_DRAWS)
         if u[0] >= self.prob:
             return IDENTITY
@@ -99,7 +100,7 @@ def affine_matrix(
     shear: tuple[float, float],
     size: tuple[int, int],
 ) -> np.ndarray:
-    """Where a view reads, of ``torchvision.transforms.v2.functional.affine`` with these values.
+    """Matrix (view to crop) of ``torchvision.transforms.v2.functional.affine`` with these values.
 
     Args:
         angle: degrees, clockwise.
@@ -115,7 +116,7 @@ def affine_matrix(
     rotated = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     linear = scale * rotated @ [[1, 0], [-y, 1]] @ [[1, -x], [0, 1]]
     sides = np.array([size[1], size[0]], float)
-    inverse = np.linalg.inv(linear * sides / sides[:, None])  # in shares
+    inverse = np.linalg.inv(linear * sides / sides[:, None])  # in shares of width and height
     found = np.eye(3)
     found[:2, :2] = inverse
     found[:2, 2] = 0.5 - inverse @ (0.5 + np.array(translate))
@@ -133,30 +134,30 @@ def homography(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def then(first: Matrix, second: Matrix) -> Matrix:
-    """A view is mapped by ``first``, and what comes of it by ``second``."""
+    """The matrix that applies ``first``, then ``second``."""
     return tuple((np.reshape(second, (3, 3)) @ np.reshape(first, (3, 3))).ravel().tolist())
 
 
 def outline(matrix: Matrix) -> np.ndarray:
-    """(4, 2), the corners of the view in its crop."""
+    """(4, 2), the view's corners in crop coordinates."""
     corners = _CORNERS @ np.reshape(matrix, (3, 3)).T
     return corners[:, :2] / corners[:, 2:]
 
 
 def zoom(matrix: Matrix) -> float:
-    """Side of the square that has the area of what the view shows, as a share of the crop's."""
+    """Square root of the ratio of two areas: what the view shows, and its crop."""
     x, y = outline(matrix).T
     return math.sqrt(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
 def hull(matrix: Matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Both corners of the smallest upright box around the view in its crop, (2,) each."""
+    """The smallest axis-aligned box around the view, in crop coordinates: two opposite corners, (2,) each."""
     corners = outline(matrix)
     return corners.min(0), corners.max(0)
 
 
 def relative_to_hull(matrix: Matrix) -> np.ndarray:
-    """(3, 3), the same map to shares of the hull."""
+    """(3, 3), the same map, but to shares of the hull."""
     near, far = hull(matrix)
     side = far - near
     to_hull = np.diag([*1 / side, 1])
@@ -175,17 +176,17 @@ def warp_crop(
 ) -> np.ndarray:
     """The pixels of a warped view.
 
-    What the view shows is cut out upright, made smaller with antialiasing where a view pixel stands for more
-    than 1.5 of its pixels along an axis, and read between pixels linearly, as torchvision's ``affine`` and
-    ``perspective`` do.
+    First the axis-aligned box around the view is cut out. Along an axis with more than 1.5 image pixels per
+    view pixel it is made smaller with antialiasing. The view is then sampled from it with bilinear
+    interpolation, as torchvision's ``affine`` and ``perspective`` do.
 
     Args:
         image: (H, W, C), uint8, uint16 or float32.
         box: the crop, x1, y1, x2, y2, integers.
         size: height and width of the view.
-        matrix: see above.
-        fill: value outside of the image; within half a pixel of its border both are mixed.
-        interpolation: of what is made smaller.
+        matrix: (3, 3) row by row, see the module's docstring.
+        fill: value outside the image; within half a pixel of the border it is mixed with the image.
+        interpolation: used to make the image smaller.
 
     Returns:
         (height, width, C) of the same type.
@@ -195,7 +196,7 @@ def warp_crop(
     if matrix == UPSIDE_DOWN:
         return np.ascontiguousarray(resize_crop(image, box, size, interpolation)[::-1])
     corner, side = np.array(box[:2], float), np.subtract(box[2:], box[:2]).astype(float)
-    density = zoom(matrix) * side / size[::-1]  # image pixels a view pixel
+    density = zoom(matrix) * side / size[::-1]  # image pixels per view pixel
     density = np.where(density > _SHRINK, density, 1)
     near, far = (corner + share * side for share in hull(matrix))
     limit = np.array(image.shape[1::-1])
@@ -206,7 +207,7 @@ def warp_crop(
         return np.broadcast_to(fill, (*size, image.shape[2])).astype(image.dtype)
     smaller = tuple(np.maximum(np.rint((last - first) / density), 1).astype(int)[::-1].tolist())
     source = resize_crop(image, (*first.tolist(), *last.tolist()), smaller, interpolation)
-    # Of every pixel's centre: where it lies in the piece, which spans [-1, 1].
+    # For the centre of every view pixel: its place in the piece, in coordinates from -1 to 1.
     y, x = ((np.arange(n) + 0.5) / n for n in size)
     x, y = np.meshgrid(x, y)
     points = np.stack([x, y, np.ones_like(x)], -1) @ np.reshape(matrix, (3, 3)).T
