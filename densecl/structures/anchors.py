@@ -1,6 +1,6 @@
-"""Boxes as offsets from other boxes, and which box an anchor stands for (Faster R-CNN, Ren et al., 2015).
+"""Box offsets relative to anchors, and the assignment of anchors to boxes (Faster R-CNN, Ren et al., 2015).
 
-Boxes are x1, y1, x2, y2 in pixels of a view. Shapes are fixed; boxes that are not there are named by a mask.
+Boxes are x1, y1, x2, y2 in pixels of a view. Shapes are fixed: a bool mask says which boxes exist.
 """
 
 import math
@@ -13,7 +13,7 @@ _MAX_LOG_RATIO = math.log(1000 / 16)
 
 
 def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union, (..., A, 4) and (..., K, 4) -> (..., A, K); 0 where neither has an area."""
+    """Intersection over union, (..., A, 4) and (..., K, 4) -> (..., A, K); 0 if neither box has an area."""
     boxes, others = boxes[..., :, None, :], others[..., None, :, :]
     near, far = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
     shared = (far - near).clamp(min=0).prod(-1)
@@ -22,9 +22,10 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def encode_boxes(anchors: Tensor, boxes: Tensor, stds: tuple[float, ...]) -> Tensor:
-    """Offsets from ``anchors`` to ``boxes``, (..., 4) each -> (..., 4); no box may be empty.
+    """Offsets from ``anchors`` to ``boxes``, (..., 4) each -> (..., 4). Every box needs an area.
 
-    They are dx, dy in sides of the anchor and log ratios of width and height, each divided by its ``stds``.
+    The first two are the shift of the centre, dx and dy, divided by the anchor's width and height. The other
+    two are the logarithms of the ratios of widths and of heights. Each is divided by its entry of ``stds``.
     """
     (x, y, w, h), (cx, cy, width, height) = _centred(anchors), _centred(boxes)
     offsets = (cx - x) / w, (cy - y) / h, (width / w).log(), (height / h).log()
@@ -32,7 +33,7 @@ def encode_boxes(anchors: Tensor, boxes: Tensor, stds: tuple[float, ...]) -> Ten
 
 
 def decode_boxes(anchors: Tensor, offsets: Tensor, stds: tuple[float, ...], size: tuple[int, int]) -> Tensor:
-    """The inverse of :func:`encode_boxes`, cut to a view of height and width ``size``."""
+    """The inverse of :func:`encode_boxes`; the boxes are clipped to a view of height and width ``size``."""
     x, y, w, h = _centred(anchors)
     dx, dy, dw, dh = (offset * std for offset, std in zip(offsets.unbind(-1), stds, strict=True))
     x, y = x + dx * w, y + dy * h
@@ -49,24 +50,28 @@ def _centred(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def assign_anchors(
     anchors: Tensor, boxes: Tensor, there: Tensor, above: float = 0.7, below: float = 0.3
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Which box an anchor is to find (Ren et al., 2015, section 3.1.2; mmdet's ``MaxIoUAssigner``).
+    """Assign each anchor to a box (Ren et al., 2015, section 3.1.2; mmdet's ``MaxIoUAssigner``).
 
-    An anchor finds the box that it overlaps most, if by ``above`` at least; and each box is found by the
-    anchors that overlap it most, if by ``below``. Those that overlap none by ``below`` are background.
+    An anchor is positive for the box with which it has the highest IoU, if this IoU is ``above`` or more.
+    Besides, each box makes the anchors with the highest IoU to it positive, if this IoU is ``below`` or more.
+    An anchor is background if it is not positive and its IoU with every box is less than ``below``.
 
     Args:
         anchors: (A, 4).
         boxes: (K, 4).
         there: (K,) bool, the boxes that count.
+        above: IoU from which an anchor is positive.
+        below: IoU under which an anchor is background.
 
     Returns:
-        int64 (A,), the box; bool (A,), whether the anchor finds it; bool (A,), whether it is background.
+        int64 (A,), the assigned box; bool (A,), whether the anchor is positive for it; bool (A,), whether the
+        anchor is background.
     """
     iou = overlaps(anchors, boxes).masked_fill(~there, -1.0)  # (A, K)
     most, index = iou.max(1)
     best = iou.amax(0)
     nearest = (iou == best) & (best >= below)
-    # An anchor that is the nearest of several boxes finds the last of them, as in mmdet.
+    # An anchor that is the best one of several boxes is assigned to the last of them, as in mmdet.
     count = torch.arange(1, len(boxes) + 1, device=boxes.device)
     last, is_nearest = (nearest * count).argmax(1), nearest.any(1)
     found = is_nearest | (most >= above)

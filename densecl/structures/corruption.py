@@ -1,4 +1,4 @@
-"""``Corruption``: what was drawn to stand in the place of a view's pixels."""
+"""``Corruption``: the random choice of what replaces the masked pixels of a view."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,17 @@ import numpy as np
 
 @dataclass
 class Corruption:
-    """What replaces the pixels that the mask of a view marks: 0 unless one of these says else.
+    """What replaces the masked pixels of a view; they become 0 unless one of these fields says otherwise.
 
-    It is no tensor: it stays on the CPU, where reading it waits for nothing. Of a batch, every array has B in
-    front.
+    The fields are NumPy arrays, not tensors: they stay on the CPU, so reading them never waits for the
+    device. In a batch every array has a first dimension B.
 
     Attributes:
-        donor: () float64, in [0, 1): how far along the batch the image stands whose pixels of the same place
-            are put in; it may be the image itself. Below 0: none.
-        noise_seed: () int64, of the generator of normal noise, in units of normalised pixels; below 0: none.
-        gray: () bool, put in the grey of the image's own lightness.
+        donor: () float64 in [0, 1), the position of the donor image as a share of the batch. Its pixels at
+            the same place are copied. The donor may be the image itself. Below 0: no donor.
+        noise_seed: () int64, seed of the normal noise that is put in, in units of normalised pixels. Below 0:
+            no noise.
+        gray: () bool, whether the pixels become grey, with their own lightness.
     """
 
     donor: np.ndarray
@@ -25,10 +26,10 @@ class Corruption:
 
     @classmethod
     def of(cls, donor: float = -1.0, noise_seed: int = -1, gray: bool = False) -> 'Corruption':
-        """That of one view."""
+        """The corruption of one view."""
         return cls(np.array(donor, np.float64), np.array(noise_seed, np.int64), np.array(gray))
 
     def donors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of a batch (B,) int64, the positions of the donors, and (B,) bool, which images have one."""
+        """For a batch: (B,) int64, the position of each donor, and (B,) bool, which images have a donor."""
         given = self.donor >= 0
         return np.where(given, self.donor * len(given), 0).astype(np.int64), given

@@ -1,12 +1,13 @@
 """The coordinate convention of densecl, and its one implementation.
 
 Coordinates are continuous: an image of W x H pixels spans [0, W] x [0, H] and the centre of its first
-pixel is (0.5, 0.5). A view is the crop ``box`` (x1, y1, x2, y2 in pixels of the original image), resized
-to ``size`` (height, width) and, where ``flipped``, mirrored left to right after the resize.
+pixel is (0.5, 0.5). A view is the crop ``box`` (x1, y1, x2, y2 in pixels of the original image). The crop is
+resized to ``size`` (height, width). Where ``flipped``, it is then mirrored left to right.
 
-A view that is warped (turned, upside down, seen from the side) has a ``warp`` besides, (B, 3, 3): before the
-view is mirrored, (x, y, 1) of a point, in shares of its width and height, becomes a multiple of (x, y, 1) in
-shares of ``box``, which is then the smallest upright box around what the view shows, and may leave the photo.
+A warped view (rotated, upside down, seen from the side) also has ``warp``, a homography, (B, 3, 3) in a
+batch. It maps a point of the view before mirroring, in shares of the view's width and height, to a point of
+the image, in shares of ``box``. Both points are homogeneous: (x, y, 1) up to a factor. The ``box`` of a
+warped view is the smallest upright box around what the view shows. It may reach outside of the photo.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 
 
 def constants(values: Sequence[float], like: Tensor) -> Tensor:
-    """(N,) in the type and on the device of ``like``, filled there: an upload would make the host wait."""
+    """(N,), dtype and device as ``like``. It is filled on the device: an upload would make the host wait."""
     return torch.cat([like.new_full((1,), value) for value in values])
 
 
@@ -32,16 +33,19 @@ def _mirror(points: Tensor, flipped: Tensor, width: float) -> Tensor:
 
 
 def _warped(points: Tensor, warp: Tensor, size: tuple[int, int]) -> Tensor:
-    """Points (B, N, 2) in pixels of ``size`` through (B, 3, 3) in shares of it, in the type of the points."""
+    """Apply the homographies ``warp`` (B, 3, 3) to points (B, N, 2) in pixels; same dtype as the points.
+
+    The homographies are in shares of the height and width ``size``.
+    """
     sides = constants((size[1], size[0]), points)
     shares = torch.cat([points / sides, torch.ones_like(points[..., :1])], -1)
     mapped = (warp.to(points.dtype)[:, None] * shares[:, :, None]).sum(-1)  # (B, N, 3)
-    # Points at or behind the horizon of the view go far away.
+    # A point at or behind the horizon has a divisor of 0 or less: the clamp puts it very far away.
     return mapped[..., :2] / mapped[..., 2:].clamp(min=1e-6) * sides
 
 
 def inverse_warp(warp: Tensor) -> Tensor:
-    """The inverses of (B, 3, 3), by cofactors: the device need not be asked whether there is one."""
+    """The inverses of (B, 3, 3), by cofactors: torch's own check for an inverse would wait for the device."""
     first, second, third = warp.unbind(1)
     cofactors = [torch.linalg.cross(*rows) for rows in ((second, third), (third, first), (first, second))]
     return torch.stack(cofactors, 2) / (first * cofactors[0]).sum(1)[:, None, None]
@@ -50,14 +54,14 @@ def inverse_warp(warp: Tensor) -> Tensor:
 def view_to_image(
     points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int], warp: Tensor | None = None
 ) -> Tensor:
-    """Map points of views into their original images.
+    """Map points from views to their original images.
 
     Args:
         points: (B, N, 2), x and y in view pixels.
         boxes: (B, 4), the crops, x1, y1, x2, y2 in pixels of the original image.
         flipped: (B,) bool, whether the view was mirrored.
         size: height and width of the view in pixels.
-        warp: (B, 3, 3), or None.
+        warp: (B, 3, 3) homographies, or None for views that are not warped.
 
     Returns:
         (B, N, 2), x and y in pixels of the original image.
@@ -72,9 +76,9 @@ def view_to_image(
 def image_to_view(
     points: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int], warp: Tensor | None = None
 ) -> Tensor:
-    """Map points of original images into views; the inverse of :func:`view_to_image`.
+    """Map points from original images to views; the inverse of :func:`view_to_image`.
 
-    Points outside the crop land outside [0, width] x [0, height].
+    Points outside of the crop get coordinates outside of [0, width] x [0, height].
     """
     corner, scale = _corner_and_scale(boxes, size)
     points = (points - corner) / scale
@@ -84,11 +88,13 @@ def image_to_view(
 
 
 def cell_centers(boxes: Tensor, flipped: Tensor, grid: tuple[int, int], warp: Tensor | None = None) -> Tensor:
-    """(B, H*W, 2), centres of the cells of feature maps in the frame of ``boxes``, in row-major order.
+    """Centres of the cells of feature maps, (B, H*W, 2), in the coordinates of ``boxes``, in row-major order.
 
     Args:
-        boxes: (B, 4), the crops that the maps see; ``flipped`` (B,) bool and ``warp`` as above.
+        boxes: (B, 4), the crop that each map was computed from.
+        flipped: (B,) bool, whether the view was mirrored.
         grid: height and width of the map in cells.
+        warp: (B, 3, 3) homographies, or None.
     """
     sides = (torch.arange(n, dtype=boxes.dtype, device=boxes.device) + 0.5 for n in grid)
     y, x = torch.meshgrid(*sides, indexing='ij')
@@ -99,7 +105,10 @@ def cell_centers(boxes: Tensor, flipped: Tensor, grid: tuple[int, int], warp: Te
 def cell_diagonals(
     boxes: Tensor, flipped: Tensor, grid: tuple[int, int], warp: Tensor | None = None
 ) -> Tensor:
-    """(B, H*W), the diagonals of these cells in the frame of ``boxes``: the root mean square of both."""
+    """Length of each cell's diagonal, (B, H*W), in the coordinates of ``boxes``; see :func:`cell_centers`.
+
+    A warped cell has two diagonals of different length: the result is their root mean square.
+    """
     if warp is None:
         sides = (boxes[:, 2:] - boxes[:, :2]) / constants(grid[::-1], boxes)
         return torch.hypot(*sides.unbind(1))[:, None].expand(-1, grid[0] * grid[1])
@@ -119,23 +128,23 @@ def boxes_to_view(
     view_size: tuple[int, int],
     warp: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Place boxes of an image in a view, cut to what the view shows.
+    """Map boxes of an image to a view, clipped to what the view shows.
 
-    In a warped view, the smallest upright box around the warped one.
+    In a warped view the result is the smallest upright box around the warped box.
 
-    One image, or a batch of them with B in front of every shape.
+    The arguments are of one image, or of a batch, where every shape has a first dimension B.
 
     Args:
         boxes: (P, 4), x1, y1, x2, y2 in pixels of the image.
-        crop_box: (4,), the view's crop in the same pixels; it has an area.
+        crop_box: (4,), the view's crop in the same pixels; it must have an area.
         flipped: () bool, whether the view was mirrored left to right.
         view_size: height and width of the view in pixels.
-        warp: (3, 3), or None.
+        warp: (3, 3) homography, or None.
 
     Returns:
-        (P, 4), x1, y1, x2, y2 in pixels of the view, inside [0, width] x [0, height], in the type of
-        ``boxes``; and (P,) bool: whether box and crop share an area. Of a box without one, the part that
-        is left is a point or a line on the view's border.
+        (P, 4), x1, y1, x2, y2 in pixels of the view, inside [0, width] x [0, height], with the dtype of
+        ``boxes``; and (P,) bool, whether box and crop overlap with a positive area. A box that does not
+        becomes a point or a line on the view's border.
     """
     crop_box = torch.as_tensor(crop_box, dtype=boxes.dtype, device=boxes.device)
     flipped = torch.as_tensor(flipped, device=boxes.device)
@@ -145,14 +154,14 @@ def boxes_to_view(
         return placed[0], keep[0]
     near, far = crop_box[:, None, None, :2], crop_box[:, None, None, 2:]
     corners = boxes.unflatten(-1, (2, 2))  # (B, P, 2, 2)
-    # Cut in the image, where the comparison with the crop is exact.
+    # Clip in image coordinates: there the comparison with the crop has no rounding.
     corners = torch.minimum(torch.maximum(corners, near), far)
     keep = (corners[:, :, 1] > corners[:, :, 0]).all(-1)
     if warp is not None:
         corners = all_corners(corners.flatten(2))
     points = image_to_view(corners.flatten(1, 2), crop_box, flipped, view_size, warp)
     points = points.unflatten(1, (-1, corners.shape[2]))
-    placed = torch.cat([points.amin(2), points.amax(2)], -1)  # a mirrored view swaps x
+    placed = torch.cat([points.amin(2), points.amax(2)], -1)  # mirroring swaps left and right: sort again
     limits = constants([view_size[1], view_size[0]] * 2, placed)
     placed = torch.minimum(placed.clamp(min=0), limits)
     if warp is not None:
@@ -161,6 +170,6 @@ def boxes_to_view(
 
 
 def all_corners(boxes: Tensor) -> Tensor:
-    """(..., 4, 2), the corners of boxes (..., 4)."""
+    """The four corners of boxes, (..., 4) -> (..., 4, 2)."""
     x1, y1, x2, y2 = boxes.unbind(-1)
     return torch.stack([x1, y1, x2, y1, x2, y2, x1, y2], -1).unflatten(-1, (4, 2))

@@ -1,4 +1,4 @@
-"""Masks of views that are drawn together with those of a batch."""
+"""Masks of views, some of which are drawn for a whole batch at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BatchMask:
-    """The place of a mask that is drawn when its sample is collated.
+    """A placeholder for a mask that is drawn later, when the samples are collated to a batch.
 
     Attributes:
-        law: has ``draw_batch(grid, views, rng)`` -> (views, h, w) bool array; it is compared by ``==``.
-        grid: h and w, patches of the view.
-        seed: from the sample's own generator; the masks of a batch depend on the seeds of all its samples.
+        law: draws the masks: ``draw_batch(grid, views, rng)`` -> (views, h, w) bool array. Two laws are the
+            same if ``==`` says so.
+        grid: h and w, the number of patches in a column and in a row of the view.
+        seed: from the sample's own generator. The masks of a batch depend on the seeds of all its samples.
     """
 
     law: Any
@@ -25,15 +26,16 @@ class BatchMask:
 
 
 def collate_masks(masks: Sequence[list[Tensor | BatchMask | None] | None]) -> list[Tensor | None] | None:
-    """Stack the masks of B samples, and draw those that wait for the batch.
+    """Stack the masks of B samples, and draw those that are still placeholders (:class:`BatchMask`).
 
-    Views of one law and grid are drawn together, all V' * B of them, as the global crops in DINOv2's code.
+    The V' views with the same law and grid are drawn in one call, V' * B masks, as DINOv2's code does for
+    its global crops.
 
     Args:
-        masks: B times V entries, or B times None.
+        masks: for each of B samples a list of V masks, one a view; or None for each sample.
 
     Returns:
-        V entries, (B, h, w) bool or None; or None altogether.
+        A list of V entries, (B, h, w) bool or None each; or one None if the samples have no masks.
     """
     if masks[0] is None:
         return None
@@ -55,7 +57,7 @@ def collate_masks(masks: Sequence[list[Tensor | BatchMask | None] | None]) -> li
 
 
 def _draw(columns: list[tuple[BatchMask, ...]]) -> Tensor:
-    """The masks of V' views of B samples, (V', B, h, w)."""
+    """Draw the masks of V' views of B samples, (V', B, h, w) bool."""
     first = columns[0][0]
     rng = np.random.default_rng([mask.seed for column in columns for mask in column])
     drawn = first.law.draw_batch(first.grid, len(columns) * len(columns[0]), rng)

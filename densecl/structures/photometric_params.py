@@ -1,4 +1,4 @@
-"""``PhotometricParams``: what was drawn for the photometric augmentation of views."""
+"""``PhotometricParams``: the random parameters of the photometric augmentation of views."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Red, green and blue in the grey of an image: ITU-R 601, digits as in torchvision.
+#: Weights of red, green and blue in the grey value: ITU-R 601, with the digits of torchvision.
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
 _COLUMNS = {
     'order': (slice(0, 4), torch.int64),
@@ -27,29 +27,32 @@ _COLUMNS = {
 
 @dataclass
 class PhotometricParams:
-    """The drawn parameters of a view's photometric augmentation, all in one array.
+    """The random parameters of a view's photometric augmentation, all in one array.
 
-    It is no tensor: it stays on the CPU, where reading it waits for nothing, and goes from a data worker to
-    the training process within the message, without shared memory and its file descriptors. The parameters
-    are attributes, CPU tensors with the shapes below, or with B in front.
+    ``values`` is a NumPy array, not a tensor. So it stays on the CPU, where reading it never waits for the
+    device. A data worker sends it to the training process inside the message: it needs no shared memory and
+    no file descriptor. Every parameter is also an attribute: a CPU tensor with the shape below, which has a
+    first dimension B in a batch.
 
     Attributes:
-        values: float64 (19,) of one view, (B, 19) of a batch.
-        order: (4,) int64, the order of brightness (0), contrast (1), saturation (2) and hue (3).
-        factors: (4,) float32, brightness, contrast and saturation factors (1 changes nothing) and the hue
-            shift in turns, [-0.5, 0.5].
+        values: float64, (19,) for one view, (B, 19) for a batch.
+        order: (4,) int64, the order in which brightness (0), contrast (1), saturation (2) and hue (3) change.
+        factors: (4,) float32, factors of brightness, contrast and saturation (1 changes nothing), then the
+            hue shift in turns, in [-0.5, 0.5].
         jitter: () bool, whether the colour jitter is applied at all.
         gray: () bool, whether the view becomes grey.
-        sigma: () float32, standard deviation of the Gaussian blur in pixels; 0 is no blur.
-        solarize: () float32, pixels at or above this value (0..255 scale) are inverted; 256 is none.
+        sigma: () float32, standard deviation of the Gaussian blur in pixels; 0: no blur.
+        solarize: () float32, pixels at or above this value (scale 0..255) are inverted; 256: none are.
         gamma: () float32, exponent of the values between black and white; 1 changes nothing.
-        noise: () float32, standard deviation of the Gaussian noise in units of each channel's; 0 is none.
-        noise_seed: () int64, below 2^53, of the generator of the noise; -1 where the recipe has neither gamma
-            nor noise.
-        range_noise: () float32, standard deviation of Gaussian noise in units of white - black; 0 is none.
-        salt_pepper: () float32, share of the pixels that become white or black; 0 is none.
-        sobel: () bool, whether the view becomes the strength of its edges.
-        pixel_seed: () int64, below 2^53, of the last three; -1 where the recipe has none of them.
+        noise: () float32, standard deviation of the Gaussian noise, in units of each channel's standard
+            deviation; 0: no noise.
+        noise_seed: () int64, below 2^53, seed of this noise; -1 where the recipe has neither gamma nor noise.
+        range_noise: () float32, standard deviation of a further Gaussian noise, in units of white - black;
+            0: no noise.
+        salt_pepper: () float32, share of the pixels that become white or black; 0: none.
+        sobel: () bool, whether the view is replaced by the strength of its edges.
+        pixel_seed: () int64, below 2^53, seed of ``range_noise`` and ``salt_pepper``; -1 where the recipe has
+            neither these nor ``sobel``.
     """
 
     values: np.ndarray
@@ -71,13 +74,13 @@ class PhotometricParams:
         sobel: bool = False,
         pixel_seed: int = -1,
     ) -> 'PhotometricParams':
-        """Those of one view."""
+        """The parameters of one view."""
         rest = jitter, gray, sigma, solarize, gamma, noise, noise_seed
         pixels = range_noise, salt_pepper, sobel, pixel_seed
         return cls(np.array([*order, *factors, *rest, *pixels], np.float64))
 
     def replaced(self, **changes: float) -> 'PhotometricParams':
-        """A copy with other values of the parameters that are named."""
+        """A copy in which the named parameters have other values."""
         values = self.values.copy()
         for name, value in changes.items():
             values[..., _COLUMNS[name][0]] = value

@@ -1,4 +1,4 @@
-"""Objects that may be in an image, as a provider names them."""
+"""Candidate objects of an image (object proposals)."""
 
 from dataclasses import dataclass, replace
 
@@ -10,9 +10,9 @@ class Proposals:
     """P candidate objects of one image.
 
     Attributes:
-        boxes: float32 (P, 4), x1, y1, x2, y2 in pixels of the image, whose extent is [0, W] x [0, H].
+        boxes: float32 (P, 4), x1, y1, x2, y2 in pixels of the image, which spans [0, W] x [0, H].
         size: height and width of that image in pixels.
-        ids: int64 (P,), not negative; 0 .. P - 1 unless given.
+        ids: int64 (P,), 0 or more; by default 0 .. P - 1.
         scores: float32 (P,), higher is better, or None.
         masks: P masks of the image's size as compressed COCO run-length encodings,
             ``dict(size=[H, W], counts=bytes)``, or None.
@@ -38,7 +38,7 @@ class Proposals:
         return len(self.boxes)
 
     def __getitem__(self, chosen: np.ndarray) -> 'Proposals':
-        """Those that ``chosen`` names: positions, or a bool (P,)."""
+        """The proposals that ``chosen`` selects: an array of positions, or bool (P,)."""
         positions = np.arange(len(self))[chosen]
         return replace(
             self,

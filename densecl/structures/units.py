@@ -1,7 +1,7 @@
-"""What a head compares: units of two views, which of them match, and the images behind them.
+"""What a head compares: the units of two views, which units match, and the images that they come from.
 
 Shapes: B images, N units of the query side, M of the key side, D the width of a projection. Row r of a
-flattened (B * N, D) belongs to image r // N.
+flattened (B * N, D) tensor belongs to image r // N.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ class Batch:
     """The B images of this process's batch.
 
     Attributes:
-        numbers: (B,) int64, the number of each image in the batch of all processes.
-        indices: (B,) int64, positions in the data set, or None.
+        numbers: (B,) int64, the number of each image in the joint batch of all processes.
+        indices: (B,) int64, position of each image in the data set, or None.
         labels: (B,) int64 class ids, -1 where unknown, or None.
-        scores: (B,) float32, how good the images generated of these are, nan where unknown, or None.
+        scores: (B,) float32, quality of the image that was generated from each, nan where unknown, or None.
     """
 
     numbers: Tensor
@@ -36,18 +36,18 @@ class Batch:
 
     @classmethod
     def of(cls, views: Views) -> 'Batch':
-        """The images of a batch of views, numbered over all processes, each of which has as many."""
+        """The images of ``views``, numbered over all processes. Every process must have the same B."""
         return replace(cls.numbered(views.indices, views.labels), scores=views.scores)
 
     @classmethod
     def numbered(cls, indices: Tensor, labels: Tensor | None = None) -> 'Batch':
-        """The same of positions in the data set."""
+        """As :meth:`of`, from the images' positions in the data set."""
         here = torch.arange(len(indices), device=indices.device)
         return cls(here + rank() * len(indices), indices, labels)
 
     @classmethod
     def joined(cls, parts: list['Batch']) -> 'Batch':
-        """The images of several batches of this process as those of one."""
+        """The images of several batches of this process as one batch."""
         if len(parts) == 1:
             return parts[0]
         columns = {
@@ -57,7 +57,7 @@ class Batch:
         return cls(here + rank() * len(here), **columns)
 
     def of_all(self) -> 'Batch':
-        """The images of all processes, in rank order; gathered when first asked for, and once."""
+        """The images of all processes, in rank order. They are gathered at the first call, then kept."""
         if self._of_all is None:
             each = (self.numbers, self.indices, self.labels)
             unknown = torch.full_like(self.numbers, -1)
@@ -75,10 +75,10 @@ class Place:
         flipped: (B,) bool, whether the view was mirrored.
         frame: (B, 2) float, width and height of the original in pixels.
         size: height and width of the view in pixels.
-        grid: height and width in cells, where the units are the cells of a grid, row by row; else None.
-        boxes: (B, N, 4), x1, y1, x2, y2 in pixels of the view, where the units are boxes; else None.
-        warp: (B, 3, 3), of a warped view (``structures/geometry.py``); its ``crop`` is a box around what it
-            shows. None: the view shows its crop.
+        grid: height and width in cells, if the units are the cells of a grid, row by row; else None.
+        boxes: (B, N, 4), x1, y1, x2, y2 in pixels of the view, if the units are boxes; else None.
+        warp: (B, 3, 3), the homographies of a warped view (``structures/geometry.py``), whose ``crop`` is a
+            box around what it shows. None: the view is not warped and shows its crop.
     """
 
     crop: Tensor
@@ -90,11 +90,14 @@ class Place:
     warp: Tensor | None = None
 
     def shares(self) -> Tensor:
-        """(B, 4), the crop in shares of the original's width and height."""
+        """The crop in shares of the original's width and height, (B, 4)."""
         return self.crop / self.frame.repeat(1, 2)
 
     def centers(self, flipped: Tensor | None = None) -> Tensor:
-        """(B, N, 2), centres of the units in pixels of the original; ``flipped`` in place of the view's."""
+        """Centres of the units, (B, N, 2), in pixels of the original.
+
+        ``flipped``, if given, is used in place of the view's own.
+        """
         flipped = self.flipped if flipped is None else flipped
         if self.grid is not None:
             return cell_centers(self.crop, flipped, self.grid, self.warp)
@@ -102,21 +105,27 @@ class Place:
         return view_to_image(middle.to(self.crop.dtype), self.crop, flipped, self.size, self.warp)
 
     def in_photo(self) -> Tensor | None:
-        """(B, N) bool, whether the centres lie in the original; None: all do, the view is not warped."""
+        """Whether each unit's centre lies in the original, (B, N) bool.
+
+        None if the view is not warped: then all centres do.
+        """
         if self.warp is None:
             return None
         centers = self.centers()
         return ((centers >= 0) & (centers <= self.frame[:, None])).all(-1)
 
     def shows(self, points: Tensor) -> Tensor:
-        """(B, N) bool, whether points (B, N, 2), in pixels of the original, lie in the view."""
+        """Whether points (B, N, 2), in pixels of the original, lie in the view: (B, N) bool."""
         there = image_to_view(points, self.crop, self.flipped, (1, 1), self.warp)
         return ((there - 0.5).abs() <= 0.5).all(-1)
 
 
 @dataclass
 class UnknownPlace:
-    """In place of a :class:`Place`, of views that are cut from another image: asking it is an error."""
+    """Replaces :class:`Place` for a view that is cut from a generated image: most of its fields are errors.
+
+    ``size``, ``grid`` and ``boxes`` are known, as they are about the view itself.
+    """
 
     view: int
     size: tuple[int, int]
@@ -134,21 +143,21 @@ class UnknownPlace:
 
 @dataclass
 class Detections:
-    """What the heads of a detector say of a view, and the boxes that they are to find there.
+    """The predictions of a detector's heads for a view, and the boxes that they have to find.
 
-    Boxes are in pixels of the view; for offsets and ``stds`` see :func:`~densecl.structures.encode_boxes`.
+    Boxes are in pixels of the view. For offsets and ``stds`` see :func:`~densecl.structures.encode_boxes`.
 
     Attributes:
-        boxes: (B, K, 4), what is to be found.
-        there: (B, K) bool, which of them count; those without an area do not.
-        anchors: (A, 4).
-        logits: (B, A), that an anchor stands for any of the boxes.
-        offsets: (B, A, 4), from the anchors to the boxes.
-        stds: of these offsets.
-        regions: (B, N, 4), what the box head looked at: the units.
-        own: (B, N) int64, which of the boxes each region is to find.
-        region_offsets: (B, N, 4), from the regions to these.
-        region_stds: of those offsets.
+        boxes: (B, K, 4), the boxes to be found.
+        there: (B, K) bool, the boxes that count; a box without an area does not.
+        anchors: (A, 4), the anchors of the RPN.
+        logits: (B, A), the objectness: whether an anchor contains any of the boxes.
+        offsets: (B, A, 4), predicted from the anchors to the boxes.
+        stds: the scales of these offsets.
+        regions: (B, N, 4), the regions that the box head read; they are the units.
+        own: (B, N) int64, the box that each region has to find.
+        region_offsets: (B, N, 4), predicted from the regions to these boxes.
+        region_stds: the scales of ``region_offsets``.
     """
 
     boxes: Tensor
@@ -168,29 +177,31 @@ class Units:
     """One set of units as one branch sees it.
 
     Attributes:
-        vectors: (B, N, D), the projector's output as it comes, not normalised. With prototypes: the scores
-            (B, N, K) of K prototypes.
-        predicted: (B, N, D), the predictor's output, on the query side of a head that has one.
-        pooled: (B, D), one vector an image: what a queue keeps, and what other images meet as a negative.
-        pooled_predicted: (B, D), the same of ``predicted``.
-        valid: (B, N) bool, units that are there (the view shows the box, the slot won a cell); None: all.
-        ids: (B, N) int64, an equal number is the same object in every view, and may repeat; -1 is none.
+        vectors: (B, N, D), the output of the projector, not normalised. With prototypes: the scores (B, N, K)
+            of K prototypes.
+        predicted: (B, N, D), the output of the predictor, on the query side of a head that has one.
+        pooled: (B, D), one vector an image. A queue stores it, and it is a negative for other images.
+        pooled_predicted: (B, D), the same from ``predicted``.
+        valid: (B, N) bool, the units that exist: the view shows the box, or the slot won a cell. None: all.
+        ids: (B, N) int64; units with an equal id show the same object, in every view. Ids may repeat; -1: no
+            id.
         place: where the units lie.
-        features: (B, N, C), what the projector read of each unit, without gradient.
-        embeddings: (B, N, E), unit vectors in front of the prototypes whose scores ``vectors`` are; of
-            groups: the projected cells; of cells that go through a code book: what is coded.
-        codes: (B, N, E), the code that stands for each of these embeddings, without gradient.
-        others: (B, P, D), further vectors of the key side that are candidates and nothing else (ReSim).
+        features: (B, N, C), the projector's input for each unit, without gradient.
+        embeddings: (B, N, E). With prototypes: the unit vectors whose scores are ``vectors``. With groups:
+            the projected cells. With a code book: what is quantised.
+        codes: (B, N, E), the code that replaces each of these embeddings, without gradient.
+        others: (B, P, D), further vectors of the key side that are only candidates, never answers (ReSim).
         others_boxes: (P, 4), where they lie, in pixels of the view.
-        labels: (B, N, K), how much of each unit has each of K labels, in [0, 1].
-        label_ids: (B, K) int64, what they are: an equal number is the same label in every view; -1 is none.
-        cells: (B, N) int64, of units that are some of a view's cells: their numbers, counted row by row; the
-            other side's unit of this number shows the same place. None: all, in their order.
-        detections: what a detector's heads say of the view, where the units are regions that these look at.
+        labels: (B, N, K), the share of each unit that has each of K labels, in [0, 1].
+        label_ids: (B, K) int64, names of these labels: an equal id is the same label in every view; -1: none.
+        cells: (B, N) int64, if the units are only some of a view's cells: the numbers of these cells, counted
+            row by row. The unit of the other side with this number shows the same place. None: all cells, in
+            order.
+        detections: predictions of a detector's heads, if the units are the regions of its box head.
         view: the number of the view.
-        whole: the M units of the full grid, where these were interpolated from them; None: nothing was.
-        read: the interpolation, (B, M, E) of the units of ``whole`` -> (B, N, E) of these.
-        log: name -> scalar without gradient, what is worth watching.
+        whole: the M units of the full grid, if these units were interpolated from them; else None.
+        read: this interpolation, values of the units of ``whole`` (B, M, E) -> of these units (B, N, E).
+        log: name -> scalar without gradient, values for the log.
     """
 
     vectors: Tensor
@@ -217,32 +228,38 @@ class Units:
 
     @property
     def compared(self) -> Tensor:
-        """(B, N, D), what stands on the query's side: the predictions where there are any."""
+        """What the query side compares, (B, N, D): the predictions if there are any, else ``vectors``."""
         return self.vectors if self.predicted is None else self.predicted
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What ``make`` returns, made once for this set, however many pairs it takes part in."""
+        """The result of ``make``, called once for this set; later calls with ``name`` return the same object.
+
+        So several pairs that use this set share one computation.
+        """
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
 
     def as_read(self, made: Tensor) -> Tensor:
-        """Values of the units of ``whole``, (B, M, E), interpolated as these units were, (B, N, E)."""
+        """Interpolate values of the units of ``whole`` as these units were, (B, M, E) -> (B, N, E)."""
         return made if self.read is None else self.read(made)
 
     def of_all(self, name: str) -> Tensor:
-        """A (B, ...) field of all processes, (W B, ...) in rank order, without gradient; gathered once."""
+        """A field (B, ...) of all W processes, (W B, ...), in rank order, without gradient; gathered once."""
         return self.once(f'{name} of all', lambda: all_gather(getattr(self, name).detach()))
 
     @staticmethod
     def gather(fields: list[tuple['Units', str]]) -> None:
-        """Gather fields of several sets together, so that :meth:`of_all` has them."""
+        """Gather fields of several sets in one communication; :meth:`of_all` then returns them."""
         gathered = all_gather_together([getattr(units, name).detach() for units, name in fields])
         for (units, name), x in zip(fields, gathered, strict=True):
             units._made[f'{name} of all'] = x
 
     def take(self, chosen: Tensor) -> 'Units':
-        """The units of (B, G) int64 rows; what belongs to no row is left out."""
+        """Select G units of each image by their rows, ``chosen`` (B, G) int64.
+
+        The place is selected, too, if the units are boxes; else it becomes None.
+        """
 
         def rows(x: Tensor) -> Tensor:
             return x.gather(1, chosen if x.ndim == 2 else chosen[..., None].expand(-1, -1, x.shape[2]))
@@ -254,21 +271,23 @@ class Units:
         return replace(self, place=place, **taken)
 
     def detach(self) -> 'Units':
-        """The same without gradient."""
+        """The same units without gradient."""
         names = _filled(self, 'vectors', 'pooled', 'embeddings', 'others')
         return replace(self, **{n: getattr(self, n).detach() for n in names})
 
     def kept(self, *further: str) -> 'Units':
-        """What objectives remember of it: ``vectors``, ``pooled``, ``embeddings``, ``valid``, ``view`` and
-        ``further`` fields; no gradient."""
+        """The fields that objectives remember, without gradient.
+
+        They are ``vectors``, ``pooled``, ``embeddings``, ``valid``, ``view`` and the ``further`` fields.
+        """
         names = _filled(self, *dict.fromkeys((*_KEPT, *further)))
         return Units(**{n: getattr(self, n).detach() for n in names}, view=self.view)
 
     @classmethod
     def joined(cls, parts: list['Units']) -> 'Units':
-        """The same set of several batches as one of a larger batch; what is :meth:`kept` of them.
+        """The same set of several batches as one larger batch; only the fields that :meth:`kept` keeps.
 
-        Where N differs (hidden patches), rows that are not there are added.
+        If N differs (number of hidden patches), the smaller ones are padded with rows that are not valid.
         """
         names = _filled(parts[0], *_KEPT, 'features')
         return cls(**{n: _stacked([getattr(x, n) for x in parts]) for n in names}, view=parts[0].view)
@@ -279,7 +298,7 @@ _KEPT = ('vectors', 'pooled', 'embeddings', 'valid')
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:
-    """(B, N, ...) of several batches as one, each filled up with zeros to the largest N."""
+    """Concatenate (B, N, ...) of several batches along B; each is padded with zeros to the largest N."""
     most = max(x.shape[1] for x in parts)
     added = [x.new_zeros(len(x), most - x.shape[1], *x.shape[2:]) for x in parts]
     return torch.cat([torch.cat(pair, 1) for pair in zip(parts, added, strict=True)])
@@ -291,17 +310,18 @@ def _filled(record, *names: str) -> list[str]:
 
 @dataclass
 class Match:
-    """Which units of the key side answer each of the query side, by ``index`` or ``mask``; without gradient.
+    """Which key units answer each query unit (its positives), by ``index`` or by ``mask``; without gradient.
 
     Attributes:
-        index: (B, N) int64 into the M rows of the key side: one answer a unit.
-        mask: (B, N, M) bool: any number of answers, or none.
+        index: (B, N) int64, a row of the M key units: each query unit has one answer.
+        mask: (B, N, M) bool: each query unit has any number of answers, or none.
         valid: (B, N) bool, query units that count; None: all.
-        weight: (B, N) float, factor of each unit's term, or None.
-        across: candidates of other images that answer too: ``across(candidates)(columns)`` is bool (B * N, k)
-            for a slice of the columns; ``candidates.labels`` (K,) is what such rules look at.
-        read: ``read(query, key)`` returns the records that ``index`` and ``mask`` speak of, where these are
-            not the records themselves: chosen rows, or both views on a common grid. It runs with gradient.
+        weight: (B, N) float, factor of each unit's term in the loss, or None.
+        across: selects candidates of other images that are answers, too. ``across(candidates)(columns)`` is
+            bool (B * N, k) for a slice of k columns. Such rules use ``candidates.labels`` (K,).
+        read: ``read(query, key)`` returns the two records whose rows ``index`` and ``mask`` mean, if these
+            are not the records of the views themselves. Examples: some chosen rows, or both views on a common
+            grid. It runs with gradient.
     """
 
     index: Tensor | None = None
@@ -312,25 +332,28 @@ class Match:
     read: Callable[['Units', 'Units'], tuple['Units', 'Units']] | None = None
 
     def count(self) -> Tensor:
-        """(B, N) int64, how many units of its own image answer each query."""
+        """Number of answers that each query has in its own image, (B, N) int64."""
         count = torch.ones_like(self.index) if self.mask is None else self.mask.sum(2)
         return count if self.valid is None else count * self.valid
 
     def found(self) -> Tensor:
-        """(B, N) bool, the queries that count and have an answer."""
+        """The queries that count and have at least one answer, (B, N) bool."""
         return self.count() > 0
 
     def sum_of(self, keys: Tensor) -> Tensor:
-        """(B, M, D) -> (B, N, D), the sum of each query's answers; of one that does not count, anything."""
+        """The sum of each query's answers, (B, M, D) -> (B, N, D).
+
+        The value of a query that does not count is arbitrary.
+        """
         if self.mask is None:
-            if keys.shape[1] == 1:  # nothing to choose from: no copy, which of many prototypes would be large
+            if keys.shape[1] == 1:  # one key: avoid a copy, which is large if D is many prototypes
                 return keys.expand(-1, self.index.shape[1], -1)
             return keys.gather(1, self.index[..., None].expand(-1, -1, keys.shape[-1]))
         with torch.autocast(keys.device.type, enabled=False):
             return self.mask.to(keys.dtype) @ keys
 
     def answers(self, keys: int) -> Tensor:
-        """(B, N, M) bool, all pairs of a query that counts with an answer among M ``keys``."""
+        """Which of M ``keys`` answer each query that counts, (B, N, M) bool."""
         mask = self.mask
         if mask is None:
             mask = self.index[..., None] == torch.arange(keys, device=self.index.device)
@@ -339,18 +362,18 @@ class Match:
 
 @dataclass
 class Comparison:
-    """All that an objective may know of one pair of views.
+    """All that an objective may use of one pair of views.
 
     Attributes:
         query: units of the query view.
-        key: units of the key view; None where an objective needs none.
-        match: which of them answers which.
+        key: units of the key view; None if the objective needs none.
+        match: which key units answer which query units.
         batch: the images.
-        own: the query view's units as the key side sees them, where the objective ``needs`` ``'own'``.
-        support: (S, B, D), pooled vectors of further views of the images, without gradient, or None.
-        projector: what made the key's vectors.
-        keys: the key sets of all comparisons that the objective makes of this batch, of each kind apart; for
-            what is computed of them together.
+        own: units of the query view from the key side's encoder, if the objective ``needs`` ``'own'``.
+        support: (S, B, D), pooled vectors of S further views of the images, without gradient, or None.
+        projector: the module that made the key's vectors.
+        keys: the key sets of the same kind in all comparisons of this batch. Some objectives compute one
+            result from all of them together.
     """
 
     query: Units
@@ -363,17 +386,18 @@ class Comparison:
     keys: tuple[Units, ...] = ()
 
     def keys_together(self) -> tuple[Units, ...]:
-        """``keys``, if the key is one of them as it is; else the key alone (the rule made a new record)."""
+        """``keys`` if they contain the key itself; else the key alone, as the rule made a new record."""
         return self.keys if any(key is self.key for key in self.keys) else (self.key,)
 
     @classmethod
     def of_sets(
         cls, query: Tensor, key: Tensor, answers: Tensor | None = None, batch: Batch | None = None
     ) -> 'Comparison':
-        """Plain (B, N, D) and (B, M, D) as records.
+        """Make a comparison of plain tensors: ``query`` (B, N, D) and ``key`` (B, M, D).
 
-        ``answers`` is int64 (B, N), the key row that answers each query row, or bool (B, N, M), any number of
-        them; None: row i answers row i. ``batch`` None: images without positions and labels.
+        ``answers`` is int64 (B, N), the key row that answers each query row; or bool (B, N, M), any number of
+        answers; or None: key row i answers query row i. With ``batch=None`` the images have no data set
+        positions and no labels.
         """
         if answers is None:
             answers = torch.arange(query.shape[1], device=query.device).expand(len(query), -1)
@@ -384,17 +408,20 @@ class Comparison:
 
     @classmethod
     def of_rows(cls, query: Tensor, key: Tensor, batch: Batch | None = None) -> 'Comparison':
-        """Two (B, D) views of B images, row i of which show one image, as records of one unit an image."""
+        """Make a comparison of two (B, D) views of B images, with one unit an image.
+
+        Row i of both views shows the same image.
+        """
         return cls.of_sets(query[:, None], key[:, None], batch=batch)
 
 
 def labels_in(labels: Tensor, ids: Tensor, wanted: Tensor) -> Tensor:
-    """Labels of units in another order, and without those that are not wanted.
+    """Bring the labels of units to another order; labels that are not wanted are left out.
 
     Args:
-        labels: (..., M, K).
-        ids: (..., K) int64, what these labels are, -1: none.
-        wanted: (..., L) int64.
+        labels: (..., M, K), the share of each unit that has each label.
+        ids: (..., K) int64, ids of these labels, -1: none.
+        wanted: (..., L) int64, ids of the labels to return.
 
     Returns:
         (..., M, L), 0 where there is no such label.

@@ -1,4 +1,4 @@
-"""One pretraining image (:class:`PretrainDataSample`) and one batch of them (:class:`Views`)."""
+"""The views of one pretraining image (:class:`PretrainDataSample`), and of a batch (:class:`Views`)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -15,13 +15,13 @@ from .photometric_params import PhotometricParams
 
 @dataclass
 class ViewRegions:
-    """K regions of an image as one view shows them; of a batch, every tensor has B in front.
+    """K regions of an image, as one view shows them. In a batch every tensor has a first dimension B.
 
     Attributes:
-        boxes: (K, 4) float32, x1, y1, x2, y2 in pixels of the view, cut to it.
-        ids: (K,) int64: the same number is the same region in every view; -1 is none.
-        masks: (K, h, w) float32 in [0, 1], the share of each cell of a grid over the view that the region
-            covers, or None.
+        boxes: (K, 4) float32, x1, y1, x2, y2 in pixels of the view, clipped to the view.
+        ids: (K,) int64: an equal number is the same region in every view; -1: no region.
+        masks: (K, h, w) float32 in [0, 1], the share of each cell of an h x w grid that the region covers,
+            or None.
     """
 
     boxes: Tensor
@@ -30,13 +30,13 @@ class ViewRegions:
 
 
 class TokenMask(NamedTuple):
-    """What is hidden of a view of B images.
+    """Which patches of a view are hidden, for B images.
 
     Attributes:
         hidden: (B, h, w) bool, the patches that the online branch does not see.
-        counts: how many patches are hidden of an image: the fewest and the most in the batch. The host knows
-            them, so that nobody waits for the device to learn a shape.
-        asked: (B, n) int64, the hidden patches that a predictor is asked for; None: all.
+        counts: the smallest and the largest number of hidden patches of an image in the batch. They are plain
+            integers on the host: no code has to wait for the device to learn a shape.
+        asked: (B, n) int64, the hidden patches that a predictor has to predict; None: all.
     """
 
     hidden: Tensor
@@ -45,25 +45,28 @@ class TokenMask(NamedTuple):
 
     @property
     def visible(self) -> int | None:
-        """How many patches of each image are seen, where they are equally many in all images; else None."""
+        """Number of visible patches of an image, if it is the same for all images; else None."""
         fewest, most = self.counts
         return self.hidden[0].numel() - most if fewest == most else None
 
     @property
     def most_hidden(self) -> int:
-        """How many patches are hidden of the image of which most are."""
+        """The largest number M of hidden patches of an image in the batch."""
         return self.counts[1]
 
     def hidden_places(self) -> Tensor:
-        """(B, M) int64, the hidden patches in their order; those of images with fewer are filled up."""
+        """Places of the hidden patches, (B, M) int64, in order.
+
+        An image with fewer than M hidden patches is padded with visible ones.
+        """
         return self._order(descending=True)[:, : self.most_hidden]
 
     def asked_places(self) -> Tensor:
-        """(B, n) int64, the hidden patches that a predictor is asked for."""
+        """Places of the hidden patches that a predictor has to predict, (B, n) int64."""
         return self.hidden_places() if self.asked is None else self.asked
 
     def visible_places(self) -> Tensor:
-        """(B, V) int64, the patches that are seen, in their order; equally many in all images."""
+        """Places of the visible patches, (B, V) int64, in order; V must be the same for all images."""
         return self._order(descending=False)[:, : self.visible]
 
     def _order(self, descending: bool) -> Tensor:
@@ -71,7 +74,8 @@ class TokenMask(NamedTuple):
 
     @classmethod
     def joined(cls, masks: Sequence['TokenMask']) -> 'TokenMask':
-        """Several views of one size as one batch of an encoder, which reads nothing of ``asked``."""
+        """The masks of several views of one size as the mask of one batch. ``asked`` is dropped: encoders
+        do not use it."""
         if len(masks) == 1:
             return masks[0]
         counts = [count for mask in masks for count in mask.counts]
@@ -80,34 +84,38 @@ class TokenMask(NamedTuple):
 
 @dataclass
 class PretrainDataSample:
-    """The V views of one image, as a data worker leaves them.
+    """The V views of one image, as a data worker makes them.
+
+    A field with "V entries" is a list with one entry for each view. The whole field may also be None, if no
+    view of the recipe has it.
 
     Attributes:
-        images: V tensors, uint8 (Hv, Wv, 3), RGB; or uint8, uint16 or float32 (Hv, Wv, C) of another sensor;
+        images: V tensors: uint8 (Hv, Wv, 3), RGB; or uint8, uint16 or float32 (Hv, Wv, C) of another sensor;
             or int64 (L,), the token ids of a text, whose boxes are 0.
         boxes: (V, 4) float32, each crop as x1, y1, x2, y2 in pixels of the upright original.
-        flipped: (V,) bool, mirrored left to right.
+        flipped: (V,) bool, whether the view is mirrored left to right.
         source_size: height and width of the original in pixels.
         index: position of the image in its dataset.
         path: where the image came from, for messages and pictures.
-        photometric: V entries: parameters still to be applied, or None.
+        photometric: V entries: the photometric parameters that are still to be applied, or None.
         label: class id, or None.
-        regions: name -> V entries, the regions of this name as each view shows them, or None.
-        cutouts: V entries: (C, 4) float32, x1, y1, x2, y2 in view pixels, to be blotted out once the view
-            is normalised (without area: none), or None; or None altogether.
-        masks: V entries: (h, w) bool over the patches of the view, True = masked (hidden from the student, or
-            replaced); what is drawn when a batch is collated; or None; or None altogether.
-        asked: V entries: (n,) int64, the masked patches that a predictor is asked for, or None for all; or
-            None altogether.
+        regions: name -> V entries: the regions of this name as each view shows them, or None.
+        cutouts: V entries: (C, 4) float32, boxes x1, y1, x2, y2 in view pixels that are erased once the view
+            is normalised, or None. A box without area erases nothing.
+        masks: V entries: (h, w) bool over the patches of the view; or a placeholder for a mask that is drawn
+            when the batch is collated; or None. True is masked: hidden from the student, or replaced.
+        asked: V entries: (n,) int64, the masked patches that a predictor has to predict, or None for all.
         corruptions: V entries: what replaces the masked pixels for the student, once the view is normalised;
-            or None: what is masked is hidden; or None altogether.
-        maps: name -> (C, h, w) float16, features of the whole original, not mirrored, made before.
-        answers: (V,) int64, what was done to each view, a class from 0, -1 of a view without one; or None.
-        tokens: (L,) int64, a text of the image as token ids; (T, L): several texts; or None.
-        warps: V entries: (3, 3) float32, of a recipe that warps (``structures/geometry.py``): its box is that
-            around what it shows; or None; or None altogether.
-        generated: the views that are cut from another image: their places in the original are unknown.
-        score: how good the generated image is, nan where unknown, or None.
+            or None: the masked patches are hidden instead.
+        maps: name -> (C, h, w) float16, precomputed features of the whole original, not mirrored.
+        answers: (V,) int64, the class of what was done to each view, from 0; -1 for a view without one. Or
+            None.
+        tokens: (L,) int64, a text about the image as token ids; (T, L) for T texts; or None.
+        warps: V entries: (3, 3) float32, the homography of a warped view (``structures/geometry.py``), whose
+            box then surrounds what the view shows; or None.
+        generated: numbers of the views that are cut from another, generated image. Where they lie in the
+            original is unknown.
+        score: quality of the generated image, nan where unknown, or None.
     """
 
     images: list[Tensor]
@@ -133,25 +141,26 @@ class PretrainDataSample:
 
 @dataclass
 class Views:
-    """The views of a batch of B images; what is left to do is as in :class:`PretrainDataSample`.
+    """The views of a batch of B images; see :class:`PretrainDataSample` for what each field means.
 
     Attributes:
-        images: V tensors. uint8 (B, Hv, Wv, 3) as collated (of another sensor uint8, uint16 or float32 with C
-            channels); float (B, C, Hv, Wv), normalised and on the device, after the data preprocessor. Of
-            texts (B, L) int64, token ids.
+        images: V tensors. As collated: uint8 (B, Hv, Wv, 3), or uint8, uint16 or float32 with C channels of
+            another sensor. After the data preprocessor: float (B, C, Hv, Wv), normalised, on the device.
+            Texts: (B, L) int64, token ids.
         boxes: (V, B, 4) float32: the crops, x1, y1, x2, y2 in pixels of the originals.
         flipped: (V, B) bool.
         source_sizes: (B, 2) float32, height and width of the originals in pixels.
         indices: (B,) int64, positions in the dataset.
         paths: B strings.
-        photometric, regions, cutouts, masks, asked, corruptions, maps, tokens, warps: arrays and tensors with
-            B in front.
-        generated: as of a sample; scores: (B,) float32, or None.
+        photometric, regions, cutouts, masks, asked, corruptions, maps, tokens, warps: as in a sample, with a
+            first dimension B of every array and tensor.
+        generated: as in a sample.
+        scores: (B,) float32, or None.
         labels: (B,) int64, -1 for an image without one, or None.
-        hidden_counts: V entries, the fewest and the most patches of an image that the mask of a view hides,
-            or None; or None altogether.
-        corrupted: V entries, after the data preprocessor: the images as the student sees them, of views that
-            had corruptions; or None; or None altogether.
+        hidden_counts: V entries: the smallest and the largest number of patches that the view's mask hides of
+            an image, or None. The whole field may be None.
+        corrupted: V entries, after the data preprocessor: the images as the student sees them, if the view
+            had corruptions, else None. The whole field may be None.
         answers: (V, B) int64, or None.
     """
 
@@ -182,10 +191,10 @@ class Views:
 
     @classmethod
     def collate(cls, samples: list[PretrainDataSample]) -> 'Views':
-        """Stack samples; all of them need the same number of views, of the same sizes and one depth.
+        """Stack samples. All need the same number of views, with the same sizes, dtype and channels.
 
         Raises:
-            ValueError: images of two depths or numbers of channels; two files are named.
+            ValueError: images differ in dtype or number of channels; the message names two files.
         """
         _check_alike(samples)
         labels = None
@@ -220,27 +229,33 @@ class Views:
         )
 
     def mask(self, view: int) -> TokenMask | None:
-        """What is hidden or replaced of a view; None: nothing."""
+        """The patches of a view that are hidden or replaced; None: no patch."""
         if self.masks is None or self.masks[view] is None:
             return None
         asked = None if self.asked is None else self.asked[view]
         return TokenMask(self.masks[view], self.hidden_counts[view], asked)
 
     def warp(self, view: int) -> Tensor | None:
-        """(B, 3, 3), how a view is warped; None: it is not."""
+        """The homographies of a warped view, (B, 3, 3); None if the view is not warped."""
         return None if self.warps is None else self.warps[view]
 
     def replaced(self, view: int) -> Tensor | None:
-        """(B, C, Hv, Wv), a view in which masked pixels are replaced, so that none is hidden; else None."""
+        """The view (B, C, Hv, Wv) with its masked pixels replaced; then no patch of it is hidden.
+
+        None if the view has no such replacement.
+        """
         return None if self.corrupted is None else self.corrupted[view]
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> 'Views':
-        """A copy with every tensor on ``device``; photometric parameters are no tensors and stay here,
-        where reading them costs no synchronisation."""
+        """A copy with every tensor on ``device``.
+
+        Photometric parameters and corruptions are NumPy arrays and stay on the CPU, where reading them needs
+        no synchronisation.
+        """
         return self._each_tensor(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> 'Views':
-        """A copy in page-locked memory; called by torch's DataLoader."""
+        """A copy in page-locked memory; torch's DataLoader calls it."""
         return self._each_tensor(Tensor.pin_memory)
 
     def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> 'Views':
@@ -259,7 +274,7 @@ class Views:
 
 
 def _hidden_counts(mask: Tensor | None) -> tuple[int, int] | None:
-    """The fewest and the most patches hidden of an image, of (B, h, w)."""
+    """The smallest and the largest number of hidden patches of an image, from a mask (B, h, w)."""
     if mask is None:
         return None
     counts = mask.flatten(1).sum(1)
@@ -283,7 +298,10 @@ def _check_alike(samples: Sequence[PretrainDataSample]) -> None:
 
 
 def stack(parts: Sequence) -> Any:
-    """B tensors, arrays, or equal lists, dicts and records of them, as one with B in front, or None."""
+    """Stack B tensors or arrays along a new first dimension B.
+
+    Lists, dicts and dataclasses are stacked item by item. If the parts are None, the result is None.
+    """
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.stack(parts)
