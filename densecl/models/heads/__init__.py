@@ -1,4 +1,4 @@
-"""The head of every method, and the auxiliary head for segmentors."""
+"""The head that every method uses, and an auxiliary head for segmentors."""
 
 from .head import Head, Result
 from .needs import is_trained

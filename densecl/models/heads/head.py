@@ -1,4 +1,4 @@
-"""The one head: units, the rule that matches them, the objective that scores the match."""
+"""The head of every method: units, the rule that matches them, and the objective that scores the match."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +21,9 @@ from .units.base import NoLevelError
 if TYPE_CHECKING:
     from densecl.models.pretrainers import Branch
 
-#: Rows of a set that are watched for collapse.
+#: Number of rows of a set that are observed, to detect collapse.
 WATCHED = 128
-# Beginnings of names in older files, of PIRL's and SlotCon's heads, and where these entries are now.
+# (old, new) prefixes of parameter names, for older checkpoints of PIRL's and SlotCon's heads.
 _MOVED = (
     ('patch_projector.', 'projector.local.'),
     ('projector.', 'projector.global.'),
@@ -33,7 +33,7 @@ _MOVED = (
 
 
 class Plan(NamedTuple):
-    """What a head does with a batch: its pairs, the sets to read, and which keys are remembered, in order."""
+    """What a head does with a batch: its pairs, the sets to read, and the key sets to remember, in order."""
 
     pairs: list[Pair]
     queries: list[Set]
@@ -43,7 +43,14 @@ class Plan(NamedTuple):
 
 @dataclass
 class Result:
-    """What a head makes of a batch: loss, diagnostics without gradient, key sets, rows to be watched."""
+    """What a head returns for a batch.
+
+    Attributes:
+        loss: scalar.
+        log: name -> scalar without gradient, the diagnostics.
+        keys: the key sets that the objectives remember.
+        watched: kind -> some rows of the queries, and which of them are valid; see :func:`watched`.
+    """
 
     loss: Tensor
     log: dict[str, Tensor]
@@ -53,37 +60,38 @@ class Result:
 
 @MODELS.register_module()
 class Head(nn.Module):
-    """Compares units of views. Every method is a choice of these fields.
+    """Compares units of views. Every method is a choice of these arguments.
 
     Args:
-        objective: name or config of how a match is scored. Units of several kinds have one for each kind of
-            key, all made of one config, or of a dict kind -> config.
+        objective: name or config of the loss that scores a match. Units of several kinds have one objective
+            for each kind of key: one config for all, or a dict kind -> config.
         units: name or config of what is compared.
-        matching: name or config of which unit of the key view answers; a list of rules, whose losses add
-            up; or, with several kinds of units, a dict kind of query -> any of these.
-        projector: module config; of a momentum pair the target branch keeps its own moving average of it.
-            None compares the features themselves.
-        predictor: module config of what maps a query's projection to the prediction of its key (BYOL,
-            SimSiam, MoCo v3), once a view; None compares the projections.
-        pairs: see :func:`~densecl.models.heads.pairs.parse_pairs`; both directions, ``((0, 1), (1, 0))``,
-            make a symmetric loss. ``'crops'``: every view is a query of views 0 and 1, but of itself.
-        target: who gives the answer. None: the pretrainer's own target branch. ``'start'``: the backbone as
-            it was when training began, frozen; its features are the keys as they are (an anchor).
-            ``'features'``: those of the target branch, without its projector (CAPI). A module config, such
-            as ``dict(type='Pixels', patch=16)``: what this makes of the images is the keys as they are; it
-            sees no mask, and is not trained unless it says so (``dict(type='Text', ...)``).
-        both_ways: with such a target of its own, which then has a gradient: score each pair in both
-            directions, keys as queries, too, and take the mean (CLIP).
-        stop_gradient: no gradient reaches the keys (SimSiam); those of a momentum target never get any.
-        support: further views, encoded by the target without gradient and each by itself, by which an
-            objective may judge how alike images are (``negatives=dict(type='SimilarImages')``).
-        pair_weight: name or config of how much each image's pair counts, ``'PairQuality'`` (GenView) or
-            ``'GivenQuality'``; None: all alike.
+        matching: name or config of the rule that says which key unit answers a query unit. A list of rules:
+            their losses add up. With several kinds of units, a dict kind of query -> any of these.
+        projector: module config. In a momentum pair the target branch has its own moving average of it.
+            None: the features themselves are compared.
+        predictor: config of a module that maps a query's projection to a prediction of its key (BYOL,
+            SimSiam, MoCo v3). It runs once a view. None: the projections are compared.
+        pairs: see :func:`~densecl.models.heads.pairs.parse_pairs`. Both directions, ``((0, 1), (1, 0))``,
+            make a symmetric loss. ``'crops'``: every view is a query, with each of views 0 and 1 as key,
+            but never with itself.
+        target: what makes the keys. None: the pretrainer's own target branch. ``'start'``: the frozen
+            backbone as it was when training began; its features are the keys, not projected (an anchor).
+            ``'features'``: the features of the target branch, not projected (CAPI). A module config, such as
+            ``dict(type='Pixels', patch=16)``: its output for the images is the keys, not projected; it sees
+            no mask, and is trained only if it says so (``dict(type='Text', ...)``).
+        both_ways: only with a trained target of the head's own. Score each pair in both directions, with the
+            keys as queries, too, and take the mean (CLIP).
+        stop_gradient: no gradient reaches the keys (SimSiam). The keys of a momentum target never get one.
+        support: further views. The target encodes each by itself, without gradient. An objective may use
+            them to measure how similar images are (``negatives=dict(type='SimilarImages')``).
+        pair_weight: name or config of the weight of each image's pair, ``'PairQuality'`` (GenView) or
+            ``'GivenQuality'``; None: all weights are equal.
         loss_weight: factor of this head's loss in the sum.
-        warmup_steps: the head counts with weight 0 for so many optimiser steps.
+        warmup_steps: for this many optimiser steps the head has the weight 0.
 
     Raises:
-        ValueError: the choices do not fit together; one sentence says what would.
+        ValueError: the arguments do not fit together; the message says what would.
     """
 
     def __init__(
@@ -127,14 +135,14 @@ class Head(nn.Module):
                 check_both_ways(self.target, self.predictor, self._objective(pair.key))
 
     def train(self, mode: bool = True) -> 'Head':
-        """As torch's; a target of its own stays in eval mode."""
+        """As torch's, but a target that is not trained stays in eval mode."""
         super().train(mode)
         if isinstance(self.target, nn.Module) and not is_trained(self.target):
             self.target.eval()
         return self
 
     def _objective(self, chosen: Set) -> Objective:
-        """What scores keys of this set."""
+        """The objective that scores keys of this set."""
         return self.objective if kind_of(chosen) is None else self.objective[kind_of(chosen)]
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
@@ -152,8 +160,9 @@ class Head(nn.Module):
     ) -> Result:
         """Score all pairs of a batch.
 
-        ``online[v]`` is a tuple of (B, C, H, W) levels. ``target`` is the same views as the other branch sees
-        them, the same object where both share weights; ``target_projector`` projects its features.
+        ``online[v]`` is the levels (B, C, H, W) of view v. ``target`` has the same views, encoded by the
+        other branch; it is the same object as ``online`` if both share weights. ``target_projector`` projects
+        the features of ``target``.
         """
         plan, views = self.plan(len(views)), self.units.found(target, views)
         if target is online:
@@ -189,7 +198,7 @@ class Head(nn.Module):
         return Result(total, diagnostics(scored, keys), remembered, watched(queries))
 
     def _weighted(self, match: Match, pair: Pair, target: 'Branch', query: Units, batch: Batch) -> Match:
-        """A match in which the terms of an image have its weight besides."""
+        """The match, in which the terms of each image are multiplied by the weight of its pair, too."""
         levels = (target[view_of(s)] for s in (pair.query, pair.key))
         weight = self.pair_weight(*levels, batch)[:, None]
         rows = query.vectors.shape[1] if match.index is None else match.index.shape[1]
@@ -199,7 +208,10 @@ class Head(nn.Module):
     def read(
         self, branch: 'Branch', projector: nn.Module, views: Views, sets: Sequence[Set], predicted=()
     ) -> dict[Set, Units]:
-        """Sets of units as a branch sees them: read, project, predict those ``predicted``, once, record."""
+        """Make sets of units from a branch: read the levels, project, predict, make the records.
+
+        Only the sets in ``predicted`` go through the predictor. Sets with the same source share one pass.
+        """
         if not sets:  # the objective needs no keys
             return {}
         units, source = self.units, {s: self.units.source(s) for s in sets}
@@ -221,7 +233,7 @@ class Head(nn.Module):
         return found
 
     def read_support(self, target: 'Branch', views: Views, projector: nn.Module) -> Tensor | None:
-        """(S, B, D) pooled vectors of the support views."""
+        """The pooled vectors of the S support views, (S, B, D)."""
         if max(self.support) >= len(views):
             raise ValueError(
                 f'support {self.support} needs {max(self.support) + 1} views, the pipeline makes '
@@ -231,17 +243,17 @@ class Head(nn.Module):
         return torch.stack([units[v].pooled for v in self.support])
 
     def sends(self, keys: dict[Set, Units]) -> list[tuple[Units, str]]:
-        """Key sets and the fields of them that :meth:`remember` wants of all processes."""
+        """(key set, field) for every field that :meth:`remember` needs from all processes."""
         wanted = [(units, name) for s, units in keys.items() for name in self.remembers(s)]
         return [(units, name) for units, name in wanted if getattr(units, name) is not None]
 
     def remembers(self, chosen: Set) -> Sequence[str]:
-        """The fields of a key set that :meth:`remember` wants of all processes."""
+        """The fields of a key set that :meth:`remember` needs from all processes."""
         return self._objective(chosen).sends
 
     @torch.no_grad()
     def remember(self, keys: dict[Set, Units], batch: Batch) -> None:
-        """Let the objectives take in the step's keys, once all heads have scored, and the units theirs."""
+        """Let objectives and units store what they keep of the step's keys; called after all heads scored."""
         self.units.remember(self.projector)
         by_objective: dict[Objective, list[Units]] = {}
         for s, units in keys.items():
@@ -250,7 +262,7 @@ class Head(nn.Module):
             objective.remember(sets, batch)
 
     def plan(self, count: int) -> Plan:
-        """What is to be done with a batch of ``count`` views; they must be as many as the pairs name."""
+        """What to do with a batch of ``count`` views. It needs every view that the pairs name."""
         if count not in self._plans:
             pairs = crop_pairs(count) if self.crops else self.pairs
             queries, keys, remembered = {pair.query for pair in pairs}, set(), {}  # a dict keeps the order
@@ -269,7 +281,7 @@ class Head(nn.Module):
         return self._plans[count]
 
     def needed(self, count: int) -> dict[str, set[int]]:
-        """Views that the head reads of the ``'online'`` and of the ``'target'`` branch, out of ``count``."""
+        """The views, of ``count``, that the head reads from the ``'online'`` and the ``'target'`` branch."""
         plan = self.plan(count)
         sides = {'online': plan.queries, 'target': plan.keys}
         return {side: {v for s in sets for v in self.units.views_of(s)} for side, sets in sides.items()}
@@ -279,19 +291,19 @@ class Head(nn.Module):
         return 0.0 if step < self.warmup_steps else self.loss_weight
 
     def frozen_parameters(self) -> Sequence[nn.Parameter]:
-        """Parameters that the coming optimiser step must leave alone."""
+        """Parameters that the next optimiser step must not change."""
         return self.units.frozen(self.projector)
 
     def queues(self) -> dict[str, Queue]:
-        """The queues by the kind of their keys, ``''`` where there is only one kind."""
+        """Kind of keys -> their queue; the kind is ``''`` if there is only one."""
         parts = self.objective.items() if self.units.kinds else [('', self.objective)]
         return {kind: part.watched_queue for kind, part in parts if part.watched_queue is not None}
 
     def may_collapse(self) -> list[str]:
-        """Kinds of queries, ``''`` where there is only one, that one embedding for all units could satisfy.
+        """Kinds of queries (``''`` if there is only one) that can collapse to one embedding for all units.
 
-        Not those whose answers are given (pixels, classes, a frozen network's features), nor those of
-        prototypes, which tell it themselves (``groups``).
+        Queries with given answers (pixels, classes, features of a frozen network) cannot collapse. Queries
+        scored by prototypes are not listed either: their objective logs ``groups``, which shows a collapse.
         """
         if self.target not in (None, 'features') and not is_trained(self.target):
             return []
@@ -302,8 +314,8 @@ class Head(nn.Module):
 def predict_matched(predictor: nn.Module, query: Units, match: Match) -> Units:
     """Predict the rows that have an answer; the others are 0 and get no gradient.
 
-    All rows are predicted, whose number is fixed: nothing waits for the device. Batch norm counts those with
-    an answer only.
+    All rows go through the predictor, as their number is fixed: so nothing waits for the device. The
+    statistics of batch norm count only the rows with an answer.
     """
     found = match.found()
     with only_active(predictor, found.flatten()):
@@ -313,7 +325,7 @@ def predict_matched(predictor: nn.Module, query: Units, match: Match) -> Units:
 
 @torch.no_grad()
 def watched(queries: dict[Set, Units]) -> dict[str, tuple[Tensor, Tensor | None]]:
-    """Kind -> some rows of the queries, spread over the batch, and which of them are there; copies."""
+    """Kind -> copies of some rows of the queries, spread over the batch, and which of them are valid."""
     found = {}
     for chosen, units in queries.items():
         rows = (units.vectors if units.embeddings is None else units.embeddings).flatten(0, 1)
@@ -324,7 +336,10 @@ def watched(queries: dict[Set, Units]) -> dict[str, tuple[Tensor, Tensor | None]
 
 
 def diagnostics(said: list[tuple], keys: dict[Set, Units]) -> dict[str, Tensor]:
-    """What comparisons and key sets have to say: means over unnamed pairs; of a named pair under its name."""
+    """The values for the log, from comparisons and key sets.
+
+    Values of unnamed pairs are averaged. Values of a named pair get its name.
+    """
     values: dict[str, list[Tensor]] = {}
     for name, value, found, match in said:
         if match.mask is not None or match.valid is not None:
@@ -360,7 +375,7 @@ def _build_rules(config: str | dict | Sequence) -> nn.ModuleList:
 
 
 def _of_kinds(config, kinds: list[str | None], build) -> dict:
-    """Kind -> what is built of its config, in the order in which the pairs name the kinds."""
+    """Kind -> what ``build`` makes of its config, in the order in which the pairs name the kinds."""
     each = isinstance(config, dict) and 'type' not in config
     missing = [kind for kind in kinds if each and kind not in config]
     if missing:

@@ -1,4 +1,4 @@
-"""Whether a head's choices fit together, said in one sentence when it is built."""
+"""Checks that the arguments of a head fit together. They run when the head is built."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from densecl.models.memory import PerImage, Queue
 
 from .units import DecodedCells, DetectorBoxes, PatchSet, QuantizedCells, UnitProducer
 
-#: Property -> what it is, and which units have it.
+#: Property of units -> its description, and units that have it; both are for error messages.
 _UNITS = {
     'grid': ('cells of a grid', "units='Cells'"),
     'place': ('units whose place in the image is known', "units='Cells' or 'Boxes'"),
@@ -28,7 +28,7 @@ _UNITS = {
     'single': ('one unit an image', "units='Image'"),
     'several': ('several units an image', "units='Cells' or 'Boxes'"),
 }
-#: Units that are nothing without a projector -> a projector, and a target that would do where they need one.
+#: Units that need a projector -> a suitable projector, and a suitable target if they also need a target.
 _DECODERS = {
     DecodedCells: ('TransformerDecoder', 'Pixels'),
     QuantizedCells: ('QuantizedDecoder', 'TeacherFeatures'),
@@ -40,10 +40,10 @@ _DECODERS = {
 def check(
     units: UnitProducer, kinds: Iterable[str | None], rules: Iterable[Rule], objective: Objective
 ) -> None:
-    """Compare what rules (of the query) and objective (of the key) need with what units of both give.
+    """Check that the units give what the query's rules and the key's objective need.
 
     Raises:
-        ValueError: something is missing; the sentence names the field, and what would do.
+        ValueError: something is missing; the message names the argument and what to use instead.
     """
     name = type(objective).__name__
     for rule in rules:
@@ -69,10 +69,10 @@ def check(
 
 
 def check_decoder(units: UnitProducer, projector: nn.Module, target: str | nn.Module | None) -> None:
-    """Whether units that a decoder makes have one, and an answer that it did not make itself.
+    """Check that units made by a decoder have a projector, and a target that the decoder does not make.
 
     Raises:
-        ValueError: one is missing; the sentence names the field, and what would do.
+        ValueError: one is missing; the message names the argument and what to use instead.
     """
     there = {'projector': not isinstance(projector, nn.Identity), 'target': target is not None}
     examples = next((pair for kind, pair in _DECODERS.items() if isinstance(units, kind)), ())
@@ -85,10 +85,10 @@ def check_decoder(units: UnitProducer, projector: nn.Module, target: str | nn.Mo
 
 
 def check_pooling(units: UnitProducer, projector: nn.Module) -> None:
-    """Whether a projector that pools is given the map, and no other projector is.
+    """Check that a projector gets the whole map if, and only if, it pools by itself.
 
     Raises:
-        ValueError: it is not; the sentence names the field, and what would do.
+        ValueError: it is not so; the message names the argument and what to use instead.
     """
     pools, wanted = getattr(projector, 'reads_map', False), getattr(units, 'projected', None) == 'map'
     if pools and not wanted:
@@ -104,10 +104,10 @@ def check_pooling(units: UnitProducer, projector: nn.Module) -> None:
 
 
 def check_weighted(objective: Objective) -> None:
-    """Whether an objective multiplies by the weights of pairs.
+    """Check that an objective uses the weights of pairs.
 
     Raises:
-        ValueError: it does not; the sentence names the field, and what would do.
+        ValueError: it does not; the message names the argument and what to use instead.
     """
     if not objective.weighs:
         raise ValueError(
@@ -119,10 +119,10 @@ def check_weighted(objective: Objective) -> None:
 def check_both_ways(
     target: str | nn.Module | None, predictor: nn.Module | None, objective: Objective
 ) -> None:
-    """Whether what is scored with the sides exchanged has the same parts on both of them.
+    """Check that query and key can be exchanged: both sides must have the same parts.
 
     Raises:
-        ValueError: it has not; the sentence names the field, and what would do.
+        ValueError: they have not; the message names the argument and what to use instead.
     """
     if not is_trained(target):
         raise ValueError(
@@ -145,7 +145,7 @@ def check_both_ways(
 
 
 def is_trained(target: str | nn.Module | None) -> bool:
-    """Whether a target of a head's own is an encoder that the head trains."""
+    """Whether ``target`` is an encoder that is trained together with the head."""
     return getattr(target, 'trained', False)
 
 

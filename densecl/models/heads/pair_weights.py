@@ -1,4 +1,4 @@
-"""How much each image's pair of views counts."""
+"""The weight of each image's pair of views in the loss."""
 
 import torch
 from torch import Tensor, nn
@@ -8,23 +8,23 @@ from densecl.numerics import full_precision, unit
 from densecl.registry import MODELS
 from densecl.structures import Batch
 
-_STEPS = 16  # of power iteration
+_STEPS = 16  # of the power iteration
 
 
 def foreground(maps: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the object is in two views of an image, of (B, C, H, W) and (B, C, H', W') features.
+    """Find the object in two views of an image, from features (B, C, H, W) and (B, C, H', W').
 
-    The first principal direction of the cells of both views separates it from what is around it; what lies at
-    the border of the views is background. Both are scaled together to [0, 1].
+    The first principal component of the cells of both views separates the object from the background. Its
+    sign is chosen so that the border of the views is background. Both maps together are scaled to [0, 1].
 
     Returns:
-        (B, H, W) and (B, H', W'), without gradient.
+        (B, H, W) and (B, H', W'), the share of each cell that is foreground, without gradient.
     """
     maps, others = full_precision(maps.detach()), full_precision(others.detach())
     with torch.autocast(maps.device.type, enabled=False):
         cells = torch.cat([maps.flatten(2), others.flatten(2)], 2).mT  # (B, N + M, C)
         cells = cells - cells.mean(1, keepdim=True)
-        # From the cell farthest from the mean: it has a share of the direction wherever cells differ.
+        # Start at the cell farthest from the mean: if cells differ, it is not orthogonal to the direction.
         start = cells.square().sum(2).argmax(1)
         direction = cells.gather(1, start[:, None, None].expand(-1, 1, cells.shape[2])).mT  # (B, C, 1)
         for _ in range(_STEPS):
@@ -32,7 +32,7 @@ def foreground(maps: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
         along = (cells @ unit(direction, 1))[..., 0]
     border = torch.cat([_border(maps), _border(others)])
     outside = (along * border).sum(1, keepdim=True) / border.sum()
-    along = torch.where(outside > 0, -along, along)  # the mean of all is 0
+    along = torch.where(outside > 0, -along, along)  # the mean of all cells is 0
     low, high = along.amin(1, keepdim=True), along.amax(1, keepdim=True)
     along = (along - low) / (high - low).clamp(min=torch.finfo(along.dtype).eps)
     first, second = along.split([maps[0, 0].numel(), others[0, 0].numel()], 1)
@@ -40,20 +40,21 @@ def foreground(maps: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _border(maps: Tensor) -> Tensor:
-    """(H*W,), 1 for the outermost cells."""
+    """(H*W,), 1 for the outermost cells, 0 for the others."""
     inner = maps.new_ones(maps.shape[2:])
     inner[1:-1, 1:-1] = 0
     return inner.flatten()
 
 
 def pair_quality(maps: Tensor, others: Tensor, shares: Tensor, other_shares: Tensor) -> Tensor:
-    """cos of the foregrounds - cos of the backgrounds of two views (GenView, Li et al., ECCV 2024).
+    """Cosine similarity of two views' foregrounds minus that of their backgrounds (GenView, Li et al., ECCV
+    2024).
 
-    High where both show the object, each before a ground of its own.
+    It is high if both views show the same object on different backgrounds.
 
     Args:
         maps, others: (B, C, H, W) and (B, C, H', W'), features.
-        shares, other_shares: (B, H, W) and (B, H', W'), how much of a cell is foreground, in [0, 1].
+        shares, other_shares: (B, H, W) and (B, H', W'), the share of each cell that is foreground, in [0, 1].
 
     Returns:
         (B,), in [-2, 2].
@@ -73,9 +74,9 @@ def pair_quality(maps: Tensor, others: Tensor, shares: Tensor, other_shares: Ten
 
 
 def quality_weights(quality: Tensor, gamma: float = 1.0) -> Tensor:
-    """``exp(gamma q) / sum exp(gamma q) * B`` over the B images of all processes; (B,), without gradient.
+    """``exp(gamma q) / sum exp(gamma q) * n`` over the n images of all processes; (B,), without gradient.
 
-    Their mean is 1, so that the size of the loss stays (GenView, official code).
+    The mean of the weights is 1, so that they keep the scale of the loss (GenView, official code).
     """
     raw = (gamma * quality.detach()).exp()
     return raw / all_reduce(raw.sum()) * (len(raw) * world_size())
@@ -83,11 +84,11 @@ def quality_weights(quality: Tensor, gamma: float = 1.0) -> Tensor:
 
 @MODELS.register_module()
 class PairQuality(nn.Module):
-    """Weights by the quality of a pair, from the features that the target branch has of both views (GenView).
+    """Weights by the quality of a pair, from the target branch's features of both views (GenView).
 
     Args:
         gamma: see :func:`quality_weights`; 1 in GenView, 0 makes all weights 1.
-        level: of the backbone or neck.
+        level: which level of the backbone or neck is read.
     """
 
     def __init__(self, gamma: float = 1.0, level: int = -1) -> None:
@@ -96,14 +97,14 @@ class PairQuality(nn.Module):
 
     @torch.no_grad()
     def forward(self, query: tuple[Tensor, ...], key: tuple[Tensor, ...], batch: Batch) -> Tensor:
-        """(B,), of the levels (B, C, H, W) of both views."""
+        """The weights (B,), from the levels (B, C, H, W) of both views."""
         maps, others = query[self.level].detach(), key[self.level].detach()
         return quality_weights(pair_quality(maps, others, *foreground(maps, others)), self.gamma)
 
 
 @MODELS.register_module()
 class GivenQuality(nn.Module):
-    """The same, from the scores of the data set's generated images (``PretrainDataset(generated=...)``).
+    """Weights by the scores of the data set's generated images (``PretrainDataset(generated=...)``).
 
     Args:
         gamma: see :func:`quality_weights`.
@@ -114,7 +115,7 @@ class GivenQuality(nn.Module):
         self.gamma = gamma
 
     def forward(self, query, key, batch: Batch) -> Tensor:
-        """(B,); an image without a score has the quality 0."""
+        """The weights (B,); an image without a score has the quality 0."""
         if batch.scores is None:
             raise ValueError(
                 "pair_weight='GivenQuality': the batch has no scores; give them in the list of "

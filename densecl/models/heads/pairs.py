@@ -16,13 +16,13 @@ class Pair(NamedTuple):
 
 
 def parse_pairs(pairs: Sequence, kinds: tuple[str, ...]) -> list[Pair]:
-    """The pairs of a config.
+    """Read the pairs of a config.
 
     Args:
-        pairs: ``(query, key)``, or ``dict(query=, key=, weight=, name=)``, where a set is the number of a
-            view or, with several kinds of units, ``(kind, view)``. Without weights the loss is the mean over
-            pairs; with weights it is their sum, and nothing is divided.
-        kinds: of the units.
+        pairs: each is ``(query, key)`` or ``dict(query=, key=, weight=, name=)``. Query and key are the
+            number of a view or, with several kinds of units, ``(kind, view)``. Without weights the loss is
+            the mean over pairs. With weights it is their weighted sum, not divided by anything.
+        kinds: the kinds of units; empty if there is only one.
     """
     parsed = []
     for pair in pairs:
@@ -44,7 +44,7 @@ def parse_pairs(pairs: Sequence, kinds: tuple[str, ...]) -> list[Pair]:
 
 
 def crop_pairs(count: int) -> list[Pair]:
-    """Each of ``count`` crops of an image as a query of the first two, but for itself (SwAV, DINO)."""
+    """Each of ``count`` crops as query with each of the first two as key, but never itself (SwAV, DINO)."""
     if count < 2:
         raise ValueError(
             f"pairs='crops' needs at least 2 views, the pipeline makes {count}; add views to its MultiView"

@@ -16,34 +16,34 @@ from densecl.registry import MODELS
 
 @MODELS.register_module()
 class PixelContrastHead(nn.Module):
-    """Adds a class-wise contrast of pixels to any stock segmentor (Wang et al., ICCV 2021).
+    """Adds a supervised contrastive loss between pixels to any stock segmentor (Wang et al., ICCV 2021).
 
     ``auxiliary_head=dict(type='densecl.PixelContrastHead', in_channels=2048, in_index=3, num_classes=19)``,
-    alone or in a list with others. Used in training only; prediction does not change.
+    alone or in a list with other heads. It is used in training only and does not change the predictions.
 
-    Anchors are half hard, half easy: pixels that are predicted wrongly and rightly. An auxiliary head never
-    sees the segmentor's prediction, so it has a 1x1 classifier of its own, which learns without a gradient
-    to the backbone. Positives are pixels of the same class anywhere in the batch, of all processes.
+    Half of the anchors are hard and half are easy: pixels that are classified wrongly and correctly. An
+    auxiliary head never sees the segmentor's prediction. So it has its own 1x1 classifier, which is trained
+    without a gradient to the backbone. Positives are pixels of the same class in the batch of all processes.
 
     Args:
-        in_channels: width of the feature map that the head reads.
+        in_channels: number of channels of the feature map that the head reads.
         num_classes: number of classes.
         channels: width of the embedding.
-        in_index: which of the maps.
+        in_index: which of the feature maps is read.
         projector: module config, (B, in_channels, H, W) -> (B, channels, H, W); by default a 1x1
             convolution with BN and ReLU and a second one. A linear one is
             ``dict(type='densecl.ConvMLP', channels=(in_channels, channels))``.
         ignore_index: label of pixels without a class.
-        max_views: most anchors of one class in one image.
-        max_anchors: most anchors of a process, on average over the processes.
+        max_views: largest number of anchors of one class in one image.
+        max_anchors: largest number of anchors of a process, on average over the processes.
         min_pixels: a class with fewer pixels (of the feature map) in an image has no anchors there;
             by default ``max_views + 1``.
-        temperature, base_temperature: of :func:`densecl.models.losses.functional.pixel_contrast`.
-        loss_weight: factor of the contrast.
-        warmup_iters: the contrast counts 0 for so many training iterations (forward passes).
+        temperature, base_temperature: see :func:`densecl.models.losses.functional.pixel_contrast`.
+        loss_weight: factor of the contrastive loss.
+        warmup_iters: for this many training iterations (forward passes) the contrastive loss is 0.
         memory: ``dict(length=...)`` of a :class:`~densecl.models.memory.RegionMemory`, whose vectors are
-            further positives and negatives; it is filled after the warm-up.
-        supervise: let the gradient of the classifier through, as a stock auxiliary head does.
+            further positives and negatives. It is filled after the warm-up.
+        supervise: let the classifier's gradient reach the backbone, as a stock auxiliary head does.
         classifier_weight: factor of the classifier's cross-entropy.
     """
 
@@ -86,21 +86,21 @@ class PixelContrastHead(nn.Module):
         self.register_buffer('iterations', torch.zeros((), dtype=torch.int64))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """(B, channels, H, W) unit embeddings of the map ``inputs[in_index]``."""
+        """The unit embeddings (B, channels, H, W) of the map ``inputs[in_index]``."""
         return unit(self.projector(self._features(inputs)), dim=1)
 
     def loss(
         self, inputs: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any = None
     ) -> dict[str, Tensor]:
-        """What a segmentor asks of its auxiliary heads; ``train_cfg`` is not used.
+        """The losses, in the form that a segmentor expects of an auxiliary head; ``train_cfg`` is not used.
 
         Args:
             inputs: maps of the backbone or neck, each (B, C, H, W).
             batch_data_samples: B samples with ``gt_sem_seg.data``, (1, height, width) labels.
 
         Returns:
-            ``loss_contrast`` and ``loss_classifier``, weighted; and, without gradient, ``accuracy`` of the
-            classifier, number of ``anchors``, share of ``hard`` ones, and how far the ``memory`` is filled.
+            ``loss_contrast`` and ``loss_classifier``, weighted. Without gradient: ``accuracy`` of the
+            classifier, number of ``anchors``, share of ``hard`` anchors, and filled share of the ``memory``.
         """
         features = self._features(inputs)
         maps = torch.stack([sample.gt_sem_seg.data for sample in batch_data_samples]).float()
@@ -110,11 +110,11 @@ class PixelContrastHead(nn.Module):
         right = logits.argmax(1) == labels
         valid = all_reduce((labels >= 0).sum()).clamp(min=1)
         classifier = F.cross_entropy(full_precision(logits), labels, ignore_index=-1, reduction='sum')
-        # Averaged over the processes, as data-parallel training does: the mean over all labelled pixels.
+        # Data-parallel training averages over the processes: the result is the mean over all labelled pixels.
         classifier, accuracy = classifier * world_size() / valid, all_reduce(right.sum()) / valid
         embeddings = self.projector(features).flatten(2).transpose(1, 2)  # (B, N, C)
         if self.iterations < self.warmup_iters:
-            # Not left out: data-parallel training expects a gradient of every parameter.
+            # Not left out: data-parallel training expects a gradient for every parameter.
             contrast = (0 * full_precision(embeddings)).sum()
             anchors = hard = torch.zeros_like(accuracy)
         else:
@@ -141,7 +141,7 @@ class PixelContrastHead(nn.Module):
         return features
 
     def _contrast(self, embeddings: Tensor, labels: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss of the whole batch, of all processes; number of anchors and share of hard ones."""
+        """The loss over the batch of all processes, the number of anchors, and the share of hard anchors."""
         chosen = sample_anchors(labels, wrong, **self.sampling)
         anchors = gather_rows(full_precision(embeddings.flatten(0, 1)[chosen]))
         anchor_labels = gather_rows(labels.flatten()[chosen])
@@ -155,10 +155,11 @@ class PixelContrastHead(nn.Module):
 
 
 def quotas(counts: Tensor, views: int) -> Tensor:
-    """How many easy and hard pixels to take, (G, 2): half of each, more of one where the other falls short.
+    """How many easy and hard pixels to draw from each of G groups, (G, 2).
 
-    ``counts`` (G, 2) are those that each group has; ``views`` are taken of a group, or all where it has
-    fewer. An odd number has one easy pixel more.
+    Half of them are easy and half are hard. If one kind has too few, the other fills up. ``counts`` (G, 2) is
+    how many a group has. ``views`` pixels are drawn from a group, or all if it has fewer. If the number is
+    odd, there is one more easy pixel.
     """
     easy, hard = counts.unbind(1)
     wanted = (easy + hard).clamp(max=views)
@@ -170,21 +171,21 @@ def quotas(counts: Tensor, views: int) -> Tensor:
 def sample_anchors(
     labels: Tensor, wrong: Tensor, num_classes: int, max_views: int, max_anchors: int, min_pixels: int
 ) -> Tensor:
-    """Draw as many pixels of each class of each image, half of them hard (Wang et al., ICCV 2021).
+    """Draw equally many pixels of each class of each image, half of them hard (Wang et al., ICCV 2021).
 
-    Of each (image, class) with enough pixels ``max_anchors // number of (image, class)`` are drawn, at
-    least 1 and at most ``max_views``. Both figures are those of all processes together.
+    From each (image, class) group with enough pixels, ``max_anchors // number of groups`` are drawn, at least
+    1 and at most ``max_views``. Both numbers are sums over all processes.
 
     Args:
-        labels: (B, N) class of each pixel, -1 where it has none.
-        wrong: (B, N) bool, true for hard pixels: those predicted wrongly.
+        labels: (B, N), class of each pixel, -1 if it has none.
+        wrong: (B, N) bool, true for hard pixels, which are classified wrongly.
         num_classes: number of classes.
-        max_views: most pixels of one class in one image.
-        max_anchors: pixels of all classes and images, times the number of processes.
+        max_views: largest number of pixels of one class in one image.
+        max_anchors: number of pixels of all classes and images of a process, on average over the processes.
         min_pixels: a class with fewer pixels in an image has no anchors there.
 
     Returns:
-        (A,) positions in the flattened (B N), random within a class and group.
+        (A,) positions in the flattened (B N), a random choice within each group.
     """
     groups = len(labels) * num_classes
     places = (labels.flatten() >= 0).nonzero()[:, 0]
@@ -200,7 +201,7 @@ def sample_anchors(
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """:func:`densecl.distributed.gather` where every process may have another number of rows, or none."""
+    """:func:`densecl.distributed.gather` for processes with different numbers of rows, or no rows."""
     if world_size() == 1:
         return rows
     counts = all_gather(torch.tensor([len(rows)], device=rows.device))

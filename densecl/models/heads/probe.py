@@ -1,4 +1,4 @@
-"""A classifier that watches how good the features are."""
+"""A classifier that measures the quality of the features during training."""
 
 from densecl.registry import MODELS
 
@@ -14,20 +14,20 @@ def LinearProbe(  # noqa: N802
     level: int = -1,
     loss_weight: float = 1.0,
 ) -> Head:
-    """Linear classifier on pooled features, trained along with them and without touching them.
+    """Linear classifier on pooled features, trained during pretraining without any effect on the backbone.
 
-    No gradient reaches the backbone: the method learns nothing of the labels, the log gains an accuracy
-    (BYOL's, SimCLR's and DirectCLR's official codes carry one). Images of label -1 are skipped. It is a head
-    like others, beside the method's own::
+    No gradient reaches the backbone: the method does not see the labels. The log shows an accuracy. The
+    official codes of BYOL, SimCLR and DirectCLR have such a classifier, too. Images with label -1 are
+    skipped. It is one more head beside the method's own::
 
         heads=dict(image=..., probe=dict(type='LinearProbe', channels=2048, classes=1000))
 
     Args:
-        channels: width of the level.
+        channels: number of channels of the level.
         classes: number of classes.
-        view: which view it sees.
-        objective: name or config.
-        level: of the backbone (or neck).
+        view: which view it reads.
+        objective: name or config of the loss.
+        level: which level of the backbone (or neck) it reads.
         loss_weight: see :class:`Head`.
     """
     return Head(

@@ -1,4 +1,4 @@
-"""What is compared: one file a kind of unit."""
+"""The units that a head compares, one file for each kind."""
 
 from .base import Set, UnitProducer, kind_of, view_of
 from .boxes import Boxes, Masks, assign_levels

@@ -1,4 +1,4 @@
-"""What every kind of unit is: how it is read from a branch, projected, and put on record."""
+"""The base class of units: how they are read from a branch, projected, and written into a record."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -16,21 +16,21 @@ Set = int | tuple[str, int]
 
 
 class NoLevelError(IndexError):
-    """A level is asked for that backbone and neck do not return."""
+    """The requested level is not among those that backbone and neck return."""
 
 
 class UnitProducer(nn.Module):
-    """One kind of unit; it has no weights, those are the projector's and the predictor's.
+    """Makes the units of one type. It has no weights: these are in the projector and the predictor.
 
-    Most units are read view by view. A producer with several ``kinds`` has a set for each kind and view.
+    Most units are read view by view. A producer with several ``kinds`` has one set for each kind and view.
 
     Args:
         level: which level of the backbone (or neck) is read.
     """
 
-    #: What its records hold, and rules and objectives may ask for.
+    #: Properties of its records, which rules and objectives may need.
     gives: ClassVar[frozenset[str]] = frozenset()
-    #: Names of the kinds; none where there is only one.
+    #: Names of the kinds; empty if there is only one.
     kinds: tuple[str, ...] = ()
 
     def __init__(self, level: int = -1) -> None:
@@ -38,7 +38,7 @@ class UnitProducer(nn.Module):
         self.level = level
 
     def gives_of(self, kind: str | None) -> frozenset[str]:
-        """What records of one kind hold."""
+        """Properties of the records of one kind."""
         return self.gives
 
     def views_of(self, chosen: Set) -> list[int]:
@@ -46,23 +46,24 @@ class UnitProducer(nn.Module):
         return [view_of(chosen)]
 
     def source(self, chosen: Set) -> Set:
-        """What is projected for a set; two sets of one source share the pass."""
+        """The source of a set: what is projected for it. Sets with the same source share one pass."""
         return chosen
 
     def found(self, target: 'Branch', views: Views) -> Views:
-        """The views with what the target finds in them, before any unit is read (CrIBo's objects)."""
+        """The views, with regions that the target finds in them (CrIBo's objects). Called before any unit is
+        read."""
         return views
 
     def frozen(self, projector: nn.Module) -> Sequence[nn.Parameter]:
-        """Parameters that the coming optimiser step must leave alone; a projector may name some itself."""
+        """Parameters that the next optimiser step must not change; a projector may name some itself."""
         return projector.frozen_parameters() if hasattr(projector, 'frozen_parameters') else ()
 
     def inputs(self, branch: 'Branch', views: Views, source: Set) -> Tensor:
-        """What the projector reads, (B, ...) or (B * N, ...); the level unless a kind of unit says else."""
+        """The input of the projector, (B, ...) or (B * N, ...). By default it is the level."""
         return branch[source][self.level]
 
     def project(self, projector: nn.Module, inputs: dict[Set, Tensor], joint: bool) -> dict[Set, Tensor]:
-        """Project; inputs of one shape go together where ``joint``, with common batch statistics."""
+        """Project. If ``joint``, inputs of the same shape share one pass, with common batch statistics."""
         if not joint:
             return {key: projector(x) for key, x in inputs.items()}
         outputs = dict.fromkeys(inputs)
@@ -73,30 +74,30 @@ class UnitProducer(nn.Module):
         return outputs
 
     def predict(self, predictor: nn.Module, projections: Tensor) -> Tensor:
-        """The predictor on what :meth:`project` returned."""
+        """Apply the predictor to what :meth:`project` returned."""
         return predictor(projections)
 
     def predicts_late(self, chosen: Set) -> bool:
-        """Whether the predictor sees the units that have an answer alone, once these are known (SlotCon)."""
+        """Whether the predictor runs after matching and counts only units with an answer (SlotCon)."""
         return False
 
     def remember(self, projector: nn.Module) -> None:
-        """Let the projector take in what it has seen, once an optimiser step, in training only."""
+        """Let the projector store what it saw; called once an optimiser step, in training only."""
 
     def record(
         self, chosen: Set, inputs: Tensor, projections: Tensor, predictions: Tensor | None, views: Views
     ) -> Units:
-        """The units of a set."""
+        """Make the record of a set's units."""
         raise NotImplementedError
 
 
 def view_of(chosen: Set) -> int:
-    """The number of a set's view."""
+    """The number of the view of a set."""
     return chosen if isinstance(chosen, int) else chosen[1]
 
 
 def kind_of(chosen: Set) -> str | None:
-    """The kind of a set, None where there is only one."""
+    """The kind of a set, None if there is only one kind."""
     return None if isinstance(chosen, int) else chosen[0]
 
 
@@ -106,7 +107,7 @@ def pool(maps: Tensor) -> Tensor:
 
 
 def _mean_there(vectors: Tensor, valid: Tensor | None) -> Tensor:
-    """(B, N, D) -> (B, D), the mean of the units that are there; 0 without any."""
+    """The mean of the valid units of each image, (B, N, D) -> (B, D); 0 if there are none."""
     if valid is None:
         return vectors.mean(1)
     valid = valid[..., None]
@@ -114,7 +115,7 @@ def _mean_there(vectors: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def cells(maps: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, H*W, C), row by row."""
+    """The cells of a map as rows, (B, C, H, W) -> (B, H*W, C), in row-major order."""
     return maps.permute(0, 2, 3, 1).flatten(1, 2)
 
 
@@ -125,9 +126,10 @@ def record_of(
     pooled: Callable[[Tensor], Tensor] | None = None,
     **fields,
 ) -> Units:
-    """The record whose vectors are the ``rows`` of projections and of predictions, where there are any.
+    """Make a record from projections and, if given, predictions.
 
-    ``pooled`` makes what stands for an image, of either; None: the mean of its rows that are there.
+    ``rows`` turns either of them into vectors (B, N, D). ``pooled`` turns either into one vector an image,
+    (B, D); None: the mean of the image's valid rows.
     """
 
     def both(x: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

@@ -1,4 +1,4 @@
-"""Regions of the image as the units: boxes (objects, or random ones of the overlap) and masks."""
+"""Regions of the image as units: boxes (objects, or random boxes in the views' overlap) and masks."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,20 +13,24 @@ from .regions import masks_of, regions_of
 
 
 def assign_levels(boxes: Tensor, thresholds: Sequence[float] = (48, 96, 192, 224)) -> Tensor:
-    """The pyramid level of each box by its size: the first whose threshold is at least ``sqrt(w h)``.
+    """The pyramid level of each box by its size: the first level whose threshold is at least ``sqrt(w h)``.
 
-    SoCo (Wei et al., 2021, section 3.2). What is larger than the last threshold belongs to the last level; in
-    the official code it belongs to none and drops out of the loss. There corners are cut to whole pixels and
-    both ends counted (w = x2 - x1 + 1); here sides are those of the box, so that one within a pixel of a
-    threshold may lie on the neighbouring level.
+    SoCo (Wei et al., 2021, section 3.2). Deviations from the official code: a box larger than the last
+    threshold belongs to the last level; there it belongs to no level and drops out of the loss. Sides are
+    those of the box; there corners are rounded down to whole pixels and w = x2 - x1 + 1. So a box within a
+    pixel of a threshold may lie on the neighbouring level.
 
-    Boxes are (..., 4), x1, y1, x2, y2 in pixels of the view; thresholds rise, one a level. Returns
-    int64 (...), 0 for the finest level.
+    Args:
+        boxes: (..., 4), x1, y1, x2, y2 in pixels of the view.
+        thresholds: one a level, rising, in pixels of the view.
+
+    Returns:
+        int64 (...), 0 for the finest level.
     """
     sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
     area = sides[..., 0] * sides[..., 1]
     level = torch.zeros_like(area, dtype=torch.int64)
-    for threshold in thresholds[:-1]:  # as areas: exact where a root is not
+    for threshold in thresholds[:-1]:  # compare areas: a square root is not exact
         level += area > threshold**2
     return level
 
@@ -35,21 +39,23 @@ def assign_levels(boxes: Tensor, thresholds: Sequence[float] = (48, 96, 192, 224
 class Boxes(UnitProducer):
     """Boxes that ``MultiView`` chose: the objects of SoCo (``SelectBoxes``), SCRL's ``OverlapBoxes``.
 
-    With several ``levels`` a box is pooled from the pyramid level of its size (SoCo, Wei et al., 2021): an
-    object that is small in one view and large in the other is read from two levels, which makes them agree.
-    Shapes do not depend on the data: every level pools N boxes an image, those that lie on another level as
-    empty boxes, which cost nothing, and the results add up.
+    With several ``levels`` a box is pooled from the pyramid level of its size (SoCo, Wei et al., 2021). An
+    object that is small in one view and large in the other is read from two levels: so the levels learn to
+    agree. Shapes do not depend on the data: every level pools N boxes an image. On a level that is not its
+    own, a box is replaced by an empty one, which costs nothing and gives 0. The results are summed over the
+    levels.
 
     Args:
-        regions: their name in ``MultiView(regions=...)``.
-        level: of the backbone (or neck).
+        regions: name of the boxes in ``MultiView(regions=...)``.
+        level: which level of the backbone (or neck) is read.
         levels: several levels, fine to coarse, in place of ``level``.
         thresholds: see :func:`assign_levels`; one a level, in pixels of the view.
-        bins: side of a pooled box; the projector maps (N, C, bins, bins) to (N, D), or (N, C) where it is 1.
+        bins: side of a pooled box in bins. The projector maps (N, C, bins, bins) to (N, D); with ``bins=1``
+            it maps (N, C).
         aligned: see :func:`~densecl.models.heads.units.pooling.pool_boxes`; SCRL's official code has False.
-        every_level: the official code of SoCo: every box from every level, a pass a level, of which only the
-            assigned ones enter the loss. The others are seen by batch statistics alone, at ``len(levels)``
-            times the cost.
+        every_level: as in the official code of SoCo, pool every box from every level, with one pass of the
+            projector a level. Only the assigned level of a box enters the loss. The others only change batch
+            statistics, and the cost is ``len(levels)`` times as high.
     """
 
     gives = frozenset({'boxes', 'ids', 'place', 'features', 'pooled', 'several'})
@@ -77,12 +83,12 @@ class Boxes(UnitProducer):
         self.every_level = every_level
 
     def inputs(self, branch, views, source):
-        """(B*N, C, bins, bins) of the assigned levels, or (B*N, L, C, bins, bins) of each of L levels."""
+        """(B*N, C, bins, bins) from the assigned levels, or (B*N, L, C, bins, bins) from each of L levels."""
         boxes = regions_of(views, self.regions, source, 'SelectBoxes').boxes
         return self.pooled(branch[source], boxes, tuple(views.images[source].shape[-2:]))
 
     def pooled(self, levels: Sequence[Tensor], boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """The same of (B, N, 4) boxes in a view of height and width ``size``."""
+        """As :meth:`inputs`, for boxes (B, N, 4) in a view of height and width ``size``."""
         shown = [boxes] * len(self.levels)
         if len(shown) > 1 and not self.every_level:
             assigned = assign_levels(boxes, self.thresholds)[..., None]
@@ -93,7 +99,7 @@ class Boxes(UnitProducer):
         return torch.stack(parts, 1) if self.every_level else sum(parts[1:], parts[0])
 
     def _by_level(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
-        """The module, with a pass for each level where every level is pooled."""
+        """The module; with ``every_level`` it runs once for each level."""
         if not self.every_level:
             return module
         return lambda x: torch.stack([module(part) for part in x.unbind(1)], 1)
@@ -105,7 +111,7 @@ class Boxes(UnitProducer):
         return self._by_level(predictor)(projections)
 
     def record(self, chosen, inputs, projections, predictions, views):
-        """A row a box; those of id -1 are not there."""
+        """One unit a box; a box with id -1 is not valid."""
         found = regions_of(views, self.regions, chosen, 'SelectBoxes')
         level = assign_levels(found.boxes, self.thresholds)
         features = inputs.detach() if self.bins == 1 else inputs.detach().mean((-2, -1))
@@ -129,14 +135,14 @@ class Boxes(UnitProducer):
 
 @MODELS.register_module()
 class Masks(UnitProducer):
-    """The features of a mask are the mean of the level's cells that it has (DetCon, Hénaff et al., 2021).
+    """Masks: the features of a mask are the mean over the level's cells in it (DetCon, Hénaff et al., 2021).
 
     ``MultiView(regions=dict(masks=dict(type='SelectMasks', ...)))`` draws the masks. Projector and predictor
     map (N, C) to (N, D).
 
     Args:
-        regions: their name in ``MultiView(regions=...)``.
-        level: of the backbone (or neck).
+        regions: name of the masks in ``MultiView(regions=...)``.
+        level: which level of the backbone (or neck) is read.
     """
 
     gives = frozenset({'ids', 'place', 'boxes', 'features', 'pooled', 'several', 'always'})

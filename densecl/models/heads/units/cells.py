@@ -1,4 +1,4 @@
-"""The cells of a feature map (tokens of a transformer) as the units."""
+"""The cells of a feature map (tokens of a transformer) as units."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,15 +14,15 @@ from .regions import masks_of, regions_of
 class Cells(UnitProducer):
     """Every cell of a level, row by row; projector and predictor map (B, C, H, W) to (B, D, H, W).
 
-    What stands for the image is the mean of the projections (DenseCL, Wang et al., 2021, section 3.2).
+    The pooled vector of an image is the mean of its projections (DenseCL, Wang et al., 2021, section 3.2).
 
     Args:
-        level: of the backbone (or neck).
-        grid: side of the square grid to which the level is brought before anything else; None keeps the
-            level's own grid, as the released configs of DenseCL do.
-        resize: how it is brought there. ``'average'``: average pooling; ``'bicubic'``: read at the centres of
-            the grid's cells without antialiasing (the target of Gram anchoring in DINOv3, Siméoni et al.,
-            2025, whose map has twice the side). A level that has this grid already is left as it is.
+        level: which level of the backbone (or neck) is read.
+        grid: side of a square grid. The level is resized to it before projection. None keeps the level's own
+            grid, as the released configs of DenseCL do.
+        resize: how the level is resized. ``'average'``: average pooling. ``'bicubic'``: interpolation at the
+            centres of the grid's cells without antialiasing (the target of Gram anchoring in DINOv3, Siméoni
+            et al., 2025, whose map has twice the side). A level that has this grid already is not changed.
     """
 
     gives = frozenset({'grid', 'place', 'features', 'pooled', 'several', 'always'})
@@ -48,12 +48,13 @@ class Cells(UnitProducer):
 
 @MODELS.register_module()
 class LabelledCells(Cells):
-    """Cells that know how much of them every segment has: of any masks, such as those of Felzenszwalb.
+    """Cells with labels: the share of each cell that every segment covers.
 
-    ``MultiView(regions=dict(segments=dict(type='LargestMasks', grid=...)))`` finds them, on the level's grid.
+    Segments are any masks, such as those of Felzenszwalb.
+    ``MultiView(regions=dict(segments=dict(type='LargestMasks', grid=...)))`` makes them, on the level's grid.
 
     Args:
-        regions: their name in ``MultiView(regions=...)``.
+        regions: name of the segments in ``MultiView(regions=...)``.
         **kwargs: see :class:`Cells`.
     """
 
@@ -72,6 +73,6 @@ class LabelledCells(Cells):
 
 
 def bicubic(level: Tensor, grid: int) -> Tensor:
-    """(B, C, H, W) -> (B, C, grid, grid) by cubic convolution at the new cells' centres, 4 x 4 cells each."""
+    """Bicubic interpolation, (B, C, H, W) -> (B, C, grid, grid), each from 4 x 4 cells, no antialiasing."""
     read = F.interpolate(full_precision(level), (grid, grid), mode='bicubic', align_corners=False)
     return read.to(level.dtype)

@@ -1,4 +1,4 @@
-"""Regions that a detector proposes for known boxes, seen through its box head."""
+"""Regions that a detector proposes for known boxes, read by its box head."""
 
 import torch
 from torch import Tensor
@@ -14,24 +14,25 @@ from .boxes import Boxes, regions_of
 
 @MODELS.register_module()
 class DetectorBoxes(Boxes):
-    """Each box that ``MultiView`` chose, and the regions that the RPN proposes for it (AlignDet, Li et al.,
+    """The boxes that ``MultiView`` chose, and regions that the RPN proposes for each (AlignDet, Li et al.,
     2023).
 
-    The projector is a :class:`~densecl.models.necks.DetectorHeads`: its RPN says of every anchor whether
-    there is a box, and where. A proposal belongs to the box that it overlaps most, if by ``overlap`` at
-    least; of each box the ``proposals`` of the highest scores are taken. They and the boxes themselves go
-    through the box head, and have the id of their box; those that are not there have -1. A box that a
+    The projector is a :class:`~densecl.models.necks.DetectorHeads`. Its RPN predicts for every anchor whether
+    there is a box, and where. A proposal belongs to the box with which it has the highest IoU, if this IoU is
+    ``overlap`` or more. For each box the ``proposals`` with the highest scores are taken. They and the box
+    itself go through the box head and have the id of the box. Missing proposals have the id -1. A box that a
     selector repeated counts once.
 
-    Deviation: the official code takes what non-maximum suppression leaves of all proposals, some hundred of
-    an image; shapes would then depend on the data. Here proposals of one box may be near each other.
+    Deviation: the official code takes the proposals that remain after non-maximum suppression, some hundred
+    an image. Shapes would then depend on the data. Here proposals of one box may be close to each other.
 
     Args:
-        proposals: of a box, at most.
-        overlap: least intersection over union of a proposal with its box.
-        candidates: so many anchors of a level, those of the highest scores, may become proposals.
-        regions, levels, thresholds, bins, aligned: see :class:`Boxes`. Levels are those of the box head,
-            thresholds what mmdet's ``SingleRoIExtractor`` has: 2, 4, 8 ... times its ``finest_scale``.
+        proposals: largest number of proposals of a box.
+        overlap: smallest IoU of a proposal with its box.
+        candidates: how many anchors of a level, those with the highest scores, may become proposals.
+        regions, levels, thresholds, bins, aligned: see :class:`Boxes`. ``levels`` are those of the box head.
+            ``thresholds`` are those of mmdet's ``SingleRoIExtractor``: 2, 4, 8 ... times its
+            ``finest_scale``.
     """
 
     gives = Boxes.gives | {'detections'}
@@ -61,7 +62,7 @@ class DetectorBoxes(Boxes):
         return tuple(branch[source]), found, tuple(views.images[source].shape[-2:])
 
     def project(self, projector, inputs, joint):
-        """For each set the vectors (B, N, D), their pooled features, what is there, and the detections."""
+        """For each set: vectors (B, N, D), pooled features (B, N, C), valid (B, N) bool, and detections."""
         return {key: self._through(projector, *x) for key, x in inputs.items()}
 
     def _through(self, projector, maps, found, size):
@@ -94,7 +95,7 @@ class DetectorBoxes(Boxes):
         return vectors, features, valid, detections
 
     def _proposed(self, anchors, logits, offsets, stds, size) -> tuple[Tensor, Tensor]:
-        """(B, C) scores and (B, C, 4) boxes of the best anchors of each level."""
+        """Scores (B, C) and decoded boxes (B, C, 4) of the best anchors of each level."""
         scores, boxes = [], []
         for a, score, offset in zip(anchors, logits, offsets, strict=True):
             score, index = score.topk(min(self.candidates, len(a)), 1)
@@ -124,7 +125,7 @@ class DetectorBoxes(Boxes):
 
 
 def first_of_id(ids: Tensor) -> Tensor:
-    """(B, K) bool: the first of each id, -1 aside."""
+    """The first entry of each id, (B, K) int64 -> (B, K) bool; false for -1."""
     same = ids[:, :, None] == ids[:, None]
     return (ids >= 0) & (same.int().argmax(2) == torch.arange(ids.shape[1], device=ids.device))
 
@@ -132,19 +133,21 @@ def first_of_id(ids: Tensor) -> Tensor:
 def regions_for(
     boxes: Tensor, there: Tensor, scores: Tensor, proposals: Tensor, count: int, overlap: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """For each box itself and at most ``count`` proposals.
+    """The regions of each box: the box itself and at most ``count`` proposals.
+
+    A proposal belongs to the box with which it has the highest IoU.
 
     Args:
         boxes: (B, K, 4).
-        there: (B, K) bool, those that count.
-        scores: (B, C) of the proposals, of which the higher are taken.
+        there: (B, K) bool, the boxes that count.
+        scores: (B, C), scores of the proposals; those with the highest are taken.
         proposals: (B, C, 4).
-        count: of a box.
-        overlap: least intersection over union of a proposal with the box that it overlaps most, its box.
+        count: number of proposals of a box.
+        overlap: smallest IoU of a proposal with its box.
 
     Returns:
-        (B, N, 4), N = K (1 + count), box by box, without area where there is none; int64 (B, N), the number
-        of the box; bool (B, N), whether the region is there.
+        (B, N, 4), N = K (1 + count) regions, box by box, 0 where one is missing; int64 (B, N), the number of
+        the box; bool (B, N), whether the region exists.
     """
     iou = overlaps(proposals, boxes).masked_fill(~there[:, None], -1.0)  # (B, C, K)
     most, index = iou.max(2)

@@ -1,4 +1,4 @@
-"""Which cells of a view show an object, and the scores of prototypes of cells."""
+"""The foreground cells of a view, and the scores of prototypes for cells."""
 
 import torch
 import torch.nn.functional as F
@@ -17,16 +17,17 @@ from .image import Prototypes
 def foreground_of(saliency: Tensor, mass: float = 0.6, blur: float = 0.6) -> Tensor:
     """The most salient cells of each image, without specks (Leopart, Ziegler and Asano, 2022, official code).
 
-    The map is blurred (Gaussian of 7 x 7 cells, edges reflected); the cells that together hold the largest
-    ``mass`` of it are the foreground, but for connected ones, diagonals too, of 2 cells or less.
+    The map is blurred with a Gaussian kernel of 7 x 7 cells and reflected edges. The foreground is the most
+    salient cells, which together hold the share ``mass`` of the blurred map. Connected components (diagonals
+    count) of 1 or 2 cells are removed.
 
     Args:
-        saliency: (B, h, w), not negative: attention of the class token, mean over its heads.
-        mass: in (0, 1].
-        blur: > 0, standard deviation in cells.
+        saliency: (B, h, w), 0 or more: attention of the class token, mean over its heads.
+        mass: share of the map that the foreground holds, in (0, 1].
+        blur: > 0, standard deviation of the kernel in cells.
 
     Returns:
-        (B, h, w) bool; nothing where an image's map is 0.
+        (B, h, w) bool; no cell if an image's map is 0.
     """
     maps = _blurred(full_precision(saliency), blur)
     values, order = maps.flatten(1).sort(dim=1)
@@ -37,7 +38,7 @@ def foreground_of(saliency: Tensor, mass: float = 0.6, blur: float = 0.6) -> Ten
 
 
 def _blurred(maps: Tensor, sigma: float) -> Tensor:
-    """(B, h, w); of maps of 3 cells a side or less the kernel is cut to what reflects."""
+    """Blur (B, h, w). On maps of 3 cells a side or less the kernel is smaller, so that reflection works."""
     for dim in (1, 2):
         reach = min(3, maps.shape[dim] - 1)
         places = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
@@ -52,24 +53,24 @@ def _specks(mask: Tensor) -> Tensor:
     """(B, h, w) bool, the cells of 8-connected components of 1 or 2 cells."""
     ones = mask[:, None].float()
     near = F.avg_pool2d(ones, 3, 1, 1, divisor_override=1) - ones  # neighbours of each cell
-    # Neither the cell nor a neighbour has more than one.
+    # True if neither the cell nor a neighbour of it has more than one neighbour.
     return mask & (F.max_pool2d(near * ones, 3, 1, 1)[:, 0] < 1.5)
 
 
 @MODELS.register_module()
 class CellPrototypes(Prototypes):
-    """The scores of K prototypes of every cell; those of the target that count may be a foreground's.
+    """The scores of K prototypes for every cell; optionally only foreground cells of the target count.
 
     With ``matching=dict(type='SharedGrid', size=7)`` and ``SwappedPrediction`` it is Leopart (Ziegler and
-    Asano, 2022). The foreground is taken on the side without gradient: it says which cells answer, not which
-    ask. See :func:`foreground_of`.
+    Asano, 2022). Only the branch without gradient has a foreground (:func:`foreground_of`): it restricts the
+    keys, not the queries.
 
     Args:
-        level: of the backbone (or neck).
-        foreground: None: all cells count. ``'attention'``: what the class token attends to, the level
+        level: which level of the backbone (or neck) is read.
+        foreground: None: all cells count. ``'attention'``: by the attention of the class token, the level
             ``attention`` of ``TimmViT(output_attention=True)``. ``'norm'``: by the squared length of a cell's
             features, for networks without a class token.
-        attention: the level of attention maps, of which the mean is taken.
+        attention: the level of the attention maps, which are averaged over the heads.
         mass, blur: see :func:`foreground_of`.
         **kwargs: see :class:`Prototypes`.
     """
@@ -99,7 +100,7 @@ class CellPrototypes(Prototypes):
             self.gives = self.gives - {'always'}
 
     def inputs(self, branch, views, source):
-        """The level, and which of its cells count."""
+        """The level (B, C, h, w), and which of its cells count, (B, h, w) bool or None."""
         levels = branch[source]
         maps = levels[self.level]
         if self.foreground is None or branch.gradient:

@@ -1,4 +1,4 @@
-"""Learned groups of cells as the units."""
+"""Learned groups of cells as units."""
 
 import torch
 
@@ -13,13 +13,13 @@ from .base import UnitProducer, cells, place_of, pool, view_of
 class Groups(UnitProducer):
     """Cells, and the slots that compete for them (SlotCon, Wen et al., 2022).
 
-    Two kinds: ``'cells'``, whose vectors are the scores of the K slots, and ``'slots'``, the mean of each
-    slot's cells, of those slots that win a cell of the view. Their ids are the numbers of the slots. As no
-    more slots than cells can win one, shapes are fixed: H*W rows, or K where that is less.
+    There are two kinds of units. The vectors of ``'cells'`` are the scores of the K slots. The vectors of
+    ``'slots'`` are the mean of each slot's cells; only slots that win a cell of the view are valid. The id of
+    a slot is its number. At most H*W slots can win a cell, so the number of rows is fixed: min(H*W, K).
 
     Args:
-        level: of the backbone (or neck). The projector is a
-            :class:`~densecl.models.necks.SlotProjector`, the predictor maps slots (N, C) to (N, C).
+        level: which level of the backbone (or neck) is read. The projector is a
+            :class:`~densecl.models.necks.SlotProjector`; the predictor maps slots (N, C) to (N, C).
     """
 
     of_kind = {
@@ -43,10 +43,10 @@ class Groups(UnitProducer):
         return {view: (x, *projector.group(x)) for view, x in maps.items()}
 
     def predict(self, predictor, projections):
-        """Nothing yet: see :meth:`predicts_late`."""
+        """No prediction yet: see :meth:`predicts_late`."""
 
     def predicts_late(self, chosen):
-        """All K slots would bring some 2,000 nearly equal vectors an image into its batch norm."""
+        """True for slots: all K slots would put some 2,000 nearly equal vectors an image into batch norm."""
         return chosen[0] == 'slots'
 
     def record(self, chosen, inputs, projections, predictions, views):
@@ -56,7 +56,7 @@ class Groups(UnitProducer):
             return Units(cells(scores), pooled=pool(maps), place=place, embeddings=cells(maps))
         active = active_slots(scores)
         count = min(active.shape[1], maps[0, 0].numel())
-        # Active ones first, each part in the order of its numbers.
+        # Active slots come first; both parts are sorted by number.
         number = active.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
         valid = active.gather(1, number)
         return Units(

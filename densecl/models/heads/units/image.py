@@ -1,4 +1,4 @@
-"""The whole image as the unit, as a vector or as scores of prototypes."""
+"""The whole image as one unit: a vector, or scores of prototypes."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ class Image(UnitProducer):
     """One unit an image: SimCLR, MoCo v1 to v3, BYOL, SimSiam, Barlow Twins, VICReg, SupCon and more.
 
     Args:
-        level: of the backbone (or neck).
-        project: ``'pooled'``: pool the level, then project (B, C) -> (B, D); ``'cells'``: project (and
-            predict) each cell, (B, C, H, W) -> (B, D, H, W), and average afterwards (PixPro's instance
-            branch), another vector where a projector is nonlinear; ``'map'``: the projector pools by itself,
+        level: which level of the backbone (or neck) is read.
+        project: ``'pooled'``: pool the level, then project (B, C) -> (B, D). ``'cells'``: project (and
+            predict) each cell, (B, C, H, W) -> (B, D, H, W), then average (PixPro's instance branch); with a
+            nonlinear projector this is not the same vector. ``'map'``: the projector pools by itself,
             (B, C, H, W) -> (B, D) (CLIP's :class:`~densecl.models.necks.AttentionPool2d`).
         detach: no gradient reaches the backbone (a probe).
     """
@@ -48,15 +48,15 @@ class Image(UnitProducer):
 
 @MODELS.register_module()
 class ImageWithHard(Image):
-    """The image as the unit; one view has its hard negatives beside it, units that answer nothing.
+    """The image as one unit; in one view its hard negatives are further units, which answer no query.
 
-    They are candidates of all images under ``dict(type='InfoNCE', batch='units')``, and ``matching='SameId'``
-    leaves them without a query (SimCSE with contradictions, Gao et al., 2021). They have a gradient.
+    With ``dict(type='InfoNCE', batch='units')`` they are candidates for all images, and ``matching='SameId'``
+    gives them no query (SimCSE with contradictions, Gao et al., 2021). They have a gradient.
 
     Args:
-        view: the one of keys.
-        hard: views that hold its hard negatives; a view for each.
-        level: of the backbone (or neck).
+        view: the key view.
+        hard: the views that are its hard negatives.
+        level: which level of the backbone (or neck) is read.
     """
 
     gives = (Image.gives - {'single'}) | {'ids'}
@@ -66,7 +66,7 @@ class ImageWithHard(Image):
         self.view, self.hard = view, tuple(hard)
 
     def views_of(self, chosen):
-        """The view, and those of its hard negatives."""
+        """The view; for the key view, also the views of its hard negatives."""
         return [chosen, *self.hard] if chosen == self.view else [chosen]
 
     def inputs(self, branch, views, source):
@@ -87,15 +87,16 @@ class ImageWithHard(Image):
 
 @MODELS.register_module()
 class Prototypes(Image):
-    """The scores of K prototypes as the vector of an image: SwAV and DINO, over any number of crops.
+    """The scores of K prototypes as the vector of an image: SwAV and DINO, with any number of crops.
 
-    The projector is a :class:`~densecl.models.necks.PrototypeProjector`. All crops pass it together where the
-    pretrainer has ``join_views=True``: its batch statistics then mix the crops' sizes, as in both official
-    codes. Every crop tells how the first two are assigned: ``pairs='crops'``.
+    The projector is a :class:`~densecl.models.necks.PrototypeProjector`. If the pretrainer has
+    ``join_views=True``, all crops go through it together. Its batch statistics are then common to crops of
+    all sizes, as in both official codes. With ``pairs='crops'`` every crop predicts the assignments of the
+    first two.
 
     Args:
-        level: of the backbone (or neck).
-        freeze: the prototypes stay as they are for so many epochs or steps from the start.
+        level: which level of the backbone (or neck) is read.
+        freeze: for this many epochs or steps from the start the prototypes are not trained.
         freeze_unit: ``'epoch'`` or ``'step'``.
     """
 
@@ -109,16 +110,16 @@ class Prototypes(Image):
         self.clock: Clock | None = None
 
     def frozen(self, projector: nn.Module) -> Sequence[nn.Parameter]:
-        """Those of the prototypes, at the start of the run."""
+        """The parameters of the prototypes, while ``freeze`` says so."""
         clock = self.clock or Clock()
         if not self.freeze or clock.step >= clock.steps(self.freeze, self.freeze_unit, 'Prototypes.freeze'):
             return ()
         return tuple(projector.prototypes.parameters())
 
     def project(self, projector, inputs, joint):
-        """Set -> embeddings and scores; the prototypes are met in one product.
+        """Set -> embeddings and scores. One matrix product makes the scores of all sets.
 
-        They get length 1 before any pass: autograd minds a change between two.
+        The prototypes are normalised before any pass: autograd does not allow a change between two passes.
         """
         if self.training and torch.is_grad_enabled():
             projector.prototypes.normalize_()

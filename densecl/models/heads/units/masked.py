@@ -1,4 +1,4 @@
-"""The cells of a feature map that a mask hides from the online branch."""
+"""Cells of a feature map that a mask hides from the online branch."""
 
 from torch import Tensor, nn
 
@@ -11,13 +11,14 @@ from .cells import Cells
 
 @MODELS.register_module()
 class MaskedCells(Cells):
-    """Every cell of a level, as :class:`Cells`; those count that the view's mask hides (iBOT, DINOv2).
+    """Every cell of a level, as :class:`Cells`; only cells that the view's mask hides count (iBOT, DINOv2).
 
-    The online branch says what is there without having seen it; the target has seen it.
+    The online branch predicts these cells without seeing them. The target sees them.
 
     Args:
-        level: of the backbone (or neck); its grid is that of the mask.
-        levels: name -> level, in place of ``level``: a kind of unit each; one projector serves all (BEiT v2).
+        level: which level of the backbone (or neck) is read. It must have the grid of the mask.
+        levels: name -> level, in place of ``level``. Each is a kind of unit; all share one projector (BEiT
+            v2).
     """
 
     gives = frozenset({'grid', 'place', 'features', 'pooled', 'several'})
@@ -39,14 +40,14 @@ class MaskedCells(Cells):
 
 @MODELS.register_module()
 class DecodedCells(UnitProducer):
-    """What a decoder says of every patch of a view; those count that the mask hides (MAE, SparK).
+    """The predictions of a decoder for every patch of a view; only hidden patches count (MAE, SparK).
 
-    The projector is a decoder: it gets all levels of the view and its :class:`~densecl.structures.TokenMask`,
-    and returns a map (B, D, h, w) with a cell for each patch of the mask. The keys are not decoded: they are
-    a level of the head's ``target``, such as :class:`~densecl.models.targets.Pixels`.
+    The projector is a decoder. It gets all levels of the view and its :class:`~densecl.structures.TokenMask`.
+    It returns a map (B, D, h, w), one cell for each patch of the mask. The keys are not decoded: they are a
+    level of the head's ``target``, such as :class:`~densecl.models.targets.Pixels`.
 
     Args:
-        level: of the target.
+        level: which level of the target is read.
     """
 
     gives = frozenset({'grid', 'place', 'several'})
@@ -68,13 +69,13 @@ class DecodedCells(UnitProducer):
 
 @MODELS.register_module()
 class AskedCells(DecodedCells):
-    """What a predictor says of the hidden patches that it is asked for (CAPI); the keys are all patches.
+    """Predictions for the n hidden patches that ``mask.asked`` names (CAPI); the keys are all patches.
 
-    The projector gets all levels of the view and its :class:`~densecl.structures.TokenMask`, and returns a
-    row (B, n, D) for each of ``mask.asked_places()``.
+    The projector gets all levels of the view and its :class:`~densecl.structures.TokenMask`. It returns
+    (B, n, D), one row for each of ``mask.asked_places()``.
 
     Args:
-        level: of the target.
+        level: which level of the target is read.
     """
 
     gives = frozenset({'several'})
@@ -87,7 +88,11 @@ class AskedCells(DecodedCells):
 
 
 def mask_of(views: Views, view: int) -> TokenMask:
-    """The mask of a view, or a ValueError where it has none."""
+    """The mask of a view.
+
+    Raises:
+        ValueError: the view has no mask.
+    """
     mask = views.mask(view)
     if mask is None:
         raise ValueError(
@@ -98,10 +103,10 @@ def mask_of(views: Views, view: int) -> TokenMask:
 
 
 def hidden_cells(views: Views, view: int, maps: Tensor) -> Tensor:
-    """(B, N) bool, which cells of the maps (B, C, h, w) the mask of a view hides.
+    """Which cells of ``maps`` (B, C, h, w) the mask of a view hides, (B, N) bool.
 
     Raises:
-        ValueError: the view has no mask, or one of another grid.
+        ValueError: the view has no mask, or the mask has another grid than the maps.
     """
     hidden = mask_of(views, view).hidden
     if hidden.shape[1:] != maps.shape[2:]:

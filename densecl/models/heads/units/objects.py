@@ -1,4 +1,4 @@
-"""Objects that are found in two views together, as scores of prototypes."""
+"""Objects that are found in two views jointly, as scores of prototypes."""
 
 from dataclasses import replace
 
@@ -18,15 +18,15 @@ from .pooling import pool_masks
 class JointObjects(Prototypes):
     """Clusters of the target's cells of views 0 and 1, as scores of K prototypes (CrIBo, ICLR 2024).
 
-    The cells of both views are clustered together, see
-    :func:`~densecl.models.matching.joint_clusters.joint_clusters`; a cluster with cells in both views is an
-    object, which has the same row and id in both. Its features are the mean of its cells in a view, of each
-    branch's own. Which cells clusters start from depends on image and step alone.
+    The cells of both views are clustered jointly, see
+    :func:`~densecl.models.matching.joint_clusters.joint_clusters`. A cluster with cells in both views is an
+    object, with the same row and id in both. Its features in a view are the mean over its cells, from each
+    branch's own map. The cells that the clusters start from depend only on image and step.
 
     Args:
-        level: of the backbone (or neck) that is clustered and averaged.
-        count: clusters K' of an image; 64 on COCO, 32 on ImageNet.
-        position_weight, sharpness, rounds, iterations: of the clustering.
+        level: which level of the backbone (or neck) is clustered and averaged.
+        count: number K' of clusters of an image; 64 on COCO, 32 on ImageNet.
+        position_weight, sharpness, rounds, iterations: parameters of the clustering.
         **kwargs: see :class:`Prototypes`.
     """
 
@@ -55,7 +55,7 @@ class JointObjects(Prototypes):
 
     @torch.no_grad()
     def found(self, target, views):
-        """The views with a region ``'objects'`` in the first two: (B, K', h, w) masks and their ids."""
+        """The views, with regions ``'objects'`` in the first two: masks (B, K', h, w) and ids (B, K')."""
         maps = [target[v][self.level] for v in (0, 1)]
         grids = [x.shape[2:] for x in maps]
         rows = torch.cat([cells(x) for x in maps], 1)
@@ -78,7 +78,7 @@ class JointObjects(Prototypes):
         return replace(views, regions={**views.regions, 'objects': regions})
 
     def inputs(self, branch, views, source):
-        """(B * K', C)."""
+        """Features of the objects, (B * K', C)."""
         if source > 1:
             raise ValueError(f'JointObjects are found in views 0 and 1, pairs name view {source}')
         return pool_masks(branch[source][self.level], views.regions['objects'][source].masks).flatten(0, 1)

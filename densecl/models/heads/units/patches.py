@@ -1,4 +1,4 @@
-"""Whole images and sets of their patches as the units, on one or more levels."""
+"""Whole images and sets of their patches as units, on one or more levels."""
 
 import torch
 from torch import Tensor, nn
@@ -10,25 +10,25 @@ from .base import UnitProducer, record_of
 
 @MODELS.register_module()
 class Patches(UnitProducer):
-    """An image, and its jigsaw patches taken together (PIRL, Misra and van der Maaten, 2020; DetCo, Xie et
-    al., 2021).
+    """An image as one unit, and all its jigsaw patches as one unit (PIRL, Misra and van der Maaten, 2020;
+    DetCo, Xie et al., 2021).
 
-    Two kinds a level: ``'global'``, the pooled map of the image, and ``'local'``, the pooled maps of its
-    patches, concatenated. With named levels they are ``'global_c5'``, ``'local_c5'``. The projector is a
+    Each level has two kinds: ``'global'`` is the pooled map of the image; ``'local'`` is the pooled maps of
+    its patches, concatenated. With named levels they are ``'global_c5'``, ``'local_c5'``. The projector is a
     :class:`~densecl.models.necks.LevelProjectors` (DetCo) or
     :class:`~densecl.models.necks.ImagePatchProjectors` (PIRL).
 
-    Views come in this order: the images first, ``images`` of them, then the patches of each image. The set
-    ``('local', 1)`` is the patches of view 1. ``join_views=True`` of the pretrainer encodes all patches in
+    The order of the views is: first ``images`` whole images, then the patches of each image. The set
+    ``('local', 1)`` is the patches of view 1. With ``join_views=True`` the pretrainer encodes all patches in
     one pass.
 
     Args:
         images: number of views that are whole images: 2 in DetCo, 1 in PIRL.
-        patches: patches of an image, 9 in both.
-        levels: name -> level of the backbone (or neck); by default the last one, without a name.
-        order: in which patches are concatenated. ``'drawn'``: as they come, in the random order of the views,
-            so that the order itself cannot be learned; ``'image'``: as they lie in the image, so that each
-            place has weights of its own.
+        patches: number of patches of an image, 9 in both.
+        levels: name -> level of the backbone (or neck); by default the last level, without a name.
+        order: the order in which patches are concatenated. ``'drawn'``: the random order of the views, so
+            that the order itself cannot be learned. ``'image'``: their order in the image, so that each place
+            has its own weights.
     """
 
     gives = frozenset({'features', 'pooled', 'always', 'single'})
@@ -44,7 +44,7 @@ class Patches(UnitProducer):
         self.kinds = tuple(f'{part}_{n}' if n else part for part in ('global', 'local') for n in self.levels)
 
     def views_of(self, chosen):
-        """The image, or its patches."""
+        """The view of the image, or those of its patches."""
         kind, image = chosen
         if image >= self.images:
             raise ValueError(
@@ -54,7 +54,7 @@ class Patches(UnitProducer):
         return [image] if kind.startswith('global') else list(range(first, first + self.patches))
 
     def inputs(self, branch, views, source):
-        """(B, C), or (B, P, C)."""
+        """Pooled features: (B, C) of the image, or (B, P, C) of its P patches."""
         part, _, name = source[0].partition('_')
         numbers = self.views_of(source)
         pooled = [branch[v].pooled(self.levels[name]) for v in numbers]
@@ -67,7 +67,7 @@ class Patches(UnitProducer):
         return stacked.gather(1, back[..., None].expand_as(stacked))
 
     def project(self, projector, inputs, joint):
-        """Each set by the projector of its kind, one at a time."""
+        """Project each set by itself, with the projector of its kind."""
         done = {}
         for source, x in inputs.items():
             part, _, name = source[0].partition('_')
@@ -84,13 +84,13 @@ class PatchSet(UnitProducer):
     """Several views as one unit: the tiles of a puzzle (Noroozi and Favaro, ECCV 2016), or the two patches of
     a pair (Doersch et al., ICCV 2015).
 
-    Set s is views s * ``patches`` and those that follow, pooled and stacked, (B, P, C) for a
-    :class:`~densecl.models.necks.PatchProjector`; with ``join_views=True`` of the pretrainer all are encoded
-    in one pass. Of a target, whose values no one projects, the last of the views speaks for all.
+    Set s is P views, from view s * P on. Their pooled features are stacked to (B, P, C), the input of a
+    :class:`~densecl.models.necks.PatchProjector`. With ``join_views=True`` the pretrainer encodes all views
+    in one pass. The output of a head's own target is not projected: there the last of the P views is used.
 
     Args:
-        patches: P, how many views make a unit.
-        level: of the backbone (or neck).
+        patches: P, the number of views of a unit.
+        level: which level of the backbone (or neck) is read.
     """
 
     gives = frozenset({'features', 'pooled', 'always', 'single'})
@@ -104,7 +104,7 @@ class PatchSet(UnitProducer):
         return list(range(first, first + self.patches))
 
     def inputs(self, branch, views, source):
-        """(B, P, C)."""
+        """Pooled features of the P views, (B, P, C)."""
         return torch.stack([branch[v].pooled(self.level) for v in self.views_of(source)], 1)
 
     def project(self, projector, inputs, joint):
@@ -118,9 +118,9 @@ class PatchSet(UnitProducer):
 
 
 def in_reading_order(boxes: Tensor) -> Tensor:
-    """How the patches of a square grid are put back: (B, P, 4) boxes -> (B, P) indices, row by row.
+    """The order of patches in a square grid, row by row: (B, P, 4) boxes -> (B, P) indices.
 
-    Boxes are x1, y1, x2, y2; those of one row of the grid must lie above all those of the next.
+    Boxes are x1, y1, x2, y2. All boxes of a row must lie above those of the next row.
     """
     side = round(boxes.shape[1] ** 0.5)
     centre = boxes[..., :2] + boxes[..., 2:]

@@ -1,4 +1,4 @@
-"""How a region of a feature map becomes one vector: three ways, whose numbers differ."""
+"""Three ways to pool a region of a feature map to one vector. Their results differ."""
 
 import torch
 from torch import Tensor
@@ -13,14 +13,15 @@ from .base import cells
 def pool_boxes(
     level: Tensor, boxes: Tensor, size: tuple[int, int], bins: int, aligned: bool = True
 ) -> Tensor:
-    """RoIAlign with as many samples as a bin has cells; an empty box gives zeros, at no cost.
+    """RoIAlign, with as many samples in a bin as it has cells; an empty box gives zeros, at no cost.
 
     Args:
         level: (B, C, H, W).
         boxes: (B, N, 4), x1, y1, x2, y2 in pixels of the view.
         size: height and width of the view in pixels.
-        bins: side of the result.
-        aligned: cell centres lie at half cells, as they do; False reads half a cell off to the lower right.
+        bins: side of the result in bins.
+        aligned: True puts the centres of cells at half cells, which is correct. False reads half a cell too
+            far to the lower right.
 
     Returns:
         (B*N, C, bins, bins), in float32 or better.
@@ -38,12 +39,12 @@ def pool_boxes(
 def pool_boxes_exactly(level: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """The mean of a bilinearly interpolated map over boxes, as an exact integral.
 
-    That is PrRoIPool (Jiang et al., 2018) with one bin and cell centres at half cells (the official operator
-    has them at whole cells), and what RoIAlign comes to with ever more samples. The integral over a box is a
-    weighted sum of cells: a matrix product does.
+    This is PrRoIPool (Jiang et al., 2018) with one bin and cell centres at half cells; in the official
+    operator they are at whole cells. It is also the limit of RoIAlign for many samples. The integral over a
+    box is a weighted sum of cells, so it is computed as a matrix product.
 
-    Arguments are those of :func:`pool_boxes`; boxes have an area and lie inside the view. Returns (B, N, C),
-    in float32 or better.
+    Arguments are those of :func:`pool_boxes`. Boxes must have an area and lie inside the view. Returns
+    (B, N, C), in float32 or better.
     """
     level = full_precision(level)
     height, width = level.shape[2:]
@@ -55,16 +56,22 @@ def pool_boxes_exactly(level: Tensor, boxes: Tensor, size: tuple[int, int]) -> T
 
 
 def interval_weights(near: Tensor, far: Tensor, count: int) -> Tensor:
-    """How much each of ``count`` cells adds to the mean of its linear interpolation over an interval.
+    """Weights of ``count`` cells for the mean of their linear interpolation over an interval.
 
-    The values lie at the cells' centres, 0.5, 1.5, ...; beyond the outermost they are continued unchanged.
-    The intervals begin at ``near`` and end at ``far``, both (...,) in cells, in [0, count]. Returns (...,
-    count), of sum 1.
+    The values of the cells lie at their centres, 0.5, 1.5, ...; beyond the first and the last centre the
+    interpolation is constant.
+
+    Args:
+        near, far: (...,), begin and end of each interval, in cells, in [0, count].
+        count: number of cells.
+
+    Returns:
+        (..., count), with sum 1.
     """
     centers = torch.arange(-1, count + 1, dtype=near.dtype, device=near.device) + 0.5
 
     def area(edge: Tensor) -> Tensor:
-        """What the triangle around each centre has to the left of ``edge``."""
+        """The area of each centre's triangle (its interpolation kernel) to the left of ``edge``."""
         u = (edge[..., None] - centers).clamp(-1, 1)
         return 0.5 + u - u * u.abs() / 2
 
@@ -77,13 +84,12 @@ def interval_weights(near: Tensor, far: Tensor, count: int) -> Tensor:
 
 @no_autocast
 def pool_masks(level: Tensor, masks: Tensor) -> Tensor:
-    """The mean of a (B, C, h, w) map over masks, (B, N, C), in float32 or better.
+    """The weighted mean of a map (B, C, h, w) over masks (B, N, h, w) -> (B, N, C), in float32 or better.
 
-    Masks (B, N, h, w) say how much of each cell belongs to them, in [0, 1]. One without any cell has the mean
-    0.
+    Masks are the share of each cell that belongs to them, in [0, 1]. An empty mask has the mean 0.
     """
     maps = full_precision(level).flatten(2)  # (B, C, h*w)
     shares = masks.to(maps.dtype).flatten(2)  # (B, N, h*w)
     sums = shares @ maps.transpose(1, 2)
-    # A mask has a cell at least; where shares are soft, any part of one.
+    # The clamp is only for empty masks; the sum of another may be less than 1 if its shares are.
     return sums / shares.sum(2, keepdim=True).clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""Cells that go through a code book on their way to the prediction."""
+"""Cells that are quantised with a code book before the prediction."""
 
 from torch import Tensor, nn
 
@@ -9,14 +9,14 @@ from .cells import Cells
 
 @MODELS.register_module()
 class QuantizedCells(Cells):
-    """Every cell of a level, as what its code is decoded to (VQ-KD, Peng et al., 2022).
+    """Every cell of a level: it is quantised to a code, and the code is decoded (VQ-KD, Peng et al., 2022).
 
     The projector is a :class:`~densecl.models.necks.QuantizedDecoder`, whose codes move once a step. The keys
-    are not coded: they are a level of the head's ``target``, such as
+    are not quantised: they are a level of the head's ``target``, such as
     :class:`~densecl.models.targets.TeacherFeatures`.
 
     Args:
-        level: of the backbone (or neck), and of the target.
+        level: which level of the backbone (or neck), and of the target, is read.
     """
 
     gives = Cells.gives | {'codes'}

@@ -1,4 +1,4 @@
-"""The regions that ``MultiView`` found, as one view of a batch shows them."""
+"""The regions that ``MultiView`` chose, as one view of a batch shows them."""
 
 from torch import Tensor
 
@@ -6,10 +6,10 @@ from densecl.structures import ViewRegions, Views
 
 
 def regions_of(views: Views, name: str, view: int, selector: str) -> ViewRegions:
-    """The regions of a view; ``selector`` is what would find some.
+    """The regions ``name`` of a view. The error message suggests ``selector`` to make them.
 
     Raises:
-        ValueError: there are none of this name.
+        ValueError: the view has no regions of this name.
     """
     found = (views.regions or {}).get(name)
     if found is None or found[view] is None:
@@ -21,10 +21,10 @@ def regions_of(views: Views, name: str, view: int, selector: str) -> ViewRegions
 
 
 def masks_of(found: ViewRegions, name: str, view: int, grid: tuple[int, int], selector: str) -> Tensor:
-    """(B, K, h, w), the masks of a view's regions, on the ``grid`` of the level that is read.
+    """The masks of a view's regions, (B, K, h, w), on the ``grid`` of the level that is read.
 
     Raises:
-        ValueError: the regions are boxes, or their masks have another grid.
+        ValueError: the regions have no masks, or the masks have another grid.
     """
     if found.masks is None:
         raise ValueError(

@@ -10,20 +10,25 @@ from .masked import hidden_cells, mask_of
 
 @MODELS.register_module()
 class TokenPrototypes(Prototypes):
-    """The scores of K prototypes of a view's class token and of the patches that its mask hides.
+    """The scores of K prototypes for a view's class token and for the patches that its mask hides.
 
-    Three kinds: ``'image'``, one unit an image; ``'patches'``, of which those count that the mask hides
-    (iBOT, Zhou et al., 2022; DINOv2, Oquab et al., 2024); and ``'kept'``, the patches whose pixels are the
-    image's own: of a view with a corruption those that its mask leaves (de-coupled augmentation, Qiu et al.,
-    2024), of another one all. One projector serves all kinds; a head of its own for each has pairs of one
-    kind alone. Give each pair its weight.
+    There are three kinds of units:
+
+    - ``'image'``: the class token, one unit an image.
+    - ``'patches'``: all patches; only those that the mask hides count (iBOT, Zhou et al., 2022; DINOv2, Oquab
+      et al., 2024).
+    - ``'kept'``: the patches whose pixels are the image's own. In a view with a corruption they are those
+      outside of its mask (de-coupled augmentation, Qiu et al., 2024); in other views they are all patches.
+
+    All kinds share one projector. For separate projectors use several heads, each with pairs of one kind.
+    Give each pair its weight.
 
     Args:
-        level: of the backbone (or neck), whose cells are the patches.
+        level: the level of the backbone (or neck) whose cells are the patches.
         token: the level that is the class token.
-        hidden_only: patches that nothing hides are not projected, of student and teacher (DINOv2): as many
-            rows an image as the mask hides of any image of the batch. Otherwise all are, so that a centre can
-            be the mean of all patches of the teacher (iBOT), and those of ``'kept'`` are.
+        hidden_only: project only hidden patches, of student and teacher (DINOv2). The number of rows an image
+            is the largest number of hidden patches in the batch. Otherwise all patches are projected, so that
+            a centre can be the mean over all patches of the teacher (iBOT). ``'kept'`` always projects all.
         **kwargs: see :class:`Prototypes`.
     """
 
@@ -45,7 +50,7 @@ class TokenPrototypes(Prototypes):
         return self.of_kind[kind] | (frozenset({'grid'}) if whole else frozenset())
 
     def source(self, chosen):
-        """Patches that count and those that do not are projected together, but for ``hidden_only``."""
+        """All patches of a view are projected together, except with ``hidden_only``."""
         if kind_of(chosen) == 'image' or (kind_of(chosen) == 'patches' and self.hidden_only):
             return chosen
         return 'cells', view_of(chosen)
@@ -58,7 +63,7 @@ class TokenPrototypes(Prototypes):
         mask = mask_of(views, view) if kind == 'patches' else views.mask(view)
         maps = branch[view][self.level]
         if mask is not None:
-            hidden_cells(views, view, maps)  # of the same grid
+            hidden_cells(views, view, maps)  # checks that mask and level have the same grid
         rows = cells(maps)
         if kind == 'patches':
             rows = rows.gather(1, mask.hidden_places()[..., None].expand(-1, -1, rows.shape[2]))

@@ -1,4 +1,4 @@
-"""Windows that slide over a view as the units."""
+"""Windows that slide over a view as units."""
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +14,16 @@ from .regions import regions_of
 
 @MODELS.register_module()
 class Windows(UnitProducer):
-    """Each window is the mean of the projected map over it (ReSim, Xiao et al., 2021).
+    """Sliding windows: the vector of a window is the mean of the projected map over it (ReSim, Xiao et al.,
+    2021).
 
-    The places of the map, each the average of neighbouring cells, are further candidates of an objective:
+    Every neighbourhood of cells of the map, averaged, is a further candidate of the objective
     ``dict(type='InfoNCE', batch='others')``.
 
     Args:
         regions: name of the windows in ``MultiView(regions=...)``, a ``SlidingWindows``.
-        level: of the backbone (or neck).
-        places: side, in cells, of the neighbourhoods that are further candidates; a smaller map is averaged
-            whole.
+        level: which level of the backbone (or neck) is read.
+        places: side of these neighbourhoods in cells; a smaller map is averaged as a whole.
     """
 
     gives = frozenset({'boxes', 'ids', 'place', 'others', 'pooled', 'several'})
@@ -45,7 +45,7 @@ class Windows(UnitProducer):
             predictions,
             lambda x: pool_boxes_exactly(x, found.boxes, place.size),
             pool,
-            valid=found.ids >= 0,  # those that the view does not wholly show are not there
+            valid=found.ids >= 0,  # a window that is only partly inside the view has the id -1
             ids=found.ids,
             place=place,
             others=cells(F.avg_pool2d(maps, pooling, stride=1)),
@@ -56,10 +56,11 @@ class Windows(UnitProducer):
 def pooled_boxes(
     grid: tuple[int, int], pool: tuple[int, int], size: tuple[int, int], device: torch.device | None = None
 ) -> Tensor:
-    """What each position of a map that was average-pooled with stride 1 covers of the view.
+    """The box in the view that each position of a map covers, after average pooling with stride 1.
 
-    ``grid`` and ``pool`` are height and width of the map before and of a neighbourhood, in cells, ``size``
-    those of the view in pixels. Returns float64 (P, 4), x1, y1, x2, y2 in pixels of the view, row by row.
+    ``grid`` is height and width of the map before pooling, ``pool`` those of a neighbourhood, both in cells.
+    ``size`` is height and width of the view in pixels. Returns float64 (P, 4), x1, y1, x2, y2 in pixels of
+    the view, row by row.
     """
     y, x = (
         torch.arange(n - p + 1, dtype=torch.float64, device=device) for n, p in zip(grid, pool, strict=True)
