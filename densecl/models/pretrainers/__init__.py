@@ -1,4 +1,4 @@
-"""The training step of an encoder pair."""
+"""Pretrainers: the training step of a pair of encoders."""
 
 from .base import Pretrainer, SharedPretrainer
 from .branch import Branch

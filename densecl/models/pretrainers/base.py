@@ -1,4 +1,4 @@
-"""What every pair of encoders shares: backbone, neck, named heads, and the sum of their losses."""
+"""The base class of pretrainers: backbone, neck, named heads, and their losses."""
 
 from collections.abc import Iterable, Sequence
 
@@ -27,37 +27,39 @@ class Pretrainer(BaseModel):
     """Backbone, optional neck and named heads.
 
     Args:
-        backbone: module config; the module returns a tensor, tuple or list of levels, each (B, C, H, W).
-            A level may also be a pair of a map and a (B, C) class token, as mmseg's transformers return
-            them: the token becomes a further (B, C, 1, 1) level.
+        backbone: module config. The module returns a tensor, tuple or list of levels, each (B, C, H, W).
+            A level may also be a pair of a map and a (B, C) class token, as in mmseg's transformers: the
+            token becomes a further (B, C, 1, 1) level.
         heads: name -> config of a :class:`~densecl.models.heads.Head`. Names appear in the log
             (``loss_<name>``) and in checkpoints (``heads.<name>``).
-        neck: module config of what maps the backbone's levels to those that the heads read.
+        neck: config of a module that maps the backbone's levels to those that the heads read.
         join_views: encode and project views of one size in one pass, with common batch statistics, as
-            SimCLR, SwAV, DINO and SupCon do; otherwise a pass a view, as BYOL, SimSiam and MoCo do.
+            SimCLR, SwAV, DINO and SupCon do. Otherwise each view has its own pass, as in BYOL, SimSiam and
+            MoCo.
         data_preprocessor: module config.
-        batch_statistics: ``'batch'``: batch norm of the backbone normalises by the batch, as usual.
-            ``'held'``: by the statistics that it started with, which stay, for a backbone that is trained
-            already: statistics of small, coloured crops damage it.
-        heads_first: for so many optimiser steps the heads (and the neck) train alone, on the features of the
-            backbone as it is: the gradient of random heads is random.
-        frozen_layers: so many of the backbone's layers, from the stem on, are not trained; see
+        batch_statistics: ``'batch'``: batch norm of the backbone uses the statistics of the batch, as usual.
+            ``'held'``: it uses the statistics that it started with, which do not change. This is for a
+            backbone that is already trained: statistics of small crops with changed colours damage it.
+        heads_first: for this many optimiser steps only the heads (and the neck) are trained, as the gradient
+            of random heads is random.
+        frozen_layers: this many of the backbone's layers, from the stem on, are not trained; see
             :func:`~densecl.models.backbones.layers.layers_of`.
-        renew_start: after these optimiser steps the frozen copy that heads with ``target='start'`` compare
-            with becomes a copy of the target branch as it is then (DINOv3's Gram teacher).
-        low_rank: of a transformer only an addition of this rank to its linear layers is trained (LoRA); see
-            :func:`~densecl.models.backbones.low_rank.add_low_rank`. Whatever reads the checkpoint reads
-            the plain network, with the additions in its weights.
-        view_maker: config of what perturbs the views before they are encoded, and learns to make the task of
-            the heads hard: ``dict(type='ViewMaker')``. It learns of views that are encoded with gradient.
+        renew_start: after each of these optimiser steps, the frozen copy for heads with ``target='start'``
+            becomes a copy of the present target branch (DINOv3's Gram teacher).
+        low_rank: train only an addition of this rank to the linear layers of a transformer (LoRA); see
+            :func:`~densecl.models.backbones.low_rank.add_low_rank`. A checkpoint holds the plain network,
+            with the additions merged into its weights.
+        view_maker: config of a network that perturbs the views before they are encoded, and learns to make
+            the heads' task hard: ``dict(type='ViewMaker')``. It learns from views that are encoded with
+            gradient.
         channels_last: keep convolution weights in the memory format in which convolutions are fastest.
-        checkpoint_activations: compute the blocks of the backbone again in the backward pass rather than keep
-            what is inside them: less memory for more time; see
+        checkpoint_activations: recompute the blocks of the backbone in the backward pass instead of keeping
+            their activations: less memory, more time; see
             :func:`~densecl.models.backbones.recompute.recompute_blocks`.
         compile_backbone: run every backbone through ``torch.compile``; a dict gives its arguments. By default
             each size of batch and image is compiled once (``dynamic=False``), and Python that cannot be
-            compiled is an error (``fullgraph=True``). Names in checkpoints stay. The colours of views that
-            are changed on the device are compiled, too.
+            compiled is an error (``fullgraph=True``). Names in checkpoints do not change. Colour changes on
+            the device are compiled, too.
     """
 
     def __init__(
@@ -134,19 +136,19 @@ class Pretrainer(BaseModel):
         self.renew_start = frozenset(renew_start)
         self.compile_backbone = compile_backbone
         self._compile(self.backbone, *([self.start.backbone] if anchored else []))
-        #: ``<head>`` or ``<head>_<kind>`` -> some rows of the last batch's queries, and which are there.
+        #: ``<head>`` or ``<head>_<kind>`` -> some rows of the last batch's queries, and which are valid.
         self.watched: dict[str, tuple[Tensor, Tensor | None]] = {}
-        #: Whether the optimiser steps after the coming batch: under gradient accumulation queues, centres and
-        #: other memories take in the keys of all batches of a step together, when the last one was scored.
+        #: Whether an optimiser step follows the next batch. With gradient accumulation, queues, centres and
+        #: other memories store the keys of all batches of a step together, after the last one was scored.
         self.ends_step = True
         self._kept: list[tuple[dict, Batch]] = []
         self.join_views = join_views
         self.channels_last = channels_last
         if channels_last:  # before DistributedDataParallel lays out its buckets
             self.to(memory_format=torch.channels_last)
-        # The position of every schedule: number of optimiser steps, saved with the weights.
+        # Number of optimiser steps, the position of every schedule; saved with the weights.
         self.register_buffer('step', torch.zeros((), dtype=torch.int64))
-        #: The same as an int, so that reading it never waits for the device; shared with every part.
+        #: The same as an int, so that reading it never waits for the device; all modules share it.
         self.clock = Clock()
         self._share_clock()
 
@@ -167,14 +169,14 @@ class Pretrainer(BaseModel):
         self.clock.step = int(self.step)
 
     def train(self, mode: bool = True) -> 'Pretrainer':
-        """As torch's; held batch statistics stay as they are."""
+        """As torch's, but held batch statistics do not change."""
         super().train(mode)
         if self.held:
             hold_statistics(self.backbone)
         return self
 
     def init_weights(self) -> None:
-        """Initialise the modules, then what copies them."""
+        """Initialise the modules, then the copies of them."""
         super().init_weights()
         for head in self.heads.values():
             if hasattr(head.target, 'init_weights'):
@@ -182,40 +184,40 @@ class Pretrainer(BaseModel):
         self.init_target()
 
     def init_target(self) -> None:
-        """Make what copies the online branch a copy of it as it is now; called after weights were loaded."""
+        """Copy the present weights to all copies of the online branch; called after weights were loaded."""
         if self.start is not None:
             self.start.backbone.load_state_dict(self.target_backbone.state_dict())
 
     @property
     def settling(self) -> bool:
-        """Whether the heads train alone at this step."""
+        """Whether only the heads (and the neck) are trained at this step."""
         return self.clock.step < self.heads_first
 
     @property
     def target_backbone(self) -> nn.Module:
-        """The backbone that makes the keys."""
+        """The backbone that encodes the keys."""
         return self.backbone
 
     @property
     def steps(self) -> int:
-        """Optimiser steps so far."""
+        """Number of optimiser steps so far."""
         return self.clock.step
 
     def set_steps(self, steps: int) -> bool:
-        """Put the schedules at so many optimiser steps; whether that changed anything."""
+        """Set the number of optimiser steps, the position of the schedules; return whether it changed."""
         changed = steps != self.clock.step
         self.clock.step = steps
         self.step.fill_(steps)
         return changed
 
     def before_optimizer_step(self) -> None:
-        """Drop the gradients of what is frozen at this time; called when all gradients are there."""
+        """Remove the gradients of parameters that are frozen at this step; called after the backward pass."""
         frozen = [parameter for head in self.heads.values() for parameter in head.frozen_parameters()]
         for parameter in (*frozen, *(self._resting() if self.settling else ())):
             parameter.grad = None
 
     def after_optimizer_step(self, counts: Tensor | None = None) -> None:
-        """Advance the schedules; whoever steps the optimiser calls this once after each step.
+        """Advance the schedules. The training loop calls this once after each optimiser step.
 
         ``counts``: () bool, whether the step changed the weights; None: it did.
         """
@@ -225,23 +227,24 @@ class Pretrainer(BaseModel):
             self.start.backbone.load_state_dict(self.target_backbone.state_dict())
 
     def encode(self, images: Tensor, mask: TokenMask | None = None) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> levels (B, C, H, W) of the online branch, from which a mask hides patches."""
+        """Online branch: (B, 3, H, W) -> levels (B, C, H, W). It does not see patches that ``mask`` hides."""
         return _encode(self.backbone, self.neck, images, mask, learning=not self.settling)
 
     def encode_start(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> levels (B, C, H, W) of the frozen copy."""
+        """Frozen copy: (B, 3, H, W) -> levels (B, C, H, W)."""
         return _encode(self.start.backbone, None, images)
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:
-        """The online and the target branch on a batch."""
+        """The online and the target branch for a batch."""
         raise NotImplementedError
 
     def target_projector(self, name: str) -> nn.Module:
-        """What projects the target's features for head ``name``."""
+        """The module that projects the target's features for head ``name``."""
         raise NotImplementedError
 
     def _joined(self, views: Views, *sides: str) -> set[int]:
-        """Views to be encoded together: what heads ask of the ``'online'`` or ``'target'`` branch."""
+        """Views to encode in one pass: those that heads read from the branches ``sides``, with
+        ``join_views``."""
         joined = set()
         for head in self.heads.values() if self.join_views else ():
             needed = head.needed(len(views))
@@ -250,15 +253,15 @@ class Pretrainer(BaseModel):
         return joined
 
     def _resting(self) -> list[nn.Parameter]:
-        """What has no gradient while the heads train alone: the backbone, and what perturbs its views."""
+        """Parameters without gradient during ``heads_first``: backbone and view maker."""
         parts = (part for part in (self.backbone, self.view_maker) if part is not None)
         return [parameter for part in parts for parameter in part.parameters()]
 
     def _perturbed(self, views: Views) -> Views:
-        """The views as the view maker leaves them.
+        """The views after the view maker.
 
         Raises:
-            ValueError: none of those that it perturbs gets a gradient.
+            ValueError: none of the views that it perturbs gets a gradient.
         """
         perturbed = self.view_maker.perturbed(views, self.step)
         chosen, learning = self.view_maker.views, set()
@@ -275,7 +278,7 @@ class Pretrainer(BaseModel):
         return perturbed
 
     def loss(self, views: Views) -> dict[str, Tensor]:
-        """``loss_<head>`` (weighted) for every head, and its diagnostics as ``<head>_<what>``."""
+        """The weighted ``loss_<head>`` of every head, and its diagnostics as ``<head>_<what>``."""
         if self.view_maker is not None:
             views = self._perturbed(views)
         if getattr(self.backbone, 'class_path', None) and not any(m is not None for m in views.masks or ()):
@@ -295,14 +298,14 @@ class Pretrainer(BaseModel):
             weight = head.weight(self.clock.step)
             if weight:
                 logged[f'loss_{name}'] = weight * result.loss
-            else:  # only logged, for 0 times NaN would be NaN; data-parallel training waits for gradients
+            else:  # not 0 * loss, as 0 * NaN is NaN; but data-parallel training needs every gradient
                 logged[f'{name}_value'] = result.loss.detach()
                 logged[f'loss_{name}'] = _zero(self.parameters())
             logged.update({f'{name}_{key}': value for key, value in result.log.items()})
             self.watched.update({_joined_name(name, kind): x for kind, x in result.watched.items()})
             keys[name] = result.keys
         if self.settling and self.training and world_size() > 1:
-            # Data-parallel training waits for the gradient of every parameter.
+            # Data-parallel training waits for a gradient of every parameter.
             first = next(key for key in logged if key.startswith('loss_'))
             logged[first] = logged[first] + _zero(self._resting())
         if self.training:
@@ -310,7 +313,7 @@ class Pretrainer(BaseModel):
         return logged
 
     def _given_targets(self, views: Views, target: Branch) -> dict[str, Branch]:
-        """Head -> the branch whose features are its keys as they are; of heads that have one."""
+        """Head -> the branch whose features are its keys without projection, for heads with such a target."""
         start = None if self.start is None else Branch(self.encode_start, views, gradient=False)
         heads = {name: head.target for name, head in self.heads.items() if head.target is not None}
         named = {'start': start, 'features': target}
@@ -322,7 +325,7 @@ class Pretrainer(BaseModel):
         }
 
     def _remember(self, keys: dict[str, dict[Set, Units]], batch: Batch) -> None:
-        """Let the heads take in the step's keys, of all its batches at once, when its last one is there."""
+        """Let the heads store the keys of a step, of all its batches at once, after the last batch."""
         if self._kept or not self.ends_step:
             kept = {
                 name: {s: units.kept(*self.heads[name].remembers(s)) for s, units in sets.items()}
@@ -339,19 +342,19 @@ class Pretrainer(BaseModel):
             head.remember(keys[name], batch)
 
     def queues(self) -> dict[str, Queue]:
-        """The queues of all heads, by the names of :attr:`watched`."""
+        """The queues of all heads, with the names of :attr:`watched`."""
         parts = ((name, head.queues()) for name, head in self.heads.items())
         return {_joined_name(name, kind): q for name, queues in parts for kind, q in queues.items()}
 
     def may_collapse(self) -> set[str]:
-        """The names of :attr:`watched` whose embeddings could all become the same."""
+        """The names of :attr:`watched` whose embeddings can collapse to one vector."""
         return {_joined_name(name, kind) for name, head in self.heads.items() for kind in head.may_collapse()}
 
     def forward(self, inputs: Views | Tensor, data_samples=None, mode: str = 'tensor'):
         """A dict of losses in mode ``'loss'``, the levels of the first view in mode ``'tensor'``.
 
-        ``inputs`` is what the data preprocessor returns, in mode ``'tensor'`` also plain (B, 3, H, W);
-        ``data_samples`` is unused, mmengine's loops pass it.
+        ``inputs`` is what the data preprocessor returns; in mode ``'tensor'`` also images (B, 3, H, W).
+        ``data_samples`` is not used: mmengine's loops pass it.
         """
         if mode == 'loss':
             return self.loss(inputs)
@@ -365,8 +368,8 @@ class SharedPretrainer(Pretrainer):
     """Query and key come from the same network (SimCLR, SimSiam, SwAV, Barlow Twins, VICReg, SupCon).
 
     The gradient flows through both sides unless a head stops it (``stop_gradient=True``). A view is encoded
-    once, whatever number of heads and pairs it serves, and without what its mask hides. The arguments are
-    those of :class:`Pretrainer`.
+    once for all heads and pairs, without the patches that its mask hides. The arguments are those of
+    :class:`Pretrainer`.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -399,12 +402,15 @@ class SharedPretrainer(Pretrainer):
 
 
 def _seen(target: nn.Module, views: Views) -> Views:
-    """The views as a head's own target wants them, of which images are the usual case."""
+    """The input of a head's own target: usually the images, otherwise what its ``seen`` returns."""
     return target.seen(views) if hasattr(target, 'seen') else views
 
 
 def _zero(parameters: Iterable[nn.Parameter]) -> Tensor | float:
-    """0, with zero gradient for each of those that are whole; nobody waits for those that are spread."""
+    """A loss of 0, which gives every parameter a zero gradient.
+
+    Sharded parameters are left out: no process waits for their gradients.
+    """
     return sum(p.sum() * 0.0 for p in parameters if p.requires_grad and not is_spread(p))
 
 
@@ -425,7 +431,8 @@ def _encode(
 
 
 def _encode_masked(backbone: nn.Module, images: Tensor, mask: TokenMask):
-    """Backbones that know masks say so by ``hides``; of the others hidden cells are kept out."""
+    """Encode without the hidden patches. A backbone with the attribute ``hides`` applies the mask itself; in
+    another one the hidden cells are set to 0 in every layer."""
     hides = getattr(backbone, 'hides', None)
     if hides is None:
         return encode_sparse(backbone, images, mask.hidden)
@@ -438,7 +445,7 @@ def _encode_masked(backbone: nn.Module, images: Tensor, mask: TokenMask):
 
 
 def as_levels(levels) -> tuple[Tensor, ...]:
-    """What a backbone returns as one tuple of (B, C, H, W), class tokens (B, C) as (B, C, 1, 1)."""
+    """The output of a backbone as one tuple of (B, C, H, W) levels; a (B, C) class token is (B, C, 1, 1)."""
     if isinstance(levels, Tensor):
         return (levels if levels.ndim == 4 else levels[..., None, None],)
     return tuple(flat for level in levels for flat in as_levels(level))
@@ -447,7 +454,7 @@ def as_levels(levels) -> tuple[Tensor, ...]:
 def _build_head(name: str, config: dict) -> Head:
     try:
         return MODELS.build({'type': 'Head', **config})
-    except ConfigMistake:  # has its place
+    except ConfigMistake:  # it already names its place in the config
         raise
     except ValueError as error:
         said = ValueError(f'model.heads.{name}: {error}')

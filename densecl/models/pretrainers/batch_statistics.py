@@ -1,6 +1,6 @@
-"""Against the leak of batch statistics: shuffled keys and statistics of parts of a batch.
+"""Two ways to prevent a leak through batch statistics: shuffled keys, and statistics of parts of a batch.
 
-A query and its positive key that are normalised with the same batch statistics let the network find the
+If a query and its positive key are normalised with the same batch statistics, the network can find the
 positive without looking at the image (MoCo, He et al., 2020, section 3.3).
 """
 
@@ -17,24 +17,24 @@ from .levels import Levels
 
 
 class Shuffle:
-    """A random order of the B images of each process over all processes, and the way back.
+    """A random permutation of the images of all processes, B of each, and its inverse.
 
-    A row goes from the process that has it to the one that wants it, and nowhere else. How many go where is
-    known on the host: nothing waits for the device.
+    A row is sent only to the process that needs it. The host knows how many rows go where, so nothing waits
+    for the device.
 
     Args:
         count: B, the same in all processes.
-        seed: the same in all processes; the order depends on nothing else, so a resumed run repeats it.
-        device: where the rows will be.
+        seed: the same in all processes. The order depends on it only, so a resumed run repeats the order.
+        device: the device of the rows.
     """
 
     def __init__(self, count: int, seed: int, device: torch.device) -> None:
         world, me = world_size(), rank()
-        with _disable_current_modes():  # the host needs the numbers, also where fake tensors play a device
+        with _disable_current_modes():  # fake tensors have no values, but the host needs these numbers
             order = torch.randperm(count * world, generator=torch.Generator().manual_seed(seed)).numpy()
-        images = order.reshape(world, count)[me]  # which image stands at each place of this process
-        places = order.argsort().reshape(world, count)[me]  # and the place of each of its own images
-        # Images leave in the order of their places, and so arrive process by process.
+        images = order.reshape(world, count)[me]  # the image at each place of this process
+        places = order.argsort().reshape(world, count)[me]  # the place of each of its own images
+        # Images are sent in the order of their places; so they are grouped by the process that gets them.
         leave = places.argsort()
         arrive = (images // count).argsort(kind='stable')
         moves = torch.from_numpy(np.stack([leave, leave.argsort(), arrive, arrive.argsort()]))
@@ -46,26 +46,26 @@ class Shuffle:
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, ...) of this process's own images -> (B, ...) of those that stand here in the random order."""
+        """(B, ...) of this process's images -> (B, ...) of the images at its places in the random order."""
         return all_to_all(x[self._leave], self._sent, self._received)[self._arrived]
 
     def back(self, x: Tensor) -> Tensor:
-        """(B, ...) in the random order -> (B, ...) of this process's own images."""
+        """The inverse: (B, ...) in the random order -> (B, ...) of this process's images."""
         return all_to_all(x[self._arrive], self._received, self._sent)[self._left]
 
 
 def encode_shuffled(encode: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, seed: int) -> Levels:
-    """Encode (B, 3, H, W) images in a random order over all processes; what is read is put back in order.
+    """Encode images (B, 3, H, W) in a random order over all processes. Each level is put in order when read.
 
-    The images have the same shape on every rank, and ``seed`` is the same; see :class:`Shuffle`. All ranks
-    read the same levels, in one order.
+    The shape of ``images`` and ``seed`` must be the same on every rank; see :class:`Shuffle`. All ranks must
+    read the same levels in the same order, as each read is a communication.
     """
     shuffle = Shuffle(len(images), seed, images.device)
     return Levels(encode(shuffle(images)), shuffle.back)
 
 
 class GroupedBatchNorm2d(nn.BatchNorm2d):
-    """(B, C, H, W), statistics over each of ``groups`` consecutive parts of the batch."""
+    """Batch norm of (B, C, H, W) with separate statistics for each of ``groups`` consecutive parts of B."""
 
     groups = 1
 
@@ -80,9 +80,9 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
 
 
 def group_batch_norm(module: nn.Module, groups: int) -> nn.Module:
-    """Give every BatchNorm2d in ``module``, which has one at least, statistics over parts of the batch.
+    """Turn every BatchNorm2d in ``module`` into :class:`GroupedBatchNorm2d`; there must be at least one.
 
-    State dict keys stay as they are; in eval mode nothing changes.
+    State dict keys do not change. In eval mode the output does not change.
     """
     layers = [layer for layer in module.modules() if type(layer) is nn.BatchNorm2d]
     if not layers:

@@ -11,16 +11,17 @@ from .levels import Levels
 
 
 class Branch:
-    """The views of a batch as one encoder sees them: each is encoded when first asked for, and once.
+    """The views of a batch, encoded by one encoder. Each view is encoded once, when it is first read.
 
     Args:
-        encode: maps (B, 3, H, W) images to a tuple of (B, C, H, W) levels, or to :class:`.Levels`; of views
-            that have a mask it gets that, too, where ``masked``.
+        encode: maps images (B, 3, H, W) to a tuple of (B, C, H, W) levels, or to :class:`.Levels`. If
+            ``masked``, it also gets the mask of a view that has one.
         views: the batch.
-        together: views that will be asked for and may share a pass: those of one size are encoded (and,
-            by heads, projected) as one batch, with common batch statistics. Others go alone.
-        gradient: whether what it encodes has a gradient (where gradients are on at all), whoever asks first.
-        masked: whether it sees views as masks and corruptions leave them, or whole.
+        together: views that will be read and may share a pass. Views of one size are encoded (and projected
+            by the heads) as one batch, with common batch statistics. Other views have their own pass.
+        gradient: whether encoded views have a gradient, if gradients are enabled at all. It does not depend
+            on who reads a view first.
+        masked: whether masks and corruptions are applied to the views.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Branch:
     ) -> None:
         self._encode, self._views = encode, views
         self._together = sorted(set(together))
-        #: Whether views share passes.
+        #: Whether views may share a pass.
         self.joint = bool(self._together)
         self._levels: dict[int, Levels] = {}
         self.gradient = gradient and torch.is_grad_enabled()
@@ -44,7 +45,7 @@ class Branch:
         self._masks = [views.mask(v) if hiding else None for v, hiding in enumerate(hides)]
 
     def without_gradient(self) -> 'Branch':
-        """The same views and encoder, nothing encoded yet, a pass for each view, no gradient, no mask."""
+        """A new branch with the same views and encoder: one pass a view, no gradient, no mask."""
         return Branch(self._encode, self._views, gradient=False)
 
     def __getitem__(self, view: int) -> Levels:
@@ -60,7 +61,7 @@ class Branch:
         return self._levels[view]
 
     def _alike(self, first: int, second: int) -> bool:
-        """Whether two views can be one batch: of one size, and both masked or neither."""
+        """Whether two views can share a batch: they have one size, and both have a mask or neither has."""
         images, masks = self._images, self._masks
         alike = images[first].shape == images[second].shape
         return alike and (masks[first] is None) == (masks[second] is None)

@@ -1,4 +1,4 @@
-"""The feature maps of a view, as heads read them."""
+"""The feature maps of a view, which heads read."""
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
@@ -9,11 +9,12 @@ from densecl.models.heads.units.base import NoLevelError, pool
 
 
 class Levels(Sequence[Tensor]):
-    """The (B, C, H, W) levels of a view, of which only what is read is put in order.
+    """The levels (B, C, H, W) of a view. If they were encoded in another order, a level is put back in order
+    when it is read.
 
     Args:
         maps: the levels as they were encoded.
-        back: puts their rows in the order of the images, without gradient; by default they are.
+        back: puts rows back in the order of the images, without gradient. None: they are in order already.
     """
 
     def __init__(self, maps: Iterable[Tensor], back: Callable[[Tensor], Tensor] | None = None) -> None:
@@ -24,10 +25,10 @@ class Levels(Sequence[Tensor]):
         self._number, self._count = 0, 1
 
     def parts(self, count: int) -> list['Levels']:
-        """The levels of each of ``count`` views that were encoded together, before any is read."""
-        if self._back is None:  # now, while gradients are on or off as they were for the encoder
+        """Split into the levels of ``count`` views that were encoded in one pass; call before any read."""
+        if self._back is None:  # split now, in the encoder's gradient mode
             return [Levels(part) for part in zip(*(x.chunk(count) for x in self._maps), strict=True)]
-        found = [copy(self) for _ in range(count)]  # they share what is encoded and read
+        found = [copy(self) for _ in range(count)]  # they share the encoded maps and what was read
         for number, part in enumerate(found):
             part._number, part._count = number, count
         return found
@@ -40,12 +41,12 @@ class Levels(Sequence[Tensor]):
         if self._back is None:
             return self._maps[level]
         if level not in self._read:
-            maps, self._maps[level] = self._maps[level], None  # not in memory twice
+            maps, self._maps[level] = self._maps[level], None  # do not keep it in memory twice
             self._read[level] = self._back(maps).chunk(self._count)
         return self._read[level][self._number]
 
     def pooled(self, level: int) -> Tensor:
-        """(B, C), the mean of each map. Of a level in another order only the means are put in order."""
+        """The mean of each map, (B, C). If the level is not in order, only the means are put in order."""
         level = self._number_of(level)
         if self._back is None or level in self._read:
             return pool(self[level])

@@ -1,4 +1,4 @@
-"""An encoder and its slowly moving average."""
+"""An encoder and a slow moving average of it."""
 
 import copy
 import warnings
@@ -24,12 +24,12 @@ from .start import hold_statistics
 
 
 class TargetBranch(nn.Module):
-    """Copies of backbone, neck and projectors that no gradient reaches.
+    """Copies of backbone, neck and projectors without gradient.
 
-    Dropout, of attention too, and drop-path are for the online branch alone (official code of DINO). Beside
-    that of torch's dropout modules a probability of it is a float with "drop" in its name: ``dropout`` of
-    torch's attention, ``drop_prob`` of drop-path and DropBlock, ``attn_drop_p``, ``attention_dropout``. Nor
-    are its rotary positions rescaled (DINOv3).
+    Only the online branch has dropout (of attention, too) and drop-path (official code of DINO): here all
+    their probabilities are set to 0. Besides torch's dropout modules, such a probability is any float
+    attribute with "drop" in its name: ``dropout`` of torch's attention, ``drop_prob`` of drop-path and
+    DropBlock, ``attn_drop_p``, ``attention_dropout``. Rotary positions are not rescaled here (DINOv3).
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module | None, heads: nn.ModuleDict) -> None:
@@ -50,8 +50,8 @@ class TargetBranch(nn.Module):
 
 @torch.no_grad()
 def move_where(counts: Tensor | None, target: list[Tensor], online: list[Tensor], momentum: float) -> None:
-    """``target = momentum * target + (1 - momentum) * online`` where () bool ``counts``; None: always."""
-    if counts is not None and counts.device.type != 'cpu':  # the host does not know
+    """``target = momentum * target + (1 - momentum) * online`` if ``counts``, () bool; None: always."""
+    if counts is not None and counts.device.type != 'cpu':  # reading it would make the host wait
         move_on_device(counts, target, online, momentum)
     elif counts is None or counts:
         get_ema_multi_avg_fn(momentum)(target, online, None)
@@ -59,9 +59,9 @@ def move_where(counts: Tensor | None, target: list[Tensor], online: list[Tensor]
 
 @torch.no_grad()
 def move_on_device(counts: Tensor, target: list[Tensor], online: list[Tensor], momentum: float) -> None:
-    """:func:`move_where` without asking for ``counts``: the way is 0 where the step does not count."""
+    """:func:`move_where` without reading ``counts`` on the host: the update is 0 where it is false."""
     way = counts * (1 - momentum)
-    for mine, theirs in zip(target, online, strict=True):  # of tensors of other shapes foreach is this loop
+    for mine, theirs in zip(target, online, strict=True):  # foreach is this same loop, as shapes differ
         mine.lerp_(theirs, way.to(mine.dtype))
 
 
@@ -69,24 +69,26 @@ def move_on_device(counts: Tensor, target: list[Tensor], online: list[Tensor], m
 class MomentumPretrainer(Pretrainer):
     """The key of a view comes from a momentum copy of the encoder (MoCo, He et al., 2020, eq. 2).
 
-    ``target = momentum * target + (1 - momentum) * online``, for parameters; the target's batch
+    Parameters of the target move by ``target = momentum * target + (1 - momentum) * online``. Its batch
     statistics are its own, from its own forward passes, as in the official codes. It moves once after each
-    optimiser step, which equals the official "before the next key forward".
+    optimiser step. This equals the official codes, which move it before the next forward pass of keys.
 
     Args:
         momentum: share of the target that is kept, 0.999 in MoCo; or a
             :class:`~densecl.schedule.Schedule`, such as ``dict(start=0.99, end=1.0)``, a cosine over the
             run (BYOL, Grill et al., 2020, section 3.3).
-        shuffle_bn: permute the keys over all processes (and batch-norm groups) before they are encoded, so
-            that a query and its key never share the backbone's batch statistics (MoCo, section 3.3).
-            Projectors see the keys back in order; those of MoCo and DenseCL have no batch norm.
-        bn_groups: batch statistics over each of so many equal parts of a process's batch: on one device,
-            what as many devices would compute. Backbone and neck only; not together with ``sync_bn``.
-        keep_target: a run that begins with ``load_from`` goes on with the target branch of that file, too,
-            and the frozen copy of heads with ``target='start'`` is that target (stages of DINOv3). Otherwise
-            both are copies of the online branch when a run begins.
+        shuffle_bn: permute the keys over all processes (and batch-norm groups) before they are encoded. Then
+            a query and its key never share the backbone's batch statistics (MoCo, section 3.3). Projectors
+            get the keys back in order; those of MoCo and DenseCL have no batch norm.
+        bn_groups: split a process's batch into this many equal parts, each with its own batch statistics. So
+            one device computes what that many devices would. For backbone and neck only; not together with
+            ``sync_bn``.
+        keep_target: a run that begins with ``load_from`` also loads the target branch of that file, and the
+            frozen copy for heads with ``target='start'`` is that target (stages of DINOv3). Otherwise both
+            are copies of the online branch when a run begins.
         export_branch: ``'online'`` or ``'target'``, the encoder that the method evaluates (SlotCon: the
-            target). Nothing here reads it: exporting and ``--pretrained`` find it in the checkpoint's config.
+            target). It has no effect on training: exporting and ``--pretrained`` read it from the
+            checkpoint's config.
         **kwargs: see :class:`Pretrainer`.
     """
 
@@ -122,10 +124,10 @@ class MomentumPretrainer(Pretrainer):
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
         self._share_clock()
-        self._still = 0  # training passes since the target last moved
+        self._still = 0  # number of training passes since the target last moved
 
     def train(self, mode: bool = True) -> 'MomentumPretrainer':
-        """As torch's; refuses batch norm that was made to span processes since the model was built."""
+        """As torch's, but an error if ``sync_bn`` was applied after a model was built with ``bn_groups``."""
         self._check_statistics()
         super().train(mode)
         if self.held:
@@ -143,9 +145,9 @@ class MomentumPretrainer(Pretrainer):
 
     @torch.no_grad()
     def init_target(self) -> None:
-        """Make the target, and the frozen start, exact copies of the online branch, buffers included.
+        """Make the target and the frozen start exact copies of the online branch, with buffers.
 
-        With ``keep_target``, once a checkpoint brought a target, the start becomes a copy of that.
+        With ``keep_target``, a target from a checkpoint is kept, and the start becomes a copy of it.
         """
         if not (self.keep_target and self._has_target):
             self._copy_target()
@@ -161,7 +163,7 @@ class MomentumPretrainer(Pretrainer):
             theirs.load_state_dict(mine.state_dict())
 
     def _mirrored(self) -> list[tuple[nn.Module, nn.Module]]:
-        """(online, target) pairs of modules."""
+        """Pairs of modules (online, target)."""
         pairs = [(self.backbone, self.target.backbone), (self.neck, self.target.neck)]
         pairs += [(head.projector, self.target.heads[name]) for name, head in self.heads.items()]
         return [pair for pair in pairs if pair[0] is not None]
@@ -173,22 +175,22 @@ class MomentumPretrainer(Pretrainer):
 
     @property
     def momentum(self) -> float:
-        """The momentum at the present step."""
+        """The momentum at this step."""
         return self._momentum(self.clock)
 
     @torch.no_grad()
     def after_optimizer_step(self, counts: Tensor | None = None) -> None:
-        """Move the target where the step counts, then advance the schedules."""
+        """Move the target if the step counts, then advance the schedules."""
         sides = zip(*self._mirrored(), strict=True)
         online, target = ([local(p) for module in side for p in module.parameters()] for side in sides)
         move_where(counts, target, online, self.momentum)
         self._still = 0
         super().after_optimizer_step()
         if self.heads_first and self.clock.step == self.heads_first and not self.keep_target:
-            self._copy_target()  # a slow average of the projectors would still be near their random start
+            self._copy_target()  # otherwise the target's projectors would still be near their random start
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:
-        """Warns once where nobody moves the target."""
+        """See :class:`Pretrainer`. Warns once if the target never moves."""
         self._still += self.training
         if self._still == 1000:
             warnings.warn(
@@ -207,7 +209,7 @@ class MomentumPretrainer(Pretrainer):
 
     @torch.no_grad()
     def encode_target(self, images: Tensor) -> Sequence[Tensor]:
-        """(B, 3, H, W) -> levels (B, C, H, W) of the target branch."""
+        """Target branch: (B, 3, H, W) -> levels (B, C, H, W)."""
         encode = partial(_encode, self.target.backbone, self.target.neck)
         leaks = self.training and not self.held  # held statistics do not depend on the batch
         shuffled = self.shuffle_bn and leaks and world_size() * self.bn_groups > 1

@@ -1,4 +1,4 @@
-"""What a continuation keeps of the backbone that it started from: a frozen copy, and batch statistics."""
+"""What continued training keeps of its starting backbone: a frozen copy, and batch statistics."""
 
 import copy
 
@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class FrozenStart(nn.Module):
-    """The backbone as it was when training began; no gradient reaches it, and it is always in eval mode."""
+    """A copy of the backbone as it was when training began: no gradient, always in eval mode."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -19,8 +19,8 @@ class FrozenStart(nn.Module):
 
 
 def hold_statistics(module: nn.Module) -> None:
-    """Put batch norm into eval mode: it applies the statistics that it has, and does not change them."""
+    """Put batch norm into eval mode: it uses its running statistics and does not change them."""
     for layer in module.modules():
-        # torch's SyncBatchNorm is one of them; mmcv's too
+        # includes torch's and mmcv's SyncBatchNorm
         if isinstance(layer, _BatchNorm):
             layer.eval()

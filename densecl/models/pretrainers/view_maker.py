@@ -11,13 +11,13 @@ from densecl.numerics import full_precision
 from densecl.registry import MODELS
 from densecl.structures import Views
 
-_DIGITS = 24  # of a float32 in [0, 1)
+_DIGITS = 24  # bits of precision of a float32 in [0, 1)
 
 
 def within_budget(raw: Tensor, budget: float) -> Tensor:
     """Perturbations of a fixed mean size: ``d = tanh(raw)``, then ``d * budget / (mean |d| + 1e-4)``.
 
-    Tamkin et al., *Viewmaker Networks*, ICLR 2021, and the official code. The mean is one image's; single
+    Tamkin et al., *Viewmaker Networks*, ICLR 2021, and the official code. The mean is over one image; single
     pixels may exceed the budget.
 
     Args:
@@ -48,7 +48,7 @@ def reverse_gradient(x: Tensor, weight: float = 1.0) -> Tensor:
 
 
 class _Convolution(nn.Sequential):
-    """Convolution with reflect padding, instance norm and, with ``relu``, ReLU."""
+    """Convolution with reflect padding, instance norm and, if ``relu``, ReLU."""
 
     def __init__(self, wide: int, out: int, kernel: int, stride: int = 1, relu: bool = True) -> None:
         layers = [nn.Conv2d(wide, out, kernel, stride, kernel // 2, padding_mode='reflect')]
@@ -58,22 +58,23 @@ class _Convolution(nn.Sequential):
 
 @MODELS.register_module()
 class ViewMaker(nn.Module):
-    """Perturbs views in 8-bit RGB against the encoder, within a budget (Tamkin et al., ICLR 2021).
+    """Perturbs views in 8-bit RGB within a budget, to raise the encoder's loss (Tamkin et al., ICLR 2021).
 
-    A network of style transfer: convolutions to 32, 64 and 128 channels, residual blocks at a quarter of the
-    size, and back; a channel of noise joins the image, and another in front of each block. It is trained in
-    the encoder's own step, by the encoder's loss with its gradient reversed.
+    The network is one for style transfer: convolutions to 32, 64 and 128 channels, residual blocks at a
+    quarter of the image's sides, and upsampling to the image's size. A channel of noise joins the image, and
+    another one joins the input of each block. The network is trained in the same step as the encoder, by the
+    encoder's loss with reversed gradient.
 
-    The noise of an image depends on it, its view and the optimiser step alone.
+    The noise depends only on the image, its view and the optimiser step.
 
     Args:
         budget: mean of the absolute perturbation, of pixels in [0, 1]; 0.05 on CIFAR in the paper.
         views: the views that are perturbed; None: all.
-        blocks: residual blocks.
-        loss_weight: factor of the gradient that it climbs.
+        blocks: number of residual blocks.
+        loss_weight: factor of the reversed gradient.
 
     Raises:
-        ValueError: a budget outside of (0, 1); when called, a view that is not there or has corruptions.
+        ValueError: the budget is not in (0, 1); when called, a view does not exist or has corruptions.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class ViewMaker(nn.Module):
         self.images_have(torch.zeros(3), torch.full((3,), 1 / 255))
 
     def images_have(self, mean: Tensor, std: Tensor) -> None:
-        """Say how the images were normalised, from the scale 0..255."""
+        """Set mean and std, on the scale 0..255, by which the images were normalised."""
         self.register_buffer('mean', (mean / 255).reshape(-1, 1, 1).clone(), persistent=False)
         self.register_buffer('std', (std / 255).reshape(-1, 1, 1).clone(), persistent=False)
 
@@ -120,12 +121,12 @@ class ViewMaker(nn.Module):
         return replace(views, images=images)
 
     def forward(self, images: Tensor, indices: Tensor, number: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> the same, perturbed.
+        """Normalised images (B, 3, H, W) -> the same, perturbed.
 
         Args:
             images: the images.
-            indices: (B,) int64, which they are in the data set.
-            number: () int64, of the draw of noise.
+            indices: (B,) int64, their positions in the data set.
+            number: () int64, number of the draw of noise.
         """
         pixels = full_precision(images) * self.std + self.mean
         raw = self.raw(pixels, indices, number * (len(self.blocks) + 1))
@@ -135,7 +136,7 @@ class ViewMaker(nn.Module):
         return changed.to(images.dtype)
 
     def raw(self, pixels: Tensor, indices: Tensor, number: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 3, H, W), what :func:`within_budget` makes a perturbation of."""
+        """(B, 3, H, W) in [0, 1] -> (B, 3, H, W), the ``raw`` input of :func:`within_budget`."""
         x = self.entry(_with_noise(pixels, indices, number))
         for i, block in enumerate(self.blocks):
             x = _with_noise(x, indices, number + i + 1)
@@ -146,7 +147,7 @@ class ViewMaker(nn.Module):
 
 
 def _with_noise(x: Tensor, indices: Tensor, number: Tensor) -> Tensor:
-    """A further channel, uniform in [0, 1)."""
+    """Add a channel of noise, uniform in [0, 1)."""
     bits = random_bits(indices, x.shape[2] * x.shape[3], number) & ((1 << _DIGITS) - 1)
     noise = (bits.to(x.dtype if x.dtype == torch.float64 else torch.float32) / (1 << _DIGITS)).to(x.dtype)
     return torch.cat([x, noise.view(len(x), 1, *x.shape[2:])], 1)
