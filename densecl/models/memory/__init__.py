@@ -1,4 +1,4 @@
-"""What a method remembers of earlier batches."""
+"""Memories of earlier batches: queues, and state for each image or class."""
 
 from .journal import Journalled
 from .per_image import MemoryBank, PerImage, random_bits

@@ -1,4 +1,4 @@
-"""Large memories that can take back what they wrote last."""
+"""Large memories that can undo their last writes."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ from torch import Tensor, nn
 
 
 class Journalled(nn.Module):
-    """Buffers of which a step overwrites a few rows.
+    """Buffers of which a step overwrites only a few rows.
 
-    While ``journal`` is a list, the rows that are overwritten are noted there with their places.
+    While ``journal`` is a list, the old rows and their places are stored there before they are overwritten.
     """
 
-    #: Names of the buffers that are changed by :meth:`overwrite` alone.
+    #: Names of the buffers that only :meth:`overwrite` changes.
     journalled: Sequence[str] = ()
     journal: list[tuple[str, Tensor, Tensor]] | None = None
 
     @torch.no_grad()
     def overwrite(self, name: str, places: Tensor, rows: Tensor) -> None:
-        """Put (G, ...) rows at (G,) places of a buffer; for a place that comes twice both rows are equal."""
+        """Write rows (G, ...) to places (G,) of a buffer. If a place repeats, its rows must be equal."""
         buffer = getattr(self, name)
         if self.journal is not None:
             self.journal.append((name, places, buffer[places]))
@@ -26,7 +26,7 @@ class Journalled(nn.Module):
 
     @torch.no_grad()
     def keep_where(self, counts: Tensor) -> None:
-        """Forget what was noted; where () bool ``counts`` is false, undo it first."""
+        """Empty the journal. If ``counts``, () bool, is false, undo all writes in it first."""
         for name, places, before in reversed(self.journal):
             buffer = getattr(self, name)
             buffer[places] = torch.where(counts, buffer[places], before)

@@ -1,4 +1,4 @@
-"""What is kept for every image of the data set, the same in all processes; a bank of vectors."""
+"""State for every image of the data set, equal in all processes; and a memory bank of vectors."""
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +11,17 @@ from .journal import Journalled
 
 
 class PerImage(Journalled):
-    """A number or a vector for every image, under a name.
+    """Named numbers or vectors for every image.
 
-    Each pair of views that a step scores may :meth:`read` what was there before the step and :meth:`collect`
-    statistics; once a step :meth:`close` says what these come to, and :meth:`write` stores what follows.
+    For each pair of views, a step may :meth:`read` the state from before the step and :meth:`collect`
+    statistics. Once a step, :meth:`close` returns the means of these statistics, and :meth:`write` stores the
+    new state.
 
     Args:
-        images: size of the data set; None: :meth:`set_images` says it.
-        owner: what error messages call it.
-        **start: name -> what each image starts with, a number or a tensor (...); a buffer (images, ...) each.
+        images: size of the data set; None: :meth:`set_images` sets it later.
+        owner: name of the user of this state, for error messages.
+        **start: name -> initial value of each image, a number or a tensor (...). Each becomes a buffer
+            (images, ...).
     """
 
     def __init__(self, images: int | None, owner: str, **start: float | Tensor) -> None:
@@ -34,11 +36,15 @@ class PerImage(Journalled):
             self.set_images(images)
 
     def initial(self, images: int) -> dict[str, Tensor]:
-        """What so many images start with: a tensor (images, ...) a name."""
+        """Initial state: name -> tensor (images, ...)."""
         return {name: x.expand(images, *x.shape).clone() for name, x in self._start.items()}
 
     def set_images(self, images: int) -> None:
-        """Start with so many where there are none yet; a ValueError for none, or more than there are."""
+        """Set the number of images, if it is not set yet.
+
+        Raises:
+            ValueError: the number is 0, or larger than the number that is already set.
+        """
         if images < 1:
             raise ValueError(f'{self.owner}: images must be at least 1, got {images}')
         if self.images is not None and self.images < images:
@@ -53,14 +59,16 @@ class PerImage(Journalled):
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         saved = state_dict.get(prefix + next(iter(self._start)))
-        if saved is not None and self.images is None:  # the checkpoint knows how many there are
+        if saved is not None and self.images is None:  # take the number of images from the checkpoint
             self.set_images(len(saved))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def indices(self, batch: Batch) -> Tensor:
-        """(B,) positions of the batch's images in the data set.
+        """Positions of the batch's images in the data set, (B,).
 
-        An IndexError where one is outside, a ValueError where they or the number of images are not known.
+        Raises:
+            IndexError: a position is not below the number of images.
+            ValueError: the positions or the number of images are not known.
         """
         if self.images is None:
             raise ValueError(
@@ -73,7 +81,7 @@ class PerImage(Journalled):
                 f'{self.owner} keeps state for each image, but batch.indices is None: pass the positions '
                 'of the images in the data set (Batch.of takes them from Views.indices)'
             )
-        # Asking a GPU would mean waiting for it; a fake tensor has no values.
+        # Checked on the CPU only: reading from a GPU would wait for it; a fake tensor has no values.
         if batch.indices.device.type == 'cpu' and type(batch.indices) is Tensor:
             for image in batch.indices.tolist():
                 if not 0 <= image < self.images:
@@ -84,12 +92,15 @@ class PerImage(Journalled):
         return batch.indices
 
     def read(self, batch: Batch, name: str) -> Tensor:
-        """(B, ...) of the batch's images."""
+        """The state ``name`` of the batch's images, (B, ...)."""
         return getattr(self, name)[self.indices(batch)]
 
     @torch.no_grad()
     def collect(self, batch: Batch, counted: Tensor, *statistics: Tensor) -> None:
-        """Add (B * N,) statistics of those rows of the B images where (B * N,) bool ``counted`` is true."""
+        """Add statistics of N rows of each of B images, (B * N,) each.
+
+        Only rows count where ``counted``, (B * N,) bool, is true.
+        """
         indices = self.indices(batch)
         rows = torch.stack([torch.ones_like(statistics[0]), *statistics], 1).double()
         rows = torch.where(counted[:, None], rows, 0.0)
@@ -97,17 +108,18 @@ class PerImage(Journalled):
 
     @torch.no_grad()
     def close(self) -> tuple[Tensor, ...] | None:
-        """Means of the statistics that all processes collected since the last call; None without any.
+        """Means of the statistics that all processes collected since the last call; None if there are none.
 
-        (G,) positions of images, in which one may come several times, and for each statistic its mean over
-        the rows of each of these images, (G,) float64, NaN for an image without any.
+        Returns:
+            (G,), positions of images, which may repeat; and for each statistic its mean over all rows of each
+            of these images, (G,) float64, NaN for an image without rows.
         """
         if not self._collected:
             return None
         indices, rows = (torch.cat(x) for x in zip(*self._collected, strict=True))
         self._collected = []
         images = all_gather(indices).sort().values
-        # Equal images stand together: the first place of each takes the sum. (unique() would wait.)
+        # Equal images are neighbours: the first place of each takes the sum. (unique() would wait.)
         total = rows.new_zeros(len(images), rows.shape[1])
         total = total.index_add(0, torch.searchsorted(images, indices), rows)
         total = all_reduce(total)[torch.searchsorted(images, images)]
@@ -115,9 +127,10 @@ class PerImage(Journalled):
 
     @torch.no_grad()
     def write(self, images: Tensor, **rows: Tensor) -> None:
-        """Store (G, ...) rows of (G,) images, those of all processes.
+        """Store rows (G, ...) for images (G,), which are those of all processes.
 
-        Of several rows of one image the last counts, on every device alike; what is NaN stays as it was.
+        If an image repeats, its last row is stored, on every kind of device. Where a row is NaN, the old
+        value stays.
         """
         last = last_of_equals(images)
         for name, new in rows.items():
@@ -127,7 +140,7 @@ class PerImage(Journalled):
 
 
 def last_of_equals(values: Tensor) -> Tensor:
-    """For each of (G,) integers the place of the last one that equals it, (G,) int64."""
+    """For each of G integers, the place of the last integer that equals it: (G,) -> (G,) int64."""
     values = values.contiguous()
     order = values.argsort(stable=True)
     return order[torch.searchsorted(values[order], values, right=True) - 1]
@@ -136,15 +149,15 @@ def last_of_equals(values: Tensor) -> Tensor:
 class MemoryBank(PerImage):
     """A moving average of each image's embedding (NPID, Wu et al., 2018, section 3.2, official code).
 
-    Where several processes train, each must be told of the images of all: then the banks stay equal.
+    With several processes, each must be given the images of all processes: only then the banks stay equal.
 
     Args:
-        images: number n of images; None: not known yet, :meth:`set_images` says it.
+        images: number n of images; None: :meth:`set_images` sets it later.
         dim: width C of a vector.
-        momentum: share of an image's vector that is kept when it is seen again.
+        momentum: share of an image's vector that is kept when the image is seen again.
         init: ``'uniform'`` between -sqrt(3 / C) and sqrt(3 / C), vectors of length about 1 (official code,
             where C is 128), or ``'unit'``, random unit vectors (VISSL).
-        seed: of the initial vectors and of what :meth:`draw` draws.
+        seed: of the initial vectors and of :meth:`draw`.
     """
 
     def __init__(
@@ -163,7 +176,7 @@ class MemoryBank(PerImage):
         return len(self.vectors)
 
     def initial(self, images):
-        """See :class:`PerImage`: random vectors, the same in every process."""
+        """See :class:`PerImage`: random vectors, equal in every process."""
         generator = torch.Generator().manual_seed(self.seed)
         shape, bound = (images, self.vectors.shape[1]), (3 / self.vectors.shape[1]) ** 0.5
         if self.init == 'uniform':
@@ -177,30 +190,30 @@ class MemoryBank(PerImage):
         self.write(images, vectors=F.normalize(after, dim=1))
 
     def draw(self, images: Tensor, count: int, number: Tensor) -> Tensor:
-        """``count`` uniform draws for each image with replacement, the image itself not excluded.
+        """Draw ``count`` positions in the bank for each image, uniformly and with replacement.
 
-        Of (N,) images int64 positions (N, ``count``) in the bank. They depend on (seed, number, image) alone:
-        a resumed run draws the same, and so do any number of processes that share a batch. The () int64
-        ``number`` tells one set of draws from the next.
+        The image itself is not excluded. For images (N,) int64 the result is (N, ``count``) int64. It depends
+        only on the seed, ``number`` and the image: a resumed run draws the same, with any number of processes
+        that share a batch. ``number``, () int64, must differ between sets of draws.
         """
         return random_bits(images, count, number + self.seed * 1_000_003) % len(self)
 
 
 def random_bits(images: Tensor, count: int, number: Tensor) -> Tensor:
-    """(N, count) int64 draws from [0, 2^63) that depend on the (N,) images and the () int64 number alone."""
+    """Draws from [0, 2^63), (N, count) int64, that depend only on ``images`` (N,) and ``number`` () int64."""
     stream = _mix(_mix(number) + (images + 1) * _GAMMA)
     steps = torch.arange(1, count + 1, device=images.device) * _GAMMA
     return _mix(stream[:, None] + steps) & _POSITIVE
 
 
-# SplitMix64 (Steele, Lea and Flood, 2014): a counter in, 64 random bits out, in int64 that wraps around.
+# SplitMix64 (Steele, Lea and Flood, 2014) turns a counter into 64 random bits, here in int64 with overflow.
 _POSITIVE = (1 << 63) - 1
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
 
 
 def _mix(x: Tensor) -> Tensor:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, None)):
-        # int64 shifts its sign in: mask what comes from the left
+        # a right shift of int64 copies the sign bit: the mask removes these copies
         x = x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))
         x = x if factor is None else x * (factor - (1 << 64))
     return x

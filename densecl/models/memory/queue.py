@@ -1,4 +1,4 @@
-"""A ring of keys."""
+"""A queue of keys, stored as a ring buffer."""
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,9 @@ from .journal import Journalled
 class Queue(Journalled):
     """First-in first-out memory of unit vectors (MoCo, He et al., 2020, section 3.1).
 
-    It starts with random unit vectors, as in the official code, and takes batches of any size. With each of
-    ``length`` keys of width ``dim`` goes the position of its image in the data set, -1 where it is not known.
+    It starts with random unit vectors, as in the official code, and takes batches of any size. It holds
+    ``length`` keys of width ``dim``. For each key it also stores the position of its image in the data set,
+    -1 where unknown.
     """
 
     journalled = ('keys', 'images')
@@ -22,7 +23,7 @@ class Queue(Journalled):
             raise ValueError(f'Queue: length and dim must be at least 1, got {length} and {dim}')
         self.register_buffer('keys', F.normalize(torch.randn(length, dim), dim=1))
         self.register_buffer('images', torch.full((length,), -1, dtype=torch.int64))
-        for name in ('pointer', 'enqueued'):  # tensors: they travel with the checkpoint, nothing waits
+        for name in ('pointer', 'enqueued'):  # as tensors they are in checkpoints, and nothing waits for them
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
     def __len__(self) -> int:
@@ -30,14 +31,15 @@ class Queue(Journalled):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, images: Tensor | None = None, valid: Tensor | None = None) -> None:
-        """Overwrite the oldest keys by (B, C) unit vectors of (B,) images; of more than K the last stay.
+        """Replace the oldest keys by ``keys``, unit vectors (B, C) of ``images`` (B,).
 
-        Of (B,) bool ``valid`` only those that are true enter; None: all.
+        Only keys where ``valid``, (B,) bool, is true enter; None: all. If there are more than the queue
+        holds, the last ones stay.
         """
         if images is None:
             images = torch.full_like(self.images[:1], -1).expand(len(keys))
         there = torch.ones_like(images, dtype=torch.bool) if valid is None else valid
-        # Those that enter come last, in their order; what else is written is what was there.
+        # Keys that enter are sorted to the end, in order. The other slots get their old values again.
         order = there.byte().argsort(stable=True)[-len(self) :]
         entering, first = there.sum(), self.pointer - len(order)
         slots = (torch.arange(len(order), device=order.device) + first + entering) % len(self)
@@ -49,5 +51,5 @@ class Queue(Journalled):
         self.enqueued.add_(entering)
 
     def filled(self) -> Tensor:
-        """(length,) bool, the keys that are real ones."""
+        """Which keys come from images, not from the random start, (length,) bool."""
         return torch.arange(len(self), device=self.keys.device) < self.enqueued

@@ -1,4 +1,4 @@
-"""A ring of region embeddings for every class."""
+"""A ring buffer of region embeddings for every class."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def number_among_equals(values: Tensor) -> Tensor:
-    """How many equal values stand before each one: (N,) integers -> (N,) int64."""
+    """For each value, how many equal values come before it: (N,) integers -> (N,) int64."""
     order = values.argsort(stable=True)
     ordered = values[order]
     numbers = torch.empty_like(order)
@@ -16,10 +16,16 @@ def number_among_equals(values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def region_means(pixels: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """The mean direction of each of K classes in each image.
+    """The mean direction of the pixels of each of K classes in each image.
 
-    Of (B, N, C) unit vectors of pixels and their (B, N) classes, -1 for none: (B K, C) unit vectors, image by
-    image, and (B K,) their classes, -1 where an image has none of it.
+    Args:
+        pixels: (B, N, C), unit vectors of pixels.
+        labels: (B, N), their classes, -1 for none.
+        num_classes: K.
+
+    Returns:
+        (B K, C), unit vectors, image by image; and (B K,), their classes, -1 where the image does not have
+        the class.
     """
     images = torch.arange(len(labels), device=labels.device)[:, None]
     valid = labels >= 0
@@ -34,10 +40,11 @@ def region_means(pixels: Tensor, labels: Tensor, num_classes: int) -> tuple[Tens
 class RegionMemory(nn.Module):
     """The newest region embeddings of each class (Wang et al., ICCV 2021, "region memory").
 
-    Unlike in the official code a ring's pointer moves by the number of vectors written, what exceeds the end
-    goes on at the beginning, and class 0 is a class like others. Where several processes train, each must be
-    given the regions of all: then the memories stay equal. All of it is in the state dict.
-    For each of ``num_classes`` it keeps ``length`` vectors of width ``dim``.
+    For each of ``num_classes`` it keeps ``length`` vectors of width ``dim``, all in the state dict. With
+    several processes, each must be given the regions of all processes: only then the memories stay equal.
+
+    Deviations from the official code: a ring's pointer moves by the number of vectors written; writing past
+    the end continues at the beginning; and class 0 is stored like every other class.
     """
 
     def __init__(self, num_classes: int, length: int, dim: int) -> None:
@@ -53,24 +60,24 @@ class RegionMemory(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, vectors: Tensor, labels: Tensor) -> None:
-        """Overwrite the oldest of each class by (N, C) unit vectors of (N,) classes; -1 is left out."""
+        """Replace each class's oldest vectors by unit vectors (N, C) with classes (N,); -1 is skipped."""
         length = self.keys.shape[1]
         vectors, labels = vectors[labels >= 0], labels[labels >= 0]
         counts = torch.bincount(labels, minlength=len(self.keys))
         numbers = number_among_equals(labels)
-        stays = numbers >= counts[labels] - length  # of more than a ring holds, the last
+        stays = numbers >= counts[labels] - length  # if there are more than a ring holds, keep the last
         slots = (self.pointers[labels] + numbers) % length
         self.keys[labels[stays], slots[stays]] = vectors[stays].to(self.keys.dtype)
         self.pointers.add_(counts).remainder_(length)
         self.enqueued.add_(counts)
 
     def read(self) -> tuple[Tensor, Tensor]:
-        """(M, C) vectors and (M,) classes of all that is filled, as copies."""
+        """Copies of all stored vectors (M, C), and their classes (M,)."""
         slots = torch.arange(self.keys.shape[1], device=self.keys.device)
         filled = slots < self.enqueued[:, None]  # a ring fills from its first slot on
         return self.keys[filled], filled.nonzero()[:, 0]
 
     @property
     def filled(self) -> Tensor:
-        """Share of the slots that hold a vector, a scalar in [0, 1]."""
+        """Share of the slots that hold a vector, () in [0, 1]."""
         return self.enqueued.clamp(max=self.keys.shape[1]).sum() / self.keys[..., 0].numel()

@@ -1,4 +1,4 @@
-"""What a head can compare with beside another branch: functions of the images, known answers, texts."""
+"""Targets of a head other than the target branch: functions of the images, known answers, texts."""
 
 from .color_bins import ColorBins
 from .known import Known

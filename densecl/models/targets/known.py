@@ -1,4 +1,4 @@
-"""What is known of a view before anyone looks at it: what was done to it, or of which image it is."""
+"""Answers that are known without looking at a view: what was done to it, or which image it comes from."""
 
 from dataclasses import replace
 
@@ -10,15 +10,16 @@ from densecl.structures import Views
 
 @MODELS.register_module()
 class Known(nn.Module):
-    """Answers that need no network -> one level (B, 1, 1, 1): a code for :class:`CodeCrossEntropy`.
+    """Answers that need no network -> one level (B, 1, 1, 1): a class number for :class:`CodeCrossEntropy`.
 
-    Pretext tasks are of this kind: which way is up (``RotatedView``), which puzzle this is (``JigsawPatches``
-    with ``permutations``), where the second patch lies (``ContextPairs``), of which image a view is.
+    These are the answers of pretext tasks: which way is up (``RotatedView``), which permutation a puzzle has
+    (``JigsawPatches`` with ``permutations``), where the second patch lies (``ContextPairs``), which image a
+    view comes from.
 
     Args:
-        of: ``'view'``: what the data worker did to the view; ``'image'``: its image's position in the data
-            set (Exemplar, Dosovitskiy et al., NIPS 2014).
-        classes: with ``'image'``, how many images there may be.
+        of: ``'view'``: what the data worker did to the view. ``'image'``: the position of its image in the
+            data set (Exemplar, Dosovitskiy et al., NIPS 2014).
+        classes: with ``'image'``, the largest number of images.
     """
 
     def __init__(self, of: str = 'view', classes: int | None = None) -> None:
@@ -28,7 +29,7 @@ class Known(nn.Module):
         self.of, self.classes = of, classes
 
     def set_images(self, images: int) -> None:
-        """Told by ``DataSizeHook``; a ValueError where images are more than classes."""
+        """Called by ``DataSizeHook``; a ValueError if there are more images than classes."""
         if self.of == 'image' and self.classes is not None and images > self.classes:
             raise ValueError(
                 f'Known: {images} images, each a class, but classes={self.classes}; set '
@@ -36,7 +37,7 @@ class Known(nn.Module):
             )
 
     def seen(self, views: Views) -> Views:
-        """The views with their answers in place of images; without any a ValueError."""
+        """The views with their answers in place of images; a ValueError if they have no answers."""
         if self.of == 'image':
             answers = views.indices.expand(len(views), -1)
         elif views.answers is None:

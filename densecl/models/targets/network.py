@@ -1,4 +1,4 @@
-"""A frozen network that looks at the pretrainer's images: its features, and what codes are made of."""
+"""A frozen network that reads the pretrainer's images: its features are targets, or are turned into codes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,22 +17,23 @@ from .photos import PhotoTarget
 
 
 class FrozenNetwork(PhotoTarget):
-    """(B, 3, H, W) images -> the features of a trained network, a cell for each patch.
+    """(B, 3, H, W) images -> the features of a trained network, one cell for each patch.
 
-    The images get the network's own normalisation, and are resized so that a cell of the features is a patch.
+    The images get the network's own normalisation. They are resized so that each cell of the features
+    corresponds to one patch.
 
-    ``tools/make_tokens.py CONFIG`` makes the file; ``start`` needs none. A training reads it when it begins
-    or goes on, see :meth:`init_weights`; checkpoints hold all of it.
+    ``tools/make_tokens.py CONFIG`` makes the file; with ``start`` no file is needed. A training reads it when
+    it starts or resumes, see :meth:`init_weights`. Checkpoints contain the network.
 
     Args:
         backbone: module config of the frozen network.
-        channels: of its level.
+        channels: number of channels of its level.
         patch: side p of a patch of the image in pixels.
-        stride: of the level, in pixels of the image that the network gets.
-        file: what the tool writes.
-        level: of the network.
-        start: in place of ``file``, weights as :func:`densecl.transfer.find_start` knows them; trainings put
-            these in.
+        stride: stride of the level, in pixels of the image that the network gets.
+        file: the file that the tool wrote.
+        level: which level of the network is used.
+        start: in place of ``file``, weights that :func:`densecl.transfer.find_start` can find. The training
+            loads them.
     """
 
     maps: str | None = None
@@ -53,16 +54,16 @@ class FrozenNetwork(PhotoTarget):
         self.backbone = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
         self.channels, self.patch, self.stride, self.file, self.level = channels, patch, stride, file, level
         self.start = start
-        # Normalisation that takes images as they come to those that the network expects; by default none.
+        # The network's normalisation, of pixels on the scale 0..255; by default none.
         for name, value in (('mean', 0.0), ('std', 1.0)):
             self.register_buffer(name, torch.full((3, 1, 1), value))
 
     def init_weights(self) -> None:
-        """Read the file; weights of ``start`` are read by :class:`densecl.transfer.TeacherHook`.
+        """Read the file. The weights of ``start`` are read by :class:`densecl.transfer.TeacherHook`.
 
         Raises:
-            FileNotFoundError: it is not there.
-            ValueError: it is of another network, or has another number of codes.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file was made for another network or number of codes.
         """
         name = type(self).__name__
         if self.start is not None:
@@ -82,7 +83,7 @@ class FrozenNetwork(PhotoTarget):
             ) from None
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, C, H / p, W / p) float32 or better, as the network gives them."""
+        """The network's features, (B, 3, H, W) -> (B, C, H / p, W / p), in float32 or better."""
         pixels = (self.pixels(images) - self.mean) / self.std
         grid = [side // self.patch for side in images.shape[2:]]
         size = [cells * self.stride for cells in grid]
@@ -103,13 +104,13 @@ class FrozenNetwork(PhotoTarget):
 class TeacherFeatures(FrozenNetwork):
     """(B, 3, H, W) images -> one level (B, C, H / p, W / p), the features of a trained network.
 
-    The teacher of VQ-KD (BEiT v2, Peng et al., 2022), and of distillation. Arguments other than these are
-    those of :class:`FrozenNetwork`.
+    The teacher of VQ-KD (BEiT v2, Peng et al., 2022), and of distillation. The other arguments are those of
+    :class:`FrozenNetwork`.
 
     Args:
-        maps: a folder of ``tools/make_maps.py``: the features are read from there, not computed, and views
-            get those of the place that they show. What the network would see of a view's colours, blur and
-            size is lost, and a step costs the student's time alone.
+        maps: a folder made by ``tools/make_maps.py``. The features are read from there, not computed: a view
+            gets those of the place that it shows. They do not depend on the view's colours, blur and size. A
+            step then takes no time for the teacher.
     """
 
     def __init__(self, backbone: dict, *args, maps: str | None = None, **kwargs) -> None:
@@ -118,7 +119,7 @@ class TeacherFeatures(FrozenNetwork):
         self.maps = maps
 
     def seen(self, views: Views) -> Views:
-        """The views as images, or the maps of what they show (B, C, H / p, W / p) in place of these."""
+        """The views; with ``maps``, features (B, C, H / p, W / p) of what they show replace the images."""
         if self.maps is None:
             return views
         if self.maps not in views.maps:
@@ -136,7 +137,7 @@ class TeacherFeatures(FrozenNetwork):
         return replace(views, images=shown)
 
     def _shown(self, maps: Tensor, views: Views, view: int) -> Tensor:
-        """What maps of whole images have of a view's cells, the mean of 2 x 2 places each."""
+        """Read a view's cells from maps of whole images; each cell is the mean of 2 x 2 places."""
         height, width = (side // self.patch for side in views.images[view].shape[2:])
         if view in views.generated:
             raise ValueError(
@@ -146,7 +147,7 @@ class TeacherFeatures(FrozenNetwork):
         flipped, warp = views.flipped[view], views.warp(view)
         frames = F.pad(views.source_sizes.flip(1), (2, 0))  # 0, 0, width, height
         fine = (2 * height, 2 * width)
-        if warp is not None:  # a place outside of the photo has what is nearest to it
+        if warp is not None:  # a place outside of the photo gets the nearest value inside
             centers = cell_centers(views.boxes[view], flipped, fine, warp)
             places = image_to_view(centers, frames, torch.zeros_like(flipped), (2, 2)) - 1
             maps = full_precision(maps)

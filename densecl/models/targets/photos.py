@@ -1,4 +1,4 @@
-"""What every target that looks at photos in their own colours needs: to undo their normalisation."""
+"""The base class of targets that need the original colours: it undoes the images' normalisation."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from densecl.numerics import full_precision
 
 
 class PhotoTarget(nn.Module):
-    """A target of 8-bit RGB; the pretrainer tells how images are normalised; by default they are not."""
+    """A target that reads 8-bit RGB. The pretrainer sets the images' normalisation, by default none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class PhotoTarget(nn.Module):
             self.register_buffer(f'image_{name}', torch.full((3, 1, 1), value), persistent=False)
 
     def images_have(self, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]) -> None:
-        """Tell how the images are normalised that it will get: mean and std of R, G and B, 0 to 255."""
+        """Set how the images are normalised: mean and std of R, G and B on the scale 0..255."""
         for name, values in (('image_mean', mean), ('image_std', std)):
             values = torch.as_tensor(values).flatten()
             if len(values) != 3:
@@ -28,5 +28,5 @@ class PhotoTarget(nn.Module):
             getattr(self, name).copy_(values.view(3, 1, 1))
 
     def pixels(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) as normalised -> the same on the scale 0..255, in float32 or better."""
+        """Normalised images (B, 3, H, W) -> pixels on the scale 0..255, in float32 or better."""
         return full_precision(images) * self.image_std + self.image_mean

@@ -1,4 +1,4 @@
-"""The pixels of an image, patch by patch."""
+"""The pixels of an image, patch by patch, as a target."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,10 +10,12 @@ EPS = 1e-6
 
 
 def patches_of(images: Tensor, patch: int) -> Tensor:
-    """(B, C, H, W) -> (B, p * p * C, H / p, W / p): each patch in the order row, column, channel.
+    """Split images into patches of side p: (B, C, H, W) -> (B, p * p * C, H / p, W / p).
+
+    The pixels of a patch are in the order row, column, channel.
 
     Raises:
-        ValueError: a side is no multiple of the patch.
+        ValueError: a side is not a multiple of the patch.
     """
     (height, width), (h, w) = images.shape[2:], (side // patch for side in images.shape[2:])
     if (h * patch, w * patch) != (height, width):
@@ -22,24 +24,24 @@ def patches_of(images: Tensor, patch: int) -> Tensor:
 
 
 def images_of(patches: Tensor, patch: int) -> Tensor:
-    """(B, p * p * C, h, w) -> (B, C, h * p, w * p), what :func:`patches_of` undoes."""
+    """The inverse of :func:`patches_of`: (B, p * p * C, h, w) -> (B, C, h * p, w * p)."""
     return F.pixel_shuffle(patches.unflatten(1, (patch**2, -1)).transpose(1, 2).flatten(1, 2), patch)
 
 
 def normalised_patches(patches: Tensor, eps: float = EPS) -> Tensor:
-    """(B, D, h, w), minus its mean over D and over its standard deviation, of unbiased variance."""
+    """Normalise each patch of (B, D, h, w) to mean 0 and (unbiased) variance 1 over D."""
     variance = patches.var(1, keepdim=True)
     return (patches - patches.mean(1, keepdim=True)) * (variance + eps).rsqrt()
 
 
 @MODELS.register_module()
 class Pixels(nn.Module):
-    """(B, C, H, W) images, normalised as the backbone sees them -> one level (B, p * p * C, H / p, W / p).
+    """(B, C, H, W) images, normalised as for the backbone -> one level (B, p * p * C, H / p, W / p).
 
     Args:
         patch: side p of a patch in pixels.
-        normalise: each patch by its own mean and variance, which makes better features than plain pixels
-            (MAE, He et al., 2022, table 1d).
+        normalise: normalise each patch by its own mean and variance. This gives better features than plain
+            pixels (MAE, He et al., 2022, table 1d).
     """
 
     def __init__(self, patch: int, normalise: bool = False) -> None:
@@ -51,9 +53,9 @@ class Pixels(nn.Module):
         return (normalised_patches(patches) if self.normalise else patches,)
 
     def images(self, prediction: Tensor, images: Tensor) -> Tensor:
-        """(B, p * p * C, h, w) as predicted -> (B, C, H, W) images, to be looked at.
+        """A prediction (B, p * p * C, h, w) -> images (B, C, H, W), to look at.
 
-        Where patches are normalised, ``images`` lend each its own mean and variance, which no one predicted.
+        If patches are normalised, their mean and variance are not predicted: they are taken from ``images``.
         """
         if self.normalise:
             true = patches_of(full_precision(images), self.patch)

@@ -1,4 +1,4 @@
-"""Where a cell lies in its view."""
+"""The position of each cell in its view, as a target."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,9 @@ from densecl.registry import MODELS
 
 @MODELS.register_module()
 class Positions(nn.Module):
-    """(B, C, H, W) images -> one level (B, 2, H / p, W / p): row and column of each cell, 0 first, 1 last.
+    """(B, C, H, W) images -> one level (B, 2, H / p, W / p): row and column of each cell in [0, 1].
+
+    The first row (column) is 0, the last is 1.
 
     Args:
         patch: side p of a cell in pixels.
@@ -20,7 +22,7 @@ class Positions(nn.Module):
         self.patch = patch
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        h, w = (-(-side // self.patch) for side in images.shape[2:])  # a part of a patch is filled up
+        h, w = (-(-side // self.patch) for side in images.shape[2:])  # rounded up: a partial patch counts
         like = dict(dtype=full_precision(images[:0]).dtype, device=images.device)
         rows, columns = (torch.arange(n, **like) / max(n - 1, 1) for n in (h, w))
         places = torch.stack([rows[:, None].expand(h, w), columns.expand(h, w)])

@@ -1,4 +1,4 @@
-"""The text of an image, read by an encoder of its own."""
+"""The text of an image, encoded by its own network, as a target."""
 
 from dataclasses import replace
 
@@ -10,15 +10,16 @@ from densecl.structures import Views
 
 @MODELS.register_module()
 class Text(nn.Module):
-    """(B, L) int64 tokens of a text for each image -> one level (B, D, 1, 1); trained with the head.
+    """(B, L) int64 token ids, a text for each image -> one level (B, D, 1, 1). It is trained with the head.
 
-    The keys of ``units='Image'`` are the texts' vectors; a gradient flows into the tower (CLIP, Radford et
-    al., 2021, section 2.3). Data sets give tokens with ``captions=``; where these are several a sample,
-    (B, T, L), view v has the caption v modulo T.
+    The keys of ``units='Image'`` are the texts' vectors, and the text encoder gets a gradient (CLIP, Radford
+    et al., 2021, section 2.3). Data sets give tokens with ``captions=``. If a sample has T captions,
+    (B, T, L), view v uses caption v modulo T.
 
     Args:
-        tower: config of a module that maps (B, L) int64 to (B, D), ``dict(type='TextTransformer',
-            projection=512, ...)`` for example; D is what the head's ``projector`` gives.
+        tower: config of the text encoder, which maps (B, L) int64 to (B, D), for example
+            ``dict(type='TextTransformer', projection=512, ...)``. D is the output width of the head's
+            ``projector``.
     """
 
     #: Whether the pretrainer trains it; other targets are frozen.
@@ -32,7 +33,7 @@ class Text(nn.Module):
         """The views with tokens in place of images.
 
         Raises:
-            ValueError: the batch has none.
+            ValueError: the batch has no tokens.
         """
         if views.tokens is None:
             raise ValueError(

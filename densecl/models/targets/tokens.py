@@ -1,4 +1,4 @@
-"""Numbers of visual words: of k-means, of a trained quantiser, of DALL-E's autoencoder."""
+"""Numbers of visual words: from k-means, from a trained quantiser, from DALL-E's autoencoder."""
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class Tokens(FrozenNetwork):
     codes: int
 
     def ids(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) features -> (B, h, w) int64."""
+        """Features (B, C, h, w) -> numbers of codes (B, h, w) int64."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
@@ -30,13 +30,13 @@ class Tokens(FrozenNetwork):
 
 @MODELS.register_module()
 class KMeansTokens(Tokens):
-    """Which of K centres is nearest to the features of a trained network.
+    """The number of the nearest of K k-means centres to the features of a trained network.
 
-    It stands where BEiT (Bao et al., ICLR 2022) has the codes of a discrete autoencoder. The features, minus
-    their mean, made unit vectors, are what the centres are of.
+    It replaces the codes of a discrete autoencoder in BEiT (Bao et al., ICLR 2022). The k-means is of the
+    features minus their mean, normalised to unit length.
 
     Args:
-        codes: K.
+        codes: the number K of centres.
         **kwargs: see :class:`.FrozenNetwork`.
     """
 
@@ -53,10 +53,10 @@ class KMeansTokens(Tokens):
 
 @MODELS.register_module()
 class VQKDTokens(Tokens):
-    """The codes of a tokenizer that was trained as VQ-KD (BEiT v2, Peng et al., 2022).
+    """The codes of a tokenizer that was trained by VQ-KD (BEiT v2, Peng et al., 2022).
 
     Args:
-        codes: their number K.
+        codes: the number K of codes.
         dim: width of a code.
         **kwargs: see :class:`.FrozenNetwork`; the network is the tokenizer's encoder.
     """
@@ -74,14 +74,14 @@ class VQKDTokens(Tokens):
 class DALLETokens(Tokens):
     """The codes of DALL-E's discrete autoencoder (Ramesh et al., 2021), which BEiT predicts.
 
-    Its encoder has a stride of 8 px: patches of 16 px are read from a copy of half the side. Its pixels are
-    squeezed from [0, 1] to [0.1, 0.9].
+    Its encoder has a stride of 8 px: for patches of 16 px the image is resized to half its sides. Pixels are
+    mapped from [0, 1] to [0.1, 0.9].
 
     Args:
         patch: side of a patch of the image in pixels.
-        file: what ``tools/make_tokens.py`` writes.
-        codes: their number K.
-        width: of the encoder's first layers.
+        file: the file that ``tools/make_tokens.py`` wrote.
+        codes: the number K of codes.
+        width: number of channels of the encoder's first layers.
     """
 
     def __init__(self, patch: int, file: str, codes: int = 8192, width: int = 256) -> None:
