@@ -1,4 +1,4 @@
-"""Objectives: one argument, a comparison; one file a family. ``functional`` has them as plain functions."""
+"""Objectives (losses), one file a family. Each scores a comparison; ``functional`` has plain functions."""
 
 from . import functional
 from .adversarial import Adversarial

@@ -1,4 +1,4 @@
-"""Whether a discriminator takes what is predicted for the truth."""
+"""The adversarial loss: a discriminator tells predicted units from true ones."""
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +13,16 @@ from .objective import Objective
 
 
 def adversarial_losses(discriminator: nn.Module, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The losses of both players, so that one backward pass gives each its own gradient.
+    """The losses of discriminator and generator. One backward pass gives each only its own gradient.
 
     Args:
-        discriminator: images -> logits that they are real.
-        real, made: (B, C, H, W).
+        discriminator: maps images to logits of being real.
+        real, made: (B, C, H, W), true and generated images.
 
     Returns:
-        Binary cross-entropy of the discriminator, summed over real and made, whose gradient goes to it alone;
-        that of the maker, made as real, whose gradient goes to ``made`` alone (Goodfellow et al., 2014); and
-        the logits of ``made``.
+        The discriminator's binary cross-entropy, the sum over real and made; its gradient reaches only the
+        discriminator. The generator's binary cross-entropy, with made labelled as real (Goodfellow et al.,
+        2014); its gradient reaches only ``made``. And the logits of ``made``.
     """
     of_real, of_made = (full_precision(discriminator(x.detach())) for x in (real, made))
     own = F.binary_cross_entropy_with_logits(of_real, torch.ones_like(of_real))
@@ -34,17 +34,19 @@ def adversarial_losses(discriminator: nn.Module, real: Tensor, made: Tensor) -> 
 
 @MODELS.register_module()
 class Adversarial(Objective):
-    """A discriminator tells units that are predicted from true ones; the prediction learns to pass for true.
+    """A discriminator learns to tell predicted units from true ones; the prediction learns to look true.
 
-    The adversarial part of context encoders (Pathak et al., CVPR 2016), beside a :class:`Reconstruction`.
-    Both players learn in one step, from the networks as they were before it; the discriminator is a part of
-    the objective, and a rule ``dict(match='discriminator', lr_mult=0.1)`` gives it a rate of its own.
+    It is the adversarial part of context encoders (Pathak et al., CVPR 2016), used beside a
+    :class:`Reconstruction`. Both networks learn in the same step, each with the other as it was before the
+    step. The discriminator is part of the objective. A rule ``dict(match='discriminator', lr_mult=0.1)``
+    gives it its own learning rate.
 
     Args:
-        discriminator: module config; it gets a map of the units (B, D, h, w), of pixels an image, and returns
-            logits. It sees what is predicted of units that count, among the true ones of all others.
-        weight: of the prediction's loss; the discriminator's own has 1.
-        size: side in units of the square in the middle that it sees alone, all of it as predicted; None: all.
+        discriminator: module config. It gets a map of the units (B, D, h, w), an image if units are pixels,
+            and returns logits. In this map, units that count are predicted, and all others are true.
+        weight: factor of the prediction's loss; the discriminator's own loss has the factor 1.
+        size: side, in units, of a square in the middle. The discriminator then sees only this square, with
+            all units predicted. None: it sees the whole map.
     """
 
     needs = frozenset({'one answer', 'grid'})
@@ -56,8 +58,8 @@ class Adversarial(Objective):
         self.weight, self.size = weight, size
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss; ``discriminator``, that player's own part; and ``fooled``, the mean probability that it
-        gives to predictions. 2 ln 2 = 1.39 and 0.5 mean that it guesses."""
+        """The loss; ``discriminator``, its own part of the loss; and ``fooled``, the mean probability of
+        being real that it gives to predictions. Values of 2 ln 2 = 1.39 and 0.5 mean that it guesses."""
         query, match = comparison.query, comparison.match
         truth, made = match.sum_of(comparison.key.vectors).detach(), query.compared
         if self.size is None:

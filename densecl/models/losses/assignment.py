@@ -1,4 +1,4 @@
-"""Predicting another view's assignment to prototypes; SwAV's codes."""
+"""Predicting the assignment of another view to prototypes, and SwAV's codes."""
 
 import math
 
@@ -22,14 +22,15 @@ def log_shares(scores: Tensor, temperature: float | Tensor) -> Tensor:
 
 
 def cross_entropy(log_prediction: Tensor, target: Tensor) -> Tensor:
-    """``-sum_k target_k * prediction_k`` of the last dimension, (..., K) -> (...)."""
+    """``-sum_k target_k * log_prediction_k`` over the last dimension, (..., K) -> (...)."""
     return -(target * log_prediction).sum(-1)
 
 
 def divergence(log_prediction: Tensor, log_target: Tensor, counted: Tensor | None = None) -> Tensor:
-    """KL divergence ``sum_k p_k (log p_k - log q_k)`` of the last dimension, p the target, (..., K) -> (...).
+    """KL divergence ``sum_k p_k (log p_k - log q_k)`` over the last dimension, (..., K) -> (...).
 
-    ``counted`` is bool, the entries that take part; the logarithms of others may be minus infinity.
+    p is the target, q the prediction. ``counted`` is bool, the entries that count; None: all. The logarithms
+    of the others may be -inf.
     """
     terms = log_target.exp() * (log_target - log_prediction)
     return (terms if counted is None else torch.where(counted, terms, 0.0)).sum(-1)
@@ -44,21 +45,24 @@ def sinkhorn(
     across_ranks: bool = False,
     valid: Tensor | None = None,
 ) -> Tensor:
-    """Codes of equal use (SwAV, Caron et al., 2020, section 3.1, after Cuturi, 2013).
+    """Assignments (codes) that use all prototypes equally (SwAV, Caron et al., 2020, section 3.1, after
+    Cuturi, 2013).
 
-    Rows and columns of ``exp(scores / epsilon)`` are scaled in turn until every prototype gets about the
-    same mass; the samples' step comes last, so only their sums are exact. In the log domain (the constants
-    1/K and 1/B cancel, B being any number in each process) no epsilon overflows or leaves a prototype empty.
+    Columns and rows of ``exp(scores / epsilon)`` are normalised in turn, until every prototype has about the
+    same mass. The samples are normalised last, so only their sums are exact. The computation is in the log
+    domain: there no epsilon causes an overflow or a prototype without mass. The constants 1/K and 1/B cancel,
+    so each process may have a different B.
 
     Args:
-        scores: (B, K), cosines of samples and prototypes; of all processes together where ``across_ranks``.
-            With (B, N, K) each of N positions shares its own B samples out (CAPI, Darcet et al., 2025).
-        epsilon: > 0, smoothness; 0.05.
-        iterations: >= 1, else a ValueError; 3.
+        scores: (B, K), cosines of samples and prototypes. With (B, N, K), each of N positions has separate
+            assignments of its B samples (CAPI, Darcet et al., 2025).
+        epsilon: > 0, smoothness; 0.05 in SwAV.
+        iterations: >= 1, else a ValueError; 3 in SwAV.
+        across_ranks: the samples of all processes are assigned together.
         valid: (B,) or (B, N) bool, the samples that take part; the others get zeros. None: all.
 
     Returns:
-        The shape of ``scores``; each sample's sum is 1.
+        The shape of ``scores``; the sum of each sample is 1.
     """
     if iterations < 1:
         raise ValueError(f'sinkhorn: iterations must be at least 1, got {iterations}')
@@ -69,7 +73,7 @@ def sinkhorn(
         mass = counted.logsumexp(0, keepdim=True)  # of each prototype, (1, K)
         if across_ranks:
             mass = all_gather(mass).logsumexp(0, keepdim=True)
-        if absent is not None:  # nobody may take part at all
+        if absent is not None:  # possibly no sample takes part
             mass = mass.masked_fill(mass == -torch.inf, 0.0)
         log_codes = (log_codes - mass).log_softmax(-1)
     codes = log_codes.exp()
@@ -80,40 +84,41 @@ def sinkhorn(
 def swapped_prediction(
     scores1: Tensor, scores2: Tensor, codes1: Tensor, codes2: Tensor, temperature: float | Tensor
 ) -> Tensor:
-    """Each view's (B, K) scores predict the other's code of :func:`sinkhorn` (SwAV, eq. 1, 2); the mean."""
+    """Each view's scores (B, K) predict the other view's codes of :func:`sinkhorn` (SwAV, eq. 1, 2); mean."""
     pairs = ((scores1, codes2), (scores2, codes1))
     terms = [cross_entropy(log_shares(x, temperature), full_precision(codes)) for x, codes in pairs]
     return torch.stack(terms).mean()
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Entropy of the last dimension as a share of ln K, (..., K) -> (...), in [0, 1]."""
+    """Entropy over the last dimension divided by ln K, (..., K) -> (...), in [0, 1]."""
     return torch.special.entr(probabilities).sum(-1) / math.log(probabilities.shape[-1])
 
 
 def groups_told_apart(of_mean: Tensor, mean_of: Tensor, prototypes: int) -> Tensor:
-    """How many groups of units K prototypes tell apart: exp of the mutual information of unit and prototype.
+    """How many groups of units K prototypes separate: exp of the mutual information of unit and prototype.
 
-    1 where all units get the same distribution, whatever it is; at most K, and at most the number of units.
+    It is 1 if all units have the same distribution. It is at most K, and at most the number of units.
 
     Args:
-        of_mean: entropy of the units' mean distribution, a share of ln K.
-        mean_of: mean entropy of the units' distributions, a share of ln K.
+        of_mean: entropy of the units' mean distribution, divided by ln K.
+        mean_of: mean entropy of the units' distributions, divided by ln K.
         prototypes: K.
     """
     return (math.log(prototypes) * (of_mean - mean_of)).exp()
 
 
 def prediction(objective: Objective, query: Units, temperature: float) -> Tensor:
-    """(B, N, K) logarithms of the query view's shares, made once for all pairs that it takes part in."""
+    """Logarithms of the query view's shares (B, N, K); computed once for all pairs that use this view."""
     return query.once(f'prediction {id(objective)}', lambda: log_shares(query.compared, temperature))
 
 
 def spread(rows: Tensor, valid: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """``count`` of each image's (B, N, D) rows, evenly spread over those that are ``valid``, in their order.
+    """Select ``count`` of each image's ``rows`` (B, N, D), evenly spread over the valid rows, in order.
 
     Returns:
-        (B, count, D), and (B, count) bool: false where an image has no valid row; of few, some come again.
+        (B, count, D), where rows repeat if an image has few valid ones; and (B, count) bool, false if an
+        image has no valid row.
     """
     images, number = rows.shape[:2]
     valid = torch.ones_like(rows[..., 0], dtype=torch.bool) if valid is None else valid
@@ -129,24 +134,24 @@ def spread(rows: Tensor, valid: Tensor | None, count: int) -> tuple[Tensor, Tens
 class SwappedPrediction(Objective):
     """SwAV (Caron et al., 2020): Sinkhorn codes of a key view, predicted from every other view.
 
-    The codes share the prototypes out evenly over the batch of all processes. Where that batch is small,
-    a queue of earlier embeddings joins it, with scores of the present prototypes (section 3.1). All
-    processes hold the same queue, and each brings a part of it to the common Sinkhorn step.
+    The codes use all prototypes equally over the batch of all processes. For a small batch, a queue of
+    earlier embeddings is added, with scores of the present prototypes (section 3.1). All processes hold the
+    same queue, and each adds a part of it to the common Sinkhorn step.
 
-    On the cells of a foreground it is Leopart's (Ziegler and Asano, 2022): all cells share the prototypes
-    out, the queue takes some of those that are there, and with ``matching=dict(type='SharedGrid', size=7)``
-    codes, not scores, are read on the common grid.
+    On foreground cells it is the loss of Leopart (Ziegler and Asano, 2022): all cells get codes together, and
+    the queue stores some valid cells. With ``matching=dict(type='SharedGrid', size=7)`` the codes, not the
+    scores, are interpolated on the common grid.
 
     Args:
         temperature: t > 0 of the prediction, or a schedule.
-        epsilon: > 0, smoothness of the codes; for a loss stuck at ln K the official advice is 0.03.
+        epsilon: > 0, smoothness of the codes. If the loss stays at ln K, the official advice is 0.03.
         iterations: of Sinkhorn's algorithm.
-        queue: embeddings to keep for each assigning view; 0 for none.
+        queue: number of embeddings to keep for each assigning view; 0: no queue.
         dim: width C of an embedding in the queue.
-        queue_start: epoch in which the queue begins to fill. It serves as soon as it is full.
-        assign: number of assigning views, the first ones, for each of which there is a queue.
-        queue_units: how many units of an image enter the queue, spread evenly over those that are there, in
-            their order; None: all.
+        queue_start: epoch in which the queue begins to fill. It is used as soon as it is full.
+        assign: number of assigning views, which are the first ones. Each has its own queue.
+        queue_units: how many units of an image enter the queue, evenly spread over the valid ones, in order;
+            None: all.
         mean: see :func:`~densecl.models.losses.objective.mean_of`.
     """
 
@@ -181,11 +186,11 @@ class SwappedPrediction(Objective):
         self.clock: Clock | None = None
 
     def score(self, comparison):
-        """The mean over the units, ln K where all is guessing.
+        """The loss, ln K if the prediction is only guessing; and diagnostics of the key view.
 
-        Of the key view, as shares of ln K: ``code_entropy``, the mean over its units (1 is collapse: all
-        images are alike), and ``usage_entropy``, of its mean prediction. ``groups`` are those of the codes,
-        see :func:`groups_told_apart`.
+        ``code_entropy`` is the mean entropy of its codes divided by ln K; 1 means collapse: all images are
+        the same. ``usage_entropy`` is the entropy of its mean prediction divided by ln K. ``groups`` is
+        :func:`groups_told_apart` of the codes.
         """
         key, match, t = comparison.key, comparison.match, self.temperature(self.clock)
         whole = key.whole or key
@@ -196,13 +201,13 @@ class SwappedPrediction(Objective):
 
     @torch.no_grad()
     def codes(self, key: Units, projector: nn.Module, temperature: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B, N, K) codes of a key view, and how they are spread."""
+        """The codes of a key view (B, N, K), and diagnostics."""
         everything = rows = full_precision(key.vectors).flatten(0, 1)
         valid = None
         if self.queues and self._started():
             queue, mine = self._queue_of(key), slice(rank(), None, world_size())
             everything = torch.cat([full_precision(projector.prototypes(queue.keys[mine])), rows])
-            # The keys take part once all are real ones.
+            # The queue takes part only when it is full of real embeddings.
             serves = (queue.enqueued >= len(queue)).expand(len(everything))
             valid = serves | (torch.arange(len(everything), device=rows.device) >= len(queue.keys[mine]))
         codes = sinkhorn(everything, self.epsilon, self.iterations, across_ranks=True, valid=valid)

@@ -1,4 +1,4 @@
-"""Instance discrimination against a memory of all images."""
+"""Instance discrimination with a memory bank of all images."""
 
 import math
 
@@ -20,26 +20,26 @@ from .temperatures import positive_schedule
 
 @MODELS.register_module()
 class NCE(Objective):
-    """Each image is a class of its own, whose weight is its vector in a memory bank (NPID, Wu et al., 2018).
+    """Each image is its own class, whose weight is its vector m in a memory bank (NPID, Wu et al., 2018).
 
-    ``'nce'``: with P = exp(m.q / t) / Z and K draws from the n vectors, the image's own included,
-    ``-log(P+ / (P+ + K/n + eps)) - sum_k log((K/n) / (P_k + K/n + eps))`` (section 3.3). Z is n times the
-    mean exponential of the first batch and stays. ``'softmax'``:
+    ``'nce'``: ``-log(P+ / (P+ + K/n + eps)) - sum_k log((K/n) / (P_k + K/n + eps))`` with
+    P = exp(m.q / t) / Z (section 3.3). The K negatives are drawn from all n vectors, also the image's own. Z
+    is n times the mean exponential in the first batch, and then constant. ``'softmax'``:
     ``-log(exp(m.q / t) / sum_i exp(m_i.q / t))`` over all n (eq. 2). The proximal term of the paper (section
-    3.4) is not in the released code, nor here.
+    3.4) is neither in the released code nor here.
 
-    No key is scored: a head compares a view with itself, and the bank learns the pooled vectors of all
-    processes after the step's loss. Draws depend on the image, not on the process. A process holds (N, K, C)
-    drawn vectors until the backward pass.
+    Keys are not scored: a head compares a view with itself. After the loss of a step, the bank learns the
+    pooled vectors of all processes. Draws depend on the image, not on the process. A process keeps the drawn
+    vectors (N, K, C) until the backward pass.
 
     Args:
-        images: n, the number of images of the data set; None: ``DataSizeHook`` says it.
+        images: n, the number of images of the data set; None: ``DataSizeHook`` sets it.
         dim: width C of the embeddings.
-        negatives: K, draws for each query; not used by ``'softmax'``.
+        negatives: K, number of draws for each query; not used by ``'softmax'``.
         temperature: t > 0, or a schedule's config.
         momentum: of the bank, see :class:`MemoryBank`.
-        form: ``'nce'`` or ``'softmax'`` (the official code's K = 0).
-        eps: in the denominators of ``'nce'``; float32's epsilon in VISSL.
+        form: ``'nce'`` or ``'softmax'`` (K = 0 in the official code).
+        eps: in the denominators of ``'nce'``; in VISSL it is float32's epsilon.
         init: of the bank, ``'uniform'`` or ``'unit'``.
         seed: of the bank and of the draws.
     """
@@ -69,19 +69,19 @@ class NCE(Objective):
         self.bank = MemoryBank(images, dim, momentum, init, seed)
         self.negatives, self.form, self.eps = negatives, form, eps
         self.register_buffer('partition', torch.zeros(()))  # Z, 0: not known yet
-        self._frozen = False  # whether Z is known: asking the buffer would mean waiting for the device
-        self.register_buffer('rounds', torch.zeros((), dtype=torch.int64))  # sets of draws so far
+        self._frozen = False  # whether Z is known: reading the buffer would wait for the device
+        self.register_buffer('rounds', torch.zeros((), dtype=torch.int64))  # number of sets of draws so far
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self.look_at_buffers()
 
     def look_at_buffers(self) -> None:
-        """Find out again whether Z is known."""
+        """Read from the buffer whether Z is known."""
         self._frozen = bool(self.partition > 0)
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of the units against the bank, and ``pos_sim``, the mean cosine with the own vector."""
+        """The loss of the units with the bank, and ``pos_sim``, the mean cosine with the own vector in it."""
         units = comparison.query.compared
         images = self.bank.indices(comparison.batch)[:, None].expand(-1, units.shape[1]).flatten()
         t = self.temperature(self.clock)
@@ -97,7 +97,7 @@ class NCE(Objective):
 
     @torch.no_grad()
     def remember(self, keys: list[Units], batch: Batch) -> None:
-        """Let the bank learn the images' pooled keys, those of all processes."""
+        """Update the bank with the pooled keys of all processes."""
         images = self.bank.indices(batch.of_all())
         for key in keys:
             self.bank.update(images, unit(key.of_all('pooled')))
@@ -117,7 +117,7 @@ class NCE(Objective):
 
     @torch.no_grad()
     def _log_partition(self, logits: Tensor) -> Tensor:
-        """log Z, of these (N, 1 + K) logits where it is not known yet."""
+        """log Z; computed from these logits (N, 1 + K) if it is not known yet."""
         if not self._frozen:
             mean = all_reduce(logits.exp().mean()) / world_size()
             if not self.training:

@@ -1,4 +1,4 @@
-"""Where boxes are: the losses of a detector's region proposals and of its box head."""
+"""The losses of a detector's RPN and of its box head, without classes."""
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +16,9 @@ def proposal_losses(
 ) -> tuple[Tensor, Tensor]:
     """Binary cross entropy of the anchors' logits, and L1 distance of their offsets (Ren et al., 2015).
 
-    Both over the number of anchors that count, of all processes: of an image as many as ``samples``, all
-    that find a box and others of the background. mmdet draws these; here all of the background count with
-    equal weights of the same sum, which is the mean over the draws.
+    Both are divided by the number of sampled anchors of all processes. An image has ``samples`` of them: the
+    positive anchors, and for the rest background. mmdet draws the background anchors at random. Here all
+    background anchors count, with equal weights that have the same sum: this is the mean over such draws.
 
     For ``above`` and ``below`` see :func:`~densecl.structures.assign_anchors`.
     """
@@ -36,13 +36,13 @@ def proposal_losses(
 
 
 def region_loss(found: Detections, there: Tensor) -> Tensor:
-    """L1 distance of the box head's offsets, mean over the regions of all processes that are ``there``."""
+    """L1 distance of the box head's offsets, mean over the existing (``there``) regions of all processes."""
     distance = offset_distance(found.regions, found.boxes, found.own, found.region_offsets, found.region_stds)
     return _mean(torch.where(there, distance, 0.0), there.to(distance.dtype))
 
 
 def sample_weights(finds: Tensor, background: Tensor, samples: int) -> Tensor:
-    """(B, A) shares with which anchors are drawn, where of an image ``samples`` are, or all."""
+    """The probability with which each anchor is drawn, (B, A), for ``samples`` anchors an image (or all)."""
     positives, negatives = (x.sum(1, keepdim=True) for x in (finds, background))
     share = (samples / positives.clamp(min=1)).clamp(max=1)
     rest = ((samples - positives).clamp(min=0) / negatives.clamp(min=1)).clamp(max=1)
@@ -52,10 +52,10 @@ def sample_weights(finds: Tensor, background: Tensor, samples: int) -> Tensor:
 def offset_distance(
     anchors: Tensor, boxes: Tensor, own: Tensor, offsets: Tensor, stds: tuple[float, ...]
 ) -> Tensor:
-    """(B, N), the sum of the four absolute differences of (B, N, 4) offsets from those that lead to a box.
+    """L1 distance of ``offsets`` (B, N, 4) from the correct ones, summed over the four, (B, N).
 
-    ``anchors`` are (B, N, 4), ``boxes`` (B, K, 4), ``own`` (B, N) says which of them. Where one has no area:
-    0, without gradient.
+    The correct offsets lead from ``anchors`` (B, N, 4) to their boxes: ``own`` (B, N) is the number of each
+    anchor's box in ``boxes`` (B, K, 4). If anchor or box has no area, the result is 0, without gradient.
     """
     boxes = boxes.gather(1, own[..., None].expand(-1, -1, 4))
     there = ((anchors[..., 2:] > anchors[..., :2]) & (boxes[..., 2:] > boxes[..., :2])).all(-1, keepdim=True)
@@ -66,22 +66,22 @@ def offset_distance(
 
 
 def _mean(terms: Tensor, weights: Tensor) -> Tensor:
-    """Of all processes; terms of weight 0 may be anything finite."""
+    """Weighted mean over all processes; terms with weight 0 may have any finite value."""
     return (terms * weights).sum() * world_size() / all_reduce(weights.sum()).clamp(min=1)
 
 
 @MODELS.register_module()
 class BoxRegression(Objective):
-    """That there is a box, and where: what a two-stage detector learns without classes (AlignDet, Li et al.,
+    """Objectness and box regression, the losses of a two-stage detector without classes (AlignDet, Li et al.,
     2023).
 
-    Sum of :func:`proposal_losses` and :func:`region_loss` of the query's side; the boxes, not the key, give
-    the answer. Logs each of the three.
+    It is the sum of :func:`proposal_losses` and :func:`region_loss` on the query's side. The answers are the
+    boxes, not the key. Each of the three terms is logged.
 
     Args:
-        samples: anchors of an image that count, in the recipe of AlignDet 4096.
-        above: overlap at which an anchor stands for a box.
-        below: overlap under which it is background.
+        samples: number of anchors of an image that count; 4096 in the recipe of AlignDet.
+        above: IoU from which an anchor is positive.
+        below: IoU under which an anchor is background.
     """
 
     needs = frozenset({'detections'})

@@ -1,4 +1,4 @@
-"""What queries are contrasted with: keys of other images, of their own image, and the logits of both."""
+"""The candidates of a contrastive loss, keys of other images or of the query's own; and their logits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,9 +14,12 @@ from .kernel import Keep, key_blocks, similarity_logsumexp, tiled_logsumexp, til
 
 @dataclass
 class Pairs:
-    """(R, M) cosines of queries with units of their own image, and bool (R, M), which of them count.
+    """Pairs of R queries with the M units of their own image.
 
-    ``bonus`` is added to their logits as candidates.
+    Attributes:
+        cosines: (R, M).
+        mask: (R, M) bool, the pairs that count.
+        bonus: added to the logits of the pairs, if they are candidates.
     """
 
     cosines: Tensor
@@ -25,48 +28,51 @@ class Pairs:
 
     @classmethod
     def between(cls, query: Tensor, keys: Tensor, mask: Tensor) -> 'Pairs':
-        """Of (B * N, D) and (B, M, D) unit vectors; ``mask`` is (B, N, M)."""
+        """The pairs of ``query`` (B * N, D) and ``keys`` (B, M, D), unit vectors; ``mask`` is (B, N, M)."""
         cosines = query.view(*mask.shape[:2], -1) @ keys.transpose(1, 2)
         return cls(cosines.flatten(0, 1), mask.flatten(0, 1))
 
     def count(self) -> Tensor:
-        """(R,), how many count, in the dtype of the cosines."""
+        """Number of pairs that count, (R,), with the dtype of the cosines."""
         return self.mask.sum(1).to(self.cosines.dtype)
 
     def sum(self, values: Tensor) -> Tensor:
-        """(R,) of (R, M) values."""
+        """Sum over the pairs that count, (R, M) -> (R,)."""
         return torch.where(self.mask, values, 0.0).sum(1)
 
     def mean(self, values: Tensor) -> Tensor:
-        """(R,) of (R, M) values; 0 where none counts."""
+        """Mean over the pairs that count, (R, M) -> (R,); 0 if there are none."""
         return self.sum(values) / self.count().clamp(min=1)
 
     def logsumexp(self, logits: Tensor) -> Tensor:
-        """(R,) of (R, M) logits; a very low number where none counts."""
-        # Not -inf: the gradient would be NaN, and 0 times NaN stays NaN.
+        """Log-sum-exp over the pairs that count, (R, M) -> (R,); a very low number if there are none."""
+        # Not -inf: its gradient would be NaN, and 0 times NaN is NaN.
         return logits.masked_fill(~self.mask, torch.finfo(logits.dtype).min / 4).logsumexp(1)
 
 
 @dataclass
 class Candidates:
-    """K keys that R queries are contrasted with; answers of a query's own image are none of them.
+    """K keys that are the candidates of R queries. Answers in a query's own image are not among them.
 
     Attributes:
-        keys: (K, C) unit vectors; under ``ring`` those of this process only.
-        images: (K,) int64, the number of each key's image in the batch of all processes (-1: not of this
-            batch); None where all are candidates of all queries.
-        own: (R,) int64, the same number for the queries.
-        place: (K,) int64, which unit of its image a key is (-1: none). None: no query meets its own image.
-        there: (K,) uint8 or int64, 0 where a key is no candidate, such as a unit that no view shows; or None.
-        left_out: with ``place``, what a query does not meet of its own image: bool (R, P), or int64 (R,).
-        indices: (K,) int64, position of each key's image in the data set, -1: not known; or None.
-        labels: (K,) int64, class ids, -1: not known; or None.
-        pairs: further candidates, of the query's own image.
-        ring: the keys of other processes are sent around rather than gathered.
-        filters: rules ``rule(columns, cosines (R, k)) -> bool (R, k)``; what one does not keep is left out.
-        volatile: ``keys`` are the memory of a queue, overwritten before the backward pass. What reads them
-            again there, unlike a log-sum-exp, takes them from :meth:`gathered`.
-        tile: keys in a tile; by default what is fast on the device.
+        keys: (K, C) unit vectors; with ``ring`` only those of this process.
+        images: (K,) int64, the number of each key's image in the batch of all processes; -1: not in this
+            batch. None: every key is a candidate of every query.
+        own: (R,) int64, the number of each query's image.
+        place: (K,) int64, which unit of its image a key is; -1: none. None: no key of a query's own image is
+            its candidate.
+        there: (K,) uint8 or int64, 0 for a key that is no candidate, such as a unit that no view shows; or
+            None.
+        left_out: with ``place``: the units of its own image that are not a query's candidates, as bool
+            (R, P), or int64 (R,).
+        indices: (K,) int64, position of each key's image in the data set, -1 where unknown; or None.
+        labels: (K,) int64, class ids, -1 where unknown; or None.
+        pairs: further candidates in the query's own image.
+        ring: keys of other processes are sent around a ring, not gathered.
+        filters: rules ``rule(columns, cosines (R, k)) -> bool (R, k)``, true for candidates that are kept.
+        volatile: ``keys`` is the memory of a queue, which is overwritten before the backward pass. A
+            log-sum-exp does not read it there. Code that does must take the keys from :meth:`gathered`.
+        tile: number of keys in a tile; by default chosen for speed on the device.
     """
 
     keys: Tensor
@@ -87,7 +93,7 @@ class Candidates:
         return len(self.keys) * (world_size() if self.ring else 1)
 
     def keep(self, columns: slice, cosines: Tensor) -> Tensor:
-        """Which pairs of a tile are candidates, bool (R, k)."""
+        """Which pairs of a tile are candidates, (R, k) bool."""
         kept = torch.ones_like(cosines, dtype=torch.bool)
         if self.images is not None:
             same = self.own[:, None] == self.images[columns]
@@ -103,17 +109,17 @@ class Candidates:
 
     @property
     def masked(self) -> bool:
-        """Whether any key may be left out."""
+        """Whether some keys may not be candidates of some queries."""
         return self.images is not None or bool(self.filters)
 
     def logsumexp(self, query: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
-        """(R,) log-sum-exp and (R,) maximum of ``scale * cosine`` over the candidates of each unit query.
+        """Log-sum-exp (R,) and maximum (R,) of ``scale * cosine`` over the candidates of each unit query.
 
-        ``scale`` is one over the temperature, a number or (R,). Both are -inf for a query without candidates.
+        ``scale`` is 1 / temperature, a number or (R,). Both results are -inf for a query without candidates.
         """
         column = scale[:, None] if isinstance(scale, Tensor) and scale.ndim else scale
         keep = self.keep if self.masked else None
-        if self.filters:  # they look at the cosines
+        if self.filters:  # filters need cosines, not logits
             fixed = column.detach() if isinstance(column, Tensor) else column
             keep = lambda columns, logits: self.keep(columns, logits / fixed)  # noqa: E731
         lse, top = similarity_logsumexp(query * column, self.keys, keep, self.tile, self.ring)
@@ -138,17 +144,17 @@ class Candidates:
         return both.masked_fill((lse == -torch.inf) & ~self.pairs.mask.any(1), -torch.inf)
 
     def gathered(self) -> 'Candidates':
-        """The same candidates with all keys at hand, also in the backward pass."""
+        """The same candidates with the keys of all processes, which stay valid in the backward pass."""
         if self.volatile:
             return replace(self, keys=self.keys.clone(), volatile=False)
         return replace(self, keys=gather(self.keys), ring=False) if self.ring else self
 
     def without(self, rule: Keep) -> 'Candidates':
-        """The candidates that ``rule`` keeps, too; those of the query's own image are not asked for."""
+        """Only the candidates that ``rule`` keeps. The rule does not apply to ``pairs``."""
         return replace(self, filters=[*self.filters, rule])
 
     def joined(self, batch: 'Candidates') -> 'Candidates':
-        """These, of earlier batches, and those of the present one."""
+        """These candidates, of earlier batches, together with those of the present batch."""
 
         columns = {}
         for name in ('images', 'place', 'there', 'indices', 'labels'):
@@ -182,10 +188,10 @@ class Scores:
     Attributes:
         query: (R, C) unit vectors; row r belongs to image r // N.
         positive: (R,), the mean logit of the answers in the query's own image.
-        candidates: what they are contrasted with.
+        candidates: the candidates of the queries.
         temperature: t, a number, a scalar or (R,); None: a cosine s has the logit ``2 artanh(s)``.
-        comparison: what is compared.
-        hardest: (R,) largest cosine with a candidate, -inf without any; known after :meth:`logsumexp`.
+        comparison: the comparison that is scored.
+        hardest: (R,), largest cosine with a candidate, -inf without candidates; set by :meth:`logsumexp`.
     """
 
     query: Tensor
@@ -196,11 +202,11 @@ class Scores:
     hardest: Tensor | None = None
 
     def logits(self, cosine: Tensor) -> Tensor:
-        """Logits of (R,) or (R, k) cosines."""
+        """Logits of cosines (R,) or (R, k)."""
         return logits_of(cosine, self.temperature)
 
     def logsumexp(self, power: float = 1.0) -> Tensor:
-        """(R,) log-sum-exp of ``power`` times the candidates' logits, -inf without any."""
+        """Log-sum-exp of ``power`` times the candidates' logits, (R,); -inf without candidates."""
         if self.temperature is None:
             return self.candidates.transformed_logsumexp(self.query, lambda s: power * two_artanh(s))
         scale = power / self.temperature
@@ -209,7 +215,7 @@ class Scores:
         return lse
 
     def sum_of(self, function: Callable[..., Tensor], *row_tensors: Tensor) -> Tensor:
-        """(R,) sum of ``function(cosines (R, k), *row_tensors)`` over the candidates, with gradient."""
+        """Sum of ``function(cosines (R, k), *row_tensors)`` over the candidates, (R,), with gradient."""
         candidates = self.candidates.gathered()
 
         def of_block(query: Tensor, keys: Tensor, columns: slice, *row_tensors: Tensor) -> Tensor:
@@ -226,12 +232,12 @@ class Scores:
         return replace(self, candidates=candidates, hardest=None)
 
     def of_rows(self, values: Tensor) -> Tensor:
-        """(B, ...) values of images -> (R, ...) of their queries."""
+        """Repeat values of images for their queries, (B, ...) -> (R, ...)."""
         return values.repeat_interleave(len(self.query) // len(values), 0)
 
 
 def logits_of(cosine: Tensor, temperature: Tensor | float | None) -> Tensor:
-    """Logits of (R,) or (R, k) cosines at a temperature of :class:`Scores`."""
+    """Logits of cosines (R,) or (R, k); for ``temperature`` see :class:`Scores`."""
     if temperature is None:
         return two_artanh(cosine)
     per_row = isinstance(temperature, Tensor) and temperature.ndim == 1 and cosine.ndim == 2
@@ -239,6 +245,6 @@ def logits_of(cosine: Tensor, temperature: Tensor | float | None) -> Tensor:
 
 
 def two_artanh(cosine: Tensor, margin: float = 1e-6) -> Tensor:
-    """``log((1 + s) / (1 - s))``, finite because s is first kept ``margin`` away from -1 and 1."""
+    """``log((1 + s) / (1 - s))``; s is clamped to a distance of ``margin`` from -1 and 1, so it is finite."""
     cosine = cosine.clamp(-1 + margin, 1 - margin)
     return torch.log1p(cosine) - torch.log1p(-cosine)

@@ -1,4 +1,4 @@
-"""Codes: classes that the key side names, and the vectors that stand for a unit."""
+"""Losses with codes: class numbers from the key side, and the code vectors that replace embeddings."""
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +13,15 @@ from .objective import Objective, check_mean, mean_of, own_mean
 
 @MODELS.register_module()
 class CodeCrossEntropy(Objective):
-    """Cross-entropy of each unit's K logits with the code that answers it (BEiT, Bao et al., ICLR 2022).
+    """Cross-entropy of each unit's K logits with the code of its answer (BEiT, Bao et al., ICLR 2022).
 
-    The key's vectors are codes, (B, M, 1), from 0 to K - 1, such as those of
-    :class:`~densecl.models.targets.KMeansTokens` and :class:`~densecl.models.targets.VQKDTokens`, or the
+    The key's vectors are numbers of codes, (B, M, 1), from 0 to K - 1. They come from
+    :class:`~densecl.models.targets.KMeansTokens` or :class:`~densecl.models.targets.VQKDTokens`, or are the
     answers of a pretext task (:class:`~densecl.models.targets.Known`).
 
     Args:
-        mean: ``'counted'``: over the units of all processes that count; ``'images'``: over those of an image,
-            then over images.
+        mean: ``'counted'``: over the counted units of all processes; ``'images'``: over the counted units of
+            each image, then over images.
     """
 
     needs = frozenset({'one answer'})
@@ -32,7 +32,7 @@ class CodeCrossEntropy(Objective):
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss; ``accuracy``, the share of units whose code has the largest logit; and ``frequent``, the
-        share of the most frequent code, which is what guessing it always would give."""
+        share of the most frequent code, which is the accuracy of always predicting that code."""
         logits = full_precision(comparison.query.compared)
         codes = _codes(comparison, logits.shape[-1])
         terms = F.cross_entropy(logits.transpose(1, 2), codes, reduction='none')
@@ -43,7 +43,10 @@ class CodeCrossEntropy(Objective):
 
 
 def _codes(comparison: Comparison, logits: int) -> Tensor:
-    """(B, N) int64; on a GPU the loss itself says where one is too large."""
+    """The code of each unit's answer, (B, N) int64.
+
+    Codes are checked on the CPU only; on a GPU the loss itself fails for a code that is too large.
+    """
     vectors = comparison.match.sum_of(comparison.key.vectors)
     if vectors.shape[-1] != 1:
         raise ValueError(
@@ -72,14 +75,14 @@ def _most_frequent(codes: Tensor, counted: Tensor, logits: Tensor) -> Tensor:
 
 @no_autocast
 def soft_cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:
-    """Cross entropy with shares of the classes, whose gradient alone is weighted.
+    """Cross entropy with shares of the classes. The unit's weight changes the gradient, not the value.
 
     Args:
         logits: (..., K).
-        answers: (..., K) at least 0: the shares times the weight of the unit, which is thus their sum.
+        answers: (..., K), 0 or more: the shares times the unit's weight. So their sum is the weight.
 
     Returns:
-        (...), without the weight, in its value; its gradient has it. Without any share it is 0.
+        (...): the value is without the weight, the gradient is with it. 0 if all shares are 0.
     """
     logits, answers = full_precision(logits), full_precision(answers)
     weights = answers.sum(-1)
@@ -93,14 +96,14 @@ def soft_cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class SoftCrossEntropy(Objective):
-    """Cross entropy of each unit's K logits with the shares that its answer gives to K classes.
+    """Cross entropy of each unit's K logits with the shares of K classes in its answer.
 
-    The key's vectors are those of :class:`~densecl.models.targets.ColorBins`: shares times a weight, by which
-    the gradient is multiplied and the value is not (Zhang et al., ECCV 2016, and their code). Units whose
-    answer has no share do not count.
+    The key's vectors are those of :class:`~densecl.models.targets.ColorBins`: shares times a weight. The
+    weight multiplies the gradient, not the value (Zhang et al., ECCV 2016, and their code). Units whose
+    answer has no shares do not count.
 
     Args:
-        mean: as of :class:`CodeCrossEntropy`.
+        mean: see :class:`CodeCrossEntropy`.
     """
 
     needs = frozenset({'one answer'})
@@ -110,8 +113,8 @@ class SoftCrossEntropy(Objective):
         self.mean = check_mean(mean, 'SoftCrossEntropy', ('counted', 'images'))
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss; of the largest share ``accuracy`` and ``frequent``, see :class:`CodeCrossEntropy`; and
-        ``entropy``, that of the shares, below which the loss cannot fall."""
+        """The loss; ``accuracy`` and ``frequent`` of the class with the largest share, see
+        :class:`CodeCrossEntropy`; and ``entropy`` of the shares, the lower bound of the loss."""
         logits = full_precision(comparison.query.compared)
         answers = full_precision(comparison.match.sum_of(comparison.key.vectors).detach())
         if logits.shape != answers.shape:
@@ -133,7 +136,7 @@ class SoftCrossEntropy(Objective):
 
 @no_autocast
 def commitment(embeddings: Tensor, codes: Tensor) -> Tensor:
-    """(..., E) and (..., E) -> (...), the mean over E of the squared distance; no gradient to the codes."""
+    """Squared difference, mean over E: (..., E) and (..., E) -> (...); no gradient to the codes."""
     return (full_precision(embeddings) - full_precision(codes.detach())).square().mean(-1)
 
 
@@ -141,13 +144,13 @@ def commitment(embeddings: Tensor, codes: Tensor) -> Tensor:
 class Commitment(Objective):
     """Squared distance of each unit's embedding from its code (VQ-VAE, van den Oord et al., 2017; VQ-KD).
 
-    The mean over channels and units. Only the embeddings learn by it: codes follow as a moving average.
+    The mean is over channels and units. Only the embeddings get a gradient: codes are a moving average.
     """
 
     needs = frozenset({'codes'})
     needs_keys = False
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, in [0, 4 / E], and what the quantiser says of its codes: ``used``, ``perplexity``."""
+        """The loss, in [0, 4 / E], and diagnostics of the quantiser's codes: ``used``, ``perplexity``."""
         query = comparison.query
         return commitment(query.embeddings, query.codes).mean(), dict(query.log)

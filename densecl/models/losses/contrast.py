@@ -1,4 +1,4 @@
-"""The contrastive objective: answers against a set of candidates."""
+"""The contrastive objective: it compares answers with a set of candidates."""
 
 from dataclasses import replace
 
@@ -33,44 +33,58 @@ NEEDS = {
 class InfoNCE(Objective):
     """``-log( e^(q.k+ / t) / (e^(q.k+ / t) + sum_k e^(q.k / t)) )``, mean over the queries, on unit vectors.
 
-    The contrastive losses differ in who the candidates k are, which of them are answers k+, and how both
-    enter. The configs of ``configs/_base_/methods`` spell them in these arguments.
+    Contrastive losses differ in three points: what the candidates k are, which of them are answers k+
+    (positives), and how both enter the formula. The arguments below choose these points; the configs in
+    ``configs/_base_/methods`` show the choice of each method.
 
-    Over processes: candidates of the batch come from all of them, each process scores its own queries, and
-    the mean of losses and gradients over equal batches is that of one process with the whole batch.
+    With several processes, candidates of the batch come from all processes, and each process scores its own
+    queries. If batches have equal size, the mean of losses and gradients over the processes equals that of
+    one process with the whole batch.
 
     Args:
         temperature: t > 0; a schedule, ``dict(start=0.5, end=0.1)``; or ``dict(type='LearnedTemperature')``.
-        queue: number of earlier pooled keys that are candidates, of whatever image; 0 for none.
+        queue: number of pooled keys of earlier batches that are candidates, from any image; 0: no queue.
         dim: width C of the keys in the queue.
-        batch: candidates of the present batch, in addition to a queue. ``'keys'``: pooled keys of other
-            images; ``'views'``: these and pooled queries of other images; ``'units'``: all valid units of
-            the key side, also the other ones of the query's image; ``'units+own'``: these and the units of
-            the query's own view as the key side sees them, but for those of the query's id;
-            ``'units+queries'``: the same, as the query side sees them, without gradient; ``'image'``: of the
-            query's image alone, all valid units that do not answer; ``'others'``: ``Units.others`` of all
-            images, of its own only those that share no area with the answer; None: none.
-        negatives: module config, or a list of them: choices of false negatives, such as
+        batch: candidates from the present batch, in addition to the queue:
+
+            - ``'keys'``: pooled keys of other images.
+            - ``'views'``: pooled keys and pooled queries of other images.
+            - ``'units'``: all valid units of the key side, except the query's answers. Other units of the
+              query's image are candidates, too.
+            - ``'units+own'``: as ``'units'``, and the units of the query's own view from the key side's
+              encoder, except those with the query's id.
+            - ``'units+queries'``: as ``'units+own'``, but from the query side, without gradient.
+            - ``'image'``: only from the query's image: all valid units that are not answers.
+            - ``'others'``: ``Units.others`` of all images. From the query's own image, only those that have
+              no area in common with the answer.
+            - None: no candidates from the batch.
+        negatives: module config, or a list of them: rules that find false negatives, such as
             ``dict(type='SimilarImages')``, and at most one weighting, such as ``dict(type='Debiased')``.
-        form: how several answers enter. The denominator always has all answers and candidates, but for
-            ``'apart'``. ``'out'``: mean of the logarithms of the answers' shares (SupCon, Khosla et al.,
-            2020, eq. 2); ``'in'``: logarithm of the sum of their shares; ``'in-mean'``: of the mean of their
-            shares (SupCon, eq. 3), which adds the logarithm of their number; ``'apart'``: mean, where each
-            answer stands against the negatives alone (SINCERE, Feeney and Hughes, 2023).
-        decoupled: the answers leave the denominator (DCL, eq. 5); the loss may be negative. A query
-            without candidates adds 0.
-        sigma: with ``decoupled``: weights answers by ``2 - softmax(cosine / sigma) * R`` over the R queries
-            of all processes that count (DCLW, eq. 6).
+        form: how several answers enter the loss. The share of an answer is its exponential divided by the
+            denominator, which has all answers and candidates, except with ``'apart'``.
+
+            - ``'out'``: mean of the logarithms of the answers' shares (SupCon, Khosla et al., 2020, eq. 2).
+            - ``'in'``: logarithm of the sum of their shares.
+            - ``'in-mean'``: logarithm of the mean of their shares (SupCon, eq. 3); compared with ``'in'``,
+              the logarithm of the number of answers is added to the loss.
+            - ``'apart'``: mean over the answers, where the denominator of each answer has only this answer
+              and the negatives (SINCERE, Feeney and Hughes, 2023).
+        decoupled: remove the answers from the denominator (DCL, eq. 5). The loss may then be negative. A
+            query without candidates adds 0.
+        sigma: with ``decoupled``: weight the answers by ``2 - softmax(cosine / sigma) * R`` over the R
+            counted queries of all processes (DCLW, eq. 6).
         detach_weights: no gradient through these weights.
-        reweighted: each query's loss over 1 - P, P being its answer's share (MACL).
-        times_temperature: each query's loss times its temperature: gradients of one size for any.
-        mean: ``'rows'``, ``'counted'`` or ``'images'``, see :func:`.mean_of`; ``'weights'``: over the sum of
-            the weights that the rule gives the queries (``SameId(share_repeats=True)``), of all processes:
-            with these the mean over objects, whatever number of units each has.
-        gathered: candidates come from the batches of all processes, not from this one's alone.
-        overlapping: with ``'others'``: places that overlap the answer too (official code of ReSim).
-        own_weight: with ``'units'``: added to the logits of the units of the query's own image that do not
-            answer, its hard negatives, which then count e^own_weight times (SimCSE, Gao et al., 2021).
+        reweighted: divide each query's loss by 1 - P, where P is its answer's share (MACL).
+        times_temperature: multiply each query's loss by its temperature. Then the size of the gradients does
+            not depend on the temperature.
+        mean: ``'rows'``, ``'counted'`` or ``'images'``, see :func:`.mean_of`; or ``'weights'``: divide by the
+            sum, over all processes, of the weights that the rule gives the queries. With
+            ``SameId(share_repeats=True)`` this is the mean over objects, however many units each has.
+        gathered: take candidates from the batches of all processes, not only of this process.
+        overlapping: with ``'others'``: places that overlap the answer are candidates, too (official code of
+            ReSim).
+        own_weight: with ``'units'``: a number added to the logits of the query's hard negatives, which are
+            the other units of its own image. They then count e^own_weight times (SimCSE, Gao et al., 2021).
     """
 
     weighs = True
@@ -131,9 +145,11 @@ class InfoNCE(Objective):
         return self.queue
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and over this process's queries that count ``pos_sim``, the mean cosine of their answers,
-        and ``top1``, the share of those whose answers (their mean cosine) beat all candidates (near 1 early
-        in training it means that batch statistics leak the answer).
+        """The loss, and two diagnostics over this process's counted queries.
+
+        ``pos_sim`` is the mean cosine of a query with its answers. ``top1`` is the share of queries whose
+        answers have a larger mean cosine than every candidate. If it is near 1 early in training, batch
+        statistics leak the answer.
         """
         with torch.autocast(comparison.query.vectors.device.type, enabled=False):
             terms, counted, diagnostics = self.terms(comparison)
@@ -142,7 +158,7 @@ class InfoNCE(Objective):
     def terms(
         self, c: Comparison, candidates: Candidates | None = None
     ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-        """The (B, N) terms of :meth:`score`, which of them count (None: all), and its diagnostics."""
+        """The terms of :meth:`score` (B, N), which of them count (None: all), and the diagnostics."""
         extra = None
         if self.extra_channels:
             extra = c.query.compared[..., : self.extra_channels].flatten(0, 1)
@@ -158,7 +174,7 @@ class InfoNCE(Objective):
         t = self.schedule(self.clock) if self.temperature is None else self.temperature(cosine, c, extra)
         positive = logits_of(cosine, t) if own is None else own.mean(logits_of(own.cosines, t))
         scores = Scores(query, positive, candidates, t, c)
-        counted, answers = c.match.valid, None  # no record: one answer each, in the query's own image
+        counted, answers = c.match.valid, None  # None: one answer each, in the query's own image
         if own is not None or self.filters or c.match.across is not None:
             scores, mates = self.without_false_negatives(scores)
             answers = Answers(scores, own, mates)
@@ -186,12 +202,12 @@ class InfoNCE(Objective):
         return terms, counted, watched(cosine.view_as(terms), scores.hardest, counted)
 
     def candidates(self, c: Comparison, query: Tensor, keys: Tensor) -> Candidates:
-        """Queue and batch as one set of keys, for (R, C) and (B, M, C) unit vectors."""
+        """The candidates of queue and batch, for ``query`` (R, C) and ``keys`` (B, M, C), unit vectors."""
         options = dict(gathered=self.gathered, overlapping=self.overlapping)
         if self.queue is None:
             return batch_candidates(c, query, keys, self.batch, **options, own_weight=self.own_weight)
-        # No copy of the keys, which are many: who visits them in the backward pass makes one. Queued keys are
-        # never asked for their image, as in MoCo.
+        # The many keys are not copied here: code that reads them in the backward pass makes a copy. A queued
+        # key is a candidate of every query, also of its own image, as in MoCo.
         indices = self.queue.images.clone()
         before = Candidates(self.queue.keys.to(query.dtype), indices=indices, volatile=True)
         if self.batch is None:
@@ -199,7 +215,7 @@ class InfoNCE(Objective):
         return before.joined(batch_candidates(c, query, keys, self.batch, **options, ring=False))
 
     def without_false_negatives(self, scores: Scores) -> tuple[Scores, Scores | None]:
-        """The scores with the candidates of the denominator; and with those that answer too, or None."""
+        """The scores with the denominator's candidates, and with those that are answers (or None)."""
         rules, across = {}, scores.comparison.match.across
         if across is not None:
             same = across(scores.candidates)
@@ -213,7 +229,7 @@ class InfoNCE(Objective):
         return split_by_role(scores, rules, self.form)
 
     def weights(self, cosine: Tensor, counted: Tensor | None) -> Tensor:
-        """(R,) of mean 1 over all processes."""
+        """The weights of DCLW, (R,), with mean 1 over the counted queries of all processes."""
         logits = (cosine.detach() if self.detach_weights else cosine) / self.sigma
         number = len(cosine) * world_size()
         if counted is not None:
@@ -223,7 +239,7 @@ class InfoNCE(Objective):
 
     @torch.no_grad()
     def remember(self, keys: list[Units], batch: Batch) -> None:
-        """Put the pooled keys of all processes in the queue, and let every part learn from the step."""
+        """Put the pooled keys of all processes into the queue, and let every part learn from the step."""
         if self.queue is not None:
             for key in keys:
                 pooled = key.of_all('pooled')[..., self.extra_channels :]
@@ -238,7 +254,7 @@ class InfoNCE(Objective):
 
 
 def _built(negatives: dict | list[dict] | None) -> tuple[nn.ModuleList, Mass | None]:
-    """The filters and the mass of ``negatives=``."""
+    """The filters and the weighting of ``negatives=``."""
     configs = [] if negatives is None else negatives if isinstance(negatives, list | tuple) else [negatives]
     parts = [x if isinstance(x, nn.Module) else MODELS.build(x) for x in configs]
     masses = [part for part in parts if isinstance(part, Mass)]
@@ -253,7 +269,7 @@ def _built(negatives: dict | list[dict] | None) -> tuple[nn.ModuleList, Mass | N
 
 
 def without_channels(c: Comparison | Units, extra: int) -> Comparison | Units:
-    """The record without the first channels of its vectors."""
+    """The record without the first ``extra`` channels of its vectors."""
     parts = {n: x for n in ('query', 'key', 'own') if (x := getattr(c, n, None)) is not None}
     names = ('vectors', 'predicted', 'pooled', 'pooled_predicted', 'others', 'support')
     vectors = {n: x[..., extra:] for n in names if (x := getattr(c, n, None)) is not None}
@@ -262,7 +278,7 @@ def without_channels(c: Comparison | Units, extra: int) -> Comparison | Units:
 
 @torch.no_grad()
 def watched(cosine: Tensor, hardest: Tensor | None, counted: Tensor | None) -> dict[str, Tensor]:
-    """``pos_sim`` and ``top1`` of (B, N) cosines over the queries that count."""
+    """``pos_sim`` and ``top1`` over the counted queries, from cosines (B, N)."""
     found = {'pos_sim': own_mean(cosine, counted)}
     if hardest is not None:
         found['top1'] = own_mean((cosine > hardest.view_as(cosine)).float(), counted)

@@ -1,4 +1,4 @@
-"""Objectives without negatives: a unit is drawn to its answers, and nothing else keeps units apart."""
+"""The cosine loss: it pulls a unit to its answers and has no negatives."""
 
 import torch
 from torch import Tensor
@@ -15,14 +15,14 @@ class Cosine(Objective):
     """``-cos(prediction, key)``, mean over the answers of each unit (SimSiam, Chen and He, 2021, eq. 1).
 
     It collapses unless no gradient reaches the keys and the head has a predictor. Several papers *sum* both
-    directions where a head takes the mean of its pairs; their factor is the head's ``loss_weight``.
+    directions, but a head takes the mean of its pairs: put the factor into the head's ``loss_weight``.
 
     Args:
-        squared: ``|p - z|^2 = 2 - 2 cos`` of the unit vectors instead (BYOL, Grill et al., 2020, eq. 2).
+        squared: use ``|p - z|^2 = 2 - 2 cos`` of the unit vectors instead (BYOL, Grill et al., 2020, eq. 2).
         mean: ``'rows'``: over all units (BYOL, SimSiam). ``'counted'``: over the units of all processes that
             have an answer (SCRL, Roh et al., 2021, squared). ``'images'``: over the pairs of each image, then
-            over images, of which one without a pair adds 0 (PixPro, Xie et al., 2021, eq. 5; SoCo). The
-            official code of PixPro divides by the number of pairs plus 1e-6.
+            over images; an image without a pair adds 0 (PixPro, Xie et al., 2021, eq. 5; SoCo). The official
+            code of PixPro divides by the number of pairs plus 1e-6.
     """
 
     weighs = True
@@ -33,10 +33,10 @@ class Cosine(Objective):
         self.mean = check_mean(mean, 'Cosine')
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, in [-1, 1] or [0, 4], and ``pos_sim``, the mean cosine of what counts."""
+        """The loss, in [-1, 1] or [0, 4], and ``pos_sim``, the mean cosine of the pairs that count."""
         match = comparison.match
         with torch.autocast(comparison.query.vectors.device.type, enabled=False):
-            # It is linear in the unit key: the answers are added first: no (B, N, M) cosines are kept.
+            # The cosine is linear in the unit key: so sum the answers first, and keep no (B, N, M) cosines.
             cosine = (unit(comparison.query.compared) * match.sum_of(unit(comparison.key.vectors))).sum(-1)
         pairs = match.count()
         terms = torch.where(pairs > 0, 2 * pairs - 2 * cosine if self.squared else -cosine, 0.0)

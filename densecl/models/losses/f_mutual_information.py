@@ -1,4 +1,4 @@
-"""f-MICL: mutual information by any f-divergence, with a Gaussian kernel for the ratio of densities."""
+"""f-MICL: mutual information by any f-divergence, with a Gaussian kernel as the density ratio."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from .candidates import Scores
 from .objective import Objective, mean_of, own_mean
 from .sources import batch_candidates
 
-# Name -> f'(u), and f*(f'(u)) = u f'(u) - f(u), f* being the convex conjugate of f; both of log u <= 0.
+# Name -> f'(u), and f*(f'(u)) = u f'(u) - f(u), where f* is the convex conjugate of f. The functions take
+# log u <= 0.
 DIVERGENCES = {
     'kl': (lambda log: log + 1, torch.exp),
     'pearson': (lambda log: 2 * log.expm1(), lambda log: (2 * log).expm1()),
@@ -30,21 +31,22 @@ DIVERGENCES = {
 
 @MODELS.register_module()
 class FMutualInformation(Objective):
-    """Answers attract by f', other images repel by its conjugate (f-MICL, Lu et al., 2023, eq. 4).
+    """f' pulls a unit to its answer, and f* pushes it from other images (f-MICL, Lu et al., 2023, eq. 4).
 
-    ``mean of f*(f'(G)) over the negatives - f'(G) of the answer``, ``G = exp(-|x - y|^2 / (2 sigma^2))`` of
-    unit vectors; the negatives are the pooled keys of the other images of all processes. With
-    ``divergence='kl'`` it is a squared distance of the answers and a mean of Gaussian potentials: alignment
-    and uniformity.
+    ``mean of f*(f'(G)) over the negatives - f'(G) of the answer``, with
+    ``G = exp(-|x - y|^2 / (2 sigma^2))`` of unit vectors. The negatives are the pooled keys of the other
+    images of all processes. With ``divergence='kl'`` it is the squared distance of the answers (alignment)
+    plus a mean of Gaussian potentials (uniformity).
 
     Args:
         divergence: ``'kl'``, ``'pearson'`` (chi squared), ``'jensen-shannon'``, ``'squared-hellinger'`` or
             ``'vincze-le-cam'``.
-        sigma: width of the kernel, 0.12 or more: below it that of opposite vectors is no float32.
+        sigma: width of the kernel, 0.12 or more; for less, the kernel of opposite vectors is too small for
+            float32.
         weight: factor of the negatives' term.
 
     Raises:
-        ValueError: an unknown divergence, a width below 0.12, or a batch of one image in all.
+        ValueError: an unknown divergence, a width below 0.12, or only one image in all processes' batch.
     """
 
     needs = frozenset({'one answer', 'pooled'})
@@ -59,7 +61,7 @@ class FMutualInformation(Objective):
         self.divergence, self.sigma, self.weight = divergence, sigma, weight
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, ``alignment`` and ``uniformity``, its two parts, and ``pos_sim``."""
+        """The loss; its two parts ``alignment`` and ``uniformity``; and ``pos_sim``, the answers' cosine."""
         match, key = comparison.match, comparison.key
         if len(key.vectors) * world_size() < 2:
             raise ValueError(
@@ -80,5 +82,5 @@ class FMutualInformation(Objective):
         return loss, {name: own_mean(x.detach(), found) for name, x in named.items()}
 
     def _log_kernel(self, cosines: Tensor) -> Tensor:
-        """log G, by ``|x - y|^2 = 2 - 2 cos``."""
+        """log G of cosines, as ``|x - y|^2 = 2 - 2 cos``."""
         return (cosines - 1) / self.sigma**2

@@ -1,4 +1,4 @@
-"""How answers enter a contrastive loss."""
+"""The forms of a contrastive loss with several answers (positives)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,24 +9,26 @@ from torch import Tensor
 
 from .candidates import Pairs, Scores
 
-#: How several answers may enter, see :class:`.InfoNCE`.
+#: The forms for several answers, see :class:`.InfoNCE`.
 FORMS = ('out', 'in', 'in-mean', 'apart')
 
 
 def contrastive_terms(positive_logit: Tensor, log_negatives: Tensor) -> Tensor:
-    """``-log(e^p / (e^p + e^n)) = log(1 + e^(n - p))`` of (R,) logits p: what all of this family end in.
+    """``-log(e^p / (e^p + e^n)) = log(1 + e^(n - p))``, the last step of all contrastive losses here.
 
-    n, (R,), is the logarithm of the negatives' total mass; -inf where there is none: 0 without gradient.
+    ``positive_logit`` is p (R,). ``log_negatives`` is n (R,), the logarithm of the negatives' total mass. For
+    n = -inf (no negatives) the term is 0, without gradient.
     """
-    # Exact everywhere: softplus would switch to the identity above its threshold, 2e-9 off in float64.
+    # Exact everywhere; softplus is the identity above its threshold, an error of 2e-9 in float64.
     return -F.logsigmoid(positive_logit - log_negatives)
 
 
 def split_by_role(scores: Scores, rules: dict[Callable, str], form: str) -> tuple[Scores, Scores | None]:
-    """The scores with the candidates of the denominator; and those with the candidates that answer too.
+    """Split the candidates: the scores with those of the denominator, and with those that are answers.
 
-    ``rules`` say of each ``rule(columns, cosines) -> bool (R, k)`` whether what it finds is ``'ignored'`` or
-    an ``'answer'``; under the form ``'apart'`` answers leave the denominator too.
+    ``rules`` maps each ``rule(columns, cosines) -> bool (R, k)`` to what the candidates that it finds become:
+    ``'ignored'`` or an ``'answer'``. With the form ``'apart'`` answers also leave the denominator. The second
+    result is None if no rule finds answers.
     """
     answering = [rule for rule, role in rules.items() if role == 'answer']
     remaining = everything = scores.candidates
@@ -44,23 +46,27 @@ def split_by_role(scores: Scores, rules: dict[Callable, str], form: str) -> tupl
 
 
 class Answers:
-    """The answers of R queries, which may be several each.
+    """The answers of R queries; a query may have several.
 
-    ``own`` are the pairs with those in the query's own image; None: one each, whose logit is
-    ``scores.positive``. ``mates`` are the scores with the candidates that answer too, or None.
+    ``own`` is the pairs of queries with answers in their own image; None: one answer each, with the logit
+    ``scores.positive``. ``mates`` is the scores with the candidates that are answers, too, or None.
     """
 
     def __init__(self, scores: Scores, own: Pairs | None, mates: Scores | None) -> None:
         self.positive, self.logits = scores.positive, scores.logits
         self.own, self.mates = own, mates
-        #: (R,), log-sum-exp of the logits in the own image; a very low number where there is none.
+        #: (R,), log-sum-exp of the logits of answers in the own image; a very low number without answers.
         self.attraction = scores.positive if own is None else own.logsumexp(scores.logits(own.cosines))
         self.own_count = torch.ones_like(self.positive) if own is None else own.count()
-        #: (R,), how many answers there are.
+        #: (R,), number of answers.
         self.count = self.own_count if mates is None else self.own_count + mates.candidates.count(mates.query)
 
     def value(self, form: str) -> Tensor:
-        """(R,): the mean of the logits, or the logarithm of the sum, or mean, of their exponentials."""
+        """One logit for all answers of each query, (R,).
+
+        It is the mean of their logits (``'out'``), or the logarithm of the sum (``'in'``) or mean
+        (``'in-mean'``) of the logits' exponentials.
+        """
         if self.own is None and self.mates is None:
             return self.attraction
         if form == 'out' and self.mates is None:
@@ -74,7 +80,7 @@ class Answers:
         return value - self.count.clamp(min=1).log() if form == 'in-mean' else value
 
     def terms(self, log_mass: Tensor, form: str) -> Tensor:
-        """(R,) terms of InfoNCE."""
+        """The terms of InfoNCE, (R,)."""
         if form == 'apart':
             return self.apart(log_mass)
         value = self.value(form)
@@ -83,7 +89,7 @@ class Answers:
         return torch.logaddexp(self.attraction, log_mass) - value
 
     def apart(self, log_mass: Tensor) -> Tensor:
-        """(R,), the mean over the answers, each against the negatives alone."""
+        """The terms of the form ``'apart'``, (R,): the mean over answers, each with only the negatives."""
 
         def each(cosines: Tensor, log_mass: Tensor) -> Tensor:
             return contrastive_terms(self.logits(cosines), log_mass[:, None])

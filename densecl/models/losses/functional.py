@@ -1,12 +1,13 @@
-"""The mathematics of the objectives: plain tensors in, a scalar out.
+"""The objectives as plain functions: tensors in, a scalar out.
 
-Each is a thin call of what trains, so that a comparison with official code (``docs/objectives.md``) tests the
-training path. It normalises inside where its paper does, computes in float32 whatever the autocast state
-(float64 stays float64). Over several processes, give it tensors from :func:`densecl.distributed.gather`.
+Each function only calls the code that trains. So a comparison with official code (``docs/objectives.md``)
+tests the training path. A function normalises vectors if its paper does. It computes in float32 also under
+autocast; float64 stays float64. With several processes, give it tensors from
+:func:`densecl.distributed.gather`.
 
-Where nothing else is said, arguments are (N, C) vectors, row i of each of the same image; ``temperature`` is
-t > 0, a number or a tensor; and a scalar is returned, the mean over the queries, 0 where there are no
-negatives. Functions of two views raise a ValueError where their shapes differ.
+Unless a docstring says otherwise, arguments are vectors (N, C), and row i of each is of the same image.
+``temperature`` is t > 0, a number or a tensor. The result is a scalar, the mean over the queries, 0 without
+negatives. Functions of two views raise a ValueError if their shapes differ.
 """
 
 from dataclasses import replace
@@ -75,7 +76,7 @@ __all__ = [
 
 
 def plain_objective(temperature: Number, **kwargs) -> InfoNCE:
-    """InfoNCE without a queue, of what this process is given alone."""
+    """InfoNCE without a queue, with candidates of this process only."""
     objective = InfoNCE(queue=0, gathered=False, **{'batch': 'keys', **kwargs})
     objective.schedule = lambda _: temperature
     return objective
@@ -83,7 +84,7 @@ def plain_objective(temperature: Number, **kwargs) -> InfoNCE:
 
 def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: Number) -> Tensor:
     """``-log( e^(q.k+ / t) / (e^(q.k+ / t) + sum_k e^(q.k / t)) )`` (van den Oord et al., 2018; MoCo, He et
-    al., 2020, eq. 1), with (K, C) ``negatives`` that all queries share.
+    al., 2020, eq. 1). All queries share the ``negatives`` (K, C).
     """
     return tiled_info_nce(query, positive, negatives, temperature, None)
 
@@ -92,7 +93,7 @@ def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: Nu
 def tiled_info_nce(
     query: Tensor, positive: Tensor, negatives: Tensor, temperature: Number, tile: int | None
 ) -> Tensor:
-    """:func:`info_nce` with ``tile`` negatives in memory at a time; None: what is fast on the device."""
+    """:func:`info_nce` with ``tile`` negatives in memory at a time; None: chosen for speed on the device."""
     candidates = Candidates(unit(negatives), tile=tile)
     return plain_objective(temperature).terms(Comparison.of_rows(query, positive), candidates)[0].mean()
 
@@ -115,8 +116,9 @@ def both_pairs(queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor], temp
 
 
 def nt_xent(view1: Tensor, view2: Tensor, temperature: Number) -> Tensor:
-    """Normalised temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1), mean over 2N anchors,
-    whose negatives are both views of all other images.
+    """Normalised temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1), mean over 2N anchors.
+
+    The negatives of an anchor are both views of all other images.
     """
     return both_ways(view1, view2, temperature, batch='views')
 
@@ -124,17 +126,19 @@ def nt_xent(view1: Tensor, view2: Tensor, temperature: Number) -> Tensor:
 def moco_v3(query1: Tensor, query2: Tensor, key1: Tensor, key2: Tensor, temperature: Number) -> Tensor:
     """MoCo v3's loss of predictions and keys (Chen et al., 2021, algorithm 1), ``ctr(q1, k2) + ctr(q2, k1)``.
 
-    ``ctr`` is InfoNCE times 2t, against the other view's keys of other images. Keys are not detached here.
+    ``ctr`` is InfoNCE times 2t; its negatives are the other view's keys of other images. Keys are not
+    detached here.
     """
     return 2 * both_pairs((query1, query2), (key1, key2), temperature, times_temperature=True)
 
 
 @no_autocast
 def clip_loss(image: Tensor, text: Tensor, logit_scale: Number) -> Tensor:
-    """CLIP (Radford et al., 2021, figure 3): mean of the cross entropies of ``scale * image @ text.T`` with
-    the diagonal, over rows and over columns.
+    """CLIP (Radford et al., 2021, figure 3): cross entropy of ``scale * image @ text.T`` with the diagonal as
+    the correct answers, mean over rows and over columns.
 
-    (B, D) unit vectors, which are taken as they are; ``logit_scale`` is the scale, not its logarithm.
+    ``image`` and ``text`` are unit vectors (B, D); they are not normalised here. ``logit_scale`` is the
+    scale, not its logarithm.
     """
     image, text = full_precision(image), full_precision(text)
     positive = logit_scale * (image * text).sum(1)
@@ -149,7 +153,8 @@ def clip_loss(image: Tensor, text: Tensor, logit_scale: Number) -> Tensor:
 def siglip_loss(image: Tensor, text: Tensor, logit_scale: Number, logit_bias: Number) -> Tensor:
     """SigLIP (Zhai et al., 2023, eq. 1): ``-1 / B sum_ij log sigmoid(z_ij (scale x_i . y_j + bias))``.
 
-    (B, D) unit vectors, which are taken as they are; ``logit_scale`` is the scale, not its logarithm.
+    ``image`` and ``text`` are unit vectors (B, D); they are not normalised here. z is 1 for i = j, else -1.
+    ``logit_scale`` is the scale, not its logarithm.
     """
     image, text = full_precision(image), full_precision(text)
     scores = Scores(image, (image * text).sum(1), others_of(image, text), None, None)
@@ -163,10 +168,10 @@ def simcse_loss(
     temperature: Number = 0.05,
     hard_negative_weight: float = 0.0,
 ) -> Tensor:
-    """SimCSE (Gao et al., 2021, eq. 1 and 5): each first vector against all seconds, and all hard negatives.
+    """SimCSE (Gao et al., 2021, eq. 1 and 5): InfoNCE of ``first`` with all ``second`` and all ``hard``.
 
-    One direction. ``hard_negative_weight`` is added to the logit of the hard negative of a text's own, which
-    then counts e^weight times.
+    The loss has one direction. ``hard_negative_weight`` is added to the logit of a text's own hard negative,
+    which then counts e^weight times.
     """
     for name, given in (('second', second), ('hard', hard)):
         if given is not None and given.shape != first.shape:
@@ -183,8 +188,8 @@ def simcse_loss(
 
 
 def direct_clr(features1: Tensor, features2: Tensor, dimensions: int, temperature: Number) -> Tensor:
-    """DirectCLR (Jing et al., 2022): contrast the first ``dimensions`` channels of pooled features (360 of
-    2048 in the paper) with the other view's. A ValueError where the features have fewer channels.
+    """DirectCLR (Jing et al., 2022): InfoNCE on the first ``dimensions`` channels of pooled features (360 of
+    2048 in the paper). A ValueError if the features have fewer channels.
     """
     if not 0 < dimensions <= features1.shape[1]:
         raise ValueError(
@@ -204,15 +209,16 @@ def decoupled(
     """DCL and DCLW (Yeh et al., 2022, eq. 6): ``-w_i s_i+ / t + log sum_neg e^(s / t)``; it may be negative.
 
     The 2N - 2 negatives come from both views. ``w_i`` is 1, or with ``sigma`` (0.5 in the paper)
-    ``2 - N softmax_i(s_i+ / sigma)``, through which no gradient flows where ``detach_weights``.
+    ``2 - N softmax_i(s_i+ / sigma)``. With ``detach_weights`` no gradient flows through ``w_i``.
     """
     options = dict(batch='views', decoupled=True, sigma=sigma, detach_weights=detach_weights)
     return both_ways(view1, view2, temperature, **options)
 
 
 def debiased_nt_xent(view1: Tensor, view2: Tensor, temperature: Number, positive_prior: float) -> Tensor:
-    """:func:`nt_xent` where a negative is of the anchor's class with probability ``positive_prior``, in
-    [0, 1) (debiased contrastive loss, Chuang et al., 2020, eq. 8).
+    """:func:`nt_xent`, corrected for false negatives (debiased contrastive loss, Chuang et al., 2020, eq. 8).
+
+    ``positive_prior``, in [0, 1), is the probability that a negative is of the anchor's class.
     """
     return both_ways(view1, view2, temperature, batch='views', negatives=Debiased(positive_prior))
 
@@ -221,7 +227,7 @@ def hard_nt_xent(
     view1: Tensor, view2: Tensor, temperature: Number, positive_prior: float, concentration: float
 ) -> Tensor:
     """:func:`debiased_nt_xent` with negatives weighted by ``e^(concentration * s / t)`` (HCL, Robinson et
-    al., 2021); the gradient goes through the weights, as in the official code.
+    al., 2021). The gradient flows through the weights, as in the official code.
     """
     return both_ways(view1, view2, temperature, batch='views', negatives=Hard(positive_prior, concentration))
 
@@ -229,18 +235,19 @@ def hard_nt_xent(
 def sup_con(features: Tensor, labels: Tensor, temperature: Number, form: str = 'out') -> Tensor:
     """Supervised contrastive loss of all views (Khosla et al., 2020, eq. 2 ``'out'`` and eq. 3 ``'in'``).
 
-    The positives of an anchor are all others of its (N,) label; the denominator has everything but itself. An
-    anchor without positives adds 0 and counts in the mean. Labels are compared as they are: -1 is a class
-    like any other. A ValueError for another ``form``.
+    The positives of an anchor are all other rows with its label; ``labels`` is (N,). The denominator has all
+    rows except the anchor. An anchor without positives adds 0 and counts in the mean. No label is special: -1
+    is a class like any other. A ValueError for another ``form``.
     """
     if form not in ('out', 'in'):
         raise ValueError(f"sup_con: form must be 'out' or 'in', got {form!r}")
-    # eq. 3 has the mean inside of the logarithm
+    # in eq. 3 the mean is inside the logarithm
     return by_label(features, labels, temperature, 'in-mean' if form == 'in' else form)
 
 
 def sincere(features: Tensor, labels: Tensor, temperature: Number) -> Tensor:
-    """:func:`sup_con`, each positive against the negatives alone (SINCERE, Feeney and Hughes, 2023)."""
+    """:func:`sup_con`, but the denominator of a positive has only this positive and the negatives (SINCERE,
+    Feeney and Hughes, 2023)."""
     return by_label(features, labels, temperature, 'apart')
 
 
@@ -254,19 +261,19 @@ def pixel_contrast(
 ) -> Tensor:
     """:func:`sincere` times ``t / base``: pixel-wise supervised contrast (Wang et al., ICCV 2021, and code).
 
-    ``-t / base * mean_p log( exp(s_ip / t) / (exp(s_ip / t) + sum_n exp(s_in / t)) )``: p are the other
-    vectors of i's label, n those of other labels.
+    ``-t / base * mean_p log( exp(s_ip / t) / (exp(s_ip / t) + sum_n exp(s_in / t)) )``, where p are the other
+    vectors with i's label, and n those with other labels.
 
     Args:
-        embeddings: (N, C), the anchors; with none of them the loss is 0, with zero gradient.
-        labels: (N,) integers, compared as they are: leave ignored pixels out.
-        temperature: t > 0; 0.1.
-        base_temperature: 0.07.
-        keys: (K, C), vectors that every anchor is compared with besides the other anchors; a memory.
-        key_labels: (K,) their labels.
+        embeddings: (N, C), the anchors; for N = 0 the loss is 0, with zero gradient.
+        labels: (N,) integers. No label is special: leave ignored pixels out.
+        temperature: t > 0; usually 0.1.
+        base_temperature: usually 0.07.
+        keys: (K, C), a memory: further vectors with which every anchor is compared.
+        key_labels: (K,), their labels.
 
     Raises:
-        ValueError: numbers of vectors and labels differ.
+        ValueError: the numbers of vectors and labels differ.
     """
     for name, vectors, given in (('embeddings', embeddings, labels), ('keys', keys, key_labels)):
         count = 0 if given is None else len(given)
@@ -283,9 +290,9 @@ def pixel_contrast(
 
 @no_autocast
 def by_label(features: Tensor, labels: Tensor, temperature: Number, form: str, *memory: Tensor) -> Tensor:
-    """InfoNCE of (N, C) anchors, whose answers are the others of their (N,) label.
+    """InfoNCE of anchors (N, C); the answers of an anchor are the other rows with its label (N,).
 
-    ``memory``, where given, is (K, C) further keys and their (K,) labels.
+    ``memory``, if given, is further keys (K, C) and their labels (K,).
     """
     none = torch.zeros(len(labels), 1, 1, dtype=torch.bool, device=labels.device)
     c = Comparison.of_rows(features, features)
@@ -310,21 +317,22 @@ def multi_positive_info_nce(
     form: str = 'in',
     per_image: bool = False,
 ) -> Tensor:
-    """InfoNCE with any number of positives among the keys of a query's image; mean over queries with one.
+    """InfoNCE with any number of positives among the keys of a query's image.
 
-    With ``sum+`` the sum of ``e^(s / t)`` over a query's positives and ``sum-`` over its negatives:
-    ``-log(sum+ / (sum+ + sum-))`` for ``'in'`` (PixContrast, Xie et al., 2021, eq. 2), or for ``'out'``
-    ``mean_p -log(e^p / (sum+ + sum-))`` (SetSim, Wang et al., 2022), which is never smaller.
+    ``sum+`` is the sum of ``e^(s / t)`` over a query's positives, ``sum-`` that over its negatives. The loss
+    is ``-log(sum+ / (sum+ + sum-))`` for ``'in'`` (PixContrast, Xie et al., 2021, eq. 2). For ``'out'`` it is
+    ``mean_p -log(e^p / (sum+ + sum-))`` (SetSim, Wang et al., 2022), which is never smaller. The mean is over
+    the queries with a positive.
 
     Args:
         query: (N, C) or (B, N, C).
         keys: (M, C) or (B, M, C).
         positives: bool (N, M) or (B, N, M).
         temperature: t > 0.
-        negatives: (K, C), shared by all queries, in place of the keys that are not a query's positives
+        negatives: (K, C), shared by all queries. They replace the keys that are not a query's positives
             (SetSim).
         form: ``'in'`` or ``'out'``.
-        per_image: mean over each image, then over images, one without a positive adding 0 (SetSim's code).
+        per_image: mean over each image, then over images; an image without a positive adds 0 (SetSim's code).
     """
     if query.ndim == 2:
         query, keys, positives = query[None], keys[None], positives[None]
@@ -340,21 +348,22 @@ def multi_positive_info_nce(
 def triplet_margin(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, squared: bool = False
 ) -> Tensor:
-    """``max(0, d(a, p) - d(a, n) + margin)``, mean over the triplets, with Euclidean distances of unit
-    vectors, or ``squared`` ones (FaceNet, Schroff et al., 2015, margin 0.2).
+    """``max(0, d(a, p) - d(a, n) + margin)``, mean over the triplets (FaceNet, Schroff et al., 2015, margin
+    0.2). d is the Euclidean distance of unit vectors, with ``squared`` its square.
     """
     return triplet_terms(unit(anchor), unit(positive), unit(negative), margin, squared).mean()
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean negative cosine (SimSiam, Chen and He, 2021, eq. 1); nothing is detached."""
+    """Mean negative cosine (SimSiam, Chen and He, 2021, eq. 1). No side is detached."""
     return Cosine().score(Comparison.of_rows(prediction, target))[0]
 
 
 def pixel_consistency(online: Tensor, target: Tensor, positives: Tensor) -> Tensor:
-    """Minus the mean cosine of an image's positive pairs, mean over images (PixPro, Xie et al., 2021, eq. 5).
+    """Negative mean cosine of an image's positive pairs, mean over images (PixPro, Xie et al., 2021, eq. 5).
 
-    (B, C, N) and (B, C, M) maps, and bool (B, N, M). Images without a positive pair count 0.
+    ``online`` is (B, C, N), ``target`` (B, C, M), ``positives`` (B, N, M) bool. An image without a positive
+    pair adds 0.
     """
     cells = online.transpose(1, 2), target.transpose(1, 2)
     return Cosine(mean='images').score(Comparison.of_sets(*cells, positives))[0]
@@ -366,11 +375,11 @@ def masked_pixel_loss(
     """Mean squared error of the pixels of masked patches (MAE, He et al., 2022, section 3).
 
     Args:
-        prediction: (B, L, p * p * C), of each patch in the order row, column, channel; L = H / p * W / p.
+        prediction: (B, L, p * p * C), L = H / p * W / p patches, pixels in the order row, column, channel.
         images: (B, C, H, W).
-        mask: (B, L), 1 or True: masked; the mean is over all masked patches of the batch.
+        mask: (B, L), 1 or True for masked patches. The mean is over all masked patches of the batch.
         patch: side p in pixels.
-        normalise: compare with each patch normalised by its own mean and unbiased variance + 1e-6.
+        normalise: normalise each patch of the images by its own mean and unbiased variance + 1e-6.
     """
     (answers,) = Pixels(patch, normalise)(images)
     index = torch.arange(prediction.shape[1], device=prediction.device).expand(len(prediction), -1)
@@ -381,8 +390,10 @@ def masked_pixel_loss(
 
 
 def gram_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of the cosines among an image's tokens, (B, N, C) and (B, N, D), over N x N
-    pairs and images (DINOv3, Siméoni et al., 2025). Negative cosines stay as they are; nothing is detached.
+    """Mean squared difference of the cosines between an image's tokens, over N x N pairs and images (DINOv3,
+    Siméoni et al., 2025).
+
+    ``student`` is (B, N, C), ``teacher`` (B, N, D). Negative cosines are not clamped; no side is detached.
     """
     if student.shape[:2] != teacher.shape[:2]:
         raise ValueError(
@@ -397,8 +408,8 @@ def patch_kernel_alignment(student: Tensor, teacher: Tensor, ignore: Tensor | No
 
     Args:
         student, teacher: (B, N, C) and (B, N, D), the same tokens; no gradient reaches the teacher.
-        ignore: (B, N) bool, tokens that do not count; None: all count. The mean is over images with two
-            tokens or more.
+        ignore: (B, N) bool, tokens that do not count; None: all count. The mean is over images with at least
+            two tokens that count.
     """
     return KernelAlignment().score(_tokens(student, teacher, ignore))[0]
 
@@ -406,14 +417,14 @@ def patch_kernel_alignment(student: Tensor, teacher: Tensor, ignore: Tensor | No
 def similarity_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """KL divergence of each token's similarities to all tokens of its image, mean over tokens.
 
-    (B, N, C) and (B, N, D) unit vectors; the shares are ``softmax(similarities / temperature)``. No gradient
-    reaches the teacher.
+    ``student`` is (B, N, C), ``teacher`` (B, N, D), unit vectors. The compared distributions are
+    ``softmax(similarities / temperature)``. No gradient reaches the teacher.
     """
     return SimilarityRows(temperature).score(_tokens(student, teacher))[0]
 
 
 def _tokens(student: Tensor, teacher: Tensor, ignore: Tensor | None = None) -> Comparison:
-    """Row with row; the teacher without gradient."""
+    """A comparison of row i with row i; the teacher has no gradient."""
     comparison = Comparison.of_sets(student, teacher.detach())
     if ignore is not None:
         comparison.match = replace(comparison.match, valid=~ignore)
@@ -421,9 +432,10 @@ def _tokens(student: Tensor, teacher: Tensor, ignore: Tensor | None = None) -> C
 
 
 def queue_distillation(student: Tensor, teacher: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """KL divergence of the student's nearness to a queue from the teacher's (SEED, Fang et al., 2021), mean
-    over the batch: ``softmax(x queue^T / temperature)`` of (B, D), (B, D) and (K, D) unit vectors. No
-    gradient reaches the teacher.
+    """KL divergence between the similarities of teacher and student to a queue (SEED, Fang et al., 2021).
+
+    The compared distributions are ``softmax(x queue^T / temperature)``. ``student`` and ``teacher`` are
+    (B, D), ``queue`` (K, D), unit vectors. The mean is over the batch. No gradient reaches the teacher.
     """
     return queue_divergence(student, teacher, queue, temperature).mean()
 
@@ -435,12 +447,12 @@ def neco_loss(
     student_steepness: float,
     teacher_steepness: float,
 ) -> Tensor:
-    """Cross entropy of the order in which references are near a patch (NeCo, Pariza et al., 2025), mean over
-    patches and references.
+    """Cross entropy between the orders of references, sorted by their cosine with a patch (NeCo, Pariza et
+    al., 2025), mean over patches and references.
 
     Args:
         student, teacher: (B, D, h, w), the same places.
-        reference: (B, D, h', w'), the patches that are sorted, in ascending order of their cosine.
+        reference: (B, D, h', w'), the patches that are sorted, in ascending order of the cosine.
         student_steepness, teacher_steepness: > 0, of the comparators of the bitonic network.
     """
     sides = (x.flatten(2).mT for x in (student, teacher, reference))
@@ -451,14 +463,18 @@ def neco_loss(
 def in_context(
     query: Tensor, support: Tensor, labels: Tensor, support_labels: Tensor, temperature: Number
 ) -> Tensor:
-    """Cross entropy of a token's labels and of those that the support votes for, as soft nearest neighbours
-    by cosine (DIP, Sirko-Galouchenko et al., ICCV 2025); mean over the tokens with a label of the support.
+    """Cross entropy of a token's labels with the votes of its soft nearest neighbours (DIP,
+    Sirko-Galouchenko et al., ICCV 2025).
+
+    Neighbours are tokens of the support, weighted by their cosine with the token. The mean is over tokens
+    with a label that the support has.
 
     Args:
         query: (B, N, C).
         support: (B, P, C).
-        labels: (B, N, K), how much of each token has each label.
-        support_labels: (B, P, K); of tokens of other images, which have none of these labels, 0.
+        labels: (B, N, K), the share of each token that has each label.
+        support_labels: (B, P, K), the same for the support; 0 for tokens of other images, which have none of
+            these labels.
         temperature: t > 0.
     """
     votes = in_context_votes(query, support, support_labels, temperature)

@@ -1,4 +1,4 @@
-"""What a unit is, is read off labelled units that look like it: in-context prediction (DIP)."""
+"""In-context prediction: the labels of a unit are predicted from similar units with labels (DIP)."""
 
 import torch
 from torch import Tensor
@@ -13,16 +13,17 @@ from .objective import Objective, check_mean, mean_of, own_mean
 
 @no_autocast
 def in_context_votes(query: Tensor, support: Tensor, support_labels: Tensor, temperature: float) -> Tensor:
-    """Labels of the support, weighted by ``softmax_j(cos(q_i, s_j) / temperature)``.
+    """Votes for each query: the support's labels, weighted by ``softmax_j(cos(q_i, s_j) / temperature)``.
 
     Args:
         query: (B, N, D).
         support: (B, P, D).
-        support_labels: (B, P, K), how much of each support unit has each label; all 0 for units of others.
+        support_labels: (B, P, K), the share of each support unit that has each label; all 0 for units of
+            other images.
         temperature: > 0.
 
     Returns:
-        (B, N, K), with a sum of at most 1 where that of each support unit is.
+        (B, N, K). The sum over K is at most 1 if it is so for each support unit.
     """
     weights = (unit(query) @ unit(support).mT / temperature).softmax(-1)
     return weights @ support_labels.to(weights.dtype)
@@ -30,15 +31,16 @@ def in_context_votes(query: Tensor, support: Tensor, support_labels: Tensor, tem
 
 @no_autocast
 def in_context_terms(votes: Tensor, labels: Tensor, support_labels: Tensor) -> Tensor:
-    """Cross entropy of a unit's labels, those that the support has, and what was voted for.
+    """Cross entropy of a unit's labels with the votes. Only labels that the support has count.
 
     Args:
-        votes: (B, N, K), of :func:`in_context_votes`.
-        labels: (B, N, K), how much of each unit has each label; made to add up to 1 over those counted.
+        votes: (B, N, K), from :func:`in_context_votes`.
+        labels: (B, N, K), the share of each unit that has each label; normalised here to sum 1 over the
+            labels that count.
         support_labels: (B, P, K).
 
     Returns:
-        (B, N), 0 for a unit of whose labels the support has none.
+        (B, N), 0 for a unit if the support has none of its labels.
     """
     tiny = torch.finfo(votes.dtype).tiny
     answers = labels.to(votes.dtype) * (support_labels > 0).any(1, keepdim=True)
@@ -48,18 +50,20 @@ def in_context_terms(votes: Tensor, labels: Tensor, support_labels: Tensor) -> T
 
 @MODELS.register_module()
 class InContext(Objective):
-    """A unit's segments are predicted from units that look like it and whose segments are known.
+    """The segments of a unit are predicted from similar units whose segments are known.
 
-    Dense in-context post-training (DIP, Sirko-Galouchenko et al., ICCV 2025), with the labels of any masks:
-    the support is the key view, and cells of ``others`` images, which belong to none of the segments. Soft
-    nearest neighbours vote; the loss is the cross entropy of their votes, a mean over the units that the rule
-    matches. The official code takes a softmax of the votes once more, see configs/dip/README.md.
+    Dense in-context post-training (DIP, Sirko-Galouchenko et al., ICCV 2025), with labels from any masks. The
+    support is the units of the key view, and the cells of ``others`` images, which belong to none of the
+    segments. Soft nearest neighbours vote. The loss is the cross entropy of the labels with the votes, mean
+    over the units that the rule matches. The official code applies one more softmax to the votes, see
+    configs/dip/README.md.
 
     Args:
-        temperature: of the cosines, beta in the paper; 0.07. From some 0.03 on no vote is lost in float32.
-        others: further images of the batch of all processes, those that come next, whose cells are
-            candidates too; all there are where these are fewer. 7 in the official code.
-        shared_ids: the ids of masks are names of classes, the same in all images: other images vote, too.
+        temperature: of the cosines, beta in the paper; 0.07. If it is about 0.03 or more, no vote is lost to
+            rounding in float32.
+        others: number of further images whose cells are in the support: the next images of the batch of all
+            processes, or all of them if there are fewer. 7 in the official code.
+        shared_ids: ids of masks are classes, the same in all images. Then other images vote, too.
         mean: see :func:`~densecl.models.losses.objective.mean_of`.
     """
 
@@ -77,7 +81,7 @@ class InContext(Objective):
         self.mean = check_mean(mean, 'InContext')
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss; ``accuracy`` is the share of units whose largest segment has most votes."""
+        """The loss, and ``accuracy``, the share of units whose largest segment has the most votes."""
         query, found = comparison.query, comparison.match.found()
         support, labels = self.support(comparison)
         votes = in_context_votes(query.compared, support, labels, self.temperature)
@@ -86,7 +90,8 @@ class InContext(Objective):
         return mean_of(terms, found, self.mean), {'accuracy': own_mean(right, found)}
 
     def support(self, comparison: Comparison) -> tuple[Tensor, Tensor]:
-        """(B, P, D) units of the image's key view and of other images, (B, P, K) the query's labels there."""
+        """Support units (B, P, D) of the key view and of other images, and their labels (B, P, K), in the
+        order of the query's labels."""
         query, key = comparison.query, comparison.key
         labels = full_precision(labels_in(key.labels, key.label_ids, query.label_ids))
         vectors = gather(key.vectors) if self.others else key.vectors

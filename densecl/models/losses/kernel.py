@@ -1,4 +1,4 @@
-"""What is computed from a similarity matrix tile by tile, so that the whole matrix is never in memory.
+"""Sums over a similarity matrix, computed tile by tile: the whole matrix is never in memory.
 
 With 65,536 negatives and 49 cells an image, it would be the largest tensor of the whole training step.
 """
@@ -18,28 +18,28 @@ from densecl.numerics import full_precision, no_autocast
 TileFunction = Callable[..., Tensor]
 Keep = Callable[[slice, Tensor], Tensor]
 
-# Entries of a tile: on a CPU it should stay in the cache, on a GPU it should be worth its launches.
+# Entries of a tile. On a CPU a tile should fit in the cache; on a GPU it should be large enough for a launch.
 TILE = {'cpu': 2**20, 'cuda': 2**21}
-# Rows of a tile. A mask is asked about all rows at once, the tile is then narrower.
+# Rows of a tile. With a mask a tile has all rows, and is narrower.
 ROWS = {'cpu': 1024, 'cuda': 2**14}
-# Of a device's free memory a tile may take a 32nd, with what masks and exponentials make of its entries.
+# A tile, with its mask and exponentials, may take 1/32 of a device's free memory.
 SHARE, BYTES_OF_ENTRY = 32, 16
-# Free bytes of a CUDA device that fake tensors play: what a card of 24 GB may have left in a step.
+# Free bytes of a simulated CUDA device (fake tensors): what a card of 24 GB may have left in a step.
 PLAYED_FREE = 8 * 2**30
-# Gathered keys above this size travel around the ring instead.
+# If the gathered keys would be larger than this, they are sent around a ring instead.
 RING_ABOVE_BYTES = 64 * 2**20
 
 
 def worth_a_ring(keys: Tensor) -> bool:
-    """Whether these keys of each rank would be too large gathered."""
+    """Whether the keys of all ranks together are so large that a ring is better than gathering them."""
     return world_size() > 1 and keys.numel() * keys.element_size() * world_size() > RING_ABOVE_BYTES
 
 
 def passing_blocks(keys: Tensor, ring: bool) -> Iterator[tuple[int, Tensor]]:
-    """The number of its first column, and each block of keys that comes by, one's own first.
+    """Yield the keys of each rank as a block, with the number of its first column; this rank's keys first.
 
-    The next block is on its way while the present one is used (the communication of Ring Attention, Liu et
-    al., 2023): memory does not grow with the number of ranks. Without ``ring``, one's own alone.
+    The next block is received while the present one is used, as in Ring Attention (Liu et al., 2023). So
+    memory does not grow with the number of ranks. Without ``ring``, only this rank's keys.
     """
     if not ring:
         yield 0, keys
@@ -52,7 +52,7 @@ def passing_blocks(keys: Tensor, ring: bool) -> Iterator[tuple[int, Tensor]]:
 
 
 def pass_on(block: Tensor) -> Callable[[], Tensor]:
-    """Send a block to the next rank; what is returned waits for the previous rank's block."""
+    """Send a block to the next rank. The returned function waits for the previous rank's block."""
     after, before = (rank() + 1) % world_size(), (rank() - 1) % world_size()
     arriving = torch.empty_like(block)
     ways = [dist.P2POp(dist.isend, block, after), dist.P2POp(dist.irecv, arriving, before)]
@@ -67,27 +67,28 @@ def pass_on(block: Tensor) -> Callable[[], Tensor]:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free memory of a CUDA device, by counters that the host has: nothing waits."""
+    """Free memory of a CUDA device in bytes, from counters on the host: nothing waits."""
     if not torch.cuda.is_available():
         return PLAYED_FREE
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + unused  # torch's allocator keeps what it has once had
+    return torch.cuda.mem_get_info(device)[0] + unused  # torch's allocator keeps memory that it freed
 
 
 @cache
 def most_entries(device: torch.device) -> int:
-    """The largest tile for which a CUDA device has the memory; measured once, when first asked for.
+    """Entries of the largest tile that fits in a CUDA device's memory; measured once, at the first call.
 
-    It is a power of two, so that a little more or less of free memory seldom changes the order of a sum.
+    It is rounded down to a power of two. So small changes of the free memory rarely change the tiles, and
+    with them the order of summation.
     """
     return 2 ** max(0, (free_bytes(device) // (SHARE * BYTES_OF_ENTRY)).bit_length() - 1)
 
 
 def key_blocks(rows: int, keys: Tensor, tile: int | None = None) -> Iterator[slice]:
-    """Split the keys into blocks of ``tile``, or such that ``rows`` times a block makes a tile."""
+    """Split the keys into blocks of ``tile``; None: so that ``rows`` x block has the size of a tile."""
     rows = max(1, rows)
     width = TILE.get(keys.device.type, TILE['cpu']) // rows
-    if keys.is_cuda:  # of a large matrix larger tiles: fewer launches, and still little memory
+    if keys.is_cuda:  # larger tiles for a large matrix: fewer launches, and still little memory
         width = min(max(width, len(keys) // 32), most_entries(keys.device) // rows)
     width = tile or max(1, width)
     for start in range(0, len(keys), width):
@@ -97,10 +98,10 @@ def key_blocks(rows: int, keys: Tensor, tile: int | None = None) -> Iterator[sli
 def logit_tiles(
     query: Tensor, keys: Tensor, keep: Keep | None, tile: int | None, first: int = 0
 ) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Rows, columns and logits of each tile, -inf where ``keep`` says no; without gradient.
+    """Yield rows, columns and logits of each tile; -inf where ``keep`` is false. Without gradient.
 
-    All tiles share one buffer: use one up before asking for the next. ``keep`` is told that the columns are
-    numbered from ``first`` on.
+    All tiles share one buffer: the logits are valid only until the next tile. The columns given to ``keep``
+    are numbered from ``first`` on.
     """
     height = len(query) if keep else min(len(query), ROWS.get(query.device.type, ROWS['cpu']))
     blocks = list(key_blocks(height, keys, tile))
@@ -122,11 +123,11 @@ def logit_tiles(
 def online_softmax(
     query: Tensor, keys: Tensor, keep: Keep | None, tile: int | None, ring: bool, mean: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """(N,) log-sum-exps and maxima of the logits; with ``mean`` the (N, C) softmax-weighted means of keys.
+    """Log-sum-exps and maxima of the logits, (N,) each; with ``mean``, softmax-weighted means of keys (N, C).
 
-    The running maxima make it exact up to rounding (Milakov and Gimelshein, 2018).
+    Running maxima make the result exact up to rounding (Milakov and Gimelshein, 2018).
     """
-    # The least finite number, not -inf: in a row without any pair, -inf - top must not be NaN.
+    # The lowest finite number, not -inf: for a row without pairs, -inf - top must not be NaN.
     top = query.new_full((len(query), 1), torch.finfo(query.dtype).min)
     total, means = torch.zeros_like(top), torch.zeros_like(query) if mean else None
     for first, block in passing_blocks(keys, ring):
@@ -138,7 +139,7 @@ def online_softmax(
                 means[rows].mul_(shrink).addmm_(weights, block[columns])
             top[rows] = new_top
     if mean:
-        means.div_(total.clamp(min=1))  # a row's maximum alone adds 1
+        means.div_(total.clamp(min=1))  # total is at least 1, as the maximum adds 1, or 0 without pairs
     lse = top + total.log()
     return lse.squeeze(1), top.masked_fill_(total == 0, float('-inf')).squeeze(1), means
 
@@ -148,21 +149,23 @@ def similarity_logsumexp(
 ) -> tuple[Tensor, Tensor]:
     """``logsumexp_k(query_i . key_k)`` and ``max_k(query_i . key_k)``, tile by tile.
 
-    Half-precision inputs are computed in float32 and get gradients in half precision; float64 stays float64.
-    Where ``keys`` need no gradient nothing of them is kept for the backward pass, so a queue may be
-    overwritten right after; where they do, the backward pass visits every tile a second time.
+    Half-precision inputs are computed in float32 and get half-precision gradients; float64 stays float64. If
+    ``keys`` need no gradient, they are not kept for the backward pass: a queue may be overwritten at once. If
+    they need one, the backward pass computes every tile a second time.
 
     Args:
         query: (N, C), already divided by the temperature.
         keys: (K, C).
-        keep: which pairs count: ``keep(columns, logits)`` gets a slice of the keys and their (N, k) logits,
-            without gradient, and returns a bool (N, k), the same in the backward pass. None: all count.
-        tile: keys in a tile; by default what is fast on the device.
-        ring: the keys of all ranks count, numbered in rank order; their blocks travel, in the
-            backward pass each with its gradient. Shapes, and whether keys need one, are equal on all ranks.
+        keep: which pairs count. ``keep(columns, logits)`` gets a slice of the keys and their logits (N, k),
+            without gradient, and returns bool (N, k). It must return the same in the backward pass. None: all
+            pairs count.
+        tile: number of keys in a tile; by default chosen for speed on the device.
+        ring: the keys of all ranks count, numbered in rank order. Their blocks are sent around a ring, in the
+            backward pass together with their gradients. All ranks must have keys of the same shape, and
+            either all or none of them need a gradient.
 
     Returns:
-        Two (N,) tensors; the maximum has no gradient. A row without any pair has -inf, and zero gradient.
+        Two (N,) tensors; the maximum has no gradient. A row without pairs has -inf, and zero gradient.
     """
     ring = ring and world_size() > 1
     return _LogSumExp.apply(full_precision(query), full_precision(keys), keep, tile, ring)
@@ -193,7 +196,7 @@ class _LogSumExp(torch.autograd.Function):
             for first, block in passing_blocks(keys, ctx.ring):
                 for rows, columns, logits in logit_tiles(query, block, ctx.keep, ctx.tile, first):
                     grad_keys[columns].addmm_(logits.sub_(lse[rows]).exp_().T, weighted[rows])
-                if ctx.ring:  # it goes on to the rank where its block goes, and is home at the end
+                if ctx.ring:  # the gradient follows its block, and is back at its own rank at the end
                     grad_keys = pass_on(grad_keys)()
         return grad_query, grad_keys, None, None, None
 
@@ -203,16 +206,16 @@ class _LogSumExp(torch.autograd.Function):
 def hardest_keys(
     query: Tensor, keys: Tensor, k: int, keep: Keep | None = None, tile: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The ``k`` most similar of at least ``k`` keys for each query, without gradient.
+    """The ``k`` most similar keys of each query, without gradient.
 
     Arguments are as in :func:`similarity_logsumexp`.
 
     Returns:
-        (N, k) logits in descending order and (N, k) indices of keys. Where fewer than ``k`` pairs count, the
-        remaining logits are -inf and their indices mean nothing.
+        (N, k) logits in descending order, and (N, k) indices of keys. If fewer than ``k`` pairs count, the
+        remaining logits are -inf and their indices are arbitrary.
 
     Raises:
-        ValueError: if there are fewer than ``k`` keys.
+        ValueError: there are fewer than ``k`` keys.
     """
     if k > len(keys):
         raise ValueError(f'hardest_keys: k = {k}, but there are only {len(keys)} keys; lower k')
@@ -233,16 +236,16 @@ def tiled_row_sum(
 ) -> Tensor:
     """Sum of ``function(query, key_block, columns, *row_tensors)`` over blocks of keys, with gradient.
 
-    For what is no log-sum-exp of dot products. In the backward pass each tile is computed again, so that
-    nothing of size N x K is kept; the keys must not change before.
+    It is for functions other than the log-sum-exp of dot products. The backward pass computes each tile
+    again, so nothing of size N x K is kept. The keys must not change before the backward pass.
 
     Args:
-        function: gets all queries, a (k, C) block of the keys, the slice of columns that it is, and
-            ``row_tensors``; returns (N,), its sum over these columns.
+        function: gets all queries, a block (k, C) of the keys, its slice of columns, and ``row_tensors``.
+            Returns (N,), the sum over these columns.
         query: (N, C).
-        keys: (K, C); the sum is 0 where K is 0.
-        row_tensors: tensors with one row a query, which may need gradients.
-        tile: keys in a block; by default what makes tiles of the usual size.
+        keys: (K, C); the sum is 0 if K is 0.
+        row_tensors: tensors with one row a query; they may need gradients.
+        tile: number of keys in a block; by default chosen as for other tiles.
     """
     parts = _per_block(query, keys, function, row_tensors, tile)
     return sum(parts, full_precision(query).new_zeros(len(query)))
@@ -251,9 +254,10 @@ def tiled_row_sum(
 def tiled_logsumexp(
     function: TileFunction, query: Tensor, keys: Tensor, *row_tensors: Tensor, tile: int | None = None
 ) -> Tensor:
-    """Log-sum-exp over all keys of (N, k) logits that a function as of :func:`tiled_row_sum` gives a block.
+    """Log-sum-exp over all keys of the logits that ``function`` returns, (N, k) for a block of keys.
 
-    A logit is -inf where a pair does not count; a row without any pair has -inf, with zero gradient.
+    The arguments are as in :func:`tiled_row_sum`. A logit must be -inf if the pair does not count. A row
+    without pairs has -inf, with zero gradient.
     """
     parts = _per_block(query, keys, lambda *args: function(*args).logsumexp(1), row_tensors, tile)
     if not parts:

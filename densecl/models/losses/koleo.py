@@ -1,4 +1,4 @@
-"""Images spread over the sphere, as far from each other as they can (KoLeo)."""
+"""The KoLeo loss: it spreads the vectors of images evenly over the sphere."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from densecl.structures import Units
 
 from .objective import Objective
 
-#: Added to lengths, to every coordinate of a difference, and to distances (facebookresearch/dinov2).
+#: Added to lengths, to each coordinate of a difference, and to distances, as in facebookresearch/dinov2.
 EPS = 1e-8
 
 
@@ -17,8 +17,8 @@ EPS = 1e-8
 def nearest_distances(x: Tensor) -> Tensor:
     """Euclidean distance of each unit vector to the nearest other one, (..., N, D) -> (..., N), N >= 2.
 
-    Pairs nearer than ``numerics.SHORTEST``, in float16 ``SHORTEST_HALF``, are cut off from the gradient: it
-    grows as 1 / distance, and of equal vectors ``EPS`` alone would give its direction.
+    Pairs nearer than ``numerics.SHORTEST`` (in float16 ``SHORTEST_HALF``) get no gradient. The gradient grows
+    as 1 / distance, and for equal vectors only ``EPS`` would determine its direction.
     """
     limit, x = shortest(x), unit(x, eps=EPS)
     with torch.no_grad():
@@ -31,10 +31,10 @@ def nearest_distances(x: Tensor) -> Tensor:
 
 
 def koleo(x: Tensor) -> Tensor:
-    """``-mean_i log(min_j |x_i - x_j|)`` of unit vectors made of (N, D), or of groups of them, (G, N, D).
+    """``-mean_i log(min_j |x_i - x_j|)`` of vectors (N, D), normalised here, or of groups of them (G, N, D).
 
-    The differential entropy's estimate by Kozachenko and Leonenko, as Sablayrolles et al. (2019, eq. 4) and
-    DINOv2 take it. With fewer than two vectors it is 0, with zero gradient.
+    This is the Kozachenko-Leonenko estimator of differential entropy, as Sablayrolles et al. (2019, eq. 4)
+    and DINOv2 use it. With fewer than two vectors it is 0, with zero gradient.
     """
     if x.shape[-2] < 2:
         return full_precision(x[..., :0]).sum()
@@ -43,20 +43,20 @@ def koleo(x: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class KoLeo(Objective):
-    """Every image keeps away from its nearest neighbour in the batch (DINOv2, Oquab et al., 2023).
+    """Pushes every image from its nearest neighbour in the batch (DINOv2, Oquab et al., 2023).
 
-    It looks at the vector that stands for an image (``Units.pooled``) of the query view alone; it needs no
-    key, so that a pair is a view with itself. DINOv2 adds up both global crops' values, times 0.1, on the
-    class token as the backbone gives it::
+    It uses only the pooled vectors (``Units.pooled``) of the query view. It needs no key, so a pair is a view
+    with itself. DINOv2 sums the values of both global crops, times 0.1, on the class token of the backbone
+    without projection::
 
         koleo=dict(units='Image', objective='KoLeo', pairs=((0, 0), (1, 1)), loss_weight=0.2)
 
-    Neighbours are those of this process, as in the official code: the value depends on how many images a
-    process has.
+    Neighbours are searched in this process only, as in the official code: the value depends on the number of
+    images of a process.
 
     Args:
-        group: neighbours are searched among so many images, in the order of the batch (16 in DINOv3's 7B);
-            the batch of a process must be a multiple of it. None: among all of the process.
+        group: neighbours are searched in groups of this many images, in the order of the batch (16 in
+            DINOv3's 7B). It must divide the batch of a process. None: among all images of the process.
     """
 
     needs = frozenset({'always'})
@@ -81,6 +81,6 @@ class KoLeo(Objective):
 
 
 def _of_images(units: Units) -> Tensor:
-    """(B, D), what stands for each image on the query's side."""
+    """The pooled vector of each image on the query's side, (B, D)."""
     pooled = units.pooled if units.pooled_predicted is None else units.pooled_predicted
     return units.compared.mean(1) if pooled is None else pooled

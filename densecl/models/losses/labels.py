@@ -1,4 +1,4 @@
-"""Objectives that need class labels, in a mean over the labelled units of all processes."""
+"""Objectives that need class labels. Their mean is over the labelled units of all processes."""
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,11 @@ from .objective import Objective, mean_of, own_mean
 
 
 def classes_of(comparison: Comparison, classes: int, objective: str) -> Tensor:
-    """(B, N) labels of the query units, -1 where there is none.
+    """The labels of the query units, (B, N), -1 if unknown.
 
-    A ValueError where there are no labels, or one has no class; on a GPU the indexing itself says the latter.
+    Raises:
+        ValueError: there are no labels, or a label is not below ``classes``. The second is checked on the CPU
+            only; on a GPU the indexing itself fails.
     """
     labels = comparison.batch.labels
     if labels is None:
@@ -33,7 +35,7 @@ def classes_of(comparison: Comparison, classes: int, objective: str) -> Tensor:
 
 @MODELS.register_module()
 class LabelCrossEntropy(Objective):
-    """Cross-entropy of class logits; a ValueError where there are no labels, or one has no class."""
+    """Cross-entropy of class logits; a ValueError if there are no labels, or a label has no logit."""
 
     needs_keys = False
 
@@ -49,9 +51,9 @@ class LabelCrossEntropy(Objective):
 
 
 def orthonormal_prototypes(classes: int, dim: int, generator: torch.Generator) -> Tensor:
-    """(classes, dim) float32, orthonormal rows: right singular vectors of a normal matrix (CLOP).
+    """Orthonormal rows, (classes, dim) float32: right singular vectors of a random normal matrix (CLOP).
 
-    Every process must draw the same matrix. A ValueError where there are more classes than dimensions.
+    Every process must draw the same matrix. A ValueError if there are more classes than dimensions.
     """
     if classes > dim:
         raise ValueError(
@@ -65,12 +67,12 @@ def orthonormal_prototypes(classes: int, dim: int, generator: torch.Generator) -
 
 @MODELS.register_module()
 class PrototypeAlignment(Objective):
-    """``1 - (cos(z, a_y) + cos(z', a_y)) / 2``: both views drawn to their class's anchor (CLOP, Li et al.,
-    2024); added to a contrastive objective by :class:`Sum`.
+    """``1 - (cos(z, a_y) + cos(z', a_y)) / 2``: pulls both views to the anchor of their class (CLOP, Li et
+    al., 2024). :class:`Sum` adds it to a contrastive objective.
 
-    There are ``classes`` anchors, at most ``dim``, the width of the embeddings. They are orthonormal and
-    frozen, made from ``seed``, so all processes have the same, and travel with the checkpoint. A ValueError
-    where there are no labels, or one has no class.
+    There are ``classes`` anchors, at most ``dim``, the width of the embeddings. They are orthonormal and not
+    trained. They depend on ``seed``, so all processes have the same anchors, and are saved in checkpoints. A
+    ValueError if there are no labels, or a label has no anchor.
     """
 
     needs = frozenset({'one answer'})
@@ -81,7 +83,7 @@ class PrototypeAlignment(Objective):
         self.register_buffer('anchors', orthonormal_prototypes(classes, dim, generator))
 
     def score(self, comparison):
-        """The loss, in [0, 2], and ``anchor_sim``, the mean cosine with the class's anchor."""
+        """The loss, in [0, 2], and ``anchor_sim``, the mean cosine with the anchor of the class."""
         match = comparison.match
         labels = classes_of(comparison, len(self.anchors), 'PrototypeAlignment')
         query = unit(comparison.query.compared)

@@ -1,4 +1,4 @@
-"""What ``negatives=`` of an InfoNCE loss may be: choices of false negatives, and weightings."""
+"""Modules for ``negatives=`` of InfoNCE: rules that find false negatives, and weightings of negatives."""
 
 import math
 
@@ -14,26 +14,26 @@ from densecl.structures import Batch, Units
 from .candidates import Candidates, Scores
 from .kernel import Keep, hardest_keys
 
-# Numbers in the mixed vectors that are in memory at once.
+# Number of entries of mixed vectors that are in memory at a time.
 CHUNK = 2**22
 
 
 class Mass(nn.Module):
-    """How negatives are weighted."""
+    """The base class of weightings: the total mass of the negatives in the denominator."""
 
     def forward(self, scores: Scores) -> Tensor:
-        """(R,) log of the negatives' part of the denominator, -inf where there are none."""
+        """Logarithm of the negatives' part of the denominator, (R,); -inf without negatives."""
         raise NotImplementedError
 
     def learn(self, batch: Batch) -> None:
-        """Take in what this step's scores told; called once a step, in training only."""
+        """Learn from the statistics of this step; called once a step, in training only."""
 
 
 class Filter(nn.Module):
-    """Which candidates are false negatives.
+    """The base class of rules that find false negatives.
 
-    ``treatment='elimination'`` takes them out of the denominator; ``'attraction'`` leaves them there and
-    makes them answers too: ``-1/(1 + |F|) sum log softmax`` over the answer and F.
+    ``treatment='elimination'`` removes the false negatives F from the denominator. ``'attraction'`` keeps
+    them there and makes them answers, too: ``-1/(1 + |F|) sum log softmax`` over the answer and F.
     """
 
     def __init__(self, treatment: str = 'elimination') -> None:
@@ -42,23 +42,23 @@ class Filter(nn.Module):
             raise ValueError(
                 f"{type(self).__name__}: treatment must be 'elimination' or 'attraction', got {treatment!r}"
             )
-        #: What its candidates become.
+        #: What the false negatives become.
         self.role = 'ignored' if treatment == 'elimination' else 'answer'
 
     def rule(self, scores: Scores) -> Keep | None:
-        """``rule(columns, cosines (R, k)) -> bool (R, k)``: which are false negatives; None: none yet."""
+        """``rule(columns, cosines (R, k)) -> bool (R, k)``, true for false negatives; None: no rule yet."""
         raise NotImplementedError
 
     def learn(self, keys: list[Units], batch: Batch) -> None:
-        """Take in the step's key sets and scores; called once a step, in training only."""
+        """Learn from the step's key sets and scores; called once a step, in training only."""
 
 
 @MODELS.register_module()
 class Debiased(Mass):
-    """Some negatives are of the query's class: take their expected share away (Chuang et al., 2020, eq. 8).
+    """Some negatives are of the query's class: subtract their expected mass (Chuang et al., 2020, eq. 8).
 
-    ``prior`` is tau+, the probability, in [0, 1), that a random candidate is of the same
-    class; 0 is the plain form.
+    ``prior`` is tau+, in [0, 1): the probability that a random candidate is of the same class. 0 is InfoNCE
+    without correction.
     """
 
     def __init__(self, prior: float = 0.1) -> None:
@@ -68,7 +68,7 @@ class Debiased(Mass):
         self.prior = prior
 
     def plain(self, scores: Scores) -> Tensor:
-        """(R,) log mass before the share of false negatives is taken away."""
+        """Logarithm of the mass before the correction, (R,)."""
         return scores.logsumexp()
 
     def forward(self, scores):
@@ -86,12 +86,12 @@ def debiased_log_mass(
 ) -> Tensor:
     """``log max( (neg - prior n pos) / (1 - prior), n exp(-1/t) )``, (R,) (Chuang et al., 2020, eq. 7).
 
-    ``log neg`` is the (R,) log-sum-exp over the ``count`` n negatives of each query, ``log pos`` its (R,)
-    positive logit. The lower bound is what n opposite vectors would have.
+    ``log_negatives`` is ``log neg`` (R,), the log-sum-exp over the n negatives of each query; n is ``count``.
+    ``positive_logit`` is ``log pos`` (R,). The lower bound is the mass of n vectors opposite to the query.
     """
     log_count = count.log()
     gap = positive_logit + log_count + math.log(prior) - log_negatives
-    # log(a - b) = log a + log(1 - b/a) where b < a; elsewhere only the bound is left.
+    # log(a - b) = log a + log(1 - b/a) if b < a; otherwise only the bound remains.
     less = gap < 0
     share = torch.where(less, gap, -1.0).expm1().neg().log()
     mass = torch.where(less, log_negatives + share - math.log1p(-prior), -torch.inf)
@@ -103,7 +103,7 @@ class Hard(Debiased):
     """Negatives weighted by ``exp(concentration * s / t)``, then debiased (HCL, Robinson et al., 2021).
 
     The gradient flows through the weights, as in the official code. ``concentration`` is a number or a
-    schedule's config; 0 weights all alike.
+    schedule's config; with 0 all weights are equal.
     """
 
     def __init__(self, prior: float = 0.1, concentration: float | dict = 1.0) -> None:
@@ -117,25 +117,25 @@ class Hard(Debiased):
         if beta:
             count = scores.candidates.count(scores.query)
             weights = scores.logsumexp(beta) - count.log()
-            # Without negatives both are -inf: nothing to weight.
+            # Without negatives both are -inf, and their difference would be NaN.
             plain = torch.where(count > 0, plain - weights, plain)
         return plain
 
 
 @MODELS.register_module()
 class Mixing(Mass):
-    """Mixtures of each query's hardest negatives are negatives too (MoCHi, Kalantidis et al., 2020).
+    """Mixtures of each query's hardest negatives are further negatives (MoCHi, Kalantidis et al., 2020).
 
-    Beside all candidates the denominator has ``pairs`` points ``unit(a n_i + (1 - a) n_j)``, a uniform on
-    [0, 1), and ``with_query`` points ``unit(b q + (1 - b) n_j)``, b uniform on [0, 0.5), where i and j are
-    drawn from the query's ``hardest`` negatives (sections 4.1 and 4.2; i = j may happen). No gradient goes
-    through the points. Typical in the paper are (N, s, s') of (1024, 1024, 128) and (512, 1024, 512), with a
-    queue of 16,384 and 10 to 15 epochs before mixing starts.
+    The denominator has all candidates and two kinds of mixed points (sections 4.1 and 4.2). There are
+    ``pairs`` points ``unit(a n_i + (1 - a) n_j)`` with a uniform on [0, 1), and ``with_query`` points
+    ``unit(b q + (1 - b) n_j)`` with b uniform on [0, 0.5). i and j are drawn from the query's ``hardest``
+    negatives; i = j is possible. The points have no gradient. Typical values of (N, s, s') in the paper are
+    (1024, 1024, 128) and (512, 1024, 512), with a queue of 16,384 and 10 to 15 epochs before mixing starts.
 
     Args:
-        hardest: N, out of how many negatives points are mixed.
-        pairs: s, mixtures of two negatives.
-        with_query: s', mixtures of a negative with the query.
+        hardest: N, number of hardest negatives from which points are mixed.
+        pairs: s, number of mixtures of two negatives.
+        with_query: s', number of mixtures of a negative with the query.
         start: when mixing starts, in ``unit``: ``'epoch'``, ``'step'`` or ``'run'`` (a share of the run).
     """
 
@@ -168,7 +168,7 @@ class Mixing(Mass):
         return torch.cat([plain[:, None], mixed], 1).logsumexp(1)
 
     def cosines(self, scores: Scores) -> Tensor:
-        """(N, pairs + with_query) of each query with its own mixtures, with gradient for the query."""
+        """Cosines of each query with its mixtures, (R, pairs + with_query), with gradient to the query."""
         query = scores.query
         with torch.no_grad():
             candidates = scores.candidates.gathered()
@@ -179,7 +179,8 @@ class Mixing(Mass):
         return torch.cat([checkpoint(self.mix, *part, candidates.keys, **options) for part in parts])
 
     def draw(self, query: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor]:
-        """Columns (N, 2 pairs + with_query) of negatives and shares (N, pairs + with_query) of the first."""
+        """Draw columns of negatives (R, 2 pairs + with_query), and shares of the first part of each mixture
+        (R, pairs + with_query)."""
         if candidates.pairs is not None:
             raise ValueError("Mixing mixes keys of other images: batch must not be 'image' or 'others'")
         if self.hardest > len(candidates):
@@ -189,7 +190,7 @@ class Mixing(Mass):
             )
         keep = candidates.keep if candidates.masked else None
         values, columns = hardest_keys(query, candidates.keys, self.hardest, keep)
-        count = (values > -torch.inf).sum(1, keepdim=True)  # fewer where some do not count
+        count = (values > -torch.inf).sum(1, keepdim=True)  # less than ``hardest`` if few candidates count
         picks = 2 * self.pairs + self.with_query
         draws = query.new_empty(len(query), picks + self.pairs + self.with_query).uniform_()
         place = (draws[:, :picks] * count).long().minimum(count - 1).clamp(min=0)

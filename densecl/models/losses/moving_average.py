@@ -1,10 +1,10 @@
 """A moving average of each image's negatives, and a temperature for each image (SogCLR, iSogCLR).
 
-With g the mean over the n negatives of ``exp(s / t)`` and u its moving average, both descend along
-``sum_j w_j grad s_j / n - grad s_positive``, where ``w_j = exp(s_j / t) / u`` has no gradient. That is the
-gradient of t times the decoupled loss ``log(n u) - s_positive / t``, where ``log(n u)`` has ``g / u`` times
-the gradient of the log-sum-exp: ``decoupled=True`` and ``times_temperature=True``. The official surrogate has
-the same gradient and another value.
+g is the mean of ``exp(s / t)`` over the n negatives, and u is the moving average of g. Both methods use the
+gradient ``sum_j w_j grad s_j / n - grad s_positive``, where ``w_j = exp(s_j / t) / u`` is constant. This is
+the gradient of t times the decoupled loss ``log(n u) - s_positive / t``, if ``log(n u)`` has ``g / u`` times
+the gradient of the log-sum-exp. So they are ``decoupled=True`` and ``times_temperature=True``. The surrogate
+loss of the official code has the same gradient, but another value.
 """
 
 import math
@@ -20,7 +20,7 @@ from .temperatures import Temperature
 
 
 def average_logs(before: Tensor, new: Tensor, gamma: float) -> Tensor:
-    """``log((1 - gamma) e^before + gamma e^new)``; ``new`` itself where before is -inf: nothing yet."""
+    """``log((1 - gamma) e^before + gamma e^new)``; ``new`` where ``before`` is -inf (no value yet)."""
     if gamma == 1:
         return new
     both = torch.logaddexp(before + math.log1p(-gamma), new + math.log(gamma))
@@ -36,12 +36,13 @@ def _check_gamma(owner: str, gamma: float) -> None:
 class MovingAverage(Mass):
     """The mass of the negatives is a moving average over epochs (SogCLR, Yuan et al., 2022, algorithm 1).
 
-    ``u <- (1 - gamma) u + gamma g``, g being the mean of ``exp(s / t)`` over the negatives; u = g when an
-    image is first seen. A query's mass is n u with its own g; the image keeps the mean over its queries and
-    views, as the official GloFND code does (the official iSogCLR repository adds the two views up).
+    ``u <- (1 - gamma) u + gamma g``, where g is the mean of ``exp(s / t)`` over the negatives; u = g when an
+    image is first seen. The mass of a query is n u, updated with its own g. The stored u of an image is
+    updated with the mean of g over its queries and views, as in the official GloFND code. (The official
+    iSogCLR repository sums over the two views.)
 
     Args:
-        images: number of images of the data set; ``DataSizeHook`` fills in None.
+        images: number of images of the data set; None: ``DataSizeHook`` sets it.
         gamma: share of the present batch; 0.9 in the official recipes, 0.8 for iSogCLR.
     """
 
@@ -52,11 +53,11 @@ class MovingAverage(Mass):
         self.state = PerImage(images, 'MovingAverage', log_mean=-math.inf)
 
     def forward(self, scores):
-        """See :class:`.Mass`; keeps each row's g, for here the sums are at hand."""
+        """See :class:`.Mass`. It also collects g of each row, as it is computed here."""
         comparison, lse = scores.comparison, scores.logsumexp()
         count = scores.candidates.count(scores.query)
         before = scores.of_rows(self.state.read(comparison.batch, 'log_mean')).to(lse.dtype)
-        lse = lse.masked_fill(count == 0, 0.0)  # -inf has no part in what follows
+        lse = lse.masked_fill(count == 0, 0.0)  # no -inf in the lines below, which would make NaN
         log_count = count.clamp(min=1).log()
         new = lse.detach() - log_count
         if self.training:
@@ -76,23 +77,24 @@ class MovingAverage(Mass):
 
 @MODELS.register_module()
 class PerSampleTemperature(Temperature):
-    """A temperature for every image that descends on its own (iSogCLR, Qiu et al., 2023, algorithm 1).
+    """A learned temperature for every image, with its own gradient descent (iSogCLR, Qiu et al., 2023,
+    algorithm 1).
 
-    ``v <- (1 - beta) v + beta grad``, ``t <- t - lr v``, kept between the limits. ``grad``, clipped, is the
-    mean of ``log u + rho - sum_j w_j (s_j / t) / n`` over the image's queries and views, with u and w as
-    above. All candidates count, also those that a choice of false negatives leaves out.
+    ``v <- (1 - beta) v + beta grad``, ``t <- t - lr v``, clamped to ``limits``. ``grad``, clipped, is the
+    mean of ``log u + rho - sum_j w_j (s_j / t) / n`` over the image's queries and views; for u and w see the
+    top of this file. All candidates count, also the false negatives that a rule removes.
 
     iSogCLR also has ``negatives=dict(type='MovingAverage', gamma=0.8, ...)``, ``decoupled=True`` and
     ``times_temperature=True``.
 
     Args:
-        images: number of images of the data set; ``DataSizeHook`` fills in None.
+        images: number of images of the data set; None: ``DataSizeHook`` sets it.
         start: t at the beginning.
         limits: smallest and largest t.
-        rho: slope that pushes all temperatures down; the radius of the robust loss's ball.
+        rho: a constant slope that lowers all temperatures; the radius of the ball in the robust loss.
         gamma: share of the present batch in u.
         beta: share of the present gradient in v.
-        lr: of the temperatures.
+        lr: learning rate of the temperatures.
         clip: largest absolute value of the gradient.
     """
 
@@ -119,13 +121,13 @@ class PerSampleTemperature(Temperature):
         self.state = PerImage(images, 'PerSampleTemperature', **start)
 
     def forward(self, cosine, comparison, extra):
-        """(R,), without gradient."""
+        """The temperature of each query's image, (R,), without gradient."""
         of_images = self.state.read(comparison.batch, 'temperature').to(cosine.dtype)
         return of_images.repeat_interleave(len(cosine) // len(of_images))
 
     @torch.no_grad()
     def observe(self, scores):
-        """Keep each row's mean of ``exp(s / t)`` and slope."""
+        """Collect the mean of ``exp(s / t)`` and the gradient of t for each row."""
         batch, count = scores.comparison.batch, scores.candidates.count(scores.query)
         lse = scores.logsumexp()
 
@@ -141,7 +143,7 @@ class PerSampleTemperature(Temperature):
         self.state.collect(batch, counted, new.double().exp(), slope)
 
     def learn(self, batch):
-        """One step on the temperatures of the step's images."""
+        """One step of gradient descent on the temperatures of the step's images."""
         if (closed := self.state.close()) is None:
             return
         images, mean, slope = closed

@@ -1,4 +1,4 @@
-"""Learning from what the target says of the nearest neighbour in other images (CrIBo)."""
+"""Self-distillation from the nearest neighbour in other images (CrIBo)."""
 
 import torch
 from torch import Tensor
@@ -26,22 +26,24 @@ def consistent_neighbours(
     filled: Tensor | None = None,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The most similar remembered object of each object, and whether the way back leads home.
+    """The nearest stored object of each object, and whether both views agree on it (cycle consistency).
 
-    A remembered object was seen in two views. The nearest in one view is taken, and its twin of the other
-    view compared with all present objects of that view: only where the nearest of them is the object itself,
-    the two agree (CrIBo, Lebailly et al., ICLR 2024, section 3.3).
+    A stored object has features from two views. In one view, its nearest stored object is found for each
+    present object. The features of this stored object from the other view (its twin) are then compared with
+    all present objects in that view. The views agree if the nearest of them is the object itself (CrIBo,
+    Lebailly et al., ICLR 2024, section 3.3).
 
     Args:
         rows: (N, C), present objects, in the view in which the memory is searched.
-        memory, twins: (M, C), remembered objects in this and in the other view.
+        memory, twins: (M, C), stored objects in this and in the other view.
         back: (L, C), the present objects of all processes in the other view.
         numbers: (N,) int64, which rows of ``back`` are the objects of ``rows``.
-        filled: (M,) bool, what is remembered; None: all.
-        valid: (L,) bool, objects that are there; None: all.
+        filled: (M,) bool, which places of the memory are filled; None: all.
+        valid: (L,) bool, which rows of ``back`` exist; None: all.
 
     Returns:
-        (N,) int64 places in the memory, and (N,) bool; all false where nothing is remembered.
+        (N,) int64, places in the memory; and (N,) bool, whether the views agree, false if the memory is
+        empty.
     """
     keep = None if filled is None else lambda columns, _: filled[columns]
     similarity, nearest = (x[:, 0] for x in hardest_keys(unit(rows), unit(memory), 1, keep))
@@ -52,18 +54,18 @@ def consistent_neighbours(
 
 @MODELS.register_module()
 class NeighbourDistillation(SelfDistillation):
-    """:class:`SelfDistillation`, and the same of the answer's nearest neighbour in other images (CrIBo).
+    """:class:`SelfDistillation` from the answer, and also from its nearest neighbour in other images (CrIBo).
 
-    Features of the target's objects, in views 0 and 1, are remembered. The neighbour of the query's answer
-    passes the target's projector, and its sharpened scores are what the query predicts, too; but only where
-    :func:`consistent_neighbours` agree. The mean is over these, of all processes, 0 without any. The pairs
-    are both directions of views 0 and 1.
+    A queue stores features of the target's objects in views 0 and 1. The neighbour of the query's answer goes
+    through the target's projector, and the query also predicts its sharpened scores. This is done only for
+    objects whose views agree, see :func:`consistent_neighbours`. The mean is over these objects of all
+    processes, 0 if there are none. The head's pairs must be both directions of views 0 and 1.
 
     Args:
         dim: width C of the features.
-        queue: how many objects are remembered.
+        queue: number of objects in the queue.
         start: epoch from which neighbours count.
-        weight: of their loss.
+        weight: factor of the neighbours' loss.
         **kwargs: see :class:`SelfDistillation`.
     """
 
@@ -81,12 +83,12 @@ class NeighbourDistillation(SelfDistillation):
         **kwargs,
     ) -> None:
         super().__init__(*args, mean=mean, **kwargs)
-        self.queue = Queue(queue, 2 * dim)  # of both views, one behind the other
+        self.queue = Queue(queue, 2 * dim)  # the features of both views, concatenated
         self.start, self.weight = start, weight
 
     def score(self, comparison):
-        """As of :class:`SelfDistillation`; ``neighbours``, the loss of these, and ``agreeing``, the share of
-        objects whose neighbour counts.
+        """See :class:`SelfDistillation`. Besides, ``neighbours`` is the loss of neighbours, and ``agreeing``
+        is the share of objects whose neighbour counts.
         """
         loss, diagnostics = super().score(comparison)
         clock, found = self.clock or Clock(), comparison.match.found()
@@ -104,7 +106,7 @@ class NeighbourDistillation(SelfDistillation):
 
     @torch.no_grad()
     def neighbours(self, comparison: Comparison) -> tuple[Tensor, Tensor]:
-        """(B, N, K) targets of the answers' neighbours, and (B, N) bool, which agree."""
+        """Targets from the answers' neighbours (B, N, K), and where the views agree on them, (B, N) bool."""
         key, own, match = comparison.key, comparison.own, comparison.match
         shape = match.found().shape
         memory, twins = (self.queue.keys.chunk(2, 1)[self._side(units)] for units in (key, own))
@@ -125,7 +127,7 @@ class NeighbourDistillation(SelfDistillation):
 
     @torch.no_grad()
     def remember(self, keys, batch):
-        """Move the centre; put the objects that are there, of all processes, into the queue."""
+        """Move the centre, and put the valid objects of all processes into the queue."""
         super().remember(keys, batch)
         sides = {self._side(key): key for key in keys}
         if len(sides) < 2:

@@ -1,4 +1,4 @@
-"""Whose neighbours a unit has, and in which order: the teacher's order is learned by sorting (NeCo)."""
+"""The student learns the order of a unit's neighbours from the teacher, by differentiable sorting (NeCo)."""
 
 import torch
 from torch import Tensor
@@ -20,12 +20,12 @@ def order_terms(
     student_steepness: float,
     teacher_steepness: float,
 ) -> Tensor:
-    """Cross entropy of the places that a unit's references take, sorted by their cosine with it.
+    """Cross entropy between the orders of references, sorted by their cosine with a unit of either side.
 
     Args:
         student, teacher: (B, N, D), row i the same unit on both sides.
-        reference: (B, n, D), n of them an image, without gradient.
-        network: of n, see :func:`~densecl.models.losses.sorting.bitonic_network`.
+        reference: (B, n, D), n references an image; they get no gradient.
+        network: for n numbers, see :func:`~densecl.models.losses.sorting.bitonic_network`.
         student_steepness, teacher_steepness: > 0, see :func:`~densecl.models.losses.sorting.soft_order`.
 
     Returns:
@@ -41,15 +41,15 @@ def order_terms(
 
 @MODELS.register_module()
 class NeighbourOrder(Objective):
-    """The order of a unit's neighbours is that of its answer (NeCo, Pariza et al., ICLR 2025).
+    """A unit learns to order its neighbours as its answer does (NeCo, Pariza et al., ICLR 2025).
 
-    The neighbours of an image's units are ``count`` answers from the whole batch of this process, taken at
-    random, anew for each image and pair. Student's and answer's cosines with them are sorted softly, and the
-    places compared by cross entropy, mean over units, 0 where a unit has no answer. With
-    ``matching=dict(type='SharedGrid', size=7, samples=2)`` both views are read at the same places.
+    The neighbours are ``count`` answers from the whole batch of this process, a new random choice for each
+    image and pair. They are sorted softly by their cosine with the student and by that with the answer. The
+    two orders are compared by cross entropy. A unit without an answer adds 0. With
+    ``matching=dict(type='SharedGrid', size=7, samples=2)`` both views are interpolated at the same places.
 
     Args:
-        count: neighbours n that are sorted; 49. Memory grows as n^2 (log n)^2 for each unit.
+        count: number n of neighbours that are sorted; 49. Memory grows as n^2 (log n)^2 for each unit.
         student_steepness, teacher_steepness: of the soft order; 100.
         mean: see :func:`~densecl.models.losses.objective.mean_of`.
     """
@@ -75,7 +75,7 @@ class NeighbourOrder(Objective):
             self.register_buffer(name, table.clone(), persistent=False)
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss; ln(count) where every order is equally likely, more where the order is another one."""
+        """The loss: ln(count) if every order is equally likely, more if the student's order is wrong."""
         match = comparison.match
         answers, found = match.sum_of(comparison.key.vectors), match.found()
         terms = order_terms(
@@ -90,7 +90,10 @@ class NeighbourOrder(Objective):
 
     @torch.no_grad()
     def references(self, answers: Tensor, found: Tensor) -> Tensor:
-        """(B, count, D): of (B, N, D) answers those that are ``found``, in random order, again where few."""
+        """Draw references (B, count, D) at random from the ``found`` ones of ``answers`` (B, N, D).
+
+        If there are too few, they repeat.
+        """
         rows, counted = answers.flatten(0, 1), found.flatten()
         order = (torch.rand(len(rows), device=rows.device) + 2.0 * ~counted).argsort()
         wanted = torch.arange(self.count * len(found), device=rows.device)

@@ -1,4 +1,4 @@
-"""What every objective is: one argument, one return type; a sum of several; and what a mean is divided by."""
+"""The base class of objectives, the weighted sum of several, and the ways to take a mean over units."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -13,43 +13,43 @@ from densecl.structures import Batch, Comparison, Units
 
 
 class Objective(nn.Module):
-    """Scores how well units match.
+    """Scores how well units match: the base class of all losses.
 
-    A head scores every pair of views first; then, in training, the objective remembers the step's keys, once.
+    A head first scores every pair of views. Then, in training, the objective stores the step's keys, once.
     """
 
-    #: Properties that units must have (``UnitProducer.gives``), and what else is asked for: ``'one answer'``
-    #: and ``'rows'`` (the units themselves) of the matching rule, ``'own'`` of the head.
+    #: Properties that units must have (``UnitProducer.gives``). Besides, ``'one answer'`` and ``'rows'`` (the
+    #: units themselves) are needed from the matching rule, and ``'own'`` from the head.
     needs: ClassVar[frozenset[str]] = frozenset()
-    #: Whether it meets candidates of other images, which a rule may name as answers (``Match.across``).
+    #: Whether it has candidates of other images, which a rule may turn into answers (``Match.across``).
     across: ClassVar[bool] = False
     #: Whether it multiplies the terms of units by ``Match.weight``.
     weighs: ClassVar[bool] = False
     #: Whether it compares with a key at all.
     needs_keys: ClassVar[bool] = True
-    #: Whether it compares shares of prototypes; it logs then how many ``groups`` these tell apart.
+    #: Whether it compares assignments to prototypes. It then logs ``groups``, how many groups they separate.
     assigns: ClassVar[bool] = False
-    #: Whether it keeps or learns something of the keys beside its queues and its states per image.
+    #: Whether it keeps or learns something of the keys besides its queues and its state for each image.
     keeps_keys: bool = False
-    #: Fields of the key sets that it remembers of all processes (``Units.of_all``); they travel together.
+    #: Fields of the key sets that it stores from all processes (``Units.of_all``); gathered in one call.
     sends: Sequence[str] = ()
-    #: The queue whose age is logged, where there is one.
+    #: The queue whose age is logged, if there is one.
     watched_queue: Queue | None = None
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar loss of one pair of views, and diagnostics without gradient."""
+        """The scalar loss of one pair of views, and name -> scalar diagnostics without gradient."""
         raise NotImplementedError
 
     def remember(self, keys: list[Units], batch: Batch) -> None:
-        """Take in the step's key sets, each once; called without gradient, in training only."""
+        """Store what is kept of a step's key sets; called once a step, without gradient, in training only."""
 
 
 @MODELS.register_module()
 class Sum(Objective):
-    """Weighted sum of objectives, each of which is given the same units.
+    """Weighted sum of objectives, which all get the same units.
 
-    CLOP is ``objectives=[dict(type='InfoNCE', ...), dict(type='PrototypeAlignment', ...)]``. ``weights`` are
-    one factor each, 1 by default; another number of them is a ValueError.
+    Example: CLOP is ``objectives=[dict(type='InfoNCE', ...), dict(type='PrototypeAlignment', ...)]``.
+    ``weights`` is one factor an objective, by default 1; another number of weights is a ValueError.
     """
 
     def __init__(self, objectives: Sequence[dict], weights: Sequence[float] | None = None) -> None:
@@ -75,13 +75,13 @@ class Sum(Objective):
 
     @property
     def sends(self) -> list[str]:
-        """What any of the parts does."""
+        """The fields that any of the parts sends."""
         return list(dict.fromkeys(name for part in self.objectives for name in part.sends))
 
     def score(self, comparison):
-        """The sum, and the parts' diagnostics; where two parts use one name, the first keeps it.
+        """The sum, and the diagnostics of the parts. If two parts use the same name, the first one is kept.
 
-        Each part's own value, without its weight, is logged under its class name.
+        The value of each part, without its weight, is logged with its class name.
         """
         total, diagnostics = 0.0, {}
         for part, weight in zip(self.objectives, self.weights, strict=True):
@@ -95,32 +95,32 @@ class Sum(Objective):
             part.remember(keys, batch)
 
 
-#: How a mean may be taken, see :func:`mean_of`.
+#: The ways to take a mean, see :func:`mean_of`.
 MEANS = ('rows', 'counted', 'images')
 
 
 def check_mean(how: str, objective: str, allowed: tuple[str, ...] = MEANS) -> str:
-    """``how``, or a ValueError where it is not allowed."""
+    """Return ``how``; a ValueError if it is not allowed."""
     if how not in allowed:
         raise ValueError(f'{objective}: mean must be one of {", ".join(map(repr, allowed))}; got {how!r}')
     return how
 
 
 def mean_of(terms: Tensor, counted: Tensor | None, how: str, weight: Tensor | None = None) -> Tensor:
-    """The mean of what units say, each way exact over processes with equal batches.
+    """The mean of the units' loss terms; exact over several processes if their batches have equal size.
 
-    The mean of what the processes return, and of its gradients, is that of one process with all images,
-    however unevenly the units that count are spread.
+    Exact means: the mean of the processes' results, and of their gradients, equals that of one process with
+    all images. It does not matter how the counted units are spread over the processes.
 
     Args:
         terms: (B, N), N units of each of B images.
-        counted: (B, N) bool, the units that count; None: all. The terms of others may be anything.
-        how: ``'rows'``: over all units of this process, where those that do not count add 0;
-            ``'counted'``: over the units of all processes that count, 0 where there is none;
-            ``'images'``: over the units of each image that count, then over images, of which one without such
-            a unit adds 0;
-            ``'weights'``: as ``'counted'``, but over the sum of ``weight``.
-        weight: (B, N), by which the terms were multiplied; None: 1.
+        counted: (B, N) bool, the units that count; None: all. The terms of the others may have any value.
+        how: ``'rows'``: mean over all units of this process; units that do not count add 0.
+            ``'counted'``: mean over the counted units of all processes, 0 if there are none.
+            ``'images'``: mean over the counted units of each image, then over images; an image without such
+            units adds 0.
+            ``'weights'``: as ``'counted'``, but divided by the sum of ``weight``.
+        weight: (B, N), the factors by which the terms were multiplied; None: 1.
     """
     if counted is None:
         counted = torch.ones_like(terms, dtype=torch.bool)
@@ -137,7 +137,7 @@ def mean_of(terms: Tensor, counted: Tensor | None, how: str, weight: Tensor | No
 
 
 def own_mean(values: Tensor, counted: Tensor | None) -> Tensor:
-    """Mean of this process's values that count (None: all), for the log; 0 where none does."""
+    """Mean of this process's counted values (None: all), for the log; 0 if there are none."""
     if counted is None:
         return values.mean()
     return torch.where(counted, values, 0.0).sum() / counted.sum().clamp(min=1)

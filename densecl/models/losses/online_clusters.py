@@ -1,4 +1,4 @@
-"""Clusters that are learned beside the network, and predicted by it."""
+"""Clusters that are learned together with the network, and predicted by it."""
 
 from torch import Tensor, nn
 
@@ -12,28 +12,29 @@ from .objective import Objective, check_mean, mean_of
 
 @no_autocast
 def linear_scores(keys: Tensor, clusters: nn.Linear) -> Tensor:
-    """(B, N, D) -> (B, N, K), of unit vectors, without gradient to the keys."""
+    """Scores of K clusters for the normalised keys, (B, N, D) -> (B, N, K), without gradient to the keys."""
     return clusters(unit(keys.detach()).to(clusters.weight.dtype))
 
 
 @MODELS.register_module()
 class OnlineClusters(Objective):
-    """The query predicts to which cluster its answer belongs (CAPI, Darcet et al., 2025).
+    """The query predicts the cluster of its answer (CAPI, Darcet et al., 2025).
 
-    A linear layer on the answers' unit vectors scores K clusters; Sinkhorn's algorithm makes assignments of
-    equal use of the scores, which train that layer and nothing else, and which the queries, scores of as many
-    clusters, predict. Both cross entropies add up. All key units count for the clusters, and the queries that
-    have an answer for the prediction. Give the layer its own rate by ``paramwise_cfg``
-    (``match=r'objective\\.clusters'``).
+    A linear layer on the answers' unit vectors scores K clusters. Sinkhorn's algorithm turns these scores
+    into assignments that use all clusters equally. The assignments are the target of two cross entropies,
+    which are added. The first trains only the linear layer, on all key units. In the second the queries,
+    which are scores of K clusters, predict the assignments of their answers; queries without an answer do not
+    count. Give the layer its own learning rate with ``paramwise_cfg`` (``match=r'objective\\.clusters'``).
 
     Args:
         dim: width of the keys.
-        clusters: their number K.
+        clusters: number K of clusters.
         temperature: > 0, of both predictions; 0.12.
-        assignment_temperature: > 0, Sinkhorn's; 0.06.
+        assignment_temperature: > 0, of Sinkhorn's algorithm; 0.06.
         iterations: of Sinkhorn's algorithm.
-        position_wise: assignments are of equal use at each place of the image, over the images of all
-            processes, so that no cluster stands for a place; it needs many images. Otherwise over all units.
+        position_wise: assignments use all clusters equally at each place of the image, over the images of all
+            processes. So no cluster can stand for a place, but many images are needed. Otherwise all clusters
+            are used equally over all units.
         mean: of the prediction, see :func:`~densecl.models.losses.objective.mean_of`.
     """
 
@@ -63,8 +64,11 @@ class OnlineClusters(Objective):
         self.mean = check_mean(mean, 'OnlineClusters')
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss; ``clusters``, the part that trains the clusters; ``usage_entropy`` of the assignments and
-        ``groups``, see :func:`~densecl.models.losses.assignment.groups_told_apart`.
+        """The loss, and diagnostics.
+
+        ``clusters`` is the part of the loss that trains the clusters. ``usage_entropy`` is the entropy of the
+        mean assignment divided by ln K. For ``groups`` see
+        :func:`~densecl.models.losses.assignment.groups_told_apart`.
         """
         match, query = comparison.match, comparison.query.compared
         if query.shape[-1] != self.clusters.out_features:
@@ -82,7 +86,7 @@ class OnlineClusters(Objective):
         return loss + clusters, {'clusters': clusters.detach(), 'usage_entropy': usage, 'groups': groups}
 
     def assignments(self, scores: Tensor) -> Tensor:
-        """(B, N, K) scores -> (B, N, K) shares of the clusters, each unit's sum is 1."""
+        """Scores (B, N, K) -> shares of the clusters (B, N, K); the sum of each unit is 1."""
         rows = scores if self.position_wise else scores.flatten(0, 1)
         found = sinkhorn(rows, self.assignment_temperature, self.iterations, across_ranks=True)
         return found.view(scores.shape)

@@ -1,4 +1,4 @@
-"""The student is as near to a queue of the teacher's vectors as the teacher is."""
+"""Distillation of the teacher's similarities to a queue of its vectors."""
 
 import torch
 from torch import Tensor
@@ -16,13 +16,13 @@ from .objective import Objective, check_mean, mean_of, own_mean
 def queue_divergence(
     student: Tensor, teacher: Tensor, classes: Tensor, temperature: float, there: Tensor | None = None
 ) -> Tensor:
-    """KL divergence of the student's nearness to K vectors from the teacher's, both as shares.
+    """KL divergence between the softmax of the teacher's and of the student's similarities to K vectors.
 
     Args:
-        student, teacher: (..., D); no gradient reaches the teacher.
-        classes: (K, D) unit vectors of the teacher.
+        student, teacher: (..., D), normalised here; no gradient reaches the teacher.
+        classes: (K, D), unit vectors of the teacher.
         temperature: > 0.
-        there: (K,) bool, the classes that take part; None: all.
+        there: (K,) bool, the classes that count; None: all.
 
     Returns:
         (...), >= 0.
@@ -36,14 +36,15 @@ def queue_divergence(
 
 @MODELS.register_module()
 class QueueDistillation(Objective):
-    """Distillation by nearness to a queue (SEED, Fang et al., ICLR 2021; LightlyTrain's default).
+    """Distillation of similarities to a queue (SEED, Fang et al., ICLR 2021; LightlyTrain's default).
 
-    The classes are the answers' pooled vectors of the whole batch, so that the right one is among them, and
-    those of the batches before. Student and teacher need one width: a projector of the head makes it.
+    The classes are the teacher's pooled vectors of the present batch of all processes and of earlier batches.
+    So the unit's own image is among the classes. Student and teacher must have the same width: use a
+    projector of the head.
 
     Args:
         dim: width of the vectors.
-        queue: how many vectors of batches before are kept.
+        queue: number of vectors of earlier batches that are kept.
         temperature: > 0, of both sides; 0.07.
         mean: see :func:`~densecl.models.losses.objective.mean_of`.
     """
@@ -82,6 +83,6 @@ class QueueDistillation(Objective):
 
     @torch.no_grad()
     def remember(self, keys, batch):
-        """Put the batch's vectors, of all processes, into the queue."""
+        """Put the batch's pooled vectors of all processes into the queue."""
         for key in keys:
             self.queue.enqueue(unit(key.of_all('pooled')), batch.of_all().indices)

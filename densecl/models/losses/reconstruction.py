@@ -1,4 +1,4 @@
-"""Distance of what is predicted from what is there."""
+"""The distance between predicted and true values."""
 
 from collections.abc import Callable
 
@@ -17,12 +17,15 @@ DISTANCES = {'squared': Tensor.square, 'absolute': Tensor.abs}
 
 @no_autocast
 def channel_mean(query: Tensor, answers: Tensor, distance: Callable[[Tensor], Tensor]) -> Tensor:
-    """(..., D) and (..., D) -> (...), the mean distance of channels."""
+    """The mean distance over channels, (..., D) and (..., D) -> (...)."""
     return distance(full_precision(query) - full_precision(answers)).mean(-1)
 
 
 def with_border(found: Tensor, grid: tuple[int, int], border: int) -> Tensor:
-    """(B, N) bool, units of a grid row by row -> these, and all up to ``border`` away, as squares."""
+    """Add to the ``found`` units of a grid all units in a square up to ``border`` away: (B, N) bool -> same.
+
+    The N units are the cells of the grid, row by row.
+    """
     maps = found.unflatten(1, grid)[:, None].float()
     return F.max_pool2d(maps, 2 * border + 1, stride=1, padding=border).flatten(1) > 0
 
@@ -31,16 +34,16 @@ def with_border(found: Tensor, grid: tuple[int, int], border: int) -> Tensor:
 class Reconstruction(Objective):
     """Distance of each unit from its answer: the mean over channels, then over units.
 
-    Of masked patches and pixels it is the loss of MAE (He et al., 2022) with ``'squared'``, and of SimMIM
+    For the pixels of masked patches it is the loss of MAE (He et al., 2022) with ``'squared'``, and of SimMIM
     (Xie et al., 2022) with ``'absolute'``. No gradient reaches the keys.
 
     Args:
         distance: ``'squared'`` or ``'absolute'``, of each channel.
-        mean: ``'counted'``: over the units of all processes that count; ``'images'``: over those of an image,
-            then over images.
-        border: units of a grid that are up to so many away from one that counts, count too (context encoders,
-            Pathak et al., CVPR 2016: 4 pixels around the hole, which the network sees).
-        border_weight: factor of their terms; the mean is not divided by it.
+        mean: ``'counted'``: over the counted units of all processes; ``'images'``: over the counted units of
+            each image, then over images.
+        border: units of a grid count, too, if they are at most this many units from one that counts (context
+            encoders, Pathak et al., CVPR 2016: 4 pixels around the hole, which the network sees).
+        border_weight: factor of the terms of these units; the mean is not divided by it.
     """
 
     def __init__(

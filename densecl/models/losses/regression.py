@@ -13,12 +13,12 @@ from .objective import Objective, mean_of
 
 @no_autocast
 def standardised(query: Tensor, key: Tensor, valid: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
-    """Both sides minus the mean and over the standard deviation of the key's channels.
+    """Standardise both sides with mean and standard deviation of the key's channels.
 
     Args:
         query: (B, N, D).
         key: (B, N, D), row i answers row i.
-        valid: (B, N) bool, the units whose keys make the statistics, those of all processes.
+        valid: (B, N) bool, the units whose keys enter the statistics, which are over all processes.
         eps: added to the variance.
     """
     query, key = full_precision(query), full_precision(key)
@@ -32,11 +32,12 @@ def standardised(query: Tensor, key: Tensor, valid: Tensor, eps: float = 1e-6) -
 
 @MODELS.register_module()
 class Regression(Objective):
-    """Mean squared distance of the query from its answer, in units of the key's own spread in each channel.
+    """Mean squared distance of the query from its answer, in units of the key's standard deviation.
 
-    Every channel counts alike, whatever its scale, as it does for a linear layer behind batch norm; a cosine
-    is decided by those of largest variance. No gradient reaches the keys. The mean is over
-    channels and the units of all processes that count; 1 is what the mean of all keys would score.
+    Each channel is standardised, so every channel counts equally, as for a linear layer after batch norm. In
+    a cosine, the channels with the largest variance would dominate. No gradient reaches the keys. The mean is
+    over channels and the counted units of all processes. A query that always predicts the mean key has the
+    loss 1.
     """
 
     needs = frozenset({'one answer'})

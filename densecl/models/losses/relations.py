@@ -1,7 +1,7 @@
-"""How units of one image relate to each other, compared between two encoders.
+"""Losses that compare the similarities between the units of an image in two encoders.
 
-The two sides may differ in width, and the space of one may turn: only the similarities among the units of an
-image are compared. It is what an anchor to a frozen encoder wants of the deepest level.
+Only these similarities are compared. So the two sides may differ in width, and a rotation of one side has no
+effect. Such a loss can anchor the deepest level of a network to a frozen encoder.
 """
 
 import torch
@@ -17,7 +17,7 @@ from .objective import Objective, mean_of
 
 @no_autocast
 def gram_distance(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
-    """Mean squared difference of the cosines among N units, of each image.
+    """Mean squared difference of the cosines between the N units of each image.
 
     Args:
         first: (B, N, C).
@@ -25,7 +25,7 @@ def gram_distance(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
         valid: (B, N) bool, the units that count.
 
     Returns:
-        (B,), in [0, 4]; 0 for an image of which no unit counts.
+        (B,), in [0, 4]; 0 for an image without units that count.
     """
     difference = _cosines(first) - _cosines(second)
     pairs = valid[:, :, None] & valid[:, None]
@@ -42,11 +42,12 @@ def _cosines(x: Tensor) -> Tensor:
 def centred_alignment(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
     """Linear CKA of the units of each image (Kornblith et al., 2019, section 3).
 
-    ``<K, L> / (|K| |L|)`` of the centred kernels ``K = F F^T`` and ``L = G G^T``, Frobenius. Neither a turn
-    nor a common scale of either side changes it. The arguments are those of :func:`gram_distance`.
+    ``<K, L> / (|K| |L|)`` of the centred kernels ``K = F F^T`` and ``L = G G^T``, with the Frobenius product
+    and norm. A rotation or a scale factor of either side does not change it. The arguments are those of
+    :func:`gram_distance`.
 
     Returns:
-        (B,), in [0, 1]; 0, without gradient, for an image whose units are all alike on one side.
+        (B,), in [0, 1]; 0, without gradient, for an image whose units are all equal on one side.
     """
     kernels = [_centred_kernel(full_precision(x), valid) for x in (first, second)]
     products = [(a * b).sum((1, 2)) for a, b in ((kernels[0], kernels[1]), *((k, k) for k in kernels))]
@@ -64,9 +65,10 @@ def _centred_kernel(x: Tensor, valid: Tensor) -> Tensor:
 
 @no_autocast
 def row_divergence(student: Tensor, teacher: Tensor, valid: Tensor, temperature: float) -> Tensor:
-    """KL divergence of how alike a unit is to all units of its image, itself too, as shares.
+    """KL divergence of a unit's similarities to all units of its image, also to itself, as a softmax.
 
-    ``sum_j p_ij log(p_ij / q_ij)`` with ``p_i = softmax_j(cos(t_i, t_j) / temperature)``, q the student's.
+    ``sum_j p_ij log(p_ij / q_ij)`` with ``p_i = softmax_j(cos(t_i, t_j) / temperature)`` of the teacher t; q
+    is the same of the student.
 
     Args:
         student: (B, N, C).
@@ -77,7 +79,7 @@ def row_divergence(student: Tensor, teacher: Tensor, valid: Tensor, temperature:
     Returns:
         (B, N), 0 for a unit that does not count.
     """
-    counted = valid[:, None] | ~valid.any(1)[:, None, None]  # of an image without units any: no NaN
+    counted = valid[:, None] | ~valid.any(1)[:, None, None]  # an image without units counts all: no NaN
     prediction, target = (
         (_cosines(x) / temperature).masked_fill(~counted, -torch.inf).log_softmax(-1)
         for x in (student, teacher.detach())
@@ -86,7 +88,7 @@ def row_divergence(student: Tensor, teacher: Tensor, valid: Tensor, temperature:
 
 
 class _Relations(Objective):
-    """Shared by the objectives here: they compare row with row, image by image."""
+    """Base class of the objectives here: row i is compared with row i, image by image."""
 
     needs = frozenset({'several', 'one answer'})
 
@@ -96,17 +98,17 @@ class _Relations(Objective):
         return self.of(comparison.query.compared, answers, match.found()), {}
 
     def of(self, query: Tensor, answers: Tensor, valid: Tensor) -> Tensor:
-        """The loss of (B, N, C), (B, N, D) and (B, N) bool."""
+        """The loss of ``query`` (B, N, C), ``answers`` (B, N, D) and ``valid`` (B, N) bool."""
         raise NotImplementedError
 
 
 @MODELS.register_module()
 class Gram(_Relations):
-    """Mean squared difference of the cosines among the units of an image (DINOv3, Siméoni et al., 2025).
+    """Mean squared difference of the cosines between the units of an image (DINOv3, Siméoni et al., 2025).
 
-    With a frozen key it holds the query's similarities where the key's are. Negative ones stay as they are.
-    The mean over images; one without units adds 0. A key of a larger view comes to the query's grid by
-    ``units=dict(type='Cells', grid=14, resize='bicubic')``.
+    With a frozen key it keeps the query's similarities near those of the key. Negative cosines are not
+    clamped. The mean is over images; one without units adds 0. The key of a larger view is resized to the
+    query's grid with ``units=dict(type='Cells', grid=14, resize='bicubic')``.
     """
 
     def of(self, query, answers, valid):
@@ -117,7 +119,7 @@ class Gram(_Relations):
 class KernelAlignment(_Relations):
     """``1 - CKA`` of the units of an image (PaKA, Yeo et al., 2025); see :func:`centred_alignment`.
 
-    The mean over the images of all processes that have two units or more; 0 where there is none.
+    The mean is over the images of all processes with at least two units; 0 if there are none.
     """
 
     def of(self, query, answers, valid):
@@ -127,9 +129,9 @@ class KernelAlignment(_Relations):
 
 @MODELS.register_module()
 class SimilarityRows(_Relations):
-    """How alike a unit is to the others of its image, as shares, is what its answer says; mean over units.
+    """A unit's similarities to the units of its image, as a softmax, learn to equal those of its answer.
 
-    See :func:`row_divergence`; a unit whose answer is missing does not count.
+    See :func:`row_divergence`. The mean is over units; a unit without an answer does not count.
 
     Args:
         temperature: > 0; 0.07.

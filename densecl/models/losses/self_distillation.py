@@ -1,4 +1,4 @@
-"""Learning from an earlier self's assignment to prototypes: DINO, iBOT, DINOv2, DINOv3."""
+"""Self-distillation: predicting a momentum teacher's prototypes (DINO, iBOT, DINOv2, DINOv3)."""
 
 from collections.abc import Sequence
 
@@ -30,14 +30,15 @@ def self_distillation(
     student_temperature: float | Tensor,
     teacher_temperature: float | Tensor,
 ) -> Tensor:
-    """Cross entropy of a sharpened, centred teacher and a student (DINO, Caron et al., 2021, eq. 1 and 3),
-    mean over all pairs of a teacher crop and another student crop; a ValueError where there is none.
+    """Cross entropy of a student with a sharpened, centred teacher (DINO, Caron et al., 2021, eq. 1 and 3).
+
+    The mean is over all pairs of a teacher crop and another student crop; a ValueError if there is no pair.
 
     Args:
-        student: one (B, K) of logits a crop, those of the teacher's crops first.
-        teacher: one (B, K) of logits a crop; no gradient reaches them.
+        student: logits (B, K) for each crop; the teacher's crops come first.
+        teacher: logits (B, K) for each of its crops; no gradient reaches them.
         center: (K,) or (1, K), subtracted from the teacher's logits.
-        student_temperature: > 0, as ``teacher_temperature``.
+        student_temperature, teacher_temperature: > 0.
     """
     predictions = [log_shares(scores, student_temperature) for scores in student]
     targets = [sharpened(scores, center, teacher_temperature) for scores in teacher]
@@ -56,18 +57,20 @@ def self_distillation(
 
 @no_autocast
 def masked_token_loss(student: Tensor, teacher: Tensor, masks: Tensor, temperature: float | Tensor) -> Tensor:
-    """Cross entropy of masked tokens: the mean within each crop, then over crops, of which one without masked
-    tokens adds 0 and counts (iBOT, Zhou et al., 2022, eq. 3; DINOv2, Oquab et al., 2023).
+    """Cross entropy of masked tokens (iBOT, Zhou et al., 2022, eq. 3; DINOv2, Oquab et al., 2023).
+
+    The mean is over the masked tokens of each crop, then over crops. A crop without masked tokens adds 0 and
+    counts.
 
     Args:
-        student: (M, K) logits of the M masked tokens, crop by crop in the order of ``masks``.
-        teacher: (M, K) their targets, probabilities.
+        student: (M, K), logits of the M masked tokens, crop by crop in the order of ``masks``.
+        teacher: (M, K), their targets, probabilities.
         masks: (B, L) bool, M of them true.
         temperature: t > 0 of the student; 0.1.
 
     Raises:
-        ValueError: other numbers of rows and of masked tokens. (On another device than the CPU the number of
-            masked tokens is not read, for that would wait.)
+        ValueError: the numbers of rows and of masked tokens differ. (The number of masked tokens is checked
+            on the CPU only: on another device, reading it would wait.)
     """
     masks = masks.bool()
     count = int(masks.sum()) if masks.device.type == 'cpu' else len(student)
@@ -79,32 +82,35 @@ def masked_token_loss(student: Tensor, teacher: Tensor, masks: Tensor, temperatu
     if not len(student):
         return full_precision(student).sum()
     terms = cross_entropy(log_shares(student, temperature), full_precision(teacher))
-    row = (masks.flatten().cumsum(0) - 1).clamp(min=0)  # of each token; of one not masked, any
+    row = (masks.flatten().cumsum(0) - 1).clamp(min=0)  # row of each token; arbitrary if it is not masked
     return mean_of(terms[row].view_as(masks), masks, 'images')
 
 
 @MODELS.register_module()
 class SelfDistillation(Objective):
-    """Cross entropy of a centred, sharpened teacher and a student (DINO, Caron et al., 2021, eq. 1 to 4).
+    """Cross entropy of a student with a centred, sharpened teacher (DINO, Caron et al., 2021, eq. 1 to 4).
 
-    The centre is the moving average of the teacher's scores over key views and the batch of all processes.
-    It moves after it was used, as in the official code. With ``mean='counted'`` it is the grouping of SlotCon
-    (Wen et al., 2022, eq. 3), on a grid that both views show; with ``mean='images'``, on masked tokens, the
-    patch loss of iBOT (Zhou et al., 2022) and DINOv2 (Oquab et al., 2023).
+    The centre is a moving average of the teacher's scores over all key views and the batch of all processes.
+    It moves after it was used, as in the official code.
+
+    With ``mean='counted'``, on a grid that both views show, it is the grouping loss of SlotCon (Wen et al.,
+    2022, eq. 3). With ``mean='images'``, on masked tokens, it is the patch loss of iBOT (Zhou et al., 2022)
+    and DINOv2 (Oquab et al., 2023).
 
     Args:
-        prototypes: number of prototypes K.
+        prototypes: number K of prototypes.
         student_temperature: > 0, or a schedule.
         teacher_temperature: > 0, or a schedule such as ``dict(start=0.04, end=0.07, shape='linear',
-            duration=30, unit='epoch', by_epoch=True)``; above 0.07 most runs of DINO are unstable.
+            duration=30, unit='epoch', by_epoch=True)``. Above 0.07 most runs of DINO are unstable.
         center_momentum: share of the centre that is kept; 1 turns centring off.
-        mean: ``'rows'``, over all units; ``'counted'``, over the units of all processes that count;
-            ``'images'``, over those of each image, then over images.
-        centering: ``'softmax'``: the centre is subtracted. ``'sinkhorn'``: Sinkhorn's steps at the teacher's
-            temperature, over all key views and processes together (DINOv2, DINOv3); there is no centre.
+        mean: ``'rows'``: over all units; ``'counted'``: over the counted units of all processes;
+            ``'images'``: over the counted units of each image, then over images.
+        centering: ``'softmax'``: the centre is subtracted before a softmax. ``'sinkhorn'``: Sinkhorn's
+            algorithm at the teacher's temperature, over all key views and processes together (DINOv2,
+            DINOv3); there is no centre.
         iterations: of Sinkhorn's algorithm.
-        centered_over: ``'valid'``: the centre's mean and Sinkhorn's sums are of the key units that are there
-            (DINOv2: masked tokens); ``'all'``: of all units (iBOT's centre: all tokens, masked or not).
+        centered_over: which key units enter the centre or Sinkhorn's sums. ``'valid'``: the valid ones
+            (DINOv2: masked tokens). ``'all'``: all (iBOT's centre: all tokens, masked or not).
     """
 
     needs = frozenset({'scores', 'one answer'})
@@ -132,17 +138,19 @@ class SelfDistillation(Objective):
         self.center_momentum, self.iterations = center_momentum, iterations
         self.mean = check_mean(mean, 'SelfDistillation')
         self.centering, self.centered_over = centering, centered_over
-        self.keeps_keys = centering == 'softmax'  # their centre
+        self.keeps_keys = centering == 'softmax'  # it keeps the centre
         if centered_over == 'all':
-            self.needs = self.needs | {'grid'}  # all patches of a view, each in its place
+            self.needs = self.needs | {'grid'}  # it needs all patches of a view, not only hidden ones
         self.register_buffer('center', torch.zeros(1, prototypes))
         self.clock: Clock | None = None
 
     def score(self, comparison):
-        """The loss, and of the targets of what counts, as shares of ln K: ``teacher_entropy``, mean over the
-        units, and ``usage_entropy``, of their mean; where the two meet, all units get one distribution (the
-        uniform one near 1, a single prototype near 0), and ``groups`` is 1, see
-        :func:`~densecl.models.losses.assignment.groups_told_apart`. ``center_norm``, where there is a centre.
+        """The loss, and diagnostics of the targets of units that count; entropies are divided by ln K.
+
+        ``teacher_entropy`` is the mean entropy of the targets, ``usage_entropy`` the entropy of their mean.
+        If both are equal, all units have the same distribution: a uniform one near 1, a single prototype near
+        0. ``groups`` is then 1, see :func:`~densecl.models.losses.assignment.groups_told_apart`.
+        ``center_norm`` is the length of the centre, if there is one.
         """
         match, t = comparison.match, self.student_temperature(self.clock)
         targets, spread = self.targets(comparison)
@@ -157,7 +165,7 @@ class SelfDistillation(Objective):
         return loss, diagnostics
 
     def targets(self, comparison: Comparison) -> tuple[Tensor, Tensor]:
-        """(B, N, K) targets of the key view, and (B, N, 1) their entropies; made once."""
+        """The targets of the key view (B, N, K), and their entropies (B, N, 1); computed once a view."""
         key, name, t = comparison.key, f'targets {id(self)}', self.teacher_temperature(self.clock)
         if key.vectors.shape[-1] != self.center.shape[-1]:
             raise ValueError(
@@ -172,7 +180,7 @@ class SelfDistillation(Objective):
 
     @torch.no_grad()
     def codes(self, keys: Sequence[Units], temperature: float | Tensor) -> list[Tensor]:
-        """(B, N, K) codes of each key view, all views and processes sharing the prototypes out together."""
+        """The Sinkhorn codes (B, N, K) of each key view, computed over all views and processes together."""
         valid = [self._counted(key) for key in keys]
         if all(x is None for x in valid):
             valid = None
@@ -186,7 +194,7 @@ class SelfDistillation(Objective):
 
     @torch.no_grad()
     def remember(self, keys, batch):
-        """Move the centre by the mean of the units of all key views and processes, if there are any."""
+        """Move the centre to the mean over the units of all key views and processes, if there are any."""
         if self.centering != 'softmax':
             return
         sums = sum(_sum_and_count(key.vectors, self._counted(key)) for key in keys)
@@ -195,12 +203,12 @@ class SelfDistillation(Objective):
         self.center.lerp_(mean.to(self.center.dtype), 1 - self.center_momentum)
 
     def _counted(self, key: Units) -> Tensor | None:
-        """(B, N) bool, the units that the centre or Sinkhorn's sums are taken over; None: all."""
+        """The units that enter the centre or Sinkhorn's sums, (B, N) bool; None: all."""
         return None if self.centered_over == 'all' else key.valid
 
 
 def _sum_and_count(vectors: Tensor, valid: Tensor | None) -> Tensor:
-    """(K + 1,): the sum of (B, N, K) units that are there, and how many these are."""
+    """The sum of the valid rows of ``vectors`` (B, N, K), and their number, as one tensor (K + 1,)."""
     vectors = full_precision(vectors)
     count = _filled(valid, vectors).sum()
     if valid is not None:
@@ -209,7 +217,7 @@ def _sum_and_count(vectors: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def _filled(valid: Tensor | None, vectors: Tensor) -> Tensor:
-    """(B, N) bool, of (B, N, K) vectors; all true where ``valid`` is None."""
+    """``valid`` (B, N) bool for ``vectors`` (B, N, K); all true if it is None."""
     return torch.ones_like(vectors[..., 0], dtype=torch.bool) if valid is None else valid
 
 

@@ -1,4 +1,4 @@
-"""Each pair of an image and a text by itself: matched or not."""
+"""The sigmoid loss: each pair of an image and a text is classified by itself as matched or not."""
 
 import math
 
@@ -19,12 +19,13 @@ from .sources import batch_candidates
 class SigmoidContrast(Objective):
     """SigLIP (Zhai et al., 2023, eq. 1): ``-1 / B sum_ij log sigmoid(z_ij (t x_i . y_j + b))``.
 
-    Of unit vectors x and y; z is 1 where j answers i and -1 elsewhere; t = exp(t') and b are learned. The sum
-    has both directions: a head needs no ``both_ways``. Candidates are the pooled keys of all processes.
+    x and y are unit vectors. z is 1 if j answers i, else -1. t = exp(t') and b are learned. The sum contains
+    both directions, so a head needs no ``both_ways``. Candidates are the pooled keys of all processes.
 
     Args:
         scale: t at the start.
-        bias: b at the start: few of all pairs match, and so the loss begins where most are told to be far.
+        bias: b at the start. It is negative as most pairs do not match: the loss then starts with most pairs
+            classified correctly.
     """
 
     needs = frozenset({'pooled', 'one answer'})
@@ -37,7 +38,7 @@ class SigmoidContrast(Objective):
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     def score(self, comparison):
-        """The loss, and over this process's queries ``pos_sim``, the mean cosine of their answers."""
+        """The loss, and ``pos_sim``, the mean cosine of this process's queries with their answers."""
         c = comparison
         with torch.autocast(c.query.vectors.device.type, enabled=False):
             query, keys = unit(c.query.compared).flatten(0, 1), unit(c.key.vectors)
@@ -49,13 +50,14 @@ class SigmoidContrast(Objective):
 
 
 def sigmoid_terms(scores: Scores, scale: Tensor | float, bias: Tensor | float) -> Tensor:
-    """(R,): each query with its answer, ``scores.positive`` its cosine, and with all candidates."""
+    """The loss of each query with its answer and with all candidates, (R,); ``scores.positive`` is the cosine
+    with the answer."""
     return F.softplus(-(scale * scores.positive + bias)) + scores.sum_of(
         lambda cosine: F.softplus(scale * cosine + bias)
     )
 
 
 def others_of(query: Tensor, keys: Tensor) -> Candidates:
-    """(R, C) keys, of which row i is no candidate of the query i."""
+    """``keys`` (R, C) as candidates; key i is no candidate of query i."""
     rows = torch.arange(len(query), device=query.device)
     return Candidates(keys, rows, rows)

@@ -1,4 +1,4 @@
-"""Sorting by a network of comparators, made soft so that orders have a gradient."""
+"""Differentiable sorting: a sorting network with soft comparators."""
 
 from functools import cache
 
@@ -12,12 +12,12 @@ from densecl.numerics import full_precision, no_autocast
 def bitonic_network(count: int) -> tuple[Tensor, Tensor]:
     """Layers of comparators that sort ``count`` numbers (Batcher, 1968), as diffsort builds them.
 
-    For a number that is no power of two the network of the next power is taken, without its first places and
-    their comparators; it then sorts nearly, as the official code of NeCo does.
+    If ``count`` is not a power of two, the network of the next power of two is used, without its first places
+    and their comparators. It then sorts only approximately, as in the official code of NeCo.
 
     Returns:
-        (L, count) int64, with whom each place is compared in each layer, itself where with none; and
-        (L, count) of 1 where the place takes the smaller number, -1 the larger, 0 where it is left alone.
+        (L, count) int64, the partner of each place in each of L layers; a place without partner has itself.
+        And (L, count): 1 if the place gets the smaller number, -1 if the larger, 0 if it has no partner.
     """
     blocks = max(count - 1, 0).bit_length()
     dropped = 2**blocks - count
@@ -41,15 +41,16 @@ def bitonic_network(count: int) -> tuple[Tensor, Tensor]:
 
 @no_autocast
 def soft_order(x: Tensor, network: tuple[Tensor, Tensor], steepness: float) -> Tensor:
-    """Which place each number takes in ascending order, softly (Petersen et al., ICML 2021 and ICLR 2022).
+    """The soft place of each number in ascending order (Petersen et al., ICML 2021 and ICLR 2022).
 
-    A comparator of a and b gives ``p a + (1 - p) b`` as the smaller, with ``p = 1/2 + atan(steepness
-    (b - a)) / pi`` (of a Cauchy distribution, whose tails keep every share above 0).
+    A comparator of a and b returns ``p a + (1 - p) b`` as the smaller number, with ``p = 1/2 +
+    atan(steepness (b - a)) / pi``. This is the distribution function of a Cauchy distribution; its heavy
+    tails keep every share above 0.
 
     Args:
         x: (..., n).
         network: see :func:`bitonic_network`, on the device of ``x``.
-        steepness: > 0; without bound the order is a hard one.
+        steepness: > 0; the larger, the nearer to hard sorting.
 
     Returns:
         (..., n, n), the share of number i (row) in place k (column); rows and columns sum to 1.

@@ -1,4 +1,4 @@
-"""The candidates that are in the batch of all processes."""
+"""Candidates of a contrastive loss from the present batch of all processes."""
 
 from dataclasses import replace
 
@@ -25,15 +25,15 @@ def batch_candidates(
     ring: bool | None = None,
     own_weight: float = 0.0,
 ) -> Candidates:
-    """The candidates of the present batch, each column with the number of its image.
+    """The candidates of the present batch, with the number of each candidate's image.
 
-    Keys of other processes carry their gradient back to the process they came from. For ``source``,
-    ``gathered``, ``overlapping`` and ``own_weight`` see :class:`.InfoNCE`.
+    The gradient of keys from other processes goes back to these processes. For ``source``, ``gathered``,
+    ``overlapping`` and ``own_weight`` see :class:`.InfoNCE`.
 
     Args:
         query: (R, C) unit vectors.
         keys: (B, M, C) unit vectors of the key side's units.
-        ring: send keys around instead of gathering them; by default where they would be large.
+        ring: send keys around a ring of processes instead of gathering them. None: only if they are large.
     """
     if source == 'image':
         return Candidates(query[:0], pairs=_others_of_own(c, query, keys))
@@ -69,12 +69,12 @@ def batch_candidates(
 
 
 def query_pooled(c: Comparison) -> Tensor:
-    """(B, C), one vector an image of the query's side: the prediction where there is one."""
+    """The pooled vector of each image on the query's side, (B, C): the prediction if there is one."""
     return c.query.pooled if c.query.pooled_predicted is None else c.query.pooled_predicted
 
 
 def _parts(c: Comparison, keys: Tensor, source: str) -> list[tuple[Tensor, Tensor | None]]:
-    """Unit vectors (B, m, C), and (B, m) bool, which of them are there (None: all); one pair a set."""
+    """For each set of candidates: unit vectors (B, m, C), and which are valid, (B, m) bool (None: all)."""
     if source in ('keys', 'views'):
         pooled = [c.key.pooled, query_pooled(c)] if source == 'views' else [c.key.pooled]
         return [(unit(x)[:, None], None) for x in pooled]
@@ -85,18 +85,20 @@ def _parts(c: Comparison, keys: Tensor, source: str) -> list[tuple[Tensor, Tenso
 
 
 def _own(c: Comparison, source: str) -> Units | None:
-    """The query view's units that are candidates, too."""
+    """The units of the query's view, if they are candidates, too."""
     if source == 'units+queries':
         return Units(c.query.compared.detach(), valid=c.query.valid, ids=c.query.ids)
     return c.own if source == 'units+own' else None
 
 
 def _columns(values: Tensor | None, images: int, counts: list[int]) -> Tensor | None:
-    """A value of each image, of one process or of all, for each key; keys come process by process.
+    """Repeat a value of each image for each of its keys, in the order of the keys.
+
+    The order is: process by process, and in a process set by set.
 
     Args:
-        values: (P * B,), the B ``images`` of each of P processes.
-        counts: units of an image in each set; a process has its sets one after the other.
+        values: (P * B,), for the B = ``images`` images of each of P processes (or of one).
+        counts: number of units of an image in each set.
     """
     if values is None:
         return None
@@ -105,7 +107,7 @@ def _columns(values: Tensor | None, images: int, counts: list[int]) -> Tensor | 
 
 
 def _there(parts: list[tuple[Tensor, Tensor | None]]) -> Tensor | None:
-    """(K,) uint8, 1 for the units of this process that are there; None: all are."""
+    """(K,) uint8, 1 for the valid units of this process; None: all are valid."""
     if all(valid is None for _, valid in parts):
         return None
     each = [torch.ones(x.shape[:2], device=x.device) if valid is None else valid for x, valid in parts]
@@ -113,14 +115,14 @@ def _there(parts: list[tuple[Tensor, Tensor | None]]) -> Tensor | None:
 
 
 def _others_of_own(c: Comparison, query: Tensor, keys: Tensor) -> Pairs:
-    """The units of the query's own image that are there and do not answer."""
+    """The valid units of the query's own image that are not its answers."""
     others = ~c.match.answers(keys.shape[1])
     others = others if c.key.valid is None else others & c.key.valid[:, None]
     return Pairs.between(query, keys, others)
 
 
 def _left_out(c: Comparison, count: int, source: str) -> Tensor:
-    """Units of its own image that a query does not meet: its answers, and in its own view itself."""
+    """Units of its own image that are no candidates of a query: its answers, and itself in its own view."""
     own = _own(c, source)
     if own is None:
         return c.match.index.flatten() if c.match.mask is None else c.match.answers(count).flatten(0, 1)
@@ -129,7 +131,7 @@ def _left_out(c: Comparison, count: int, source: str) -> Tensor:
 
 
 def _apart(c: Comparison, query: Tensor, others: Tensor) -> Pairs:
-    """Places of the query's own image that share no area with its answer; to touch is to share none."""
+    """Places of the query's own image that have no area in common with its answer; they may touch it."""
     x1, y1, x2, y2 = c.match.sum_of(c.key.place.boxes)[:, :, None].unbind(-1)
     a1, b1, a2, b2 = c.key.others_boxes.unbind(-1)
     shared = (x1 < a2) & (a1 < x2) & (y1 < b2) & (b1 < y2)

@@ -1,8 +1,9 @@
-"""Statistics of the batch instead of negatives: Barlow Twins, VICReg and VICRegL's local criterion.
+"""Objectives with batch statistics in place of negatives: Barlow Twins, VICReg, VICRegL's local criterion.
 
-The objectives sum moments over processes with gradient (``across_ranks``), so that losses and gradients are
-those of one process with the whole batch. (The official Barlow Twins reduces outside autograd: its gradients
-are 1/world of these.) Nothing is L2-normalised here. A batch of one, which has no variance, is a ValueError.
+With several processes, moments are summed over them with gradient (``across_ranks``). So losses and gradients
+equal those of one process with the whole batch. (The official Barlow Twins reduces outside autograd: its
+gradients are 1/world of these.) Vectors are not L2-normalised. A batch of one image has no variance and is a
+ValueError.
 """
 
 import torch
@@ -17,12 +18,12 @@ from .objective import Objective
 
 
 def over_ranks(x: Tensor, across_ranks: bool) -> Tensor:
-    """The sum over processes with gradient, where it is asked for."""
+    """The sum over processes, with gradient, if ``across_ranks``; else ``x``."""
     return all_reduce(x) if across_ranks else x
 
 
 def centred(x: Tensor, across_ranks: bool) -> tuple[Tensor, int]:
-    """(B, ...) minus its means over the batch, and the number of rows; a ValueError where that is 1."""
+    """(B, ...) minus its mean over the batch, and the number of rows; a ValueError if that is 1."""
     x = full_precision(x)
     rows = len(x) * (world_size() if across_ranks else 1)
     if rows < 2:
@@ -36,10 +37,13 @@ def centred(x: Tensor, across_ranks: bool) -> tuple[Tensor, int]:
 def from_ranks(
     views: tuple[Tensor, ...], matrices: int, across_ranks: bool
 ) -> tuple[tuple[Tensor, ...], bool]:
-    """Views (B, ..., D) with the rows of all processes, where these are fewer than those of the ``matrices``
-    (D, D) that would be summed; and whether sums over processes are still to be taken.
+    """Gather the views (B, ..., D), if that is cheaper than summing ``matrices`` of (D, D) over processes.
 
-    VICReg's 2,048 rows of 8,192 channels are a quarter of its sums; the official code always gathers.
+    It is cheaper if the rows of all processes are fewer than those of the matrices. VICReg's 2,048 rows of
+    8,192 channels are a quarter of its matrices; the official code always gathers.
+
+    Returns:
+        The views, and whether sums over processes are still needed.
     """
     world = world_size()
     if not across_ranks or world == 1:
@@ -50,9 +54,9 @@ def from_ranks(
 
 
 def off_diagonals(matrices: Tensor) -> Tensor:
-    """The (P, D - 1, D) off-diagonal entries of (P, D, D) matrices."""
+    """The off-diagonal entries of matrices, (P, D, D) -> (P, D - 1, D)."""
     size = matrices.shape[-1]
-    # Without its first entry, every run of D + 1 ends with the next one of the diagonal.
+    # After the first entry is dropped, every D + 1 entries end with an entry of the diagonal.
     return matrices.flatten(1)[:, 1:].unflatten(1, (size - 1, size + 1))[..., :-1]
 
 
@@ -60,7 +64,7 @@ def off_diagonals(matrices: Tensor) -> Tensor:
 def cross_correlation(view1: Tensor, view2: Tensor, eps: float = 1e-5, across_ranks: bool = False) -> Tensor:
     """Correlations of the channels of two views over the batch (Barlow Twins, eq. 2), (B, D) each -> (D, D).
 
-    The variance is biased and ``eps`` is added, so that a perfect correlation stays a little below 1.
+    ``eps`` is added to the (biased) variance, so a perfect correlation is a little below 1.
     """
     sides, (views, across_ranks) = [], from_ranks((view1, view2), 1, across_ranks)
     for x in views:
@@ -70,21 +74,21 @@ def cross_correlation(view1: Tensor, view2: Tensor, eps: float = 1e-5, across_ra
 
 
 def redundancy(matrix: Tensor, weight: float) -> Tensor:
-    """Barlow Twins' loss of a (D, D) correlation matrix."""
+    """The loss of Barlow Twins from a correlation matrix (D, D)."""
     return (1 - matrix.diagonal()).square().sum() + weight * off_diagonals(matrix[None]).square().sum()
 
 
 def barlow_twins(view1: Tensor, view2: Tensor, redundancy_weight: float) -> Tensor:
-    """Barlow Twins of two (B, D) views of the whole batch, B >= 2; see :class:`.BarlowTwins`."""
+    """Barlow Twins of two views (B, D) of the whole batch, B >= 2; see :class:`.BarlowTwins`."""
     return redundancy(cross_correlation(view1, view2), redundancy_weight)
 
 
 @no_autocast
 def vicreg_terms(first: Tensor, second: Tensor, across_ranks: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared distance, variance hinge and covariance penalty of P positions, (B, P, D) each.
+    """Squared distance, variance hinge and covariance penalty of two views (B, P, D) with P positions.
 
-    All are means over channels and positions (of the penalty the squares are summed over one channel), the
-    latter two also over the two views.
+    Each is a mean over channels and positions. For the penalty, the squared covariances of a channel with all
+    others are summed first. Hinge and penalty are also means over the two views.
     """
     distance = (full_precision(first) - full_precision(second)).square().mean()
     views, across_ranks = from_ranks((first, second), 2, across_ranks)
@@ -93,7 +97,7 @@ def vicreg_terms(first: Tensor, second: Tensor, across_ranks: bool = False) -> t
 
 
 def hinge_and_penalty(x: Tensor, across_ranks: bool) -> tuple[Tensor, Tensor]:
-    """Variance hinge and covariance penalty of one view, (B, P, D) (VICReg, eq. 1 to 4)."""
+    """Variance hinge and covariance penalty of one view (B, P, D) (VICReg, eq. 1 to 4)."""
     x, rows = centred(x, across_ranks)
     matrices = over_ranks(x.permute(1, 2, 0) @ x.transpose(0, 1), across_ranks) / (rows - 1)
     deviations = (matrices.diagonal(dim1=1, dim2=2) + 1e-4).sqrt()
@@ -109,13 +113,13 @@ def weighted(weights: tuple[float, ...], terms: tuple[Tensor, ...]) -> tuple[Ten
 
 
 def vicreg(view1: Tensor, view2: Tensor, invariance: float, variance: float, covariance: float) -> Tensor:
-    """VICReg of two (B, D) views of the whole batch, B >= 2, scaled as the official code does it."""
+    """VICReg of two views (B, D) of the whole batch, B >= 2, scaled as in the official code."""
     distance, hinge, penalty = vicreg_terms(view1[:, None], view2[:, None])
     return weighted((invariance, variance, covariance), (distance, hinge, 2 * penalty))[0]
 
 
 def answered(comparison: Comparison) -> tuple[Tensor, Tensor]:
-    """The units and the one answer of each, (B, N, D) both."""
+    """The units and the answer of each, (B, N, D) both."""
     return comparison.query.compared, comparison.match.sum_of(comparison.key.vectors)
 
 
@@ -123,8 +127,8 @@ def answered(comparison: Comparison) -> tuple[Tensor, Tensor]:
 class BarlowTwins(Objective):
     """``sum_i (1 - C_ii)^2 + redundancy_weight * sum_{i != j} C_ij^2`` (Zbontar et al., 2021, eq. 1).
 
-    C is the correlation of the channels of two views over the units of all processes, each channel
-    standardised as batch norm without parameters does it, with ``eps`` added to the variances.
+    C is the correlation matrix of the channels of two views over the units of all processes. Each channel is
+    standardised as in batch norm without parameters, with ``eps`` added to the variance.
     """
 
     needs = frozenset({'one answer', 'always'})
@@ -134,7 +138,7 @@ class BarlowTwins(Objective):
         self.redundancy_weight, self.eps = redundancy_weight, eps
 
     def score(self, comparison):
-        """The loss; ``correlation``, the mean of C_ii, and ``redundancy``, the root mean square of others."""
+        """The loss; ``correlation``, the mean of C_ii; ``redundancy``, the root mean square of the others."""
         first, second = (x.flatten(0, 1) for x in answered(comparison))
         matrix = cross_correlation(first, second, self.eps, across_ranks=True)
         same, others = matrix.detach().diagonal(), off_diagonals(matrix.detach()[None])
@@ -150,8 +154,9 @@ class VICReg(Objective):
         invariance: weight of the squared distance of the views.
         variance: weight of the hinge that keeps each channel's standard deviation at 1 or above.
         covariance: weight of the squared covariances of different channels, summed over both views.
-        form: ``'code'``, the official code: squared distance a mean over channels too, hinge the mean of the
-            two views'; ``'paper'``: squared distance summed over channels, hinges summed.
+        form: ``'code'``, as in the official code: the squared distance is a mean over channels, too, and the
+            hinge is the mean of the two views. ``'paper'``: the squared distance is summed over channels, and
+            the hinges are summed.
     """
 
     needs = frozenset({'one answer', 'always'})
@@ -165,7 +170,7 @@ class VICReg(Objective):
         self.weights, self.form = (invariance, variance, covariance), form
 
     def score(self, comparison):
-        """The loss and its terms without weights: ``invariance``, ``variance``, ``covariance``."""
+        """The loss, and its terms without weights: ``invariance``, ``variance``, ``covariance``."""
         first, second = (x.flatten(0, 1)[:, None] for x in answered(comparison))
         distance, hinge, penalty = vicreg_terms(first, second, across_ranks=True)
         if self.form == 'paper':
@@ -175,11 +180,11 @@ class VICReg(Objective):
 
 @MODELS.register_module()
 class PositionVICReg(VICReg):
-    """VICReg of matched cells, statistics taken of each position over the batch, never of cells of one image.
+    """VICReg of matched cells. Statistics are over the batch for each position, never over cells of an image.
 
-    The local criterion of VICRegL (Bardes et al., 2022), scaled as its official code does it: covariance
-    terms are the mean of both views, where VICReg's add up. Position g is the g-th cell that has a match.
-    The three weights are those of :class:`VICReg`, per position.
+    The local criterion of VICRegL (Bardes et al., 2022), scaled as in its official code: the covariance term
+    is the mean of both views, while in VICReg it is the sum. Position g is the g-th cell that has a match.
+    The three weights are as in :class:`VICReg`, for each position.
     """
 
     def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""Which temperature: modules for the ``temperature=`` of a contrastive objective."""
+"""Modules for the ``temperature=`` of a contrastive objective."""
 
 import math
 
@@ -15,30 +15,30 @@ from .candidates import Scores
 
 
 class Temperature(nn.Module):
-    """Which temperature each query has."""
+    """The base class: the temperature of each query."""
 
-    #: Channels that vectors carry in front for the temperature's use.
+    #: Number of first channels of the vectors that are for the temperature only.
     extra_channels = 0
 
     def forward(self, cosine: Tensor, comparison: Comparison, extra: Tensor | None) -> Tensor | float | None:
-        """A number, a scalar or (R,); None for the temperature-free form.
+        """The temperature: a number, a scalar or (R,); None for the temperature-free form.
 
         Args:
-            cosine: (R,), the mean with the answers in its own image.
-            comparison: what is compared.
-            extra: (R, ``extra_channels``) outputs of the projector, or None.
+            cosine: (R,), mean cosine of a query with the answers in its own image.
+            comparison: the comparison that is scored.
+            extra: (R, ``extra_channels``), outputs of the projector, or None.
         """
         raise NotImplementedError
 
     def observe(self, scores: Scores) -> None:
-        """Keep what the scores tell for :meth:`learn`; called in training only."""
+        """Collect statistics of the scores for :meth:`learn`; called in training only."""
 
     def learn(self, batch: Batch) -> None:
-        """Take in what this step's scores told; called once a step, in training only."""
+        """Learn from the statistics of this step; called once a step, in training only."""
 
 
 def positive_schedule(value: float | dict, name: str) -> Schedule:
-    """The schedule of a number or a config, or a ValueError where one of its values is not above 0."""
+    """The schedule from a number or a config; a ValueError if one of its values is not above 0."""
     schedule = Schedule.of(value, name)
     if min(schedule.values) <= 0:
         raise ValueError(f'{name} must be positive, got {value!r}')
@@ -49,8 +49,8 @@ def positive_schedule(value: float | dict, name: str) -> Schedule:
 class LearnedTemperature(Temperature):
     """exp(-s) with a learned s, as in CLIP (Radford et al., 2021, section 2.4).
 
-    t begins at ``start`` and never falls below ``minimum``; both are CLIP's. CLIP leaves it without weight
-    decay: ``dict(match='log_scale', decay_mult=0)`` among the rules of ``ParamGroupsConstructor``.
+    t begins at ``start`` and never falls below ``minimum``; both defaults are CLIP's. CLIP uses no weight
+    decay for s: add ``dict(match='log_scale', decay_mult=0)`` to the rules of ``ParamGroupsConstructor``.
     """
 
     def __init__(self, start: float = 0.07, minimum: float = 0.01) -> None:
@@ -64,20 +64,21 @@ class LearnedTemperature(Temperature):
 
     def forward(self, cosine, comparison, extra):
         """A scalar with gradient."""
-        with torch.no_grad():  # as CLIP clips after the step: the gradient never dies at the limit
+        with torch.no_grad():  # clamp the parameter, as CLIP does after a step: so it keeps its gradient
             self.log_scale.clamp_(max=self.limit)
         return self.log_scale.neg().exp().to(cosine.dtype)
 
 
 @MODELS.register_module()
 class AlignmentAdaptiveTemperature(Temperature):
-    """t (1 + alpha (A - A0)), A being the mean cosine of all answers of the batch (MACL, Huang et al., 2023).
+    """t (1 + alpha (A - A0)), where A is the mean cosine of all answers of the batch (MACL, Huang et al.,
+    2023).
 
-    MACL also divides each query's loss by 1 - P: ``reweighted=True``. The factor is kept at 0.01 or above.
+    MACL also divides each query's loss by 1 - P: ``reweighted=True``. The factor of t is at least 0.01.
 
     Args:
-        value: t where A = A0: a number or a schedule's config.
-        alpha: how much the alignment counts; a ValueError where t would be negative for an A in [-1, 1].
+        value: t for A = A0: a number or a schedule's config.
+        alpha: influence of the alignment A; a ValueError if t were negative for an A in [-1, 1].
         alignment: A0.
     """
 
@@ -104,9 +105,9 @@ class AlignmentAdaptiveTemperature(Temperature):
 
 @MODELS.register_module()
 class UncertaintyTemperature(Temperature):
-    """t / sigmoid(u), u being one more output of the projector (TaU, Zhang et al., 2021).
+    """t / sigmoid(u), where u is one more output of the projector (TaU, Zhang et al., 2021).
 
-    The projector's first output channel is u, the rest the vector: it has dim + 1 outputs. ``value`` is t, a
+    The projector has dim + 1 output channels: the first is u, the others are the vector. ``value`` is t, a
     number or a schedule's config. The authors' SimCLR code also has ``decoupled=True``.
     """
 
@@ -119,13 +120,16 @@ class UncertaintyTemperature(Temperature):
 
     def forward(self, cosine, comparison, extra):
         """(R,), with gradient."""
-        u = full_precision(extra[:, 0]).clamp(min=-20)  # far below, 1 / sigmoid would overflow
+        u = full_precision(extra[:, 0]).clamp(min=-20)  # for much lower u, 1 / sigmoid(u) would overflow
         return self.schedule(self.clock) / u.sigmoid()
 
 
 @MODELS.register_module()
 class TemperatureFree(Temperature):
-    """A cosine s, kept 1e-6 away from -1 and 1, has the logit 2 artanh(s) (Kim and Kim, 2025)."""
+    """No temperature: a cosine s has the logit 2 artanh(s) (Kim and Kim, 2025).
+
+    s is clamped to a distance of 1e-6 from -1 and 1.
+    """
 
     def forward(self, cosine, comparison, extra):
         return None

@@ -1,4 +1,4 @@
-"""The triplet loss with mining."""
+"""The triplet loss with mined negatives."""
 
 import torch
 from torch import Tensor
@@ -16,17 +16,17 @@ from .sources import batch_candidates
 class Triplet(Objective):
     """``max(0, d(query, positive) - d(query, negative) + margin)`` with mined negatives, mean over queries.
 
-    Negatives are mined from the pooled vectors of other images of all processes; a query without any adds 0.
-    Where a matching rule names answers in other images (``SameLabel``), these are no negatives, and the
+    Negatives are mined from the pooled vectors of other images of all processes. A query without negatives
+    adds 0. If the matching rule finds answers in other images (``SameLabel``), they are no negatives, and the
     positive is the farthest of all answers (Hermans et al., 2017, eq. 5).
 
-    - ``'batch-hard'``: the nearest negative (the same).
-    - ``'semi-hard'``: the nearest of those farther than the positive (FaceNet, Schroff et al., 2015,
-      section 3.2, which also asks for a positive loss: here one farther than the margin adds 0). Where all
-      negatives are nearer than the positive, the farthest of them, as in TensorFlow's addons.
+    - ``'batch-hard'``: the nearest negative (Hermans et al., 2017, eq. 5).
+    - ``'semi-hard'``: the nearest negative that is farther than the positive (FaceNet, Schroff et al., 2015,
+      section 3.2). FaceNet also requires a loss above 0; here a negative beyond the margin may be chosen, and
+      adds 0. If all negatives are nearer than the positive, the farthest of them, as in TensorFlow's addons.
 
     Args:
-        margin: least difference wanted between the distances.
+        margin: smallest wanted difference between the two distances.
         mining: ``'batch-hard'`` or ``'semi-hard'``.
         squared: squared Euclidean distances, as in FaceNet, instead of Euclidean ones.
         batch: where to mine: ``'keys'``, the key view, or ``'views'``, both views.
@@ -49,8 +49,10 @@ class Triplet(Objective):
         self.margin, self.mining, self.squared, self.batch = margin, mining, squared, batch
 
     def score(self, comparison):
-        """The loss, and over the queries that count: ``pos_sim``, the mean cosine with the own answer;
-        ``top1``, the share of positives nearer than their negative; ``active``, of triplets with a loss.
+        """The loss, and diagnostics over the queries that count.
+
+        ``pos_sim`` is the mean cosine with the answer in the own image. ``top1`` is the share of positives
+        nearer than their negative. ``active`` is the share of triplets with a loss above 0.
         """
         c, match = comparison, comparison.match
         with torch.autocast(c.query.vectors.device.type, enabled=False):
@@ -73,7 +75,7 @@ class Triplet(Objective):
 
     @torch.no_grad()
     def mine(self, query: Tensor, positive: Tensor, negatives: Candidates) -> tuple[Tensor, Tensor]:
-        """(R,) column of each query's negative, and whether it has one."""
+        """The column of each query's negative (R,), and whether it has one, (R,) bool."""
         value, column = hardest_keys(query, negatives.keys, 1, negatives.keep)
         found = value[:, 0] > -torch.inf
         if self.mining == 'batch-hard':
@@ -81,13 +83,13 @@ class Triplet(Objective):
         limit = (query * positive).sum(1, keepdim=True)
         beyond = negatives.without(lambda _, cosines: cosines < limit)
         value, semi_hard = hardest_keys(query, negatives.keys, 1, beyond.keep)
-        # The nearest to the opposite vector is the farthest.
+        # The farthest negative is the one nearest to the opposite of the query.
         _, last = hardest_keys(-query, negatives.keys, 1, lambda columns, s: negatives.keep(columns, -s))
         return torch.where(value > -torch.inf, semi_hard, last)[:, 0], found
 
 
 def farthest(query: Tensor, own: Tensor, mates: Candidates) -> Tensor:
-    """(R, C): the farthest of the query's own answer and all mates."""
+    """For each query, the farthest of its own answer and all ``mates``, (R, C)."""
     value, column = hardest_keys(-query, mates.keys, 1, lambda columns, s: mates.keep(columns, -s))
     farther = (-value[:, 0] < (query * own).sum(1)) & (value[:, 0] > -torch.inf)
     return torch.where(farther[:, None], mates.keys[column[:, 0]], own)
@@ -96,7 +98,7 @@ def farthest(query: Tensor, own: Tensor, mates: Candidates) -> Tensor:
 def triplet_terms(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, squared: bool = False
 ) -> Tensor:
-    """The (R,) terms for (R, C) unit vectors each; the gradient of a distance of zero is zero."""
+    """The terms (R,) of unit vectors (R, C) each; a distance of 0 has the gradient 0."""
     sides = (anchor - positive, anchor - negative)
     near, far = (x.square().sum(-1) if squared else torch.linalg.vector_norm(x, dim=-1) for x in sides)
     return (near - far + margin).relu()

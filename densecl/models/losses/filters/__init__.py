@@ -1,1 +1,1 @@
-"""Which candidates are false negatives."""
+"""Rules that find false negatives among the candidates."""

@@ -1,4 +1,4 @@
-"""False negatives by clustering what the momentum encoder thought of every image."""
+"""False negatives by clustering the momentum encoder's keys of all images."""
 
 import math
 from collections.abc import Sequence
@@ -18,23 +18,24 @@ from ..masses import Filter
 
 @MODELS.register_module()
 class Clusters(Filter):
-    """Candidates of the query's cluster, incrementally (IFND, Chen et al., 2022).
+    """Candidates in the query's cluster are false negatives, for more images over time (IFND, Chen et al.,
+    2022).
 
-    The last key of every image is kept. At intervals all keys seen so far are clustered by k-means on
-    cosines, once for each of ``clusters``; an image's confidence is the softmax, over the centroids, of
-    cosine / ``temperature`` at its own. The most confident share of the images, which grows over the run, is
-    labelled. A candidate is a false negative where it and the query's image are labelled alike in at least
-    one clustering; the present views of the query's own image never are.
+    The last key of every image is stored. At intervals, all stored keys are clustered by k-means on cosines,
+    once for each number in ``clusters``. The confidence of an image is the softmax, over the centroids, of
+    cosine / ``temperature``, at its own centroid. The most confident images get their cluster as a label; the
+    share of such images grows over the run. A candidate is a false negative if it and the query's image have
+    the same label in at least one clustering. Present views of the query's own image never are.
 
-    Interval, clusters, temperature and the way to join clusterings could not be verified: there is no
+    Interval, clusters, temperature and the way to combine clusterings could not be verified: there is no
     official code.
 
     Args:
         dim: width C of the keys.
-        clusters: numbers of clusters k.
-        images: number of images of the data set; ``DataSizeHook`` fills in None.
+        clusters: numbers of clusters k, one for each clustering.
+        images: number of images of the data set; None: ``DataSizeHook`` sets it.
         every: interval between clusterings, in ``unit``: ``'epoch'``, ``'step'`` or ``'run'`` (a share).
-        acceptance: share of the images that is labelled, a number or a schedule's config.
+        acceptance: share of the images that get a label, a number or a schedule's config.
         temperature: of the confidence.
         iterations: of k-means.
         treatment: see :class:`.Filter`; the paper prefers elimination without labels.
@@ -69,7 +70,7 @@ class Clusters(Filter):
         self.temperature, self.iterations = temperature, iterations
         start = dict(features=torch.zeros(dim), seen=torch.tensor(False))
         self.state = PerImage(images, 'Clusters', **start, labels=torch.full((len(self.clusters),), -1))
-        self.clustered: int | None = None  # at which step; several batches may make up one
+        self.clustered: int | None = None  # the step of the last clustering; a step may have several batches
         self.clock: Clock | None = None
 
     def rule(self, scores):
@@ -86,7 +87,7 @@ class Clusters(Filter):
 
     @torch.no_grad()
     def learn(self, keys, batch):
-        """Keep the step's keys; cluster when it is time."""
+        """Store the step's keys, and cluster if the interval is over."""
         images = self.state.indices(batch.of_all())
         vectors = unit_length(keys[-1].of_all('pooled'))
         self.state.write(images, features=vectors, seen=torch.ones_like(images, dtype=torch.bool))
@@ -97,7 +98,10 @@ class Clusters(Filter):
             self.cluster(clock.step, self.acceptance(clock))
 
     def cluster(self, step: int, acceptance: float) -> None:
-        """Label the share ``acceptance`` of the images seen, the step as seed; it waits for the device."""
+        """Cluster, and label the share ``acceptance`` of the images seen. It waits for the device.
+
+        The step is the seed.
+        """
         seen = self.state.seen.nonzero()[:, 0]
         if len(seen) < max(self.clusters):
             raise ValueError(
@@ -115,16 +119,16 @@ class Clusters(Filter):
 
 
 def _own_share(count: int) -> slice:
-    """Which of ``count`` rows this rank works on."""
+    """The rows, of ``count``, that this rank works on."""
     return slice(count * rank() // world_size(), count * (rank() + 1) // world_size())
 
 
 @torch.no_grad()
 def k_means(features: Tensor, count: int, iterations: int, seed: int) -> Tensor:
-    """Spherical k-means (Dhillon and Modha, 2001); the ranks share the work and find the same.
+    """Spherical k-means (Dhillon and Modha, 2001). The ranks share the work and get the same result.
 
-    Of (M, C) unit vectors, the same on every rank, ``count`` <= M centroids, unit vectors; the seed is that
-    of the images that are the first ones. A cluster that loses its last member stays where it is.
+    ``features`` are unit vectors (M, C), equal on every rank. The result is ``count`` <= M centroids, unit
+    vectors. The first centroids are features drawn with ``seed``. A centroid without members does not move.
     """
     generator = torch.Generator().manual_seed(seed)
     first = torch.randperm(len(features), generator=generator)[:count]
@@ -139,7 +143,7 @@ def k_means(features: Tensor, count: int, iterations: int, seed: int) -> Tensor:
 
 @torch.no_grad()
 def assign(features: Tensor, centroids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(M,) nearest centroid of each feature, and (M,) its softmax probability among all centroids."""
+    """The nearest centroid of each of M features (M,), and its softmax probability (M,)."""
     rows = _own_share(len(features))
     cosine, nearest = hardest_keys(features[rows], centroids, 1)
     lse, _ = similarity_logsumexp(features[rows] / temperature, centroids)

@@ -1,4 +1,4 @@
-"""A learned similarity for every image above which candidates are false negatives."""
+"""A learned threshold for every image: more similar candidates are false negatives."""
 
 from densecl.models.memory import PerImage
 from densecl.registry import MODELS
@@ -9,19 +9,20 @@ from ..masses import Filter
 
 @MODELS.register_module()
 class GloFND(Filter):
-    """Candidates beyond the image's own, learned threshold (GloFND, Balmaseda et al., 2025).
+    """Candidates above the image's own, learned threshold are false negatives (GloFND, Balmaseda et al.,
+    2025).
 
-    The threshold of image i, 1 at the start, descends along
-    ``g_i = share - mean over its negatives of 1[s > threshold_i]`` with Adam and stays in [-1, 1]. As in the
-    official code, Adam's bias correction counts epochs (from 1), not updates. The official recipe has
-    ``dict(type='MovingAverage', ...)`` beside it.
+    The threshold of image i starts at 1 and stays in [-1, 1]. Adam moves it with the gradient
+    ``g_i = share - mean over its negatives of 1[s > threshold_i]``. As in the official code, Adam's bias
+    correction counts epochs (from 1), not updates. The official recipe also uses
+    ``dict(type='MovingAverage', ...)``.
 
     Args:
-        images: number of images of the data set; ``DataSizeHook`` fills in None.
-        share: alpha, of the negatives that are false.
-        lr: of the thresholds; 0.05 in the official recipe.
-        start: epoch (from 0) before which nothing is learned or eliminated: 70 of 200 in the recipe.
-        betas: Adam's, and so is ``eps``.
+        images: number of images of the data set; None: ``DataSizeHook`` sets it.
+        share: alpha, the share of the negatives that are false.
+        lr: learning rate of the thresholds; 0.05 in the official recipe.
+        start: epoch (from 0) in which learning and elimination start: 70 of 200 in the recipe.
+        betas, eps: of Adam.
         treatment: see :class:`.Filter`.
     """
 
@@ -45,12 +46,12 @@ class GloFND(Filter):
 
     @property
     def epoch(self) -> int:
-        """Epochs so far; 0 without a clock."""
+        """Number of epochs so far; 0 without a clock."""
         clock = self.clock
         return 0 if clock is None else int(clock.step / clock.steps(1, 'epoch', 'GloFND') + 1e-9)
 
     def rule(self, scores):
-        """See :class:`.Filter`; in training keeps each row's share of candidates beyond the threshold."""
+        """See :class:`.Filter`. In training it collects each row's share of candidates above its limit."""
         if self.epoch < self.start:
             return None
         batch = scores.comparison.batch

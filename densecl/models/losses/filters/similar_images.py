@@ -1,4 +1,4 @@
-"""Candidates that look like any view of the query's image."""
+"""False negatives: candidates that are similar to any view of the query's image."""
 
 import torch
 from torch import Tensor
@@ -16,16 +16,16 @@ from ..sources import query_pooled
 class SimilarImages(Filter):
     """The ``top`` candidates most similar to any view of the query's image (FNC, Huynh et al., 2022).
 
-    A candidate's score is its largest cosine with the image's own views: the query's, the key's (both
-    ``Units.pooled``) and the head's ``support`` (the official code has eight). It is a false negative where
-    its score is among the ``top`` highest and above the threshold. The views of the present batch's same
-    image never count; an older key of it in a queue is a candidate like others. As in the official code,
-    several views of one false negative may be found, and each counts. The official code attracts; its loss
-    also has the support views as positives, which here are heads' ``pairs``.
+    The score of a candidate is its largest cosine with the views of the query's image. These are the query's
+    and the key's ``Units.pooled``, and the head's ``support`` views (eight in the official code). A candidate
+    is a false negative if its score is one of the ``top`` highest and above the threshold. Views of the same
+    image in the present batch are never false negatives, but an older key of it in a queue may be one. As in
+    the official code, several views of one image may be found, and each counts. The official code uses
+    attraction. Its loss also has the support views as positives; here these are the head's ``pairs``.
 
     Args:
-        top: how many candidates may be false negatives.
-        threshold: least cosine, in [-1, 1].
+        top: largest number of false negatives of an image.
+        threshold: smallest cosine, in [-1, 1].
         treatment: see :class:`.Filter`.
     """
 
@@ -44,12 +44,15 @@ class SimilarImages(Filter):
         return lambda columns, _: marked(found, columns)
 
     def search(self, views: list[Tensor], candidates: Candidates, numbers: Tensor) -> Tensor:
-        """(B, top') columns of the false negatives of (B,) images, -1 where there are fewer."""
+        """Columns of the false negatives of each image, (B, top'), -1 where there are fewer.
+
+        ``numbers`` (B,) is the numbers of these images in the batch of all processes.
+        """
         candidates, keep = candidates.gathered(), None
         if candidates.images is not None:
             keep = lambda columns, _: numbers[:, None] != candidates.images[columns]  # noqa: E731
         top = min(self.top, len(candidates))
-        # The highest maxima over the views are among each view's highest.
+        # The candidates with the highest maximum over the views are among the highest of some view.
         each = [hardest_keys(view, candidates.keys.detach(), top, keep) for view in views]
         score, order = torch.cat([s for s, _ in each], 1).sort(1, descending=True)
         columns = torch.cat([c for _, c in each], 1).gather(1, order)
@@ -59,14 +62,14 @@ class SimilarImages(Filter):
 
 
 def own_views(scores: Scores) -> list[Tensor]:
-    """Unit vectors (B, C) of each view of the queries' images that is at hand."""
+    """Unit vectors (B, C) for each available view of the queries' images."""
     c = scores.comparison
     views = [c.key.pooled, query_pooled(c), *([] if c.support is None else c.support)]
     return [unit(view.detach()) for view in views]
 
 
 def marked(found: Tensor, columns: slice) -> Tensor:
-    """bool (R, k): which of a slice of columns is among the (R, F) columns found."""
+    """Which of the k columns of a slice are among the columns ``found`` (R, F): (R, k) bool."""
     width = columns.stop - columns.start
     place = found - columns.start
     place = place.masked_fill((place < 0) | (place >= width), width)
