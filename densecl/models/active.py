@@ -1,7 +1,7 @@
-"""Batch norm that counts some rows or cells of a batch only.
+"""Batch norm that counts only some rows or cells of a batch.
 
-Choosing these positions by an index would make shapes depend on the data, and the host wait for the device.
-Here all positions are computed, and statistics are of the active ones.
+Selecting these positions by an index would make shapes depend on the data, and the host would wait for the
+device. So all positions are computed here, but statistics use only the active ones.
 """
 
 from collections.abc import Iterator
@@ -22,22 +22,22 @@ _KNOWN = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 @contextmanager
 def only_active(module: nn.Module, active: Tensor) -> Iterator[None]:
-    """While it is entered, batch norm in ``module`` counts active positions only and is 0 elsewhere.
+    """Inside this context, batch norm in ``module`` counts only active positions, and is 0 at the others.
 
-    Active positions get what the layer would make of them alone: output, gradient and running statistics,
-    of a ``SyncBatchNorm`` over all its processes, of which each has any number of active positions, or none.
-    A single active position has variance 0. Of fewer than two, running statistics learn nothing. In eval
-    mode a layer applies the statistics that it has. Other layers see all positions; names in the state dict
-    stay. The passes must be inside: blocks that compute again in the backward pass raise torch's
-    ``CheckpointError``.
+    For active positions, output, gradient and running statistics are as if the layer got only these. In a
+    ``SyncBatchNorm`` the statistics are over all its processes; each may have any number of active positions,
+    or none. A single active position has variance 0. With fewer than two active positions, running statistics
+    do not change. In eval mode a layer uses its running statistics. Other layers get all positions. Names in
+    the state dict do not change. The forward passes must be inside the context. Blocks that are recomputed in
+    the backward pass raise torch's ``CheckpointError``.
 
     Args:
-        module: what has BatchNorm1d, BatchNorm2d or SyncBatchNorm layers.
-        active: bool, (N,) rows of (N, C), or (B, h, w) cells of (B, C, H, W), where H and W are multiples of
-            h and w, so that one mask serves all levels of a backbone (SparK, Tian et al., 2023).
+        module: a module with BatchNorm1d, BatchNorm2d or SyncBatchNorm layers.
+        active: bool, (N,) for rows (N, C), or (B, h, w) for cells of (B, C, H, W). H and W must be multiples
+            of h and w. So one mask serves all levels of a backbone (SparK, Tian et al., 2023).
 
     Raises:
-        ValueError: a layer has statistics of another kind, or the mask does not fit its input.
+        ValueError: a layer has another kind of statistics, or the mask does not fit its input.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     for layer in layers:
@@ -56,7 +56,7 @@ def only_active(module: nn.Module, active: Tensor) -> Iterator[None]:
 
 
 def active_like(active: Tensor, x: Tensor) -> Tensor:
-    """(N,) or (B, h, w) as (N, 1) or (B, 1, H, W), for ``x`` (N, C) or (B, C, H, W)."""
+    """Expand a mask to ``x``: (N,) -> (N, 1) for (N, C); (B, h, w) -> (B, 1, H, W) for (B, C, H, W)."""
     sizes = x.shape[:1] + x.shape[2:]
     fits = active.ndim == len(sizes) and active.shape[0] == sizes[0]
     if not fits or any(size % part for size, part in zip(sizes, active.shape, strict=True)):
@@ -71,7 +71,7 @@ def active_like(active: Tensor, x: Tensor) -> Tensor:
 
 
 def _forward(layer: _BatchNorm, active: Tensor, x: Tensor) -> Tensor:
-    """What stands in for a layer's own ``forward``."""
+    """Replaces a layer's own ``forward``."""
     layer._check_input_dim(x)
     active = active_like(active, x)
     if not layer.training and layer.running_mean is not None:
@@ -90,8 +90,8 @@ def _forward(layer: _BatchNorm, active: Tensor, x: Tensor) -> Tensor:
 def _statistics(x: Tensor, active: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, ...]:
     """Number of active positions (1,), mean (C,) and biased variance (C,), over all processes of a group.
 
-    The mean first, then deviations from it; parts of processes are merged by their own means (Chan et al.,
-    1979).
+    The mean is computed first, then the deviations from it. Results of processes are merged by the formula of
+    Chan et al. (1979), which uses each process's own mean.
     """
     x = full_precision(x)
     count = active.sum().to(x.dtype).view(1)
@@ -110,7 +110,7 @@ def _statistics(x: Tensor, active: Tensor, group: dist.ProcessGroup | None) -> t
 
 @torch.no_grad()
 def _track(layer: _BatchNorm, count: Tensor, mean: Tensor, variance: Tensor) -> None:
-    """Move the running statistics; the variance is the unbiased one."""
+    """Update the running statistics, with the unbiased variance."""
     several, dtype = count[0] > 1, layer.running_mean.dtype
     layer.num_batches_tracked.add_(several)
     momentum = layer.momentum
@@ -122,7 +122,7 @@ def _track(layer: _BatchNorm, count: Tensor, mean: Tensor, variance: Tensor) -> 
 
 
 class _Normalise(torch.autograd.Function):
-    """Keeps its input and no more of that size, as torch's own layer does."""
+    """Normalisation that saves no tensor of its input's size but the input, as torch's own layer."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, active, count, mean, scale, group):
@@ -159,10 +159,10 @@ def _normal(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 
 
 def _sum(x: Tensor) -> Tensor:
-    """Over all but the channels, (B, C, ...) -> (C,)."""
+    """Sum over all dimensions except the channels, (B, C, ...) -> (C,)."""
     return x.sum([dim for dim in range(x.ndim) if dim != 1])
 
 
 def _of_channels(values: Tensor, x: Tensor) -> Tensor:
-    """(C,) beside (B, C, ...)."""
+    """View (C,) so that it broadcasts with (B, C, ...)."""
     return values.view(-1, *[1] * (x.ndim - 2))

@@ -1,4 +1,4 @@
-"""Names that configs no longer have: building one says the new spelling."""
+"""Old names of config types: building one is an error that says what to write now."""
 
 from densecl.registry import MODELS
 
@@ -30,7 +30,7 @@ RENAMED = {
 
 
 def forget(name: str, instead: str) -> None:
-    """Register a name whose building raises one sentence."""
+    """Register an old name: building it raises a ValueError with the new spelling."""
 
     def gone(*args, **kwargs):
         raise ValueError(f'{name} is gone, write {instead}; docs/methods.md shows every method')

@@ -1,4 +1,4 @@
-"""Which unit of the other view answers."""
+"""Matching rules: which unit of the other view answers a unit."""
 
 from .by_location import ByLocation, match_by_location
 from .guided import GuidedStopGradient

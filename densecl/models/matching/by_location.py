@@ -24,17 +24,18 @@ def match_by_location(
 ) -> Tensor:
     """Pairs of cells whose centres are close in the original image (PixPro, Xie et al., 2021, eq. 1).
 
-    The distance of two centres, over the diagonal of the larger of both cells, must be below the threshold.
-    With identical views and square cells the next cell is at 0.707: PixPro's 0.7 leaves only the cell itself.
+    The distance of the two centres, divided by the diagonal of the larger cell, must be below the threshold.
+    For identical views with square cells, the next cell has the distance 0.707: with PixPro's 0.7 only the
+    cell itself matches.
 
     Args:
-        boxes_q, boxes_k: (B, 4), the query's and the key's crops, x1, y1, x2, y2 in any frame that both
-            share; PixPro's is the original image scaled to 1 x 1.
+        boxes_q, boxes_k: (B, 4), the crops of query and key, x1, y1, x2, y2 in any coordinates that both
+            share; PixPro's are those of the original image scaled to 1 x 1.
         flipped_q, flipped_k: (B,) bool, whether the view was mirrored.
         grid_q, grid_k: height and width of the map in cells.
-        threshold: on the distance in cell diagonals; the comparison is strict.
-        warp_q, warp_k: (B, 3, 3), of warped views, or None. The diagonal of a cell is then the root of the
-            mean square of both, each cell's own.
+        threshold: of the distance in cell diagonals; the distance must be smaller.
+        warp_q, warp_k: (B, 3, 3) homographies of warped views, or None. Then each cell has its own diagonal,
+            the root mean square of its two diagonals.
 
     Returns:
         bool (B, Hq*Wq, Hk*Wk), cells in row-major order.

@@ -1,4 +1,4 @@
-"""Guided stop-gradient: of the two views of an image, the one that is nearer to another image moves."""
+"""Guided stop-gradient: only the view that is nearer to another image gets a gradient."""
 
 import torch
 
@@ -12,16 +12,18 @@ from .rule import Rule
 
 @MODELS.register_module()
 class GuidedStopGradient(Rule):
-    """The same image answers the view that lies nearest to another image's, and it alone (Lee and Lee, 2023).
+    """The same image answers, but only for the view that is nearer to another image (Lee and Lee, 2023).
 
-    The next image of the batch of all processes is the reference. Of the four distances between the two views
-    of the image and the two of the reference the smallest is taken: its view of the image is the query, which
-    the prediction moves to the other view, away from the reference. For both directions in ``pairs``, of
-    whole images: where both branches share weights, each image counts in one of them, and ``loss_weight=2``
-    makes the loss a mean over images. (Of a momentum pair each direction measures its own query's branch: an
-    image may count in both, or in none.)
+    The other image, the reference, is the next one in the batch of all processes. Of the four distances
+    between the image's two views and those of the reference, the smallest decides: its view of the image is
+    the query. The loss then moves this view to the other view, away from the reference.
 
-    A batch of one image, which has no reference, is a ``ValueError``.
+    Use it for whole images, with both directions in ``pairs``. If both branches share weights, each image
+    counts in exactly one direction, and ``loss_weight=2`` makes the loss a mean over images. In a momentum
+    pair, each direction measures distances in its own query's branch: an image may count in both directions,
+    or in none.
+
+    A batch of one image has no reference and is a ``ValueError``.
     """
 
     needs = frozenset({'single'})
@@ -38,6 +40,6 @@ class GuidedStopGradient(Rule):
             )
         reference = every[(batch.numbers + 1) % len(every)]
         near = [(side[:, None] * reference).sum(-1).amax(1) for side in (mine, other)]
-        # Of equal distances one direction alone may count.
+        # If the distances are equal, only one direction may count.
         nearer = near[0] >= near[1] if query.view < key.view else near[0] > near[1]
         return Match(torch.zeros_like(batch.numbers)[:, None], valid=nearer[:, None])

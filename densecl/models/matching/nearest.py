@@ -12,8 +12,8 @@ from .rule import Rule, among_shown, among_valid
 
 @no_autocast
 def most_similar(query: Tensor, key: Tensor, valid: Tensor | None = None) -> Tensor:
-    """For each of (B, N, C) vectors the most similar of those (B, M, C) that are ``valid``, (B, N) int64."""
-    # The query's norm scales a whole row of similarities and cannot change its argmax.
+    """For each vector of ``query`` (B, N, C) the most similar valid of ``key`` (B, M, C): (B, N) int64."""
+    # The query is not normalised: its norm scales a whole row and cannot change the argmax.
     key = torch.nn.functional.normalize(full_precision(key), dim=-1)
     cosines = full_precision(query) @ key.transpose(1, 2)
     return (cosines if valid is None else cosines.masked_fill(~valid[:, None], -torch.inf)).argmax(-1)
@@ -28,7 +28,7 @@ def match_by_similarity(query_map: Tensor, key_map: Tensor) -> Tensor:
         key_map: (B, C, Hk, Wk), of the same width C.
 
     Returns:
-        (B, Hq*Wq) int64, indices into the Hk*Wk cells in row-major order; several cells may share a match.
+        (B, Hq*Wq) int64, indices of the Hk*Wk cells in row-major order; several cells may have one match.
     """
     if query_map.shape[:2] != key_map.shape[:2]:
         raise ValueError(
@@ -40,7 +40,8 @@ def match_by_similarity(query_map: Tensor, key_map: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class MostSimilar(Rule):
-    """Match by similarity of ``'features'`` of the backbone (DenseCL, 2021, 3.3), or of ``'projections'``."""
+    """The most similar key unit answers, by cosine of ``'features'`` of the backbone (DenseCL, Wang et al.,
+    2021, section 3.3) or of ``'projections'``."""
 
     one_answer = True
 
@@ -58,14 +59,14 @@ class MostSimilar(Rule):
 
 
 def nearest_pairs(distance: Tensor, top: int | None = None) -> tuple[Tensor, Tensor]:
-    """The nearest candidate of every cell, and of these pairs the closest (VICRegL, Bardes et al., 2022).
+    """Pair every cell with its nearest candidate, and keep the closest pairs (VICRegL, Bardes et al., 2022).
 
     Args:
-        distance: (B, N, M), of N cells to M candidates.
-        top: how many pairs to keep of an image; all N where it is None or larger.
+        distance: (B, N, M), from N cells to M candidates.
+        top: number of pairs to keep of an image; all N if it is None or larger.
 
     Returns:
-        Two int64 (B, G) tensors: cells in rising order, each at most once, and the candidate of each.
+        Two int64 tensors (B, G): cells in ascending order, each at most once, and the candidate of each.
     """
     smallest, nearest = distance.min(-1)
     count = distance.shape[1] if top is None else min(top, distance.shape[1])
@@ -74,10 +75,11 @@ def nearest_pairs(distance: Tensor, top: int | None = None) -> tuple[Tensor, Ten
 
 
 class _Nearest(Rule):
-    """Pairs by a ``distance(query, key)``, (B, N, M); those that are kept become the rows of both sides."""
+    """Base class: pairs by ``distance(query, key)``, (B, N, M). The kept pairs become the rows of both sides.
+    """
 
     one_answer, reads, combines = True, True, False
-    #: Whether the distance is one of places.
+    #: Whether the distance is between places in the image.
     located = False
 
     def __init__(self, top: int | None) -> None:
@@ -105,7 +107,7 @@ class NearestFeature(_Nearest):
     """Pairs by Euclidean distance of the projections, which are not normalised (VICRegL).
 
     Args:
-        top: pairs kept of an image; None, as the official code has it, keeps every cell (the paper: 20).
+        top: number of pairs kept of an image. None keeps every cell, as in the official code (paper: 20).
         of: ``'projections'``, or ``'features'`` of the backbone.
     """
 
@@ -122,12 +124,12 @@ class NearestFeature(_Nearest):
 class NearestLocation(_Nearest):
     """Pairs by distance in the original image, in pixels (VICRegL).
 
-    Pairs are kept also where the crops do not overlap, as in the official code: the closest there are.
+    If the crops do not overlap, the closest pairs are still kept, as in the official code.
 
     Args:
-        top: pairs kept of an image; 20 of 49 cells in the paper.
-        ignore_flips: take every view as not mirrored. The official code's default, which pairs a mirrored
-            view's cells with the wrong side; for comparisons only.
+        top: number of pairs kept of an image; 20 of 49 cells in the paper.
+        ignore_flips: treat every view as not mirrored. This is the official code's default. It pairs the
+            cells of a mirrored view with the wrong side, so use it for comparisons only.
     """
 
     needs = frozenset({'place'})

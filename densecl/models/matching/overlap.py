@@ -1,4 +1,4 @@
-"""Two views compared cell by cell: both read on one grid over the part of the image that they share."""
+"""Comparing two views cell by cell: both are interpolated on one grid over their overlap."""
 
 from dataclasses import replace
 
@@ -14,10 +14,10 @@ from .rule import Rule
 
 
 def overlap_boxes(boxes: Tensor, other_boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """The part of the image that two crops share, both (B, 4), x1, y1, x2, y2 in one frame.
+    """The overlap of two crops, both (B, 4), x1, y1, x2, y2 in the same coordinates.
 
     Returns:
-        (B, 4) the rectangles, and (B,) bool where they have an area.
+        (B, 4), the rectangles; and (B,) bool, whether they have an area.
     """
     near = torch.maximum(boxes[:, :2], other_boxes[:, :2])
     far = torch.minimum(boxes[:, 2:], other_boxes[:, 2:])
@@ -33,24 +33,24 @@ def sample_overlap(
     size: tuple[int, int],
     warp: Tensor | None = None,
 ) -> Tensor:
-    """Read maps at the overlap of two views, as if neither had been mirrored.
+    """Interpolate maps on a grid over the overlap of two views, as if neither view were mirrored.
 
-    Called with either view's maps, it gives maps whose cells show the same places: cell (i, j) is that cell
-    of a ``size`` grid over the overlap. Values between centres of cells are interpolated linearly, which
-    reproduces a linear ramp exactly; beyond the outermost centres they are continued unchanged. One value a
-    cell is read, at its centre: a ``size`` much coarser than the map's own grid skips cells.
+    Call it once with the maps of each view: cell (i, j) of both results shows the same place, as the grid has
+    ``size`` cells over the overlap. Values between the centres of cells are interpolated linearly, so a
+    linear ramp is exact. Beyond the outermost centres they are constant. Each result cell is one value, read
+    at its centre: if ``size`` is much coarser than the map's own grid, cells are skipped.
 
     Args:
         maps: (B, C, H, W); gradients flow back to it.
-        boxes, other_boxes: (B, 4), the crops of these and of the other views, x1, y1, x2, y2 in one frame, of
-            positive area.
+        boxes, other_boxes: (B, 4), the crops of these and of the other views, x1, y1, x2, y2 in the same
+            coordinates, with a positive area.
         flipped: (B,) bool, whether these views were mirrored.
-        size: height and width of the result.
-        warp: (B, 3, 3), of these views where they are warped, or None.
+        size: height and width of the result in cells.
+        warp: (B, 3, 3), homographies of these views if they are warped, or None.
 
     Returns:
-        (B, C, *size), in float32 or better; zeros, without gradient, where crops do not overlap:
-        :func:`overlap_boxes` says where.
+        (B, C, *size), in float32 or better. Images whose crops do not overlap (see :func:`overlap_boxes`)
+        have zeros, without gradient.
     """
     shared, exists = overlap_boxes(boxes, other_boxes)
     centers = cell_centers(shared, torch.zeros_like(flipped), size)  # (B, h*w, 2)
@@ -64,16 +64,17 @@ def sample_overlap(
 
 @MODELS.register_module()
 class SharedGrid(Rule):
-    """The same place: what both views say of it is interpolated on a grid over their overlap (SlotCon).
+    """The same place answers: both views are interpolated on one grid over their overlap (SlotCon).
 
-    Images without overlap are left out, and places that are interpolated of any cell that does not count (of
-    another than the foreground, hidden). Of the records, vectors and predictions alone stay. Of warped views
-    the grid lies over the overlap of the boxes around them; what a view or the photo lacks is left out.
+    Images without overlap do not count. A place does not count if any cell that it is interpolated from is
+    not valid (hidden, or not foreground). The interpolated records have only vectors and predictions. For
+    warped views, the grid lies over the overlap of the boxes around them; places outside of a view or of the
+    photo do not count.
 
     Args:
-        size: cells along each side; None: as many as the query map has. 7 in NeCo and Leopart.
-        samples: values along each side of a cell, whose mean is taken; 2 is what an RoI pooling of maps about
-            twice as fine reads.
+        size: cells along each side of the grid; None: as many as the query map has. 7 in NeCo and Leopart.
+        samples: number of values along each side of a cell, which are averaged. 2 is like RoI pooling of maps
+            about twice as fine.
     """
 
     needs = frozenset({'grid', 'place'})
@@ -102,12 +103,12 @@ class SharedGrid(Rule):
         for mine, other in ((query, key), (key, query)):
             if mine.valid is not None:
                 shares = _rows(mine.valid[..., None].float(), mine.place, other.place, grid, self.samples)
-                valid = valid & (shares[..., 0] > 1 - 1e-4)  # of weights that sum to 1 up to rounding
+                valid = valid & (shares[..., 0] > 1 - 1e-4)  # all weights are on valid cells, up to rounding
         return Match(index, valid=valid, read=read)
 
 
 def _shown(place: Place, other: Place, grid: tuple[int, int]) -> Tensor:
-    """(B, N) bool, the centres on the common grid that both views and the photo have."""
+    """Which centres of the common grid lie in both views and in the photo, (B, N) bool."""
     shared, _ = overlap_boxes(place.crop, other.crop)
     centers = cell_centers(shared, torch.zeros_like(place.flipped), grid)
     inside = ((centers >= 0) & (centers <= place.frame[:, None])).all(-1)
@@ -124,7 +125,7 @@ def _read(units: Units, other: Place, grid: tuple[int, int], samples: int) -> Un
 
 
 def _rows(vectors: Tensor, place: Place, other: Place, grid: tuple[int, int], samples: int) -> Tensor:
-    """(B, M, E) of a grid's M cells -> (B, N, E) on the common grid."""
+    """Interpolate values of a grid's M cells on the common grid, (B, M, E) -> (B, N, E)."""
     maps = vectors.transpose(1, 2).unflatten(2, place.grid)
     fine = tuple(side * samples for side in grid)
     read = sample_overlap(maps, place.crop, place.flipped, other.crop, fine, place.warp)

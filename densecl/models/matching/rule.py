@@ -1,4 +1,4 @@
-"""What every matching rule is, and unions and intersections of rules."""
+"""The base class of matching rules, and unions and intersections of rules."""
 
 import functools
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ class Rule(nn.Module):
 
     #: Properties that units must have (``UnitProducer.gives``).
     needs: ClassVar[frozenset[str]] = frozenset()
-    #: Whether every unit has exactly one answer, which objectives on rows ask for.
+    #: Whether every unit has exactly one answer, as some objectives need.
     one_answer: ClassVar[bool] = False
-    #: Whether it puts other records in the place of the units: chosen rows, a common grid (``Match.read``).
+    #: Whether it replaces the units by other records, chosen rows or a common grid (``Match.read``).
     reads: ClassVar[bool] = False
-    #: Whether candidates of other images may answer too (``Match.across``).
+    #: Whether candidates of other images may be answers, too (``Match.across``).
     across: ClassVar[bool] = False
-    #: Whether :class:`AnyOf` and :class:`AllOf` take it: not if it chooses, moves or weights units itself.
+    #: Whether :class:`AnyOf` and :class:`AllOf` accept it: not if it selects, replaces or weights units.
     combines: bool = True
 
     @torch.no_grad()
     def __call__(self, query: Units, key: Units, batch: Batch) -> Match:
-        """Match B images' units; see :class:`~densecl.structures.Match`. Nothing here has a gradient."""
+        """Match the units of B images, without gradient; see :class:`~densecl.structures.Match`."""
         return super().__call__(query, key, batch)
 
     def compare(self, of: str) -> None:
-        """Look at the vectors that ``of`` names: ``'features'`` of the backbone, or ``'projections'``."""
+        """Choose the vectors to compare: ``'features'`` of the backbone, or ``'projections'``."""
         if of not in ('features', 'projections'):
             raise ValueError(f"{type(self).__name__}: of must be 'features' or 'projections', got {of!r}")
         self.compared = 'features' if of == 'features' else 'vectors'
@@ -39,14 +39,14 @@ class Rule(nn.Module):
 
 
 def among_valid(mask: Tensor, query: Units, key: Units) -> Tensor:
-    """A (B, N, M) mask without the units that are not there."""
+    """The mask (B, N, M), false for units that are not valid."""
     if query.valid is not None:
         mask = mask & query.valid[:, :, None]
     return mask if key.valid is None else mask & key.valid[:, None]
 
 
 def among_shown(mask: Tensor, query: Place, key: Place) -> Tensor:
-    """A (B, N, M) mask without the units of warped views whose centres lie outside of the photo."""
+    """The mask (B, N, M), false for units of warped views whose centres lie outside of the photo."""
     inside, other = query.in_photo(), key.in_photo()
     if inside is not None:
         mask = mask & inside[:, :, None]
@@ -54,7 +54,7 @@ def among_shown(mask: Tensor, query: Place, key: Place) -> Tensor:
 
 
 class _Combined(Rule):
-    """Shared by :class:`AnyOf` and :class:`AllOf`."""
+    """Base class of :class:`AnyOf` and :class:`AllOf`."""
 
     def __init__(self, rules: Sequence[str | dict]) -> None:
         super().__init__()
@@ -78,13 +78,13 @@ class _Combined(Rule):
 
 @MODELS.register_module()
 class AnyOf(_Combined):
-    """The answers that any of several ``rules`` names."""
+    """The union: the answers that any of the ``rules`` finds."""
 
     join = staticmethod(torch.logical_or)
 
 
 @MODELS.register_module()
 class AllOf(_Combined):
-    """The answers that all of several ``rules`` name."""
+    """The intersection: the answers that all of the ``rules`` find."""
 
     join = staticmethod(torch.logical_and)

@@ -12,9 +12,10 @@ from .rule import Rule, among_valid
 
 @MODELS.register_module()
 class SameRow(Rule):
-    """Row i of one view answers row i of the other, where both are there. Of whole images: the same image.
+    """Row i of the key view answers row i of the query view, if both are valid.
 
-    Of a query that is some of the cells, the same cell answers.
+    For whole images this is the same image. If the query has only some of a view's cells, the same cell
+    answers.
     """
 
     one_answer = True
@@ -39,7 +40,7 @@ class SameRow(Rule):
 class SameLabel(SameRow):
     """The other view of the image, and every candidate whose image has the same label (SupCon, SINCERE).
 
-    Images without a label (-1) have the first answer only. The candidates are the objective's:
+    An image without a label (-1) is answered only by its other view. The objective must have candidates:
     ``dict(type='InfoNCE', queue=0, batch='views')``. A batch without labels is a ``ValueError``.
     """
 
@@ -68,11 +69,12 @@ class SameLabel(SameRow):
 
 @MODELS.register_module()
 class SameId(Rule):
-    """All units of the key view with the query's id; an id may be there several times, or in one view only.
+    """All units of the key view with the query's id. An id may repeat, or be in one view only.
 
     Args:
-        share_repeats: a unit whose id its view holds n times counts 1 / n (DetCon, Hénaff et al., 2021).
-        overlap: images whose views do not overlap are left out (SlotCon, Wen et al., 2022).
+        share_repeats: if n units of the query view have the same id, each has the weight 1 / n (DetCon,
+            Hénaff et al., 2021).
+        overlap: images whose views do not overlap do not count (SlotCon, Wen et al., 2022).
     """
 
     needs = frozenset({'ids'})
@@ -96,7 +98,7 @@ class SameId(Rule):
 
 @MODELS.register_module()
 class SameSegment(Rule):
-    """All units of the key view that have a part of a segment of which the query has a part, too."""
+    """All units of the key view that share a segment with the query: both contain a part of it."""
 
     needs = frozenset({'labels'})
 

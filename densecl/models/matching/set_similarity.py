@@ -1,4 +1,4 @@
-"""The answers of a salient cell are the salient cells of the other view that look alike (SetSim)."""
+"""The answers of a salient cell are the similar salient cells of the other view (SetSim)."""
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +14,10 @@ from .rule import Rule, among_valid
 
 
 def attention(features: Tensor) -> Tensor:
-    """How strongly each of (B, N, C) cells responds, (B, N), from 0 in the weakest to 1 in the strongest.
+    """How strongly each cell responds, (B, N, C) -> (B, N): 0 for the weakest cell, 1 for the strongest.
 
-    The mean of the squared channels, scaled to [0, 1] within the image (SetSim, Wang et al., 2022); 0
-    everywhere for an image whose cells are all the same.
+    It is the mean of the squared channels, scaled to [0, 1] in each image (SetSim, Wang et al., 2022). If all
+    cells of an image are equal, it is 0.
     """
     energy = full_precision(features).square().mean(2)
     low, high = energy.amin(1, keepdim=True), energy.amax(1, keepdim=True)
@@ -33,14 +33,15 @@ def cosines(query: Tensor, key: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class SetSimilarity(Rule):
-    """Salient cells that are alike, and cells that lie close in the image (SetSim, Wang et al., 2022).
+    """Salient cells with similar features match, and so do cells that are close in the image (SetSim, Wang et
+    al., 2022).
 
     Args:
-        attention: least attention of both cells; None leaves this part out.
-        similarity: least cosine of their features.
+        attention: smallest attention of both cells; None: this part is not used.
+        similarity: smallest cosine of their features.
         location: threshold of :func:`~densecl.models.matching.match_by_location`, in the image scaled to
-            1 x 1; None leaves this part out.
-        nearest: a cell that has an answer also gets its most similar key cell.
+            1 x 1; None: this part is not used.
+        nearest: a cell with an answer also gets its most similar key cell as an answer.
     """
 
     def __init__(
