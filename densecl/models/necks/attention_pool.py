@@ -1,4 +1,4 @@
-"""CLIP's attention pool: the mean of a map asks its cells, or each cell gives its own value."""
+"""CLIP's attention pool: the mean of a map attends to its cells; or each cell gives its own value."""
 
 from collections.abc import Sequence
 
@@ -14,22 +14,22 @@ from densecl.registry import MODELS
 class AttentionPool2d(nn.Module):
     """(B, C, H, W) -> (B, D): pooling by attention (CLIP's ResNets, Radford et al., 2021, section 2.4).
 
-    The mean of the cells is the query; the cells and the mean itself are keys and values, each with a learned
-    position. A head reads it with ``units=dict(type='Image', project='map')``. Maps of another size get their
-    positions by bicubic interpolation. Parameters have the names that ``visual.attnpool`` has in CLIP's
+    The mean of the cells is the query. Keys and values are the cells and this mean. Each has a learned
+    position. A head needs ``units=dict(type='Image', project='map')`` with it. For maps of another size the
+    positions are interpolated (bicubic). Parameters have the names of ``visual.attnpool`` in CLIP's
     checkpoints, and CLIP's initial values.
 
     Args:
         channels: C and D.
-        grid: side of the map, or height and width, that the positions are for: 7 of a level at stride 32 at
-            224 px.
-        heads: of attention; one for 64 channels by default.
+        grid: side of the map in cells, or height and width, for which the positions are made: 7 for a level
+            with stride 32 at 224 px.
+        heads: number of attention heads; by default one for every 64 channels.
 
     Raises:
-        ValueError: heads that do not divide C.
+        ValueError: ``heads`` does not divide C.
     """
 
-    #: It is given the map, not a pooled vector, and has ``values`` of its cells.
+    #: It needs the map, not a pooled vector, and has ``values`` of its cells.
     reads_map = True
 
     def __init__(
@@ -60,9 +60,9 @@ class AttentionPool2d(nn.Module):
         return self.c_proj(F.scaled_dot_product_attention(query, key, value).flatten(1))
 
     def values(self, maps: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, D, H, W): the value of each cell, by itself and without position.
+        """(B, C, H, W) -> (B, D, H, W): the value of each cell by itself, without position.
 
-        Query and key are left out; value and last projection become 1x1 convolutions (MaskCLIP, Zhou et al.,
-        2022, section 3.2).
+        Query and key are not used. The value projection and the last projection act as 1x1 convolutions
+        (MaskCLIP, Zhou et al., 2022, section 3.2).
         """
         return self.c_proj(self.v_proj(maps.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Projectors that begin with what a detector does to regions: its box head, or its last stage."""
+"""Projectors that start with a detector's layers for regions: its box head, or its last stage."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ def shared_conv_fc(
 ) -> nn.Module:
     """(N, C, s, s) -> (N, fc): the shared part of mmdet's ``Shared4Conv1FCBBoxHead`` with batch norm.
 
-    Parameters are called as there, ``shared_convs.{i}.conv.weight``, ``shared_convs.{i}.bn.*`` and
-    ``shared_fcs.0.*``, and start as torch's layers do (SoCo's official code). Without ``fc`` the
-    convolutions alone, (N, C, s, s) -> (N, C', s, s). For the arguments see :class:`BoxProjector`.
+    Parameters have mmdet's names, ``shared_convs.{i}.conv.weight``, ``shared_convs.{i}.bn.*`` and
+    ``shared_fcs.0.*``, and torch's default initial values (SoCo's official code). With ``fc=None`` there are
+    only the convolutions, (N, C, s, s) -> (N, C', s, s). For the arguments see :class:`BoxProjector`.
     """
     layers, widths = [], [in_channels] + [conv_channels] * convs
     for width in widths[:-1]:
@@ -36,18 +36,18 @@ def shared_conv_fc(
 class BoxProjector(nn.Module):
     """(N, C, s, s) pooled regions -> (N, D): a Mask R-CNN's box head, then an MLP (SoCo, Wei et al., 2021).
 
-    As it is a projector, the moving average of a momentum pair holds the box head too; an export carries it
-    to the detector (``box_head.*``), the MLP stays behind.
+    As it is a projector, the target of a momentum pair has a moving average of the box head, too. An export
+    gives the box head to the detector (``box_head.*``), not the MLP.
 
     Args:
-        in_channels: C, the feature pyramid's.
+        in_channels: C, channels of the feature pyramid.
         convs: number of 3x3 convolutions with batch norm.
         conv_channels: their width.
-        fc: width of the linear layer behind them. None pretrains the convolutions alone: the MLP reads their
-            mean over the cells, and where in a region something lies remains theirs to say.
-        pool_size: s, the head's ``pool_size``.
-        channels: widths of the MLP to D, from ``fc``, or ``conv_channels`` where that is None.
-        **kwargs: of :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
+        fc: width of the linear layer after them. None pretrains only the convolutions: the MLP then reads
+            their mean over the cells, so their output keeps the position inside a region.
+        pool_size: s, the ``pool_size`` of the head.
+        channels: widths of the MLP to D, starting with ``fc``, or with ``conv_channels`` if that is None.
+        **kwargs: see :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
     """
 
     def __init__(
@@ -81,16 +81,17 @@ class BoxProjector(nn.Module):
 
 @MODELS.register_module()
 class StageProjector(nn.Module):
-    """(N, C, s, s) pooled regions -> (N, D): a stage of the backbone, the mean over cells, an MLP.
+    """(N, C, s, s) pooled regions -> (N, D): a stage of the backbone, the mean over cells, then an MLP.
 
-    For detectors without a feature pyramid ("C4"), whose last stage works on the regions. The pretrained
-    backbone ends one stage earlier; an export puts the stage (``stage.layer4.*``) back behind it.
+    It is for detectors without a feature pyramid ("C4"), whose last stage works on the regions. The
+    pretrained backbone ends one stage earlier. An export puts the stage (``stage.layer4.*``) back into it.
 
     Args:
         stage: module config, such as ``dict(type='mmdet.ResLayer', depth=50, norm_eval=False)``.
         channels: widths of the MLP, from the stage's output to D.
-        zero_init_residual: the last norm of each block starts at 0, as the backbone's do with this setting.
-        **kwargs: of :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
+        zero_init_residual: initialise the last norm of each block with 0, as in the backbone with this
+            setting.
+        **kwargs: see :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class StageProjector(nn.Module):
     ) -> None:
         super().__init__()
         self.stage = MODELS.build(stage)
-        # As a ResNet's stages start; mmengine's ``init_weights`` does not reach into heads.
+        # Initial values of a ResNet's stages: mmengine's ``init_weights`` does not initialise heads.
         for module in self.stage.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')

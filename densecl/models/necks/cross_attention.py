@@ -1,4 +1,4 @@
-"""CAPI's predictor: queries at hidden places attend to what is visible."""
+"""CAPI's predictor: queries at hidden places attend to the visible tokens."""
 
 from collections.abc import Sequence
 
@@ -18,20 +18,20 @@ from .prototypes import WeightNormPrototypes
 
 @MODELS.register_module()
 class CrossAttentionPredictor(nn.Module):
-    """Asks the visible tokens what is in hidden places, and scores it with K clusters (CAPI).
+    """Predicts hidden places from the visible tokens, as scores of K clusters (CAPI).
 
-    A query is a learned token with the rotary position of its place; it attends to what the encoder returned,
-    registers too, never to other queries (Darcet et al., 2025). Its output, of length 1, meets weight-normed
-    clusters whose length is trained.
+    A query is a learned token with the rotary position of its place. It attends to the encoder's tokens, with
+    registers, but not to other queries (Darcet et al., 2025). Its output is normalised, then scored by
+    weight-normed clusters with a trained length.
 
     Args:
-        in_channels: of the encoder's tokens.
-        clusters: their number K.
+        in_channels: width of the encoder's tokens.
+        clusters: number K of clusters.
         embed_dim: width of the predictor.
-        depth: of its blocks.
-        num_heads: attention heads.
-        registers: of the encoder, a multiple of 4.
-        drop_path: stochastic depth, the same in all blocks, see :func:`.use_equal_drop_path`.
+        depth: number of blocks.
+        num_heads: number of attention heads.
+        registers: number of registers of the encoder, a multiple of 4.
+        drop_path: probability of stochastic depth, equal in all blocks, see :func:`.use_equal_drop_path`.
     """
 
     def __init__(
@@ -56,11 +56,12 @@ class CrossAttentionPredictor(nn.Module):
         nn.init.trunc_normal_(self.clusters.weight_v, std=0.02)
 
     def forward(self, levels: Sequence[Tensor], mask: TokenMask) -> Tensor:
-        """Levels, the last two patches (B, C, h, w) and registers (B, C, 1, R) -> (B, n, K) scores of the
-        places that the mask asks for.
+        """Levels -> scores (B, n, K) of the n places that the mask asks for.
+
+        The last two levels are patches (B, C, h, w) and registers (B, C, 1, R).
 
         Raises:
-            ValueError: another number of registers.
+            ValueError: R is not ``registers``.
         """
         patches, registers = levels[-2], levels[-1].flatten(2).transpose(1, 2)
         if registers.shape[1] != self.rope.registers:
@@ -81,13 +82,13 @@ class CrossAttentionPredictor(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Attention of queries to a context, then an MLP, each behind a norm and beside a shortcut.
+    """Attention of queries to a context, then an MLP; each has a norm before it and a residual connection.
 
-    As CAPI's predictor has them, without biases.
+    As in CAPI's predictor, there are no biases.
 
     Args:
-        width: channels of queries.
-        num_heads: attention heads.
+        width: channels of the queries.
+        num_heads: number of attention heads.
         context: channels of the context.
     """
 
@@ -101,13 +102,13 @@ class CrossBlock(nn.Module):
         self.drop_path1, self.drop_path2 = nn.Identity(), nn.Identity()
 
     def forward(self, x: Tensor, context: Tensor, turned: Tensor, turned_context: Tensor) -> Tensor:
-        """(B, M, C) and (B, N, C') -> (B, M, C), with the rotary tables of both."""
+        """Queries (B, M, C) and context (B, N, C') -> (B, M, C); ``turned`` are the rotary tables of both."""
         x = x + self.drop_path1(self.attn(self.norm1(x), context, turned, turned_context))
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 
 class CrossAttention(nn.Module):
-    """Queries of one set of tokens, keys and values of another, both with rotary positions."""
+    """Attention with queries from one set of tokens, keys and values from another; rotary positions."""
 
     def __init__(self, width: int, num_heads: int, context: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What makes the image again from what a masked encoder saw."""
+"""Decoders that reconstruct the image from the output of a masked encoder."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,17 +18,18 @@ from .mlp import ConvMLP
 
 @MODELS.register_module()
 class TransformerDecoder(nn.Module):
-    """A light transformer on the visible tokens, and a learned one in place of each that is hidden.
+    """A small transformer on the visible tokens; a learned token replaces each hidden one.
 
-    It is MAE's (He et al., 2022). Its parameters are named as in MAE's code, and initialised as there.
+    It is MAE's decoder (He et al., 2022). Names and initial values of its parameters are those of MAE's code.
 
     Args:
-        in_channels: of the encoder's tokens.
-        out_channels: values of a patch, 3 p^2.
-        grid: height and width in patches for which positions are made; other grids are interpolated.
+        in_channels: width of the encoder's tokens.
+        out_channels: number of values of a patch, 3 p^2.
+        grid: height and width, in patches, for which positions are made; for other grids they are
+            interpolated.
         embed_dim: width of the decoder.
-        depth: of its blocks.
-        num_heads: attention heads.
+        depth: number of blocks.
+        num_heads: number of attention heads.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class TransformerDecoder(nn.Module):
         init_mae(self)
 
     def forward(self, levels: Sequence[Tensor], mask: TokenMask) -> Tensor:
-        """Levels, the last two (B, C, h, w) patches and (B, C, 1, 1) class token -> (B, D, h, w)."""
+        """Levels -> (B, D, h, w). The last two are patches (B, C, h, w) and class token (B, C, 1, 1)."""
         patches, token = levels[-2], levels[-1]
         grid = patches.shape[2:]
         shown = self.decoder_embed(patches.flatten(2).transpose(1, 2))
@@ -71,16 +72,17 @@ class TransformerDecoder(nn.Module):
 
 @MODELS.register_module()
 class PixelDecoder(nn.Module):
-    """A perceptron on every token, then a transposed convolution that makes pixels of it (SiT).
+    """An MLP on every token, then a transposed convolution to pixels (SiT).
 
-    Of an encoder that sees every patch, though not as it was (Atito et al., 2021). The mask is not read.
+    It is for an encoder that sees every patch, some of them corrupted (Atito et al., 2021). The mask is not
+    used.
 
     Args:
-        in_channels: of the encoder's tokens, and of all layers.
-        patch: side of a patch in pixels.
-        out_channels: of the image.
-        depth: linear layers, with GELU behind each.
-        level: of the encoder, whose cells are the patches.
+        in_channels: width of the encoder's tokens, and of all layers.
+        patch: side p of a patch in pixels.
+        out_channels: channels of the image.
+        depth: number of linear layers, with GELU after each.
+        level: the level of the encoder whose cells are the patches.
     """
 
     def __init__(
@@ -93,24 +95,24 @@ class PixelDecoder(nn.Module):
         self.pixels = nn.ConvTranspose2d(in_channels, out_channels, patch, stride=patch)
 
     def forward(self, levels: Sequence[Tensor], mask: TokenMask | None = None) -> Tensor:
-        """Levels, (B, C, h, w) that of the patches -> (B, 3, h * p, w * p)."""
+        """Levels, with patches (B, C, h, w) at ``level`` -> image (B, 3, h * p, w * p)."""
         return self.pixels(F.gelu(self.mlp(levels[self.level])))
 
 
 @MODELS.register_module()
 class BottleneckDecoder(nn.Module):
-    """Everything through one vector, then transposed convolutions: context encoders (Pathak et al., 2016).
+    """One vector for the whole image, then transposed convolutions: context encoders (Pathak et al., 2016).
 
-    A 4 x 4 transposed convolution of stride 2 doubles the size, with batch norm and ReLU behind it; behind
-    the last one there is Tanh: images are in [-1, 1]. The mask is not read.
+    Each 4 x 4 transposed convolution of stride 2 doubles the size. Batch norm and ReLU follow it; after the
+    last one there is Tanh, so images are in [-1, 1]. The mask is not used.
 
     Args:
-        in_channels: of the encoder's level.
+        in_channels: channels of the encoder's level.
         bottleneck: length of the vector.
-        channels: of the maps, from the smallest on; the next doubling makes the image.
-        grid: side of the level, and of the smallest map.
-        out_channels: of the image.
-        level: of the encoder.
+        channels: channels of the maps, smallest map first. One more doubling makes the image.
+        grid: side of the level, and of the smallest map, in cells.
+        out_channels: channels of the image.
+        level: which level of the encoder is read.
     """
 
     def __init__(
@@ -141,7 +143,7 @@ class BottleneckDecoder(nn.Module):
         self.apply(init_dcgan)
 
     def forward(self, levels: Sequence[Tensor], mask: TokenMask | None = None) -> Tensor:
-        """Levels, (B, C, g, g) that of the encoder -> (B, 3, H, W).
+        """Levels, with (B, C, g, g) at ``level`` -> image (B, 3, H, W).
 
         Raises:
             ValueError: the level has another size.

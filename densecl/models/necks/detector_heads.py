@@ -1,4 +1,4 @@
-"""The heads of a detector as a projector: region proposals, box head, and an embedding behind the latter."""
+"""The heads of a detector as a projector: RPN, box head, and an MLP on the box head's features."""
 
 from collections.abc import Sequence
 
@@ -15,19 +15,19 @@ from .mlp import MLP
 class DetectorHeads(nn.Module):
     """RPN and box head of a two-stage detector of mmdet, without classes (AlignDet, Li et al., 2023).
 
-    Both are mmdet's own modules, by its configs, so that what they learn is what a detector of these configs
-    starts from (``rpn_head.*``, ``box_head.*``); the MLP behind the box head stays behind. As this is a
-    projector, a momentum pair keeps a moving average of all of it.
+    Both are mmdet's own modules, built from its configs. So a detector with these configs can start from
+    their weights (``rpn_head.*``, ``box_head.*``). The MLP after the box head is not exported. As this is a
+    projector, the target of a momentum pair has a moving average of all of it.
 
     Args:
         rpn_head: config of mmdet's ``RPNHead`` or another ``AnchorHead``; its losses are not used.
         box_head: config of ``Shared4Conv1FCBBoxHead``, ``Shared2FCBBoxHead`` or another ``ConvFCBBoxHead``.
-            What its classes would see is embedded, and its regressor is that of one class.
-        channels: widths of the MLP, from what the classes would see to D.
-        **kwargs: of :class:`~densecl.models.necks.MLP`.
+            The MLP embeds the features that its classifier would read. Its regressor has one class.
+        channels: widths of the MLP, from these features to D.
+        **kwargs: see :class:`~densecl.models.necks.MLP`.
 
     Raises:
-        ValueError: a head regresses in another way than by offsets from anchors.
+        ValueError: a head does not regress offsets from anchors.
     """
 
     def __init__(self, rpn_head: dict, box_head: dict, channels: Sequence[int] = (1024, 1024, 256), **kwargs):
@@ -54,7 +54,10 @@ class DetectorHeads(nn.Module):
             self.register_buffer(f'_shapes{level}', shapes, persistent=False)
 
     def anchors(self, maps: Sequence[Tensor], size: tuple[int, int]) -> list[Tensor]:
-        """(A_l, 4) of each level, place by place, in pixels of a view of height and width ``size``."""
+        """The anchors of each level (A_l, 4), place by place, in pixels of the view.
+
+        ``size`` is height and width of the view.
+        """
         expected = [(-(-size[0] // down), -(-size[1] // across)) for across, down in self.strides]
         given = [tuple(x.shape[2:]) for x in maps]
         if given != expected:
@@ -72,13 +75,13 @@ class DetectorHeads(nn.Module):
         return found
 
     def propose(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """(B, C, H, W) levels -> logits (B, A_l) and offsets (B, A_l, 4) of each level's anchors."""
+        """Levels (B, C, H, W) -> logits (B, A_l) and offsets (B, A_l, 4) of each level's anchors."""
         logits, offsets = self.rpn_head(tuple(maps))
         logits = [x.permute(0, 2, 3, 1).flatten(1) for x in logits]
         return logits, [x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)) for x in offsets]
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, s, s) pooled regions -> what classes would see (N, E), and offsets (N, 4)."""
+        """Pooled regions (N, C, s, s) -> features for a classifier (N, E), and offsets (N, 4)."""
         return self.box_head(pooled)
 
 

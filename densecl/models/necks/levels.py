@@ -11,16 +11,16 @@ from .mlp import MLP
 
 @MODELS.register_module()
 class PatchProjector(nn.Module):
-    """(B, P, C) -> (B, D): each patch projected alike, the P results concatenated, projected together.
+    """(B, P, C) -> (B, D): project each patch, concatenate the P results, project again.
 
-    PIRL (Misra and van der Maaten, 2020, section 3.2) has a linear layer each time; DetCo's local head (Xie
-    et al., 2021) concatenates right away: ``each=None``.
+    In PIRL (Misra and van der Maaten, 2020, section 3.2) both projections are linear layers. DetCo's local
+    head (Xie et al., 2021) only concatenates and projects: ``each=None``.
 
     Args:
-        patches: P, 9 in both.
-        together: module config of what maps the (B, P * width) concatenation to (B, D).
-        each: module config of what maps each patch's (N, C); None leaves the patches as they are.
-        relu: before the concatenation.
+        patches: P, 9 in both methods.
+        together: config of a module that maps the concatenation (B, P * width) to (B, D).
+        each: config of a module that maps each patch (N, C); None: patches are not projected.
+        relu: apply ReLU before the concatenation.
     """
 
     def __init__(self, patches: int, together: dict, each: dict | None = None, relu: bool = False) -> None:
@@ -30,7 +30,7 @@ class PatchProjector(nn.Module):
         self.together = MODELS.build(together)
 
     def forward(self, x: Tensor) -> Tensor:
-        """All patches of the batch go through ``each`` together."""
+        """(B, P, C) -> (B, D). All patches of the batch go through ``each`` in one pass."""
         if x.ndim != 3 or x.shape[1] != self.patches:
             raise ValueError(
                 f'PatchProjector needs (B, {self.patches}, C), got {tuple(x.shape)}; set patches to the '
@@ -42,20 +42,20 @@ class PatchProjector(nn.Module):
 
 @MODELS.register_module()
 class LevelProjectors(nn.ModuleDict):
-    """``projectors[kind][level]``: MLPs of one hidden layer for pooled levels and for patches of them.
+    """``projectors[kind][level]``: MLPs with one hidden layer, for pooled levels of images and of patches.
 
-    ``'global'`` maps a pooled level, (B, C) -> (B, D); ``'local'`` maps the pooled levels of an image's
-    patches, (B, P, C) -> (B, D), concatenated right away (DetCo, Xie et al., 2021, section 3.2). One module
-    holds all of them, so that the target keeps the moving average of all of them.
+    ``'global'`` maps a pooled level, (B, C) -> (B, D). ``'local'`` concatenates and maps the pooled levels of
+    an image's patches, (B, P, C) -> (B, D) (DetCo, Xie et al., 2021, section 3.2). One module holds all MLPs,
+    so that the target has a moving average of all of them.
 
     Args:
         channels: C of each level.
-        names: of the levels; their numbers by default.
-        kinds: of projectors to have, ``'global'``, ``'local'`` or both.
+        names: names of the levels; by default their numbers.
+        kinds: the kinds of projectors, ``'global'``, ``'local'`` or both.
         out_channels: D.
-        hidden: width of the global hidden layers, one number or one a level; None takes C.
-        local_hidden: the same for the local ones; None takes P * C, which for the four stages of ResNet-50
-            makes 456 million weights.
+        hidden: width of the global hidden layers, one number, or one for each level; None: C.
+        local_hidden: the same for the local ones; None: P * C, which for the four stages of ResNet-50 is 456
+            million weights.
         patches: P.
         **kwargs: further arguments of every :class:`MLP`, such as ``norm`` and ``last_norm``.
     """
@@ -90,7 +90,7 @@ class LevelProjectors(nn.ModuleDict):
 
 @MODELS.register_module()
 class ImagePatchProjectors(nn.ModuleDict):
-    """A projector of images and one of their patches (PIRL, Misra and van der Maaten, 2020).
+    """One projector for images and one for their patches (PIRL, Misra and van der Maaten, 2020).
 
     Args:
         image: module config, (B, C) -> (B, D).
@@ -102,7 +102,7 @@ class ImagePatchProjectors(nn.ModuleDict):
 
 
 def _each(given: int | Sequence[int] | None, default: Sequence[int], name: str) -> Sequence[int]:
-    """One number a level."""
+    """One number for each level."""
     if given is None:
         return default
     given = [given] * len(default) if isinstance(given, int) else given

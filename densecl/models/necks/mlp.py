@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons on vectors and, as 1x1 convolutions, on every cell of a map."""
+"""MLPs on vectors and, as 1x1 convolutions, on every cell of a map."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,7 +18,7 @@ _CHOICES = dict(
 
 
 class _Perceptron(nn.Sequential):
-    """Layers of the given widths with (norm and) an activation between them."""
+    """Layers of the given widths, with an activation (and a norm) between them."""
 
     layer: Callable[..., nn.Module]
     norm: type[nn.Module]
@@ -85,18 +85,18 @@ class MLP(_Perceptron):
     """(N, C) -> (N, D): linear layers with an activation between them.
 
     Args:
-        channels: widths from the input to the output; two of them make a single linear layer.
+        channels: widths from input to output; two widths make a single linear layer.
         norm: batch normalisation after each hidden layer.
-        last_norm: batch normalisation after the last layer: ``True`` with scale and shift, ``'scale'`` with a
-            scale only (SimCLR; the shift stays 0), ``'plain'`` without either (SimSiam, MoCo v3);
-            ``'layer'``: layer normalisation in its place (DIP).
-        bias: bias in the linear layers, for all of them or one by one; by default exactly where no
-            normalisation follows.
-        activation: ``'ReLU'``, ``'GELU'`` (DINO) or ``'Tanh'`` (VQ-KD), for all hidden layers or one by one
-            (SiT).
-        init: ``'default'`` is torch's (MoCo); ``'normal'`` draws weights with std 0.01 (DenseCL's code,
-            SimCLR), ``'trunc_normal'`` with std 0.02 (DINO); both zero the biases.
-        last_activation: behind the last layer; ``'Tanh'`` in SimCSE, as in BERT's pooler.
+        last_norm: normalisation after the last layer. ``True``: batch norm with scale and shift; ``'scale'``:
+            batch norm with scale only, the shift stays 0 (SimCLR); ``'plain'``: batch norm without either
+            (SimSiam, MoCo v3); ``'layer'``: layer norm (DIP).
+        bias: whether linear layers have a bias, one value for all or one for each; by default only layers
+            without a norm after them have one.
+        activation: ``'ReLU'``, ``'GELU'`` (DINO) or ``'Tanh'`` (VQ-KD), one value for all hidden layers or
+            one for each (SiT).
+        init: ``'default'``: torch's (MoCo); ``'normal'``: weights with std 0.01 (DenseCL's code, SimCLR);
+            ``'trunc_normal'``: weights with std 0.02 (DINO). The last two set biases to 0.
+        last_activation: activation after the last layer; ``'Tanh'`` in SimCSE, as in BERT's pooler.
     """
 
     layer = nn.Linear
@@ -115,8 +115,8 @@ class ConvMLP(_Perceptron):
 
 @MODELS.register_module()
 class FirstChannels(nn.Module):
-    """(N, C) -> (N, D), the first D channels: a part of the representation itself is contrasted, no projector
-    is trained (DirectCLR, Jing et al., 2022, section 5).
+    """(N, C) -> (N, D), the first D channels: a part of the representation is compared, without a trained
+    projector (DirectCLR, Jing et al., 2022, section 5).
 
     Args:
         dimensions: D, 360 of ResNet-50's 2048 in the paper.
@@ -127,7 +127,7 @@ class FirstChannels(nn.Module):
         self.dimensions = dimensions
 
     def forward(self, x):
-        """Cut; the remaining channels get no gradient from here."""
+        """The first D channels; the others get no gradient from here."""
         if x.shape[1] < self.dimensions:
             raise ValueError(f'FirstChannels: wanted {self.dimensions} of {x.shape[1]} channels')
         return x[:, : self.dimensions]

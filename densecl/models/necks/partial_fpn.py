@@ -1,4 +1,4 @@
-"""The levels of a feature pyramid that a pretraining task reads, and no others."""
+"""A feature pyramid with only the levels that a pretraining task reads."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ from densecl.registry import MODELS
 class PartialFPN(nn.Module):
     """Some outputs of a feature pyramid (Lin et al., 2017), as ReSim trains them (Xiao et al., 2021).
 
-    Of the levels given by ``levels`` there is a lateral 1x1 and an output 3x3 convolution; a higher level
-    has a lateral convolution alone and is used for the top-down path. A pyramid with all outputs would have
-    parameters that no loss reaches, which DistributedDataParallel does not bear.
+    Each level in ``levels`` has a lateral 1x1 and an output 3x3 convolution. A higher level has only a
+    lateral convolution, for the top-down path. A pyramid with all outputs would have parameters that get no
+    gradient, which is an error in DistributedDataParallel.
 
     Parameters have the names of a stock ``FPN`` with the same ``in_channels``, for example
-    ``lateral_convs.1.conv.weight`` and ``fpn_convs.1.conv.weight`` (``.bn`` with ``norm``): a detector can
-    take them by name, and its remaining levels start afresh.
+    ``lateral_convs.1.conv.weight`` and ``fpn_convs.1.conv.weight`` (``.bn`` with ``norm``). So a detector can
+    load them by name; its other levels start untrained.
 
     Args:
         in_channels: channels of each level of the backbone, lowest first. Levels below the first of
-            ``levels`` are counted, so that names agree, and not read.
+            ``levels`` are listed, so that names agree, but not read.
         out_channels: channels of every output.
-        levels: positions in ``in_channels`` of the outputs; ReSim's P3 and P4 are (1, 2) of C2 .. C5.
+        levels: positions of the outputs in ``in_channels``; ReSim's P3 and P4 are (1, 2) of C2 .. C5.
         norm: batch normalisation after each convolution, which then has no bias; ReSim's option
-            ``--fpn-bn`` (which keeps no bias either).
+            ``--fpn-bn`` (which has no bias either).
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class PartialFPN(nn.Module):
         self.fpn_convs = nn.ModuleDict(outputs)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """One (B, C_i, H_i, W_i) a level -> the outputs of ``levels``, lowest first, then the last input.
+        """Levels (B, C_i, H_i, W_i) -> the outputs of ``levels``, lowest first, then the last input.
 
-        The latter as it came, for heads that read the backbone (level -1).
+        The last input is not changed; it is for heads that read the backbone (level -1).
         """
         if len(inputs) != len(self.in_channels):
             raise ValueError(
@@ -73,7 +73,7 @@ class PartialFPN(nn.Module):
 
 
 def _conv(inputs: int, outputs: int, kernel: int, norm: bool) -> nn.Sequential:
-    """A convolution (and batch norm) under the names of mmcv's ``ConvModule``."""
+    """A convolution (and batch norm), with the names of mmcv's ``ConvModule``."""
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not norm)
     nn.init.kaiming_uniform_(conv.weight, a=1)  # detectron2's and ReSim's "Xavier fill"
     if norm:

@@ -1,4 +1,4 @@
-"""Directions of feature space that say where a cell lies, found in rounds and taken out (RASA)."""
+"""Directions of feature space that encode a cell's position; found in rounds and removed (RASA)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from densecl.schedule import Clock
 
 
 def orthonormal(directions: Tensor) -> Tensor:
-    """(n, D) -> (n, D), rows of length 1 with the same span, by Gram and Schmidt; 0 for what adds nothing."""
+    """Gram-Schmidt, (n, D) -> (n, D): orthonormal rows with the same span; a dependent row becomes 0."""
     rows = []
     for row in full_precision(directions):
         length = row.norm()
@@ -24,14 +24,14 @@ def orthonormal(directions: Tensor) -> Tensor:
 
 @no_autocast
 def without_directions(features: Tensor, rounds: Sequence[Tensor]) -> Tensor:
-    """What is orthogonal to the directions of each round, one round after the other.
+    """Remove the directions of each round from the features, one round after the other.
 
     ``z <- z - sum_i <z, u_i> u_i`` with an orthonormal basis u of the round's directions (RASA, in
     Franca, Venkataramanan et al., 2025).
 
     Args:
         features: (..., D).
-        rounds: (n, D) each.
+        rounds: the directions of each round, (n, D).
 
     Returns:
         (..., D) in float32 or better.
@@ -44,9 +44,9 @@ def without_directions(features: Tensor, rounds: Sequence[Tensor]) -> Tensor:
 
 
 def folded(rounds: Sequence[Tensor]) -> Tensor:
-    """(D, D) float64, the one matrix P of which ``P z`` is what :func:`without_directions` makes of z.
+    """One matrix P (D, D), float64, for all rounds: ``P z`` is :func:`without_directions` of z.
 
-    The directions of two rounds need not be orthogonal: it is the product of their projections.
+    P is the product of the rounds' projections, as directions of two rounds need not be orthogonal.
     """
     identity = torch.eye(rounds[0].shape[1], dtype=torch.float64, device=rounds[0].device)
     return without_directions(identity, [directions.double() for directions in rounds]).mT
@@ -54,15 +54,15 @@ def folded(rounds: Sequence[Tensor]) -> Tensor:
 
 @MODELS.register_module()
 class PositionPredictor(nn.Module):
-    """(B, C, H, W) -> (B, 2, H, W) in [0, 1]: where a cell lies, a sigmoid of two linear functions.
+    """(B, C, H, W) -> (B, 2, H, W) in [0, 1]: the position of each cell, a sigmoid of two linear functions.
 
-    The run is cut into equal rounds, each with two functions of its own: it sees the features without the
-    directions of the rounds before, which stay as they are then. Where the round is taken from, ``clock``,
-    has to know the length of the run, unless there is one round alone.
+    The run is divided into equal rounds. Each round trains its own two functions, on features without the
+    directions of earlier rounds, which are then fixed. If there are several rounds, ``clock`` must know the
+    length of the run.
 
     Args:
         channels: C.
-        rounds: 9.
+        rounds: number of rounds; 9.
     """
 
     def __init__(self, channels: int, rounds: int = 9) -> None:
@@ -71,24 +71,24 @@ class PositionPredictor(nn.Module):
             raise ValueError(f'PositionPredictor: rounds must be 1 or more, got {rounds}')
         layers = (nn.Linear(channels, 2, bias=False) for _ in range(rounds))
         self.rounds = nn.ParameterList(layer.weight for layer in layers)
-        #: How many rounds were begun: the directions of the others are random.
+        #: Number of rounds that were started. The directions of the others are still random.
         self.register_buffer('begun', torch.zeros((), dtype=torch.int64))
         self.clock: Clock | None = None
 
     @property
     def round(self) -> int:
-        """The one that is learning, from 0."""
+        """The present round, from 0."""
         count, clock = len(self.rounds), self.clock or Clock()
         if count == 1:
             return 0
         return min(int(clock.step * count / clock.steps(1, 'run', 'PositionPredictor')), count - 1)
 
     def frozen_parameters(self) -> list[nn.Parameter]:
-        """Those of all rounds but the present one."""
+        """The parameters of all rounds except the present one."""
         return [p for i, p in enumerate(self.rounds) if i != self.round]
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class; an image's cells are all that a prediction depends on."""
+        """See the class. The prediction for a cell depends only on its own features."""
         now = self.round
         if self.training:
             self.begun.fill_(now + 1)
@@ -96,6 +96,6 @@ class PositionPredictor(nn.Module):
         rest = without_directions(x.permute(0, 2, 3, 1), earlier)
         with torch.autocast(x.device.type, enabled=False):
             found = (rest @ self.rounds[now].to(rest.dtype).mT).sigmoid()
-            # Data-parallel training waits for the gradient of every parameter.
+            # Data-parallel training waits for a gradient of every parameter.
             found = found + sum(p.sum() * 0.0 for p in self.frozen_parameters())
         return found.permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Projectors whose outputs are scores of prototypes: SwAV's, DINO's and DINOv3's."""
+"""Projectors that return scores of prototypes: SwAV's, DINO's and DINOv3's."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ from .mlp import MLP
 
 
 class UnitPrototypes(nn.Module):
-    """``count`` unit vectors of width ``dim``, put back on the sphere before each step (SwAV).
+    """``count`` prototypes of width ``dim``, normalised to length 1 before each step (SwAV).
 
-    A moving average of them, which nothing trains, is put there whenever it is used (Leopart).
+    A moving average of them, which has no gradient, is normalised whenever it is used (Leopart).
     """
 
     def __init__(self, dim: int, count: int) -> None:
@@ -25,24 +25,24 @@ class UnitPrototypes(nn.Module):
 
     @torch.no_grad()
     def normalize_(self) -> None:
-        """Give each prototype length 1, in place and outside of the gradient."""
+        """Normalise each prototype to length 1, in place, without gradient."""
         self.weight.copy_(F.normalize(self.weight, dim=1))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """(N, C) unit vectors -> (N, K) cosines, at least float32."""
+        """Unit vectors (N, C) -> cosines (N, K), in float32 or better."""
         return _scores(embeddings, self.weight if self.weight.requires_grad else unit(self.weight))
 
 
 class WeightNormPrototypes(nn.Module):
-    """Prototypes of learned direction ``weight_v`` and length ``weight_g`` (DINO, Caron et al., 2021).
+    """Prototypes with learned direction ``weight_v`` and length ``weight_g`` (DINO, Caron et al., 2021).
 
-    The gradient goes through the normalisation, so it has no part along the prototype itself.
+    The gradient flows through the normalisation, so it is orthogonal to the prototype.
 
     Args:
         dim: width C of an embedding.
-        count: number of prototypes K.
-        learn_length: train ``weight_g``, which starts at 1 (``norm_last_layer=False`` of the official
-            code, better and less stable); otherwise the scores stay cosines.
+        count: number K of prototypes.
+        learn_length: train ``weight_g``, which starts at 1 (``norm_last_layer=False`` in the official code,
+            better but less stable). Otherwise the scores are cosines.
     """
 
     def __init__(self, dim: int, count: int, learn_length: bool = False) -> None:
@@ -59,9 +59,9 @@ class WeightNormPrototypes(nn.Module):
 
 
 class LinearPrototypes(nn.Module):
-    """Prototypes that are the rows of a linear layer as they are (DINOv3, Siméoni et al., 2025).
+    """Prototypes that are the rows of a linear layer, not normalised (DINOv3, Siméoni et al., 2025).
 
-    Their lengths are trained with them; at first they are normal with std 0.02.
+    Their lengths are trained, too. Initial values are from a truncated normal distribution with std 0.02.
     """
 
     def __init__(self, dim: int, count: int) -> None:
@@ -78,20 +78,20 @@ class LinearPrototypes(nn.Module):
 
 @MODELS.register_module()
 class PrototypeProjector(nn.Module):
-    """(N, C) -> (N, K): an MLP, l2-norm, and scores of K prototypes.
+    """(N, C) -> (N, K): an MLP, L2 normalisation, then scores of K prototypes.
 
-    What lies in front of the scores is at hand too: ``projector.prototypes(projector.embed(x))`` is
-    ``projector(x)``. Scores are computed in float32 under autocast: divided by temperatures of 0.05
-    the rounding of half precision would show.
+    The embeddings are available, too: ``projector.prototypes(projector.embed(x))`` equals ``projector(x)``.
+    Scores are computed in float32 also under autocast: after division by a temperature of 0.05, rounding to
+    half precision would matter.
 
     Args:
         channels: widths of the MLP from the input to the embedding.
-        prototypes: their number K, at least 2.
-        weight_norm: prototypes as DINO has them, :class:`WeightNormPrototypes`, rather than as
-            SwAV has them, :class:`UnitPrototypes`.
+        prototypes: number K of prototypes, at least 2.
+        weight_norm: use DINO's prototypes, :class:`WeightNormPrototypes`, not SwAV's,
+            :class:`UnitPrototypes`.
         learn_length: see :class:`WeightNormPrototypes`; needs ``weight_norm``.
-        plain: prototypes as DINOv3 has them, :class:`LinearPrototypes`; not with ``weight_norm``.
-        **kwargs: of :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
+        plain: use DINOv3's prototypes, :class:`LinearPrototypes`; not with ``weight_norm``.
+        **kwargs: see :class:`~densecl.models.necks.MLP`, such as ``norm=True``.
     """
 
     def __init__(
@@ -124,16 +124,16 @@ class PrototypeProjector(nn.Module):
             self.prototypes = UnitPrototypes(channels[-1], prototypes)
 
     def embed(self, x: Tensor) -> Tensor:
-        """(N, C) -> (N, D) unit vectors, what prototypes are compared with."""
+        """(N, C) -> unit vectors (N, D), which are compared with the prototypes."""
         return unit(self.mlp(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C) -> (N, K) scores."""
+        """(N, C) -> scores (N, K)."""
         return self.prototypes(self.embed(x))
 
 
 def _linear_weight(inputs: int, outputs: int) -> Tensor:
-    """(outputs, inputs) in torch's initialisation of a linear layer, which both official codes keep."""
+    """(outputs, inputs), with torch's initial values of a linear layer, as in both official codes."""
     return nn.Linear(inputs, outputs, bias=False).weight.detach()
 
 

@@ -1,4 +1,4 @@
-"""Vector quantisation: a vector is replaced by the nearest of K codes, which follow what they stand for."""
+"""Vector quantisation: a vector is replaced by the nearest of K codes, which are moving averages."""
 
 import math
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from densecl.registry import MODELS
 
 from .mlp import ConvMLP
 
-# products of rows and codes in memory at once: 256 MiB in float32
+# Products of rows and codes that are in memory at a time: 256 MiB in float32.
 _TILE = 1 << 26
 
 
 class Quantized(NamedTuple):
-    """What a quantiser makes of a map.
+    """The output of a quantiser for a map.
 
     Attributes:
         embeddings: (B, h, w, E) unit vectors, with gradient.
         codes: (B, h, w, E), the code of each, without gradient.
-        ids: (B, h, w) int64, its number, from 0.
-        log: what is worth watching, see :meth:`VectorQuantizer.log`.
+        ids: (B, h, w) int64, the numbers of the codes, from 0.
+        log: values for the log, see :meth:`VectorQuantizer.log`.
     """
 
     embeddings: Tensor
@@ -32,14 +32,14 @@ class Quantized(NamedTuple):
     log: dict[str, Tensor]
 
     def passed(self) -> Tensor:
-        """The codes, whose gradient goes to the embeddings as it is (straight-through)."""
+        """The codes (B, h, w, E); their gradient is passed to the embeddings (straight-through)."""
         return self.embeddings + (self.codes - self.embeddings).detach()
 
 
 @torch.no_grad()
 @no_autocast
 def nearest(rows: Tensor, centres: Tensor) -> Tensor:
-    """(N, C) and (K, C) -> (N,) int64, the centre at the smallest distance; of equal ones the first."""
+    """The centre with the smallest distance, (N, C) and (K, C) -> (N,) int64; the first of equal ones."""
     centres = centres.to(rows.dtype)
     half = centres.square().sum(1) / 2
     tiles = rows.split(max(1, _TILE // len(centres)))
@@ -48,7 +48,7 @@ def nearest(rows: Tensor, centres: Tensor) -> Tensor:
 
 @torch.no_grad()
 def code_totals(rows: Tensor, ids: Tensor, codes: int) -> Tensor:
-    """(N, E) rows and their (N,) codes -> (K, E + 1): the sum of each code's rows, and their number."""
+    """The sum of each code's rows, and their number: rows (N, E) and their codes (N,) -> (K, E + 1)."""
     counted = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)
     return counted.new_zeros(codes, counted.shape[1]).index_add_(0, ids, counted)
 
@@ -57,13 +57,13 @@ def code_totals(rows: Tensor, ids: Tensor, codes: int) -> Tensor:
 def moved_codes(codebook: Tensor, totals: Tensor, decay: float) -> Tensor:
     """The codes after one step: ``unit(decay * code + (1 - decay) * unit(sum of its rows))``.
 
-    A code without rows stays (VQ-KD, Peng et al., 2022, and its code). With ``decay=0`` it is a step of
-    k-means by cosine.
+    A code without rows does not move (VQ-KD, Peng et al., 2022, and its code). With ``decay=0`` this is a
+    step of k-means by cosine.
 
     Args:
         codebook: (K, E) unit vectors.
         totals: (K, E + 1), see :func:`code_totals`.
-        decay: share that is kept.
+        decay: share of the code that is kept.
     """
     sums, counts = totals[:, :-1], totals[:, -1:]
     return unit(decay * codebook + (1 - decay) * torch.where(counts > 0, unit(sums), codebook))
@@ -71,9 +71,9 @@ def moved_codes(codebook: Tensor, totals: Tensor, decay: float) -> Tensor:
 
 @torch.no_grad()
 def first_codes(rows: Tensor, codes: int, iterations: int) -> Tensor:
-    """(N, E) unit rows of this process -> (K, E): k-means by cosine of the rows of all processes.
+    """K-means by cosine on the rows of all processes: unit rows (N, E) of this process -> (K, E).
 
-    It begins with K of them at equal distances, the same in every process, and takes so many iterations.
+    It starts with every (n / K)-th of the n rows, the same rows in every process.
     """
     everything = all_gather(rows)
     centres = everything[torch.arange(codes, device=rows.device) * len(everything) // codes]
@@ -84,15 +84,16 @@ def first_codes(rows: Tensor, codes: int, iterations: int) -> Tensor:
 
 
 class VectorQuantizer(nn.Module):
-    """Linear, Tanh, Linear, length 1, and the nearest of K codes (VQ-KD, BEiT v2, Peng et al., 2022).
+    """Linear, Tanh, Linear, L2 normalisation, then the nearest of K codes (VQ-KD, BEiT v2, Peng et al.,
+    2022).
 
-    Codes are no parameters: they begin as k-means of the first batch, and follow the vectors that they stand
-    for as a moving average, once an optimiser step, see :meth:`move`. A batch is assigned with the codes as
-    they were before it. All processes have the same codes, of what all of them saw.
+    Codes are not parameters. They start as the k-means centres of the first batch. Once an optimiser step,
+    they move as a moving average of the vectors that they replace, see :meth:`move`. A batch is quantised
+    with the codes from before it. Codes use the vectors of all processes, and are equal in all of them.
 
     Args:
-        channels: of a cell.
-        codes: their number K.
+        channels: number of channels of a cell.
+        codes: number K of codes.
         dim: width E of a code.
         decay: share of a code that is kept at a step.
         iterations: of k-means on the first batch.
@@ -118,7 +119,7 @@ class VectorQuantizer(nn.Module):
         self.look_at_buffers()
 
     def look_at_buffers(self) -> None:
-        """Find out again whether there are codes: those of a run, this one or an earlier one, go on."""
+        """Read from the buffer whether there are codes, such as those of an earlier run: these are kept."""
         self._begun = bool(self.codebook.any())
 
     def embeddings(self, maps: Tensor) -> Tensor:
@@ -127,7 +128,7 @@ class VectorQuantizer(nn.Module):
             return unit(self.embed(full_precision(maps)).permute(0, 2, 3, 1))
 
     def forward(self, maps: Tensor) -> Quantized:
-        """(B, C, h, w) -> embeddings, codes, numbers; in training the codes will follow."""
+        """(B, C, h, w) -> embeddings, codes and numbers. In training it collects sums for :meth:`move`."""
         z = self.embeddings(maps)
         rows = z.detach().flatten(0, 2)
         learns = self.training and torch.is_grad_enabled()
@@ -141,7 +142,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def move(self) -> None:
-        """Let the codes follow what was assigned to them since the last time, in all processes."""
+        """Move the codes to the vectors assigned to them since the last call, in all processes."""
         totals = all_reduce(self.totals)
         self.codebook.copy_(moved_codes(self.codebook, totals, self.decay))
         self.usage.lerp_(totals[:, -1], 1 - self.decay)
@@ -149,8 +150,11 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def log(self) -> dict[str, Tensor]:
-        """``used``: the share of codes that a cell had lately, in about 1 / (1 - decay) steps; and
-        ``perplexity``, of their moving frequencies, as a share of K: 1 where all codes are equally frequent.
+        """``used`` and ``perplexity``.
+
+        ``used`` is the share of codes that were assigned to a cell in about the last 1 / (1 - decay) steps.
+        ``perplexity`` is that of the moving frequencies of codes, divided by K: 1 if all codes are equally
+        frequent.
         """
         shares = self.usage / self.usage.sum().clamp(min=1e-12)
         even = torch.special.entr(shares).sum().exp() / len(shares)
@@ -159,13 +163,13 @@ class VectorQuantizer(nn.Module):
 
 @MODELS.register_module()
 class QuantizedDecoder(nn.Module):
-    """A :class:`VectorQuantizer`, and what makes features again of its codes (VQ-KD).
+    """A :class:`VectorQuantizer`, and a decoder that predicts features from its codes (VQ-KD).
 
     Args:
         quantizer: arguments of the quantiser.
-        decoder: module config of what maps the (B, E, h, w) codes to a level (B, D, h, w), such as a
+        decoder: config of a module that maps codes (B, E, h, w) to a level (B, D, h, w), such as a
             ``TimmViT`` with ``patch_size=1`` and ``in_chans=E``.
-        output: module config of what maps that level to the features, such as a ``ConvMLP``.
+        output: config of a module that maps this level to the features, such as a ``ConvMLP``.
     """
 
     def __init__(self, quantizer: dict, decoder: dict, output: dict) -> None:
@@ -175,7 +179,7 @@ class QuantizedDecoder(nn.Module):
         self.output = MODELS.build(output)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Quantized]:
-        """(B, C, h, w) -> the features (B, F, h, w), and what the quantiser made."""
+        """(B, C, h, w) -> the predicted features (B, F, h, w), and the quantiser's output."""
         found = self.quantizer(maps)
         levels = self.decoder(found.passed().permute(0, 3, 1, 2))
         return self.output(levels if isinstance(levels, Tensor) else levels[-1]), found

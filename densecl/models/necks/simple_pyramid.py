@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
-#: Of the detectors' levels.
+#: Strides of the levels that detectors usually have.
 USUAL_STRIDES = (4, 8, 16, 32, 64)
 
 
 @MODELS.register_module('LN2d')
 class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels of each cell of a (B, C, H, W) map."""
+    """LayerNorm over the channels of each cell of a map (B, C, H, W)."""
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
         super().__init__(channels, eps)
@@ -27,16 +27,16 @@ class LayerNorm2d(nn.LayerNorm):
 class SimpleFeaturePyramid(nn.Module):
     """Four levels, strides 4 to 32, from the last map of a ViT (ViTDet: Li et al., ECCV 2022, section 3).
 
-    x2 by a transposed convolution, x4 by two with LayerNorm and GELU between them, x1 as it is, /2 by
-    max-pooling; then, for each, a 1x1 and a 3x3 convolution, both with LayerNorm. Further levels
-    take every second cell of the one before.
+    The map is upsampled x2 by a transposed convolution, and x4 by two with LayerNorm and GELU between them.
+    It is used unchanged (x1), and downsampled (/2) by max-pooling. Then each has a 1x1 and a 3x3 convolution,
+    both with LayerNorm. Each further level takes every second cell of the level before.
 
     Args:
         in_channels: channels of the map.
         out_channels: channels of every level.
-        num_outs: number of levels, at least 4; the fifth is what mmdet's RPN reads.
-        level: which of the backbone's levels is the map; -2 where a class token comes last.
-        stride: of the map, a patch's side in pixels; see :func:`pyramid_strides`.
+        num_outs: number of levels, at least 4; mmdet's RPN reads the fifth.
+        level: which of the backbone's levels is the map; -2 if the last one is a class token.
+        stride: stride of the map, the side of a patch in pixels; see :func:`pyramid_strides`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SimpleFeaturePyramid(nn.Module):
 
 
 def pyramid_strides(patch: int) -> tuple[float, ...]:
-    """Strides of five levels: halves and doubles of the patch's side, of which the first is nearest 4.
+    """Strides of five levels: the patch's side times powers of 2. The first is the one nearest to 4.
 
     Patches of 8 and 16 px: 4, 8, 16, 32, 64; of 14 px: 3.5, 7, 14, 28, 56.
     """
@@ -72,12 +72,12 @@ def pyramid_strides(patch: int) -> tuple[float, ...]:
 
 
 def _doublings(stride: int) -> int:
-    """From the map to the finest level."""
+    """Number of doublings from the map to the finest level."""
     return round(math.log2(stride / 4))
 
 
 def _stage(channels: int, doublings: int, out_channels: int) -> list[nn.Module]:
-    """The map doubled so many times, or halved, and what is learned of it."""
+    """Layers that double the map ``doublings`` times (or halve it, if negative), then two convolutions."""
     resized: list[nn.Module] = [nn.MaxPool2d(2**-doublings)] if doublings < 0 else []
     for i in range(doublings):
         resized += [LayerNorm2d(channels), nn.GELU()] if i else []

@@ -1,4 +1,4 @@
-"""Decoders behind a convolutional encoder that was given a mask: hidden cells are filled, then decoded."""
+"""Decoders after a convolutional encoder with a mask: hidden cells are filled, then the map is decoded."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,13 +15,14 @@ from .simple_pyramid import LayerNorm2d
 
 
 class Densify(nn.Module):
-    """(B, C, H, W), 0 at hidden cells -> (B, D, H, W): norm of the others, a learned token in these.
+    """(B, C, H, W), 0 at hidden cells -> (B, D, H, W): normalise visible cells, put a learned token into
+    hidden ones.
 
     Args:
         channels: C.
         width: D.
-        norm: ``'BN'``, over the positions that are not hidden, ``'LN'``, over the channels of each, or None.
-        kernel_size: of the convolution to D; None: there is none, and D is C.
+        norm: ``'BN'``: batch norm over the visible positions; ``'LN'``: over the channels of each; or None.
+        kernel_size: of the convolution to D; None: no convolution, and D is C.
     """
 
     def __init__(self, channels: int, width: int, norm: str | None, kernel_size: int | None) -> None:
@@ -34,7 +35,7 @@ class Densify(nn.Module):
             self.proj = nn.Conv2d(channels, width, kernel_size, padding=kernel_size // 2)
 
     def forward(self, x: Tensor, active: Tensor) -> Tensor:
-        """``active`` (B, h, w) bool are cells of ``x``."""
+        """``active`` (B, h, w) bool: the visible cells of ``x``."""
         with only_active(self.norm, active):
             x = self.norm(x)
         return self.proj(torch.where(active_like(active, x), x, self.mask_token.to(x.dtype)))
@@ -42,23 +43,23 @@ class Densify(nn.Module):
 
 @MODELS.register_module()
 class UNetDecoder(nn.Module):
-    """SparK's decoder (Tian et al., ICLR 2023): densify each level, then up by 2 a block, level by level.
+    """SparK's decoder (Tian et al., ICLR 2023): densify each level, then double the size in each block.
 
-    The deepest level is the smallest map, and each other one has twice the size of the next deeper one, so
-    that each enters in front of a block.
+    The deepest level is the smallest map. Each other level has twice the size of the next deeper one, and is
+    added before a block.
 
     Args:
-        channels: of the levels of the encoder, shallow to deep; of a ResNet-50 (256, 512, 1024, 2048).
-        patch: pixels of an image a side of a cell of the deepest level, its stride: a power of 2. There are
-            log2 of it blocks.
+        channels: channels of the encoder's levels, shallow to deep; (256, 512, 1024, 2048) for a ResNet-50.
+        patch: stride of the deepest level, the side of its cells in pixels of the image: a power of 2. There
+            are log2(patch) blocks.
         width: channels at the deepest level; each block halves them.
-        norm: of the levels: ``'BN'`` (ResNet), ``'LN'`` (ConvNeXt) or None. Blocks have batch norm, over all
-            positions.
-        image_channels: of an image.
+        norm: norm of the levels: ``'BN'`` (ResNet), ``'LN'`` (ConvNeXt) or None. Blocks have batch norm over
+            all positions.
+        image_channels: channels of the image.
 
     Raises:
-        ValueError: ``patch`` is no power of 2, ``width`` cannot be halved so often, or there are too many
-            levels.
+        ValueError: ``patch`` is not a power of 2, ``width`` cannot be halved that often, or there are too
+            many levels.
     """
 
     def __init__(
@@ -94,10 +95,10 @@ class UNetDecoder(nn.Module):
             part.apply(_initialise)
 
     def forward(self, levels: Sequence[Tensor], mask: TokenMask) -> Tensor:
-        """Levels (B, C, H, W), shallow to deep -> (B, p * p * 3, h, w), a cell for each cell of the mask.
+        """Levels (B, C, H, W), shallow to deep -> (B, p * p * 3, h, w), one cell for each cell of the mask.
 
         Raises:
-            ValueError: there are not as many levels as ``channels``, or they do not double in size.
+            ValueError: the number of levels is not that of ``channels``, or they do not double in size.
         """
         if len(levels) != len(self.densify):
             raise ValueError(
@@ -119,10 +120,10 @@ class ConvNeXtDecoder(nn.Module):
     """FCMAE's decoder (Woo et al., CVPR 2023): blocks of ConvNeXt V2 on the deepest level.
 
     Args:
-        in_channels: of the deepest level.
-        out_channels: values of a patch, 3 p^2.
+        in_channels: channels of the deepest level.
+        out_channels: number of values of a patch, 3 p^2.
         embed_dim: width of the decoder.
-        depth: of its blocks.
+        depth: number of blocks.
     """
 
     def __init__(self, in_channels: int, out_channels: int, embed_dim: int = 512, depth: int = 1) -> None:
@@ -138,7 +139,7 @@ class ConvNeXtDecoder(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, levels: Sequence[Tensor], mask: TokenMask) -> Tensor:
-        """Levels, the last one (B, C, h, w), a cell for each cell of the mask -> (B, D, h, w)."""
+        """Levels -> (B, D, h, w). The last level (B, C, h, w) must have the grid of the mask."""
         x = self.proj(levels[-1])
         x = torch.where(active_like(~mask.hidden, x), x, self.mask_token.to(x.dtype))
         return self.pred(self.blocks(x))
@@ -170,7 +171,7 @@ def _sum(x: Tensor, level: Tensor) -> Tensor:
 
 
 def _initialise(layer: nn.Module) -> None:
-    """Weights as in the official codes of SparK and ConvNeXt V2."""
+    """Initial weights as in the official codes of SparK and ConvNeXt V2."""
     if isinstance(layer, nn.Conv2d | nn.Linear):
         nn.init.trunc_normal_(layer.weight, std=0.02)
     elif isinstance(layer, nn.ConvTranspose2d):
