@@ -122,9 +122,10 @@ class Place:
 
 @dataclass
 class UnknownPlace:
-    """Replaces :class:`Place` for a view that is cut from a generated image: most of its fields are errors.
+    """Replaces :class:`Place` for a view that is cut from a generated image.
 
-    ``size``, ``grid`` and ``boxes`` are known, as they are about the view itself.
+    ``size``, ``grid`` and ``boxes`` describe the view itself and are known. Asking for anything else, which
+    needs the place in the photo, is an error.
     """
 
     view: int

@@ -75,8 +75,7 @@ def nearest_pairs(distance: Tensor, top: int | None = None) -> tuple[Tensor, Ten
 
 
 class _Nearest(Rule):
-    """Base class: pairs by ``distance(query, key)``, (B, N, M). The kept pairs become the rows of both sides.
-    """
+    """Base class: pairs by ``distance(query, key)``, (B, N, M). Kept pairs become the rows of both sides."""
 
     one_answer, reads, combines = True, True, False
     #: Whether the distance is between places in the image.

@@ -34,7 +34,7 @@ class Shuffle:
             order = torch.randperm(count * world, generator=torch.Generator().manual_seed(seed)).numpy()
         images = order.reshape(world, count)[me]  # the image at each place of this process
         places = order.argsort().reshape(world, count)[me]  # the place of each of its own images
-        # Images are sent in the order of their places; so they are grouped by the process that gets them.
+        # Images are sent in the order of their places, so they are grouped by the process that gets them.
         leave = places.argsort()
         arrive = (images // count).argsort(kind='stable')
         moves = torch.from_numpy(np.stack([leave, leave.argsort(), arrive, arrive.argsort()]))
