@@ -24,7 +24,7 @@ CELLS = Path(os.path.relpath(sample_root() / 'bccd'))
 TRAIN, VAL = CELLS / 'instances_train.json', CELLS / 'instances_val.json'
 CONFIG = ROOT / 'configs/quickstart/anchor_lite0_sample.py'
 SHARE, ITERS = 0.2, 200  # of the labelled images, for the detector; its length
-SHORT_ITERS, SHORT_SIZE = 4, (64, 64)  # of --short: the detector's length, the side of probed images
+SHORT_ITERS, SHORT_SIZE = 10, (64, 64)  # of --short: the detector's length, the side of probed images
 SHOWN = ('--count', 4, '--gallery', 24)  # photos of a sheet; those among which neighbours are looked for
 SHEETS = {  # pictures of either weights -> tiles of one, name and caption of the sheet
     'probe': (
@@ -62,7 +62,7 @@ def main() -> None:
     """Run the steps and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
-    parser.add_argument('--short', action='store_true', help='only see that it works: an epoch, four steps')
+    parser.add_argument('--short', action='store_true', help='only see that it works: an epoch, ten steps')
     args = parser.parse_args()
     work, begin = args.work_dir, time.time()
     epochs = ['train_cfg.max_epochs=1'] if args.short else []

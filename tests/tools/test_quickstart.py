@@ -7,9 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from densecl.engine.launch import read_config
-from densecl.finetune import read_data
+from densecl.finetune import read_data, write_config
 
 GREEN, BLUE, RED = (0, 200, 0), (200, 0, 0), (0, 0, 200)
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,15 @@ def test_data_and_config_are_there(quickstart, tmp_path):
     folder = Path(config.train_dataloader.dataset.data_root)
     assert folder.is_dir() and 'val' not in folder.parts
     assert [hook['type'] for hook in config.custom_hooks] == ['PretrainedHook', 'GuardHook']
+
+
+@pytest.mark.parametrize('length', ['ITERS', 'SHORT_ITERS'])
+def test_the_detector_takes_either_length(quickstart, tmp_path, length):
+    iters = quickstart[length]
+    config = write_config(
+        'imagenet', quickstart['TRAIN'], tmp_path / 'out', val=quickstart['VAL'], size='slim', iters=iters
+    )
+    assert Config.fromfile(config).train_cfg.max_iters == iters
 
 
 @pytest.mark.parametrize('tiles', [2, 3])
