@@ -265,7 +265,7 @@ class Units:
         def rows(x: Tensor) -> Tensor:
             return x.gather(1, chosen if x.ndim == 2 else chosen[..., None].expand(-1, -1, x.shape[2]))
 
-        names = ('vectors', 'predicted', 'valid', 'ids', 'features', 'embeddings', 'labels')
+        names = ('vectors', 'predicted', 'valid', 'ids', 'features', 'embeddings', 'labels', 'cells', 'codes')
         taken = {n: rows(x) for n in names if (x := getattr(self, n)) is not None}
         located = self.place is not None and self.place.boxes is not None
         place = replace(self.place, boxes=rows(self.place.boxes)) if located else None
