@@ -1,4 +1,4 @@
-"""What tells whether features are any good without fine-tuning."""
+"""Evaluates features without fine-tuning."""
 
 from .collapse import alignment, embedding_statistics, embedding_std, rank_me, uniformity
 from .dse import DSE, dense_structure

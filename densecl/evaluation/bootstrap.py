@@ -1,4 +1,4 @@
-"""How sure a difference of two segmentations is, by drawing the test images again."""
+"""The uncertainty of a difference of two segmentations, by a bootstrap over the test images."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -12,12 +12,12 @@ from .segmentation import class_iou
 
 @dataclass(frozen=True)
 class Bootstrapped:
-    """A difference and how it varies with the test images.
+    """A difference and its uncertainty from the choice of test images.
 
     Attributes:
-        mean: of the images as they are.
+        mean: the difference on the original images.
         error: its standard error, infinite for a single group.
-        groups: how many were drawn from; an interval takes Student's t of one less.
+        groups: number of groups G; an interval uses Student's t with G - 1 degrees of freedom.
     """
 
     mean: float
@@ -32,22 +32,22 @@ def miou_difference(
     draws: int = 2000,
     seed: int = 0,
 ) -> Bootstrapped:
-    """mIoU of ``two`` less that of ``one`` on the same test images, which are drawn with replacement.
+    """mIoU of ``two`` minus mIoU of ``one`` on the same test images, with a bootstrap over the images.
 
-    A draw takes as many groups as there are, the same for both; the mIoU of a draw leaves out the classes
-    that its truth does not have. Frames of one film resemble each other: give them one group, and whole
-    groups are drawn (cluster bootstrap). The standard error is the deviation of the draws times
-    sqrt(G / (G - 1)) for G groups: that of a mean of G values would be the usual one.
+    Each draw takes G groups with replacement out of G groups, the same for both. The mIoU of a draw leaves
+    out the classes that do not occur in its truth. Frames of one film are similar: give them the same group,
+    so that they are drawn together (cluster bootstrap). The standard error is the standard deviation of the
+    draws times sqrt(G / (G - 1)); for a mean of G values this gives the usual standard error.
 
     Args:
-        one, two: (M, 3, K) of :func:`~densecl.evaluation.segmentation.iou_counts`, one tensor a seed; the
-            difference is the mean over the seeds.
-        groups: of the M images; by default each is its own.
-        draws: of the bootstrap.
-        seed: of the draws.
+        one, two: (M, 3, K) of :func:`~densecl.evaluation.segmentation.iou_counts`, one tensor per seed; the
+            difference is averaged over the seeds.
+        groups: group of each of the M images; by default each image is its own group.
+        draws: number of bootstrap draws.
+        seed: seed of the draws.
 
     Raises:
-        ValueError: the two were not measured on equally many images, or with equally many seeds.
+        ValueError: the numbers of images or of seeds differ.
     """
     shapes = {tuple(x.shape) for x in (*one, *two)}
     if len(one) != len(two) or not one or len(shapes) != 1:
@@ -66,7 +66,7 @@ def miou_difference(
     times = torch.zeros(draws, len(names), dtype=torch.float64).scatter_add_(
         1, drawn, torch.ones(draws, len(names), dtype=torch.float64)
     )
-    times = torch.cat([torch.ones(1, images, dtype=torch.float64), times[:, group]])  # the images as they are
+    times = torch.cat([torch.ones(1, images, dtype=torch.float64), times[:, group]])  # first each image once
 
     def means(runs: Sequence[Tensor]) -> Tensor:
         sums = [(times @ run.double().flatten(1)).unflatten(1, run.shape[1:]) for run in runs]

@@ -1,4 +1,4 @@
-"""Box-level probe, for who has boxes only: are boxes of a class alike? Nothing of the backbone is trained."""
+"""Box-level probe for sets that have only boxes: are boxes of a class similar? The backbone stays frozen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from .linear_classification import linear_predict
 
 @dataclass(frozen=True)
 class BoxAccuracy:
-    """Accuracy of the class of test boxes whose place is given, in per cent.
+    """Accuracy of the predicted classes of given test boxes, in per cent.
 
     Attributes:
-        knn: ``top1`` over all boxes and ``mean_class``, the mean over the classes that the test boxes have.
-        linear: the same of a logistic regression on the boxes in memory.
-        memory: boxes that vote.
-        tested: boxes that were classified.
-        k: of the votes.
-        temperature: of the votes.
+        knn: ``top1`` over all boxes and ``mean_class``, the mean over the classes of the test boxes.
+        linear: the same for a logistic regression trained on the boxes in memory.
+        memory: number of boxes in memory.
+        tested: number of boxes that were classified.
+        k: number of boxes that vote.
+        temperature: temperature of the votes.
         absent: ids of classes without a test box; they do not count.
-        unseen: ids of classes with test boxes and without one in memory; they count, as 0.
+        unseen: ids of classes with test boxes but without a box in memory; they count as 0.
     """
 
     knn: dict[str, float]
@@ -46,19 +46,19 @@ def box_retrieval(
     k: int = 20,
     temperature: float = 0.07,
 ) -> BoxAccuracy:
-    """Let the labelled boxes most like a box vote for its class, by :func:`~densecl.evaluation.knn_predict`.
+    """Classify boxes by votes of the most similar labelled boxes; see :func:`~densecl.evaluation.knn_predict`.
 
     Args:
         train: (N, C, h, w) maps, of any floating type.
-        train_boxes: of each image (n, 4) boxes, see :func:`box_features`, and (n,) int64 class ids from 1.
+        train_boxes: for each image (n, 4) boxes, see :func:`box_features`, and (n,) int64 class ids from 1.
         test: (M, C, h, w).
-        test_boxes: of each image the same.
-        classes: of the ids, background (0) among them.
-        k: boxes that vote; all where there are fewer.
-        temperature: of the votes.
+        test_boxes: the same for the test images.
+        classes: number of classes, with background (0).
+        k: number of boxes that vote; all if there are fewer.
+        temperature: temperature of the votes.
 
     Raises:
-        ValueError: there is no box to learn from or none to classify.
+        ValueError: there is no training box or no test box.
     """
     bank, labels = _pooled(train, train_boxes)
     queries, truth = _pooled(test, test_boxes)
@@ -83,11 +83,11 @@ def _pooled(maps: Tensor, boxes: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tenso
 
 
 def box_features(image: Tensor, boxes: Tensor) -> Tensor:
-    """The mean over each box, cells counting by the area that lies inside.
+    """The mean feature of each box; cells are weighted by their area inside the box.
 
     Args:
         image: (C, h, w), of any floating type.
-        boxes: (n, 4), x0 y0 x1 y1 as shares of the sides, of some area.
+        boxes: (n, 4), x0 y0 x1 y1 as shares of the sides, with an area above 0.
 
     Returns:
         (n, C) float32 or better.
@@ -99,7 +99,7 @@ def box_features(image: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _coverage(start: Tensor, end: Tensor, cells: int) -> Tensor:
-    """How an interval, (n,) and (n,) shares of a side, lies on its cells: (n, cells), adding up to 1."""
+    """Shares of intervals (start and end, (n,) each, as shares of a side) in each cell: (n, cells), sum 1."""
     edges = torch.arange(cells + 1, device=start.device, dtype=start.dtype)
     inside = torch.minimum(edges[1:], cells * end[:, None]) - torch.maximum(
         edges[:-1], cells * start[:, None]

@@ -1,9 +1,9 @@
-"""K-means with a random state of its own."""
+"""K-means with its own random state."""
 
 import torch
 from torch import Tensor
 
-# distances in memory at once: 64 MiB in float32
+# Number of distances in memory at once: 64 MiB in float32.
 _TILE = 1 << 24
 
 
@@ -16,16 +16,16 @@ def kmeans(
     tolerance: float = 1e-4,
     power: float = 2.0,
 ) -> tuple[Tensor, Tensor]:
-    """Lloyd's iterations from k-means++ centres; a cluster that runs empty keeps its centre.
+    """Lloyd's iterations from k-means++ centres; an empty cluster keeps its centre.
 
     Args:
         rows: (N, d) float.
-        k: clusters; N where there are fewer rows.
+        k: number of clusters; N if there are fewer rows.
         generator: on the CPU, draws the first centres.
-        iterations: at most so many.
-        tolerance: stop where no centre moves further.
-        power: of the distance to the nearest centre that the next one is drawn by: 2 is k-means++
-            (Arthur and Vassilvitskii, 2007).
+        iterations: largest number of iterations.
+        tolerance: stop if no centre moves further than this.
+        power: the next first centre is drawn with a probability proportional to this power of the distance to
+            the nearest centre: 2 is k-means++ (Arthur and Vassilvitskii, 2007).
 
     Returns:
         (k, d) centres and (N,) int64, the nearest centre of each row.

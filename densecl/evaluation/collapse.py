@@ -1,4 +1,4 @@
-"""How much of their space embeddings use."""
+"""Measures how much of their space embeddings use."""
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +8,11 @@ from densecl.numerics import full_precision, unit
 
 
 def embedding_std(features: Tensor) -> Tensor:
-    """Standard deviation of unit embeddings over samples, mean over channels (SimSiam, Chen and He,
+    """Standard deviation of unit embeddings over samples, averaged over channels (SimSiam, Chen and He,
     2021, section 4.1).
 
-    About 1 / sqrt(C) for directions spread evenly over the sphere, 0 for complete collapse. Divided
-    by N, not by N - 1.
+    It is about 1 / sqrt(C) if directions are spread evenly over the sphere, 0 for complete collapse. The
+    variance is divided by N, not by N - 1.
 
     Args:
         features: (N, C); rows are normalised here.
@@ -23,7 +23,8 @@ def embedding_std(features: Tensor) -> Tensor:
 def _effective_rank(singular: Tensor, epsilon: float = 0) -> Tensor:
     """``exp(entropy of the singular values over their sum)`` (Roy and Vetterli, 2007, section 2).
 
-    Between 1, a single direction, and min(N, C), all of them alike. ``epsilon`` is added to each share.
+    It is 1 for a single direction, and min(N, C) if all singular values are equal. ``epsilon`` is added to
+    each share.
     """
     p = singular / singular.sum().clamp_min(torch.finfo(singular.dtype).tiny) + epsilon
     return torch.special.entr(p).sum().exp()
@@ -32,10 +33,10 @@ def _effective_rank(singular: Tensor, epsilon: float = 0) -> Tensor:
 def rank_me(features: Tensor) -> Tensor:
     """The effective rank with 1e-7 added to each share (RankMe, Garrido et al., 2023, equation 1).
 
-    The shares then add up to a little more than 1. The paper takes 25,600 samples.
+    The sum of the shares is then slightly above 1. The paper uses 25,600 samples.
 
     Args:
-        features: (N, C), as they come: neither centred nor normalised.
+        features: (N, C), neither centred nor normalised.
     """
     return _effective_rank(torch.linalg.svdvals(full_precision(features)), 1e-7)
 
@@ -66,18 +67,19 @@ def uniformity(features: Tensor, t: float = 2.0) -> Tensor:
 def embedding_statistics(features: Tensor) -> dict[str, float]:
     """``std``, ``rank``, ``neg_sim``, ``uniformity`` and ``vendi`` of (N, C) embeddings, for a log.
 
-    All of unit embeddings. ``std`` is :func:`embedding_std` times sqrt(C): 1 is healthy whatever C.
-    ``rank`` is their effective rank, ``neg_sim`` the mean cosine of different samples. ``vendi`` is how many
-    different embeddings there are in effect (Vendi score of their cosines, Friedman and Dieng, 2023, section
-    3): from 1, all of them on one line, to min(N, C), all at right angles. One copy to the host for all.
+    All values are for unit embeddings. ``std`` is :func:`embedding_std` times sqrt(C); 1 is healthy for every
+    C. ``rank`` is the effective rank. ``neg_sim`` is the mean cosine of different samples. ``vendi`` is the
+    effective number of different embeddings (Vendi score of their cosines, Friedman and Dieng, 2023, section
+    3): from 1, if all are on one line, to min(N, C), if all are orthogonal. All values are copied to the host
+    together.
     """
     z = unit(features)
     n, channels = z.shape
     std = embedding_std(z) * channels**0.5
     neg_sim = (z.sum(0).square().sum() - n) / max(n * (n - 1), 1)
-    # The same singular values from the smaller of the two products: wide heads would take seconds.
+    # Singular values from the smaller of the two Gram matrices; the larger one would take seconds.
     gram = z.double() @ z.double().T if n < channels else z.double().T @ z.double()
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
-    vendi = _effective_rank(singular.square())  # the cosines' eigenvalues
+    vendi = _effective_rank(singular.square())  # eigenvalues of the matrix of cosines
     values = torch.stack([std, _effective_rank(singular), neg_sim, uniformity(z), vendi]).tolist()
     return dict(zip(('std', 'rank', 'neg_sim', 'uniformity', 'vendi'), values, strict=True))

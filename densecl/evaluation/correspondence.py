@@ -1,4 +1,4 @@
-"""Does a backbone find the same place again in a changed image? No labels are needed."""
+"""Measures, without labels, whether a backbone finds the same place again in a changed image."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from densecl.numerics import unit
 
-#: What is changed in the second image.
+#: Possible changes of the second image.
 CHANGES = ('photometric', 'scale', 'flip')
 
 
@@ -17,10 +17,10 @@ class Correspondence:
     """Shares of cells, between 0 and 1.
 
     Attributes:
-        accuracy: of those whose most similar cell lies within one cell of the true place.
-        chance: what a random cell would reach.
-        same_index: of those matched to the cell of the same index, although that is wrong: position, not
-            content, was recognised. NaN where the same index is right everywhere.
+        accuracy: cells whose most similar cell is within one cell of the true place.
+        chance: accuracy of a random match.
+        same_index: cells that are wrongly matched to the cell with the same index: the network recognised
+            position, not content. NaN if the same index is right everywhere.
     """
 
     accuracy: float
@@ -33,13 +33,13 @@ def second_images(images: Tensor, change: str, seed: int = 0) -> tuple[Tensor, T
 
     Args:
         images: (B, H, W, C), of any type.
-        change: ``'photometric'``: a gain for each channel and an offset, cut off at the image's extremes;
-            ``'scale'``: a window of half the side, enlarged twice; ``'flip'``: left to right.
-        seed: of gains, offsets and windows; the global random state is left alone.
+        change: ``'photometric'``: a gain for each channel and an offset, clipped to the image's minimum and
+            maximum; ``'scale'``: a window of half the side, enlarged by 2; ``'flip'``: horizontal.
+        seed: seed of gains, offsets and windows; the global random state is not touched.
 
     Returns:
-        the changed images, of the same shape, and (B, 2, 2): the place p of the first is at
-        ``affine[:, 0] + affine[:, 1] * p`` in the second, both as shares (y, x) of the image's sides.
+        the changed images, of the same shape, and ``affine``, (B, 2, 2): place p in the first image is at
+        ``affine[:, 0] + affine[:, 1] * p`` in the second. Places are shares (y, x) of the image's sides.
     """
     generator = torch.Generator().manual_seed(seed)
     count, height, width = images.shape[:3]
@@ -48,7 +48,7 @@ def second_images(images: Tensor, change: str, seed: int = 0) -> tuple[Tensor, T
         channels = images.shape[-1]
         gain = 0.6 + 0.8 * torch.rand(count, 1, 1, channels, generator=generator)
         offset = 0.25 * torch.rand(count, 1, 1, 1, generator=generator) - 0.125
-        values = images.float()  # torch has no extremes of uint16
+        values = images.float()  # torch has no minimum and maximum of uint16
         low, high = (f((1, 2, 3), keepdim=True) for f in (values.amin, values.amax))
         middle = (low + high) / 2
         changed = (values - middle) * gain + middle + offset * (high - low)
@@ -89,7 +89,7 @@ def correspondence(first: Tensor, second: Tensor, affine: Tensor) -> Corresponde
         affine: (B, 2, 2), see :func:`second_images`.
 
     Raises:
-        ValueError: no cell of a first image lies in its second.
+        ValueError: no cell of the first images is visible in the second ones.
     """
     grid = torch.tensor(first.shape[2:])
     places = _centres(*first.shape[2:])  # (h w, 2) shares of the sides
@@ -97,15 +97,15 @@ def correspondence(first: Tensor, second: Tensor, affine: Tensor) -> Corresponde
     visible = ((true > 0) & (true < 1)).all(2)
     if not visible.any():
         raise ValueError('no cell of the first images lies in the second')
-    # Distances in cells, along either side the larger one: within 1 is the true cell or a neighbour.
+    # Distances in cells, the larger one of both axes: up to 1 is the true cell or a neighbour.
     apart = ((places - true[:, :, None]) * grid).abs().amax(3)  # (B, h w, h w)
-    near = apart <= 1 + 1e-4  # rounding
+    near = apart <= 1 + 1e-4  # tolerance for rounding
     a, b = (unit(maps.flatten(2).transpose(1, 2)) for maps in (first, second))
     matched = (a @ b.mT).argmax(2).to(near.device)  # (B, h w)
     hit = near.gather(2, matched[..., None])[..., 0]
     same = torch.arange(len(places)).expand_as(matched)
     wrong = visible & ~near.gather(2, same[..., None])[..., 0]
-    positional = (matched == same)[wrong].float().mean()  # of nothing: NaN
+    positional = (matched == same)[wrong].float().mean()  # NaN if there is none
     chance = near.float().mean(2)[visible].mean()
     return Correspondence(hit[visible].float().mean().item(), chance.item(), positional.item())
 

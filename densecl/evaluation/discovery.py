@@ -1,4 +1,4 @@
-"""Object discovery without labels: one box an image from the likeness of its cells."""
+"""Object discovery without labels: one box per image, from the similarity of its cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class Discovery:
     """Correct localisation.
 
     Attributes:
-        corloc: share in per cent of the images whose box has an IoU of 0.5 or more with a true box.
-        whole: the same of boxes as large as the image: what needs no features.
-        images: that have a true box; the others do not count.
-        without: images that have none.
-        cells: of an image.
-        k: of :func:`lost_box`.
+        corloc: percentage of the images whose box has an IoU of 0.5 or more with a true box.
+        whole: the same for boxes as large as the image, a baseline without features.
+        images: number of images that have a true box; the others do not count.
+        without: number of images without a true box.
+        cells: number of cells of an image.
+        k: see :func:`lost_box`.
     """
 
     corloc: float
@@ -35,15 +35,16 @@ class Discovery:
 
 @torch.no_grad()
 def discover(maps: Tensor, boxes: Sequence[Tensor], k: int | None = None) -> Discovery:
-    """Find a box in each image by :func:`lost_box` and compare with the true ones.
+    """Find a box in each image by :func:`lost_box` and compare it with the true boxes.
 
-    LOST takes the keys of a transformer's last block, which have both signs. Maps of a convolutional network
-    are often positive, so that all cells are alike: here the mean cell of an image is subtracted first.
+    LOST uses the keys of a transformer's last block, which have both signs. Maps of a convolutional network
+    are often positive, so all cells would be similar. Therefore the mean cell of an image is subtracted
+    first.
 
     Args:
         maps: (M, C, h, w), of any floating type.
-        boxes: of each image (n, 4), x0 y0 x1 y1 as shares of the sides.
-        k: see :func:`lost_box`; by default a ninth of the cells, as the paper's 100 are of some 900.
+        boxes: for each image (n, 4), x0 y0 x1 y1 as shares of the sides.
+        k: see :func:`lost_box`; by default a ninth of the cells (the paper has 100 of about 900).
 
     Raises:
         ValueError: no image has a true box.
@@ -69,14 +70,14 @@ def discover(maps: Tensor, boxes: Sequence[Tensor], k: int | None = None) -> Dis
 def lost_box(features: Tensor, k: int = 100) -> Tensor:
     """The box of one object (LOST, Simeoni et al., 2021, section 3.2).
 
-    Two cells are alike where their dot product is positive. The seed is the cell that the fewest others are
-    like, for objects are smaller than the background. Of the k cells with the fewest, those like the seed
-    join it. Cells whose dot products with all of these have a positive sum are the object, and the box is
-    that of the 4-connected part around the seed.
+    Two cells are similar if their dot product is positive. The seed is the cell with the fewest similar
+    cells, as objects are smaller than the background. Of the k cells with the fewest similar cells, those
+    similar to the seed are added to it. A cell belongs to the object if the sum of its dot products with all
+    of these is positive. The box encloses the 4-connected part around the seed.
 
     Args:
-        features: (C, h, w), as they come.
-        k: cells among which the seed expands; all where there are fewer.
+        features: (C, h, w), not normalised.
+        k: number of cells among which the seed expands; all if there are fewer.
 
     Returns:
         (4,) int64 on the CPU, x0 y0 x1 y1 in cells, the ends exclusive.
@@ -88,7 +89,7 @@ def lost_box(features: Tensor, k: int = 100) -> Tensor:
     seed, candidates = order[0], order[:k]
     joined = candidates[similarity[seed, candidates] > 0]
     mask = similarity[joined].sum(0) > 0
-    mask[seed] = True  # a cell of zeros is like nothing
+    mask[seed] = True  # a cell of zeros is not even similar to itself
     grid = mask.view(features.shape[1:]).cpu().numpy().astype(np.uint8)
     parts = cv2.connectedComponents(grid, connectivity=4)[1]
     y, x = np.nonzero(parts == parts.flat[int(seed)])

@@ -1,4 +1,4 @@
-"""How far features have gone from where they started."""
+"""Measures how far features have moved from their start."""
 
 import torch
 from torch import Tensor
@@ -13,14 +13,14 @@ from .knn import knn_predict
 def linear_cka(first: Tensor, second: Tensor) -> float:
     """Linear centred kernel alignment of the cells of two networks (Kornblith et al., 2019, section 3).
 
-    1 where one is a rotation and scaling of the other, near 0 where they have nothing in common.
+    It is 1 if one is a rotation and scaling of the other, and near 0 if they have nothing in common.
 
     Args:
         first: (B, C, h, w), of any floating type.
         second: (B, C', h, w), the same images and cells.
 
     Raises:
-        ValueError: the maps have other cells.
+        ValueError: the maps have different cells.
     """
     if first.shape[0] != second.shape[0] or first.shape[2:] != second.shape[2:]:
         raise ValueError(f'maps of the same cells are needed, got {first.shape} and {second.shape}')
@@ -32,9 +32,9 @@ def linear_cka(first: Tensor, second: Tensor) -> float:
 
 @torch.no_grad()
 def cluster_labels(maps: Tensor, k: int = 50, seed: int = 0) -> Tensor:
-    """K-means ids of the cells, directions only: (B, C, h, w) -> (B, h, w) int64.
+    """K-means ids of the normalised cells: (B, C, h, w) -> (B, h, w) int64.
 
-    The seed is k-means's own; the global random state is left alone.
+    The seed is used only for k-means; the global random state is not touched.
     """
     rows = torch.nn.functional.normalize(_rows(maps), dim=1)
     ids = kmeans(rows, k, torch.Generator().manual_seed(seed))[1]
@@ -42,15 +42,15 @@ def cluster_labels(maps: Tensor, k: int = 50, seed: int = 0) -> Tensor:
 
 
 def label_retrieval(maps: Tensor, labels: Tensor, k: int = 20) -> float:
-    """Share of the cells whose label is found by their nearest cells in other images.
+    """Share of the cells whose label is predicted correctly by their nearest cells in other images.
 
-    Every second image votes for the others. With the start's :func:`cluster_labels` it falls when a
-    network forgets what the start could tell apart.
+    Every second image votes for the others. With the start's :func:`cluster_labels`, the share falls if a
+    network no longer separates what the start separated.
 
     Args:
         maps: (B, C, h, w), B >= 2, of any floating type.
         labels: (B, h, w) int64.
-        k: cells that vote.
+        k: number of cells that vote.
     """
     bank, queries = (_rows(maps[i::2]) for i in (0, 1))
     classes, truth = (labels[i::2].flatten() for i in (0, 1))

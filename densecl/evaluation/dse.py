@@ -10,7 +10,8 @@ from densecl.numerics import full_precision
 
 from .clustering import kmeans
 
-# The paper's: images a group, clusters of a group and of an image; k-means draws by distance, not its square.
+# The paper's settings: images per group, clusters per group and per image. Its k-means draws the first
+# centres by distance, not by squared distance.
 _GROUP, _OF_GROUP, _OF_IMAGE = 8, 24, 3
 _KMEANS = dict(iterations=20, tolerance=1e-4, power=1.0)
 
@@ -20,10 +21,10 @@ class DSE:
     """The terms of DSE, each divided by the mean distance of cells to their mean.
 
     Attributes:
-        inter: mean distance of cells to the nearest centre that is not theirs, over groups of 8 images.
+        inter: mean distance of cells to the nearest centre of another cluster, over groups of 8 images.
         intra_batch: mean spread of the clusters of the groups.
         intra_image: mean spread of the 3 clusters of each image.
-        dim: mean effective rank, as a share of its largest value, of one cell an image.
+        dim: mean effective rank of sets with one cell per image, as a share of its largest value.
     """
 
     inter: float
@@ -41,12 +42,12 @@ class DSE:
 def dse(maps: Tensor, seed: int = 0) -> DSE:
     """Measure DSE on the maps of unlabelled images.
 
-    It depends on the resolution and the number of images, so that only values of the same images
-    can be compared. Across networks it does not rank (docs/guard.md).
+    DSE depends on the resolution and the number of images, so compare only values for the same images. It
+    does not rank different networks (docs/guard.md).
 
     Args:
         maps: (B, C, h, w), B >= 2, of any floating type.
-        seed: of the clusters and of the order of the cells; the global random state is left alone.
+        seed: seed of the clusters and of the order of the cells; the global random state is not touched.
     """
     return dense_structure(maps.flatten(2).transpose(1, 2), torch.Generator().manual_seed(seed))
 
@@ -57,8 +58,8 @@ def dense_structure(cells: Tensor, generator: torch.Generator | None = None) -> 
 
     Args:
         cells: (B, N, D), of any floating type, not normalised.
-        generator: on the CPU, draws the clusters and the order of the cells; if None a fresh one of seed 0,
-            so that the global random state is left alone.
+        generator: on the CPU, draws the clusters and the order of the cells; None: a new one with seed 0. The
+            global random state is not touched.
 
     Raises:
         ValueError: the cells are not (B, N, D) with at least one of each.
@@ -82,14 +83,14 @@ def dense_structure(cells: Tensor, generator: torch.Generator | None = None) -> 
 
 
 def _to_other_centre(rows: Tensor, centres: Tensor, ids: Tensor) -> Tensor:
-    """Mean distance of (n, d) rows to the nearest centre except their own, (k, d)."""
+    """Mean distance of (n, d) rows to the nearest of (k, d) centres except their own."""
     distances = torch.cdist(rows, centres)
     return distances.scatter(1, ids[:, None], torch.inf).min(1).values.mean()
 
 
 def _spreads(rows: Tensor, ids: Tensor) -> list[Tensor]:
-    """Of each cluster of more than one row: sum of singular values of its centred rows, over the square
-    root of their degrees of freedom or of d, whichever is larger."""
+    """For each cluster with more than one row: the sum of singular values of its centred rows, divided by the
+    square root of max(degrees of freedom, d)."""
     clusters = (rows[ids == c] for c in ids.unique())
     return [
         _singular_values(x - x.mean(0)).sum() / max(len(x) - 1, x.shape[1]) ** 0.5
@@ -99,7 +100,7 @@ def _spreads(rows: Tensor, ids: Tensor) -> list[Tensor]:
 
 
 def _singular_values(x: Tensor) -> Tensor:
-    """Of (..., n, d), from the smaller of the two Gram matrices, in float64: many times faster."""
+    """Singular values of (..., n, d) from the smaller Gram matrix, in float64: many times faster."""
     x = x.double()
     gram = x @ x.mT if x.shape[-2] < x.shape[-1] else x.mT @ x
     return torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()

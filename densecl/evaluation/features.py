@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: the backbone out of a checkpoint, and what it says of labelled images."""
+"""Features of a frozen backbone: loads the backbone from a checkpoint and encodes images with it."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -21,18 +21,18 @@ from densecl.transfer.record import build_decoder, training_record
 
 
 class FrozenEncoder(nn.Module):
-    """A backbone that turns images, as they were decoded, into one vector each.
+    """A backbone that turns decoded images into one vector each.
 
-    An image is uint8 RGB, or has the channels and the depth (uint8, uint16, float32) that ``decoder`` gives.
+    An image is uint8 RGB, or has the channels and the type (uint8, uint16, float32) of ``decoder``'s output.
 
-    The last level counts: a class token as it is, a map as its mean over the places.
+    The vector comes from the last level: a class token itself, or the mean of a map over its cells.
 
     Args:
-        backbone: returns a tensor, or a tuple of levels, (B, C, H, W) or (B, C); a last level that is
-            a pair of map and class token counts as the token.
-        record: ``mean``, ``std`` (0..255) and ``channel_order`` of the images it was trained on;
-            what is None or missing is ImageNet's, in RGB. They say how many channels an image has.
-        decoder: what reads images as in training, None for 8-bit RGB; kept for who has images to read.
+        backbone: returns a tensor, or a tuple of levels, (B, C, H, W) or (B, C). If the last level is a pair
+            of map and class token, the token is used.
+        record: ``mean``, ``std`` (0..255) and ``channel_order`` of the images in training. Missing or None
+            values are ImageNet's, in RGB. Their length is the number of channels of an image.
+        decoder: reads images as in training; None for 8-bit RGB. Stored here for code that reads images.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class FrozenEncoder(nn.Module):
 
     @torch.no_grad()
     def maps(self, images: Tensor, level: int = -1) -> Tensor:
-        """One level as it is, class tokens left out: (B, H, W, channels) -> (B, C, h, w) float32.
+        """The map of one level, without class token: (B, H, W, channels) -> (B, C, h, w) float32.
 
-        In eval mode whatever the mode was. The images may have any size that the backbone takes.
+        Always in eval mode. The images may have any size that the backbone takes.
 
         Raises:
-            ValueError: no such level, or images of other channels.
+            ValueError: no such level, or the images have another number of channels.
         """
         levels = backbone_features(self.backbone, self.normalised(images))
         if not -len(levels) <= level < len(levels):
@@ -90,12 +90,12 @@ def dense_features(
     Args:
         encoder: see :meth:`FrozenEncoder.maps`.
         batches: each (B, H, W, channels) as the encoder takes them.
-        level: which of the backbone's levels.
-        count: of the images; the maps then stay on the encoder's device if a quarter of its free memory holds
-            so many. Otherwise, and by default, they are gathered on the CPU.
+        level: the backbone's level to use.
+        count: number of images. If it is given, the maps stay on the encoder's device if they fit into a
+            quarter of its free memory. Otherwise, and by default, they are collected on the CPU.
 
     Returns:
-        (N, C, h, w) float16. Values beyond its range, 65,504, are cut off.
+        (N, C, h, w) float16. Values beyond its range, 65,504, are clipped.
     """
     limit, kept, device = torch.finfo(torch.float16).max, [], None
     for batch in batches:
@@ -106,7 +106,7 @@ def dense_features(
 
 
 def _roomy_device(maps: Tensor, count: int | None) -> torch.device:
-    """That of these maps if ``count`` such images fit there, else the CPU."""
+    """The device of these maps if ``count`` such images fit there, else the CPU."""
     if count is None or maps.device.type != 'cuda':
         return torch.device('cpu')
     needed = count * maps[0].numel() * maps.element_size()
@@ -117,7 +117,7 @@ def random_encoder(config: dict, seed: int = 0) -> FrozenEncoder:
     """The backbone of a whole config (``model.backbone``), freshly initialised with ``seed``."""
     torch.manual_seed(seed)
     backbone = build_offline(config['model']['backbone'])
-    logging.disable(logging.INFO)  # mmengine tells of every tensor
+    logging.disable(logging.INFO)  # mmengine logs every tensor
     try:
         if hasattr(backbone, 'init_weights'):
             backbone.init_weights()
@@ -131,9 +131,9 @@ def load_encoder(checkpoint: str | Path, branch: str = 'auto', config: dict | No
 
     Args:
         checkpoint: the file; see :func:`densecl.transfer.read_weights`.
-        branch: ``online``, ``target``, or ``auto``: online where there are both.
-        config: a whole config, with ``model.backbone``; the one that the file carries if None. Where it has a
-            decoder, images are also read and normalised as it says: weights for RGB get an inflated stem.
+        branch: ``online``, ``target``, or ``auto``: online if there are both.
+        config: a whole config, with ``model.backbone``; None: the one in the file. If the config has a
+            decoder, images are read and normalised as it says; the stem of RGB weights is then inflated.
 
     Raises:
         ValueError: there is no config to build the backbone from, or no such branch.
@@ -155,18 +155,18 @@ def load_encoder(checkpoint: str | Path, branch: str = 'auto', config: dict | No
 def open_encoder(
     what: str | Path, branch: str = 'auto', config: dict | None = None, **options
 ) -> FrozenEncoder:
-    """Any backbone that is trained: of a checkpoint, or of weights of another project.
+    """Open any trained backbone, from a checkpoint or from weights of another project.
 
     Args:
         what: a file, or a name that :func:`densecl.transfer.find_start` knows.
         branch: see :func:`load_encoder`.
-        config: a whole config whose backbone is built; by default what the file says, or what is
-            recognised.
-        **options: settings of a recognised backbone, as ``output_stride=16``.
+        config: a whole config whose backbone is built; by default the file's config, or the recognised
+            network.
+        **options: settings of a recognised backbone, such as ``output_stride=16``.
 
     Raises:
         FileNotFoundError: there is no such file or name.
-        ValueError: the network is not known, or ``options`` are given for a file that says its own.
+        ValueError: the network is not known, or ``options`` are given for a file with its own config.
     """
     if config is None and not carries_config(what):
         from densecl.transfer import find_start
@@ -179,7 +179,7 @@ def open_encoder(
 
 
 def carries_config(what: str | Path) -> bool:
-    """Whether this is a file that says how its backbone is built."""
+    """Whether this is a file that has its backbone's config."""
     if not Path(what).is_file():
         return False
     weights = read_weights(what)
@@ -188,9 +188,9 @@ def carries_config(what: str | Path) -> bool:
 
 
 def build_offline(config: dict) -> nn.Module:
-    """A module of a config, without a file to start from, and without blocks that serve pretraining alone.
+    """Build a module from a config, without its initial weights and without blocks only for pretraining.
 
-    mm's backbones have the name of such a file in ``pretrained``; a bool there says something else.
+    mm's backbones name a file of weights in ``pretrained``; a bool there has another meaning.
     """
     names = ['init_cfg', 'class_path']
     if isinstance(config.get('pretrained'), str):
@@ -204,16 +204,17 @@ def labelled_images(
     """Centre crops of images with labels.
 
     Args:
-        root: a folder with one folder a class, or the folder that the paths of ``list_file`` start from.
+        root: a folder with one folder per class, or the folder that the paths of ``list_file`` are relative
+            to.
         list_file: a text file with a path and a class id in each line.
-        size: of the crops, in pixels.
-        decoder: of the encoder; None reads 8-bit RGB.
+        size: side of the crops in pixels.
+        decoder: the encoder's decoder; None reads 8-bit RGB.
 
     Raises:
         ValueError: an image has no label.
     """
     source = dict(type='ListFile', list_file=list_file) if list_file else dict(type='ImageNet')
-    # Reduced decoding of large JPEGs: at least twice the pixels that the crop will have.
+    # Large JPEGs are decoded at a smaller size, but with at least twice the pixels of the crop.
     least = None if decoder else max(1, round(2 * size / 0.875))
     dataset = PretrainDataset(
         root, source, pipeline=[CentreCrop(size)], decode_min_side=least, decoder=decoder

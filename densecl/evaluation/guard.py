@@ -1,4 +1,4 @@
-"""Is a backbone still as good as its start? The decision, from what was measured."""
+"""Decides from measurements whether a backbone is still as good as its start."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,11 +10,11 @@ from torch import Tensor
 from .segmentation import class_iou
 from .signals import Signal
 
-#: Without labels the first decides, if one of the others agrees that the features have changed.
+#: Signals that decide without labels: the first one, if at least one of the others fell too.
 DECIDING = ('correspondence', 'dse', 'cka', 'labels')
-#: Two sets of photos can agree by chance; a smaller fall is not told from none.
+#: A smaller fall is ignored, as two sets of photos can agree by chance.
 LEAST_SPREAD = 0.01
-#: The start has a CKA of 1 with itself, without a spread: below this it has fallen.
+#: CKA below this counts as a fall. The start has a CKA of 1 with itself on both sets, so no spread is known.
 LEAST_CKA = 0.8
 #: Files in the folder of a run: the table of measurements, and the backbone that the guard prefers.
 TABLE, BEST = 'guard.json', 'best_dense.pth'
@@ -22,13 +22,13 @@ TABLE, BEST = 'guard.json', 'best_dense.pth'
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of one backbone.
+    """The measurement of one backbone.
 
     Attributes:
-        signals: of :meth:`densecl.evaluation.signals.Signals.measure`.
-        counts: where there are labels, ``linear`` and ``retrieval``: (M, 3, K) of
-            :func:`~densecl.evaluation.segmentation.iou_counts`, one of each test image.
-        seconds: what it took.
+        signals: result of :meth:`densecl.evaluation.signals.Signals.measure`.
+        counts: with labels, ``linear`` and ``retrieval``: (M, 3, K) of
+            :func:`~densecl.evaluation.segmentation.iou_counts` for M test images.
+        seconds: duration of the measurement.
     """
 
     signals: dict[str, Signal]
@@ -41,7 +41,7 @@ class Measurement:
         return {name: class_iou(c.sum(0)).nanmean().item() for name, c in counts.items()}
 
     def state(self) -> dict:
-        """As JSON takes it; :meth:`restore` reads it."""
+        """The measurement as data for JSON; :meth:`restore` reads it."""
         counts = self.counts and {name: c.tolist() for name, c in self.counts.items()}
         return {'signals': _plain(self.signals), 'counts': counts, 'seconds': self.seconds}
 
@@ -54,12 +54,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Decision:
-    """How a backbone stands to its start.
+    """The comparison of a backbone with its start.
 
     Attributes:
-        verdict: ``refuse``: worse beyond doubt; ``warn``: worse on average; ``same``; ``better``: beyond
-            doubt, which only labels can tell.
-        sentence: why, with the figures.
+        verdict: ``refuse``: significantly worse; ``warn``: worse on average; ``same``; ``better``:
+            significantly better, which is possible only with labels.
+        sentence: the reason, with the figures.
         fallen: the label-free signals that fell.
         interval: with labels, the mean and the 95 % limits of the difference in mIoU, else None.
     """
@@ -71,11 +71,12 @@ class Decision:
 
 
 def decide(start: Measurement, now: Measurement) -> Decision:
-    """Compare a backbone with its start; labels decide where there are any.
+    """Compare a backbone with its start; if there are labels, they decide.
 
-    With labels: ``refuse`` if the upper 95 % limit of the difference is below 0, ``warn`` if its mean is.
-    Without: ``refuse`` if the correspondence fell and at least one of the other signals: these fall in
-    every run that goes far, also in one that gains.
+    With labels: ``refuse`` if the upper 95 % limit of the difference is below 0; ``warn`` if its mean is
+    below 0. Without labels: ``refuse`` if the correspondence and at least one other signal fell. The other
+    signals alone are not enough: they fall in every run that changes the features much, also in runs that
+    gain.
     """
     fallen = fallen_signals(start.signals, now.signals)
     if now.counts is None:
@@ -90,8 +91,8 @@ def decide(start: Measurement, now: Measurement) -> Decision:
 
 
 def fallen_signals(start: dict[str, Signal], now: dict[str, Signal]) -> tuple[str, ...]:
-    """Those of ``DECIDING`` that fell by more than the start differs between two sets of photos, and by more
-    than 0.01; CKA if it is below 0.8."""
+    """Signals of ``DECIDING`` that fell: by more than the start's difference between its two sets of photos,
+    and by more than 0.01. CKA fell if it is below 0.8."""
 
     def fell(name: str) -> bool:
         if name == 'cka':
@@ -121,16 +122,16 @@ def paired_gain(
 ) -> tuple[float, float, float]:
     """Difference in mIoU, mean over the probes, and its 95 % interval by a bootstrap over the images.
 
-    Both backbones see the same draws of images.
+    Both backbones get the same draws of images.
 
     Args:
         start: name of a probe -> (M, 3, K) of :func:`~densecl.evaluation.segmentation.iou_counts`.
-        now: the same of the same images.
-        draws: of M images with replacement.
-        seed: of the draws.
+        now: the same for the other backbone on the same images.
+        draws: number of draws, each of M images with replacement.
+        seed: seed of the draws.
 
     Returns:
-        difference over all images, lower and upper limit, in points of per cent.
+        difference over all images, lower and upper limit, in percentage points.
     """
     images = len(next(iter(start.values())))
     generator = torch.Generator().manual_seed(seed)
@@ -149,7 +150,7 @@ def paired_gain(
 
 
 def row(name: str, measurement: Measurement, decision: Decision, **more) -> dict:
-    """A line of the table, as JSON takes it. ``more``: ``iter``, and ``alpha`` of an average."""
+    """A line of the table, as data for JSON. ``more``: ``iter``, and ``alpha`` of an average."""
     scores = measurement.scores()
     return {
         'name': name,
@@ -165,16 +166,17 @@ def row(name: str, measurement: Measurement, decision: Decision, **more) -> dict
 def choose(rows: list[dict]) -> dict:
     """The line of the backbone to use.
 
-    With labels the one of the highest mean mIoU, the start where nothing is higher. Without: the last one
-    that is not damaged and has not fallen since an earlier one (:func:`fallen_since`), or the start. If that
-    is the end, its average with the start that is nearest to it, not damaged and behind no barrier: averages
-    have gained where the end gained, and also where the end lost (docs/guard.md).
+    With labels: the highest mean mIoU; the start if nothing is higher. Without labels: the last backbone that
+    is not damaged and has not fallen since an earlier one (:func:`fallen_since`), or the start. If this is
+    the end of the run, an average of start and end replaces it: the one nearest to the end that is not
+    damaged and has no barrier (:func:`has_barrier`). Averages gained in runs whose end gained, and also in
+    runs whose end lost (docs/guard.md).
 
     Args:
         rows: lines of the table, the start first.
     """
     if rows[0]['score'] is not None:
-        return max(rows, key=lambda r: r['score'])  # the first of equals
+        return max(rows, key=lambda r: r['score'])  # of equal scores the first
     safe = [r for r in rows[1:] if r['verdict'] != 'refuse']
     trained = [r for r in safe if not is_average(r) and fallen_since(rows, r) is None]
     last = max(trained, key=lambda r: r['iter'], default=rows[0])
@@ -185,15 +187,15 @@ def choose(rows: list[dict]) -> dict:
 
 
 def is_average(line: dict) -> bool:
-    """Whether a line is of an average of start and end."""
+    """Whether a line belongs to an average of start and end."""
     return line.get('alpha') not in (None, 0, 1)
 
 
 def has_barrier(rows: list[dict], line: dict) -> bool:
-    """Whether an average finds places again less well than the straight line from start to end would have it.
+    """Whether an average has a lower correspondence than linear interpolation from start to end predicts.
 
-    Networks whose averages are no networks of their kind have such a barrier between them (Frankle et al.,
-    2020); a random start and its end, for example.
+    Such a barrier means that the weights of the two networks cannot be averaged (Frankle et al., 2020), for
+    example those of a random start and its end.
     """
     signals = (
         r['signals'][DECIDING[0]] for r in (rows[0], next(r for r in rows if r.get('alpha') == 1), line)
@@ -204,10 +206,11 @@ def has_barrier(rows: list[dict], line: dict) -> bool:
 
 
 def fallen_since(rows: list[dict], line: dict) -> dict | None:
-    """The measurement since which dense quality has fallen, or None.
+    """The best measurement, if dense quality has fallen since then; else None.
 
-    It is the best one: by labels the highest mean mIoU, without by the correspondence. ``line`` has fallen if
-    it lies further below than half of its 95 % interval; without labels, than the spread of either.
+    The best one has the highest mean mIoU or, without labels, the highest correspondence. ``line`` has fallen
+    if it is below the best by more than half of its 95 % interval; without labels, by more than the larger
+    spread of both.
 
     Args:
         rows: lines of the table, the start first; averages with the start do not count.
@@ -223,28 +226,28 @@ def fallen_since(rows: list[dict], line: dict) -> dict | None:
     best = max(earlier, key=lambda r: r['signals'][DECIDING[0]]['value'])
     now, then = (r['signals'][DECIDING[0]] for r in (line, best))
     margin = max(now['spread'], then['spread'], LEAST_SPREAD)
-    return None if then['value'] - now['value'] <= margin else best  # of a NaN: fallen
+    return None if then['value'] - now['value'] <= margin else best  # a NaN counts as fallen
 
 
 def affordable(cost: float, each: float, measured: float, ahead: int, training: float) -> bool:
-    """Whether ``ahead`` more measurements keep all of them within their share of the run's time.
+    """Whether the time of all measurements stays within their share after ``ahead`` more.
 
     Args:
-        cost: the share, of the training alone.
-        each: seconds of a measurement.
-        measured: seconds of those that were made.
-        ahead: how many more there would be, with those that are always made.
-        training: seconds that the whole run trains, measurements aside.
+        cost: largest share, relative to the time of training alone.
+        each: seconds per measurement.
+        measured: seconds of the measurements so far.
+        ahead: number of further measurements, including those that are always made.
+        training: seconds of training in the whole run, without measurements.
     """
     return measured + ahead * each <= cost * training
 
 
 def export_refusal(checkpoint: str | Path, iteration: int | None) -> str | None:
-    """Why a checkpoint must not be exported, or None: the guard of its run found it worse than its start.
+    """Why a checkpoint must not be exported (its run's guard found it worse than its start), or None.
 
     Args:
-        checkpoint: a file; the guard's table is looked for beside it.
-        iteration: of the checkpoint; the measurement nearest to it counts. None: not of a run.
+        checkpoint: a file; the guard's table is expected in the same folder.
+        iteration: iteration of the checkpoint; the nearest measurement is used. None: not from a run.
     """
     checkpoint = Path(checkpoint)
     table = checkpoint.with_name(TABLE)

@@ -1,4 +1,4 @@
-"""What the nearest frozen features say: classes, or soft labels."""
+"""Predicts classes or soft labels from the nearest frozen features."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from densecl.numerics import unit
 
-# similarities in memory at once: 64 MiB in float32 on a CPU, 1 GiB on a GPU
+# Number of similarities in memory at once: 64 MiB in float32 on a CPU, 1 GiB on a GPU.
 _TILE = {'cpu': 1 << 24, 'cuda': 1 << 28}
 
 
@@ -20,18 +20,18 @@ def knn_predict(
     temperature: float = 0.07,
     leave_one_out: bool = False,
 ) -> dict[int, Tensor]:
-    """Let the nearest features of a bank vote for their classes.
+    """Predict classes by votes of the nearest features in a bank.
 
-    The k features of largest cosine similarity s vote with weight exp(s / temperature) (Wu et al.,
-    2018, section 3.4; DINO, Caron et al., 2021, section 4.1, k = 20 by default there).
+    The k features with the largest cosine similarity s vote with weight exp(s / temperature) (Wu et al.,
+    2018, section 3.4; DINO, Caron et al., 2021, section 4.1, default k = 20).
 
     Args:
         queries: (N, C); rows are normalised here.
-        bank: (M, C), the features of known class; rows are normalised here.
+        bank: (M, C), the features with known classes; rows are normalised here.
         labels: (M,) int64, their classes, from 0.
         neighbors: the values of k.
-        temperature: of the votes.
-        leave_one_out: queries are the bank itself, row by row, and no row votes for itself.
+        temperature: temperature of the votes.
+        leave_one_out: the queries are the bank itself, row by row, and no row votes for itself.
 
     Returns:
         k -> (N,) int64, the predicted classes.
@@ -44,7 +44,7 @@ def knn_predict(
     cosine, index = (torch.cat(parts) for parts in zip(*found, strict=True))  # (N, k), descending
     weights, classes = (cosine / temperature).exp(), labels.to(bank.device)[index]
     empty = weights.new_zeros(len(weights), int(labels.max()) + 1)
-    # Of classes with equal votes the first.
+    # If classes have equal votes, the first one wins.
     return {k: empty.scatter_add(1, classes[:, :k], weights[:, :k]).argmax(1) for k in neighbors}
 
 
@@ -54,14 +54,14 @@ def retrieve_labels(
 ) -> Tensor:
     """Mix the labels of the nearest keys (cross-attention of Hummingbird, Balazevic et al., 2023, section 3).
 
-    The keys of largest cosine similarity s count by the softmax of s / temperature over them.
+    The keys with the largest cosine similarity s are weighted by the softmax of s / temperature over them.
 
     Args:
         query: (Q, D); rows are normalised here.
         keys: (M, D), on the same device; rows are normalised here.
-        labels: (M, C), of each key, as class frequencies.
-        neighbours: keys that count, 1 to M.
-        temperature: of the softmax, above 0.
+        labels: (M, C), class frequencies of each key.
+        neighbours: number of keys used, 1 to M.
+        temperature: temperature of the softmax, above 0.
 
     Returns:
         (Q, C), in the precision of the similarities: at least float32.
@@ -89,11 +89,11 @@ def retrieve_labels(
 
 
 def class_accuracy(predicted: Tensor, labels: Tensor) -> dict[str, float]:
-    """How many of N predictions are right, in per cent.
+    """Accuracy of N predictions in per cent.
 
     Returns:
-        ``top1`` over all samples; ``mean_class``, the mean over classes of each class's share, which
-        does not reward a classifier for naming the largest class.
+        ``top1``, over all samples; ``mean_class``, the mean of the classes' accuracies. The latter gives no
+        advantage to a classifier that always predicts the largest class.
     """
     right = (predicted == labels).double()
     total = torch.bincount(labels)
@@ -104,7 +104,7 @@ def class_accuracy(predicted: Tensor, labels: Tensor) -> dict[str, float]:
 def _nearest(
     queries: Tensor, bank: Tensor, k: int, leave_one_out: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Exact search, some queries at a time: cosines (q, k), descending, and rows of the bank (q, k)."""
+    """Exact search in batches of q queries: cosines (q, k), descending, and rows of the bank (q, k)."""
     tile = max(1, _TILE.get(bank.device.type, _TILE['cpu']) // len(bank))
     for rows in torch.arange(len(queries), device=bank.device).split(tile):
         similarity = queries[rows] @ bank.T  # (q, M)

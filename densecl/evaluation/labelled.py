@@ -17,20 +17,20 @@ from densecl.datasets.sources.folder import walk
 
 from .segmentation import IGNORED
 
-#: Fewer images tell nothing.
+#: With fewer images than this the figures mean nothing.
 FEWEST = 20
 
 
 @dataclass(frozen=True)
 class LabelledPart:
-    """Some images and how to read their label maps.
+    """Images and functions that read them and their label maps.
 
     Attributes:
         images: their files.
         read: index -> (H, W) uint8 label map, 255 = ignored.
         decode: path -> (H, W, C): uint8 RGB, or what a decoder of other images gives.
         boxes: index -> (n, 4) float64 boxes of the objects, x0 y0 x1 y1 as shares of the sides, and (n,)
-            int64 class ids; None where only label maps are known.
+            int64 class ids; None if only label maps are known.
     """
 
     images: tuple[Path, ...]
@@ -42,7 +42,7 @@ class LabelledPart:
         return len(self.images)
 
     def part(self, rows: Sequence[int]) -> 'LabelledPart':
-        """Only these images."""
+        """A part with only these images."""
         boxes = self.boxes and (lambda i: self.boxes(rows[i]))
         images = tuple(self.images[i] for i in rows)
         return replace(self, images=images, read=lambda i: self.read(rows[i]), boxes=boxes)
@@ -52,7 +52,7 @@ class LabelledPart:
         ``size`` = (h, w).
 
         Raises:
-            UnreadableImageError: an image has other channels or another depth than the decoder expects.
+            UnreadableImageError: the channels or the bit depth of an image differ from the decoder's.
             ValueError: an image and its label map differ in size.
         """
         for start in range(0, len(self), batch_size):
@@ -75,10 +75,10 @@ class Labelled:
     """A labelled set in two parts.
 
     Attributes:
-        train: to learn from.
-        test: to be scored on.
-        classes: names by id; ``'0'``, ``'1'``, ... where the files have none.
-        notes: what a reader of the figures should know, a sentence each.
+        train: images for training.
+        test: images for scoring.
+        classes: names by id; ``'0'``, ``'1'``, ... if the files have no names.
+        notes: remarks for readers of the figures, one sentence each.
     """
 
     train: LabelledPart
@@ -91,7 +91,7 @@ class Labelled:
         return usual_size([self.test.read(i).shape for i in range(min(len(self.test), 20))])
 
     def at_most(self, count: int) -> 'Labelled':
-        """``count`` images of either part, evenly spread; the whole part where it has fewer."""
+        """``count`` images of either part, evenly spread; the whole part if it has fewer."""
         parts = (part.part(spread(len(part), count)) for part in (self.train, self.test))
         return Labelled(*parts, self.classes, self.notes)
 
@@ -102,18 +102,18 @@ def open_labelled(
     """Open a labelled set.
 
     Args:
-        path: a folder with ``images/`` and ``labels/`` of equal stems, the labels PNG maps of class ids
-            (255 = ignored), both with ``train/`` and ``test/`` or ``val/`` below or not; or a COCO json,
-            whose masks (boxes, where there are none) become label maps with 0 = background.
-        test: another such path, all of which is the test part; ``path`` then is all training part.
-            By default the folder's own parts; without any, one half of the images, by a hash of
-            their names.
-        decoder: what reads the images, that of the weights or the run that they are shown to
+        path: a folder or a COCO json. A folder has ``images/`` and ``labels/`` with equal file stems; labels
+            are PNG maps of class ids (255 = ignored). Both may have ``train/`` and ``test/`` or ``val/``. The
+            masks of a COCO json (or its boxes, if it has no masks) become label maps with 0 = background.
+        test: another such path that is the whole test part; ``path`` is then the whole training part. By
+            default the folder's own parts; if it has none, one half of the images, chosen by a hash of their
+            names.
+        decoder: decoder of the images, the one of the weights or the run
             (:func:`densecl.transfer.record.build_decoder`); None for 8-bit RGB.
 
     Raises:
         FileNotFoundError: a path does not exist.
-        ValueError: fewer than 20 images, one class only, or what is there is no labelled set.
+        ValueError: fewer than 20 images, only one class, or the path has no labelled set.
     """
     if test is not None:
         train, other = _open(Path(path), decoder), _open(Path(test), decoder)
@@ -134,7 +134,7 @@ def open_labelled(
 
 @dataclass(frozen=True)
 class Opened:
-    """What a path holds: ``'all'`` and the parts that it names."""
+    """The content of a path: ``'all'`` and the parts that it names."""
 
     parts: dict[str, LabelledPart]
     classes: tuple[str, ...]
@@ -187,10 +187,10 @@ def _stem(name: str) -> str:
 
 
 def read_map(path: Path) -> np.ndarray:
-    """A PNG of class ids as (H, W) uint8; palette images give their indices.
+    """Read a PNG of class ids as (H, W) uint8; for palette images, the indices.
 
     Raises:
-        UnreadableImageError: it is missing, damaged, too large or no image.
+        UnreadableImageError: the file is missing, damaged, too large or no image.
         ValueError: it has colours, or ids above 255.
     """
     with open_map(path) as image:
@@ -204,27 +204,27 @@ def read_map(path: Path) -> np.ndarray:
 
 
 def spread(total: int, count: int) -> list[int]:
-    """``count`` of ``total`` positions at even distances, or all."""
+    """``count`` evenly spread positions out of ``total``; or all, if there are fewer."""
     count = min(count, total)
     return [i * total // count for i in range(count)]
 
 
 def usual_size(shapes: Sequence[tuple[int, ...]], short: int = 240) -> tuple[int, int]:
-    """The median height and width, the short side cut to at most ``short``, in multiples of 16."""
+    """The median height and width, scaled to a short side of at most ``short``, in multiples of 16."""
     height, width = np.median(np.array([shape[:2] for shape in shapes]), axis=0)
     scale = min(1.0, short / min(height, width))
     return tuple(max(16, 16 * round(side * scale / 16)) for side in (height, width))
 
 
 def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, C) to ``size`` = (h, w), without aliasing; C at most 128."""
+    """Resize (H, W, C) to ``size`` = (h, w) without aliasing; C at most 128."""
     smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
     image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    return image if image.ndim == 3 else image[:, :, None]  # OpenCV drops a single channel
+    return image if image.ndim == 3 else image[:, :, None]  # OpenCV drops the axis of one channel
 
 
 def halves(part: LabelledPart) -> tuple[LabelledPart, LabelledPart]:
-    """Two halves by a hash of the file names: the same whatever the order or the folder."""
+    """Split by a hash of the file names, so the halves do not depend on order or folder."""
     order = sorted(range(len(part)), key=lambda i: (zlib.crc32(part.images[i].name.encode()), i))
     middle = len(order) // 2
     return part.part(sorted(order[:middle])), part.part(sorted(order[middle:]))

@@ -1,4 +1,4 @@
-"""A COCO json as label maps: 0 is the background, then the categories in the order of their ids."""
+"""Reads a COCO json as label maps: 0 is the background, then the categories in the order of their ids."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +17,13 @@ from .segmentation import IGNORED
 
 
 def open_coco(path: Path, decoder: Callable | None = None) -> Opened:
-    """Label maps from masks, from boxes where an object has no mask; small objects lie on top.
+    """Make label maps from masks, or from the box if an object has no mask; small objects are on top.
 
     Crowds are ignored (255). ``decoder`` reads the images, None 8-bit RGB.
 
     Raises:
-        FileNotFoundError: the json or its images are not there.
-        ValueError: it is no COCO annotation file, or has more categories than a label map can hold.
+        FileNotFoundError: the json or its images do not exist.
+        ValueError: it is no COCO annotation file, or has too many categories for a label map.
     """
     if not path.exists():
         raise FileNotFoundError(f'{path} does not exist; give a COCO annotation file')
@@ -74,7 +74,7 @@ def _images(content: Any, path: Path) -> list[dict]:
 
 
 def _categories(content: Any, path: Path) -> list[dict]:
-    """Sorted by their ids."""
+    """The categories, sorted by their ids."""
     found = rows(content, 'categories', path)
     for position, category in enumerate(found):
         text_of(category, 'name', f'{path}, category {position}')
@@ -94,7 +94,7 @@ def _check_object(entry: dict, path: Path) -> None:
 
 
 def image_root(path: Path, name: str) -> Path:
-    """The folder that ``file_name`` starts from: beside the json, or where COCO has it."""
+    """The folder that ``file_name`` is relative to: the json's own, or the one of COCO's layout."""
     stem = path.stem.removeprefix('instances_')
     roots = [path.parent, path.parent / 'images', path.parent / stem]
     roots += [path.parent.parent / sub for sub in ('', 'images', stem)]
@@ -110,7 +110,7 @@ def label_map(image: dict, objects: list[dict], ids: dict[int, int], path: Path)
     label = np.zeros((image['height'], image['width']), np.uint8)
     where = f'{path}, an annotation of {image["file_name"]}'
     masks = [(_mask(entry, label.shape, where), entry) for entry in objects]
-    # Crowds first: what is outlined inside them is known.
+    # Crowds are painted first, so that outlined objects inside them keep their labels.
     for mask, entry in sorted(masks, key=lambda pair: (not pair[1].get('iscrowd'), -pair[0].sum())):
         label[mask] = IGNORED if entry.get('iscrowd') else ids[entry['category_id']]
     return label
@@ -119,7 +119,7 @@ def label_map(image: dict, objects: list[dict], ids: dict[int, int], path: Path)
 def object_boxes(image: dict, objects: list[dict], ids: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (n, 4) float64, x0 y0 x1 y1 as shares of the image's sides, and their labels (n,) int64.
 
-    Cut off at the image; crowds and what has no area left are not among them.
+    Boxes are cut to the image. Crowds and boxes without area are left out.
     """
     kept = [entry for entry in objects if not entry.get('iscrowd') and entry.get('bbox')]
     x, y, width, height = np.array([entry['bbox'] for entry in kept], np.float64).reshape(-1, 4).T

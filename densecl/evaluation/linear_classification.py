@@ -9,14 +9,15 @@ from torch import Tensor
 def linear_predict(queries: Tensor, bank: Tensor, labels: Tensor, decay: float = 1e-2) -> Tensor:
     """Predict classes by multinomial logistic regression on the bank, fitted to its optimum.
 
-    Channels are standardised by the bank. The loss is the mean cross entropy and ``decay`` / 2 times the
-    squared weights (biases are free), minimised in float64 by L-BFGS: no seed, no rate.
+    Channels are standardised with the bank's mean and standard deviation. The loss is the mean cross entropy
+    plus ``decay`` / 2 times the sum of squared weights (without biases). L-BFGS minimises it in float64, so
+    there is no seed and no learning rate.
 
     Args:
         queries: (N, C).
-        bank: (M, C), the features of known class, on the same device.
+        bank: (M, C), the features with known classes, on the same device.
         labels: (M,) int64, their classes, from 0.
-        decay: of the weights, above 0.
+        decay: weight decay, above 0.
 
     Returns:
         (N,) int64, the predicted classes.

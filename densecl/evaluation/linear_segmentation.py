@@ -1,4 +1,4 @@
-"""Linear probe: segmentation by one 1x1 convolution on frozen maps."""
+"""Linear probe: segmentation by a 1x1 convolution on frozen maps."""
 
 from collections.abc import Callable
 
@@ -22,10 +22,10 @@ def linear_segmentation(
     seed: int = 0,
     seen: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
-    """Train a batch norm without affine and a 1x1 convolution on frozen maps, and test them.
+    """Train a batch norm without affine parameters and a 1x1 convolution on frozen maps, and test them.
 
-    AdamW, one cycle; the loss is the cross entropy at a quarter of the labels' side. The convolution
-    starts at zero. The global random state is left alone.
+    The optimiser is AdamW with a one-cycle learning rate. The loss is the cross entropy at a quarter of the
+    labels' side. The convolution starts at zero. The global random state is not touched.
 
     Args:
         train: (N, C, h, w) maps, of any floating type, on the device to train on.
@@ -33,14 +33,13 @@ def linear_segmentation(
         test: (M, C, h, w).
         test_labels: (M, H, W).
         classes: K.
-        epochs: over the training maps.
-        lr: the peak of the cycle.
-        batch_size: images a step.
-        dropout: probability that a channel of an image is left out in training, before the batch norm;
+        epochs: epochs over the training maps.
+        lr: highest learning rate.
+        batch_size: images per step.
+        dropout: probability that a channel of an image is dropped in training, before the batch norm;
             DINOv3's head has 0.1.
-        seed: of the order, and of the channels.
-        seen: called with what is predicted, (B, H, W) int64 on the CPU, batch by batch in the order of the
-            images.
+        seed: seed of the order and of the dropped channels.
+        seen: called with the predictions, (B, H, W) int64 on the CPU, batch by batch in the images' order.
 
     Returns:
         (M, K, K) counts of pixels at full size, see :func:`~densecl.evaluation.segmentation.confusion`.
@@ -80,7 +79,7 @@ def _fit(head: _Head, maps: Tensor, labels: Tensor, epochs, lr, batch_size, seed
     for _ in range(epochs):
         for rows in torch.randperm(len(maps), generator=generator).to(maps.device).split(batch_size):
             scores = F.interpolate(head(maps[rows]), labels.shape[1:], mode='bilinear', align_corners=False)
-            # The mean by hand: a batch without a single labelled pixel would give 0 / 0.
+            # Not PyTorch's mean: a batch without a labelled pixel would give 0 / 0.
             wanted = labels[rows]
             loss = F.cross_entropy(scores, wanted, ignore_index=IGNORED, reduction='sum')
             loss = loss / (wanted != IGNORED).sum().clamp(min=1)

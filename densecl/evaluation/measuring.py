@@ -1,4 +1,4 @@
-"""What the guard measures on: fixed photos and a labelled set; and the measuring."""
+"""Measures backbones for the guard, on fixed photos and a labelled set."""
 
 import copy
 import time
@@ -25,11 +25,11 @@ class Measuring:
     Args:
         photos: a folder, a list of files, or a :class:`~densecl.datasets.PretrainDataset`, read without its
             transforms.
-        count: of photos, and at most so many labelled images of either part.
-        size: height and width; by default the usual one of the labelled set, else of the photos.
+        count: number of photos; also the largest number of labelled images of either part.
+        size: height and width; by default the usual size of the labelled set, else of the photos.
         labelled: a path for :func:`~densecl.evaluation.labelled.open_labelled`, or None.
-        batch_size: images that are encoded together.
-        decoder: of photos and labelled images, see :func:`read_photos`.
+        batch_size: number of images that are encoded together.
+        decoder: decoder of photos and labelled images, see :func:`read_photos`.
 
     Raises:
         ValueError, FileNotFoundError: there are no such images, or too few.
@@ -53,11 +53,11 @@ class Measuring:
         self.signals = Signals(images, batch_size)
 
     def set_start(self, encoder: FrozenEncoder) -> None:
-        """Later measurements are compared with this encoder."""
+        """Set the encoder with which later measurements are compared."""
         self.signals.set_reference(encoder)
 
     def measure(self, encoder: FrozenEncoder) -> Measurement:
-        """All signals, and both probes where there are labels."""
+        """Measure all signals, and both probes if there are labels."""
         begun, counts = time.perf_counter(), None
         signals = self.signals.measure(encoder)
         if self.labelled is not None:
@@ -72,13 +72,13 @@ def read_photos(
     size: tuple[int, int] | None = None,
     decoder: Callable | None = None,
 ) -> tuple[Tensor, list[str]]:
-    """``count`` photos, evenly spread and un-augmented, (N, H, W, C) at one size, and their names.
+    """``count`` photos, evenly spread and not augmented, (N, H, W, C) at one size, and their names.
 
     Args:
-        photos: as :class:`Measuring` takes them.
-        count: at most.
-        size: height and width; the usual one of these photos if None.
-        decoder: of files that are not 8-bit RGB, as :class:`~densecl.datasets.PretrainDataset` has it.
+        photos: see :class:`Measuring`.
+        count: largest number of photos.
+        size: height and width; None: the usual size of these photos.
+        decoder: for files that are not 8-bit RGB, see :class:`~densecl.datasets.PretrainDataset`.
     """
     if isinstance(photos, str | Path):
         photos = PretrainDataset(photos, **({'decoder': decoder} if decoder else {}))

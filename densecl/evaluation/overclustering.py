@@ -13,21 +13,21 @@ from .clustering import kmeans
 from .components import principal_components
 from .segmentation import IGNORED, class_iou, iou_counts
 
-#: How clusters get their classes, see :func:`clustering_miou`.
+#: Ways to give clusters a class, see :func:`clustering_miou`.
 MATCHINGS = ('hungarian', 'many')
-# Leopart's: principal components, iterations of k-means.
+# Leopart's numbers of principal components and of k-means iterations.
 _COMPONENTS, _ITERATIONS = 50, 100
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Mean IoU in per cent, one value a seed, over all classes: what the truth does not have counts 0.
+    """Mean IoU in per cent over all classes, one value per seed; classes missing in the truth count as 0.
 
     Attributes:
         clusters: K of k-means.
-        cells: that were clustered.
-        hungarian: each class has at most one cluster.
-        many: each cluster has a class.
+        cells: number of cells that were clustered.
+        hungarian: mean IoU if each class has at most one cluster.
+        many: mean IoU if each cluster has a class.
     """
 
     clusters: int
@@ -42,16 +42,17 @@ def overclustering(
 ) -> list[Clusters]:
     """Cluster all cells and give each cluster a class (Leopart, Ziegler and Asano, 2022, section 4.1).
 
-    As the published evaluation: channels standardised (1e-5 added to the deviation), 50 principal
-    components, at most 100 iterations, clusters enlarged by the nearest cell. Instead of its five restarts
-    each seed is reported. The global random state is left alone.
+    As in the published evaluation: channels are standardised (1e-5 is added to the standard deviation) and
+    reduced to 50 principal components; k-means has at most 100 iterations; cluster maps are enlarged by
+    nearest neighbour. Instead of its five restarts, each seed is reported. The global random state is not
+    touched.
 
     Args:
         maps: (M, C, h, w), of any floating type.
         labels: (M, H, W) uint8 or int64, 255 = ignored.
-        classes: of the labels.
+        classes: number of classes of the labels.
         clusters: the values of K.
-        seeds: of k-means.
+        seeds: seeds of k-means.
 
     Raises:
         ValueError: a K is below 1, or no pixel is labelled.
@@ -82,12 +83,12 @@ def clustering_miou(
     """Mean IoU in per cent of clusters that are given classes by the truth (as in Leopart's evaluation).
 
     Args:
-        prediction: (N,) integers, the cluster of each pixel, below ``clusters``. Arrays will do.
-        truth: (N,) integers, its class, below ``classes``; pixels of 255 are left out.
-        clusters: how many there are.
-        classes: how many there are; the mean is over all of them, absent ones count 0.
-        matching: ``'hungarian'``: one to one, the largest sum of IoU, clusters that are left count as class
-            0; ``'many'``: each cluster has the class of largest IoU with it, the first of equals.
+        prediction: (N,) integers, the cluster of each pixel, below ``clusters``; a tensor or an array.
+        truth: (N,) integers, its class, below ``classes``; pixels with 255 are left out.
+        clusters: number of clusters.
+        classes: number of classes; the mean is over all of them, absent ones count as 0.
+        matching: ``'hungarian'``: one to one, with the largest sum of IoU; the other clusters count as class
+            0. ``'many'``: each cluster has the class with the largest IoU, the first of equal ones.
 
     Raises:
         ValueError: an id is out of range, no pixel is labelled, or the matching is not known.
@@ -98,7 +99,7 @@ def clustering_miou(
 
 
 def _counts(prediction: Tensor, truth: Tensor, clusters: int, classes: int) -> Tensor:
-    """Pixels by class and cluster: (classes, clusters) int64."""
+    """Number of pixels by class and cluster: (classes, clusters) int64."""
     if prediction.shape != truth.shape or prediction.is_floating_point() or truth.is_floating_point():
         raise ValueError(
             f'prediction and truth must be integers of one shape, got {prediction.dtype} '

@@ -1,4 +1,4 @@
-"""How well a linear function reads off a cell where it lies, and which directions it reads."""
+"""How well a linear function predicts a cell's position from its features, and from which directions."""
 
 import torch
 from torch import Tensor
@@ -10,15 +10,15 @@ from densecl.models.necks.positions import folded
 def position_fit(train: Tensor, test: Tensor, ridge: float = 1e-4) -> tuple[float, float]:
     """R^2 of row and column, predicted by ridge regression from the features of a cell.
 
-    1: position is known exactly; 0: as well as by its mean; below 0: worse.
+    1: exact prediction; 0: as good as the mean position; below 0: worse.
 
     Args:
-        train: (N, C, h, w) maps by which the function is found.
-        test: (M, C, h, w) maps of other images, which are judged.
+        train: (N, C, h, w) maps to fit the function.
+        test: (M, C, h, w) maps of other images to score it.
         ridge: added to the variances of channels, which are 1.
 
     Raises:
-        ValueError: the maps have another grid, or one of fewer than 2 x 2 cells.
+        ValueError: the grids of the maps differ, or have fewer than 2 x 2 cells.
     """
     if train.shape[1:] != test.shape[1:] or min(train.shape[2:]) < 2:
         raise ValueError(
@@ -27,7 +27,7 @@ def position_fit(train: Tensor, test: Tensor, ridge: float = 1e-4) -> tuple[floa
         )
     x, y = (maps.double().permute(0, 2, 3, 1).flatten(0, 2) for maps in (train, test))
     mean, std = x.mean(0), x.std(0)
-    std = torch.where(std > 1e-9 * std.max(), std, torch.inf)  # what does not vary says nothing
+    std = torch.where(std > 1e-9 * std.max(), std, torch.inf)  # constant channels become 0
     x, y = (x - mean) / std, (y - mean) / std
     places = _places(train)
     wanted, truth = (places.repeat(len(maps), 1) for maps in (train, test))
@@ -40,15 +40,15 @@ def position_fit(train: Tensor, test: Tensor, ridge: float = 1e-4) -> tuple[floa
 
 @torch.no_grad()
 def position_rounds(maps: Tensor, rounds: int = 9, ridge: float = 1e-4) -> list[Tensor]:
-    """RASA's rounds, each solved exactly: least squares in place of gradient steps.
+    """RASA's rounds, each solved exactly by least squares instead of gradient steps.
 
-    Row and column are predicted linearly; the plane of both functions is taken out; the next round is fitted
-    to what is left. :func:`~densecl.models.necks.positions.folded` makes one matrix of them.
+    Each round predicts row and column linearly and removes the plane of both functions. The next round is
+    fitted to the rest. :func:`~densecl.models.necks.positions.folded` makes one matrix of all rounds.
 
     Args:
-        maps: (N, C, h, w), of images in which things may stand anywhere.
-        rounds: how many.
-        ridge: added to the variances of the channels, in shares of their mean.
+        maps: (N, C, h, w), of images whose objects may be anywhere.
+        rounds: number of rounds.
+        ridge: added to the variances of the channels, as a share of their mean.
 
     Returns:
         ``rounds`` times (2, C) float64.
@@ -65,11 +65,11 @@ def position_rounds(maps: Tensor, rounds: int = 9, ridge: float = 1e-4) -> list[
 
 @torch.no_grad()
 def without_linear_position(maps: Tensor) -> Tensor:
-    """(C, C) float64, the matrix after which no linear function knows row or column better than their mean.
+    """(C, C) float64, a matrix after which no linear function predicts row or column better than their mean.
 
-    Of all such matrices it changes the features least, in the mean square (LEACE, Belrose et al., 2023):
-    ``I - S^(1/2) U U' S^(-1/2)``, S their covariance, U an orthonormal basis of ``S^(-1/2)`` times their
-    covariance with row and column. Channels that do not vary stay as they are.
+    Of all such matrices it has the smallest mean squared change of the features (LEACE, Belrose et al.,
+    2023): ``I - S^(1/2) U U' S^(-1/2)``. S is the features' covariance. U is an orthonormal basis of
+    ``S^(-1/2)`` times their covariance with row and column. Constant channels do not change.
 
     Args:
         maps: (N, C, h, w).
@@ -93,7 +93,7 @@ def _places(maps: Tensor) -> Tensor:
 
 
 def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """(C, C) covariance of the cells' features, and (C, 2) theirs with row and column; image by image."""
+    """(C, C) covariance of the cells' features, and (C, 2) their covariance with row and column."""
     if min(maps.shape[2:]) < 2:
         raise ValueError(f'maps must have 2 x 2 cells or more, got {tuple(maps.shape)}')
     places, channels = _places(maps), maps.shape[1]
@@ -105,4 +105,4 @@ def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
         total, square, towards = total + x.sum(1), square + x @ x.mT, towards + x @ places
     count = len(maps) * len(places)
     mean = total / count
-    return square / count - mean[:, None] * mean, towards / count  # places have mean 0
+    return square / count - mean[:, None] * mean, towards / count  # rows and columns have mean 0

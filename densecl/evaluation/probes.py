@@ -1,4 +1,4 @@
-"""The probes of a frozen backbone on a labelled set; its maps are made once for all of them."""
+"""Runs the probes of a frozen backbone on a labelled set; all of them use the same maps."""
 
 import os
 import time
@@ -21,23 +21,23 @@ from .segmentation import MeanIoU, mean_iou
 
 #: The probes that predict label maps.
 SEGMENTING = ('linear', 'retrieval')
-#: All of them.
+#: All probes.
 PROBES = (*SEGMENTING, 'clusters', 'discovery', 'boxes')
-#: Of the memory of the retrieval probe, see :func:`retrieval_segmentation`.
+#: Settings of the retrieval probe's memory, see :func:`retrieval_segmentation`.
 RETRIEVAL = dict(k=30, temperature=0.02, cells=40)
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What the probes say; None of a probe that was not asked for.
+    """Results of the probes; None for a probe that was not run.
 
     Attributes:
         linear: (M, K, K) counts of pixels for each test image.
         retrieval: the same.
-        clusters: one for each number of clusters.
-        discovery: of one object an image.
-        boxes: of the classes of boxes.
-        seconds: by name: ``'features'`` and each probe.
+        clusters: one result for each number of clusters.
+        discovery: result of the object discovery.
+        boxes: accuracy of the classes of boxes.
+        seconds: duration by name: ``'features'`` and each probe.
         shown: for :func:`draw_probe`, ``linear`` and ``retrieval``: (S, H, W) predicted labels of some test
             images.
     """
@@ -51,12 +51,12 @@ class Probed:
     shown: dict[str, Tensor] = field(default_factory=dict)
 
     def scores(self) -> dict[str, MeanIoU]:
-        """Of ``linear`` and ``retrieval``, over all test images."""
+        """IoU of ``linear`` and ``retrieval`` over all test images."""
         counts = {name: getattr(self, name) for name in SEGMENTING}
         return {name: mean_iou(each.sum(0)) for name, each in counts.items() if each is not None}
 
     def figures(self) -> dict[str, float]:
-        """One number each, in per cent, by name: ``linear_miou``, ``clusters_36_miou`` (many-to-one)."""
+        """Name -> percentage, one for each probe: ``linear_miou``, ``clusters_36_miou`` (many-to-one)."""
         found = {f'{name}_miou': score.mean for name, score in self.scores().items()}
         found |= {f'clusters_{each.clusters}_miou': mean(each.many) for each in self.clusters or ()}
         if self.discovery:
@@ -80,24 +80,26 @@ def probe(
     dropout: float = 0.0,
     **retrieval,
 ) -> Probed:
-    """Score a backbone on the test part, with what is learnt from the training part.
+    """Train the probes on the training part and score them on the test part.
 
-    Maps stay on the encoder's device, and the probes run there, if its memory allows; else on the CPU.
+    If the memory of the encoder's device is large enough, maps stay there and the probes run there; otherwise
+    on the CPU.
 
     Args:
         encoder: the frozen backbone.
         labelled: see :func:`~densecl.evaluation.labelled.open_labelled`.
-        size: height and width that all images are scaled to; the figures are of this size.
-        level: of the backbone.
-        seed: of all probes; over-clustering takes three, 3 * seed and the next two, no two runs the same.
+        size: height and width that all images are scaled to; the figures are for this size.
+        level: the backbone's level to probe.
+        seed: seed of all probes. Over-clustering uses three, 3 * seed and the next two, so two values of
+            ``seed`` never share one.
         shown: number of test images whose predicted labels are kept.
         probes: some of ``PROBES``.
-        clusters: of :func:`overclustering`; as many as classes, and three times as many, if empty.
-        dropout: of :func:`linear_segmentation`.
+        clusters: see :func:`overclustering`; if empty, the number of classes and three times this number.
+        dropout: see :func:`linear_segmentation`.
         **retrieval: ``k``, ``temperature`` and ``cells`` of :func:`retrieval_segmentation`.
 
     Raises:
-        ValueError: a probe is not known, or needs boxes where the set has none.
+        ValueError: a probe is not known, or needs boxes but the set has none.
     """
     check_probes(probes, labelled)
     classes, seconds = len(labelled.classes), {}
@@ -150,7 +152,7 @@ def _boxes(part: LabelledPart) -> list[tuple[Tensor, Tensor]]:
 
 
 class _Kept:
-    """Label maps at some positions of a stream of batches."""
+    """Keeps the label maps at some positions of a stream of batches."""
 
     def __init__(self, positions: list[int]) -> None:
         self.positions, self.maps, self.passed = set(positions), [], 0
@@ -161,12 +163,13 @@ class _Kept:
 
 
 def draw_probe(probed: Probed, labelled: Labelled, size: tuple[int, int], folder: str | Path) -> list[Path]:
-    """Write a picture of each image that was ``shown``: truth, linear and retrieval probe, side by side.
+    """Write a picture of each ``shown`` image: truth, linear probe and retrieval probe, side by side.
 
     Args:
-        probed: of :func:`probe` with ``shown``.
-        labelled, size: as they were given to it.
-        folder: for the pictures, named after the images, in the folders that these lie in below a common one.
+        probed: result of :func:`probe` with ``shown``.
+        labelled, size: the arguments of that call.
+        folder: output folder. Pictures have the images' names, and the folders of the images below their
+            common folder.
     """
     from densecl.visualization.canvas import colors, save_image, side_by_side
     from densecl.visualization.predictions import draw_segmentation
@@ -184,7 +187,7 @@ def draw_probe(probed: Probed, labelled: Labelled, size: tuple[int, int], folder
 
 
 def picture_names(paths: Sequence[Path]) -> list[Path]:
-    """A PNG each: the path below the folder that all lie in; ``a.jpg.png`` where two would be ``a.png``."""
+    """A PNG path per image, relative to the images' common folder; ``a.jpg.png`` if two were ``a.png``."""
     root = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ''
     inside = [path.absolute().relative_to(root) for path in paths]
     short = [path.with_suffix('.png') for path in inside]

@@ -1,4 +1,4 @@
-"""Retrieval probe: segmentation by the nearest cells of labelled images, nothing is trained."""
+"""Retrieval probe: segmentation by the nearest cells of labelled images, without training."""
 
 from collections.abc import Callable
 
@@ -25,12 +25,13 @@ def retrieval_segmentation(
     seed: int = 0,
     seen: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
-    """Let the nearest cells of a memory vote for each cell (Balazevic et al., Hummingbird, 2023,
-    section 3), temperature 0.02 there and 0.07 in DIP (Sirko-Galouchenko et al., 2025).
+    """Predict the class of each cell by votes of the nearest cells in a memory (Balazevic et al.,
+    Hummingbird, 2023, section 3). The temperature is 0.02 there and 0.07 in DIP (Sirko-Galouchenko et al.,
+    2025).
 
-    The memory keeps some cells an image, each with the class frequencies of its pixels; a vote weighs
-    exp(cosine / temperature), and the class probabilities are enlarged bilinearly. Search is exact. The
-    global random state is left alone.
+    The memory has some cells of each image, with the class frequencies of their pixels. The weight of a vote
+    is exp(cosine / temperature). The class probabilities are enlarged bilinearly. The search is exact. The
+    global random state is not touched.
 
     Args:
         train: (N, C, h, w) maps, of any floating type.
@@ -38,12 +39,11 @@ def retrieval_segmentation(
         test: (M, C, h, w).
         test_labels: (M, H, W).
         classes: K.
-        k: cells that vote; all of the memory where it has fewer.
-        temperature: of the votes.
-        cells: of each image in the memory; cells without a labelled pixel are not taken.
-        seed: which cells.
-        seen: called with what is predicted, (B, H, W) int64 on the CPU, batch by batch in the order of the
-            images.
+        k: number of cells that vote; all of the memory if it has fewer.
+        temperature: temperature of the votes.
+        cells: cells per image in the memory; cells without a labelled pixel are not used.
+        seed: seed of the choice of cells.
+        seen: called with the predictions, (B, H, W) int64 on the CPU, batch by batch in the images' order.
 
     Returns:
         (M, K, K) counts of pixels at full size, see :func:`~densecl.evaluation.segmentation.confusion`.
@@ -69,7 +69,7 @@ def build_memory(
 ) -> tuple[Tensor, Tensor]:
     """Unit features (R, C) float32 of some cells of each image, and their class frequencies (R, K).
 
-    Cells with classes that are rare in the image are more likely to be taken.
+    Cells with classes that are rare in the image are more likely to be chosen.
     """
     generator = torch.Generator().manual_seed(seed)
     features, votes = [], []
@@ -85,9 +85,10 @@ def build_memory(
 
 
 def _rare_first(shares: Tensor, generator: torch.Generator) -> Tensor:
-    """Rows of (n, K) class frequencies that have a label, in a random order in which rare classes lead.
+    """Rows of (n, K) class frequencies that have a label, in a random order that prefers rare classes.
 
-    As Hummingbird's published code does: a uniform number times how many cells hold the classes of the cell.
+    As in Hummingbird's published code, rows are sorted by a uniform random number times the number of cells
+    that have the cell's classes.
     """
     present = (shares > 0).float()
     score = (present @ present.sum(0)) * torch.rand(len(shares), generator=generator)
@@ -104,7 +105,7 @@ def class_frequencies(labels: Tensor, classes: int, grid: tuple[int, int]) -> Te
         grid: h, w.
 
     Returns:
-        (N, K, h, w) float32, adding up to 1 over K; all 0 where every pixel of a cell is ignored.
+        (N, K, h, w) float32; the sum over K is 1, or 0 if every pixel of a cell is ignored.
     """
     counted = F.one_hot(labels.long().where(labels != IGNORED, classes), classes + 1)[..., :-1]
     shares = F.adaptive_avg_pool2d(counted.permute(0, 3, 1, 2).float(), tuple(grid))

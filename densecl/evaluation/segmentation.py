@@ -1,11 +1,11 @@
-"""How well label maps are predicted: counts of pixels, and the intersection over union from them."""
+"""Quality of predicted label maps: counts of pixels, and the intersection over union from them."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-#: Pixels with this label are neither learnt nor counted.
+#: Pixels with this label are ignored in training and in scoring.
 IGNORED = 255
 
 
@@ -14,9 +14,9 @@ class MeanIoU:
     """Intersection over union in per cent.
 
     Attributes:
-        mean: over the classes that the truth has; NaN if it has none.
-        per_class: one a class, NaN where the truth does not have it.
-        absent: the ids of those classes; they do not count.
+        mean: mean over the classes that occur in the truth; NaN if none does.
+        per_class: one value per class, NaN if it does not occur in the truth.
+        absent: ids of the classes that do not occur in the truth; they do not count.
     """
 
     mean: float
@@ -25,11 +25,11 @@ class MeanIoU:
 
 
 def confusion(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
-    """Pixels by true class (row) and predicted class (column), for each image.
+    """Number of pixels by true class (row) and predicted class (column), for each image.
 
     Args:
         predicted: (N, H, W) int64, 0 to ``classes`` - 1.
-        truth: (N, H, W), the same or 255, which is left out.
+        truth: (N, H, W), the same; or 255, which is ignored.
         classes: K.
 
     Returns:
@@ -43,12 +43,12 @@ def confusion(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
 
 
 def iou_counts(counts: Tensor) -> Tensor:
-    """Hits, true and predicted pixels by class, (..., K, K) -> (..., 3, K): all that the IoU needs."""
+    """Numbers of correct, true and predicted pixels per class for the IoU, (..., K, K) -> (..., 3, K)."""
     return torch.stack([counts.diagonal(dim1=-2, dim2=-1), counts.sum(-1), counts.sum(-2)], -2)
 
 
 def class_iou(counts: Tensor) -> Tensor:
-    """(..., 3, K) of :func:`iou_counts` -> (..., K) in per cent, NaN where the truth has no such pixel."""
+    """(..., 3, K) of :func:`iou_counts` -> (..., K) in per cent, NaN for classes not in the truth."""
     hit, true, predicted = counts.double().unbind(-2)
     return torch.where(true > 0, 100 * hit / (true + predicted - hit), torch.nan)
 
@@ -56,8 +56,8 @@ def class_iou(counts: Tensor) -> Tensor:
 def mean_iou(counts: Tensor) -> MeanIoU:
     """Intersection over union from (K, K) counts of :func:`confusion`, summed over the images.
 
-    A class that the truth does not have is left out of the mean; what is wrongly taken for it still
-    counts against the true classes.
+    A class that does not occur in the truth is left out of the mean. Pixels wrongly predicted as this class
+    still reduce the IoU of their true classes.
     """
     iou = class_iou(iou_counts(counts))
     absent = torch.nonzero(iou.isnan()).flatten().tolist()

@@ -1,4 +1,4 @@
-"""How well similarities of text vectors agree with those that people see."""
+"""Compares similarities of text vectors with human scores."""
 
 import os
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from .features import build_offline
 
 
 def ranks(values: Tensor) -> Tensor:
-    """(N,) -> (N,) float64, from 1; equal values share the mean of their ranks."""
+    """Ranks from 1, (N,) -> (N,) float64; equal values get the mean of their ranks."""
     values = full_precision(values)
     below = (values[None] < values[:, None]).sum(1)
     same = (values[None] == values[:, None]).sum(1)
@@ -30,7 +30,7 @@ def ranks(values: Tensor) -> Tensor:
 
 
 def spearman(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's rank correlation of (N,) and (N,), Pearson's of the ranks; NaN where all are equal."""
+    """Spearman's rank correlation of (N,) and (N,): Pearson's of the ranks; NaN if all values are equal."""
     first, second = (x - x.mean() for x in (ranks(first), ranks(second)))
     return (first * second).sum() / (first.square().sum() * second.square().sum()).sqrt()
 
@@ -38,10 +38,10 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
 def read_pairs(
     path: str | os.PathLike, columns: Sequence[str] = ('sentence1', 'sentence2', 'score')
 ) -> tuple[list[str], list[str], Tensor]:
-    """N first texts, N second texts, (N,) float64 scores, of a table with these columns.
+    """Read N first texts, N second texts and (N,) float64 scores from a table with these columns.
 
     Raises:
-        ValueError: a score is no number; file and line are named.
+        ValueError: a score is no number; the message names file and line.
     """
     first, second, scores = [], [], []
     for number, (one, other, score) in read_rows(path, columns):
@@ -62,7 +62,7 @@ class SentenceEncoder(nn.Module):
     Args:
         tower: maps (B, L) int64 to (B, D).
         tokenizer: has ``encode(list[str]) -> (B, L)``.
-        projector: maps (B, D) to (B, E); None: the tower's vectors count (SimCSE without labels).
+        projector: maps (B, D) to (B, E); None: use the tower's vectors (SimCSE without labels).
     """
 
     def __init__(self, tower: nn.Module, tokenizer: Tokenizer, projector: nn.Module | None = None) -> None:
@@ -90,13 +90,13 @@ def load_sentence_encoder(
     """The text tower of a checkpoint of text pretraining, with the tokenizer that it was trained with.
 
     Args:
-        checkpoint: the file; None: the tower as it is built, at the start of training.
-        config: a whole config; that of the checkpoint by default.
-        tokenizer: its file or folder, where it has moved.
-        through_projector: behind the projector of the first head (SimCSE with labels).
+        checkpoint: the file; None: the tower at the start of training.
+        config: a whole config; by default the checkpoint's.
+        tokenizer: the tokenizer's file or folder, if it was moved.
+        through_projector: use the output of the first head's projector (SimCSE with labels).
 
     Raises:
-        ValueError: there is no config of texts.
+        ValueError: there is no config of a text pretraining.
     """
     weights = None if checkpoint is None else read_weights(checkpoint)
     if config is None and weights is not None:
@@ -131,7 +131,7 @@ def sentence_similarity(
     scores: Tensor,
     positive: float = 4.0,
 ) -> dict[str, float]:
-    """How cosines of pairs agree with scores (the STS tasks, as SimCSE reports them).
+    """Agreement of the pairs' cosines with scores (the STS tasks, as SimCSE reports them).
 
     Returns:
         ``spearman``, of cosines and scores; ``alignment`` of the pairs whose score is above ``positive``, NaN

@@ -12,7 +12,7 @@ from .drift import cluster_labels, label_retrieval, linear_cka
 from .dse import dse
 from .features import FrozenEncoder, dense_features
 
-# Of a set a quarter of the photos, and at least so many, are also encoded in three changed forms.
+# A quarter of a set's photos, and at least this many, are also encoded in three changed versions.
 _CHANGED = 8
 
 
@@ -22,8 +22,8 @@ class Signal:
 
     Attributes:
         value: mean over the two sets.
-        spread: the difference between two disjoint sets of photos.
-        seconds: what it took, features aside.
+        spread: the difference between the two disjoint sets of photos.
+        seconds: duration, without the features.
     """
 
     value: float
@@ -31,7 +31,7 @@ class Signal:
     seconds: float = 0.0
 
 
-#: All of them.
+#: All signals.
 SIGNALS = ('dse', 'correspondence', 'photometric', 'positional', 'cka', 'labels')
 _NAN = Signal(math.nan, math.nan)
 
@@ -39,16 +39,18 @@ _NAN = Signal(math.nan, math.nan)
 class Signals:
     """Measures a backbone on two disjoint sets of photos, always the same ones.
 
-    ``dse``: see :func:`~densecl.evaluation.dse.dse`. ``correspondence``: accuracy above chance, mean of
-    the changes ``scale`` and ``flip`` (``photometric`` is measured, but random networks are good at
-    it). ``positional``: there, the share of cells that are matched to the cell of their own index although it
-    is wrong; lower is better. ``cka``: likeness to the reference. ``labels``: retrieval of the reference's
-    k-means labels.
+    * ``dse``: see :func:`~densecl.evaluation.dse.dse`.
+    * ``correspondence``: accuracy above chance, mean of the changes ``scale`` and ``flip``. (``photometric``
+      is measured too, but does not count, as random networks are good at it.)
+    * ``positional``: in the same changes, the share of cells that are wrongly matched to the cell with their
+      own index; lower is better.
+    * ``cka``: similarity to the reference.
+    * ``labels``: retrieval of the reference's k-means labels.
 
     Args:
         images: (N, H, W, C) as the encoder takes them, N >= 8, at the size of use; even positions are one
             set, odd ones the other.
-        batch_size: images that are encoded together.
+        batch_size: number of images that are encoded together.
 
     Raises:
         ValueError: fewer than 8 images.
@@ -62,17 +64,17 @@ class Signals:
         self.reference: list[tuple[Tensor, Tensor]] = []
 
     def set_reference(self, encoder: FrozenEncoder) -> None:
-        """Later measurements are compared with this encoder: the start."""
+        """Set the encoder (the start) with which later measurements are compared."""
         maps = [self._maps(encoder, images) for images in self.sets]
         self.reference = [(m, cluster_labels(m)) for m in maps]
 
     def measure(self, encoder: FrozenEncoder) -> dict[str, Signal]:
-        """All of ``SIGNALS``; every one is NaN where a feature is not finite."""
+        """Measure all of ``SIGNALS``; all are NaN if a feature is not finite."""
         clock = _Clock()
         found: dict[str, list[float]] = {}
         for images, (reference, labels) in zip(self.sets, self.reference, strict=True):
             maps = self._maps(encoder, images)
-            if not maps.isfinite().all():  # it diverged
+            if not maps.isfinite().all():  # the training diverged
                 return dict.fromkeys(SIGNALS, _NAN)
             clock.lap('')
             values = {'dse': dse(maps).value}
@@ -125,9 +127,10 @@ class _Clock:
 
 def interpolated(start: dict[str, Tensor], end: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
     """``(1 - alpha) * start + alpha * end`` of every floating tensor (WiSE-FT, Wortsman et al., 2022,
-    equation 1); what is equal in both, as batch statistics that were held, stays bit for bit.
+    equation 1).
 
-    Tensors of other types are the end's.
+    Equal tensors, such as frozen batch statistics, stay equal bit for bit. Tensors of other types are taken
+    from the end.
     """
     mixed = {}
     for name, value in end.items():

@@ -1,4 +1,4 @@
-"""What the frozen networks of targets are filled with: weights, centres of visual words, codes."""
+"""Fills the frozen networks of targets: weights, centres of visual words, codes."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,15 +23,15 @@ _OFFICIAL = {
 
 
 def fill(target: FrozenNetwork, what: str | Path) -> list[str]:
-    """Fill a target from weights: a file, or a name as :func:`~densecl.transfer.find_start` knows them.
+    """Fill a target from weights: a file, or a name that :func:`~densecl.transfer.find_start` knows.
 
-    The centres of a :class:`KMeansTokens` are :func:`fill_centres`'s; all else is in the weights.
+    The centres of a :class:`KMeansTokens` come from :func:`fill_centres`; everything else is in the weights.
 
     Returns:
-        Lines to print: where the weights come from.
+        Lines to print: the origin of the weights.
 
     Raises:
-        RuntimeError, ValueError: the weights are another network's.
+        RuntimeError, ValueError: the weights belong to another network.
     """
     if isinstance(target, DALLETokens):
         return _use_dalle(target, what)
@@ -46,7 +46,7 @@ def fill(target: FrozenNetwork, what: str | Path) -> list[str]:
 
 
 def _use_codes(target: VQKDTokens, tensors: dict[str, Tensor], source: str | Path) -> None:
-    """The quantiser of a checkpoint of our own."""
+    """Load the quantiser of a checkpoint of densecl."""
     found = [k.removesuffix('codebook') for k in tensors if k.endswith('.projector.quantizer.codebook')]
     if not found:
         raise ValueError(
@@ -57,7 +57,7 @@ def _use_codes(target: VQKDTokens, tensors: dict[str, Tensor], source: str | Pat
 
 
 def _use_official_vqkd(target: VQKDTokens, tensors: dict[str, Tensor]) -> list[str]:
-    """A released tokenizer of BEiT v2: its transformer has biases of query and value apart."""
+    """Load a released tokenizer of BEiT v2; its transformer has separate biases of query and value."""
     encoder = under(tensors, 'encoder.')
     for key in [k for k in encoder if k.endswith('.attn.q_bias')]:
         query, value = encoder.pop(key), encoder.pop(key.replace('q_bias', 'v_bias'))
@@ -82,11 +82,11 @@ def _use_dalle(target: DALLETokens, source: str | Path) -> list[str]:
 
 @torch.no_grad()
 def code_shares(target: Tokens, batches: Iterable[Tensor]) -> Tensor:
-    """(K,) shares of the cells of images that have each code.
+    """(K,) for each code, the share of all cells that have it.
 
     Args:
         target: with its weights.
-        batches: each (B, 3, H, W), normalised as the target is told.
+        batches: each (B, 3, H, W), normalised as the target expects.
     """
     target.eval()
     found = [torch.bincount(target(images)[0].long().flatten(), minlength=target.codes) for images in batches]
@@ -98,16 +98,16 @@ def code_shares(target: Tokens, batches: Iterable[Tensor]) -> Tensor:
 def fill_centres(
     target: KMeansTokens, batches: Iterable[Tensor], rows: int = 100_000, seed: int = 0
 ) -> Tensor:
-    """K-means over the cells of images; ``target`` gets its centres.
+    """Run k-means over the cells of images and give the centres to ``target``.
 
     Args:
         target: with the weights of its network.
-        batches: each (B, 3, H, W), normalised as the target is told.
-        rows: cells that count, drawn at random; all where there are fewer.
-        seed: of this choice and of the first centres.
+        batches: each (B, 3, H, W), normalised as the target expects.
+        rows: number of randomly drawn cells to use; all if there are fewer.
+        seed: seed of this draw and of the first centres.
 
     Returns:
-        (K,) shares of the cells that have each code.
+        (K,) for each code, the share of the cells that have it.
 
     Raises:
         ValueError: fewer cells than codes.

@@ -1,4 +1,4 @@
-"""What a pair of towers says of images without any label: classes of images, of boxes, and of every pixel."""
+"""Zero-shot classification with an image and a text tower: classes of images, of boxes and of pixels."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,24 +23,24 @@ from .knn import class_accuracy
 from .labelled import LabelledPart
 from .segmentation import IGNORED, MeanIoU, confusion, enlarged_argmax, mean_iou
 
-#: What is said of a class where nobody says else.
+#: Default templates: texts about a class.
 TEMPLATES = ('{}', 'a photo of {}', 'a photo of a {}', 'a photo of the {}')
 
 
 class ImageText:
-    """Two towers that share a space of unit vectors.
+    """An image and a text tower with a common space of unit vectors.
 
     Args:
-        encoder: of images, see :class:`.FrozenEncoder`.
-        projector: from a pooled level to the common space; or a pool by attention, from the map itself.
-        tower: (T, L) int64 -> (T, D).
+        encoder: image tower, see :class:`.FrozenEncoder`.
+        projector: from a pooled level to the common space; or attention pooling, from the map itself.
+        tower: text tower, (T, L) int64 -> (T, D).
         tokenizer: with ``encode(list[str]) -> (T, L) int64``.
-        level: of the backbone.
-        values: of a ViT's class token: cells are compared by the values of its last attention (MaskCLIP, Zhou
-            et al., 2022, section 3.2), which the token is a mixture of, and not by the map. Of a pool by
-            attention they always are.
-        size: side of the images that it is made for, in pixels.
-        notes: what was guessed of the file, and how to say otherwise.
+        level: the backbone's level to use.
+        values: for a ViT's class token: represent cells by the values of its last attention (MaskCLIP, Zhou
+            et al., 2022, section 3.2) and not by the map. The token is a weighted mean of these values. With
+            attention pooling the values are always used.
+        size: side of the images that the model is made for, in pixels.
+        notes: what was guessed about the file, and how to change it.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class ImageText:
         self.projector, self.tower = projector.eval(), tower.eval()
 
     def to(self, device: str | torch.device) -> 'ImageText':
-        """All parts on a device."""
+        """Move all parts to a device."""
         for part in (self.encoder, self.projector, self.tower):
             part.to(device)
         return self
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device of the model."""
         return self.encoder.mean.device
 
     @torch.no_grad()
@@ -84,14 +84,14 @@ class ImageText:
 
     @torch.no_grad()
     def cells(self, images: Tensor) -> Tensor:
-        """(B, H, W, channels) -> (B, D, h, w) unit vectors of the cells: each goes through the projector.
+        """(B, H, W, channels) -> (B, D, h, w) unit vectors; the projector is applied to each cell.
 
-        Of a pooled map these are what the image's vector is the mean of, where the projector is linear. Of a
-        pool by attention, the values that the vector is a mixture of.
+        For a pooled map and a linear projector, the image's vector is the mean of the cells' vectors before
+        normalisation. For attention pooling it is a weighted mean of the values.
 
         Raises:
-            ValueError: the level is a class token of a network whose patches are not known; or the map is
-                wanted, and not the values, of a pool by attention.
+            ValueError: the level is the class token of a network with unknown patches; or ``values`` is False
+                with attention pooling.
         """
         maps, backbone = self._level(images), self.encoder.backbone
         if self._pools:
@@ -126,14 +126,14 @@ class ImageText:
 def classifier(
     encode: Callable[[Sequence[str]], Tensor], classes: Sequence[str], templates: Sequence[str] = TEMPLATES
 ) -> Tensor:
-    """A vector a class: its texts' unit vectors, averaged over the templates, of length 1 again.
+    """A vector per class: its texts' unit vectors, averaged over the templates and normalised again.
 
     The ensemble of CLIP (Radford et al., 2021, section 3.1.4).
 
     Args:
         encode: texts -> (T, D).
         classes: K names.
-        templates: texts with ``{}`` wherever the name goes.
+        templates: texts with ``{}`` at the place of the name.
 
     Returns:
         (K, D) unit vectors.
@@ -152,7 +152,7 @@ def classifier(
 
 @torch.no_grad()
 def classify(model: ImageText, batches: Iterable[Tensor], weights: Tensor) -> Tensor:
-    """(N,) int64, the class of each image whose text is nearest, of batches (B, H, W, channels)."""
+    """(N,) int64, the class with the nearest text for each image, from batches (B, H, W, channels)."""
     return torch.cat([(model.images(batch) @ weights.T).argmax(1).cpu() for batch in batches])
 
 
@@ -162,7 +162,8 @@ class ZeroShotDense:
 
     Attributes:
         segmentation: intersection over union.
-        boxes: ``top1`` and ``mean_class`` of the classes of the true boxes, per cent; None without boxes.
+        boxes: accuracy of the classes of the true boxes, ``top1`` and ``mean_class``, in per cent; None
+            without boxes.
         maps: label maps (N, H, W) int64 of the images that were ``shown``.
     """
 
@@ -181,17 +182,17 @@ def segment(
     shown: Sequence[int] = (),
     batch_size: int = 8,
 ) -> ZeroShotDense:
-    """Name every pixel by the text nearest to its cell, and score it by the protocol of the probes.
+    """Give every pixel the class with the nearest text, and score it by the protocol of the probes.
 
-    Scores of cells are enlarged bilinearly before the largest is taken. Pixels of a class that has no text
+    Scores of cells are enlarged bilinearly; then the largest is taken. Pixels of a class that has no text
     (background) are not counted.
 
     Args:
         part: labelled images.
         size: height and width to measure at.
         weights: (K, D) of :func:`classifier`.
-        ids: K labels of the part, which the texts stand for.
-        shown: images whose maps are kept.
+        ids: labels in the part of the K texts.
+        shown: positions of images whose maps are kept.
     """
     rows = torch.full((256,), IGNORED)
     rows[torch.tensor(ids)] = torch.arange(len(ids))
@@ -223,16 +224,16 @@ def open_image_text(
     values: bool = True,
     quick_gelu: bool | None = None,
 ) -> ImageText:
-    """Both towers of a checkpoint of a pretraining with a head whose target is a text; or of a CLIP.
+    """Open both towers of a CLIP, or of a pretraining checkpoint with a head whose target is a text.
 
     Args:
-        checkpoint: the file; one of OpenAI or open_clip, too, see :func:`densecl.transfer.clip.open_clip`.
-        tokenizer: its file; None: that of the training.
+        checkpoint: the file; also one of OpenAI or open_clip, see :func:`densecl.transfer.clip.open_clip`.
+        tokenizer: the tokenizer's file; None: the one of the training.
         values: see :class:`ImageText`.
-        quick_gelu: of a file of OpenAI or open_clip, see there.
+        quick_gelu: for a file of OpenAI or open_clip, see :func:`densecl.transfer.clip.open_clip`.
 
     Raises:
-        ValueError: no such head, weights of it are missing, or it reads a neck.
+        ValueError: there is no such head, some of its weights are missing, or it reads a neck.
     """
     weights = read_weights(checkpoint)
     if is_clip(weights):
