@@ -46,7 +46,7 @@ def box_retrieval(
     k: int = 20,
     temperature: float = 0.07,
 ) -> BoxAccuracy:
-    """Classify boxes by votes of the most similar labelled boxes; see :func:`~densecl.evaluation.knn_predict`.
+    """Classify boxes by votes of the most similar labelled ones; see :func:`~densecl.evaluation.knn_predict`.
 
     Args:
         train: (N, C, h, w) maps, of any floating type.

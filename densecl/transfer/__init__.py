@@ -1,4 +1,4 @@
-"""From a pretraining checkpoint to somebody else's model: exporting, loading, and checking both."""
+"""Exports a pretraining checkpoint, loads it into other projects' models, and checks both."""
 
 from .check import backbone_features, compare_features, feature_difference
 from .export import export_backbone, save_export

@@ -1,4 +1,4 @@
-"""Does the loaded backbone compute what the pretrained one computed? Asked of an image."""
+"""Checks on an image whether a loaded backbone computes the same as the pretrained one."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,10 @@ def backbone_features(model: nn.Module, images: Tensor, tokens: bool = False) ->
         model: a detector, segmentor or pretrainer (``.backbone`` is used), an mm backbone, a
             torchvision or timm ResNet, or a timm ViT.
         images: (B, 3, H, W), normalised.
-        tokens: leave class tokens where the backbone puts them; left out otherwise.
+        tokens: keep class tokens in the output; by default they are removed.
 
     Returns:
-        What an mm backbone returns; the four stages of another ResNet; a timm ViT's last, normalised map.
+        The output of an mm backbone; the four stages of another ResNet; a timm ViT's last, normalised map.
     """
     backbone = getattr(model, 'backbone', model)
     modes = {module: module.training for module in backbone.modules()}
@@ -33,7 +33,7 @@ def backbone_features(model: nn.Module, images: Tensor, tokens: bool = False) ->
             module.training = mode
     maps = tuple(maps) if isinstance(maps, Sequence) else (maps,)
     if not tokens and getattr(backbone, 'output_cls_token', False):
-        # mmseg: (map, token) pairs; here: a last level
+        # Class tokens are (map, token) pairs in mmseg, and a last level in densecl.
         maps = tuple(m[0] for m in maps) if isinstance(maps[0], Sequence) else maps[:-1]
     return maps
 
@@ -62,14 +62,14 @@ def feature_difference(first: nn.Module, second: nn.Module, images: Tensor) -> f
 
 
 def compare_features(source: nn.Module, loaded: nn.Module, image: Tensor) -> float:
-    """Largest difference of the last maps on one picture as each model would see it, normalisation included.
+    """Largest difference of the last maps on one picture, with the normalisation of each model.
 
-    Unlike :func:`feature_difference` this also notices swapped channels and another mean or std.
+    In contrast to :func:`feature_difference` this also detects swapped channels and another mean or std.
 
     Args:
         source: the pretrainer, with its own data preprocessor, or any model with one.
         loaded: the detector or segmentor.
-        image: (H, W, C), RGB where C is 3; sides that are multiples of 32 keep padding out of it.
+        image: (H, W, C), RGB if C is 3. With sides that are multiples of 32 there is no padding.
     """
     return _largest_difference(*((model, _as_fed(model, image)) for model in (source, loaded)))
 
@@ -92,7 +92,7 @@ def _as_fed(model: nn.Module, image: Tensor) -> Tensor:
 
 
 def sample_picture(height: int = 128, width: int = 160) -> Tensor:
-    """A made picture, uint8 (H, W, 3): in each channel waves of another length and direction."""
+    """A synthetic picture, uint8 (H, W, 3): waves with another length and direction in each channel."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
     waves = [
         torch.sin(x / (3 + 4 * c) + y / (11 - 3 * c)) + torch.cos(x * y / (90 + 70 * c)) for c in range(3)
@@ -101,7 +101,7 @@ def sample_picture(height: int = 128, width: int = 160) -> Tensor:
 
 
 def normalised(image: Tensor, images: dict) -> Tensor:
-    """(H, W, C) to (1, C, H, W) by ``channel_order``, ``mean`` and ``std``, or as ImageNet's.
+    """(H, W, C) to (1, C, H, W), normalised by ``channel_order``, ``mean`` and ``std``, or ImageNet's.
 
     Raises:
         ValueError: the image has another number of channels than ``mean`` has values.

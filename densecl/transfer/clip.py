@@ -1,4 +1,4 @@
-"""CLIP's files, of OpenAI and open_clip: image tower (under timm's names), what projects it, text tower."""
+"""Reads CLIP files of OpenAI and open_clip: image tower (with timm's names), its projection, text tower."""
 
 import math
 import re
@@ -30,23 +30,23 @@ _TEXT = re.compile(
     r'^(token_embedding\.weight|positional_embedding|text_projection|ln_final\..*|transformer\..*)$'
 )
 _TEXT_SIZES = ('token_embedding.weight', 'positional_embedding', 'text_projection')
-#: Names of numbers that OpenAI's files hold beside the weights; its networks have QuickGELU.
+#: Names of numbers in OpenAI's files beside the weights; OpenAI's networks have QuickGELU.
 _OPENAI = ('input_resolution', 'context_length', 'vocab_size')
-#: Heads of the widths at which open_clip's image towers (ViT-H, g, bigG, e) have not 64 channels each.
+#: Width -> number of heads of open_clip's image towers (ViT-H, g, bigG, e) without 64 channels per head.
 _HEADS = {1280: 16, 1408: 16, 1664: 16, 1792: 16}
 
 
 def has_quick_gelu(names: Collection[str], file: str) -> bool:
-    """Whether the activation is OpenAI's, by the tensors' names and the file's; no tensor tells it."""
+    """Whether the activation is QuickGELU, guessed from the names of tensors and file; no tensor shows it."""
     return any(name in names for name in _OPENAI) or any(x in file.lower() for x in ('openai', 'quickgelu'))
 
 
 def read_clip(
     tensors: dict[str, Tensor], hints: Hints, names: str, quick_gelu: bool | None = None
 ) -> Network | None:
-    """The image tower of a CLIP with a ViT (below ``visual.``); None where it is another network.
+    """Read the image tower of a CLIP with a ViT (below ``visual.``); None if it is another network.
 
-    ``quick_gelu`` None: as :func:`has_quick_gelu` says.
+    ``quick_gelu`` None: use :func:`has_quick_gelu`.
     """
     if 'transformer.resblocks.0.ln_1.weight' not in tensors or 'ln_pre.weight' not in tensors:
         return None
@@ -77,7 +77,7 @@ def read_clip(
 
 
 def _guessed(quick: bool) -> list[str]:
-    """What is to be said of an activation that nobody named."""
+    """A note for the user about an activation that was guessed."""
     if quick:
         return []
     return [
@@ -95,13 +95,13 @@ class Clip:
     """Both towers of a file.
 
     Attributes:
-        backbone: config of the image tower, as :func:`read_clip` or :func:`.read_clip_resnet` says.
-        tensors: of it.
-        projector: from its last level to the common space: a linear layer, of a ViT's class token; the
-            attention pool, of a ResNet's map.
-        tower: of texts.
-        size: side of the images, in pixels.
-        notes: what was guessed, and how to say otherwise.
+        backbone: config of the image tower, from :func:`read_clip` or :func:`.read_clip_resnet`.
+        tensors: tensors of the image tower.
+        projector: from its last level to the common space: for a ViT's class token a linear layer, for a
+            ResNet's map the attention pool.
+        tower: text tower.
+        size: side of the images in pixels.
+        notes: what was guessed, and how to change it.
     """
 
     backbone: dict
@@ -113,7 +113,7 @@ class Clip:
 
 
 def is_clip(weights: Weights) -> bool:
-    """Whether a file has a CLIP's tower of images, as OpenAI and open_clip write it."""
+    """Whether a file has a CLIP's image tower in the format of OpenAI and open_clip."""
     return any(key.removeprefix('module.').startswith('visual.') for key in weights.tensors)
 
 
@@ -121,12 +121,14 @@ def open_clip(weights: Weights, quick_gelu: bool | None = None) -> Clip:
     """Build both towers and fill them.
 
     Args:
-        weights: as read; names begin with ``visual.`` and, of texts, with nothing or ``text.``; in front of
-            all of them may be ``module.``.
-        quick_gelu: OpenAI's activation, or GELU; None: as :func:`has_quick_gelu` says.
+        weights: the file's tensors. Names of the image tower start with ``visual.``; names of the text tower
+            with ``text.`` or have no prefix. All may have the prefix ``module.``.
+        quick_gelu: True for QuickGELU (OpenAI's activation), False for GELU; None: use
+            :func:`has_quick_gelu`.
 
     Raises:
-        ValueError: the image tower is none of CLIP's ViTs and ResNets, or a part lacks tensors or has others.
+        ValueError: the image tower is none of CLIP's ViTs and ResNets, or a part has missing or unknown
+            tensors.
     """
     source = weights.source
     tensors = {key.removeprefix('module.'): x.float() for key, x in weights.tensors.items()}
@@ -151,7 +153,7 @@ def open_clip(weights: Weights, quick_gelu: bool | None = None) -> Clip:
 
 
 def _linear(visual: dict[str, Tensor], source: str) -> nn.Linear:
-    """From a ViT's class token."""
+    """The projection of a ViT's class token."""
     if 'proj' not in visual:
         raise ValueError(f'{source}: the image tower lacks visual.proj, its projection to the common space')
     projector = nn.Linear(*visual['proj'].shape, bias=False)
@@ -159,7 +161,7 @@ def _linear(visual: dict[str, Tensor], source: str) -> nn.Linear:
 
 
 def _pool(own: dict[str, Tensor], source: str) -> AttentionPool2d:
-    """From a ResNet's map."""
+    """The attention pool of a ResNet's map."""
     names = ('positional_embedding', 'c_proj.weight')
     lacking = [name for name in names if name not in own or own[name].ndim != 2]
     if lacking:
@@ -177,7 +179,7 @@ def _pool(own: dict[str, Tensor], source: str) -> AttentionPool2d:
 
 
 def _tower(named: dict[str, Tensor], quick: bool, source: str) -> nn.Module:
-    """Of texts."""
+    """The text tower."""
     own = {key: x for key, x in named.items() if _TEXT.match(key)}
     lacking = [name for name in _TEXT_SIZES if name not in own]
     if lacking:

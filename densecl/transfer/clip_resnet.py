@@ -1,4 +1,4 @@
-"""CLIP's ResNets, under the names of OpenAI and open_clip or of timm."""
+"""CLIP's ResNets, with the names of OpenAI and open_clip or of timm."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ _OFFICIAL: Rules = (
     (r'(?<=\d)\.(conv|bn)([13])\.', r'.conv\2_1x1.\1.'), (r'(?<=\d)\.(conv|bn)2\.', r'.conv2_kxk.\1.'),
     (r'\.downsample\.0\.', '.shortcut.conv.conv.'), (r'\.downsample\.1\.', '.shortcut.conv.bn.'),
 )  # fmt: skip
-# Blocks of each stage -> timm's network, and the channels at the end of its stem.
+# Numbers of blocks per stage -> timm's network, and the channels at the end of its stem.
 _KNOWN = {
     (3, 4, 6, 3): ('resnet50_clip', 64), (3, 4, 23, 3): ('resnet101_clip', 64),
     (4, 6, 10, 6): ('resnet50x4_clip', 80), (6, 8, 18, 8): ('resnet50x16_clip', 96),
@@ -23,12 +23,12 @@ _KNOWN = {
 
 
 def read_clip_resnet(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """CLIP's ResNet (no prefix) without its attention pool; None where the names are another network's.
+    """Read CLIP's ResNet (no prefix) without its attention pool; None if it is another network.
 
-    Its stem has three convolutions, and average pools stand in place of strides.
+    Its stem has three convolutions. It has average pools instead of strides.
 
     Raises:
-        ValueError: stages of another number of blocks than any of CLIP's has.
+        ValueError: none of CLIP's ResNets has these numbers of blocks.
     """
     named = renamed(tensors, _OFFICIAL)
     stem = [named.get(f'stem.conv{i}.conv.weight') for i in (1, 2, 3)]
@@ -54,7 +54,7 @@ def read_clip_resnet(tensors: dict[str, Tensor], hints: Hints, names: str) -> Ne
 
 
 def _timm_map(tensors: dict[str, Tensor], backbone: dict) -> Callable[[Tensor], Tensor]:
-    """timm's whole network, the file read by timm's own reader of OpenAI's files."""
+    """timm's whole network, with the file read by timm's own reader of OpenAI's files."""
 
     def last_map(images: Tensor) -> Tensor:
         from timm.models.byobnet import checkpoint_filter_fn

@@ -1,14 +1,14 @@
-"""Read the config text that a checkpoint carries, without running it.
+"""Reads the config text in a checkpoint without running it.
 
-mmengine stores the config as Python source. Executing it would let a checkpoint run any code, so
-only literals and ``dict(...)`` calls are understood here; any other value reads as None. So does a ``type``
-such as ``subprocess.Popen``: mmengine's registries import what they do not know by its path, and call it.
+mmengine stores the config as Python source. To execute it would let a checkpoint run any code. So only
+literals and ``dict(...)`` calls are read here; any other value becomes None. A ``type`` such as
+``subprocess.Popen`` becomes None too, as mmengine's registries import and call an unknown type by its path.
 """
 
 import ast
 from typing import Any
 
-#: Scopes whose registered classes a ``type`` may name; what lies in these packages themselves is harmless.
+#: Scopes whose registered classes a ``type`` may name; the classes of these packages are harmless.
 _SCOPES = ('densecl', 'mmdet', 'mmpretrain', 'mmseg', 'mmselfsup')
 
 
@@ -41,6 +41,6 @@ def _value(node: ast.expr) -> Any:
 
 
 def _without_paths(config: dict) -> dict:
-    """The same; a ``type`` that is a path to import is None."""
+    """The same config, with None for each ``type`` that is a path to import."""
     scope = str(config.get('type')).rpartition('.')[0]
     return config | {'type': None} if scope and scope not in _SCOPES else config

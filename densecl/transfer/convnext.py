@@ -1,4 +1,4 @@
-"""ConvNeXt and ConvNeXt V2 of every project, under timm's names."""
+"""Reads ConvNeXt and ConvNeXt V2 of many projects and gives them timm's names."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ from .network import Hints, Network, blocks_in, filled, timm_map
 from .rename import Rules, renamed
 from .timm_names import feature_names
 
-# What facebookresearch, mmpretrain and transformers call the parts of a block.
+# Names of a block's parts in facebookresearch, mmpretrain and transformers.
 _PARTS: Rules = (
     (r'\.(dwconv|depthwise_conv)\.', '.conv_dw.'), (r'\.layernorm\.', '.norm.'),
     (r'\.(pwconv|pointwise_conv)(\d)\.', r'.mlp.fc\2.'), (r'\.grn\.(gamma|weight)$', '.mlp.grn.weight'),
@@ -43,7 +43,7 @@ _DEPTHS = {
 
 
 def read_convnext(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """A ConvNeXt of either version (no prefix); ``names`` is ``'official'`` for mmpretrain's too."""
+    """Read a ConvNeXt of either version (no prefix); ``names`` is ``'official'`` for mmpretrain's too."""
     named = renamed(tensors, _RULES.get(names, ()))
     if 'stem.0.weight' not in named or 'stages.0.blocks.0.mlp.fc1.weight' not in named:
         return None
@@ -65,12 +65,12 @@ def read_convnext(tensors: dict[str, Tensor], hints: Hints, names: str) -> Netwo
 
 
 def _known(second: bool, size: str | None) -> str:
-    """A size that timm has of this version, to build another from."""
+    """A size that timm has for this version; other sizes are built from it."""
     return size if size and (size, second) not in {('xlarge', True), ('huge', False)} else 'tiny'
 
 
 def _shaped(key: str, tensor: Tensor) -> Tensor:
-    """Global response normalisation and layer scale as vectors."""
+    """Reshape parameters of global response normalisation and layer scale to vectors."""
     vector = key.endswith(('.gamma', 'grn.weight', 'grn.bias'))
     return tensor.flatten() if vector else tensor
 
@@ -92,7 +92,7 @@ def _torchvision_map(tensors: dict, depths: tuple, dims: tuple, images: Tensor) 
 
 
 def _timm_last_map(tensors: dict, backbone: dict, images: Tensor) -> Tensor:
-    """timm's whole network, the file read by timm's own reader of facebookresearch's files."""
+    """The last map of timm's whole network, with the file read by timm's reader of the authors' files."""
     import timm
     from timm.models.convnext import checkpoint_filter_fn
 

@@ -1,8 +1,7 @@
-"""What each project calls the tensors of a ResNet (of a vision transformer: see vit.py).
+"""The names that projects give the tensors of a ResNet (for vision transformers see vit.py).
 
-mmdet, mmseg, torchvision and timm agree on a plain-stem ResNet (``conv1.weight``,
-``layer1.0.bn1.bias``); detectron2 has names of its own (``stem.conv1.weight``,
-``res2.0.conv1.norm.bias``).
+mmdet, mmseg, torchvision and timm use the same names for a plain-stem ResNet (``conv1.weight``,
+``layer1.0.bn1.bias``). detectron2 has other names (``stem.conv1.weight``, ``res2.0.conv1.norm.bias``).
 """
 
 import re
@@ -14,11 +13,11 @@ from .regions import regions_from_detectron2
 from .vit import vit_dialect, vit_part
 
 TARGETS = ('mmdet', 'mmseg', 'torchvision', 'timm', 'detectron2', 'safetensors', 'huggingface')
-# Models of these projects take the features of a plain-stem ResNet with the stride in the 3x3
-# convolution, and nothing else of ours.
+# Of densecl's backbones, these projects can load only a plain-stem ResNet with the stride in the 3x3
+# convolution.
 PLAIN_RESNET_ONLY = ('torchvision', 'timm')
 
-# mmdet's part of a block -> detectron2's; the first two also make the stem.
+# mmdet's part of a block -> detectron2's; the first two are also the stem's.
 _PARTS = {
     'conv1': 'conv1', 'bn1': 'conv1.norm', 'conv2': 'conv2', 'bn2': 'conv2.norm', 'conv3': 'conv3',
     'bn3': 'conv3.norm', 'downsample.0': 'shortcut', 'downsample.1': 'shortcut.norm',
@@ -37,8 +36,8 @@ _BLOCKS = {
 
 
 def backbone_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out what stands beside a backbone under the same prefix: ``fc``, ``head``, ``neck``, the token of
-    hidden patches ..."""
+    """Remove tensors with the same prefix that are no part of a backbone: ``fc``, ``head``, ``neck``, the
+    mask token ..."""
     if vit_dialect(tensors):
         return vit_part(tensors)
     if not is_resnet(tensors):
@@ -47,7 +46,7 @@ def backbone_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_resnet(tensors: dict[str, Tensor]) -> bool:
-    """Whether the names (without prefix) are those of an mmdet-style ResNet, of either stem."""
+    """Whether the names (without prefix) are those of an mmdet-style ResNet, with either stem."""
     return 'layer1.0.conv1.weight' in tensors and stem_of(tensors) is not None
 
 
@@ -59,14 +58,14 @@ def stem_of(tensors: dict[str, Tensor]) -> str | None:
 
 
 def depth_of(tensors: dict[str, Tensor]) -> int | None:
-    """18, 34, 50, 101 or 152, from the blocks that are there; None for anything else."""
+    """18, 34, 50, 101 or 152, from the numbers of blocks; None for other networks."""
     block = 'bottleneck' if 'layer1.0.conv3.weight' in tensors else 'basic'
     stages = [{k.split('.')[1] for k in tensors if k.startswith(f'layer{i}.')} for i in range(1, 5)]
     return _BLOCKS.get((block, tuple(map(len, stages))))
 
 
 def from_detectron2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give tensors of detectron2 (ResNet, pyramid, box head) mmdet's names; other files pass unchanged."""
+    """Give tensors of detectron2 (ResNet, pyramid, box head) mmdet's names; other files are not changed."""
     blocks = (match for key in tensors if (match := _D2.match(key)) and match[2])
     first = next(blocks, None)
     if first is None:

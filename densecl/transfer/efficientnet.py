@@ -1,4 +1,4 @@
-"""EfficientNets and MobileNetV3s of every project, under timm's names."""
+"""Reads EfficientNets and MobileNetV3s of many projects and gives them timm's names."""
 
 import re
 from functools import partial
@@ -11,7 +11,7 @@ from .network import Hints, Network, filled, timm_map
 from .rename import renamed_in_order
 from .timm_names import shapes_of, timm_images, variant_of, whole_shapes_of
 
-# Parts of a block of efficientnet_pytorch -> timm's, where the block expands its channels and where not.
+# Parts of a block of efficientnet_pytorch -> timm's, for blocks with and without expansion of channels.
 _EXPANDING = {
     '_expand_conv': 'conv_pw', '_bn0': 'bn1', '_depthwise_conv': 'conv_dw', '_bn1': 'bn2',
     '_project_conv': 'conv_pwl', '_bn2': 'bn3',
@@ -21,20 +21,20 @@ _SQUEEZE = {'_se_reduce': 'se.conv_reduce', '_se_expand': 'se.conv_expand'}
 _TOPS = {
     '_conv_stem': 'conv_stem', '_bn0': 'bn1', '_conv_head': 'conv_head', '_bn1': 'bn2', '_fc': 'classifier',
 }  # fmt: skip
-# By timm's names; Lite models have no squeeze-and-excitation.
+# timm's names; Lite models have no squeeze-and-excitation.
 _EFFICIENTNETS = [f'efficientnet_{kind}{n}' for kind, count in (('lite', 5), ('b', 8)) for n in range(count)]
 _MOBILENETS = [f'mobilenetv3_{size}_{width}' for size in ('large', 'small') for width in ('100', '075')]
 _KEY = re.compile(r'^(?:_blocks\.(\d+)\.)?(_\w+)\.(?:conv\.)?(\w+)$')
 
 
 def from_efficientnet_pytorch(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give tensors of ``efficientnet_pytorch`` (no prefix) timm's names; its blocks are numbered through."""
+    """Give tensors of ``efficientnet_pytorch`` (no prefix) timm's names; blocks have consecutive numbers."""
     places = _places(tensors)
     return {_renamed(key, places, tensors): value for key, value in tensors.items()}
 
 
 def _places(tensors: dict[str, Tensor]) -> dict[int, tuple[int, int]]:
-    """Number of a block -> stage and place in it. A new width of the output begins a stage."""
+    """Number of a block -> its stage and its number in the stage. A stage starts at a new output width."""
     count = 1 + max(int(match[1]) for key in tensors if (match := _KEY.match(key)) and match[1])
     places, stage, place, last = {}, -1, 0, None
     for number in range(count):
@@ -58,12 +58,12 @@ def _renamed(key: str, places: dict[int, tuple[int, int]], tensors: dict[str, Te
 
 
 def read_efficientnet(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """An EfficientNet or MobileNetV3 under the names of timm, torchvision or ``efficientnet_pytorch``."""
+    """Read an EfficientNet or MobileNetV3 with the names of timm, torchvision or ``efficientnet_pytorch``."""
     if names == 'torchvision':
         return _read_torchvision(tensors)
     theirs = names == 'efficientnet_pytorch'
     named = from_efficientnet_pytorch(tensors) if theirs else tensors
-    # efficientnet_pytorch has TensorFlow's weights, which pad unevenly, as timm's tf_ models do.
+    # efficientnet_pytorch has TensorFlow's weights; they need asymmetric padding, as in timm's tf_ models.
     uneven = theirs or hints.architecture.startswith('tf_')
     variant = variant_of(
         named, [f'tf_{name}' if uneven else name for name in _variants(named['conv_stem.weight'])]
@@ -83,7 +83,7 @@ def read_efficientnet(tensors: dict[str, Tensor], hints: Hints, names: str) -> N
 
 
 def _variants(stem: Tensor) -> list[str]:
-    """A MobileNetV3 begins with 16 channels, an EfficientNet with 32 or more."""
+    """Candidates by the stem's width: a MobileNetV3 has 16 channels, an EfficientNet 32 or more."""
     return _MOBILENETS if len(stem) == 16 else _EFFICIENTNETS
 
 
@@ -94,13 +94,13 @@ def _title(variant: str) -> str:
 
 
 def _read_torchvision(tensors: dict[str, Tensor]) -> Network | None:
-    """torchvision numbers the same modules through, in the same order."""
+    """Read torchvision's names: the same modules in the same order, numbered consecutively."""
     features = {k: v for k, v in tensors.items() if k.startswith('features.')}
     for variant in (name for name in _variants(tensors['features.0.0.weight']) if 'lite' not in name):
         named = renamed_in_order(features, whole_shapes_of(variant))
         if variant_of(named, [variant]) is None:
             continue
-        # torchvision's batch norms: 1e-3 in MobileNetV3 and from B5 on.
+        # Epsilon of torchvision's batch norms: 1e-3 in MobileNetV3 and from B5 on.
         wide = 'mobilenet' in variant or variant[-2:] in ('b5', 'b6', 'b7')
         options = dict(bn_eps=1e-3) if wide else {}
         backbone = dict(type='TimmBackbone', model_name=variant, **options)

@@ -1,4 +1,4 @@
-"""Write a pretrained backbone in the dialect of the project that will use it."""
+"""Writes a pretrained backbone with the names of the project that will use it."""
 
 import json
 import pickle
@@ -38,23 +38,24 @@ _HOW = {
 def export_backbone(
     checkpoint: str | Path | dict, target: str = 'mmdet', branch: str = 'auto', without: str | None = None
 ) -> dict[str, Any]:
-    """Take the backbone out of a pretraining checkpoint, named as ``target`` names it.
+    """Take the backbone out of a pretraining checkpoint and give it the names of ``target``.
 
     Args:
-        checkpoint: path, or what was read from it.
+        checkpoint: path, or the content of a checkpoint.
         target: one of ``TARGETS``. ``mmdet``, ``safetensors`` and ``detectron2`` (a feature pyramid) also
-            carry neck and box head where there are any: ``neck.*``, ``roi_head.bbox_head.shared_*``, and
-            detectron2's names for them; the first two also RPN and regressor, ``rpn_head.*`` and
-            ``roi_head.bbox_head.fc_reg.*``. A last stage that was pretrained on regions (C4) counts as the
-            backbone's. A vision transformer has mmseg's names for ``mmdet`` and ``mmseg``, else timm's, or
-            with ``huggingface`` those of transformers (ViT, DINOv2), in a folder.
+            export neck and box head if they exist: ``neck.*``, ``roi_head.bbox_head.shared_*``, or
+            detectron2's names. The first two also export RPN and regressor: ``rpn_head.*`` and
+            ``roi_head.bbox_head.fc_reg.*``. A last stage that was pretrained on regions (C4) is exported as a
+            part of the backbone. A vision transformer gets mmseg's names for ``mmdet`` and ``mmseg``, those
+            of transformers (ViT, DINOv2; in a folder) for ``huggingface``, and timm's otherwise.
         branch: ``online`` (query encoder, most papers' choice), ``target`` (its moving average), or
-            ``auto``: what the method evaluates, see :func:`densecl.transfer.record.evaluated_branch`.
-        without: regular expression of what stays behind of neck, RPN and box head, by the beginning of their
-            names in mmdet: ``'neck|roi_head'``, ``'roi_head.*fcs'``.
+            ``auto``: the branch that the method evaluates, see
+            :func:`densecl.transfer.record.evaluated_branch`.
+        without: regular expression of parts of neck, RPN and box head that are not exported. It is matched
+            with the beginning of their names in mmdet: ``'neck|roi_head'``, ``'roi_head.*fcs'``.
 
     Returns:
-        ``state_dict`` (name -> CPU tensor) and ``meta``, a JSON-able record of how it was trained.
+        ``state_dict`` (name -> CPU tensor) and ``meta``, a record of the training as data for JSON.
 
     Raises:
         ValueError: unknown target or branch, no such branch, a backbone that the target cannot express, or
@@ -67,7 +68,7 @@ def export_backbone(
     weights = read_weights(checkpoint)
     branch = evaluated_branch(weights) if branch == 'auto' else branch
     prefix = find_prefix(weights, branch)
-    # A stage of its own beats one of the same name that works on regions.
+    # The backbone's own last stage is preferred to one of the same name that works on regions.
     tensors = stage_part(weights.tensors, prefix) | backbone_part(under(weights.tensors, prefix))
     meta = training_record(weights, tensors, branch)
     _check_expressible(tensors, meta, target)
@@ -100,14 +101,14 @@ def export_backbone(
     if target == 'mmdet' and (neck or box_head or rpn):
         how = '--pretrained FILE (backbone.init_cfg would take the backbone alone)'
     meta |= {'dialect': target, 'how_to_load': how}
-    # Contiguous copies with storages of their own, so that nothing else is saved along.
+    # Contiguous copies: a view would save its whole storage.
     form = torch.contiguous_format
     own = {key: tensor.detach().cpu().clone(memory_format=form) for key, tensor in tensors.items()}
     return {'state_dict': own, 'meta': meta}
 
 
 def _without(parts: dict[str, dict[str, Tensor]], pattern: str, source: str) -> dict[str, dict[str, Tensor]]:
-    """What is left of the parts beside a backbone, see :func:`export_backbone`."""
+    """The parts beside a backbone without those that match ``pattern``, see :func:`export_backbone`."""
     try:
         leaves = re.compile(pattern)
     except re.error as error:
@@ -123,7 +124,7 @@ def _without(parts: dict[str, dict[str, Tensor]], pattern: str, source: str) -> 
 
 
 def find_prefix(weights: Weights, branch: str) -> str:
-    """What stands in front of a branch's backbone; a ValueError says what is there instead."""
+    """The prefix of a branch's backbone; if it is missing, a ValueError says what the file has."""
     prefixes = backbone_prefixes(weights.tensors) or [''] * (weights.meta.get('format') == FORMAT)
     said = weights.meta.get('branch')
     fitting = [p for p in prefixes if (said or branch_of(p)) == branch]
@@ -135,7 +136,7 @@ def find_prefix(weights: Weights, branch: str) -> str:
 
 def _check_expressible(tensors: dict[str, Tensor], meta: dict, target: str) -> None:
     if vit_dialect(tensors):
-        if target != 'huggingface':  # whose names are checked one by one
+        if target != 'huggingface':  # there each name is checked separately
             _check_vit(tensors, target)
         return
     if target == 'huggingface':
@@ -172,9 +173,9 @@ def _check_vit(tensors: dict[str, Tensor], target: str) -> None:
 
 
 def save_export(export: dict[str, Any], out: str | Path) -> Path:
-    """Write an export under a temporary name, then move it to ``out`` in one step; return ``out``.
+    """Write an export under a temporary name, then rename it to ``out`` in one step; return ``out``.
 
-    The kind of file follows the export's dialect: ``.safetensors`` (the record as JSON strings in
+    The export's target decides the kind of file: ``.safetensors`` (the record as JSON strings in
     the metadata), a detectron2 pickle, a folder (``huggingface``), or a torch file with ``state_dict`` and
     ``meta``.
     """

@@ -18,16 +18,16 @@ from .start import find_start
 class PretrainedHook(Hook):
     """Starts a training from a pretrained backbone, and refuses a file that does not fit.
 
-    The weights go in at the start of training, after the model's own initialisation (which would
-    overwrite them earlier) and after ``load_from``. A resumed run keeps what it resumed.
+    The weights are loaded at the start of training: after ``load_from``, and after the model's own
+    initialisation, which would overwrite them. A resumed run keeps its weights.
 
     Args:
-        checkpoint: the file; see :func:`densecl.transfer.read_weights` for what it may be. Or a name that
-            :func:`densecl.transfer.start.find_start` knows, ``'imagenet'``.
-        min_match: least share of the backbone's tensors that has to match.
+        checkpoint: a file, see :func:`densecl.transfer.read_weights`; or a name that
+            :func:`densecl.transfer.start.find_start` knows, such as ``'imagenet'``.
+        min_match: smallest share of the backbone's tensors that must match.
         branch: ``auto``, ``online`` or ``target``.
-        strict_meta: refuse, rather than warn, where the image normalisation differs.
-        part: name of the module of the model that is filled in place of the backbone: a text tower,
+        strict_meta: refuse, and do not only warn, if the image normalisation differs.
+        part: name of a module of the model that is filled instead of the backbone: for example a text tower,
             ``'heads.text.target.tower'``, from the backbone of a text pretraining.
     """
 
@@ -47,11 +47,11 @@ class PretrainedHook(Hook):
         self.branch = branch
         self.strict_meta = strict_meta
         self.start: dict | None = None
-        #: What was loaded, once it was.
+        #: The loaded weights; None before they are loaded.
         self.report: KeyReport | None = None
 
     def before_run(self, runner) -> None:
-        """Switch off the backbone's own ``init_cfg`` file, which would be downloaded in vain."""
+        """Switch off the backbone's own ``init_cfg`` file; its download would be useless."""
         backbone = getattr(unwrap(runner.model), 'backbone', None) if self.part is None else None
         own = getattr(backbone, 'init_cfg', None)
         if isinstance(own, dict) and own.get('type') == 'Pretrained':
@@ -59,11 +59,11 @@ class PretrainedHook(Hook):
             backbone.init_cfg = None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """A resumed run goes on from what the interrupted one started from."""
+        """Restore the record of the weights that a resumed run started from."""
         self.start = checkpoint.get('meta', {}).get(self._record)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Origin and licence travel with every checkpoint."""
+        """Add origin and licence to the checkpoint."""
         checkpoint['meta'][self._record] = self.start
 
     def before_train(self, runner) -> None:
@@ -82,7 +82,7 @@ class PretrainedHook(Hook):
             runner.logger.warning(f'pretrained: {text}')
 
     def _load(self, model) -> tuple[Weights, KeyReport]:
-        """The file as it is; where that does not fit, under the names that its network has here."""
+        """Load the file as it is; if it does not fit, with its network's names in densecl."""
         options = (self.branch, self.min_match, self.strict_meta)
         refused = None
         if Path(self.checkpoint).is_file():
@@ -108,7 +108,7 @@ def _part(model, name: str):
 
 
 def _frozen(model) -> list[str]:
-    """Self-supervised backbones fine-tune poorly with frozen stages or frozen batch statistics."""
+    """Warnings: self-supervised backbones fine-tune poorly with frozen stages or frozen batch statistics."""
     backbone = getattr(model, 'backbone', model)
     lines = []
     if getattr(backbone, 'frozen_stages', -1) >= 0:

@@ -1,4 +1,4 @@
-"""A vision transformer as Hugging Face's transformers reads it: a folder with config and weights."""
+"""Exports a vision transformer for Hugging Face's transformers: a folder with config and weights."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from densecl.files import atomic_write
 
 from .vit import grid_of, to_dialect
 
-#: timm's part of a block -> that of ViTModel, and of Dinov2Model where it differs.
+#: timm's part of a block -> ViTModel's, and Dinov2Model's if it differs.
 _VIT = {
     'norm1': 'layernorm_before', 'norm2': 'layernorm_after', 'attn.proj': 'attention.output.dense',
     'mlp.fc1': 'intermediate.dense', 'mlp.fc2': 'output.dense',
@@ -32,14 +32,15 @@ _BLOCK = re.compile(r'^blocks\.(\d+)\.(.+)$')
 
 
 def to_huggingface(tensors: dict[str, Tensor], record: dict[str, Any]) -> tuple[dict[str, Tensor], dict]:
-    """Tensors under the names of released files, and their ``config.json``: ViT, or DINOv2.
+    """Tensors with the names of released files (ViT or DINOv2), and their ``config.json``.
 
     Args:
-        tensors: a ViT's, in timm's or mmseg's names.
-        record: of :func:`densecl.transfer.vit_settings.vit_record`.
+        tensors: a ViT's tensors, with timm's or mmseg's names.
+        record: result of :func:`densecl.transfer.vit_settings.vit_record`.
 
     Raises:
-        ValueError: the network has a part for which neither has a place, or its heads are not known.
+        ValueError: the network has a part that neither ViT nor DINOv2 has there, or its number of heads is
+            not known.
     """
     tensors = to_dialect(tensors, 'timm')
     scaled, registers = 'blocks.0.ls1.gamma' in tensors, 'reg_token' in tensors
@@ -63,7 +64,7 @@ def to_huggingface(tensors: dict[str, Tensor], record: dict[str, Any]) -> tuple[
     if not record.get('num_heads'):
         raise ValueError('huggingface: the number of attention heads is not known; give a run of densecl')
     positions = 'embeddings.position_embeddings'
-    if grid_of(tensors)[0] == 0:  # of the patches alone: there the class token gets one, too
+    if grid_of(tensors)[0] == 0:  # only patches have positions; transformers needs one for the class token
         empty = tensors['pos_embed'].new_zeros(1, 1, tensors['pos_embed'].shape[2])
         found[positions] = torch.cat([empty, found[positions]], 1)
     elif registers:
@@ -75,7 +76,7 @@ def to_huggingface(tensors: dict[str, Tensor], record: dict[str, Any]) -> tuple[
 
 
 def _renamed(key: str, value: Tensor, names: dict[str, str]) -> dict[str, Tensor]:
-    """The tensor, or three of query, key and value, by new names; {} where there is no place for it."""
+    """The tensor, or its parts for query, key and value, with new names; {} if there is no such name."""
     match = _BLOCK.match(key)
     if not match:
         stem, _, end = key.rpartition('.')

@@ -1,4 +1,4 @@
-"""Load a pretrained backbone into any model, say what was loaded, and refuse what does not fit."""
+"""Loads a pretrained backbone into any model, reports what was loaded, and refuses files that do not fit."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,23 +27,23 @@ def load_backbone(
     min_match: float = 0.95,
     strict_meta: bool = False,
 ) -> KeyReport:
-    """Copy a pretrained backbone (neck, RPN and box head too, where both sides have them) into a model.
+    """Copy a pretrained backbone into a model; also neck, RPN and box head, if both sides have them.
 
-    The prefix under which most tensors fit is found by itself. Nothing is copied when the file is refused.
-    A momentum pretrainer's target is made a copy of the loaded branch. A last stage that works on regions (of
-    a C4 detector it lives in the RoI head) counts as part of the backbone. A vision transformer loads under
-    timm's names and mmseg's alike, its position embedding resized to the model's grid. A stem for RGB is
-    inflated where the model's reads another number of channels, see
+    The prefix with the most fitting tensors is found automatically. If the file is refused, nothing is
+    copied. The target of a momentum pretrainer becomes a copy of the loaded branch. A last stage that works
+    on regions (in a C4 detector it is in the RoI head) is a part of the backbone. A vision transformer is
+    loaded with timm's and with mmseg's names; its position embedding is resized to the model's grid. An RGB
+    stem is inflated if the model has another number of channels, see
     :func:`densecl.transfer.stem.inflate_stem`.
 
     Args:
         model: a detector, segmentor, pretrainer (anything with ``.backbone``), or a bare backbone.
-        checkpoint: path, or what was read from it; see :func:`densecl.transfer.read_weights`.
-        branch: ``online``, ``target``, or ``auto``: the branch that fits best; when both do, the
-            one that the method evaluates, see :func:`densecl.transfer.record.evaluated_branch`.
-        min_match: least share of the backbone's tensors, batch counters aside, that has to match in
-            name and shape. 0 loads whatever fits, with warnings in place of every refusal.
-        strict_meta: refuse, rather than warn, where the model normalises images in another way.
+        checkpoint: path, or the content of a checkpoint; see :func:`densecl.transfer.read_weights`.
+        branch: ``online``, ``target``, or ``auto``: the branch that fits best; if both fit, the one that the
+            method evaluates, see :func:`densecl.transfer.record.evaluated_branch`.
+        min_match: smallest share of the backbone's tensors, without batch counters, that must match in name
+            and shape. 0 loads everything that fits, with warnings instead of errors.
+        strict_meta: refuse, and do not only warn, if the model normalises images differently.
 
     Raises:
         RuntimeError: too few tensors match, stem or style differ, or (``strict_meta``) normalisation does.
@@ -60,7 +60,7 @@ def load_backbone(
     given, resized = fit_positions(to_dialect(given, vit_dialect(wanted)), wanted)
     given, inflated, stem = fit_stem(given, wanted)
     fresh = [] if tables_along_sides(given) else tables_along_sides(wanted)
-    path = [key for key in wanted if key.startswith('cls_pt_layers.')]  # of BEiT v2's pretraining alone
+    path = [key for key in wanted if key.startswith('cls_pt_layers.')]  # only for BEiT v2's pretraining
     given |= {key: tensor for key, tensor in under(weights.tensors, prefix).items() if key in path}
     path = [key for key in path if key not in given]
     wanted = {key: tensor for key, tensor in wanted.items() if key not in (*fresh, *path)}
@@ -95,7 +95,7 @@ def _best_prefix(weights: Weights, wanted: dict[str, Tensor], branch: str) -> st
     if branch not in ('auto', *BRANCHES):
         raise ValueError(f"branch must be 'auto', 'online' or 'target', not {branch!r}")
     counts = matching_prefixes(weights.tensors, wanted)
-    # An export says itself which branch it holds; its names no longer do.
+    # An export's record names its branch; its tensors' names no longer show it.
     said = weights.meta.get('branch')
     branches = {p: said if said in BRANCHES else branch_of(p) for p in counts}
     chosen = {p: n for p, n in counts.items() if branch in ('auto', branches[p])}
@@ -124,9 +124,9 @@ def _compare(
 
 
 def _load_neck(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
-    """Copy the neck where all of the file's fits the model's, or fills it.
+    """Copy the neck, if all of the file's neck fits the model's, or fills it.
 
-    The model's may have more (ReSim trains two levels of a pyramid of four): the rest starts afresh.
+    The model's neck may have more (ReSim trains two levels of a pyramid of four); the rest is not changed.
     """
     neck = getattr(model, 'neck', None)
     if neck is None or not given:

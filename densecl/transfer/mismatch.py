@@ -1,4 +1,4 @@
-"""Why a file does not suit a model, in words that say what to change."""
+"""Explains why a file does not fit a model, and what to change."""
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,14 @@ def describe_mismatch(
     backbone: nn.Module,
     min_match: float,
 ) -> list[str]:
-    """Reasons to refuse a load; empty where there are none.
+    """Reasons to refuse a load; empty if there are none.
 
     Args:
         report: the comparison of names and shapes.
         given, wanted: the file's backbone and the model's, without prefix.
         record: see :func:`densecl.transfer.record.training_record`.
-        backbone: the module; its ``style`` is compared where it has one.
-        min_match: least share of tensors that has to match.
+        backbone: the module; its ``style`` is compared if it has one.
+        min_match: smallest share of tensors that must match.
     """
     reasons = []
     if is_resnet(given) and is_resnet(wanted):
@@ -78,11 +78,11 @@ def _resnet_mismatch(
 
 
 def image_warnings(record: dict, model: nn.Module) -> list[str]:
-    """Differences of the images a backbone was trained on and those fed to it, with the settings to change.
+    """Differences between the normalisation in pretraining and in a model, with the settings to change.
 
     Args:
-        record: ``channel_order``, ``mean`` and ``std`` of the file; None where unknown.
-        model: its ``data_preprocessor`` is looked at; images are taken to come in BGR, as mm loads.
+        record: ``channel_order``, ``mean`` and ``std`` of the file; None if unknown.
+        model: its ``data_preprocessor`` is checked; images are assumed to be BGR, as mm loads them.
     """
     seen = model_images(model)
     if seen is None:
@@ -104,17 +104,17 @@ def image_warnings(record: dict, model: nn.Module) -> list[str]:
 
 
 def model_images(model: nn.Module) -> dict | None:
-    """Channel order, mean and std that a model's data preprocessor makes; None without one."""
+    """Channel order, mean and std of a model's data preprocessor; None without one."""
     processor = getattr(model, 'data_preprocessor', None)
     if processor is None:
         return None
-    if hasattr(processor, 'shift'):  # densecl's own: x * scale + shift, RGB where there are three channels
+    if hasattr(processor, 'shift'):  # densecl's own: x * scale + shift, RGB if there are three channels
         mean, std = _flat(-processor.shift / processor.scale), _flat(1 / processor.scale)
         return {'channel_order': 'RGB' if len(mean) == 3 else None, 'mean': mean, 'std': std}
-    if hasattr(processor, 'channel_order'):  # densecl.SensorDataPreprocessor: as the decoder gives them
+    if hasattr(processor, 'channel_order'):  # densecl.SensorDataPreprocessor: the decoder's order
         order = processor.channel_order
         return {'channel_order': order, 'mean': _flat(processor.mean), 'std': _flat(processor.std)}
-    # mmengine and mmdet keep the switch under the first name, mmseg under the second.
+    # mmengine and mmdet call this switch by the first name, mmseg by the second.
     swapped = [getattr(processor, n, False) for n in ('_channel_conversion', 'channel_conversion')]
     return {
         'channel_order': 'RGB' if any(swapped) else 'BGR',
@@ -130,7 +130,7 @@ def _flat(value: Tensor | None) -> list[float] | None:
 
 
 def _differ(file: list[float], model: list[float] | None) -> bool:
-    """Whether statistics are others; those of another number of channels are of other images anyway."""
+    """Whether statistics differ; not compared if the number of channels differs (these are other images)."""
     if model is None:
         return True
     pairs = zip(file, model, strict=False)

@@ -1,4 +1,4 @@
-"""What a file of weights turned out to be: a backbone that can be built, and its tensors."""
+"""The result of recognising a file of weights: a backbone that can be built, and its tensors."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -12,14 +12,15 @@ IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 @dataclass
 class Hints:
-    """What is known of a file beside its tensors.
+    """Information about a file beside its tensors.
 
     Attributes:
         file: its name without suffix.
-        record: what it says of its making, see :func:`densecl.transfer.record.training_record`.
+        record: its record of the training, see :func:`densecl.transfer.record.training_record`.
         config: a model folder's ``config.json``.
-        heads: attention heads of a transformer of so many channels, where its project is known for a number.
-        names: of all tensors of the file.
+        heads: number of channels -> number of attention heads of a transformer, or None if the project has no
+            fixed rule.
+        names: names of all tensors of the file.
     """
 
     file: str = ''
@@ -30,7 +31,7 @@ class Hints:
 
     @property
     def architecture(self) -> str:
-        """timm's name of the network: a model folder's, or the file's own where it is one; else ''."""
+        """timm's name of the network, from the model folder or from the file's name; else ''."""
         said = str(self.config.get('architecture') or self.file)
         return said.split('.')[0]
 
@@ -40,17 +41,16 @@ class Network:
     """A recognised backbone.
 
     Attributes:
-        title: what it is, ``'ResNet-50'``.
+        title: its name for users, ``'ResNet-50'``.
         backbone: config that :data:`densecl.registry.MODELS` builds, without ``out_indices``.
-        tensors: by the names of that backbone, without prefix.
-        names: whose names the file has: ``'torchvision'``, ``'timm'``, ...
-        mean, std: of the images it was trained on, in the order of ``channel_order``, 0 to 255.
-        channel_order: of the images that the file's own network takes.
-        notes: what was guessed, and how to say otherwise.
-        record: what the file says of its making.
-        original: from normalised images (B, 3, H, W) to the last map (B, C, h, w) of the network of the
-            project whose names the file has, filled with the file's own tensors; None where that project
-            cannot be asked.
+        tensors: name in that backbone, without prefix -> tensor.
+        names: project of the names in the file: ``'torchvision'``, ``'timm'``, ...
+        mean, std: normalisation of the images in its training, in the order of ``channel_order``, 0 to 255.
+        channel_order: channel order of the file's original network.
+        notes: what was guessed, and how to change it.
+        record: the file's record of its training.
+        original: function from normalised images (B, 3, H, W) to the last map (B, C, h, w) of the original
+            project's network with the file's tensors; None if that network cannot be built.
     """
 
     title: str
@@ -66,13 +66,13 @@ class Network:
 
 
 def filled(model: nn.Module, tensors: dict[str, Tensor], absent: tuple[str, ...] = ()) -> nn.Module:
-    """``model`` in eval mode, with ``tensors``; names beginning with ``absent`` count for nothing.
+    """Fill ``model`` with ``tensors`` and set eval mode; names that start with ``absent`` may be missing.
 
     Raises:
-        ValueError: others are missing, or too many.
+        ValueError: other tensors are missing, or there are unknown ones.
     """
     kept = {k: v for k, v in tensors.items() if not k.startswith(absent)} if absent else tensors
-    # Assigned, so that a model without memory (device 'meta') is filled as well.
+    # assign=True also fills a model without memory (device 'meta').
     result = model.load_state_dict(kept, strict=False, assign=True)
     wrong = [k for k in (*result.missing_keys, *result.unexpected_keys) if not k.startswith(absent)]
     wrong = [k for k in wrong if not k.endswith('num_batches_tracked')]
@@ -82,7 +82,7 @@ def filled(model: nn.Module, tensors: dict[str, Tensor], absent: tuple[str, ...]
 
 
 def blocks_in(tensors: dict[str, Tensor], pattern: str) -> tuple[int, ...]:
-    """How many blocks each stage has; ``pattern`` has a place for the stage: ``'stages.{}.blocks.'``."""
+    """Number of blocks of each stage; ``{}`` in ``pattern`` is the stage: ``'stages.{}.blocks.'``."""
     counts = []
     while True:
         start = pattern.format(len(counts))
@@ -93,7 +93,7 @@ def blocks_in(tensors: dict[str, Tensor], pattern: str) -> tuple[int, ...]:
 
 
 def timm_map(model: nn.Module, norm: bool = False) -> Callable[[Tensor], Tensor]:
-    """The last map that a whole timm model computes."""
+    """A function that computes the last map of a whole timm model."""
 
     @torch.no_grad()
     def last_map(images: Tensor) -> Tensor:

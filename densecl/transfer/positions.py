@@ -1,4 +1,4 @@
-"""A checkpoint of RASA as one whose backbone has no position: all projections folded into one matrix."""
+"""Removes position from the backbone of a RASA checkpoint: all projections are folded into one matrix."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ def without_positions(weights: Weights, head: str | None = None) -> tuple[dict[s
     """The checkpoint with a :class:`~densecl.models.backbones.LinearLevel` in place of its backbone.
 
     Args:
-        weights: of a pretraining with a ``PositionPredictor`` as projector.
-        head: its name; None: the first.
+        weights: from a pretraining with a ``PositionPredictor`` as projector.
+        head: name of the head; None: the first one.
 
     Returns:
-        What is to be saved, the number of rounds that it holds, and the level of the backbone.
+        The new checkpoint, the number of rounds folded into it, and the level of the backbone.
 
     Raises:
-        ValueError: there is no such head, or none of its rounds was begun.
+        ValueError: there is no such head, or none of its rounds has started.
     """
     config = parse_config(weights.meta.get('cfg'))
     model = config.get('model') or {}
@@ -52,12 +52,12 @@ def without_positions(weights: Weights, head: str | None = None) -> tuple[dict[s
 
 
 def with_matrix(weights: Weights, matrix: Tensor, level: int = -1) -> dict[str, Any]:
-    """The checkpoint with a :class:`~densecl.models.backbones.LinearLevel`, which ends in a (D, D) matrix.
+    """The checkpoint with a :class:`~densecl.models.backbones.LinearLevel`: the backbone and a (D, D) matrix.
 
     Args:
-        weights: of a pretraining; its config says how the backbone is built.
-        matrix: what the features of ``level`` are multiplied with.
-        level: of the backbone.
+        weights: from a pretraining; the backbone is built from its config.
+        matrix: (D, D), multiplies the features of ``level``.
+        level: a level of the backbone.
     """
     config = parse_config(weights.meta.get('cfg'))
     if not (config.get('model') or {}).get('backbone'):
@@ -69,7 +69,7 @@ def with_matrix(weights: Weights, matrix: Tensor, level: int = -1) -> dict[str, 
 
 
 def _wrapped(tensors: dict[str, Tensor], matrix: Tensor) -> dict[str, Tensor]:
-    """The backbone's tensors alone, under the names that they have in a LinearLevel, and its matrix."""
+    """Only the backbone's tensors, with their names in a LinearLevel, and the matrix."""
     inner = under(tensors, _BACKBONE)
     dtype = next(x.dtype for x in inner.values() if x.is_floating_point())
     found = {f'{_BACKBONE}network.{key}': value for key, value in inner.items()}
@@ -77,7 +77,7 @@ def _wrapped(tensors: dict[str, Tensor], matrix: Tensor) -> dict[str, Tensor]:
 
 
 def linear_how_to_load(record: dict[str, Any]) -> str | None:
-    """The backbone that an export of a LinearLevel is for; None for other backbones."""
+    """How to build the backbone for an export of a LinearLevel; None for other backbones."""
     if str(record.get('backbone')).rpartition('.')[2] != 'LinearLevel':
         return None
     config = (parse_config(record['config']).get('model') or {}).get('backbone')

@@ -1,4 +1,4 @@
-"""Names in a file: where a backbone stands (``backbone.``, ``module.encoder_q.`` ...), what fits a model."""
+"""Names in a file: the prefix of a backbone (``backbone.``, ``module.encoder_q.`` ...), what fits a model."""
 
 import re
 from collections import Counter
@@ -10,19 +10,19 @@ from densecl.distributed import spread_like
 
 from .vit import MARKS as VIT_MARKS
 
-# Words in a prefix that name the slowly moving (or otherwise second) encoder of a pair.
+# Words in a prefix that name the momentum (or otherwise second) encoder of a pair.
 _TARGET_WORDS = {
     'target', 'teacher', 'encoder_k', 'key_encoder', 'momentum', 'momentum_encoder', 'ema',
     'backbone_momentum', 'encoder_momentum', 'backbone_k', 'target_net', 'target_network',
 }  # fmt: skip
 BRANCHES = ('online', 'target')
 _COUNTER = 'num_batches_tracked'
-# Networks of a head, its target (KMeansTokens) and its decoder (VQ-KD), are no branch of the method.
+# Networks inside a head, such as its target (KMeansTokens) and its decoder (VQ-KD), are no branches.
 _OF_A_HEAD = re.compile(r'(?:^|\.)heads\.[^.]+\.(?:target|projector)\.')
 
 
 def without_heads(names: set[str]) -> set[str]:
-    """Without what stands in a pretrainer's heads."""
+    """The names that are not inside a pretrainer's heads."""
     return {name for name in names if not _OF_A_HEAD.search(name)}
 
 
@@ -42,15 +42,15 @@ def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def backbone_prefixes(tensors: dict[str, Tensor]) -> list[str]:
-    """The prefixes under which a backbone stands, judged by names alone, online ones first.
+    """The prefixes of backbones, found by names only; prefixes of the online branch come first.
 
-    A ResNet is known by its first block, a vision transformer by its patch projection; any other
-    backbone by a ``backbone.`` in front.
+    A ResNet is recognised by its first block, a vision transformer by its patch projection, any other
+    backbone by the prefix ``backbone.``.
     """
     marks = ('layer1.0.conv1.weight', *VIT_MARKS)
     found = {key.removesuffix(m) for key in tensors for m in marks if key.endswith(m)}
     found = {p for p in found if not p or p.endswith('.')}
-    # The network inside of a LinearLevel is a part of the backbone.
+    # The network inside a LinearLevel is a part of the backbone.
     found = {p[:-8] if p.endswith('network.') and f'{p[:-8]}linear.weight' in tensors else p for p in found}
     if not found:
         found = {match[0] for key in tensors if (match := re.match(r'(?:.*?\.)?backbone\.', key))}
@@ -58,10 +58,10 @@ def backbone_prefixes(tensors: dict[str, Tensor]) -> list[str]:
 
 
 def matching_prefixes(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
-    """Every prefix of the file under which tensors of ``wanted`` stand, and how many fit in shape.
+    """Prefix -> number of tensors under it that fit ``wanted`` by name and shape.
 
-    Names count a little where the shape differs, so that a backbone of another depth is still found
-    and can be reported on.
+    A name with another shape counts a little. So a backbone of another size is still found and can be
+    reported.
     """
     counts: Counter = Counter()
     for key, tensor in tensors.items():
@@ -76,12 +76,12 @@ def matching_prefixes(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> 
 
 
 def counted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All but batch counters, which converted files lack and which nothing depends on."""
+    """All tensors except batch counters: converted files lack them, and no output depends on them."""
     return {k: v for k, v in tensors.items() if not k.endswith(_COUNTER)}
 
 
 def fitting(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:
-    """Names, batch counters aside, that both have with one shape."""
+    """Names that both have with the same shape, without batch counters."""
     return [k for k, v in counted(wanted).items() if k in given and given[k].shape == v.shape]
 
 

@@ -1,4 +1,4 @@
-"""Which project wrote a file, and the licence of what that project released."""
+"""Recognises the project that wrote a file, and the licence of its released weights."""
 
 import re
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ _QUERY_KEY = {'online': 'query encoder', 'target': 'key encoder'}
 
 @dataclass(frozen=True)
 class Project:
-    """A project and how its files are told.
+    """A project and how its files are recognised.
 
     Attributes:
-        name: as people say it.
-        licence: of the weights that the project released, SPDX-like; None where there are none or many.
-        keys: patterns, each of which some name in the file matches.
-        file: a pattern of the names under which it released files, for those with no name of their own.
+        name: its usual name.
+        licence: licence of the weights that it released, SPDX-like; None if there are none, or several.
+        keys: patterns; each must match some tensor's name in the file.
+        file: pattern of the names of its released files, for files without characteristic tensor names.
         branch: the encoder that the project evaluates, ``online`` or ``target``.
-        parts: what it calls the two encoders.
-        heads: channels of an attention head in all its transformers.
+        parts: the project's names of the two encoders.
+        heads: channels per attention head in all its transformers.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Project:
     heads: int | None = None
 
     def part(self, branch: str) -> str:
-        """``'teacher'``, ``'query encoder'``, ... or '' where there is one encoder."""
+        """``'teacher'``, ``'query encoder'``, ... or '' if there is only one encoder."""
         return dict(self.parts).get(branch, '')
 
 
@@ -42,7 +42,7 @@ def _project(name: str, licence: str | None = None, *keys: str, parts: dict | No
 
 
 _TEACHER = dict(branch='target', parts=_STUDENT_TEACHER, heads=64)
-#: The first that fits is taken.
+#: The first project that fits is used.
 PROJECTS = (
     _project('DINOv3', 'DINOv3', r'(storage_tokens|rope_embed\.periods)$', file=r'dinov3', **_TEACHER),
     _project('CAPI', 'Apache-2.0', r'\bencoder\.blocks\.0\.residual1\.', file=r'capi_', heads=64),
@@ -78,11 +78,11 @@ _DETECTRON2 = Project('detectron2', 'CC-BY-SA-3.0')
 
 
 def project_of(weights: Weights, file: str) -> Project:
-    """The project whose layout a file has; one without a name where none is told.
+    """The project whose layout a file has; a project without a name if none is recognised.
 
     Args:
-        weights: as read.
-        file: the file's name without suffix; released files of bare backbones are told by it alone.
+        weights: the file's tensors.
+        file: the file's name without suffix; released files of bare backbones are recognised only by it.
     """
     if weights.names == 'detectron2' or 'res2_0_branch2a_w' in weights.tensors:
         return _DETECTRON2
@@ -96,7 +96,7 @@ def project_of(weights: Weights, file: str) -> Project:
 
 
 def _is_torchvisions(file: str) -> bool:
-    """Whether a file is called as torchvision's downloads are: ``resnet50-0676ba61``."""
+    """Whether a file's name has the form of torchvision's downloads: ``resnet50-0676ba61``."""
     from torchvision.models import list_models
 
     match = re.match(r'^([a-z0-9_]+?)(_rwightman)?-[0-9a-f]{8}$', file)
@@ -104,7 +104,7 @@ def _is_torchvisions(file: str) -> bool:
 
 
 def caution(licence: str | None) -> str | None:
-    """What a licence asks of those who use what is made from the weights; None where it asks little."""
+    """The restrictions of a licence for users of what is made from the weights; None if there are few."""
     if licence is None:
         return 'licence not known: ask whoever published the file before you share what is made from it'
     text = licence.upper()

@@ -1,4 +1,4 @@
-"""Read the tensors of any checkpoint file that a backbone may come in."""
+"""Reads the tensors of any checkpoint file that may have a backbone."""
 
 import collections
 import io
@@ -19,9 +19,9 @@ from densecl.models.backbones.low_rank import fold_low_rank
 
 from .dialects import from_detectron2
 
-# Where projects put the state dict inside a checkpoint, in the order they are tried.
+# Keys of the state dict in the checkpoints of projects, in the order in which they are tried.
 _CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'network', 'module')
-# Checkpoints that keep one state dict a branch, at the top level (DINO and its kin).
+# Keys of checkpoints with one state dict per branch at the top level (DINO and similar methods).
 _BRANCHES = ('student', 'teacher', 'online', 'target')
 
 
@@ -31,9 +31,9 @@ class Weights:
 
     Attributes:
         tensors: name -> tensor, on the CPU.
-        meta: what the file says about its making; {} where it says nothing.
+        meta: the file's record of its training; {} if it has none.
         source: the file, for messages.
-        names: ``'detectron2'`` where its names were replaced by mmdet's, else None.
+        names: ``'detectron2'`` if its names were replaced by mmdet's, else None.
     """
 
     tensors: dict[str, Tensor]
@@ -43,16 +43,16 @@ class Weights:
 
 
 def read_weights(checkpoint: str | Path | dict | Weights) -> Weights:
-    """Read a checkpoint, of whatever kind, without running code from it.
+    """Read a checkpoint of any kind without running code from it.
 
     Args:
         checkpoint: a ``.pth``/``.pt`` file (densecl, mmengine, MoCo, torchvision, timm, DINO ...),
-            a TorchScript archive (OpenAI's CLIP), a ``.safetensors`` file, a detectron2 ``.pkl``, or what
-            :func:`torch.load` returned.
+            a TorchScript archive (OpenAI's CLIP), a ``.safetensors`` file, a detectron2 ``.pkl``, or the
+            result of :func:`torch.load`.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is empty, cut off, a web page, or holds no tensors.
+        ValueError: the file is empty, cut off, a web page, or has no tensors.
         pickle.UnpicklingError: the file needs classes that could run code.
     """
     if isinstance(checkpoint, Weights):
@@ -97,7 +97,7 @@ def _read_safetensors(path: Path) -> Weights:
 
 
 def _from_json(text: str) -> Any:
-    """Metadata values are strings; those of an export are JSON, those of others plain text."""
+    """Decode a metadata string: JSON in exports of densecl, plain text in other files."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -105,7 +105,7 @@ def _from_json(text: str) -> Any:
 
 
 class _NumpyUnpickler(pickle._Unpickler):
-    """The one in Python: that in C takes a file's word for how much memory it needs."""
+    """The unpickler in Python. The one in C allocates as much memory as the file asks for."""
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
@@ -125,7 +125,7 @@ class _NumpyUnpickler(pickle._Unpickler):
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How pickle writes bytes in its old protocols; the other codecs include decompressors."""
+    """Decode bytes as pickle's old protocols write them; other codecs are refused, as some decompress."""
     if encoding != 'latin1':
         raise pickle.UnpicklingError(f'it needs the codec {encoding}')
     return text.encode('latin1')
@@ -134,7 +134,7 @@ def _latin1(text: str, encoding: str) -> bytes:
 def _read_numpy_pickle(path: Path) -> dict:
     try:
         return _NumpyUnpickler(io.BytesIO(path.read_bytes()), encoding='latin1').load()
-    except Exception as error:  # a damaged pickle runs into whatever comes first
+    except Exception as error:  # a damaged pickle raises errors of many types
         said = ' '.join(str(error).split())[:200]
         raise pickle.UnpicklingError(
             f'{path}: refused, only whole pickles of numpy arrays are read ({said}); if you trust '

@@ -1,4 +1,4 @@
-"""Which network are these tensors? Asked of names and shapes."""
+"""Recognises a network by the names and shapes of its tensors."""
 
 from dataclasses import replace
 
@@ -26,8 +26,8 @@ from .timm_names import own_names, whole_names
 from .vit import to_dialect, vit_dialect
 from .vits import read_capi, read_vit
 
-# A tensor by which a network shows where in a file it stands, whose names these are, and who reads them.
-# One that ends as another does comes first.
+# A tensor's name that shows a network's prefix in a file; the project of the names; the function that reads
+# them. If two names have the same end, the longer one must come first.
 _FORMS = (
     ('layer1.0.conv1.weight', 'CLIP', read_clip_resnet),
     ('stages.0.0.conv1_1x1.conv.weight', 'timm', read_clip_resnet),
@@ -54,7 +54,7 @@ _FORMS = (
     ('embeddings.patch_embeddings.projection.weight', 'Hugging Face', read_vit),
     ('embeddings.patch_embeddings.weight', 'Hugging Face', read_vit),
 )
-#: Settings of a backbone that belong to one training.
+#: Settings of a backbone that are only for one training.
 OF_THE_RUN = (
     'out_indices', 'init_cfg', 'pretrained', 'strides', 'dilations', 'num_stages', 'output_stride',
     'frozen_stages', 'drop_path', 'drop_path_rate', 'drop_path_law', 'freeze_patch_embed', 'output_cls_token',
@@ -64,15 +64,15 @@ KNOWN = 'ResNet (that of CLIP, too), ResNeXt, ConvNeXt, EfficientNet, MobileNetV
 
 
 def recognise(weights: Weights, project: Project, hints: Hints) -> tuple[Network, str, str]:
-    """The network in a file, the branch it was taken from, and what stands in front of its names.
+    """The network in a file, its branch, and the prefix of its names.
 
     Args:
-        weights: as read.
-        project: whose file it is, which says which of two encoders is meant.
-        hints: what is known beside the tensors; the file's own record is added.
+        weights: the file's tensors.
+        project: the file's project, which decides between two encoders.
+        hints: further information; the file's own record is added.
 
     Raises:
-        ValueError: no network that is known.
+        ValueError: the file has no known network.
     """
     tensors = whole_names(weights.tensors)
     said = weights.meta.get('branch') if weights.meta.get('format') == FORMAT else None
@@ -101,7 +101,7 @@ def _by_names(weights: Weights, tensors: dict, hints: Hints, first: str) -> tupl
 
 
 def _of_config(weights: Weights, branch: str) -> tuple[Network, str, str] | None:
-    """The backbone that a densecl file's own config names, where its tensors fill it."""
+    """The backbone of a densecl file's own config, if the file's tensors fill it; else None."""
     record = training_record(weights, {}, branch)
     model = parse_config(record['config']).get('model') or {}
     config = model.get('backbone')

@@ -1,4 +1,4 @@
-"""What a checkpoint says about its own making: stem, style, normalisation, method."""
+"""Reads how a checkpoint was trained: stem, style, normalisation, method."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -19,29 +19,28 @@ FORMAT = 'densecl-backbone'
 
 
 def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) -> dict[str, Any]:
-    """The JSON-able record that an export carries along.
+    """The record that is stored in an export, as data for JSON.
 
     Args:
         weights: the checkpoint as read; its config text is parsed, never executed.
-        backbone: the backbone's tensors, without prefix; depth and stem are read off them.
+        backbone: the backbone's tensors, without prefix; depth and stem are taken from them.
         branch: ``online`` or ``target``.
 
     Returns:
         Keys ``format``, ``branch``, ``backbone``, ``depth``, ``stem``, ``style``, ``out_indices``,
         ``channel_order``, ``mean``, ``std`` (0..255 scale), ``method``, ``config_name``, ``epoch``,
-        ``iter``, ``densecl_version`` and ``config`` (the text). What is unknown is None. For a vision
-        transformer also what :func:`densecl.transfer.vit_settings.vit_record` says. Of the weights that the
-        training started from: ``start`` (``name``, ``origin``, ``licence``, ``sha256``), and once more
-        ``origin`` and ``licence``, which bind what was made from them; ``teachers`` (head -> the same of its
-        teacher); ``manifest``, the hash of its list of
-        photos.
+        ``iter``, ``densecl_version`` and ``config`` (the text). Unknown values are None. For a vision
+        transformer also the keys of :func:`densecl.transfer.vit_settings.vit_record`. About the weights that
+        the training started from: ``start`` (``name``, ``origin``, ``licence``, ``sha256``), and again
+        ``origin`` and ``licence``, as the licence also applies to weights made from them. ``teachers``: head
+        -> the same about its teacher. ``manifest``: the hash of the list of photos.
     """
     if weights.meta.get('format') == FORMAT:
         return {**weights.meta, 'branch': weights.meta.get('branch', branch)}
     text = weights.meta.get('cfg')
     config = parse_config(text)
     model = config.get('model') or {}
-    said = (config.get('start'), weights.meta.get('start'))  # a config's may be the name alone
+    said = (config.get('start'), weights.meta.get('start'))  # in a config it may be only the name
     start = next((one for one in said if isinstance(one, dict)), None)
     return {
         'format': FORMAT,
@@ -62,28 +61,28 @@ def training_record(weights: Weights, backbone: dict[str, Tensor], branch: str) 
 
 
 def start_record(weights: Weights) -> dict[str, Any]:
-    """What travels with everything that is made from these weights: their name, origin, licence and hash."""
+    """Name, origin, licence and hash of these weights, for the records of everything made from them."""
     said = {key: weights.meta.get(key) for key in ('name', 'origin', 'licence', 'sha256')}
     return said | {'name': said['name'] or Path(weights.source).name}
 
 
 def evaluated_branch(weights: Weights) -> str:
-    """The branch that the method evaluates: what an export says it holds, or its config's
-    ``model.export_branch``; ``online`` where nothing is said."""
+    """The branch that the method evaluates: an export's own branch, or its config's
+    ``model.export_branch``; by default ``online``."""
     model = parse_config(weights.meta.get('cfg')).get('model') or {}
     said = weights.meta.get('branch') or model.get('export_branch')
     return said if said in BRANCHES else 'online'
 
 
 def decoder_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """How the images of a run of this whole config are read, None for 8-bit RGB."""
+    """Config of the decoder in a whole config; None for 8-bit RGB."""
     loader = config.get('train_dataloader') or {}
     return (loader.get('dataset') or {}).get('decoder') or None
 
 
 def build_decoder(config: Mapping[str, Any]) -> Callable | None:
-    """What reads the images of a run of this whole config, as a
-    :class:`densecl.datasets.SensorDecoder`; None for 8-bit RGB."""
+    """The decoder of a whole config, such as a :class:`densecl.datasets.SensorDecoder`; None for 8-bit
+    RGB."""
     from densecl.registry import TRANSFORMS
 
     decoder = decoder_config(config)
@@ -104,10 +103,10 @@ def _backbone_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]
 
 
 def _image_record(model: dict, whole: dict) -> dict[str, Any]:
-    """Channel order (of three) and normalisation; pretraining images are decoded to RGB."""
-    old = whole.get('img_norm_cfg') or {}  # mm before its version 3
+    """Channel order (for three channels) and normalisation; pretraining decodes images to RGB."""
+    old = whole.get('img_norm_cfg') or {}  # mm before version 3
     config = model.get('data_preprocessor') or {**old, 'bgr_to_rgb': old.get('to_rgb')}
-    if model.get('heads'):  # a pretrainer: what its config leaves out has the class's default
+    if model.get('heads'):  # a pretrainer: missing settings have the class's defaults
         from densecl.models.data_preprocessors import PretrainDataPreprocessor
 
         parameters = inspect.signature(PretrainDataPreprocessor).parameters
@@ -134,7 +133,7 @@ def _choices(head: dict) -> dict[str, Any]:
 
 
 def _names(config) -> Any:
-    """The type of a part, of each of several, or of those by kind."""
+    """The type of a part, of each part in a list, or of each kind's part in a dict."""
     if isinstance(config, list | tuple):
         return [_names(part) for part in config]
     if isinstance(config, dict) and 'type' not in config:

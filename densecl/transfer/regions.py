@@ -1,6 +1,6 @@
-"""The parts of a detector that find regions and work on them: RPN, box head, (C4) the backbone's last stage.
+"""The parts of a detector that find and process regions: RPN, box head and, for C4, the last stage.
 
-A pretrainer keeps them in an object head's projector (:class:`~densecl.models.necks.BoxProjector`,
+In a pretrainer these are inside an object head's projector (:class:`~densecl.models.necks.BoxProjector`,
 :class:`~densecl.models.necks.StageProjector`, :class:`~densecl.models.necks.DetectorHeads`).
 """
 
@@ -16,9 +16,9 @@ _REGRESSOR = ('fc_reg.weight', 'fc_reg.bias')
 
 
 def _inside_heads(tensors: dict[str, Tensor], prefix: str, part: str) -> dict[str, Tensor]:
-    """What stands under ``box_head`` or ``stage`` in a head's projector, of the first head that has it.
+    """The tensors under ``box_head`` or ``stage`` in the projector of the first head that has them.
 
-    The online branch's projectors are ``heads.<name>.projector``, the target's ``target.heads.<name>``.
+    Projectors of the online branch are ``heads.<name>.projector``; of the target ``target.heads.<name>``.
     """
     root = re.escape(prefix.removesuffix('backbone.'))
     place = re.compile(rf'^{root}heads\.([^.]+)\.(?:projector\.)?{part}\.(.+)$')
@@ -30,15 +30,15 @@ def _inside_heads(tensors: dict[str, Tensor], prefix: str, part: str) -> dict[st
 
 
 def stage_part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The backbone's last stage where a pretrainer keeps it in a head: ``layer4.*``; {} elsewhere."""
+    """The backbone's last stage, ``layer4.*``, if a pretrainer has it in a head; else {}."""
     return _inside_heads(tensors, prefix, 'stage')
 
 
 def box_head_part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """``shared_convs.*`` and ``shared_fcs.*`` of the box head beside the backbone under ``prefix``, or {}.
 
-    A regressor behind these that is the same for all classes, ``fc_reg.*``, belongs to it. That of a detector
-    of one class has the same four rows, and serves all classes as well.
+    A class-agnostic regressor ``fc_reg.*`` behind them is included. The regressor of a detector with one
+    class has the same four rows, and can be used for all classes too.
     """
     there = _beside(tensors, prefix, 'roi_head.bbox_head.') or _inside_heads(tensors, prefix, 'box_head')
     names = [] if any(key.startswith(('reg_convs.', 'reg_fcs.')) for key in there) else _REGRESSOR
@@ -57,7 +57,7 @@ def _beside(tensors: dict[str, Tensor], prefix: str, part: str) -> dict[str, Ten
 
 
 def stage_of(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of the last stage where a model keeps it apart from its backbone, else nothing."""
+    """The tensors of the last stage, if a model keeps it outside its backbone; else {}."""
     shared = getattr(getattr(model, 'roi_head', None), 'shared_head', None)
     if shared is not None:
         return shared.state_dict()
@@ -74,11 +74,11 @@ def _of_heads(model: nn.Module, part: str) -> nn.Module | None:
 
 
 def load_box_head(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
-    """Fill the box head that a model has, with what :func:`box_head_part` gave, but for its classes.
+    """Fill a model's box head with the output of :func:`box_head_part`, without its classifier.
 
-    Whole, or its first layers (convolutions without the linear layer) and the rest afresh, or not at all,
-    each time with a warning: a layer expects the output of the one before. A regressor of one class is that
-    of each class.
+    A layer expects the output of the one before. So either the whole head is filled; or only its first layers
+    (convolutions without the linear layer), and the rest starts anew, with a warning; or nothing, with a
+    warning. A class-agnostic regressor is copied for each class.
     """
     head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
     head = _of_heads(model, 'box_head') if head is None else head
@@ -116,12 +116,12 @@ def _layer(key: str) -> str:
 
 
 def _for_each_class(given: Tensor, wanted: Tensor) -> Tensor:
-    """The four rows of a regressor as often as there are classes."""
+    """Repeat the four rows of a regressor for each class."""
     return given.repeat(len(wanted) // len(given), *[1] * (given.ndim - 1))
 
 
 def load_rpn(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> None:
-    """Fill the RPN that a model has, with what :func:`rpn_part` gave: whole or not at all, with a warning."""
+    """Fill a model's RPN with the output of :func:`rpn_part`: all of it, or nothing with a warning."""
     rpn = getattr(model, 'rpn_head', None)
     rpn = _of_heads(model, 'rpn_head') if rpn is None else rpn
     if rpn is None or not given:
@@ -139,7 +139,7 @@ def load_rpn(model: nn.Module, given: dict[str, Tensor], report: KeyReport) -> N
     )
 
 
-# mmdet's lists of layers -> what detectron2 writes before the number.
+# mmdet's lists of layers -> detectron2's name before the number.
 _LISTS = {
     'lateral_convs': 'backbone.fpn_lateral',
     'fpn_convs': 'backbone.fpn_output',
@@ -147,7 +147,7 @@ _LISTS = {
     'shared_fcs': 'roi_heads.box_head.fc',
 }
 _MMDET_LISTS = {theirs: ours for ours, theirs in _LISTS.items()}
-# Batch counters have no place in detectron2.
+# detectron2 has no batch counters.
 _LEAF = r'(weight|bias|running_mean|running_var)$'
 _MMDET = re.compile(rf'^({"|".join(_LISTS)})\.(\d+)\.(?:(conv|bn)\.)?{_LEAF}')
 _D2 = re.compile(rf'^({"|".join(map(re.escape, _MMDET_LISTS))})(\d+)\.(norm\.)?{_LEAF}')
@@ -159,8 +159,8 @@ def neck_to_detectron2(neck: dict[str, Tensor], last: int = 5) -> dict[str, Tens
     Extra convolutions behind the pyramid have no counterpart.
 
     Args:
-        neck: names as in the module.
-        last: the stage (``res5``) that the last lateral convolution reads.
+        neck: tensors by their names in the module.
+        last: number of the stage (5 for ``res5``) that the last lateral convolution reads.
     """
     numbers = {key: int(match[2]) for key in neck if (match := _MMDET.match(key))}
     top = max((n for key, n in numbers.items() if key.startswith('lateral')), default=-1)
@@ -173,7 +173,7 @@ def box_head_to_detectron2(head: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _to_detectron2(tensors: dict[str, Tensor], shift: int) -> dict[str, Tensor]:
-    """mmdet's layer i under detectron2's name of layer i + ``shift``."""
+    """Rename mmdet's layer i to detectron2's layer i + ``shift``."""
     renamed = {}
     for key, tensor in tensors.items():
         if match := _MMDET.match(key):
@@ -183,11 +183,11 @@ def _to_detectron2(tensors: dict[str, Tensor], shift: int) -> dict[str, Tensor]:
 
 
 def regions_from_detectron2(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Give a detectron2 detector's pyramid and box head mmdet's names; others pass through unchanged.
+    """Give a detectron2 detector's pyramid and box head mmdet's names; other tensors are not changed.
 
     Args:
-        tensors: of the whole file.
-        prefix: of its backbone, beside which the names then stand.
+        tensors: all tensors of the file.
+        prefix: prefix of its backbone; the new names are beside the backbone.
     """
     matches = {key: match for key in tensors if (match := _D2.match(key))}
     lowest = min((int(m[2]) for m in matches.values() if m[1].endswith('lateral')), default=0)

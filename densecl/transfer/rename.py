@@ -1,4 +1,4 @@
-"""Renaming the tensors of one project to those of another, by patterns or by the order of modules."""
+"""Renames the tensors of one project to those of another, by patterns or by the order of modules."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ Rules = tuple[tuple[str, str], ...]
 
 
 def renamed(tensors: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Apply every (pattern, replacement) to every name, in order; a name that becomes empty is left out."""
+    """Apply all (pattern, replacement) rules in order to every name; names that become empty are dropped."""
     named = {_renamed(key, rules): value for key, value in tensors.items()}
     return {key: value for key, value in named.items() if key}
 
@@ -21,11 +21,11 @@ def _renamed(key: str, rules: Rules) -> str:
 
 
 def renamed_in_order(tensors: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """Give the modules of a file the names of a model whose modules come in the same order.
+    """Give the modules of a file the names of a model whose modules have the same order.
 
     Args:
-        tensors: of the file; the order is that of the numbers in the names, not that of the file.
-        names: of the model's tensors, in its order; it may have more modules at the end.
+        tensors: the file's tensors, ordered by the numbers in their names, not by their order in the file.
+        names: names of the model's tensors, in its order; it may have more modules at the end.
     """
     theirs = sorted({_module(key) for key in tensors}, key=_natural)
     ours = dict(zip(theirs, dict.fromkeys(map(_module, names)), strict=False))

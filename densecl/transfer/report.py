@@ -1,4 +1,4 @@
-"""What a load did, key by key."""
+"""Reports the result of a load, key by key."""
 
 from dataclasses import dataclass, field
 
@@ -7,24 +7,25 @@ from dataclasses import dataclass, field
 class KeyReport:
     """Which of a backbone's tensors a file filled.
 
-    Batch counters (``num_batches_tracked``) are copied where they exist but counted nowhere.
+    Batch counters (``num_batches_tracked``) are copied if they exist, but not counted.
 
     Attributes:
         source: the file.
-        prefix: what the file puts in front of the backbone's names.
+        prefix: prefix of the backbone's names in the file.
         branch: ``online`` or ``target``.
         matched: names whose tensor was copied.
         missing: names of the backbone that the file lacks.
         unexpected: names in the file, under the same prefix, that the backbone lacks.
         mismatched: name -> (shape in the file, shape in the backbone).
-        resized: ``pos_embed 14x14 -> 32x32`` where the position embedding was interpolated (matched).
-        inflated: (3, 4) where the stem was made for images of 4 channels instead of 3 (matched), or None.
+        resized: ``pos_embed 14x14 -> 32x32`` if the position embedding was interpolated (counts as matched).
+        inflated: (3, 4) if the stem was inflated from 3 to 4 channels (counts as matched), or None.
         stem: names of the inflated stem's parameters; train these first.
-        neck_matched, rpn_matched, box_head_matched: likewise names of the neck, of the RPN, and of the box
-            head's shared layers (and of its regressor, where the file has one for all classes).
-        neck_total, rpn_total, box_head_total: their number in the model where the file has such a part, or 0.
+        neck_matched, rpn_matched, box_head_matched: names of copied tensors of the neck, of the RPN, and of
+            the box head's shared layers (and of its regressor, if it is class-agnostic in the file).
+        neck_total, rpn_total, box_head_total: numbers of such tensors in the model; 0 if the file has no such
+            part.
         images: differences of the image normalisation, with the settings to change.
-        warnings: these, and the like.
+        warnings: these differences, and other warnings.
     """
 
     source: str
@@ -48,7 +49,7 @@ class KeyReport:
 
     @property
     def total(self) -> int:
-        """Number of the backbone's tensors, batch counters aside."""
+        """Number of the backbone's tensors, without batch counters."""
         return len(self.matched) + len(self.missing) + len(self.mismatched)
 
     @property

@@ -15,7 +15,7 @@ _SEQUENTIAL: Rules = (
     (r'^0\.', 'conv1.'), (r'^1\.', 'bn1.'), (r'^4\.', 'layer1.'), (r'^5\.', 'layer2.'),
     (r'^6\.', 'layer3.'), (r'^7\.', 'layer4.'),
 )  # fmt: skip
-# timm's stem of three convolutions is a sequence and a norm; mm's is one sequence.
+# A stem of three convolutions is a sequence and a norm in timm, and a single sequence in mm.
 _DEEP_TIMM: Rules = ((r'^conv1\.(?=\d)', 'stem.'), (r'^bn1\.', 'stem.7.'))
 _CAFFE2: Rules = (
     (r'^conv1_w$', 'conv1.weight'), (r'^res_conv1_bn_', 'bn1.bn_'),
@@ -35,12 +35,12 @@ _HUGGING_FACE: Rules = (
     (r'\.layer\.2\.normalization', '.bn3'), (r'^layer@0', 'layer1'), (r'^layer@1', 'layer2'),
     (r'^layer@2', 'layer3'), (r'^layer@3', 'layer4'),
 )  # fmt: skip
-#: Pixel means of detectron2's and mm's caffe ResNets, BGR, images from 0 to 255 and not divided.
+#: Pixel means of detectron2's and mm's caffe ResNets, BGR; images are 0 to 255, with a std of 1.
 CAFFE_MEAN, CAFFE_STD = (103.53, 116.28, 123.675), (1.0, 1.0, 1.0)
 
 
 def read_resnet(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """A ResNet under the names of torchvision, timm or mm (no prefix)."""
+    """Read a ResNet with the names of torchvision, timm or mm (no prefix)."""
     if 'conv1.0.weight' in tensors:
         names, own = 'timm', tensors
         tensors = renamed(tensors, _DEEP_TIMM)
@@ -49,22 +49,22 @@ def read_resnet(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network
 
 
 def read_sequential_resnet(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """The children of torchvision's ResNet as a sequence, as lightly keeps them."""
+    """Read the children of torchvision's ResNet as a sequence, as lightly saves them."""
     return read_resnet(renamed(tensors, _SEQUENTIAL), hints, names)
 
 
 def read_hf_resnet(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """``ResNetModel`` of transformers."""
+    """Read ``ResNetModel`` of transformers."""
     return _network(renamed(tensors, _HUGGING_FACE), hints, names, None)
 
 
 def read_caffe2_resnet(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """Detectron's ImageNet models (``R-50.pkl``): batch norms have become a scale and a shift."""
+    """Read Detectron's ImageNet models (``R-50.pkl``): their batch norms are only a scale and a shift."""
     tensors = renamed(tensors, _CAFFE2)
     norms = [k.removesuffix('.weight') for k, t in tensors.items() if k.endswith('weight') and t.ndim == 1]
     for norm in norms:
         tensors[f'{norm}.running_mean'] = torch.zeros_like(tensors[f'{norm}.weight'])
-        # So that sqrt(var + eps) is 1 with the usual eps.
+        # A variance with which sqrt(var + eps) is 1 for the usual eps.
         tensors[f'{norm}.running_var'] = torch.full_like(tensors[f'{norm}.weight'], 1 - 1e-5)
     return _network(tensors, hints, names, None)
 
@@ -78,12 +78,12 @@ def _network(tensors: dict, hints: Hints, names: str, original: Callable | None)
     style = hints.record.get('style') or ('caffe' if images else 'pytorch')
     backbone, title = _config(part, depth, style)
     if style == 'caffe' and depth >= 50:
-        original = None  # torchvision strides in the 3x3 convolution
+        original = None  # torchvision has the stride in the 3x3 convolution
     return Network(title, backbone, part, names, original=original, **images)
 
 
 def _images(tensors: dict[str, Tensor], hints: Hints) -> dict:
-    """Normalisation where it is not torchvision's, told by the file or by the size of the first filters."""
+    """Normalisation if it is not torchvision's; known from the file or from the size of the first filters."""
     if hints.record.get('mean') or not _takes_undivided_images(tensors):
         return {}
     note = (
@@ -94,9 +94,10 @@ def _images(tensors: dict[str, Tensor], hints: Hints) -> dict:
 
 
 def _takes_undivided_images(tensors: dict[str, Tensor]) -> bool:
-    """Whether the first layer's response to its input is that to values of some 60 rather than of some 1.
+    """Whether the first layer expects input values of about 60, and not of about 1.
 
-    Norms of the filters times batch norm's scale: 0.1 to 10 for normalised images, 60 times less otherwise.
+    The norm of its filters times the scale of its batch norm is 0.1 to 10 for normalised images, and 60 times
+    smaller otherwise.
     """
     if 'bn1.running_var' not in tensors:
         return False
@@ -125,7 +126,7 @@ def _config(tensors: dict[str, Tensor], depth: int, style: str) -> tuple[dict, s
 
 
 def _torchvision_map(tensors: dict[str, Tensor]) -> Callable[[Tensor], Tensor] | None:
-    """torchvision's own ResNet, filled with the file's tensors; None where it has no such one."""
+    """torchvision's ResNet with the file's tensors; None if torchvision has no such network."""
     if stem_of(tensors) != 'plain' or len(tensors['conv1.weight']) != 64:
         return None
 
@@ -152,7 +153,7 @@ def _timm_map(own: dict, tensors: dict[str, Tensor]) -> Callable[[Tensor], Tenso
 
 
 def _blocks(library, tensors: dict[str, Tensor], **options) -> nn.Module:
-    """A ResNet of torchvision's or timm's module, of the sizes that the tensors have."""
+    """Build a ResNet from torchvision's or timm's module, with the sizes of the tensors."""
     bottleneck = 'layer1.0.conv3.weight' in tensors
     conv = tensors['layer1.0.conv2.weight']
     layers = [len({k.split('.')[1] for k in tensors if k.startswith(f'layer{i}.')}) for i in range(1, 5)]

@@ -1,4 +1,4 @@
-"""After an export: load the file the way its user will, and compare features with the source's."""
+"""After an export: loads the file as its user will, and compares features with the checkpoint's."""
 
 from pathlib import Path
 
@@ -22,10 +22,10 @@ from .vit import DIALECTS
 
 
 def check_export(checkpoint: str | Path | Weights, exported: str | Path, branch: str, image: Tensor) -> float:
-    """Features of the checkpoint's own backbone against those of the model an export is for.
+    """Compare features of the checkpoint's backbone with those of the model that the export is for.
 
-    The first is built from the checkpoint's config and filled strictly, key by key; the second is
-    torchvision's, timm's, mmdet's or mmseg's ResNet, or timm's or mmseg's ViT, filled from the exported file.
+    The first is built from the checkpoint's config; every key must match. The second is the ResNet of
+    torchvision, timm, mmdet or mmseg, or the ViT of timm or mmseg, with the weights of the exported file.
 
     Args:
         checkpoint: what was exported.
@@ -34,7 +34,7 @@ def check_export(checkpoint: str | Path | Weights, exported: str | Path, branch:
         image: uint8 (H, W, 3), RGB.
 
     Returns:
-        The largest absolute difference of the last feature maps; 0 or rounding.
+        The largest absolute difference of the last feature maps; it should be 0 or a rounding error.
 
     Raises:
         ValueError: the checkpoint has no config to build its backbone from.
@@ -47,12 +47,12 @@ def check_export(checkpoint: str | Path | Weights, exported: str | Path, branch:
     config = (parse_config(meta['config']).get('model') or {}).get('backbone')
     if not config:
         raise ValueError(f'{weights.source} carries no config, so that its backbone cannot be built')
-    if not stage.keys() <= tensors.keys():  # C4: the last stage was pretrained in a head
+    if not stage.keys() <= tensors.keys():  # C4: the last stage was pretrained as a part of a head
         config |= {'num_stages': 4, 'out_indices': (3,)}
         tensors = stage | tensors
     source = MODELS.build(_offline(config))
     source.load_state_dict(tensors)
-    if Path(exported).is_dir():  # Hugging Face's: it says everything itself
+    if Path(exported).is_dir():  # Hugging Face's folder has its own config
         return feature_difference(source, find_start(exported).build(), normalised(image, meta))
     dialect = read_weights(exported).meta.get('dialect')
     user = _user_vit(dialect, meta) if meta.get('patch_size') else _user_model(dialect, meta, config)
@@ -61,11 +61,11 @@ def check_export(checkpoint: str | Path | Weights, exported: str | Path, branch:
 
 
 def _offline(config: dict) -> dict:
-    """A backbone's config without a file to start from or a mask, and with stock strides, as the user's model
-    has."""
-    # Strides and dilations are no part of the weights; a recipe for small images dilates the last stage.
+    """A backbone's config without initial weights and mask, and with the default strides of the user's
+    model."""
+    # Strides and dilations are not in the weights; a recipe for small images dilates the last stage.
     left_out = ('init_cfg', 'pretrained', 'strides', 'dilations', 'hidden')
-    if is_timm({'backbone': config.get('type')}):  # compared by the last of all levels
+    if is_timm({'backbone': config.get('type')}):  # compare the last of all levels
         left_out += ('out_indices', 'output_stride')
     return {key: value for key, value in config.items() if key not in left_out}
 

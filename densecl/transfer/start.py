@@ -1,4 +1,4 @@
-"""The weights that a pretraining starts from: found, recognised, built, saved for the training command."""
+"""Finds and recognises the weights that a pretraining starts from, builds their backbone and saves both."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -31,13 +31,13 @@ class Start:
     Attributes:
         name: short, for file names and tables: ``'imagenet'``, ``'moco_v2_800ep_pretrain'``.
         backbone: config that :data:`densecl.registry.MODELS` builds, without ``out_indices``.
-        tensors: by the names of that backbone, without prefix.
-        mean, std: of the images the network was trained on, RGB, 0 to 255.
-        licence: SPDX-like, ``'Apache-2.0'``; None where it is not known.
+        tensors: name in that backbone, without prefix -> tensor.
+        mean, std: normalisation of the images in its training, RGB, 0 to 255.
+        licence: SPDX-like, ``'Apache-2.0'``; None if it is not known.
         origin: what was recognised: ``'MoCo v2, query encoder, ResNet-50'``.
-        sha256: of the file.
-        notes: what was guessed, and how to say otherwise.
-        network: as the file has it; None where a Start was made otherwise.
+        sha256: hash of the file.
+        notes: what was guessed, and how to change it.
+        network: the network as recognised in the file; None if the Start does not come from a file.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Start:
         """The backbone, filled with the weights.
 
         Args:
-            out_indices: levels to return; the backbone's default otherwise.
+            out_indices: levels to return; None: the backbone's default.
             **options: further settings of the backbone: ``output_stride`` (timm), ``dilations`` (mmdet), ...;
                 ``in_channels`` (timm: ``in_chans``) inflates the stem.
 
         Raises:
-            ValueError: a tensor of the backbone that the weights do not fill.
+            ValueError: the weights lack a tensor of the backbone.
         """
         levels = {} if out_indices is None else {'out_indices': tuple(out_indices)}
         model = MODELS.build({**self.backbone, **levels, **options})
@@ -78,11 +78,11 @@ class Start:
         return model
 
     def record(self) -> dict[str, Any]:
-        """For the field ``start`` of a config: every export of its run says it."""
+        """Value of the field ``start`` of a config; every export of the run contains it."""
         return {key: getattr(self, key) for key in ('name', 'origin', 'licence', 'sha256')}
 
     def export(self) -> dict[str, Any]:
-        """What :func:`load_backbone` reads, ``state_dict`` and ``meta``."""
+        """A dict that :func:`load_backbone` reads, with ``state_dict`` and ``meta``."""
         text = f'model = {dict(backbone=self.backbone)!r}\n'
         meta = training_record(Weights(self.tensors, {'cfg': text}, self.name), self.tensors, 'online')
         images = {'channel_order': 'RGB', 'mean': list(self.mean), 'std': list(self.std)}
@@ -95,15 +95,15 @@ class Start:
         return save_export(self.export(), path)
 
     def check(self, image: Tensor | None = None) -> float | None:
-        """Compare with the network of the project that wrote the file, each fed the image in its own way.
+        """Compare features with the network of the project that wrote the file, each with its normalisation.
 
         Args:
-            image: uint8 (H, W, 3), RGB; by default a made one, :func:`densecl.transfer.check.sample_picture`.
-                Networks that were made for one size see it resized to that.
+            image: uint8 (H, W, 3), RGB; by default :func:`densecl.transfer.check.sample_picture`. It is
+                resized for networks with a fixed input size.
 
         Returns:
-            The largest difference of the last maps, as a share of the largest value; None where that
-            project's network cannot be built here.
+            The largest difference of the last maps, as a share of the largest value; None if that project's
+            network cannot be built here.
         """
         network = self.network
         if network is None or network.original is None:
@@ -120,14 +120,14 @@ class Start:
         return ((found - expected).abs().max() / expected.abs().max()).item()
 
     def lines(self, image: Tensor | None = None) -> list[str]:
-        """What is to be said: origin, licence with its caution, the feature check, what was guessed."""
+        """Lines for a user: origin, licence with its caution, the feature check, what was guessed."""
         rows = [f'start {self.name}: {self.origin}', f'licence: {self.licence or "not known"}']
         rows += [f'  ! {text}' for text in [caution(self.licence)] if text]
         rows.append(_said(self.check(image), self.network))
         return rows + [f'  ! {note}' for note in self.notes]
 
 
-# Whose names a file has -> whose network is built to compare with, where that is another's.
+# Project of a file's names -> project whose network is built for the comparison, if it is another one.
 _LIBRARIES = {'official': 'timm', 'CLIP': 'timm', 'efficientnet_pytorch': 'timm', 'detectron2': 'torchvision'}
 
 
@@ -145,7 +145,7 @@ def _said(difference: float | None, network: Network | None) -> str:
 
 
 def find_start(what: str | Path) -> Start:
-    """Find and recognise weights, by their names and shapes alone.
+    """Find and recognise weights, only by the names and shapes of their tensors.
 
     Args:
         what: the path of a file of any common project; a model folder (``config.json`` and
@@ -180,23 +180,23 @@ def find_start(what: str | Path) -> Start:
 
 
 def _in_float32(weights: Weights) -> Weights:
-    """Many releases are in half precision, in which a network on a CPU cannot run."""
+    """Convert to float32: many releases are in half precision, which a network on a CPU cannot run in."""
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in weights.tensors.items()}
     return replace(weights, tensors=tensors)
 
 
 def _heads(project: Project) -> Callable[[int], int | None]:
-    """MoCo v3 has 12 heads in every ViT; most projects have one for 64 channels."""
+    """Number of attention heads: MoCo v3 has 12 in every ViT; most projects have one per 64 channels."""
     if project.name == 'MoCo v3':
         return lambda width: 12 if width % 12 == 0 else None
     return lambda width: max(1, width // project.heads) if project.heads else None
 
 
 def _verify(network: Network, source: str) -> None:
-    """Build the backbone without memory and compare names and shapes, in both directions.
+    """Build the backbone without memory (device 'meta') and compare names and shapes, in both directions.
 
     Raises:
-        ValueError: it has a part that the file lacks, or the file one that it lacks.
+        ValueError: the file lacks a part of the backbone, or has a part that the backbone lacks.
     """
     with torch.device('meta'):
         wanted = counted(MODELS.build(network.backbone).state_dict())
@@ -212,7 +212,7 @@ def _verify(network: Network, source: str) -> None:
 
 
 def _images(network: Network, located: Located) -> tuple[tuple, tuple, str]:
-    """Mean, std and channel order: what the file says of its training comes first, then its folder."""
+    """Mean, std and channel order: first from the file's record of its training, then from its folder."""
     said = network.record
     if said.get('mean'):
         return tuple(said['mean']), tuple(said['std']), said['channel_order'] or 'RGB'
@@ -222,7 +222,7 @@ def _images(network: Network, located: Located) -> tuple[tuple, tuple, str]:
 
 
 def _as_rgb(network: Network) -> dict[str, Tensor]:
-    """The stem's input channels reversed where it took BGR."""
+    """Reverse the stem's input channels if it takes BGR."""
     tensors = dict(network.tensors)
     if network.channel_order == 'BGR':
         stems = [k for k, v in tensors.items() if v.ndim == 4 and v.shape[1] == 3]
@@ -233,7 +233,7 @@ def _as_rgb(network: Network) -> dict[str, Tensor]:
 def _provenance(
     located: Located, project: Project, network: Network, branch: str, part: str
 ) -> dict[str, str | None]:
-    """Origin and licence: what the file carries comes first, then the place, then the project."""
+    """Origin and licence: first from the file, then from its place, then from its project."""
     record = network.record
     if (record.get('method') or {}).get('heads'):
         own, began = f'densecl, {branch} branch, {network.title}', record.get('origin')

@@ -1,4 +1,4 @@
-"""Where starting weights come from: a pip package, a file, a model folder, a library's name."""
+"""Locates starting weights: a pip package, a file, a model folder, or a name in a library."""
 
 import contextlib
 import difflib
@@ -26,14 +26,14 @@ _MODEL_FILES = ('model.safetensors', 'pytorch_model.bin')
 
 @dataclass
 class Located:
-    """Weights, read, and what is known of them apart from their tensors.
+    """Weights that were read, and information about them.
 
     Attributes:
-        name: short.
-        weights: as read.
-        sha256: of the file; None where there was none.
-        origin, licence: where the place itself tells them.
-        images: ``mean`` and ``std``, RGB, 0 to 255, where a model folder tells them.
+        name: short name.
+        weights: the tensors.
+        sha256: hash of the file; None without a file.
+        origin, licence: if the place of the weights names them.
+        images: ``mean`` and ``std``, RGB, 0 to 255, if a model folder has them.
         config: a model folder's ``config.json``.
     """
 
@@ -47,7 +47,7 @@ class Located:
 
 
 def locate(what: str | Path) -> Located:
-    """Read what ``find_start`` was asked for; a file or folder of the name of a keyword comes first."""
+    """Read the weights for ``find_start``; a file or folder is preferred to a keyword of the same name."""
     path, text = Path(what), str(what)
     if path.is_dir():
         return _folder(path)
@@ -79,7 +79,7 @@ def _package(keyword: str) -> Located:
 
 
 def _folder(folder: Path) -> Located:
-    """A folder as Hugging Face's libraries write it: transformers' or timm's."""
+    """Read a folder in the format of Hugging Face's libraries: transformers' or timm's."""
     config, file = (
         folder / 'config.json',
         next((folder / n for n in _MODEL_FILES if (folder / n).is_file()), None),
@@ -104,7 +104,7 @@ def _folder(folder: Path) -> Located:
 
 
 def _images(said: dict[str, Any]) -> dict[str, tuple[float, ...]]:
-    """Mean and std, 0 to 1 in these files."""
+    """Mean and std, 0 to 255; the files have 0 to 1."""
     found = {key: said.get(key) for key in ('mean', 'std')}
     if not all(isinstance(v, list | tuple) for v in found.values()):
         return {}
@@ -112,7 +112,7 @@ def _images(said: dict[str, Any]) -> dict[str, tuple[float, ...]]:
 
 
 def _licence_of_timm(cfg: dict[str, Any]) -> str:
-    """timm's own weights are Apache-2.0; a config says where others' are not."""
+    """The licence in a timm config; timm's own weights, without such an entry, are Apache-2.0."""
     spdx = {'bsd-3-clause': 'BSD-3-Clause', 'mit': 'MIT', 'dinov3-license': 'DINOv3'}
     said = str(cfg.get('license') or 'apache-2.0')
     return spdx.get(said, said.upper() if said.startswith('cc-') else said.replace('apache', 'Apache'))
@@ -136,7 +136,7 @@ def _of_timm(name: str) -> Located:
 
 @contextlib.contextmanager
 def _without_retries() -> Iterator[None]:
-    """Tell Hugging Face's client where its host has no address: it would try for a minute."""
+    """Tell Hugging Face's client if its host has no address; otherwise it retries for a minute."""
     try:
         from huggingface_hub import constants
     except ImportError:
@@ -151,7 +151,7 @@ def _without_retries() -> Iterator[None]:
 
 
 def _has_address(host: str) -> bool:
-    """Whether a host is known here; behind a proxy it need not be."""
+    """Whether a host name can be resolved; with a proxy this is not needed."""
     if 'https' in urllib.request.getproxies():
         return True
     try:
@@ -192,7 +192,7 @@ def _downloaded(what: str, download) -> nn.Module:
     """A model with its weights, from the library's cache or the network."""
     try:
         return download()
-    except Exception as error:  # every library has errors of its own for a network that is not there
+    except Exception as error:  # without a network, every library raises its own errors
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FileNotFoundError(
             f'start {what}: its weights are not on this machine and could not be downloaded '

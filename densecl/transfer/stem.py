@@ -1,4 +1,4 @@
-"""From three channels to any number: the first convolution of a backbone for images of another sensor."""
+"""Inflates the first convolution of a backbone from three channels to those of another sensor."""
 
 import torch
 from torch import Tensor
@@ -7,21 +7,21 @@ RGB = 3
 
 
 def inflate_stem(tensors: dict[str, Tensor], channels: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Make the weights of a backbone for RGB those of one for images of ``channels`` channels.
+    """Convert the weights of an RGB backbone to those for images with ``channels`` channels.
 
-    The filters of an added channel are the mean of those of the three; with less than three channels all are
-    this mean. The stem is then scaled by 3 / ``channels`` (FINO, arXiv 2606.05107), so that a grey image
-    repeated in all channels gives what it gave before. The bias stays. That the first three
-    channels keep their own filters suits images whose first bands are red, green and blue.
+    The filter of an added channel is the mean of the three filters. With fewer than three channels, every
+    filter is this mean. The stem is then scaled by 3 / ``channels`` (FINO, arXiv 2606.05107). So a grey image
+    repeated in all channels gives the same output as before. The bias does not change. The first three
+    channels keep their own filters, as the first bands of many images are red, green and blue.
 
     Args:
-        tensors: name -> tensor; the stem is every 4-D weight with three input channels, of a convolution or
-            a patch projection (a checkpoint of two branches has two).
-        channels: of the images, 1 or more.
+        tensors: name -> tensor. A stem is a 4-D weight with three input channels, of a convolution or a patch
+            projection (a checkpoint with two branches has two).
+        channels: number of channels of the images, 1 or more.
 
     Returns:
-        The tensors, of which only the stems are new ones; and the names of the stems' parameters (weight, and
-        bias where there is one), which are to be trained first.
+        The tensors, of which only the stems are new; and the names of the stems' parameters (weight, and bias
+        if there is one), which should be trained first.
 
     Raises:
         ValueError: no weight reads three channels, or ``channels`` is below 1.
@@ -44,14 +44,14 @@ def inflate_stem(tensors: dict[str, Tensor], channels: int) -> tuple[dict[str, T
 def fit_stem(
     given: dict[str, Tensor], wanted: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], tuple[int, int] | None, list[str]]:
-    """The file's tensors for a model that reads images of another number of channels.
+    """Adapt the file's tensors to a model whose images have another number of channels.
 
     Args:
         given, wanted: the file's backbone and the model's, without prefix.
 
     Returns:
-        ``given``, with an inflated stem where the file's has three channels and the model's another number;
-        then (3, that number) and the names of the stem's parameters, else None and none.
+        ``given``, with an inflated stem if the file's stem has three channels and the model's another number
+        C; then (3, C) or None; then the names of the inflated stem's parameters, or none.
     """
     found = other_channels(given, wanted)
     if found is None or found[1] != RGB:
@@ -63,9 +63,9 @@ def fit_stem(
 
 
 def other_channels(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[str, int, int] | None:
-    """The stem, its channels in the file and in the model, where they differ; else None.
+    """Name of the stem, and its channels in the file and in the model, if they differ; else None.
 
-    A stem is the only weight that differs, and differs in its input channels alone.
+    The stem is recognised if it is the only weight that differs, and only in its input channels.
     """
     differ = [k for k, t in wanted.items() if k in given and given[k].shape != t.shape]
     differ = [k for k in differ if given[k].ndim == 4]

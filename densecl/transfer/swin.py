@@ -1,4 +1,4 @@
-"""Swin transformers of every project, under timm's names."""
+"""Reads Swin transformers of many projects and gives them timm's names."""
 
 import re
 from collections.abc import Callable
@@ -28,18 +28,18 @@ _RULES = {'torchvision': _TORCHVISION, 'mm': _MM}
 
 
 def read_swin(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """A Swin transformer, version 1 (no prefix); timm's names and those of its authors are one reader's."""
+    """Read a Swin transformer, version 1 (no prefix); also for timm's and the authors' names."""
     named = renamed(tensors, (*_RULES.get(names, ()), *_BUFFERS))
     if 'patch_embed.norm.weight' not in named:
         return None
     if names == 'mm':
         named = {k: _unfolded(v) if '.downsample.' in k else v for k, v in named.items()}
-    if 'layers.0.downsample.reduction.weight' in named:  # timm merges patches before a stage, others behind
+    if 'layers.0.downsample.reduction.weight' in named:  # timm merges patches before a stage, others after it
         named = {re.sub(r'^layers\.(\d)\.downsample', _next, k): v for k, v in named.items()}
         names = 'official' if names == 'timm' else names
     named = {k: v for k, v in named.items() if k.startswith(('patch_embed.', 'layers.'))}
     backbone, title = _config(named)
-    if names == 'mm':  # it shifts windows that fill the whole map as well
+    if names == 'mm':  # mm also shifts windows that cover the whole map
         backbone |= dict(always_partition=True)
     original = _original(tensors, backbone, names)
     return Network(title, backbone, feature_names(named), names, original=original)
@@ -50,7 +50,7 @@ def _next(match: re.Match) -> str:
 
 
 def _unfolded(tensor: Tensor) -> Tensor:
-    """mm merges 2x2 patches channel by channel, the others patch by patch: (..., C 4) -> (..., 4 C)."""
+    """Reorder merged 2x2 patches, (..., C 4) -> (..., 4 C): mm merges by channel, others by patch."""
     parts = tensor.unflatten(-1, (-1, 4)).transpose(-1, -2)
     return parts[..., [0, 2, 1, 3], :].flatten(-2)
 
@@ -95,7 +95,7 @@ def _torchvision_map(tensors: dict, backbone: dict, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _mm_map(tensors: dict, backbone: dict, images: Tensor) -> Tensor:
-    """mm's norm of the last map is none of the backbone's: it is left out on both sides."""
+    """The last map of mm's network, without its norm, as that is not in the backbone."""
     from mmdet.models.backbones import SwinTransformer
 
     options = {k: backbone[k] for k in ('depths', 'num_heads', 'window_size')}
@@ -106,7 +106,7 @@ def _mm_map(tensors: dict, backbone: dict, images: Tensor) -> Tensor:
 
 
 def _timm_last_map(tensors: dict, backbone: dict, images: Tensor) -> Tensor:
-    """timm's whole network, the file read by timm's own reader of the authors' files."""
+    """The last map of timm's whole network, with the file read by timm's reader of the authors' files."""
     import timm
     from timm.models.swin_transformer import checkpoint_filter_fn
 

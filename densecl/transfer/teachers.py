@@ -1,4 +1,4 @@
-"""The weights of frozen teachers, and what they bind."""
+"""Loads the weights of frozen teachers, and records their licences."""
 
 import torch
 from mmengine.hooks import Hook
@@ -13,13 +13,13 @@ from .start import Start, find_start
 
 
 def use_start(target: nn.Module, start: Start) -> None:
-    """Fill the frozen network of a target with these weights, and note how their images are normalised.
+    """Fill the frozen network of a target with these weights, and set the normalisation of its images.
 
     Args:
         target: a :class:`densecl.models.targets.FrozenNetwork`.
 
     Raises:
-        RuntimeError: the weights are another network's.
+        RuntimeError: the weights belong to another network.
     """
     load_backbone(target.backbone, start.export())
     for name in ('mean', 'std'):
@@ -28,10 +28,10 @@ def use_start(target: nn.Module, start: Start) -> None:
 
 @HOOKS.register_module()
 class TeacherHook(Hook):
-    """Puts in the weights that the ``start`` of a head's target names; trainings have it by themselves.
+    """Loads the weights that a head's target names in ``start``; trainings add this hook automatically.
 
-    A resumed run keeps its own. Name, origin, licence and hash of each head's teacher are in every checkpoint
-    and export (``teachers``): they bind what was made from it.
+    A resumed run keeps its own weights. Name, origin, licence and hash of each head's teacher are in every
+    checkpoint and export (``teachers``), as its licence also applies to what was made from it.
     """
 
     priority = 'VERY_HIGH'
@@ -40,11 +40,11 @@ class TeacherHook(Hook):
         self.records: dict[str, dict] = {}
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """What the run that goes on has learned from."""
+        """Restore the records of a resumed run's teachers."""
         self.records = dict(checkpoint.get('meta', {}).get('teachers') or {})
 
     def before_train(self, runner) -> None:
-        """Load, and log whose weights they are."""
+        """Load the weights, and log where they come from."""
         if runner._resume and runner._has_loaded:
             return
         for name, head in unwrap(runner.model).heads.items():
@@ -69,5 +69,5 @@ class TeacherHook(Hook):
             runner.logger.info(f'teacher of {name}:\n  {said}')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """The records travel along."""
+        """Add the records to the checkpoint."""
         checkpoint['meta']['teachers'] = self.records

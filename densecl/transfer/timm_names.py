@@ -1,7 +1,7 @@
-"""timm's models as backbones: which one fits a file, and what its tensors are called.
+"""timm's models as backbones: which one fits a file, and the names of its tensors.
 
-A model that timm builds with ``features_only`` names the parts of a sequence ``stages_0`` where the whole
-model says ``stages.0``.
+In a model that timm builds with ``features_only``, the parts of a sequence are ``stages_0``; in the whole
+model they are ``stages.0``.
 """
 
 import functools
@@ -18,25 +18,25 @@ _SEQUENCE = re.compile(r'(^|\.)(stem|stages|layers|features)_(\d+|conv\d+)(?=\.)
 
 
 def whole_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a ``features_only`` model, with any prefix, under the names of the whole model."""
+    """Give tensors of a ``features_only`` model, with any prefix, the names of the whole model."""
     return {_SEQUENCE.sub(r'\1\2.\3', key): value for key, value in tensors.items()}
 
 
 def own_names(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with :func:`whole_names`, under the names of ``wanted`` where it has them; others unchanged."""
+    """Give tensors with :func:`whole_names` the names of ``wanted``, if it has them; keep others."""
     own = {_SEQUENCE.sub(r'\1\2.\3', key): key for key in wanted}
     return {own.get(key, key): value for key, value in tensors.items()}
 
 
 def feature_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a whole model (no prefix) under the names that ``features_only`` gives its sequences."""
+    """Give tensors of a whole model (no prefix) the names of a ``features_only`` model."""
     pattern = r'^(stem|stages|layers)\.(\d+|conv\d+)\.'
     return {re.sub(pattern, r'\1_\2.', key): value for key, value in tensors.items()}
 
 
 @functools.cache
 def shapes_of(model_name: str) -> dict[str, torch.Size]:
-    """Name -> shape of a timm model's feature levels; nothing is allocated."""
+    """Name -> shape of the tensors in a timm model's feature levels; allocates no memory."""
     import timm
 
     with torch.device('meta'):
@@ -46,7 +46,7 @@ def shapes_of(model_name: str) -> dict[str, torch.Size]:
 
 @functools.cache
 def whole_shapes_of(model_name: str) -> dict[str, torch.Size]:
-    """As :func:`shapes_of`, of the whole model."""
+    """As :func:`shapes_of`, for the whole model."""
     import timm
 
     with torch.device('meta'):
@@ -54,9 +54,9 @@ def whole_shapes_of(model_name: str) -> dict[str, torch.Size]:
 
 
 def variant_of(tensors: dict[str, Tensor], candidates: Iterable[str]) -> str | None:
-    """The first timm model whose feature levels these tensors (no prefix) fill; None where none is.
+    """The first timm model whose feature levels these tensors (no prefix) fill; None if there is none.
 
-    A part of a level that the model lacks rules it out; layers behind the levels do not.
+    A model is ruled out if it lacks a part of a level, but not if it lacks layers behind the levels.
     """
     given = {key: tensor.shape for key, tensor in counted(tensors).items()}
     for name in candidates:
@@ -68,7 +68,7 @@ def variant_of(tensors: dict[str, Tensor], candidates: Iterable[str]) -> str | N
 
 
 def timm_images(model_name: str) -> dict[str, tuple[float, ...]]:
-    """Mean and std, 0 to 255, of the images that timm's weights of a model were trained on."""
+    """Mean and std, 0 to 255, of the images for timm's weights of a model."""
     import timm
 
     cfg = timm.get_pretrained_cfg(model_name)
@@ -76,19 +76,19 @@ def timm_images(model_name: str) -> dict[str, tuple[float, ...]]:
 
 
 def whole_model(config: dict) -> nn.Module:
-    """timm's model, its last layers included, of which a ``TimmBackbone`` has the feature levels."""
+    """The whole timm model, with its last layers; a ``TimmBackbone`` has only its feature levels."""
     import timm
 
     return timm.create_model(**_of_timm(config), pretrained=False)
 
 
 def is_timm(record: dict) -> bool:
-    """Whether a training record is of a timm model with feature levels."""
+    """Whether a training record belongs to a timm model with feature levels."""
     return str(record.get('backbone')).rpartition('.')[2] == 'TimmBackbone'
 
 
 def timm_how_to_load(target: str, record: dict) -> str | None:
-    """The model that an export of a timm backbone is for; None for other backbones."""
+    """How to build the model for an export of a timm backbone; None for other backbones."""
     if not is_timm(record):
         return None
     config = (parse_config(record['config']).get('model') or {}).get('backbone') or {}
@@ -103,5 +103,5 @@ def timm_how_to_load(target: str, record: dict) -> str | None:
 
 
 def _of_timm(config: dict) -> dict:
-    """What of a ``TimmBackbone``'s settings timm's whole model takes; it has the final norm in any case."""
+    """The settings of a ``TimmBackbone`` for timm's whole model, which always has the final norm."""
     return {k: v for k, v in config.items() if k not in ('type', 'out_indices', 'hidden', 'final_norm')}

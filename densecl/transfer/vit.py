@@ -1,7 +1,7 @@
-"""What each project calls the tensors of a vision transformer.
+"""The names that projects give the tensors of a vision transformer.
 
-timm, and with it DINO, MoCo v3, MAE and detectron2, say ``blocks.0.attn.qkv.weight``; mmseg, whose ViT
-mmdet borrows, says ``layers.0.attn.attn.in_proj_weight``. The tensors themselves are the same.
+timm, DINO, MoCo v3, MAE and detectron2 use ``blocks.0.attn.qkv.weight``. mmseg, whose ViT mmdet uses too, has
+``layers.0.attn.attn.in_proj_weight``. The tensors themselves are the same.
 """
 
 import math
@@ -13,16 +13,16 @@ from densecl.models.backbones.beit import resize_distances
 from densecl.models.backbones.timm import resize_positions
 from densecl.models.backbones.vitdet import resize_table
 
-# The patch projection and the first block in each dialect; positions may be learned or turned (RoPE).
+# The patch projection and the first block in each dialect; positions may be learned or rotary (RoPE).
 _MARKS = {
     'timm': ('patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'),
     'mmseg': ('patch_embed.projection.weight', 'layers.0.attn.attn.in_proj_weight'),
 }
-# What each target of an export reads.
+# Target of an export -> the dialect that it reads.
 DIALECTS = {'mmdet': 'mmseg', 'mmseg': 'mmseg', 'timm': 'timm', 'safetensors': 'timm'}
-#: The tensor by which a file shows where in it a ViT stands.
+#: The tensor whose name shows the prefix of a ViT in a file.
 MARKS = tuple(patch for patch, _ in _MARKS.values())
-# timm's part of a block -> mmseg's. in_proj has its weight and bias as parameters of its own.
+# timm's part of a block -> mmseg's. Weight and bias of in_proj are parameters, not a module.
 _PARTS = {
     'norm1.': 'ln1.',
     'norm2.': 'ln2.',
@@ -32,7 +32,7 @@ _PARTS = {
     'mlp.fc2.': 'ffn.layers.1.',
 }
 _TOPS = {'patch_embed.proj.': 'patch_embed.projection.', 'norm.': 'ln1.'}
-#: The table of positions that all blocks of a BEiT share; after fine-tuning each block has its own.
+#: The table of relative positions that all blocks of a BEiT share; after fine-tuning each has its own.
 RELATIVE = 'rel_pos_bias.relative_position_bias_table'
 _OF_A_BLOCK = re.compile(r'^blocks\.\d+\.attn\.relative_position_bias_table$')
 _ALONG_SIDES = re.compile(r'^blocks\.\d+\.attn\.rel_pos_[hw]$')
@@ -43,38 +43,38 @@ _TOP = re.compile(
 
 
 def tables_along_sides(tensors: dict[str, Tensor]) -> list[str]:
-    """Names of ViTDet's relative positions, of rows and of columns, which start at zero in a detector."""
+    """Names of ViTDet's relative positions, of rows and columns; they start at zero in a detector."""
     return [key for key in tensors if _ALONG_SIDES.match(key)]
 
 
 def vit_dialect(tensors: dict[str, Tensor]) -> str | None:
-    """``'timm'``, ``'mmseg'``, or None where the names (without prefix) are not a ViT's."""
+    """``'timm'``, ``'mmseg'``, or None if the names (without prefix) are not those of a ViT."""
     found = (name for name, marks in _MARKS.items() if set(marks) <= tensors.keys())
     return next(found, None)
 
 
 def spoken_in(tensors: dict[str, Tensor]) -> str | None:
-    """As :func:`vit_dialect`, for a whole file with whatever prefixes."""
+    """As :func:`vit_dialect`, for a whole file with any prefixes."""
     found = (name for name, (_, block) in _MARKS.items() if any(key.endswith(block) for key in tensors))
     return next(found, None)
 
 
 def vit_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out what stands beside a ViT's blocks under the same prefix, ``head``, ``fc_norm`` ..., and what
-    follows from a grid alone, the index of a table of distances."""
+    """Remove tensors with the same prefix that are no part of a ViT (``head``, ``fc_norm`` ...), and the
+    index of relative positions, which the grid determines."""
     index = 'relative_position_index'
     return {key: value for key, value in tensors.items() if _TOP.match(key) and not key.endswith(index)}
 
 
 def distance_tables(tensors: dict[str, Tensor]) -> list[str]:
-    """Names of a BEiT's tables of relative positions: one, or one a block; none of other networks."""
+    """Names of a BEiT's tables of relative positions: one, or one per block; none for other networks."""
     return [RELATIVE] if RELATIVE in tensors else [key for key in tensors if _OF_A_BLOCK.match(key)]
 
 
 def hidden_token(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What stands for hidden patches, where the model has such a vector and the file too; no export has it.
+    """The mask token, if both the model and the file have it; exports do not have it.
 
-    BEiT's and SimMIM's files have it as (1, 1, C), iBOT's as ``masked_embed``. MAE's is its decoder's.
+    BEiT's and SimMIM's files have it as (1, 1, C), iBOT's as ``masked_embed``. MAE's belongs to its decoder.
     """
     name = next((n for n in ('mask_token', 'masked_embed') if n in tensors), None)
     if name is None or 'mask_token' not in wanted or 'decoder_embed.weight' in tensors:
@@ -84,9 +84,9 @@ def hidden_token(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[
 
 
 def to_dialect(tensors: dict[str, Tensor], dialect: str | None) -> dict[str, Tensor]:
-    """A ViT's tensors (no prefix) under the names of ``dialect``; anything else passes unchanged.
+    """Give a ViT's tensors (no prefix) the names of ``dialect``; other networks are not changed.
 
-    Names that ``dialect`` has no counterpart for stay as they are; see :func:`inexpressible`.
+    Names without a counterpart in ``dialect`` are not changed; see :func:`inexpressible`.
     """
     own = vit_dialect(tensors)
     if own is None or dialect in (None, own):
@@ -95,14 +95,14 @@ def to_dialect(tensors: dict[str, Tensor], dialect: str | None) -> dict[str, Ten
 
 
 def inexpressible(tensors: dict[str, Tensor], dialect: str) -> list[str]:
-    """Names of a ViT that ``dialect`` has no counterpart for: layer scale, register tokens, ..."""
+    """Names of a ViT without a counterpart in ``dialect``: layer scale, register tokens, ..."""
     if vit_dialect(tensors) == dialect:
         return []
     return [key for key in tensors if _renamed(key, dialect) is None]
 
 
 def _renamed(key: str, dialect: str) -> str | None:
-    """The name in ``dialect`` of a tensor that has the other one's, None where there is none."""
+    """The name in ``dialect`` for a name in the other dialect; None if there is none."""
     blocks, layers = ('blocks', 'layers') if dialect == 'mmseg' else ('layers', 'blocks')
     if key.startswith(f'{blocks}.'):
         number, rest = key.split('.', 2)[1:]
@@ -120,9 +120,10 @@ def _swapped(name: str, pairs: dict[str, str], dialect: str) -> str | None:
 
 
 def grid_of(tensors: dict[str, Tensor]) -> tuple[int | None, int]:
-    """Of a ViT's position embedding: how many of class and register tokens, and the side of its square grid.
+    """From a ViT's position embedding: its number of class and register tokens, and its square grid's side.
 
-    The first is None where neither all nor none of these tokens leave a square; (0, 0) without positions.
+    The number is None if the rest is no square with all or without any of these tokens. (0, 0) without
+    positions.
     """
     if 'pos_embed' not in tensors:
         return 0, 0
@@ -138,10 +139,10 @@ def grid_of(tensors: dict[str, Tensor]) -> tuple[int | None, int]:
 def fit_positions(
     given: dict[str, Tensor], wanted: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], str | None]:
-    """Resize the file's position embedding to the model's, where both are square grids and as many tokens.
+    """Resize the file's position embedding to the model's, if both have square grids and as many tokens.
 
     Returns:
-        The tensors, and ``'14x14 -> 32x32'`` where something was resized, else None.
+        The tensors, and ``'14x14 -> 32x32'`` if something was resized, else None.
     """
     if vit_dialect(given) is None:
         return given, None
@@ -162,7 +163,7 @@ def fit_positions(
 def _fit_distances(
     given: dict[str, Tensor], wanted: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], str | None]:
-    """The same of a BEiT's tables of distances; blocks that have their own get copies of a shared one."""
+    """The same for a BEiT's relative positions; if blocks have their own table, each gets a shared one."""
     names, own = distance_tables(given), distance_tables(wanted)
     if names == [RELATIVE] != own:
         others = {key: value for key, value in given.items() if key != RELATIVE}
@@ -178,6 +179,6 @@ def _fit_distances(
 
 
 def side_of_distances(table: Tensor) -> int | None:
-    """Of a square grid, (2 side - 1) squared distances and three of the class token; None of another."""
+    """Side of a table's square grid: (2 side - 1)^2 rows and three for the class token; None: not square."""
     width = math.isqrt(len(table) - 3)
     return (width + 1) // 2 if width**2 == len(table) - 3 and width % 2 else None

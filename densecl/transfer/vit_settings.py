@@ -1,4 +1,4 @@
-"""The settings of a vision transformer that its tensors do not tell: heads, biases, epsilon."""
+"""The settings of a vision transformer that its tensors do not show: heads, biases, epsilon."""
 
 import inspect
 from typing import Any
@@ -18,7 +18,7 @@ from .vit import (
     vit_dialect,
 )
 
-# A bias of the file that the model would silently go without.
+# Biases in a file that a model without them would ignore without an error.
 _BIASES = {
     'patch_embed.projection.bias': 'patch_bias=True',
     'layers.0.attn.attn.in_proj_bias': 'qkv_bias=True',
@@ -27,19 +27,18 @@ _BIASES = {
 
 
 def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """What an export says of a ViT beyond its tensors; {} for other backbones.
+    """The settings of a ViT that an export records beside its tensors; {} for other backbones.
 
     Args:
-        config: the backbone's config, {} where unknown.
-        tensors: the backbone's, without prefix.
+        config: the backbone's config, {} if unknown.
+        tensors: the backbone's tensors, without prefix.
 
     Returns:
-        ``depth``, ``embed_dim``, ``num_heads`` (None where unknown: no shape depends on it),
-        ``patch_size``, ``image_size`` (of the position embedding, 0 without one), ``norm_eps``, ``arch``
-        (timm's name), ``positions`` (``'learned'``, which fixed ones are for a file, ``'relative'`` or
-        ``'rotary'``) and ``options``: what timm wants to hear of layer scale, register tokens, a table of
-        relative positions for each block, and a final norm that is not there; ``relative_positions`` of a
-        ViTDet.
+        ``depth``, ``embed_dim``, ``num_heads`` (None if unknown, as no shape depends on it), ``patch_size``,
+        ``image_size`` (of the position embedding, 0 without one), ``norm_eps``, ``arch`` (timm's name),
+        ``positions`` (``'learned'``, ``'relative'`` or ``'rotary'``; fixed ones are saved like learned ones)
+        and ``options``: timm's arguments for layer scale, register tokens, a table of relative positions for
+        each block, and a missing final norm. For a ViTDet also ``relative_positions``.
     """
     if vit_dialect(tensors) is None:
         return {}
@@ -59,7 +58,7 @@ def vit_record(config: dict, tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _side(tensors: dict[str, Tensor]) -> int:
-    """Patches along a side of the grid that positions are for, 0 where they are for none."""
+    """Number of patches along a side of the positions' grid; 0 without such a grid."""
     if tables := distance_tables(tensors):
         return side_of_distances(tensors[tables[0]]) or 0
     return grid_of(tensors)[1]
@@ -70,14 +69,14 @@ def _positions(tensors: dict[str, Tensor]) -> str:
 
 
 def _heads_in(config: dict) -> int | None:
-    """The config's; where it names none, its architecture's own."""
+    """Number of attention heads: the config's or, if missing, its architecture's."""
     if config.get('num_heads'):
         return config['num_heads']
     if _is_timm(config):
         try:
             with torch.device('meta'):
                 return MODELS.build(config).num_heads
-        except ImportError:  # without timm nobody knows
+        except ImportError:  # unknown without timm
             return None
     if config.get('type') == 'mmseg.VisionTransformer':
         from mmseg.models.backbones import VisionTransformer
@@ -101,7 +100,7 @@ def _is_timm(config: dict) -> bool:
 def vit_mismatch(
     record: dict, given: dict[str, Tensor], wanted: dict[str, Tensor], backbone: nn.Module
 ) -> list[str]:
-    """Reasons why a ViT computes something else from the same tensors, with the setting to change."""
+    """Reasons why a ViT with the same tensors computes something else, with the settings to change."""
     reasons = []
     heads = next((m.num_heads for m in backbone.modules() if hasattr(m, 'num_heads')), None)
     if record.get('num_heads') and heads and record['num_heads'] != heads:
@@ -139,7 +138,7 @@ def vit_mismatch(
 
 
 def _sizes(tensors: dict[str, Tensor]) -> tuple[int, int]:
-    """Blocks and channels."""
+    """Numbers of blocks and channels."""
     numbers = {k.split('.')[1] for k in tensors if k.startswith(('blocks.', 'layers.'))}
     return len(numbers), len(to_dialect(tensors, 'timm')['patch_embed.proj.weight'])
 
@@ -167,7 +166,7 @@ def _options(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def vit_eps_warning(record: dict, backbone: nn.Module) -> list[str]:
-    """The difference of the LayerNorms' epsilon, which moves features by little."""
+    """A warning if the LayerNorms' epsilon differs, which changes features a little."""
     trained = record.get('norm_eps')
     eps = next((m.eps for m in backbone.modules() if isinstance(m, nn.LayerNorm)), None)
     if trained is None or eps in (None, trained):
@@ -179,7 +178,7 @@ def vit_eps_warning(record: dict, backbone: nn.Module) -> list[str]:
 
 
 def vit_how_to_load(target: str, meta: dict) -> str:
-    """The model that an export to one of ``vit.DIALECTS`` is for, with the settings of :func:`vit_record`."""
+    """How to build the model for an export to one of ``vit.DIALECTS``, with :func:`vit_record`'s settings."""
     size, patch, heads = meta['image_size'], meta['patch_size'], meta['num_heads'] or '<as pretrained>'
     if target in ('timm', 'safetensors'):
         options = ''.join(f', {key}={value!r}' for key, value in (meta.get('options') or {}).items())

@@ -1,4 +1,4 @@
-"""Vision transformers of every project, under timm's names."""
+"""Reads vision transformers of many projects and gives them timm's names."""
 
 import importlib
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from .vit import RELATIVE, distance_tables, grid_of, side_of_distances, vit_dial
 
 _BLOCK = r'^{}\.(\d+)\.'
 _TIMM: Rules = (
-    # DINOv2 trains its blocks in chunks, whose blocks keep their numbers.
+    # DINOv2 saves its blocks in chunks; the blocks have the same numbers inside.
     (r'^blocks\.\d+\.(?=\d+\.(?:norm|attn|mlp|ls)\d?\b)', 'blocks.'),
     (r'^(mask_token|masked_embed|decoder_.*)$', ''),
     (r'^(register_tokens|storage_tokens)$', 'reg_token'),
@@ -58,7 +58,7 @@ _PARTS = (('query', 'key', 'value'), ('q_proj', 'k_proj', 'v_proj'))
 
 
 def read_vit(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """A ViT with a class token (no prefix); None where the names are another network's."""
+    """Read a ViT with a class token (no prefix); None if it is another network."""
     named = renamed(_joined(renamed(tensors, _RULES.get(names, ()))), _TIMM)
     if vit_dialect(named) != 'timm' or 'cls_token' not in named:
         return None
@@ -88,7 +88,7 @@ def read_vit(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | 
 
 
 def read_capi(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network | None:
-    """CAPI's encoder, beside its predictor: no class token, registers that have a place."""
+    """Read CAPI's encoder, without its predictor: no class token, registers with positions."""
     named = vit_part(_joined(renamed(tensors, _CAPI)))
     if vit_dialect(named) != 'timm' or 'reg_token' not in named:
         return None
@@ -100,7 +100,7 @@ def read_capi(tensors: dict[str, Tensor], hints: Hints, names: str) -> Network |
 
 
 def _joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One tensor for query, key and value where the file has three; a missing bias of the key counts as 0."""
+    """Join query, key and value into one tensor if the file has three; a missing bias of the key is 0."""
     joined = dict(tensors)
     for parts in _PARTS:
         for name in [k for k in tensors if f'.attn.{parts[0]}.' in k]:
@@ -111,7 +111,10 @@ def _joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _positions_of_patches(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """DINOv2 adds positions before it puts the registers in: the class token takes its own along."""
+    """Add the class token's position to the token itself.
+
+    DINOv2 adds positions before it inserts the registers, so only the patches keep their positions.
+    """
     positions = tensors['pos_embed']
     token = tensors['cls_token'] + positions[:, :1]
     return tensors | {'cls_token': token, 'pos_embed': positions[:, 1:]}
@@ -135,7 +138,7 @@ def _sizes(tensors: dict[str, Tensor], hints: Hints) -> tuple[dict, list[str]]:
 
 
 def _rotary(named: dict, tensors: dict, hints: Hints, names: str) -> Network | None:
-    """DINOv3: positions turn queries and keys, and timm has the network in its EVA family."""
+    """Read DINOv3: rotary positions; timm has the network in its EVA family."""
     gated = 'blocks.0.mlp.fc1_x.weight' in named
     if 'reg_token' not in named or not gated and 'blocks.0.mlp.fc1.weight' not in named:
         return None
@@ -153,7 +156,7 @@ def _rotary(named: dict, tensors: dict, hints: Hints, names: str) -> Network | N
 
 
 def _relative(named: dict, tensors: dict, hints: Hints, names: str) -> Network | None:
-    """BEiT and SimMIM: one table of distances for all blocks; of fine-tuned ones each block has its own."""
+    """Read BEiT and SimMIM: one table of relative positions for all blocks; after fine-tuning one each."""
     tables = distance_tables(named)
     side, heads = side_of_distances(named[tables[0]]), named[tables[0]].shape[1]
     if side is None or 'pos_embed' in named:
@@ -169,12 +172,12 @@ def _relative(named: dict, tensors: dict, hints: Hints, names: str) -> Network |
 
 
 def _norm_of(named: dict[str, Tensor]) -> dict[str, bool]:
-    """Fine-tuned on the mean of tokens, a network has none: fc_norm stands behind the mean."""
+    """Whether there is a final norm. Networks fine-tuned on the mean of tokens have fc_norm behind it."""
     return {} if 'norm.weight' in named else dict(final_norm=False)
 
 
 def _split_bias(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """timm has no bias of the key, which DINOv3 masks; where all are zero it has none at all."""
+    """Split the bias: timm has none for the key, as DINOv3 masks it, and none at all if all are zero."""
     split, biases = {}, {k: v for k, v in tensors.items() if k.endswith('attn.qkv.bias')}
     if any(v.any() for v in biases.values()):
         for key, value in biases.items():
@@ -192,7 +195,7 @@ def _original(tensors: dict, named: dict, backbone: dict, names: str) -> Callabl
 
 
 def through_timm(module: str, tensors: dict, named: dict, backbone: dict) -> Callable[[Tensor], Tensor]:
-    """timm's whole network, filled through timm's own reading of the file."""
+    """timm's whole network, with the file read by timm's own reader."""
 
     def last_map(images: Tensor) -> Tensor:
         import timm
@@ -227,7 +230,7 @@ def _torchvision_map(tensors: dict[str, Tensor], backbone: dict) -> Callable[[Te
 
 
 def _mmseg_map(tensors: dict[str, Tensor], backbone: dict) -> Callable[[Tensor], Tensor] | None:
-    if 'layers.0.attn.attn.in_proj_weight' not in tensors:  # mmpretrain's, which is not installed
+    if 'layers.0.attn.attn.in_proj_weight' not in tensors:  # from mmpretrain, which is not installed
         return None
 
     def last_map(images: Tensor) -> Tensor:
@@ -247,7 +250,7 @@ def _mmseg_map(tensors: dict[str, Tensor], backbone: dict) -> Callable[[Tensor],
 
 
 def filled_mm(model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
-    """mm's backbone with the file's tensors; classifiers beside it are left out."""
+    """Fill mm's backbone with the file's tensors; classifiers are left out."""
     own = model.state_dict()
     missing = [k for k in own if k not in tensors]
     if missing:
