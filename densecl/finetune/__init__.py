@@ -1,4 +1,4 @@
-"""From a pretrained backbone and labelled images to a stock mmdet or mmseg model."""
+"""Fine-tunes a stock mmdet or mmseg model from a pretrained backbone with labelled images."""
 
 from .config import write_config
 from .data import TASKS, LabelledData, read_data

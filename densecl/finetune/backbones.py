@@ -1,4 +1,4 @@
-"""The backbone of a detector or segmentor: that of pretraining, with the levels that the head reads."""
+"""The backbone of a detector or segmentor: the pretraining's, with the levels that the head needs."""
 
 import re
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ _PYRAMID = {'slim': (8, 16, 32), 'full': (4, 8, 16, 32)}
 
 @dataclass(frozen=True)
 class Levels:
-    """A backbone config and what it returns.
+    """A backbone config and its output.
 
     Attributes:
-        config: with ``out_indices``.
-        strides, channels: of its levels.
-        transformer: one map of one stride; a detector needs a simple pyramid.
+        config: config with ``out_indices``.
+        strides, channels: strides and channels of its levels.
+        transformer: there is only one map with one stride, so a detector needs a simple pyramid.
     """
 
     config: dict[str, Any]
@@ -41,7 +41,7 @@ class Levels:
 
 
 def pyramid_levels(start: StartFile, size: str) -> Levels:
-    """For a detector: strides 8 to 32 of a slim one, 4 to 32 of a full one; a transformer's last map.
+    """Levels for a detector: strides 8 to 32 if slim, 4 to 32 if full; for a transformer its last map.
 
     Raises:
         ValueError: the backbone lacks such levels.
@@ -60,7 +60,7 @@ def pyramid_levels(start: StartFile, size: str) -> Levels:
 
 
 def last_level(start: StartFile) -> Levels:
-    """For a segmentor: the last level, at stride 16 where the backbone can be dilated, else as it is."""
+    """Level for a segmentor: the last one, at stride 16 if the backbone can be dilated, else unchanged."""
     if is_transformer(start):
         return transformer_levels(start)
     config = plain(start.backbone)
@@ -69,13 +69,13 @@ def last_level(start: StartFile) -> Levels:
         return _choose(all_levels(config, 'mmseg'), [3])
     try:
         levels = all_levels({**config, 'output_stride': 16}, 'mmseg')
-    except (TypeError, NotImplementedError, AssertionError):  # timm: not every model can
+    except (TypeError, NotImplementedError, AssertionError):  # not every timm model can be dilated
         levels = all_levels(config, 'mmseg')
     return _choose(levels, [len(levels.strides) - 1])
 
 
 def plain(backbone: dict[str, Any]) -> dict[str, Any]:
-    """The backbone of pretraining without what was set for pretraining alone: levels, dilation, freezing."""
+    """The pretraining's backbone without settings only for pretraining: levels, dilation, freezing."""
     kind = str(backbone['type']).split('.')[-1]
     if kind == 'TorchvisionResNet' and (
         match := re.fullmatch(r'resnet(\d+)', backbone.get('arch', 'resnet50'))
@@ -91,7 +91,7 @@ def plain(backbone: dict[str, Any]) -> dict[str, Any]:
 
 
 def all_levels(config: dict[str, Any], scope: str) -> Levels:
-    """Build a backbone, of ``mmdet`` or ``mmseg`` where no scope is named, and look at its maps.
+    """Build a backbone (from ``scope``, ``mmdet`` or ``mmseg``, if its type names none) and inspect its maps.
 
     Raises:
         ValueError: its levels are no maps (B, C, H, W).
@@ -102,7 +102,7 @@ def all_levels(config: dict[str, Any], scope: str) -> Levels:
 
     name = config['type'] if '.' in config['type'] else f'{scope}.{config["type"]}'
     model = MODELS.build({**config, 'type': name})
-    model.eval()  # of mm's backbones it returns nothing
+    model.eval()  # a separate line, as it returns None for mm's backbones
     with torch.no_grad():
         maps = model(torch.zeros(1, config.get('in_channels') or config.get('in_chans') or 3, 128, 128))
     maps = list(maps) if isinstance(maps, (list, tuple)) else [maps]
@@ -124,7 +124,7 @@ def is_transformer(start: StartFile) -> bool:
 
 
 def transformer_levels(start: StartFile) -> Levels:
-    """mmseg's stock ViT, as the export's ``how_to_load`` says; ``TimmViT`` where that lacks a part of it.
+    """mmseg's stock ViT, as in the export's ``how_to_load``; ``TimmViT`` if mmseg's lacks a part of it.
 
     Raises:
         ValueError: the number of attention heads is not known; tensors do not show it.
@@ -156,6 +156,6 @@ def _stock_vit(start: StartFile) -> dict[str, Any]:
 
 
 def _timm_vit(start: StartFile) -> dict[str, Any]:
-    """Its blocks have layer scale, its tokens registers, or its positions are turned or relative."""
+    """``TimmViT``, for networks with layer scale, register tokens, or rotary or relative positions."""
     kept = {k: v for k, v in plain(start.backbone).items() if k not in OF_THE_RUN}
     return kept if kept['type'].endswith('ViTDet') else {**kept, 'output_cls_token': False}

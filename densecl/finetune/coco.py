@@ -1,4 +1,4 @@
-"""COCO json files of a user, checked before anything is trained on them."""
+"""Reads and checks a user's COCO json files before the training."""
 
 import json
 from collections.abc import Collection
@@ -68,9 +68,9 @@ def read_coco_data(
 
 
 def read_coco(path: Path) -> tuple[dict, int]:
-    """The content of a COCO json, and how many polygons of less than 3 points it had.
+    """The content of a COCO json, and the number of its polygons with fewer than 3 points.
 
-    They are left out, and objects that had no others.
+    Such polygons are left out; objects that have only such polygons, too.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -162,7 +162,7 @@ def image_folder(coco: dict, path: Path, given: Path | None) -> Path:
 
 
 def _beside(path: Path) -> Path | None:
-    """``instances_val.json`` beside ``instances_train.json``."""
+    """Find ``instances_val.json`` beside ``instances_train.json``."""
     other = path.with_name(path.name.replace('train', 'val'))
     return other if other != path and other.is_file() else None
 
@@ -180,7 +180,7 @@ def _divide(coco: dict, path: Path) -> tuple[dict, dict]:
 
 
 def _images_of(coco: dict, names: Collection[str]) -> dict:
-    """Only the images of these names, and what is annotated in them."""
+    """Only the images with these names, and their annotations."""
     names = set(names)
     images = [row for row in coco['images'] if row['file_name'] in names]
     ids = {row['id'] for row in images}
@@ -202,7 +202,7 @@ def _classes(coco: dict, path: Path) -> tuple[str, ...]:
 
 
 def _task(coco: dict, path: Path, task: str | None) -> tuple[str, list[str]]:
-    """The task that the annotations carry, and what to say of it."""
+    """The task that follows from the annotations, and notes for the user."""
     total = len(coco['annotations'])
     bare = [row['id'] for row in coco['annotations'] if not row.get('segmentation')]
     if task == 'instance' and bare:
@@ -219,7 +219,7 @@ def _task(coco: dict, path: Path, task: str | None) -> tuple[str, list[str]]:
 
 
 def _left_out(coco: dict) -> list[str]:
-    """mmdet leaves out boxes under one pixel, crowds, and training images without objects; say so."""
+    """Notes about what mmdet leaves out: boxes under one pixel, crowds, training images without objects."""
     tiny = sum(min(row['bbox'][2:]) < 1 for row in coco['annotations'])
     crowds = sum(bool(row.get('iscrowd')) for row in coco['annotations'])
     empty = len(coco['images']) - len({row['image_id'] for row in coco['annotations']})

@@ -1,4 +1,4 @@
-"""Write the config of a stock mmdet or mmseg model for a start and the user's labelled images."""
+"""Writes the config of a stock mmdet or mmseg model for a start and the user's labelled images."""
 
 from pathlib import Path
 from typing import Any
@@ -47,25 +47,25 @@ def write_config(
     """Write ``out/config.py``, which ``tools/train.py`` runs, and print its settings with their reasons.
 
     Args:
-        start: folder of a run, a checkpoint, an export, or what :func:`densecl.transfer.find_start` knows.
+        start: folder of a run, a checkpoint, an export, or a name for :func:`densecl.transfer.find_start`.
         data: COCO json (boxes: Faster R-CNN; masks: Mask R-CNN) or a folder with ``images/`` and ``labels/``
             (PNG of class ids: FCN); see :func:`densecl.finetune.data.read_data`.
-        out: folder for the config, and for whatever else is written.
-        task: ``detection``, ``instance`` or ``semantic``; by default what the labels carry.
-        size: ``slim`` (for a CPU) or ``full``; by default ``full`` where there is a GPU.
+        out: folder for the config and all other output.
+        task: ``detection``, ``instance`` or ``semantic``; by default it follows from the labels.
+        size: ``slim`` (for a CPU) or ``full``; by default ``full`` if there is a GPU.
         val: json or folder for validation; by default a part of ``data``.
-        images: folder of the images, where they are not beside the json or in ``images/``.
-        share: of the training images that are learned from, evenly spread over their names.
-        iters: length of the training.
-        minutes: the same by time; a few steps are timed.
-        batch, lr: images a step; AdamW's rate for the new layers.
-        seed: of the order of images and of new layers.
+        images: folder of the images, if they are not beside the json or in ``images/``.
+        share: share of the training images to use, evenly spread over their names.
+        iters: length of the training in iterations.
+        minutes: length of the training in minutes; a few steps are timed.
+        batch, lr: images per step; AdamW's learning rate for the new layers.
+        seed: seed of the order of images and of new layers.
 
     Returns:
         The path of the config.
 
     Raises:
-        FileNotFoundError, ValueError: in one line, which names the file, field or argument.
+        FileNotFoundError, ValueError: one line that names the file, field or argument.
     """
     import torch
 
@@ -130,7 +130,7 @@ def config_text(
 
 
 def _names(data: LabelledData, start: StartFile, value: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What stands first in the config."""
+    """The names at the beginning of the config."""
     parts = {'train': data.train, 'val': data.val}
     files = {f'{name}_file': str(part.list_file) for name, part in parts.items()}
     files |= {f'{name}_images': f'{part.images}/' for name, part in parts.items()}
@@ -180,7 +180,7 @@ def _detection(data: LabelledData, start: StartFile, levels: Levels) -> str:
 
 
 def _readers_of(strides: tuple[float, ...], masks: bool) -> dict[str, str]:
-    """What tells the heads that the levels have other strides than usual."""
+    """Settings of the heads for levels with unusual strides."""
     read = f'dict(featmap_strides={list(strides[:4])})'
     kinds = ('bbox', 'mask')[: 1 + masks]
     return {
@@ -210,7 +210,7 @@ def _images(start: StartFile, preprocessor: str) -> dict[str, Any]:
 
 
 def _table(settings: dict[str, Setting]) -> str:
-    """Sizes read ``320 x 240``."""
+    """The table of settings; sizes are written as ``320 x 240``."""
     rows = settings.values()
     shown = (' x '.join(map(str, s.value)) if isinstance(s.value, tuple) else s.value for s in rows)
     return settings_table(Setting(s.name, value, s.reason) for s, value in zip(rows, shown, strict=True))

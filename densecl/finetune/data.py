@@ -1,4 +1,4 @@
-"""Labelled images of a user: which task they carry, where they are, how large they are."""
+"""A user's labelled images: their task, place and size."""
 
 import hashlib
 import statistics
@@ -15,8 +15,8 @@ class Split:
     """Training or validation part.
 
     Attributes:
-        list_file: COCO json; or, of label maps, a text file with one name a line.
-        images: folder to which the names of the images are relative.
+        list_file: COCO json; or, for label maps, a text file with one name per line.
+        images: folder that the images' names are relative to.
         labels: folder of the label maps, or None.
         sizes: width and height of each image, in pixels.
         sides: square root of the area of each object, in pixels; () for label maps.
@@ -36,15 +36,15 @@ class Split:
 
 @dataclass(frozen=True)
 class LabelledData:
-    """What :func:`read_data` found.
+    """The result of :func:`read_data`.
 
     Attributes:
         task: one of ``TASKS``.
         train, val: the two parts.
         classes: names, in the order of the ids.
         palette: RGB of each class.
-        suffixes: of images and of label maps; () for COCO.
-        notes: sentences for the user, with what was decided and what is left out.
+        suffixes: suffixes of images and label maps; () for COCO.
+        notes: sentences for the user about decisions and about data that are left out.
     """
 
     task: str
@@ -66,23 +66,23 @@ def read_data(
 ) -> LabelledData:
     """Read labelled images: a COCO json, or a folder with ``images/`` and ``labels/`` (PNG of class ids).
 
-    Without ``val`` the file ``*val*`` beside ``*train*``, or the folders ``val`` beside ``train``, are taken;
-    where there are none a fifth of the images is set apart, by a hash of their names, and lists of both parts
+    Without ``val``, the file ``*val*`` beside ``*train*`` or the folder ``val`` beside ``train`` is used. If
+    there is none, a fifth of the images is held out, chosen by a hash of their names, and lists of both parts
     are written.
 
     Args:
         data: the json or the folder.
-        out: folder for what is written.
+        out: output folder.
         val: json or folder for validation.
-        images: folder of the images, where they are not beside the json (both json files) or in ``images/``.
+        images: folder of the images, if they are not beside the json (both json files) or in ``images/``.
         task: ``detection`` (boxes), ``instance`` (boxes and masks) or ``semantic`` (label maps); by default
-            what the labels carry.
-        share: of the training images that are learned from, see :func:`some_of`.
+            it follows from the labels.
+        share: share of the training images to use, see :func:`some_of`.
 
     Raises:
         FileNotFoundError: a file or folder is missing.
-        ValueError: ``share`` is not above 0 and at most 1, or the labels are unfit; the message names the
-            file and the field.
+        ValueError: ``share`` is not above 0 and at most 1, or the labels cannot be used; the message names
+            the file and the field.
     """
     from .coco import read_coco_data
     from .label_maps import read_label_maps
@@ -104,7 +104,7 @@ def read_data(
 
 
 def set_apart(names: Iterable[str]) -> set[str]:
-    """The names that go to validation: a fifth, at least one, the same on every machine."""
+    """The names for validation: a fifth, at least one, the same on every machine."""
     ordered = sorted(names, key=lambda name: hashlib.md5(name.encode()).hexdigest())
     return set(ordered[: max(1, round(VAL_SHARE * len(ordered)))])
 

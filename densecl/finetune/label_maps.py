@@ -1,4 +1,4 @@
-"""Folders of images and label maps of a user, checked before anything is trained on them."""
+"""Reads and checks a user's folders of images and label maps before the training."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ from .data import VAL_SHARE, LabelledData, Split, few, set_apart, some_of
 
 IGNORE = 255
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.npy', '.dcm')
-_READ = 2000  # label maps of which the ids are counted
+_READ = 2000  # largest number of label maps whose ids are counted
 
 
 def read_label_maps(
@@ -54,7 +54,7 @@ def read_label_maps(
 def _folders(
     root: Path, images: Path | None, split: str, otherwise: tuple[Path, Path] | None = None
 ) -> tuple[Path, Path]:
-    """Folders of images and maps: ``images/train`` where it is there, else ``otherwise`` or ``images``."""
+    """Folders of images and maps: ``images/train`` if it exists, else ``otherwise`` or ``images``."""
     pair = images or root / 'images', root / 'labels'
     for folder in pair:
         if not folder.is_dir():
@@ -69,7 +69,7 @@ def _folders(
 
 
 def _pairs(images: Path, labels: Path) -> tuple[str, list[str]]:
-    """The one suffix of the images, and names (relative, without suffix) that both folders have."""
+    """The common suffix of the images, and the names (relative, without suffix) that both folders have."""
     files = sorted(images / name for name in walk(images) if name.lower().endswith(SUFFIXES))
     suffixes = Counter(path.suffix for path in files)
     if not files:
@@ -101,17 +101,17 @@ def _split(list_file: Path, names: list[str], images: Path, labels: Path, suffix
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Width and height; of what Pillow does not know by reading the whole image."""
+    """Width and height; if Pillow does not know the format, the whole image is read."""
     try:
         with open_header(path) as image:
             return image.size
-    except Exception:  # what Pillow does not know, the decoder may, and it says what is wrong
+    except Exception:  # unknown to Pillow: the decoder may read it, or it says what is wrong
         pixels = load_bands(path, str(path)).pixels
         return pixels.shape[1], pixels.shape[0]
 
 
 def _classes(root: Path, maps: list[Path]) -> tuple[tuple, tuple, list[str]]:
-    """Names and colours of ``meta.json`` or ``classes.txt``; else the ids are counted."""
+    """Names and colours from ``meta.json`` or ``classes.txt``; otherwise from the ids in the maps."""
     step = -(-len(maps) // _READ)
     ids = sorted(set().union(*(_ids(path) for path in maps[::step])) - {IGNORE})
     if not ids:
@@ -138,7 +138,7 @@ def _ids(path: Path) -> set[int]:
 
 
 def _named(root: Path) -> tuple[tuple | None, tuple | None, Path | None]:
-    """Names and colours from the files of the folder, None where there are none."""
+    """Names and colours from the files of the folder; None if there are none."""
     meta, listed = root / 'meta.json', root / 'classes.txt'
     if meta.is_file():
         try:
@@ -158,7 +158,7 @@ def _named(root: Path) -> tuple[tuple | None, tuple | None, Path | None]:
 
 
 def _colours(label_map: Path, count: int) -> tuple[tuple[int, int, int], ...]:
-    """Those of a palette PNG, else bright ones."""
+    """Colours of a palette PNG; otherwise bright colours."""
     with open_map(label_map, pixels=False) as image:
         palette = image.getpalette() if image.mode == 'P' else None
     if palette and len(palette) >= 3 * count:

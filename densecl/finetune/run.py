@@ -1,4 +1,4 @@
-"""Train and test what a fine-tuning config says."""
+"""Trains and tests a fine-tuning config."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ _NAMES = {
 
 
 def finetune(config: str | Path, pictures: int = 16, amp: str | None = None) -> dict[str, float]:
-    """Train, test the last checkpoint, and draw; everything goes into the folder of the config.
+    """Train, test the last checkpoint, and draw pictures; all output goes into the config's folder.
 
     Args:
         config: see :func:`densecl.finetune.write_config`.
@@ -42,7 +42,7 @@ def finetune(config: str | Path, pictures: int = 16, amp: str | None = None) -> 
 
 
 def train_and_test(cfg, amp: str | None = None) -> dict[str, float]:
-    """Figures in percent of a detector or segmentor, after the training that its config says."""
+    """Train a config, then return the figures of its detector or segmentor in percent."""
     from densecl.engine import launch
 
     launch.save_on_signal(cfg)
@@ -50,14 +50,14 @@ def train_and_test(cfg, amp: str | None = None) -> dict[str, float]:
         launch.use_amp(cfg, amp)
     length = cfg.train_cfg.get('max_iters', cfg.train_cfg.get('max_epochs'))
     if cfg.train_cfg.get('val_interval', 1) == length:
-        cfg.train_cfg.val_interval = length + 1  # the test follows at once
+        cfg.train_cfg.val_interval = length + 1  # no validation, as the test follows the training
     runner = launch.build_runner(cfg)
     runner.train()
     return in_percent(runner.test())
 
 
 def in_percent(metrics: dict[str, float]) -> dict[str, float]:
-    """The figures that a table shows; COCO's come as shares, mmseg's in percent."""
+    """The figures for a table, in percent; COCO's are given as shares, mmseg's already in percent."""
     return {
         name: round(float(metrics[key]) * (100 if key.startswith('coco') else 1), 2)
         for key, name in _NAMES.items()

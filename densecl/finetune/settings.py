@@ -20,7 +20,7 @@ _SMALL_OBJECT = 16  # pixels; a detector's finest cell has 4 or 8
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asks for; None is decided by the rules."""
+    """The user's wishes; the rules decide values that are None."""
 
     size: str | None = None
     iters: int | None = None
@@ -75,7 +75,7 @@ _NORM = {
 
 
 def _scale(data: LabelledData, size: str) -> Setting:
-    """Longest and shortest side, in pixels."""
+    """Longest and shortest side of the images, in pixels."""
     width, height = data.train.size
     longest, shortest = max(width, height), min(width, height)
     factor = min(1.0, _LONGEST[size] / longest, 800 / shortest)
@@ -123,7 +123,7 @@ def _backbone_lr(start: StartFile) -> Setting:
 
 
 def paced(iters: int) -> dict[str, Setting]:
-    """What follows from the number of iterations."""
+    """Settings that follow from the number of iterations."""
     often = iters >= 1000
     why = 'four times a run, and the best is kept' if often else 'a short run is validated at its end'
     waits = 'the backbone waits until new layers give it a direction'

@@ -1,16 +1,16 @@
-"""How many iterations fit into some minutes: real steps of a config are timed."""
+"""Finds how many iterations fit into some minutes, by timing real steps of a config."""
 
 import statistics
 import time
 from pathlib import Path
 
 _STEPS = 4
-_LEAST = 20  # iterations that are worth it
-_SHARE = 0.85  # of the minutes; loading and validation take the rest
+_LEAST = 20  # smallest useful number of iterations
+_SHARE = 0.85  # share of the minutes for iterations; loading and validation take the rest
 
 
 def iters_in(config: Path, minutes: float) -> tuple[int, str]:
-    """Iterations that this machine makes in ``minutes``, and how that was found.
+    """Number of iterations that this machine makes in ``minutes``, and the reason as text.
 
     Raises:
         ValueError: fewer than twenty fit.

@@ -1,4 +1,4 @@
-"""The backbone that a fine-tuning starts from: its file, its config, the images that it knows."""
+"""The backbone that a fine-tuning starts from: its file, its config, and how its images are normalised."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ class StartFile:
     """Weights on disk.
 
     Attributes:
-        file: what ``densecl.PretrainedHook`` loads.
-        title: what it is, for messages.
+        file: file for ``densecl.PretrainedHook``.
+        title: its name for messages.
         backbone: config of the backbone in pretraining.
-        record: what the file says of itself; see :func:`densecl.transfer.record.training_record`.
-        mean, std: of the images, 0 to 255, in the ``channel_order`` of the record (RGB where unknown).
-        from_scratch: the weights come from a pretraining that began at random weights.
-        decoder: what read the images of the pretraining, None for 8-bit RGB.
+        record: the file's record; see :func:`densecl.transfer.record.training_record`.
+        mean, std: normalisation of the images, 0 to 255, in the record's ``channel_order`` (RGB if unknown).
+        from_scratch: the weights come from a pretraining that started from random weights.
+        decoder: decoder of the images in pretraining; None for 8-bit RGB.
     """
 
     file: Path
@@ -39,12 +39,12 @@ class StartFile:
 
 
 def read_start(what: str | Path, out: Path) -> StartFile:
-    """Read what a fine-tuning starts from.
+    """Read the start of a fine-tuning.
 
     Args:
-        what: folder of a run, a checkpoint or export of densecl, or what
-            :func:`densecl.transfer.find_start` knows: any common file of weights, ``'imagenet'``.
-        out: folder into which weights of other projects are written under the names of the backbone.
+        what: folder of a run, a checkpoint or export of densecl, or an argument of
+            :func:`densecl.transfer.find_start`: any common file of weights, ``'imagenet'``.
+        out: folder into which weights of other projects are written with the backbone's names.
 
     Raises:
         FileNotFoundError: no such file, or a run without checkpoint.
@@ -62,7 +62,7 @@ def read_start(what: str | Path, out: Path) -> StartFile:
 
 
 def checkpoint_of(folder: Path) -> Path:
-    """The weights of a run: the backbone that its guard prefers (or the start), else its newest checkpoint.
+    """The weights of a run: its guard's choice (maybe the start); without a guard, its newest checkpoint.
 
     Raises:
         FileNotFoundError: there is no checkpoint.

@@ -1,4 +1,4 @@
-"""The text of a fine-tuning config: what a user may want to change stands first, by name."""
+"""The text of a fine-tuning config; names that a user may want to change come first."""
 
 HEAD = '''"""{title}, on {data}, from {start}.
 

@@ -1,4 +1,4 @@
-"""What a run will need, counted before it is started: ``densecl plan CONFIG``."""
+"""Counts what a run will need before it starts: ``densecl plan CONFIG``."""
 
 from .gpus import GPUS, Gpu
 from .resources import ResourcePlan, plan_resources

@@ -1,4 +1,4 @@
-"""A step of a config, counted without its data, and without a GPU."""
+"""Counts a step of a config without its data and without a GPU."""
 
 import os
 import traceback
@@ -34,24 +34,24 @@ DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 @dataclass(frozen=True)
 class StepCost:
-    """What one process holds, does and sends in an optimiser step; sizes in bytes.
+    """Memory, operations and communication of one process in an optimiser step; sizes in bytes.
 
     Attributes:
-        batch: photos of the process.
-        world: processes.
-        precision: in which losses are computed.
-        parameters, trained: of the online network, all and those with a gradient.
+        batch: photos per process.
+        world: number of processes.
+        precision: precision of the forward passes.
+        parameters, trained: numbers of parameters of the online network: all, and those with a gradient.
         online, target, memories: weights and statistics of the online network; those of the target and of a
             frozen start; queues and banks.
-        optimizer: what the optimiser keeps.
-        images: the views of the batch in float32.
-        passes: activations, losses and gradients at the fullest moment.
-        gradients: of a whole step, a part of ``passes``.
+        optimizer: state of the optimiser.
+        images: views of the batch in float32.
+        passes: activations, losses and gradients at the peak.
+        gradients: gradients of a whole step, a part of ``passes``.
         buckets: copies of the gradients that data-parallel training sends.
         accumulated: gradients of earlier batches of the same step.
-        counter: operations.
+        counter: counter of operations.
         wire: collective -> bytes that the process sends, gradients included.
-        collectives: calls of them, without those of the gradients.
+        collectives: number of collective calls, without those for gradients.
     """
 
     batch: int
@@ -74,25 +74,25 @@ class StepCost:
 
     @property
     def peak(self) -> int:
-        """The most that a step holds."""
+        """Peak memory of a step in bytes."""
         held = self.online + self.target + self.memories + self.optimizer + self.images
         return held + self.passes + self.buckets + self.accumulated
 
 
 class Step:
-    """An optimiser step of a config, to be counted for any batch.
+    """An optimiser step of a config that can be counted for any batch size.
 
     Args:
         cfg: config of a pretraining; it is changed.
         samples: one or a few samples of its data set; they are repeated.
-        images: of the data set.
+        images: number of images in the data set.
     """
 
     def __init__(self, cfg: Config, samples: list, images: int) -> None:
         use_plain_batch_norm(cfg._cfg_dict)
         init_default_scope(cfg.get('default_scope', 'densecl'))
         if 'heads_first' in cfg.model:
-            cfg.model.heads_first = 0  # the heads alone cost less
+            cfg.model.heads_first = 0  # steps with a frozen backbone would cost less
         with _NotDrawn():
             self.model = MODELS.build(cfg.model).train()
         for module in self.model.modules():
@@ -105,19 +105,19 @@ class Step:
             self.views = self.model.data_preprocessor(collate_views(samples), True)['inputs']
 
     def checkpoint_activations(self) -> bool:
-        """From now on as with ``--checkpoint-activations``; whether the backbone has blocks for that."""
+        """Count as with ``--checkpoint-activations`` from now on; False if the backbone has no blocks."""
         if not blocks_of(self.model.backbone):
             return False
         recompute_blocks(self.model.backbone)
         return True
 
     def count(self, batch: int, precision: str = 'fp32', world: int = 1) -> 'StepCost':
-        """What one of ``world`` processes does with ``batch`` photos; the others are played.
+        """Count one of ``world`` processes with ``batch`` photos; the others are simulated.
 
         Args:
-            batch: a multiple of the number of samples.
+            batch: photos per process, a multiple of the number of samples.
             precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``.
-            world: processes.
+            world: number of processes.
 
         Raises:
             ValueError: the shapes of a step depend on the data.
@@ -127,7 +127,7 @@ class Step:
         views = fake_views(mode, self.views, times=batch // len(self.views.indices))
         with mode:
             wrapper = build_optim_wrapper(model, self.optim_wrapper)
-        wrapper.measure = False  # log nothing: that would wait for the device
+        wrapper.measure = False  # do not log the gradient norm, as this would wait for the device
         dtype = DTYPES[precision]
         lower = torch.autocast('cpu', dtype=dtype) if dtype else nullcontext()
         counter, wire = StepCounter(), WireCounter()
@@ -167,7 +167,7 @@ def _cost(model, optimizer, views, wire: dict[str, int], given: dict) -> StepCos
     trained = [p for p in model.parameters() if p.requires_grad]
     gradients = size_of(trained)
     world, accumulates = given['world'], given.pop('accumulates')
-    if world > 1:  # a ring sends every gradient almost twice
+    if world > 1:  # a ring all-reduce sends every gradient almost twice
         wire['gradients'] = int(2 * (world - 1) / world * gradients)
     state = [x for entry in optimizer.state.values() for x in entry.values() if isinstance(x, torch.Tensor)]
     mine = (p for name, p in model.named_parameters() if not name.startswith(_COPIES))
@@ -186,28 +186,28 @@ def _cost(model, optimizer, views, wire: dict[str, int], given: dict) -> StepCos
 
 
 def _plain(optim_wrapper: dict) -> dict:
-    """The wrapper without what a fake step cannot have: loss scale and accumulation."""
+    """The wrapper without loss scale and accumulation, which a fake step cannot have."""
     left_out = ('type', 'dtype', 'loss_scale', 'accumulative_counts')
     return dict({k: v for k, v in optim_wrapper.items() if k not in left_out}, type='OptimWrapper')
 
 
 class _NotDrawn(TorchFunctionMode):
-    """Weights are not drawn: their values do not count, and large ones take seconds."""
+    """Does not draw weights: their values have no influence, and large tensors would take seconds."""
 
     _DRAWN = (torch.Tensor.normal_, torch.Tensor.uniform_)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Nothing is drawn; 0, as what was in memory may be what a truncated draw repeats for ever."""
+        """Return 0 instead of a draw: with uninitialised memory a truncated draw might repeat for ever."""
         return args[0].zero_() if func in self._DRAWN else func(*args, **(kwargs or {}))
 
 
 class _AsOnGpu(TorchFunctionMode):
-    """Autocast of a CPU leaves to bfloat16 what that of a GPU computes in float32."""
+    """Makes a CPU's autocast use float32 where a GPU's does; the CPU's leaves these functions in bfloat16."""
 
     _IN_FLOAT = (F.layer_norm, F.group_norm, F.softmax, F.log_softmax, F.normalize)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Give these functions float32."""
+        """Call these functions in float32."""
         if func in self._IN_FLOAT and args and args[0].dtype in (torch.float16, torch.bfloat16):
             args = (args[0].float(), *args[1:])
         return func(*args, **(kwargs or {}))
@@ -215,7 +215,7 @@ class _AsOnGpu(TorchFunctionMode):
 
 @contextmanager
 def played_processes(world: int) -> Iterator[None]:
-    """A process group of so many processes, of which this one is there."""
+    """A process group of ``world`` processes, of which only this one exists."""
     if world == 1:
         yield
         return

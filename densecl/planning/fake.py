@@ -1,8 +1,8 @@
-"""Models and batches without data: shapes, types and a device that need not be there.
+"""Models and batches without data: only shapes, types and a device, which need not exist.
 
-Under torch's fake tensors an operation computes the shape of its result and nothing else. So a step of any
-size can be counted on a small machine, a CUDA device can be played where none is, and what would make the
-host wait for the device (``item``, boolean indexing, shapes that depend on data) raises an error at its line.
+With torch's fake tensors an operation computes only the shape of its result. So a step of any size can be
+counted on a small machine, and a CUDA device can be simulated. Operations that would make the host wait for
+the device (``item``, boolean indexing, shapes that depend on data) raise an error at their line.
 """
 
 import copy
@@ -17,7 +17,7 @@ from densecl.structures import ViewRegions, Views
 
 
 def fake_tensor(mode: FakeTensorMode, tensor: Tensor, device: str = 'cpu', times: int = 1) -> Tensor:
-    """A fake tensor like another, its first axis ``times`` as long, that says it is on ``device``."""
+    """A fake tensor like ``tensor`` on ``device``, with a first axis ``times`` as long."""
     fake = mode.from_tensor(tensor)
     with mode:
         if times > 1:
@@ -26,7 +26,7 @@ def fake_tensor(mode: FakeTensorMode, tensor: Tensor, device: str = 'cpu', times
 
 
 def fake_copy(mode: FakeTensorMode, module: nn.Module, device: str = 'cpu') -> nn.Module:
-    """A copy of a module whose parameters and buffers are fake; what it shares stays shared."""
+    """A copy of a module with fake parameters and buffers; shared tensors stay shared."""
     copies: dict[int, Tensor] = {}
     for tensor in (*module.parameters(), *module.buffers()):
         found = fake_tensor(mode, tensor.detach(), device)
@@ -37,7 +37,7 @@ def fake_copy(mode: FakeTensorMode, module: nn.Module, device: str = 'cpu') -> n
 
 
 def map_views(views: Views, times: int, change: Callable[[Tensor], Tensor]) -> Views:
-    """A preprocessed batch with every tensor changed and every path ``times`` over."""
+    """A preprocessed batch with ``change`` applied to every tensor, and every path repeated ``times``."""
 
     def changed(value):
         if isinstance(value, Tensor):
@@ -54,10 +54,10 @@ def map_views(views: Views, times: int, change: Callable[[Tensor], Tensor]) -> V
     found = {name: changed(x) for name, x in vars(views).items() if name not in left_out}
     for name in ('boxes', 'flipped'):  # (V, B, ...)
         found[name] = torch.stack([change(x) for x in getattr(views, name)])
-    # The parameters of colours stay on the CPU, and have been applied.
+    # The photometric parameters stay on the CPU; they have been applied already.
     return Views(**found, paths=views.paths * times, photometric=[None] * len(views.images))
 
 
 def fake_views(mode: FakeTensorMode, views: Views, device: str = 'cpu', times: int = 1) -> Views:
-    """A preprocessed batch of real images as one ``times`` as large."""
+    """A fake batch like a preprocessed batch of real images, but ``times`` as large."""
     return map_views(views, times, lambda tensor: fake_tensor(mode, tensor, device, times))

@@ -1,4 +1,4 @@
-"""What GPUs can do, by their makers' data sheets."""
+"""Performance of GPUs from the manufacturers' data sheets."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ class Gpu:
     """One model of GPU; rates are peaks, without sparsity.
 
     Attributes:
-        name: as people write it.
-        memory: GiB that a program can have.
+        name: its usual name.
+        memory: GiB available to a program.
         half: TFLOP/s of float16 or bfloat16 products with float32 sums, on tensor cores.
-        tf32: TFLOP/s of convolutions in float32 as torch runs them by default.
+        tf32: TFLOP/s of float32 convolutions with torch's defaults.
         fp32: TFLOP/s of other arithmetic in float32.
         bandwidth: GB/s of its memory.
-        link: GB/s to the other GPUs of a machine, one direction.
+        link: GB/s to the other GPUs of a machine, in one direction.
         bf16: whether bfloat16 is as fast as float16.
     """
 

@@ -1,4 +1,4 @@
-"""Samples of a config's data set: of its own photos where they are there, of bundled ones where not."""
+"""Samples of a config's data set: from its own photos, or from bundled ones if they do not exist."""
 
 import tempfile
 import time
@@ -18,19 +18,19 @@ from densecl.proposals import Felzenszwalb
 from densecl.registry import DATASETS
 from densecl.sample import sample_root
 
-STAND_IN = (375, 500)  # height and width; the usual photo of ImageNet
+STAND_IN = (375, 500)  # height and width of a typical photo in ImageNet
 _COUNT = 4
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A few samples, and what a data worker needs for them.
+    """A few samples, and their cost for a data worker.
 
     Attributes:
-        samples: of the data set.
-        images: in the data set, None where its photos are not there.
-        seconds: of one core for a sample, reading and decoding included.
-        tensors: of a batch that a worker hands over; each needs a file descriptor.
+        samples: samples of the data set.
+        images: number of images in the data set; None if its photos do not exist.
+        seconds: time of one core per sample, including reading and decoding.
+        tensors: number of tensors in a batch that a worker sends; each needs a file descriptor.
     """
 
     samples: list
@@ -42,13 +42,13 @@ class Samples:
 def take_samples(cfg: Config, count: int = 2, seconds: float = 0.5) -> Samples:
     """Make samples as the config's data workers do.
 
-    Where its photos are not on this machine, bundled ones of 500 x 375 px stand in for them, blank texts for
-    captions, and Felzenszwalb's segments, made before the clock starts, for stored proposals.
+    If its photos are not on this machine, substitutes are used: bundled photos of 500 x 375 px, blank texts
+    for captions, and Felzenszwalb's segments for stored proposals. The segments are made before the timing.
 
     Args:
         cfg: config of a pretraining; it is not changed.
-        count: samples to return.
-        seconds: for so long the making of samples is timed.
+        count: number of samples to return.
+        seconds: duration of the timing.
     """
     init_default_scope(cfg.get('default_scope', 'densecl'))
     config = cfg.train_dataloader.dataset.copy()
@@ -73,7 +73,7 @@ def take_samples(cfg: Config, count: int = 2, seconds: float = 0.5) -> Samples:
 
 
 class _Blank:
-    """Every text as tokens of the id 0: as long as those of a vocabulary that is not there."""
+    """A tokenizer without vocabulary: every text becomes tokens with the id 0, of the right length."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -83,7 +83,7 @@ class _Blank:
 
 
 class _Remembered:
-    """Felzenszwalb's segments, made once for a photo: reading them costs nothing, as from a store."""
+    """Felzenszwalb's segments, made once per photo; later reads take no time, as from a store."""
 
     def __init__(self) -> None:
         self._make, self._made = Felzenszwalb(), {}
@@ -98,7 +98,7 @@ def _timed(data, count: int, least: float, images: int | None) -> Samples:
     from densecl.datasets import collate_views
 
     positions = [i % len(data) for i in range(count)]
-    samples = [data[i] for i in positions]  # not timed: imports, tables, the first segments
+    samples = [data[i] for i in positions]  # not timed: includes imports, tables and the first segments
     with _one_thread():
         begin, made = time.process_time(), 0
         while made < 2 or (time.process_time() - begin < least and made < 64):
@@ -112,7 +112,7 @@ def _timed(data, count: int, least: float, images: int | None) -> Samples:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As in a data worker."""
+    """Use one thread, as in a data worker."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -124,7 +124,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _plain(value):
-    """Data classes as dicts, for whoever walks through them."""
+    """Convert data classes to dicts, so that their tensors can be found."""
     if isinstance(value, list):
         return [_plain(x) for x in value]
     if isinstance(value, dict):
@@ -136,7 +136,7 @@ def _plain(value):
 
 @contextmanager
 def _stand_ins() -> Iterator[Path]:
-    """A folder a class, two classes, of bundled photos enlarged to 500 x 375."""
+    """Folders of two classes with bundled photos, enlarged to 500 x 375."""
     photos = sorted((sample_root() / 'photos').rglob('*.jpg'))[:_COUNT]
     with tempfile.TemporaryDirectory() as root:
         for number, path in enumerate(photos):

@@ -1,4 +1,4 @@
-"""What a pretraining run will need, before it is started."""
+"""Predicts what a pretraining run will need, before it starts."""
 
 import copy
 import math
@@ -13,11 +13,11 @@ from .gpus import GPUS, Gpu
 from .photos import Samples, take_samples
 
 IMAGENET = 1_281_167
-#: Device time of the roofline over that of published runs, see :func:`speed`.
+#: Ratio of the roofline's device time to that of published runs, see :func:`speed`.
 EFFICIENCY = (0.42, 0.8)
-#: Seconds in which Python tells a GPU to run an operation, measured with an H100 of a virtual machine.
+#: Seconds that Python needs to launch an operation on a GPU, measured with an H100 in a virtual machine.
 HOST = (8e-6, 28e-6)
-#: GiB of a GPU that torch's allocator does not see, or cannot use for fragments.
+#: GiB of a GPU that torch's allocator cannot use: other memory and fragments.
 CONTEXT, FRAGMENTS = 0.6, 0.06
 GIB = 2**30
 
@@ -27,8 +27,8 @@ class Figure:
     """A line of the plan.
 
     Attributes:
-        name: what it is.
-        value: as text, with its unit.
+        name: name of the figure.
+        value: value as text, with its unit.
         source: ``'counted'``, ``'predicted'``, ``'measured'`` or ``'given'``.
     """
 
@@ -39,18 +39,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class ResourcePlan:
-    """What a run needs.
+    """The resources that a run needs.
 
     Attributes:
-        gpu: on which it runs.
-        cost: of a step.
-        samples: of its data.
-        images, epochs: of the run.
-        fits: the largest number of photos that a GPU can hold, without and with checkpointed activations, the
-            latter None where the backbone has no blocks.
-        speed: images/s of all GPUs, from and to.
-        options: settings that follow, as ``--cfg-options`` takes them.
-        hours: to be spent, if they were given.
+        gpu: the GPU.
+        cost: cost of a step.
+        samples: samples of its data.
+        images, epochs: images in the data set, and epochs of the run.
+        fits: largest number of photos that fit on a GPU, without and with activation checkpointing; the
+            latter is None if the backbone has no blocks.
+        speed: images/s of all GPUs, lower and upper estimate.
+        options: settings that follow, in the form of ``--cfg-options``.
+        hours: the available hours, if given.
     """
 
     gpu: Gpu
@@ -65,13 +65,13 @@ class ResourcePlan:
 
     @property
     def duration(self) -> tuple[float, float]:
-        """Hours, from and to."""
+        """Hours of the run, lower and upper estimate."""
         low, high = self.speed
         return tuple(self.epochs * self.images / rate / 3600 for rate in (high, low))
 
     @property
     def cores(self) -> int:
-        """Processor cores that keep a GPU busy at its highest speed."""
+        """Number of processor cores that keep a GPU busy at the upper estimate of its speed."""
         return math.ceil(self.speed[1] / self.cost.world * self.samples.seconds)
 
     def figures(self) -> list[Figure]:
@@ -149,15 +149,15 @@ def plan_resources(
     hours: float | None = None,
     precision: str | None = None,
 ) -> ResourcePlan:
-    """Count a step of a config, and say what a run of it needs.
+    """Count a step of a config, and predict what its run needs.
 
     Args:
-        cfg: config of a pretraining, as :func:`densecl.engine.launch.read_config` reads it; it stays so.
+        cfg: config of a pretraining from :func:`densecl.engine.launch.read_config`; it is not changed.
         gpu: one of :data:`densecl.planning.GPUS`.
-        gpus: processes (default: as many as the config's rates were made for).
-        memory: GiB of a GPU, in place of the model's.
-        images: of the data set (default: the config's own where it is there, else ImageNet's).
-        hours: that can be spent.
+        gpus: number of processes (default: the number that the config's learning rate is made for).
+        memory: GiB of a GPU, instead of the data sheet's.
+        images: images in the data set (default: those of the config's data, if they exist, else ImageNet's).
+        hours: available hours.
         precision: ``'fp32'``, ``'bf16'`` or ``'fp16'`` (default: the config's).
 
     Raises:
@@ -176,7 +176,7 @@ def plan_resources(
     own = copy.deepcopy(cfg)
     asked = own.model.pop('checkpoint_activations', False)
     step = Step(own, samples.samples, count)
-    sizes = (batch, 2 * batch)  # a second count makes a line
+    sizes = (batch, 2 * batch)  # two counts define a straight line
     plain = [step.count(photos, precision, world) for photos in sizes]
     checkpointed = None
     if step.checkpoint_activations():
@@ -196,7 +196,7 @@ def plan_resources(
 
 
 def config_precision(cfg: Config) -> str:
-    """In which precision a config trains."""
+    """The precision of a config's training."""
     kind = str(cfg.optim_wrapper.get('type', '')).split('.')[-1]
     if kind == 'BF16OptimWrapper':
         return 'bf16'
@@ -204,19 +204,20 @@ def config_precision(cfg: Config) -> str:
 
 
 def config_gpus(cfg: Config) -> int:
-    """The number of processes for which a config's learning rate was made."""
+    """The number of processes that a config's learning rate is made for."""
     whole = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     steps = cfg.optim_wrapper.get('accumulative_counts', 1)
     return max(round(whole / cfg.train_dataloader.batch_size / steps), 1) if whole else 1
 
 
 def speed(cost: StepCost, gpu: Gpu) -> tuple[float, float]:
-    """Images/s of all GPUs, from and to.
+    """Images/s of all GPUs, lower and upper estimate.
 
-    Every operation takes as long as its arithmetic or its memory traffic at the GPU's peak, whichever is
-    longer (a roofline, Williams et al., 2009). Published runs take longer: ResNet-50 of MoCo, 168 images/s a
-    V100 in float32, has 0.50 of it; supervised ResNet-50, 2,470 images/s an A100 in half precision, 0.8;
-    steps measured on an H100 0.44 to 0.62 (docs/cost.md). Where Python is slower than the device it decides.
+    The time of an operation is the larger of two: its arithmetic and its memory traffic, both at the GPU's
+    peak (roofline model, Williams et al., 2009). Published runs reach a part of this speed: MoCo's ResNet-50
+    0.50 (168 images/s per V100 in float32), a supervised ResNet-50 0.8 (2,470 images/s per A100 in half
+    precision), steps measured on an H100 0.44 to 0.62 (docs/cost.md). If Python needs more time to launch the
+    operations than the device to run them, Python's time counts.
     """
     device = sum(n * _seconds(o, gpu) for o, n in cost.counter.operations.items())
     sending = sum(cost.wire.values()) / (gpu.link * 1e9)
@@ -231,12 +232,12 @@ def _seconds(operation, gpu: Gpu) -> float:
 
 
 def _epochs(train_cfg: dict, share: float) -> float:
-    """Of a run that counts epochs, or steps of a ``share`` of the data set."""
+    """Epochs of a run whose length is in epochs, or in steps that use a ``share`` of the data set each."""
     return train_cfg['max_epochs'] if 'max_epochs' in train_cfg else train_cfg.get('max_iters', 0) * share
 
 
 def _largest(gpu: Gpu, one: StepCost, other: StepCost, besides: int = 0) -> int:
-    """Photos that fit ``besides`` so many bytes, memory being a line through two counts."""
+    """Number of photos that fit beside ``besides`` bytes; memory is a straight line through two counts."""
     room = (gpu.memory - CONTEXT) * GIB / (1 + FRAGMENTS) - besides
     slope = (one.peak - other.peak) / (one.batch - other.batch)
     return max(int((room - one.peak) / slope) + one.batch, 0) if slope > 0 else one.batch
@@ -246,7 +247,7 @@ def _options(cfg: Config, gpu: Gpu, counts: Sequence[StepCost], images: int) -> 
     """Settings that follow from the machine and the data."""
     found: dict[str, Any] = {}
     batch = counts[0].batch
-    if _largest(gpu, *counts) < batch:  # accumulated gradients then wait beside the activations
+    if _largest(gpu, *counts) < batch:  # accumulated gradients need memory beside the activations
         fits = _largest(gpu, *counts, besides=counts[0].gradients)
         parts = next((n for n in range(2, batch + 1) if batch % n == 0 and batch // n <= fits), batch)
         found['train_dataloader.batch_size'] = batch // parts
@@ -260,7 +261,7 @@ def _options(cfg: Config, gpu: Gpu, counts: Sequence[StepCost], images: int) -> 
 
 
 def _round(value: float) -> str:
-    """Two digits."""
+    """The value with two significant digits."""
     digits = max(int(math.log10(value)) - 1, 0) if value >= 1 else 0
     return f'{round(value, -digits):,.0f}'
 

@@ -1,4 +1,4 @@
-"""What a step does, counted on fake tensors: memory at each moment, operations, and bytes that they move."""
+"""Counts the cost of a step on fake tensors: memory over time, operations, and bytes that they move."""
 
 import weakref
 from collections import Counter
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 aten = torch.ops.aten
 _HALF = (torch.float16, torch.bfloat16)
-_FLOPS = {  # what a CPU runs in place of the attention that torch's registry knows
+_FLOPS = {  # attention on a CPU, which is missing in torch's registry of FLOP formulas
     aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(
         q.shape, k.shape, v.shape
     ),
@@ -24,11 +24,11 @@ _FLOPS = {  # what a CPU runs in place of the attention that torch's registry kn
 
 @dataclass(frozen=True)
 class Operation:
-    """A kind of operation, to be timed.
+    """A kind of operation whose time is estimated.
 
     Attributes:
         kind: ``'half'``, ``'tf32'`` (a convolution in float32) or ``'fp32'``.
-        flops: of all products and sums.
+        flops: number of products and sums.
         moved: bytes read and written.
     """
 
@@ -38,12 +38,12 @@ class Operation:
 
 
 class StepCounter(TorchDispatchMode):
-    """Counts while it is entered; to be entered after the fake mode.
+    """Counts operations inside its context; enter it after the fake mode.
 
     Attributes:
-        live: bytes of the tensors that were made since, and are still there.
-        peak: the most of that so far.
-        operations: operation -> how often.
+        live: bytes of the tensors that were made in the context and still exist.
+        peak: largest value of ``live`` so far.
+        operations: operation -> number of calls.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class StepCounter(TorchDispatchMode):
         """Run the operation and count it."""
         result = func(*args, **(kwargs or {}))
         read, made = _tensors((args, kwargs)), _tensors(result)
-        there = {x.untyped_storage()._cdata for x in read}  # its views and changes in place make nothing
+        there = {x.untyped_storage()._cdata for x in read}  # views and in-place changes need no new memory
         for tensor in made:
             if tensor.untyped_storage()._cdata not in there:
                 self._watch(tensor.untyped_storage())
@@ -91,12 +91,12 @@ class StepCounter(TorchDispatchMode):
 
     @property
     def flops(self) -> int:
-        """Of all operations, a product and a sum being two."""
+        """FLOPs of all operations; a product and a sum are two."""
         return sum(operation.flops * count for operation, count in self.operations.items())
 
     @property
     def calls(self) -> int:
-        """Operations that a GPU would be told to run."""
+        """Number of operations that would be launched on a GPU."""
         return sum(self.operations.values())
 
 
@@ -111,7 +111,7 @@ def _kind(packet, dtype: torch.dtype) -> str:
 
 
 def size_of(tensors) -> int:
-    """Bytes of tensors; those that share memory count once."""
+    """Bytes of tensors; shared memory counts once."""
     storages = {}
     for tensor in tensors:
         storage = tensor.untyped_storage()

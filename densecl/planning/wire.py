@@ -1,7 +1,7 @@
-"""What a rank sends to others, counted from the collective operations themselves.
+"""Counts the bytes that a rank sends to others, from the collective operations themselves.
 
-Nothing has to be sent: torch's fake process group and fake tensors play eight or 512 ranks in one process.
-Forward and backward are counted alike, and so are the buckets of DistributedDataParallel, which C++ reduces.
+Nothing is really sent: torch's fake process group and fake tensors simulate 8 or 512 ranks in one process.
+Forward and backward passes are counted, and the buckets of DistributedDataParallel, which C++ reduces.
 """
 
 from collections import Counter
@@ -13,12 +13,12 @@ from torch.utils._pytree import tree_leaves
 
 
 def _parts(world: int) -> float:
-    """All but one of the parts for, or of, every rank."""
+    """Number of parts for, or from, the other ranks: w - 1."""
     return (world - 1) / world
 
 
-# How the operator's name begins -> the collective, and the bytes that one of w ranks sends for a byte of its
-# input. It is what a ring sends, and the least that is possible (Patarasu and Yuan, 2009).
+# Start of the operator's name -> the collective, and the bytes that one of w ranks sends per byte of its
+# input. These are the numbers of a ring, which are the minimum (Patarasu and Yuan, 2009).
 _COLLECTIVES: dict[str, tuple[str, Callable[[int], float]]] = {
     'allreduce': ('all_reduce', lambda w: 2 * _parts(w)),
     'allgather': ('all_gather', lambda w: w - 1),
@@ -36,27 +36,28 @@ _INPUTS = ('input_tensor', 'input_tensors', 'input_list', 'input', 'inputs', 'te
 
 
 class WireCounter(TorchDispatchMode):
-    """Counts, while it is entered, the bytes that this rank sends to other ranks.
+    """Counts, inside its context, the bytes that this rank sends to other ranks.
 
-    It works with any backend, inside or outside of a ``FakeTensorMode``; without a driver a backward pass
-    needs fake tensors of the CPU. DistributedDataParallel needs a real backend: with the fake one torch 2.14
-    fails in its backward pass (of its gradients an ``all_reduce`` is sent, each step and once). ::
+    It works with any backend, inside and outside a ``FakeTensorMode``. Without a GPU driver a backward pass
+    needs fake tensors on the CPU. DistributedDataParallel needs a real backend: with the fake one torch 2.14
+    fails in its backward pass (which all-reduces each gradient once per step). ::
 
         dist.init_process_group('fake', store=FakeStore(), rank=0, world_size=8)
         with WireCounter() as wire:
             sum(model.loss(views).values()).backward()
         wire.bytes['all_gather'], wire.calls['all_gather']
 
-    Of n bytes on each of w ranks ``all_gather`` sends n * (w - 1), ``all_reduce`` 2 * n * (w - 1) / w,
-    ``reduce_scatter`` n * (w - 1) / w, ``send`` n; ``all_to_all`` what is not for the rank itself, by
-    its split sizes. ``broadcast``, ``reduce`` and ``gather`` say n * (w - 1) / w, the mean over the ranks.
+    With n bytes on each of w ranks, ``all_gather`` sends n * (w - 1), ``all_reduce`` 2 * n * (w - 1) / w,
+    ``reduce_scatter`` n * (w - 1) / w and ``send`` n. ``all_to_all`` sends everything that is not for the
+    rank itself, by its split sizes. For ``broadcast``, ``reduce`` and ``gather`` the mean over the ranks is
+    counted, n * (w - 1) / w.
 
     Attributes:
-        bytes: collective -> bytes sent so far; 0 of one that was not called.
+        bytes: collective -> bytes sent so far; 0 for one that was not called.
         calls: collective -> number of calls.
 
     Raises:
-        NotImplementedError: a collective was called that is not known here.
+        NotImplementedError: an unknown collective was called.
     """
 
     def __init__(self) -> None:

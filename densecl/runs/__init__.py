@@ -1,8 +1,8 @@
-"""Runs: planned, carried out, and read again from their folder."""
+"""Plans runs, carries them out, and reads their folders."""
 
 import importlib
 
-# Name -> its module, loaded when it is asked for: a page of a run needs no torch.
+# Name -> its module. Modules are loaded on first use, as a page of a run needs no torch.
 _LAZY = {'Plan': 'plan', 'make_plan': 'plan', 'pretrain': 'pretraining', 'Run': 'run'}
 
 __all__ = ['Plan', 'Run', 'make_plan', 'pretrain']

@@ -1,4 +1,4 @@
-"""What to do after a training, from what its folder says."""
+"""Advice after a training, from the content of its folder."""
 
 import shlex
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Advice:
         title: a few words.
         text: a sentence or two that say why.
         commands: to copy.
-        good: True: use the run; False: do not, as it is; None: neither is known yet.
+        good: True: use the run; False: do not use it as it is; None: not known yet.
     """
 
     title: str
@@ -30,7 +30,7 @@ def advise(run: RunFolder, beside: bool = False) -> Advice:
 
     Args:
         run: finished or not.
-        beside: other runs stand beside it on the page.
+        beside: other runs are on the same page.
     """
     folder, refused = shlex.quote(str(run.folder)), run.guard.get('verdict') == 'refuse'
     told, chosen = str(run.guard.get('told', '')), run.guard.get('chosen')

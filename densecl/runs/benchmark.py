@@ -1,4 +1,4 @@
-"""What weights are worth: weights x tasks x seeds, each in a process of its own, resumable."""
+"""Compares weights: weights x tasks x seeds, each cell in a separate process; can be resumed."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from densecl.files import sha256_of
 
 from .manifest import hash_files, write_json
 
-#: Kind of a task -> its keys, and those that it needs.
+#: Kind of a task -> its keys, and its required keys.
 KINDS = {
     'probe': (
         ('labelled', 'test', 'probes', 'clusters', 'size', 'level', 'options', 'groups'),
@@ -33,12 +33,12 @@ FIGURES, COUNTS, CELL = 'figures.json', 'counts.pth', 'cell.json'
 
 @dataclass(frozen=True)
 class Contender:
-    """Weights that are compared.
+    """Weights to compare.
 
     Attributes:
-        name: of the row.
-        files: of its pretrainings; seed i takes file i, beginning anew after the last.
-        config: whose backbone is drawn at random for each seed, where there are no files.
+        name: name of the row.
+        files: one file per pretraining; seed i takes file i, modulo the number of files.
+        config: without files, the config whose backbone is initialised at random for each seed.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Contender:
 
     @classmethod
     def parse(cls, text: str) -> 'Contender':
-        """``NAME=FILE``, ``NAME=FILE,FILE`` (a file a seed), or ``NAME=random:CONFIG``.
+        """Parse ``NAME=FILE``, ``NAME=FILE,FILE`` (one file per seed), or ``NAME=random:CONFIG``.
 
         Raises:
             ValueError: it has no name or no weights.
@@ -61,7 +61,7 @@ class Contender:
         return cls(name, tuple(what.split(',')))
 
     def of(self, seed: int) -> str:
-        """The file of a seed, ``''`` of random weights."""
+        """The file of a seed, ``''`` for random weights."""
         return self.files[seed % len(self.files)] if self.files else ''
 
 
@@ -74,7 +74,7 @@ class Cell:
     seed: int
 
     def folder(self, out: Path) -> Path:
-        """Where its figures are."""
+        """The folder of its figures."""
         return out / 'cells' / _safe(self.task) / f'{_safe(self.weights)}-{self.seed}'
 
 
@@ -87,8 +87,8 @@ def read_tasks(path: str | Path, options: dict | None = None, only: Sequence[str
 
     Args:
         path: the config.
-        options: changes of it, such as ``{'tasks.camvid.data': 'my/camvid'}``.
-        only: names of the tasks that are wanted; all by default.
+        options: changes of the config, such as ``{'tasks.camvid.data': 'my/camvid'}``.
+        only: names of the tasks to read; all by default.
 
     Raises:
         ValueError: a task, a kind or a key is not known, or a key is missing.
@@ -109,14 +109,15 @@ def read_tasks(path: str | Path, options: dict | None = None, only: Sequence[str
 def tasks_of(
     labelled: str | Path, val: str | Path | None = None, only: Sequence[str] = ()
 ) -> dict[str, dict]:
-    """What a labelled set of one's own can ask, from cheap to dear: ``frozen``, ``tenth``, ``whole``.
+    """Tasks for a user's labelled set, from cheap to expensive: ``frozen``, ``tenth``, ``whole``.
 
-    Frozen probes, and a slim detector or segmentor fine-tuned with a tenth of the labels and with all.
+    These are frozen probes, and a slim detector or segmentor fine-tuned with a tenth of the labels and with
+    all labels.
 
     Args:
         labelled: COCO json or folder of label maps, see :func:`densecl.evaluation.labelled.open_labelled`.
         val: another such set to score on; by default the parts of ``labelled``, or a split of it.
-        only: names of the tasks that are wanted; all by default.
+        only: names of the tasks to use; all by default.
 
     Raises:
         ValueError: no such task.
@@ -163,21 +164,24 @@ def benchmark(
     jobs: int = 1,
     show: Callable[[str], None] = print,
 ) -> list[Cell]:
-    """Measure what is not measured yet; all contenders of a seed first, so that a cut run still compares.
+    """Measure all cells that are not measured yet.
+
+    All contenders of a seed are measured before the next seed, so an interrupted run can still compare.
 
     Args:
-        tasks: of :func:`read_tasks`.
-        contenders: of different names.
-        seeds: of the fine-tunings, of the probes and of random weights.
-        out: folder of everything; cells that are there are not measured again.
-        jobs: processes side by side, each with one thread (of a GPU all share it).
-        show: what is told goes here.
+        tasks: result of :func:`read_tasks`.
+        contenders: with different names.
+        seeds: seeds of the fine-tunings, the probes and the random weights.
+        out: output folder; cells in it are not measured again.
+        jobs: number of parallel processes, each with one thread (they share a GPU).
+        show: called with each message.
 
     Returns:
-        The cells that failed; the others go on.
+        The cells that failed; the others are still measured.
 
     Raises:
-        ValueError: two contenders have one name, or ``out`` has figures of other weights or another task.
+        ValueError: two contenders have the same name, or ``out`` has figures of other weights or another
+            task.
         FileNotFoundError: a file is missing.
     """
     out, hashes = Path(out), {}
@@ -223,7 +227,7 @@ def benchmark(
 
 
 def _write_cell(folder: Path, content: dict) -> None:
-    """Say what a cell is; what was measured already has to be the same."""
+    """Write the description of a cell; an existing description must be the same."""
     if (folder / FIGURES).is_file():
         then, now = (_flat(each) for each in (json.loads((folder / CELL).read_text()), content))
         for key in sorted(then.keys() | now.keys()):
@@ -261,7 +265,7 @@ def measure(folder: Path) -> None:
     figures = kinds[cell['settings']['kind']](cell, folder, **settings)
     for left in (*folder.glob('*.pth'), *folder.glob('run/*.pth')):
         if left.name != COUNTS:
-            left.unlink()  # what was fine-tuned is known by its figures
+            left.unlink()  # the figures of a fine-tuning are enough
     facts = dict(seconds=round(time.monotonic() - began, 1), **provenance())
     write_json(folder / FIGURES, dict(figures=figures, **facts))
 
@@ -280,7 +284,7 @@ def _encoder(cell: dict, options: dict | None):
 
 
 def _weights(cell: dict, folder: Path) -> str:
-    """A file or name to fine-tune from; random weights are written."""
+    """A file or name to fine-tune from; random weights are written to a file."""
     if cell['file']:
         return cell['file']
     from densecl.engine.launch import read_config
@@ -312,7 +316,7 @@ def _probe(
 
 
 def _groups(names: Sequence[str], pattern: str | None) -> list[str]:
-    """What a regular expression finds at the start of each name; the name where there is none."""
+    """The match of a regular expression at the start of each name; without a pattern, the name itself."""
     if pattern is None:
         return list(names)
     found = [re.match(pattern, name) for name in names]

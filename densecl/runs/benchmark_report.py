@@ -1,4 +1,4 @@
-"""The figures of a benchmark: CSV, tables in Markdown with the difference of pairs, and a plot."""
+"""The figures of a benchmark as CSV, as Markdown tables with paired differences, and as a plot."""
 
 import csv
 import io
@@ -32,10 +32,10 @@ COLUMNS = (
 
 
 def read_rows(out: str | Path) -> list[dict[str, Any]]:
-    """What was measured below a folder, a row a figure, by task, weights and seed.
+    """All measurements below a folder, one row per figure, sorted by task, weights and seed.
 
     Raises:
-        FileNotFoundError: nothing was.
+        FileNotFoundError: there are none.
     """
     rows = []
     for file in sorted(Path(out).glob(f'cells/*/*/{FIGURES}')):
@@ -53,14 +53,14 @@ def read_rows(out: str | Path) -> list[dict[str, Any]]:
 
 
 def markdown(found: Sequence[Table], against: str) -> str:
-    """The tables, each with the differences from ``against``, bold where their 95 % interval leaves out 0.
+    """The tables, each with the differences from ``against``, bold if their 95 % interval excludes 0.
 
-    A difference over seeds is that of pairs of one seed, with its t-interval; seeds that share one of several
-    pretrainings count as one pair, their mean. One over images is that of the same seeds, see
+    A difference over seeds is paired by seed, with its t-interval. If there are several pretrainings, seeds
+    with the same one count as one pair: their mean. A difference over images uses the same seeds, see
     :func:`~densecl.evaluation.bootstrap.miou_difference`.
 
     Raises:
-        ValueError: nothing is called ``against``.
+        ValueError: no weights are called ``against``.
     """
     names = {name for table in found for name in table.values}
     if against not in names:
@@ -119,7 +119,7 @@ def _read_counts(folder: Path, figure: str) -> Counts | None:
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """A line a figure, see ``COLUMNS``."""
+    """One line per figure, see ``COLUMNS``."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction='ignore', lineterminator='\n')
     writer.writeheader()
@@ -128,7 +128,7 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def plot(found: Sequence[Table], path: Path) -> None:
-    """A panel a table: each seed as a point, mean and 95 % interval as a bar.
+    """Draw a panel per table: each seed as a point, mean and 95 % interval as a bar.
 
     Raises:
         ImportError: matplotlib is missing.
@@ -162,9 +162,9 @@ def write(out: str | Path, against: str | None = None, order: Sequence[str] = ()
     """Write ``results.csv``, ``results.md`` and ``results.png`` into the folder; return the Markdown.
 
     Args:
-        out: of :func:`~densecl.runs.benchmark.benchmark`.
-        against: weights from which differences are taken; the first of ``order`` that have figures if None.
-        order: of the rows.
+        out: output folder of :func:`~densecl.runs.benchmark.benchmark`.
+        against: weights that the others are compared with; None: the first of ``order`` with figures.
+        order: order of the rows.
     """
     out, rows = Path(out), read_rows(out)
     found = tables(rows, order)

@@ -5,23 +5,23 @@ from collections.abc import Sequence
 from html import escape
 
 Points = Sequence[tuple[float, float]]
-#: Dash patterns in px; a series has one of them and one of the page's colours ``--c0`` to ``--c6``.
+#: Dash patterns in px. A series has one of them, and one of the page's colours ``--c0`` to ``--c6``.
 DASHES = ('none', '7 4', '2.5 3', '9 3 2 3', '14 4', '4 2 1 2 1 2', '1 5')
 _WIDTH, _HEIGHT = 340, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 10, 10, 42
 
 
 def chart(series: dict[str, Points], label: str, across: str, band: tuple[float, float] | None = None) -> str:
-    """An SVG of 340 x 210 units that grows and shrinks with its box.
+    """An SVG of 340 x 210 units that scales with its box.
 
     Args:
-        series: name -> (x, y), x ascending; y may be NaN or infinite, where the curve has a gap.
+        series: name -> (x, y), x ascending; the curve has a gap if y is NaN or infinite.
         label: of the vertical axis, with its unit.
         across: of the horizontal axis, with its unit.
         band: lower and upper y of a shaded range.
 
     Returns:
-        The SVG; empty where no finite value is.
+        The SVG; empty without a finite value.
     """
     thinned = {name: thin(points) for name, points in series.items()}
     finite = [(x, y) for points in thinned.values() for x, y in points if math.isfinite(y)]
@@ -58,9 +58,9 @@ def swatch(number: int) -> str:
 
 
 def thin(points: Points, most: int = 300) -> list[tuple[float, float]]:
-    """At most ``most`` of the points: in equal parts of the series the smallest and the largest y.
+    """Reduce the series to at most ``most`` points: from equal parts, the points with smallest and largest y.
 
-    A part with a NaN or an infinite y keeps one of them, so the gap stays visible.
+    A part with a NaN or an infinite y keeps one such point, so the gap stays visible.
     """
     if len(points) <= most:
         return list(points)
@@ -75,14 +75,14 @@ def thin(points: Points, most: int = 300) -> list[tuple[float, float]]:
 
 
 def ticks(low: float, high: float, about: int, whole: bool = False) -> list[float]:
-    """Round numbers, a step of 1, 2 or 5 times a power of ten apart, from below ``low`` to above ``high``.
+    """Round numbers from below ``low`` to above ``high``, with steps of 1, 2 or 5 times a power of ten.
 
-    A range below a 10,000th of the values counts as none: noise is not drawn large.
+    A range below a 10,000th of the values is treated as zero, so that noise is not enlarged.
 
     Args:
         low, high: ends of the data.
-        about: how many steps are wanted.
-        whole: integers only.
+        about: approximate number of steps.
+        whole: only integers.
     """
     if high - low <= 1e-4 * max(abs(low), abs(high)):
         room = abs(high) * 0.1 or 1
@@ -95,7 +95,7 @@ def ticks(low: float, high: float, about: int, whole: bool = False) -> list[floa
 
 
 def tick_label(value: float, step: float) -> str:
-    """A tick as text: decimals of the step, or its power of ten where it is very small or large."""
+    """A tick as text: with the step's decimals, or with a power of ten if it is very small or large."""
     power = math.floor(math.log10(step) + 1e-9)
     if not -4 < power < 6 and value:
         return f'{value / 10**power:.0f}e{power}'.replace('-', '−')
@@ -109,7 +109,7 @@ def _look(number: int) -> str:
 
 
 def _curve(points: Points, place, number: int) -> str:
-    """A path with gaps; few points are marked too."""
+    """A path with gaps; if there are few points, they are marked."""
     path, pen_up = [], True
     good = [place(x, y) for x, y in points if math.isfinite(y)]
     for x, y in points:

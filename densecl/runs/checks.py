@@ -1,4 +1,4 @@
-"""What is checked before a run begins, so that it does not fail an hour later."""
+"""Checks before a run starts, so that it does not fail an hour later."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ LEAST_PHOTOS = 8
 
 
 def folders_of(photos: str | Path | Sequence[str | Path]) -> list[str]:
-    """One folder of photos or several, with ``~`` written out."""
+    """One or several folders of photos as a list, with ``~`` expanded."""
     from densecl.datasets.sources.base import as_list
 
     return as_list(photos)
@@ -27,7 +27,7 @@ def find_photos(folders: list[str]) -> list[str]:
 
     try:
         source = Folder(folders)
-    except FileNotFoundError:  # images of other sensors perhaps
+    except FileNotFoundError:  # perhaps images of other sensors
         source = Folder(folders, SENSOR_EXTENSIONS)
     if len(source) < LEAST_PHOTOS:
         raise ValueError(
@@ -38,11 +38,11 @@ def find_photos(folders: list[str]) -> list[str]:
 
 
 def check_folder_of_run(folder: Path, resume: bool) -> None:
-    """Make the folder of a run, or say why that cannot be.
+    """Make the folder of a run, or say why this is not possible.
 
     Raises:
-        FileExistsError: it holds a run already, and ``resume`` is not asked for.
-        FileNotFoundError: ``resume`` is asked for, and there is none.
+        FileExistsError: it already has a run, and ``resume`` is False.
+        FileNotFoundError: ``resume`` is True, but there is no run.
         NotADirectoryError, PermissionError: nothing can be written there.
     """
     there = (folder / 'config.py').is_file()
@@ -63,10 +63,10 @@ def check_folder_of_run(folder: Path, resume: bool) -> None:
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Whether so many bytes can still be written below a folder that is there, or will be.
+    """Check that ``needed`` bytes can be written below a folder, which may not exist yet.
 
     Raises:
-        OSError: they cannot.
+        OSError: the disk has too little space.
     """
     free = free_bytes(folder)
     if free < needed:
@@ -77,7 +77,7 @@ def check_disk(folder: Path, needed: int) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free bytes of the disk that holds a folder, or will hold it."""
+    """Free bytes on the disk of a folder, which may not exist yet."""
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent

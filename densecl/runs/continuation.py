@@ -1,7 +1,8 @@
-"""What a run that goes on from weights changes of a method's small recipe.
+"""Changes of a method's small recipe for a run that continues from weights.
 
-The heads train alone first, batch statistics stay those of the start, the backbone's rate rises over a ramp
-and falls with depth towards the stem, and an anchor compares its cells with those of the frozen start.
+First only the heads are trained. Batch statistics stay those of the start. The backbone's learning rate then
+rises over a ramp; layers nearer to the stem have a lower rate. An anchor compares the backbone's cells with
+those of the frozen start.
 """
 
 from collections.abc import Mapping
@@ -11,16 +12,16 @@ from densecl.settings import Setting
 
 from .starts import Chosen
 
-_WIDTH = 512  # of ResNet-18, for which the small recipes are
+_WIDTH = 512  # width of ResNet-18, for which the small recipes are made
 
 
 def continued_model(
     found: Mapping[str, Setting], chosen: Chosen, recipe, heads: dict[str, Any]
 ) -> dict[str, Any]:
-    """Changes of ``model``; ``heads`` are those that the settings made already.
+    """Changes of ``model``; ``heads`` are the changes that the settings already made.
 
     Raises:
-        ValueError: the method reads levels that another backbone than ResNet-18 does not have.
+        ValueError: the method reads levels that only ResNet-18 has.
     """
     layout = chosen.layout
     model = dict(
@@ -33,7 +34,7 @@ def continued_model(
     if not found['heads_only'].value:
         del model['heads_first']
     if recipe.model.type == 'MomentumPretrainer':
-        model |= dict(shuffle_bn=False, bn_groups=1)  # held statistics leak nothing
+        model |= dict(shuffle_bn=False, bn_groups=1)  # frozen batch statistics leak no information
     if 'momentum' in found:
         low, high = found['momentum'].value
         model['momentum'] = dict(_delete_=True, start=low, end=high)
@@ -49,8 +50,8 @@ def continued_model(
 def anchor(recipe, size: int, level: int) -> dict[str, Any]:
     """The anchor of ``configs/_base_/continuation.py`` for views of this size, on this level.
 
-    The start sees the first crop enlarged, as the last view. Methods that compare all crops would
-    take that for one of theirs: they get the plain anchor, which sees the same view.
+    The start gets an enlarged first crop, as the last view. A method that compares all crops would also
+    compare this view, so it gets the plain anchor, whose start sees the same view as the backbone.
     """
     head = _parts().anchor.to_dict()
     head['units'] = head['units'] | dict(grid=max(size // 16, 1), level=level)
@@ -58,18 +59,18 @@ def anchor(recipe, size: int, level: int) -> dict[str, Any]:
 
 
 def finer_view(found: Mapping[str, Setting]) -> dict[str, Any]:
-    """The view that the anchor's start sees."""
+    """The view for the anchor's start."""
     parts = _parts()
     return parts.finer.to_dict() | dict(size=parts.times * found['view_size'].value)
 
 
 def number_of_views(recipe) -> int:
-    """Views that a method makes of a photo."""
+    """Number of views that a method makes of a photo."""
     return sum(view.get('count', 1) for view in recipe.views)
 
 
 def takes_finer(recipe) -> bool:
-    """Whether a method can do with a further view, which is no crop of its own."""
+    """Whether a method can have a further view that is not one of its own crops."""
     crops = any(head.get('pairs') == 'crops' for head in recipe.model.heads.values())
     return not crops and 'min_overlap' not in recipe.train_dataloader.dataset.pipeline[0]
 
@@ -81,12 +82,12 @@ def _parts():
 
 
 def continued_optimizer(found: Mapping[str, Setting], values: dict[str, Any]) -> dict[str, Any]:
-    """An optimiser wrapper with rates for the backbone beside those of the heads."""
+    """An optimizer wrapper with separate learning rates for backbone and heads."""
     rule = dict(
         match=r'^backbone\.',
         lr_mult=round(found['backbone_lr'].value / found['lr'].value, 4),
         layer_decay=found['layer_decay'].value,
-        decay_mult=0,  # decay pulls to zero, away from the start
+        decay_mult=0,  # weight decay pulls weights to zero, away from the start
         lr_ramp=(found['heads_only'].value, found['ramp'].value),
     )
     optimizer = _parts().gentle.optimizer.to_dict() | dict(_delete_=True, lr=found['lr'].value)
@@ -96,7 +97,7 @@ def continued_optimizer(found: Mapping[str, Setting], values: dict[str, Any]) ->
 
 
 def _fitted(name: str, head: Mapping, changes: dict[str, Any], layout, method: str) -> dict[str, Any]:
-    """A head's changes, with a first layer as wide as the backbone's map."""
+    """A head's changes, with a first layer that fits the width of the backbone's map."""
     changes = {key: dict(value) for key, value in changes.items()}
     channels = (head.get('projector') or {}).get('channels')
     units = head.get('units') or {}

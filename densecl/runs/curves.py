@@ -1,4 +1,4 @@
-"""Which scalars of a log are drawn, under which name, in which unit."""
+"""Chooses the scalars of a log that are drawn, with their titles and units."""
 
 import math
 from typing import Any
@@ -7,8 +7,8 @@ from .chart import chart, swatch
 from .folder import RunFolder
 
 _ACROSS = 'iteration (steps)'
-_LARGEST = 1e30  # a loss beyond it has exploded and is drawn as infinite
-# name or ending -> title or None (the name itself), unit, factor
+_LARGEST = 1e30  # a larger loss has diverged and is drawn as infinite
+# Name or its end -> title (None: the name itself), unit, factor.
 _UNITS: dict[str, tuple[str | None, str, float]] = {
     'loss': ('Loss', 'no unit', 1),
     'lr': ('Learning rate, first group', 'no unit', 1),
@@ -43,15 +43,15 @@ _SPEED = ('images_per_s', 'data_wait', 'time', 'data_time', 'memory')
 
 
 def curve_groups(runs: dict[str, RunFolder]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Charts in groups, a chart a scalar and a curve a run.
+    """Charts in groups: one chart per scalar, one curve per run.
 
     Args:
         runs: label -> run.
 
     Returns:
-        Title of the group, and of each chart ``name``, ``title``, ``svg``, ``legend`` (swatch, label, what
-        the curve did), ``note`` and ``band``, whether the start is shaded. A scalar that no run has twice is
-        left out.
+        For each group its title and its charts. A chart has ``name``, ``title``, ``svg``, ``legend`` (swatch,
+        label, summary of the curve), ``note`` and ``band``: whether the start is shaded. Scalars with fewer
+        than two values in every run are left out.
     """
     known = dict.fromkeys(name for run in runs.values() for name in run.scalars)
     names = sorted(known, key=lambda name: (name in ('lr', 'base_lr'), name != 'loss'))
@@ -75,7 +75,7 @@ def _group(name: str) -> str:
 
 
 def _repeats(name: str, runs: dict[str, RunFolder]) -> bool:
-    """Whether a chart tells what another one tells: a single loss of several, or data_time."""
+    """Whether a chart has the same content as another one: the only loss of several names, or data_time."""
     if name == 'data_time':
         return all('data_wait' in run.scalars for run in runs.values())
     if not name.startswith('loss_'):
@@ -91,7 +91,7 @@ def _unit(name: str) -> tuple[str | None, str, float]:
 
 def _drawn(name: str, runs: dict[str, RunFolder]) -> dict[str, Any] | None:
     title, unit, factor = _unit(name)
-    # Every run keeps its colour where another one lacks the scalar.
+    # A run has the same colour in every chart, even if another run lacks the scalar.
     series = {
         label: [(x, y * factor if abs(y) < _LARGEST else math.inf) for x, y in run.scalars.get(name, ())]
         for label, run in runs.items()
@@ -129,7 +129,7 @@ def _band(name: str, run: RunFolder) -> tuple[float, float] | None:
 
 
 def _told(points: list[tuple[float, float]], short: bool) -> str:
-    """First and last finite value; where they are not the ends of the range, and not ``short``, that too."""
+    """First and last finite value; unless ``short``, also smallest and largest value if these differ."""
     ys = [y for _, y in points if math.isfinite(y)]
     if not ys:
         return 'no finite value'

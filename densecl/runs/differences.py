@@ -12,12 +12,12 @@ from .intervals import Interval, interval, of_error
 
 @dataclass(frozen=True)
 class Counts:
-    """What a segmentation was scored by.
+    """The counts from which a segmentation was scored.
 
     Attributes:
         values: (M, 3, K) of :func:`~densecl.evaluation.segmentation.iou_counts`.
-        groups: of the M images; those of one group are drawn together.
-        names: of the M images.
+        groups: groups of the M images; images of one group are drawn together.
+        names: names of the M images.
     """
 
     values: Any
@@ -32,8 +32,8 @@ class Table:
     Attributes:
         task, figure: names.
         values: weights -> seed -> value.
-        counts: weights -> seed -> what reads its :class:`Counts`; None where it has none.
-        files: weights -> seed -> the file; random weights have one a seed.
+        counts: weights -> seed -> function that reads its :class:`Counts`; None if it has none.
+        files: weights -> seed -> the file; random weights have one per seed.
     """
 
     task: str
@@ -49,12 +49,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher one is, and how sure that is.
+    """A difference of two weights and its uncertainty.
 
     Attributes:
-        interval: of the difference.
-        over: ``'seeds'``, ``'pretrainings'``, ``'images'`` or ``'both'``, seeds and images: what was drawn.
-        fixed: no seed changes the two figures.
+        interval: interval of the difference.
+        over: source of the uncertainty: ``'seeds'``, ``'pretrainings'``, ``'images'``, or ``'both'`` (seeds
+            and images).
+        fixed: the two figures do not depend on the seed.
     """
 
     interval: Interval
@@ -63,16 +64,16 @@ class Difference:
 
     @property
     def tested(self) -> bool:
-        """Whether the interval says anything."""
+        """Whether the interval has a finite width that can be tested."""
         return self.interval.count > 1 and not self.fixed
 
 
 def tables(rows: Sequence[dict[str, Any]], order: Sequence[str] = ()) -> list[Table]:
-    """A table a figure; weights in the given order, then by name.
+    """One table per figure; weights in the given order, then by name.
 
     Args:
-        rows: dicts with task, figure, weights, seed, value, file and, where there is one, ``counts``.
-        order: of weights.
+        rows: dicts with task, figure, weights, seed, value, file and, if there is one, ``counts``.
+        order: order of the weights.
     """
     found: dict[tuple[str, str], Table] = {}
     place = {name: number for number, name in enumerate(order)}
@@ -87,9 +88,9 @@ def tables(rows: Sequence[dict[str, Any]], order: Sequence[str] = ()) -> list[Ta
 
 
 def over_seeds(table: Table, one: str, two: str) -> Difference | None:
-    """``two`` less ``one`` over the seeds that both have; None without any.
+    """``two`` minus ``one`` over the seeds that both have; None without common seeds.
 
-    Seeds that share one of several pretrainings count as one pair, their mean.
+    If there are several pretrainings, seeds with the same pretraining count as one pair: their mean.
     """
     seeds = table.pairs(one, two)
     if not seeds:
@@ -106,14 +107,14 @@ def over_seeds(table: Table, one: str, two: str) -> Difference | None:
 
 
 def over_blocks(table: Table, one: str, two: str) -> Difference | None:
-    """``two`` less ``one`` where the figures of all weights are a sum of weights, seed and noise.
+    """``two`` minus ``one`` in a linear model: a figure is the sum of effects of weights and seed, and noise.
 
-    Least squares with blocks: seeds that several weights have are paired, and the spread is that of all
-    weights of the table, so that weights of one seed are judged by the spread of those of several. Seeds that
-    share one of several pretrainings count as one value, their mean.
+    It is fitted by least squares, with seeds as blocks: seeds that several weights have are paired. The noise
+    is estimated from all weights of the table. So weights with a single seed get the spread of those with
+    several. If there are several pretrainings, seeds with the same one count as one value: their mean.
 
     Returns:
-        None where one has no value. Where no degree of freedom is left, a single value's interval.
+        None if one of both has no value. Without a degree of freedom, the interval of a single value.
     """
     import numpy as np
 
@@ -136,7 +137,7 @@ def over_blocks(table: Table, one: str, two: str) -> Difference | None:
 
 
 def _means(table: Table, name: str) -> list[float]:
-    """Values by seed; where there are several pretrainings, their means."""
+    """Values by seed; if there are several pretrainings, the mean of each."""
     files = table.files[name]
     several = len(set(files.values())) > 1
     of_file: dict[Any, list[float]] = {}
@@ -146,9 +147,9 @@ def _means(table: Table, name: str) -> list[float]:
 
 
 def together(one: Difference | None, two: Difference | None) -> Difference | None:
-    """The mean of the first, with the errors of both, which are independent, as far as they are tested.
+    """The mean of the first difference, with the independent errors of both, as far as they are tested.
 
-    Degrees of freedom are those of Welch and Satterthwaite; None where there is neither.
+    Degrees of freedom are those of Welch and Satterthwaite. None if there is no difference.
     """
     tested = [each for each in (one, two) if each and each.tested]
     first = one or two
@@ -162,10 +163,10 @@ def together(one: Difference | None, two: Difference | None) -> Difference | Non
 
 
 def over_images(table: Table, one: str, two: str) -> Difference | None:
-    """``two`` less ``one`` over groups of test images, see ``miou_difference``; None without seeds or counts.
+    """``two`` minus ``one`` over test images, see ``miou_difference``; None without common seeds or counts.
 
     Raises:
-        ValueError: they were not measured on the same images.
+        ValueError: the two were measured on different images.
     """
     seeds = table.pairs(one, two)
     sides = [[table.counts[name][seed]() for seed in seeds] for name in (one, two)]

@@ -1,4 +1,4 @@
-"""A run's backbone for others, unless its guard says that the start is better."""
+"""Exports a run's backbone, unless its guard says that the start is better."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def export_run(run: Run, path: str | Path | None = None, to: str = 'mmdet', forc
         run: the run.
         path: file to write; default: beside the checkpoint.
         to: one of ``densecl.transfer.dialects.TARGETS``.
-        force: also where the guard says that the start is better.
+        force: export even if the guard says that the start is better.
 
     Raises:
         RuntimeError: the guard says so.
@@ -28,7 +28,7 @@ def export_run(run: Run, path: str | Path | None = None, to: str = 'mmdet', forc
 
 
 def refuse_worse(checkpoint: Path, force: bool) -> None:
-    """Raise where the guard of a run found this checkpoint worse than its start."""
+    """Raise if the guard of a run found this checkpoint worse than its start."""
     from densecl.evaluation.guard import export_refusal
     from densecl.transfer import read_weights
 

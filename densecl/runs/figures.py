@@ -1,4 +1,4 @@
-"""What runs are worth: their figures on labelled images, over seeds, and the table of them."""
+"""Figures of runs on labelled images, over seeds, and their table."""
 
 import math
 import re
@@ -10,19 +10,19 @@ from typing import Any
 from .folder import RunFolder, dig, is_number
 from .markdown import markdown_table
 
-#: Setting that is measured, and differs between runs that are alike.
+#: A setting that is measured, so it differs between runs with equal settings.
 _MEASURED = 'photos_per_s'
 
 
 @dataclass(frozen=True)
 class Row:
-    """The runs of one name, which differ in their seeds alone.
+    """The runs of one name, which differ only in their seeds.
 
     Attributes:
-        name: of the runs, without the seed.
-        seeds: of the runs, in order; None of a run that does not say it.
-        unfinished: of these.
-        values: name of a figure -> its value of each run that has it.
+        name: name of the runs, without the seed.
+        seeds: seeds of the runs, in order; None if a run's seed is not known.
+        unfinished: number of unfinished runs.
+        values: name of a figure -> its values, from the runs that have it.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Row:
 
     @property
     def heading(self) -> str:
-        """The name, and what is to be known about the runs."""
+        """The name, and remarks about the runs."""
         several = len(self.seeds) > 1
         notes = [f'seeds {", ".join(map(str, self.seeds))}'] * several
         if self.unfinished:
@@ -40,7 +40,7 @@ class Row:
         return f'{self.name} ({", ".join(notes)})' if notes else self.name
 
     def shown(self, figure: str) -> str | None:
-        """Mean and standard deviation (n - 1) over the seeds, one value as it is; None without any."""
+        """Mean and standard deviation (n - 1) over the seeds; a single value itself; None without values."""
         values = self.values.get(figure)
         if not values:
             return None
@@ -72,7 +72,7 @@ def figures(run: RunFolder) -> dict[str, float]:
 
 
 def _probed(probe: dict[str, Any]) -> dict[tuple[str, str], float]:
-    """Kind and unit -> value, of what ``densecl probe --out`` wrote; means over the seeds of k-means."""
+    """(kind, unit) -> value, from a file of ``densecl probe --out``; means over the seeds of k-means."""
     found = {(kind, 'mIoU (%)'): dig(probe, (kind, 'mean')) for kind in ('linear', 'retrieval')}
     clusters = probe.get('clusters')
     for each in clusters if isinstance(clusters, list) else ():
@@ -94,8 +94,8 @@ def rows_of(runs: Sequence[RunFolder], names: Sequence[str]) -> list[Row]:
     """A row for each run; runs of one name and equal settings, but different seeds, are one.
 
     Args:
-        runs: of any kind.
-        names: of them; ``a_0``, ``a-seed1`` and ``a.2`` are all called a where 0, 1 and 2 are their seeds.
+        runs: runs of any kind.
+        names: their names; ``a_0``, ``a-seed1`` and ``a.2`` are all called a if 0, 1 and 2 are their seeds.
     """
     groups: dict[tuple, list[tuple[str, RunFolder]]] = {}
     for name, run in zip(names, runs, strict=True):
@@ -126,12 +126,12 @@ def _names(found: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def figure_table(rows: Sequence[Row]) -> list[tuple[str, list[str | None]]]:
-    """Each figure, and what it is in each row."""
+    """Each figure, and its value in each row."""
     return [(figure, [row.shown(figure) for row in rows]) for figure in _names(row.values for row in rows)]
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table in Markdown: a line a row, a column a figure."""
+    """The table in Markdown: one line per row, one column per figure."""
     columns = figure_table(rows)
     lines = [
         [row.heading, *(cells[number] or '–' for _, cells in columns)] for number, row in enumerate(rows)

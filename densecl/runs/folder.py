@@ -1,4 +1,4 @@
-"""What the folder of a training holds, read with patience: it may be young, cut off, or of another tool."""
+"""Reads the folder of a training, which may be incomplete, cut off, or from another tool."""
 
 import ast
 import json
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 _LOGS = '*/vis_data/scalars.json'
-_IDLE_S = 1800  # a training that has written nothing for so long was stopped
-_LIBRARY_NOTICE = re.compile(r'deprecated|metric class')  # of mmengine, about itself
+_IDLE_S = 1800  # seconds; a training that has written nothing for this long counts as stopped
+_LIBRARY_NOTICE = re.compile(r'deprecated|metric class')  # warnings of mmengine about itself
 
 
 def config_of(folder: Path) -> Path | None:
-    """The config of a run: ``config.py``, else the whole one that the newest training of the folder wrote."""
+    """The config of a run: ``config.py``, else the whole config written by the folder's newest training."""
     own = folder / 'config.py'
     return own if own.is_file() else _whole_config(folder)
 
@@ -28,13 +28,13 @@ def _whole_config(folder: Path) -> Path | None:
 class RunFolder:
     """The folder of ``densecl pretrain``, ``finetune``, ``pilot`` or ``tools/train.py``, or of probes.
 
-    Every part may be missing or cut off in the middle; then the property is empty.
+    Every part may be missing or cut off; the property is then empty.
 
     Attributes:
-        folder: of the run; of a pilot the pretraining within it is taken.
+        folder: folder of the run; for a pilot, that of its pretraining.
 
     Raises:
-        FileNotFoundError: nothing in the folder is of a training.
+        FileNotFoundError: the folder has nothing from a training.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class RunFolder:
 
     @cached_property
     def scalars(self) -> dict[str, list[tuple[float, float]]]:
-        """Name -> (iteration, value) of all logs; of an iteration that was repeated the last value."""
+        """Name -> (iteration, value) of all logs; for a repeated iteration the last value."""
         found: dict[str, dict[float, float]] = {}
         for path in sorted(self.folder.glob(_LOGS)):
             for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
@@ -66,7 +66,7 @@ class RunFolder:
 
     @cached_property
     def settings(self) -> list[dict[str, Any]]:
-        """Name, value and reason: of ``settings.json``, of the table in a config, or of the config."""
+        """Name, value and reason: from ``settings.json``, from the table in a config, or from the config."""
         known = self.json('settings.json', list)
         return [s for s in known if isinstance(s, dict) and 'name' in s] or self._documented() or self._read()
 
@@ -78,7 +78,7 @@ class RunFolder:
 
     @cached_property
     def config_values(self) -> dict[str, Any]:
-        """The whole config, read and not run; what is no literal is None."""
+        """The whole config, parsed but not run; values that are no literals are None."""
         path = _whole_config(self.folder)
         try:
             tree = ast.parse(path.read_text(encoding='utf-8')) if path else ast.Module([], [])
@@ -95,7 +95,7 @@ class RunFolder:
 
     @cached_property
     def warnings(self) -> list[tuple[str, int]]:
-        """Warnings of the log with how often each came; those that differ in figures alone are one."""
+        """Warnings in the log, and how often each came; warnings that differ only in numbers count as one."""
         found: dict[str, tuple[str, int]] = {}
         for text in re.findall(r'- WARNING - (.+)', self.log):
             key = re.sub(r'\d+', '#', text)
@@ -105,12 +105,12 @@ class RunFolder:
 
     @cached_property
     def guard(self) -> dict[str, Any]:
-        """``guard.json``: what the guard measured, and ``told``, its answer; empty where it did not run."""
+        """``guard.json``: the guard's measurements, and ``told``, its answer; empty if it did not run."""
         return self.json('guard.json', dict)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """``manifest.json``: which files it saw, versions, settings, starting weights."""
+        """``manifest.json``: the training's files, versions, settings, starting weights."""
         return self.json('manifest.json', dict)
 
     @cached_property
@@ -120,13 +120,13 @@ class RunFolder:
 
     @cached_property
     def probes(self) -> dict[str, dict[str, Any]]:
-        """Name of the file -> what ``densecl probe --out`` wrote, for each ``probe*.json``."""
+        """Name of the file -> output of ``densecl probe --out``, for each ``probe*.json``."""
         found = {path.stem: self.json(path.name, dict) for path in sorted(self.folder.glob('probe*.json'))}
         return {name: content for name, content in found.items() if content}
 
     @cached_property
     def seed(self) -> int | None:
-        """Seed of the training, as its config has it, or of the probes where there are only these."""
+        """Seed of the training from its config, or of the probes if there are only these."""
         found = {dig(self.config_values, ('randomness', 'seed'))} - {None}
         found = found or {probe.get('seed') for probe in self.probes.values()}
         seed = found.pop() if len(found) == 1 else None
@@ -140,7 +140,7 @@ class RunFolder:
 
     @cached_property
     def steps(self) -> tuple[int, int | None]:
-        """Steps that were logged, and steps of the whole training where the log says how many."""
+        """Steps that were logged, and steps of the whole training, if the log has them."""
         done = max((x for points in self.scalars.values() for x, _ in points[-1:]), default=0)
         ours = re.findall(r' - epoch \d+/(\d+) \[\s*\d+/(\d+)\]', self.log)
         theirs = re.findall(r'Iter\(train\) \[\s*\d+/(\d+)\]', self.log)
@@ -149,7 +149,7 @@ class RunFolder:
 
     @cached_property
     def state(self) -> str:
-        """``'finished'``, ``'running'``, or ``'stopped'``: no end, and nothing written for half an hour."""
+        """``'finished'``, ``'running'``, or ``'stopped'``: not finished, and idle for half an hour."""
         done, total = self.steps
         last = re.search(r'(epoch|iter)_(\d+)\.pth', self._text('last_checkpoint'))
         epochs = re.findall(r' - epoch \d+/(\d+) ', self.log)
@@ -173,7 +173,7 @@ class RunFolder:
 
     @property
     def method(self) -> str:
-        """Method of a pretraining, model of a fine-tuning; ``'not known'`` where nothing says it."""
+        """Method of a pretraining, model of a fine-tuning; ``'not known'`` if it is not recorded."""
         known = {s['name']: s.get('value') for s in self.settings}
         model = self.config_values.get('model') or {}
         names = ' + '.join(model.get('heads') or {}) if isinstance(model.get('heads'), dict) else ''
@@ -189,12 +189,12 @@ class RunFolder:
 
         try:
             meta = torch.load(path, map_location='meta', weights_only=True).get('meta', {})
-        except Exception:  # torch raises a dozen kinds for half a file
+        except Exception:  # for half a file torch raises errors of many types
             return {}
         return meta.get('start') or {}
 
     def json(self, name: str, kind: type) -> Any:
-        """Content of a file of the folder; an empty ``kind`` where it is missing, cut off or of another."""
+        """Content of a file of the folder; an empty ``kind`` if it is missing, cut off or of another kind."""
         return _load(self.folder / name, kind)
 
     def _text(self, name: str) -> str:
@@ -202,7 +202,7 @@ class RunFolder:
         return path.read_text(encoding='utf-8', errors='replace') if path.is_file() else ''
 
     def _documented(self) -> list[dict[str, Any]]:
-        """Rows of the table in the docstring of a config: name, value and reason, two blanks apart."""
+        """Rows of the table in a config's docstring: name, value and reason, separated by two blanks."""
         try:
             text = ast.get_docstring(ast.parse(self._text('config.py'))) or ''
         except (SyntaxError, ValueError):
@@ -217,7 +217,7 @@ class RunFolder:
         return rows
 
     def _read(self) -> list[dict[str, Any]]:
-        """The few settings that tell most of a training, from its config."""
+        """The few most important settings of a training, from its config."""
         paths = {
             'backbone': ('model', 'backbone', 'type'),
             'model_name': ('model', 'backbone', 'model_name'),
@@ -249,7 +249,7 @@ def is_number(value: Any) -> bool:
 
 
 def dig(content: Any, path: tuple[str, ...]) -> Any:
-    """What stands at a path of nested dicts; None where there is nothing."""
+    """The value at a path in nested dicts; None if there is none."""
     for name in path:
         content = content.get(name) if isinstance(content, dict) else None
     return content

@@ -1,4 +1,4 @@
-"""Means of few values and their 95 % intervals."""
+"""Means of a few values and their 95 % intervals."""
 
 import math
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and how sure it is.
+    """A mean and its confidence interval.
 
     Attributes:
-        mean: of the values.
+        mean: mean of the values.
         half: the 95 % interval is mean - half to mean + half; infinite for a single value.
-        count: of the values; degrees of freedom are one less.
+        count: number of values; there are count - 1 degrees of freedom.
     """
 
     mean: float
@@ -36,7 +36,7 @@ class Interval:
 
     @property
     def p_value(self) -> float:
-        """Of Student's t-test, two-sided, that the mean is 0; 1 for a single value."""
+        """p-value of the two-sided Student's t-test that the mean is 0; 1 for a single value."""
         if self.count == 1 or self.half == 0:
             return 1.0 if self.count == 1 or self.mean == 0 else 0.0
         from scipy.special import stdtr
@@ -55,10 +55,10 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Mean and t-interval of values that scatter normally.
+    """Mean and t-interval of normally distributed values.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no value.
     """
     count = len(values)
     if not count:
@@ -84,18 +84,19 @@ def _t(count: float) -> float:
 
 
 def paired(one: Sequence[float], two: Sequence[float]) -> Interval:
-    """Mean and interval of ``two - one``, value by value of the same seeds.
+    """Mean and interval of ``two - one``, paired by seed.
 
     Raises:
-        ValueError: they are not of one length.
+        ValueError: the lengths differ.
     """
     return interval([b - a for a, b in zip(one, two, strict=True)])
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values: those below q are a choice among which a share of at most q is expected false.
+    """Adjusted p-values (Benjamini and Hochberg, 1995).
 
-    Benjamini and Hochberg (1995): the i-th smallest of m is p m / i, or that of a larger one if that is less.
+    Among the results with a value below q, the expected share of false ones is at most q. The i-th smallest
+    of m p-values becomes p m / i, or the adjusted value of a larger p if that is smaller.
     """
     order = sorted(range(len(p_values)), key=lambda i: -p_values[i])
     adjusted, least = [0.0] * len(p_values), 1.0

@@ -1,4 +1,4 @@
-"""Which of the images that a figure is measured on were among the photos of a pretraining."""
+"""Checks which evaluation images were among the photos of a pretraining."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ def leak_check(
     Args:
         paths: photos of the pretraining.
         labelled, test: see :func:`densecl.evaluation.labelled.open_labelled`.
-        decoder: what reads all of them, None for 8-bit photos.
+        decoder: decoder of all images; None for 8-bit photos.
 
     Raises:
         FileNotFoundError, ValueError: the labelled set cannot be opened.

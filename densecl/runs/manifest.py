@@ -1,4 +1,4 @@
-"""The manifest of a run: which files it saw, with which versions, settings and starting weights."""
+"""The manifest of a run: its files, versions, settings and starting weights."""
 
 import hashlib
 import json
@@ -14,14 +14,14 @@ from densecl.files import atomic_write, sha256_of
 
 
 def hash_files(paths: Iterable[str], contents: bool = False) -> str:
-    """sha256 over a list of files: a line for each, in the order of their names.
+    """sha256 of a list of files, with one line per file, sorted by name.
 
-    A line is the path below the folder that all share, a tab and the size in bytes; moved data keep their
-    hash.
+    A line has the path below the files' common folder, a tab and the size in bytes. So data that were moved
+    have the same hash.
 
     Args:
-        paths: of the files.
-        contents: the sha256 of each file stands in its line too; every byte is read.
+        paths: paths of the files.
+        contents: add the sha256 of each file to its line; every byte is then read.
     """
     paths = [os.path.abspath(path) for path in paths]
     root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ''
@@ -36,12 +36,12 @@ def hash_files(paths: Iterable[str], contents: bool = False) -> str:
 def make_manifest(
     paths: list[str], settings: Mapping[str, Any], start: Mapping[str, Any], contents: bool = False
 ) -> dict[str, Any]:
-    """A JSON-able record.
+    """The record, as data for JSON.
 
     Args:
         paths: the photos.
         settings: name -> value.
-        start: of the starting weights: ``name``, ``origin``, ``licence``, ``sha256``.
+        start: ``name``, ``origin``, ``licence`` and ``sha256`` of the starting weights.
         contents: see :func:`hash_files`.
     """
     names = ('densecl', *TESTED)
@@ -61,6 +61,6 @@ def make_manifest(
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write readable JSON, whole or not at all."""
+    """Write readable JSON; never leaves half a file."""
     with atomic_write(path) as temporary:
         Path(temporary).write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')

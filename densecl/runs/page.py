@@ -1,4 +1,4 @@
-"""One HTML page of one or several runs, with everything in it."""
+"""Writes one self-contained HTML page about one or several runs."""
 
 import csv
 import time
@@ -20,7 +20,7 @@ from .folder import RunFolder
 from .page_facts import class_tables, data, guard_table, pilot_table, speed, tiles, trained, versions
 from .page_pictures import BUDGET, embed, find_pictures
 
-_TEXT_MOST = 200_000  # characters of all configs
+_TEXT_MOST = 200_000  # largest number of characters of all configs
 
 
 def write_page(
@@ -29,9 +29,9 @@ def write_page(
     """Write one self-contained HTML page: settings, data, curves, pictures, figures, and what to do next.
 
     Args:
-        folders: of the runs, finished or not; several are put side by side.
-        out: file; default ``report.html`` in the folder of the first run.
-        refresh: seconds after which a browser reads the file again; not once all runs have ended.
+        folders: folders of the runs, finished or not; several are shown side by side.
+        out: file; by default ``report.html`` in the folder of the first run.
+        refresh: seconds after which a browser reloads the file, as long as a run has not ended.
 
     Returns:
         The file.
@@ -51,17 +51,17 @@ def write_page(
 
 
 def follow(folders: Sequence[str | Path], out: str | Path | None = None, every: float = 30) -> Path:
-    """Write the page again and again until all runs have ended, by themselves or after half an hour idle.
+    """Write the page repeatedly until all runs have finished or have written nothing for half an hour.
 
     Args:
         folders, out: see :func:`write_page`.
-        every: seconds in between.
+        every: seconds between two pages.
     """
     try:
         while any(RunFolder(Path(folder)).state == 'running' for folder in folders):
             write_page(folders, out, refresh=every)
             time.sleep(every)
-    finally:  # also when it is interrupted: a page that nobody writes must not read itself again
+    finally:  # also after an interruption: a page that is no longer written must not reload itself
         written = write_page(folders, out)
     return written
 
@@ -83,7 +83,7 @@ def write_csv(folders: Sequence[str | Path], out: str | Path) -> Path:
 
 
 def write_markdown(folders: Sequence[str | Path], out: str | Path) -> Path:
-    """Write the figures of runs as a Markdown table: a line a run, or a name of several seeds.
+    """Write the figures of runs as a Markdown table: a line per run, or per group of seeds with one name.
 
     Args:
         folders: of the runs.
@@ -105,12 +105,12 @@ def write_markdown(folders: Sequence[str | Path], out: str | Path) -> Path:
 
 
 def page_content(runs: Sequence[RunFolder], refresh: float | None = None) -> dict[str, Any]:
-    """What the template shows of runs; ``refresh`` as in :func:`write_page`."""
+    """The content for the page's template; ``refresh`` as in :func:`write_page`."""
     names = labels(runs)
     found = [find_pictures(run.folder) for run in runs]
     budget = BUDGET / max(sum(map(len, found)), 1)
     embedded = [embed(run.folder, paths, budget) for run, paths in zip(runs, found, strict=True)]
-    pictures: dict[str, list] = {}  # a name that several runs have is a row
+    pictures: dict[str, list] = {}  # pictures of several runs with the same name are one row
     for name, (own, _) in zip(names, embedded, strict=True):
         for picture in own:
             key = picture.name if len(runs) > 1 else ''
@@ -156,7 +156,7 @@ def page_content(runs: Sequence[RunFolder], refresh: float | None = None) -> dic
 
 
 def labels(runs: Sequence[RunFolder]) -> list[str]:
-    """A short name for each run: of its folder, with as many folders above as tell them apart."""
+    """A short name for each run: its folder's, with more parts of the path if names are equal."""
     paths = [run.folder.resolve().parts for run in runs]
     for depth in range(1, max(map(len, paths)) + 1):
         names = ['/'.join(parts[-depth:]) for parts in paths]
@@ -166,7 +166,7 @@ def labels(runs: Sequence[RunFolder]) -> list[str]:
 
 
 def _safe(charts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The SVG of charts, which escapes its own texts, as markup."""
+    """Mark the SVG of charts as safe markup, as its texts are already escaped."""
     for one in charts:
         one['svg'] = Markup(one['svg'])
         one['legend'] = [(Markup(line), *more) for line, *more in one['legend']]
@@ -174,14 +174,14 @@ def _safe(charts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _side_by_side(columns: Iterable[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
-    """Rows of a name and its value in each column; a value that a column lacks is None."""
+    """(name, its value in each column) rows; None if a column lacks the value."""
     columns = list(columns)
     rows = dict.fromkeys(name for column in columns for name in column)
     return [(name, [column.get(name) for column in columns]) for name in rows]
 
 
 def _differing(runs: Sequence[RunFolder]) -> tuple[list[tuple[str, list[Any]]], int]:
-    """Settings that differ between runs, and how many are the same."""
+    """Settings that differ between runs, and the number of equal settings."""
     rows = _side_by_side({s['name']: show_value(s.get('value')) for s in run.settings} for run in runs)
     differing = [row for row in rows if len(set(row[1])) > 1]
     return differing, len(rows) - len(differing)

@@ -1,4 +1,4 @@
-"""Facts and tables of a run, as its page shows them."""
+"""Facts and tables of a run for its page."""
 
 import math
 import statistics
@@ -36,7 +36,7 @@ def trained(run: RunFolder) -> dict[str, Any]:
 
 
 def data(run: RunFolder) -> dict[str, Any]:
-    """Photos, their hash, and what the guard measured on."""
+    """Photos, their hash, and the guard's images."""
     photos = run.manifest.get('photos')
     photos = photos if isinstance(photos, dict) else {}
     facts = {
@@ -120,7 +120,7 @@ def _number(value: Any, digits: int) -> str:
 
 
 def class_tables(run: RunFolder, label: str, many: int) -> list[dict[str, Any]]:
-    """Intersection over union of each class, a table a probe."""
+    """Intersection over union of each class, one table per probe."""
     tables = []
     for name, probe in run.probes.items():
         kinds = [kind for kind in ('linear', 'retrieval') if isinstance(probe.get(kind), dict)]
@@ -144,6 +144,6 @@ def pilot_table(run: RunFolder) -> dict[str, Any] | None:
         arms = tuple(arm for arm in ARMS if any(f['arm'] == arm for f in record.figures))
         gains = differences(record, arms) if len(arms) > 1 else {}
         rows = [(kind, figures_of(record, arms, kind), str(gains.get(kind, '–'))) for kind in record.kinds]
-    except (KeyError, TypeError, AttributeError):  # of another kind, or cut off
+    except (KeyError, TypeError, AttributeError):  # a file of another kind, or cut off
         return None
     return dict(arms=arms, rows=rows, told=verdict(gains) if gains else 'not finished yet')

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-BUDGET = 4_500_000  # bytes of all pictures of a page; base64 makes 6 MB of them
+BUDGET = 4_500_000  # bytes of all pictures of a page, which are 6 MB in base64
 _KINDS = {'.png', '.jpg', '.jpeg', '.webp'}
 _SIDES = (1600, 1200, 800, 560, 400, 280, 200, 140, 100)  # px of the longer side, tried in turn
 
@@ -19,9 +19,9 @@ class Picture:
     """One picture.
 
     Attributes:
-        name: below ``pictures``, or of a file directly in the folder of the run.
-        caption: sentence of ``captions.json``, or an empty one.
-        uri: of the data.
+        name: path below ``pictures``, or name of a file in the run's folder itself.
+        caption: sentence from ``captions.json``, or an empty one.
+        uri: data URI.
         size: width and height in px, as embedded.
     """
 
@@ -32,8 +32,8 @@ class Picture:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Images in ``pictures/`` of a run, in the order of their captions, then those directly in its folder;
-    PNG, JPEG and WebP."""
+    """PNG, JPEG and WebP images in ``pictures/`` of a run, in the order of their captions; then those in the
+    run's folder itself."""
     order = {name: number for number, name in enumerate(_captions(folder))}
     inside = sorted(
         (folder / 'pictures').rglob('*'), key=lambda path: (order.get(path.name, len(order)), path)
@@ -51,15 +51,15 @@ def _captions(folder: Path) -> dict[str, str]:
 
 
 def embed(folder: Path, paths: Iterable[Path], budget: float) -> tuple[list[Picture], list[str]]:
-    """Read pictures of a run; those above the budget are made smaller.
+    """Read pictures of a run; pictures above the budget are made smaller.
 
     Args:
-        folder: of the run.
-        paths: of the images.
+        folder: folder of the run.
+        paths: paths of the images.
         budget: bytes for each.
 
     Returns:
-        The pictures, and names of files that are no images or do not fit in at 100 px.
+        The pictures, and names of files that are no images or exceed the budget even at 100 px.
     """
     captions, pictures, left_out = _captions(folder), [], []
     for path in paths:

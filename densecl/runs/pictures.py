@@ -1,4 +1,4 @@
-"""Pictures of what the features of runs and checkpoints see, side by side."""
+"""Pictures of the features of runs and checkpoints, side by side."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,22 +20,22 @@ from densecl.visualization.feature_maps import cell_at, centred, mean_cells
 from .run import Run, is_run
 from .starts import layout_of
 
-#: Most bytes of a picture, so that a page can hold many.
+#: Largest number of bytes of a picture, so that a page can have many.
 LARGEST = 600_000
-_SHORT = 448  # short side of a photo, in pixels, that features are taken at
+_SHORT = 448  # short side of a photo in pixels, for features
 
 
 def open_networks(whats: Sequence[str], branch: str = 'auto') -> dict[str, FrozenEncoder]:
-    """The networks to show, by the names that stand above their columns.
+    """Name (the heading of its column) -> network to show.
 
     Args:
-        whats: folders of runs, which give two networks, the start (where there was one) and the chosen
-            weights; files of weights; names of some. What brings no config is built as pretraining builds it:
-            stride 16 at the last level where that is possible.
+        whats: folders of runs, files of weights, or names of weights. A run gives two networks: the start (if
+            there was one) and the chosen weights. Weights without a config are built as in pretraining: with
+            stride 16 at the last level, if possible.
         branch: see :func:`densecl.evaluation.features.load_encoder`.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`densecl.evaluation.features.open_encoder`.
+        FileNotFoundError, ValueError: see :func:`densecl.evaluation.features.open_encoder`.
     """
     from densecl.engine.launch import read_config
     from densecl.transfer import find_start
@@ -69,27 +69,29 @@ def write_pictures(
     gallery: int = 64,
     embedding: str | Path | None = None,
 ) -> dict[str, str]:
-    """Write a sheet of each kind, and ``captions.json``: its file name -> a sentence for beginners.
+    """Write a picture of each kind, and ``captions.json``: file name -> a sentence for beginners.
 
     Args:
-        networks: by name, see :func:`open_networks`.
-        photos: a folder or several; read by the decoder of the first network that has one.
-        out: folder for the pictures; other captions that it has already are kept.
-        count: photos shown, evenly spread.
-        points: x and y in shares of the photo, the same on all; by default one a photo that tells something.
-        level: of the backbones.
+        networks: see :func:`open_networks`.
+        photos: one or several folders; read by the decoder of the first network that has one.
+        out: folder for the pictures; other captions in it are kept.
+        count: number of photos shown, evenly spread.
+        points: x and y as shares of the photo, the same for all photos; by default an informative point is
+            chosen for each photo.
+        level: the backbones' level.
         size: height and width of the photos; by default each has a short side of 448 pixels.
-        segments: clusters of k-means.
-        gallery: photos that neighbours are searched in.
-        embedding: folder for TensorBoard's projector: the mean cell of each photo of the gallery.
+        segments: number of k-means clusters.
+        gallery: number of photos in which neighbours are searched.
+        embedding: folder for TensorBoard's projector: the mean cell of each photo in the gallery.
 
     Returns:
         The captions.
 
     Raises:
         FileNotFoundError: there is no photo.
-        ImportError: there is no TensorBoard to write an embedding with.
-        ValueError: a point outside, no such level, photos that the networks cannot read.
+        ImportError: TensorBoard, which writes the embedding, is not installed.
+        ValueError: a point is outside the photo, there is no such level, or the networks cannot read the
+            photos.
     """
     if embedding is not None:
         check_embedding()
@@ -158,13 +160,13 @@ def _read(photos, count: int, gallery: int, size, decoder) -> tuple[list[str], l
 
 
 def _use_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """The aspect kept but for multiples of 16."""
+    """A size in multiples of 16 with nearly the same aspect ratio."""
     scale = _SHORT / min(shape[:2])
     return tuple(max(16, 16 * round(side * scale / 16)) for side in shape[:2])
 
 
 def _maps(network: FrozenEncoder, images: Sequence[np.ndarray], level: int) -> list[Tensor]:
-    """One by one, for sizes may differ; (C, h, w) float16 each."""
+    """Maps (C, h, w) float16, computed one by one as sizes may differ."""
     return [dense_features(network, [torch.from_numpy(image)[None]], level)[0] for image in images]
 
 

@@ -1,4 +1,4 @@
-"""Will pretraining help me? Random weights, the start and the start continued, on the labels there are."""
+"""Will pretraining help me? Compares random weights, the start and the continued start on a user's labels."""
 
 import json
 import time
@@ -11,18 +11,18 @@ from .manifest import write_json
 
 ARMS = ('random', 'start', 'continued')
 _PRETRAINING = 0.45  # share of the hours
-_LEAST_SECONDS = 60  # of a fine-tuning; shorter ones tell nothing
-_FIGURES = ('mask AP', 'box AP', 'mIoU')  # of a fine-tuning, the first that is there
+_LEAST_SECONDS = 60  # of a fine-tuning; the figures of a shorter one mean nothing
+_FIGURES = ('mask AP', 'box AP', 'mIoU')  # of a fine-tuning; the first one that exists is used
 
 
 @dataclass
 class Record:
-    """What was measured so far; it survives an interruption.
+    """The measurements so far, stored on disk so that a pilot can be resumed.
 
     Attributes:
-        path: of the json.
+        path: path of the json.
         figures: dicts of ``arm``, ``kind``, ``seed`` and ``value`` (per cent).
-        facts: whatever else later steps need, such as the length of the fine-tunings.
+        facts: other values for later steps, such as the length of the fine-tunings.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class Record:
 
     @classmethod
     def open(cls, path: Path) -> 'Record':
-        """Go on with a record, or begin one."""
+        """Continue a record, or start a new one."""
         known = json.loads(path.read_text()) if path.is_file() else {}
         return cls(path, known.get('figures', []), known.get('facts', {}))
 
@@ -41,7 +41,7 @@ class Record:
         return set(kinds) <= known
 
     def add(self, arm: str, seed: int, **values: float) -> None:
-        """Keep figures, on disk too."""
+        """Add figures, also on disk."""
         self.figures += [dict(arm=arm, kind=kind, seed=seed, value=v) for kind, v in values.items()]
         self.save()
 
@@ -55,7 +55,7 @@ class Record:
 
     @property
     def kinds(self) -> list[str]:
-        """What was measured, in the order in which it was."""
+        """Kinds of figures, in the order of measurement."""
         return list(dict.fromkeys(f['kind'] for f in self.figures))
 
 
@@ -72,20 +72,20 @@ def pilot(
     show=print,
     **pretraining,
 ) -> Record:
-    """Compare starts within some hours; write ``pilot.json`` and ``pilot.png``, and tell one sentence.
+    """Compare starts within some hours; write ``pilot.json`` and ``pilot.png``, and show a verdict.
 
-    A call with the same folder goes on where the last one was interrupted.
+    A call with the same folder continues an interrupted one.
 
     Args:
-        photos: unlabelled.
+        photos: unlabelled photos.
         labelled, test: see :func:`densecl.evaluation.labelled.open_labelled`.
-        hours: for everything: a little less than half goes to pretraining, the rest to measuring.
-        out: folder.
+        hours: for everything; 45 % is for pretraining, the rest for measuring.
+        out: output folder.
         start: see :func:`densecl.runs.pretrain`.
-        method: of the pretraining.
-        seeds: repetitions of each probe and fine-tuning.
+        method: method of the pretraining.
+        seeds: number of repetitions of each probe and fine-tuning.
         finetune: also fine-tune, as far as time allows.
-        show: what is told goes here.
+        show: called with each message.
         **pretraining: further arguments of :func:`densecl.runs.pretrain`.
     """
     from .checks import find_photos, folders_of
@@ -103,7 +103,7 @@ def pilot(
     if not record.facts.get('pretrained'):
         there = (folder / 'continued' / 'config.py').is_file()
         wishes = dict(start=start, hours=hours * _PRETRAINING, method=method) | pretraining
-        # Without the labels, by which the guard would choose what is then measured by them.
+        # Without labels: the guard would choose the weights by the labels that then measure them.
         pretrain(photos, out=folder / 'continued', resume=there, show=show, **wishes)
         record.facts['pretrained'] = True
         record.save()
@@ -133,13 +133,13 @@ def summary(record: Record, arms: tuple[str, ...] = ARMS) -> str:
 
 
 def figures_of(record: Record, arms: tuple[str, ...], kind: str) -> list[str]:
-    """Mean and interval of each arm; a dash where nothing was measured yet."""
+    """Mean and interval of each arm; a dash if nothing was measured yet."""
     values = [list(record.values(arm, kind).values()) for arm in arms]
     return [str(interval(each)) if each else '–' for each in values]
 
 
 def differences(record: Record, arms: tuple[str, ...] = ARMS) -> dict[str, Interval]:
-    """Kind -> continued minus start (or random weights, where a run began there), paired by seed."""
+    """Kind -> continued minus start (or minus random weights, if the run started there), paired by seed."""
     before = arms[-2]
     found = {}
     for kind in record.kinds:
@@ -151,7 +151,7 @@ def differences(record: Record, arms: tuple[str, ...] = ARMS) -> dict[str, Inter
 
 
 def verdict(gains: dict[str, Interval]) -> str:
-    """Go, stop, or not known: one sentence with the figures that decided."""
+    """One sentence: pretrain, do not, or not known yet; with the figures that decided."""
 
     def listed(kinds: list[str]) -> str:
         return ', '.join(f'{kind} {gains[kind].mean:+.2f} ({gains[kind].limits})' for kind in kinds)
@@ -169,7 +169,7 @@ def verdict(gains: dict[str, Interval]) -> str:
 
 
 def plot(record: Record, arms: tuple[str, ...], path: Path, show=print) -> None:
-    """A panel a kind: each seed as a point, mean and interval as a bar."""
+    """Draw a panel per kind: each seed as a point, mean and interval as a bar."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

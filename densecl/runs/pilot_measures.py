@@ -16,7 +16,7 @@ def probes(
     seeds: int,
     show,
 ) -> None:
-    """Linear and retrieval segmentation of every arm and seed that the record lacks."""
+    """Measure linear and retrieval segmentation for every arm and seed that the record lacks."""
     from mmengine.registry import init_default_scope
 
     from densecl.engine.launch import read_config
@@ -40,7 +40,7 @@ def probes(
 
 
 def level(config) -> int:
-    """The deepest map of a run's backbone; a class token may stand behind it."""
+    """Index of the deepest map of a run's backbone; a class token may follow it."""
     heads = config.model.heads.values()
     levels = [head.units.get('level', -1) for head in heads if isinstance(head.get('units'), dict)]
     return min(levels, default=-1)
@@ -55,7 +55,7 @@ def fine_tunings(
     minutes: float,
     show,
 ) -> None:
-    """Fine-tune every arm and seed, all for as many steps as the first gets in ``minutes``."""
+    """Fine-tune every arm and seed, all for the number of steps that fit into ``minutes`` for the first."""
     from densecl.engine.launch import read_config
     from densecl.finetune import finetune, write_config
 
@@ -75,7 +75,7 @@ def fine_tunings(
 def weights_of(run: Run, arm: str, seed: int) -> Path:
     """The file that a fine-tuning of an arm starts from.
 
-    Random weights are written, and so is a start for RGB that the run inflated for other images.
+    Random weights are first written to a file; so is an RGB start that the run inflated for other images.
     """
     from mmengine.registry import init_default_scope
 
@@ -85,7 +85,7 @@ def weights_of(run: Run, arm: str, seed: int) -> Path:
 
     if arm == 'continued':
         return run.best
-    init_default_scope('densecl')  # a fine-tuning before leaves mmdet's or mmseg's
+    init_default_scope('densecl')  # an earlier fine-tuning has set mmdet's or mmseg's scope
     config = read_config(str(run.config))
     if arm == 'start' and decoder_config(config) is None:
         return run.start

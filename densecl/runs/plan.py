@@ -1,4 +1,4 @@
-"""Everything about a run that is decided before it begins."""
+"""Everything about a run that is decided before it starts."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,11 +28,11 @@ from .values import Job, method_traits, run_values
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do.
+    """The plan of a run.
 
     Attributes:
         job: photos, start and folder.
-        conditions, found: what the rules knew, and what they decided.
+        conditions, found: input of the rules, and their decisions.
         text: the config.
     """
 
@@ -43,7 +43,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """How long the steps take."""
+        """Seconds that the steps take."""
         values = {name: setting.value for name, setting in self.found.items()}
         return values['steps'] * values['batch'] / values['photos_per_s']
 
@@ -80,7 +80,7 @@ def make_plan(
     options: dict[str, Any] | None = None,
     log_to: Sequence[str] = (),
 ) -> Plan:
-    """Look at photos, start and machine, and decide.
+    """Inspect photos, start and machine, and decide all settings.
 
     Args: see :func:`densecl.runs.pretrain`.
     """
@@ -108,7 +108,7 @@ def make_plan(
     if not measure:
         return plan
     speed = timed_speed(_parsed(plan.text, options))
-    # The size was chosen by the estimate; the time that was measured is that of this size.
+    # The size was chosen with the estimate; the measured time is for this size.
     view_size = plan.found['view_size']
     conditions = replace(conditions, speed=speed, size=view_size.value)
     again = _decide(job, conditions)

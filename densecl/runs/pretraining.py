@@ -34,29 +34,29 @@ def pretrain(
     log_to: Sequence[str] = (),
     show=print,
 ) -> Run:
-    """Pretrain a backbone on unlabelled photos, from weights or from nothing.
+    """Pretrain a backbone on unlabelled photos, from given or random weights.
 
     Args:
-        photos: a folder with images in any tree below it, or several.
+        photos: one or several folders with images, also in subfolders.
         start: a file of weights of any common kind, ``'imagenet'``, a name of timm's or torchvision's, or
-            ``'random'``; None takes ImageNet weights where they are installed.
-        hours: the budget; None takes what the rules think best, at most two hours.
+            ``'random'``; None takes ImageNet weights if they are installed.
+        hours: the budget; with None the rules decide, at most two hours.
         out: folder of the run.
         method: such as ``'densecl'`` or ``'pixpro'``; see ``densecl.settings.recipes.recipe_names``.
-        labelled: a COCO json, or a folder with ``images/`` and ``labels/``: the guard probes on it, and which
-            of its scored images are among the photos is told before anything else.
+        labelled: a COCO json, or a folder with ``images/`` and ``labels/``. The guard probes on it. Before
+            the run, the user is told which of its scored images are among the photos.
         size: side of the views in pixels.
-        resume: go on with the run in ``out``; everything else was decided when it began.
-        measure: time two real steps before deciding, rather than estimate.
+        resume: continue the run in ``out``; all other settings are those of its start.
+        measure: before deciding, time two real steps instead of an estimate.
         options: changes of the config, ``{'optim_wrapper.optimizer.lr': 0.01}``.
-        log_to: ``'tensorboard'``, ``'wandb'``, ``'mlflow'``, ``'trackio'``, beside the json files of the run.
-        show: what is told to the user goes here.
+        log_to: ``'tensorboard'``, ``'wandb'``, ``'mlflow'``, ``'trackio'``, in addition to the json files.
+        show: called with each message for the user.
 
     Returns:
         The finished run.
 
     Raises:
-        OSError, ValueError, RuntimeError, ImportError: what is wrong, in one line.
+        OSError, ValueError, RuntimeError, ImportError: the mistake, in one line.
     """
     folder = Path(out)
     check_folder_of_run(folder, resume)
@@ -75,7 +75,7 @@ def pretrain(
 
 
 def write_run(plan: Plan) -> None:
-    """Config, settings, manifest and starting weights; the config last, for it says that a run is there."""
+    """Write settings, manifest, starting weights and, last, the config, as its presence marks a run."""
     folder, start = plan.job.folder, plan.job.start
     folder.mkdir(parents=True, exist_ok=True)
     settings = [vars(setting) for setting in plan.found.values()]
@@ -88,7 +88,7 @@ def write_run(plan: Plan) -> None:
 
 
 def train(folder: Path, options: dict[str, Any] | None = None, resume: bool = False) -> Run:
-    """Train what the config of a run says."""
+    """Train with the config of a run."""
     cfg = launch.load_config(str(folder / 'config.py'), str(folder), options, 'none')
     launch.use_resume(cfg, 'auto' if resume else None)
     launch.save_on_signal(cfg)
@@ -98,7 +98,7 @@ def train(folder: Path, options: dict[str, Any] | None = None, resume: bool = Fa
 
 
 def _compare_photos(run: Run, photos: str | Path | list[str], show) -> None:
-    """Say so where the photos are others than when the run began."""
+    """Tell the user if the photos have changed since the start of the run."""
     folders = folders_of(photos)
     known = run.manifest.get('photos', {})
     paths = find_photos(folders)

@@ -1,4 +1,4 @@
-"""A pretraining on disk, whose weights are used."""
+"""A pretraining on disk, for code that uses its weights."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ def is_run(folder: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class Run(RunFolder):
-    """The folder of a pretraining with its weights; unlike its base it refuses what is missing or cut off.
+    """The folder of a pretraining with its weights; in contrast to its base class, missing parts are errors.
 
     Raises:
         FileNotFoundError: there is no config in the folder.
@@ -32,7 +32,7 @@ class Run(RunFolder):
 
     @property
     def config(self) -> Path:
-        """The config, which ``tools/train.py`` runs; see :func:`config_of`."""
+        """The config for ``tools/train.py``; see :func:`config_of`."""
         return config_of(self.folder)
 
     @property
@@ -49,7 +49,7 @@ class Run(RunFolder):
 
     @property
     def best(self) -> Path:
-        """The weights to use: what the guard chose, or the newest checkpoint where there was no guard.
+        """The weights to use: the guard's choice, or the newest checkpoint if there was no guard.
 
         Raises:
             FileNotFoundError: there is no checkpoint yet.
@@ -65,7 +65,7 @@ class Run(RunFolder):
 
     @property
     def photos(self) -> list[str]:
-        """Folders of its photos; none where one is no longer there."""
+        """Folders of its photos; none if one of them no longer exists."""
         from densecl.engine.launch import read_config
 
         root = read_config(str(self.config)).train_dataloader.dataset.data_root
@@ -73,13 +73,13 @@ class Run(RunFolder):
         return roots if all(Path(path).is_dir() for path in roots) else []
 
     def export(self, path: str | Path | None = None, to: str = 'mmdet', force: bool = False) -> Path:
-        """Write the backbone for those who will use it; see :func:`densecl.runs.export_run`."""
+        """Write the backbone for its users; see :func:`densecl.runs.export_run`."""
         from .export import export_run
 
         return export_run(self, path, to, force)
 
     def json(self, name: str, kind: type) -> Any:
-        """Content of a file of the folder; an empty ``kind`` where there is none.
+        """Content of a file of the folder; an empty ``kind`` if there is no such file.
 
         Raises:
             ValueError: it is cut off or of another kind.

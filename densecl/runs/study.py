@@ -1,4 +1,4 @@
-"""A study: figures, pretrainings and curves that are kept as CSV, and which differences in them hold."""
+"""A study: figures, pretrainings and curves stored as CSV, and their significant differences."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from .differences import Counts, Difference, Table, over_blocks, over_images, ta
 from .intervals import benjamini_hochberg
 
 FIGURES, RUNS, CURVES, COUNTS, STUDY = 'results.csv', 'runs.csv', 'curves.csv', 'counts.npz', 'study.json'
-#: Share of the differences that are told to hold which may be none.
+#: Expected share of false differences among those reported as significant.
 FALSE_SHARE = 0.05
 _KEYS = ('title', 'about', 'rows', 'against', 'columns', 'curves')
 _COLUMN = ('title', 'task', 'figure', 'short')
@@ -21,12 +21,12 @@ _COLUMN = ('title', 'task', 'figure', 'short')
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of a task, as tables name it.
+    """A figure of a task in the tables.
 
     Attributes:
-        title: of the column.
+        title: title of the column.
         task, figure: as in ``results.csv``.
-        short: whether it stands in the short table as well.
+        short: whether it is in the short table as well.
     """
 
     title: str
@@ -37,12 +37,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two weights on one figure.
+    """The comparison of two weights on one figure.
 
     Attributes:
-        difference: over seeds and test images together, as far as they say something; None without figures.
-        p_value: of it, as it is; None where nothing was tested.
-        holds: whether it is told apart from 0, among all comparisons of the study.
+        difference: over seeds and test images together, as far as both are available; None without figures.
+        p_value: its unadjusted p-value; None if nothing was tested.
+        holds: whether it is significantly different from 0, among all comparisons of the study.
     """
 
     difference: Difference | None
@@ -52,17 +52,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Study:
-    """What ``study.json`` says, and the CSVs beside it.
+    """The content of ``study.json`` and of the CSVs beside it.
 
     Attributes:
-        name: of the folder.
-        title, about: what the reader is told.
+        name: name of the folder.
+        title, about: texts for the reader.
         rows: kind -> weights, in the order of the tables.
         against: weights that all others are compared with.
-        columns: of the tables.
-        tables: one a column.
+        columns: columns of the tables.
+        tables: one per column.
         figures: lines of ``results.csv``.
-        runs: lines of ``runs.csv``, one a pretraining.
+        runs: lines of ``runs.csv``, one per pretraining.
         points: lines of ``curves.csv``.
         curves: panels of the picture: title -> name of a figure in ``curves.csv``.
     """
@@ -81,14 +81,14 @@ class Study:
 
     @property
     def weights(self) -> list[str]:
-        """All of them, in the order of the tables."""
+        """All weights, in the order of the tables."""
         return [name for names in self.rows.values() for name in names]
 
     def compare(self) -> dict[tuple[str, str, str], Comparison]:
         """(title of the column, weights they are compared with, weights) -> comparison.
 
-        A difference holds if it is among those that may be told apart from 0 with at most 5 % expected false
-        ones, of all columns and pairs of the study (Benjamini and Hochberg).
+        A difference holds if the method of Benjamini and Hochberg finds it significant, with at most 5 %
+        expected false ones among all columns and pairs of the study.
         """
         found = {
             (column.title, one, two): _compare(table, one, two)
@@ -106,7 +106,7 @@ class Study:
 
     @property
     def _twice(self) -> set[tuple[str, str]]:
-        """Pairs of ``against`` that would be compared a second time, the other way round."""
+        """Pairs of ``against`` that would be compared a second time, in the opposite order."""
         return {(two, one) for i, one in enumerate(self.against) for two in self.against[i + 1 :]}
 
 
@@ -116,11 +116,11 @@ def _compare(table: Table, one: str, two: str) -> Comparison:
 
 
 def read_study(folder: str | Path) -> Study:
-    """Read ``study.json``, ``results.csv`` and, where they are, ``runs.csv``, ``curves.csv``, ``counts.npz``.
+    """Read ``study.json``, ``results.csv`` and, if they exist, ``runs.csv``, ``curves.csv``, ``counts.npz``.
 
     Raises:
         FileNotFoundError: ``study.json`` or ``results.csv`` is missing.
-        ValueError: a key, a weight or a figure is not known, or in one file alone.
+        ValueError: a key, a weight or a figure is not known, or is in only one of the files.
     """
     folder = Path(folder)
     said = _read_json(folder / STUDY)
@@ -175,7 +175,7 @@ def _column(said: Mapping[str, Any], path: Path) -> Column:
 
 
 def _titles(rows: Mapping[str, Any]) -> dict[str, str]:
-    """Weights -> what they are called; rows are lists, or dicts where the two differ."""
+    """Weights -> their title; rows are lists, or dicts if titles differ from names."""
     return {
         name: title
         for names in rows.values()
@@ -184,7 +184,7 @@ def _titles(rows: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _check_names(said: Mapping[str, Any], figures: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
-    """The weights of all rows, in order; a ValueError where they are not those that were measured."""
+    """The weights of all rows, in order; a ValueError if they are not those that were measured."""
     order = [name for names in said['rows'].values() for name in names]
     titles, measured = list(_titles(said['rows']).values()), {row['weights'] for row in figures}
     wrong = {
@@ -201,7 +201,7 @@ def _check_names(said: Mapping[str, Any], figures: Sequence[Mapping[str, Any]], 
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Lines of a CSV; none where it is not there."""
+    """Lines of a CSV; none if it does not exist."""
     if not path.is_file():
         return []
     with path.open(encoding='utf-8', newline='') as file:
@@ -209,11 +209,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def read_figures(folder: Path) -> list[dict[str, Any]]:
-    """Lines of ``results.csv`` with numbers, and ``counts``, what reads the counts of a segmentation.
+    """Lines of ``results.csv`` with numbers, and ``counts``: a function that reads a segmentation's counts.
 
     Raises:
-        FileNotFoundError: it is missing.
-        ValueError: a number is none.
+        FileNotFoundError: the file is missing.
+        ValueError: a value is no number.
     """
     import numpy as np
 
@@ -252,7 +252,7 @@ def _counts(kept: Mapping[str, Any], row: Mapping[str, Any]) -> Counts | None:
 
 
 def cost_of(study: Study, weights: str) -> dict[str, Any]:
-    """Pretrainings, and the means of images, minutes and photos_per_s over them; None where unknown."""
+    """Number of pretrainings, and means of images, minutes and photos_per_s over them; None if unknown."""
     runs = [run for run in study.runs if run['weights'] == weights]
     found: dict[str, Any] = dict(runs=len(runs))
     for name in ('images', 'minutes', 'photos_per_s'):

@@ -1,4 +1,4 @@
-"""What is measured, added to the CSVs of a study."""
+"""Adds measurements to the CSVs of a study."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ RUN_COLUMNS = (
     'photos_per_s', 'machine', 'date', 'commit', 'command',
 )  # fmt: skip
 CURVE_COLUMNS = ('weights', 'run', 'seed', 'images', 'figure', 'value')
-#: Test images that are drawn one by one are dealt to so many groups: their counts are then a few kilobytes.
+#: Number of groups for test images without groups, so that their counts need only a few kilobytes.
 MOST_GROUPS = 30
 _MEASURED = ('guard/', 'probe/')
 
@@ -29,18 +29,18 @@ _MEASURED = ('guard/', 'probe/')
 def add_benchmark(folder: Path, out: Path, facts: Mapping[str, str]) -> str:
     """Add the figures of ``tools/benchmark.py``, and the counts of segmentations by groups of images.
 
-    Figures of the same task, figure, weights and seed take the place of older ones.
+    A new figure replaces an older one of the same task, figure, weights and seed.
 
     Args:
-        folder: of the study.
+        folder: folder of the study.
         out: ``--out`` of the benchmark.
-        facts: names of columns -> values, of cells that do not say them.
+        facts: name of a column -> value, for cells that lack it.
 
     Returns:
-        What was done.
+        A description of what was done.
 
     Raises:
-        ValueError: images of a task are not those of the counts that are there.
+        ValueError: images of a task differ from those of the existing counts.
     """
     import numpy as np
 
@@ -68,7 +68,7 @@ def _missing(row: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, str]
 
 
 def _summed(groups: Sequence[Any], values: Any) -> tuple[list[str], Any]:
-    """Names of at most 30 groups, and (G, 3, K) sums of their counts; more are dealt to 30 in turn."""
+    """Names of at most 30 groups, and (G, 3, K) sums of their counts; more groups are merged into 30."""
     import numpy as np
 
     names = list(dict.fromkeys(map(str, groups)))
@@ -81,7 +81,7 @@ def _summed(groups: Sequence[Any], values: Any) -> tuple[list[str], Any]:
 
 
 def _without_machine(files: Iterable[str]) -> dict[str, str]:
-    """File -> the same without the folders that all absolute ones share; their own folder stays."""
+    """File -> its path without the folders common to all absolute paths, but with its own folder."""
     files = list(dict.fromkeys(files))
     above = [str(Path(path).parent.parent) for path in files if isabs(path)]
     named = {path: relpath(path, commonpath(above)) if isabs(path) else path for path in files}
@@ -89,18 +89,18 @@ def _without_machine(files: Iterable[str]) -> dict[str, str]:
 
 
 def add_runs(folder: Path, runs: Sequence[Path], facts: Mapping[str, str]) -> list[str]:
-    """Add pretrainings, and what they measured on the way, of which ``results.csv`` has figures.
+    """Add the pretrainings whose weights are in ``results.csv``, with their measurements during training.
 
     Args:
-        folder: of the study.
+        folder: folder of the study.
         runs: folders of ``tools/train.py`` or ``densecl pretrain``.
-        facts: names of columns -> values, of folders that do not say them.
+        facts: name of a column -> value, for folders that lack it.
 
     Returns:
-        What was done.
+        A description of what was done.
 
     Raises:
-        ValueError: no weights, or several, of ``results.csv`` lie in a folder of this name.
+        ValueError: no weights, or several, of ``results.csv`` are in a folder of this name.
     """
     files = {(row['weights'], row['file']) for row in read_csv(folder / FIGURES)}
     lines, points, told = [], [], []
@@ -117,7 +117,7 @@ def add_runs(folder: Path, runs: Sequence[Path], facts: Mapping[str, str]) -> li
 
 
 def _weights_of(path: Path, files: Iterable[tuple[str, str]], folder: Path) -> str:
-    """The weights whose file lies in a folder that ends as ``path`` does, as far as it goes."""
+    """The weights whose file is in a folder with the same last parts as ``path``."""
     parts = path.resolve().parts
 
     def alike(file: str) -> int:
@@ -135,7 +135,7 @@ def _weights_of(path: Path, files: Iterable[tuple[str, str]], folder: Path) -> s
 
 
 def run_line(run: RunFolder, weights: str, name: str) -> dict[str, Any]:
-    """A line of ``runs.csv``; empty where the folder does not say it."""
+    """A line of ``runs.csv``; values missing in the folder are empty."""
     config, scalars = run.config_values, run.scalars
     steps, times = run.steps[0], [value for _, value in scalars.get('time', ())]
     batch, backbone = _batch(run), (config.get('model') or {}).get('backbone') or {}
@@ -163,7 +163,7 @@ def run_line(run: RunFolder, weights: str, name: str) -> dict[str, Any]:
 
 
 def _batch(run: RunFolder) -> int | None:
-    """Images a step, of all processes: their number a second times the seconds of a step."""
+    """Images per step of all processes: images per second times seconds per step."""
     speed, times = dict(run.scalars.get('images_per_s', ())), dict(run.scalars.get('time', ()))
     found = [speed[step] * times[step] for step in speed.keys() & times.keys()]
     return round(median(found)) if found else None
@@ -188,12 +188,12 @@ def _date(run: RunFolder) -> str:
 
 
 def _shortened(command: str) -> str:
-    """Without the folders of this machine: of an absolute path the last two parts."""
+    """The command without this machine's folders: only the last two parts of absolute paths."""
     return re.sub(r'(?<![\w.])(?:/[^\s/\'"]+)+(?=/[^\s/\'"]+/[^\s/\'"]+)/', '', command)
 
 
 def measured(run: RunFolder) -> list[tuple[str, int, float]]:
-    """Figure, images seen and value of all that the guard and the probes logged on the way."""
+    """(figure, images seen, value) of all measurements of guard and probes during training."""
     batch = _batch(run) or 0
     return [
         (name, round(step * batch), value)
@@ -210,7 +210,7 @@ def _merge(
     new: Sequence[Mapping[str, Any]],
     key: Sequence[str],
 ) -> int:
-    """Write old and new lines by key, in order; how many old ones were replaced."""
+    """Write old and new lines, sorted by key; return the number of replaced old lines."""
     lines = {tuple(str(row[name]) for name in key): row for row in old}
     count = len(lines)
     added = {tuple(str(row[name]) for name in key): row for row in new}

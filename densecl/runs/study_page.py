@@ -14,10 +14,10 @@ _OVER = {'seeds': ' s', 'images': ' i', 'both': ''}
 
 
 def full(study: Study, folder: str, picture: str | None) -> str:
-    """Everything: figures with their cost, differences, what they say, curves, where they come from.
+    """The full text: figures with their cost, differences, their meaning, curves, and sources.
 
     Args:
-        study: of :func:`~.study.read_study`.
+        study: result of :func:`~.study.read_study`.
         folder: link to its files.
         picture: link to its curves, if it has some.
     """
@@ -93,7 +93,7 @@ def _figures(study: Study) -> str:
 
 
 def _seeds(tables: Sequence[Table]) -> str:
-    """How many there are, in brackets; nothing where tables differ in it."""
+    """Number of seeds in brackets; empty if it differs between tables."""
     lengths = [[len(each) for each in table.values.values()] for table in tables]
     if len({(min(each), max(each)) for each in lengths}) > 1:
         return ''
@@ -107,7 +107,7 @@ def _pretrainings(study: Study, name: str) -> int:
 
 
 def _rows(study: Study) -> list[tuple[str, str]]:
-    """Kind, said once, and weights."""
+    """(kind, weights) rows; a repeated kind is empty."""
     return [
         (kind if not i else '', name) for kind, names in study.rows.items() for i, name in enumerate(names)
     ]
@@ -164,7 +164,7 @@ def _tested(difference: Difference | None) -> bool:
 
 
 def words(study: Study, found: Comparisons) -> str:
-    """A line a column: what is above and below each of ``against``."""
+    """One line per column: the weights above and below each of ``against``."""
     lines = []
     for column, table in zip(study.columns, study.tables, strict=True):
         means = {name: fmean(values.values()) for name, values in table.values.items()}
@@ -178,7 +178,7 @@ def words(study: Study, found: Comparisons) -> str:
 
 
 def _against(study: Study, found: Comparisons, title: str, one: str, mean: float) -> str:
-    """Weights that differ are named; of those that are not told apart it is only said that they are there."""
+    """Names the weights that differ; mentions only that there are others without a significant difference."""
     groups: dict[str, list[str]] = {'above': [], 'below': [], 'not tested against': [], 'alike': []}
     for name in study.weights:
         each = found.get((title, one, name))
@@ -229,9 +229,9 @@ def published(path: Path) -> str:
 
 
 def draw_curves(study: Study, path: Path) -> None:
-    """A panel a figure of ``curves``: mean over seeds against images seen, each seed a thin line.
+    """Draw a panel per figure of ``curves``: mean over seeds against images seen; each seed is a thin line.
 
-    The picture carries a digest of what it shows, see :func:`shows`.
+    The picture file has a digest of its content, see :func:`shows`.
 
     Raises:
         ValueError: ``curves.csv`` has no such figure.
@@ -274,19 +274,19 @@ def _curves(study: Study, wanted: str) -> dict[str, dict[str, dict[float, float]
 
 
 def _mean_curve(curves: Sequence[dict[float, float]]) -> list[tuple[float, float]]:
-    """Of the places that all seeds have."""
+    """Mean at the positions that all seeds have."""
     shared = set.intersection(*map(set, curves)) if curves else set()
     return [(x, fmean(curve[x] for curve in curves)) for x in sorted(shared)]
 
 
 def digest(study: Study) -> str:
-    """Of everything that the picture of the curves shows."""
+    """A digest of everything that the picture of the curves shows."""
     shown = [[row[key] for key in ('weights', 'run', 'images', 'figure', 'value')] for row in study.points]
     return hashlib.sha256(repr((study.curves, study.weights, shown)).encode()).hexdigest()[:16]
 
 
 def shows(path: Path) -> str:
-    """The digest that a picture carries; empty if there is none."""
+    """The digest in a picture file; empty if there is none."""
     from PIL import Image
 
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""What a run's config builds on, and what it changes."""
+"""The base configs of a run's config, and its changes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ from .starts import Chosen
 
 @dataclass(frozen=True)
 class Job:
-    """What a user asks for.
+    """A user's request.
 
     Attributes:
-        folder: of the run.
-        folders, paths: where the photos are, and each of them.
+        folder: folder of the run.
+        folders, paths: folders of the photos, and paths of all photos.
         start: the weights to start from.
-        labelled: set by which the guard measures, or None.
-        sensor: how the images are read, where they are no 8-bit photos.
-        backends: ``vis_backends`` of the visualizer, where others than the recipe's are wished.
+        labelled: labelled set for the guard, or None.
+        sensor: how the images are read, if they are not 8-bit photos.
+        backends: ``vis_backends`` of the visualizer, if not the recipe's.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class Job:
 
 
 def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[list[str], dict[str, Any]]:
-    """``_base_`` and the names below it of a run's config."""
+    """``_base_`` and the other names of a run's config."""
     from densecl.engine.launch import read_config
 
     base, folder = small_recipe(found['method'].value), relative(job.folder)
@@ -81,7 +81,7 @@ def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[l
 
 
 def _hooks(job: Job, folder: str) -> list[dict[str, Any]]:
-    """Weights in, and a guard where there are weights or labels to compare with."""
+    """A hook that loads weights, and a guard if there are weights or labels to compare with."""
     hooks = []
     if job.start.start is not None:
         hooks.append(dict(type='PretrainedHook', checkpoint=f'{folder}/start.pth'))
@@ -93,7 +93,7 @@ def _hooks(job: Job, folder: str) -> list[dict[str, Any]]:
 
 
 def method_traits(method: str) -> dict[str, Any]:
-    """What the rules ask about a method: ``parts`` (queue, prototypes, constant momentum), ``recipe_lr``."""
+    """Facts about a method for the rules: ``parts`` (queue, prototypes, constant momentum), ``recipe_lr``."""
     from densecl.engine.launch import read_config
 
     recipe = read_config(small_recipe(method))

@@ -1,4 +1,4 @@
-"""Settings that follow from photos, machine and hours, each with its reason."""
+"""Derives settings from photos, machine and hours, each with its reason."""
 
 from .conditions import Conditions, Speed
 from .machine import Machine, look_at_machine

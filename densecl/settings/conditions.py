@@ -1,4 +1,4 @@
-"""What the rules know before they decide."""
+"""The input of the rules."""
 
 from dataclasses import dataclass, field
 
@@ -8,12 +8,12 @@ from .photos import Photos
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a training step is.
+    """The speed of training steps.
 
     Attributes:
-        photos_per_s: photos that a second of training takes in, all their views and branches counted.
-        source: how this is known, for the reason of settings that depend on it.
-        memory: bytes in use at the peak of a step, or None where that is not known.
+        photos_per_s: photos per second of training, with all their views and branches.
+        source: how this is known, as text for the reasons of settings that depend on it.
+        memory: peak memory of a step in bytes, or None if unknown.
     """
 
     photos_per_s: float
@@ -26,19 +26,19 @@ class Conditions:
     """Photos, machine, time and wishes.
 
     Attributes:
-        photos: what the photos are like.
-        machine: what there is to train on.
-        architecture: of the backbone, such as ``'efficientnet-lite0'`` or ``'resnet18'``.
-        continued: training goes on from weights; otherwise it begins at random ones.
+        photos: description of the photos.
+        machine: description of the machine.
+        architecture: the backbone's, such as ``'efficientnet-lite0'`` or ``'resnet18'``.
+        continued: True: training continues from given weights; False: it starts from random ones.
         transformer: the backbone is a vision transformer.
         hours: the user's budget, or None.
         size: the user's side of a view in pixels, or None.
         method: the user's method, or None.
-        speed: measured, or None for an estimate.
-        parameters: of the backbone.
-        layers: of the backbone, stem and stages, or stem and blocks of a transformer.
-        recipe_lr: learning rate of the method's small recipe, which is made for 64 photos a step.
-        parts: which of ``'queue'``, ``'prototypes'`` and ``'momentum'`` (a constant one) the method has.
+        speed: measured speed, or None for an estimate.
+        parameters: number of the backbone's parameters.
+        layers: number of the backbone's layers: stem and stages, or stem and blocks of a transformer.
+        recipe_lr: learning rate of the method's small recipe, for 64 photos per step.
+        parts: those of ``'queue'``, ``'prototypes'`` and ``'momentum'`` (a constant one) that the method has.
     """
 
     photos: Photos

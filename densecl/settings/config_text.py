@@ -1,4 +1,4 @@
-"""An ordinary config file, which ``tools/train.py`` runs and a user edits."""
+"""Writes an ordinary config file that ``tools/train.py`` can run and a user can edit."""
 
 import pprint
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ _base_ = {base}
 
 
 class Source(str):
-    """Source code, which stands in a config as it is."""
+    """Source code that is written into a config unchanged."""
 
 
 def config_text(photos: str, path: str, base: list[str], values: Mapping[str, Any]) -> str:
     """A config file as text.
 
     Args:
-        photos: what the docstring says it is about.
-        path: where the file will be.
-        base: configs that it builds on, such as ``densecl::densecl/...py``.
+        photos: text about the photos for the config's docstring.
+        path: path that the file will have.
+        base: its base configs, such as ``densecl::densecl/...py``.
         values: top-level names and their values, in order; :class:`Source` is allowed anywhere in them.
     """
     head = _HEAD.format(photos=photos, version=densecl.__version__, path=path, base=source_of(base))
@@ -36,7 +36,7 @@ def config_text(photos: str, path: str, base: list[str], values: Mapping[str, An
 
 
 def source_of(value: Any) -> str:
-    """Source code of a value: ``dict(a=1)`` in one line where it fits."""
+    """Source code of a value: ``dict(a=1)`` in one line if it fits."""
     if isinstance(value, Source):
         return str(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the settings change of the configs that a run builds on."""
+"""Translates settings into changes of a run's base configs."""
 
 import os
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ Found = Mapping[str, Setting]
 
 
 def shared_values(found: Found, recipe, photos: list[str], folder: str, gpu: bool) -> dict[str, Any]:
-    """Data, length, files and precision, whatever the start.
+    """Values for data, length, files and precision, which do not depend on the start.
 
     Args:
         found: the settings.
-        recipe: the config of the method that the run builds on.
+        recipe: the method's config, which is the run's base.
         photos: folders of photos.
-        folder: of the run.
-        gpu: the photometric operators run on it.
+        folder: folder of the run.
+        gpu: run the photometric operators on the GPU.
     """
     batch, steps = found['batch'].value, found['steps'].value
     count = found['photos'].value
@@ -47,13 +47,13 @@ def shared_values(found: Found, recipe, photos: list[str], folder: str, gpu: boo
 
 
 def optimizer_values(found: Found) -> dict[str, Any]:
-    """The optimiser wrapper: rate, and mixed precision where the machine is fast at it."""
+    """The optimizer wrapper: learning rate, and mixed precision if it is fast on the machine."""
     values = dict(optimizer=dict(lr=found['lr'].value))
     return dict(type='BF16OptimWrapper', **values) if found['precision'].value == 'bf16' else values
 
 
 def head_values(found: Found, recipe) -> dict[str, Any]:
-    """Queues and prototypes of a method's heads; without a queue, the batch gives the negatives."""
+    """Queues and prototypes of a method's heads; without a queue, negatives come from the batch."""
     values = {}
     for name, head in recipe.model.heads.items():
         changes = {}
@@ -68,13 +68,13 @@ def head_values(found: Found, recipe) -> dict[str, Any]:
 
 
 def has_queue(head: Mapping) -> bool:
-    """Whether a head's objective is contrast with a queue."""
+    """Whether a head's objective is contrastive with a queue."""
     objective = head.get('objective')
     return isinstance(objective, dict) and objective.get('type') == 'InfoNCE' and bool(objective.get('queue'))
 
 
 def with_prototypes(head: Mapping) -> list[str]:
-    """Fields of a head that say how many prototypes there are."""
+    """Fields of a head that set the number of prototypes."""
     fields = ((name, head.get(name)) for name in ('projector', 'objective'))
     return [
         name for name, part in fields if isinstance(part, dict) and isinstance(part.get('prototypes'), int)
@@ -82,7 +82,7 @@ def with_prototypes(head: Mapping) -> list[str]:
 
 
 def _length(steps: int, photos: int, batch: int) -> tuple[int, int | None]:
-    """Epochs, and the most photos of one where the steps are fewer than an epoch has."""
+    """Epochs; and the number of photos per epoch, if there are fewer steps than in one epoch."""
     an_epoch = max(photos // batch, 1)
     if steps < an_epoch:
         return 1, steps * batch
@@ -90,7 +90,7 @@ def _length(steps: int, photos: int, batch: int) -> tuple[int, int | None]:
 
 
 def _views(found: Found, recipe) -> str:
-    """Source of the views: the recipe's, at another size and with milder crops."""
+    """Source code of the views: the recipe's, at another size and with milder crops."""
     size = found['view_size'].value
     area = found['crop_area'].value if 'crop_area' in found else None
     first = recipe.views[0]['size']
@@ -110,5 +110,5 @@ def _pipeline(gpu: bool) -> Source:
 
 
 def relative(path: str | os.PathLike) -> str:
-    """A path as a config names it: absolute, so that it holds wherever the config runs."""
+    """A path for a config: absolute, so that it is valid wherever the config runs."""
     return os.path.abspath(os.path.expanduser(os.fspath(path)))

@@ -1,4 +1,4 @@
-"""What the machine has."""
+"""Describes the machine: cores, memory, GPU."""
 
 import os
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine, as the rules see it.
+    """The machine, as input of the rules.
 
     Attributes:
-        cores: processors that this process may use.
+        cores: number of processors that this process may use.
         memory: bytes of main memory.
         gpu: name of the first CUDA device, or None.
-        gpu_memory: bytes of it.
+        gpu_memory: its memory in bytes.
         bf16: whether arithmetic in bfloat16 is fast.
     """
 
@@ -29,7 +29,7 @@ class Machine:
 
 
 def look_at_machine() -> Machine:
-    """The machine that this runs on."""
+    """The machine that this process runs on."""
     import torch
 
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') if hasattr(os, 'sysconf') else 8 * 2**30
@@ -40,7 +40,7 @@ def look_at_machine() -> Machine:
 
 
 def available_cores() -> int:
-    """Processors that this process may use: affinity, OMP_NUM_THREADS and a container's quota count."""
+    """Number of processors for this process, limited by affinity, OMP_NUM_THREADS and a container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     threads = os.environ.get('OMP_NUM_THREADS', '')
     limits = [cores, int(threads) if threads.isdecimal() and int(threads) else cores, _quota() or cores]
@@ -48,11 +48,11 @@ def available_cores() -> int:
 
 
 def _quota() -> int | None:
-    """Whole processors that a container grants (Linux control groups), or None."""
+    """Number of whole processors that a container allows (Linux control groups), or None."""
     try:
         limit, period = Path('/sys/fs/cgroup/cpu.max').read_text().split()
         return max(int(limit) // int(period), 1)
-    except (OSError, ValueError):  # another system, or 'max'
+    except (OSError, ValueError):  # no Linux control groups, or the value is 'max'
         return None
 
 

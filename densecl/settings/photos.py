@@ -1,4 +1,4 @@
-"""What a folder of photos is like: how many, how large, how many channels."""
+"""Describes photos: their number, size and channels."""
 
 import os
 from collections.abc import Sequence
@@ -11,13 +11,12 @@ MAX_LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class Photos:
-    """A set of photos, as the rules see it.
+    """A set of photos, as input of the rules.
 
     Attributes:
         count: number of photos.
-        short_sides: in pixels; the value that a tenth of the photos stays below, the median, and the value
-            that a tenth exceeds.
-        channels, depth: of the first photo.
+        short_sides: percentiles 10, 50 and 90 of the short side in pixels.
+        channels, depth: number of channels and type of the first photo.
     """
 
     count: int
@@ -32,11 +31,11 @@ class Photos:
 
 
 def describe_photos(paths: Sequence[str | os.PathLike], channels: int = 3, depth: str = 'uint8') -> Photos:
-    """Look at up to 200 photos, evenly spread over the list.
+    """Inspect up to 200 photos, evenly spread over the list.
 
     Args:
-        paths: of the photos.
-        channels, depth: what the images have, where it is not 8-bit RGB that they are read as.
+        paths: paths of the photos.
+        channels, depth: number of channels and type of the images, if they are not read as 8-bit RGB.
 
     Raises:
         ValueError: there is no photo.
@@ -50,12 +49,12 @@ def describe_photos(paths: Sequence[str | os.PathLike], channels: int = 3, depth
 
 
 def _short_side(path: str | os.PathLike) -> int:
-    """From the header where PIL knows the file."""
+    """Short side in pixels; from the header if PIL knows the format."""
     from densecl.datasets.decode import open_header
     from densecl.datasets.sensor import load_bands
 
     try:
         with open_header(path) as image:
             return min(image.size)
-    except Exception:  # what PIL does not know, the decoder may, and it says what is wrong
+    except Exception:  # unknown to PIL: the decoder may read it, or it says what is wrong
         return min(load_bands(path, os.fspath(path)).pixels.shape[:2])

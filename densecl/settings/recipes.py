@@ -6,7 +6,7 @@ from densecl.compat.packages import config_root
 from densecl.signatures import nearest
 
 _MARK = '_resnet18_1xb64-'
-#: The anchor alone has no recipe from random weights.
+#: Methods without a recipe from random weights: the anchor.
 _ANCHOR = 'anchor/anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py'
 
 
@@ -16,10 +16,10 @@ def recipe_names() -> list[str]:
 
 
 def small_recipe(method: str) -> str:
-    """The config of a method as ``_base_`` names it: ``densecl::densecl/densecl_resnet18_...py``.
+    """The config of a method in the form for ``_base_``: ``densecl::densecl/densecl_resnet18_...py``.
 
     Raises:
-        ValueError: there is no such recipe, or photos alone do not serve it.
+        ValueError: there is no such recipe, or it needs more than photos.
     """
     path = _recipes().get(method)
     if path is None:
@@ -41,7 +41,7 @@ def _recipes() -> dict[str, Path]:
 
 
 def _needed(path: Path) -> str | None:
-    """What a recipe needs besides photos, or None."""
+    """What a recipe needs beside photos, or None."""
     from densecl.engine.launch import read_config
 
     dataset = read_config(str(path)).train_dataloader.dataset

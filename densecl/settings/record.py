@@ -1,4 +1,4 @@
-"""A setting, and why it has its value."""
+"""A setting and the reason for its value."""
 
 import textwrap
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ class Setting:
     """One decision of the rules.
 
     Attributes:
-        name: what is set, such as ``'batch'``.
-        value: JSON-able.
-        reason: one sentence for the user: which figures led to it.
+        name: name of the setting, such as ``'batch'``.
+        value: data for JSON.
+        reason: one sentence for the user, with the figures that led to the value.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Setting:
 
 
 def settings_table(settings: Iterable[Setting], width: int = 110) -> str:
-    """Name, value and reason in three columns; long reasons go on in the next line."""
+    """Name, value and reason in three columns; long reasons continue in the next line."""
     rows = [(s.name, show_value(s.value), s.reason) for s in settings]
     first = max((len(row[0]) for row in rows), default=0)
     second = max((len(row[1]) for row in rows), default=0)

@@ -1,7 +1,7 @@
-"""From photos, machine and hours to settings: pure functions, each with its reason.
+"""Rules that derive settings from photos, machine and hours: pure functions that give a reason.
 
-What was measured here (``docs/continuation.md``) comes before published recipes, and these before inference;
-``docs/command-line.md`` says which is which.
+Own measurements (``docs/continuation.md``) have priority over published recipes, and these over inference.
+``docs/command-line.md`` says the source of each rule.
 """
 
 import math
@@ -10,15 +10,15 @@ from .conditions import Conditions, Speed
 from .record import Setting
 from .speed import estimated_speed
 
-#: Photos -> steps of a continuation.
+#: Number of photos -> steps of a continuation.
 _STEPS = {300: 300, 1000: 500, 3000: 1000, 10_000: 2000}
 _ANCHOR_EPOCHS, _ANCHOR_STEPS = 16, (350, 3000)
 DEFAULT_METHOD = {True: 'anchor', False: 'densecl'}
-#: Without ``hours``, no run is planned to take longer.
+#: Longest planned run without ``hours``.
 DEFAULT_HOURS = 2.0
-#: Fewer steps than this after the ramp change a backbone too little to be worth it.
+#: With fewer steps than this after the ramp, a backbone changes too little to be worth a run.
 LEAST_STEPS = 50
-_USED = 0.9  # share of the hours that steps get; guard, checkpoints and start take the rest
+_USED = 0.9  # share of the hours for steps; guard, checkpoints and start-up take the rest
 
 Found = dict[str, Setting]
 
@@ -34,7 +34,7 @@ def derive(conditions: Conditions) -> Found:
 
 
 def advice(found: Found) -> str | None:
-    """What to tell a user whose hours do not carry a continuation, or None."""
+    """A message for a user whose hours are too few for a continuation, or None."""
     if 'heads_only' not in found:
         return None
     after = found['steps'].value - found['heads_only'].value - found['ramp'].value
@@ -228,7 +228,7 @@ def _checkpoint_interval(c: Conditions, found: Found) -> Setting:
     return Setting('checkpoint_interval', value, 'ten times a run, so that the best can be kept')
 
 
-#: In the order in which they are asked; a rule sees what was decided before.
+#: The rules in their order; a rule sees the decisions of those before.
 RULES = (
     _photos,
     _method,
@@ -253,9 +253,9 @@ RULES = (
 
 
 def table_steps(n: int) -> float:
-    """Steps at n photos, by straight lines between the rows of the table in log-log scale.
+    """Steps for n photos, by linear interpolation between the rows of the table in log-log scale.
 
-    Below the first row its value, above the last row the slope of the last two, for up to 100,000 photos.
+    Below the first row its value is used; above the last row the slope of the last two, up to 100,000 photos.
     """
     rows = [(math.log(photos), math.log(steps)) for photos, steps in _STEPS.items()]
     x = min(max(math.log(n), rows[0][0]), math.log(100_000))

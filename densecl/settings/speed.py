@@ -1,4 +1,4 @@
-"""How many photos a second a training takes in: estimated from a table, or timed."""
+"""Photos per second of a training: estimated from a table, or timed."""
 
 import copy
 import resource
@@ -7,8 +7,8 @@ import time
 
 from .conditions import Conditions, Speed
 
-#: Forward and backward passes of one 128 px view, stride 16, a second and core. Measured: EfficientNet-Lite0
-#: and ResNet-18; the others from the operations that they need beside ResNet-18's.
+#: Forward and backward passes of one 128 px view, stride 16, per second and core. EfficientNet-Lite0 and
+#: ResNet-18 were measured; the others follow from their number of operations relative to ResNet-18's.
 _TABLE = {
     'efficientnet-lite0': 25.0,
     'resnet18': 36.0,
@@ -19,19 +19,19 @@ _TABLE = {
     'convnext-tiny': 14.0,
     'swin-tiny': 14.0,
 }
-#: What a step costs, in forward and backward passes of a view, forward alone being a third. From random
-#: weights two views online and two by the target; going on from weights less, for the stem is frozen (PixPro,
-#: measured).
+#: Cost of a step per photo, in forward and backward passes of a view; a forward pass alone is a third. From
+#: random weights: two views online and two by the target. From given weights it is less, as the stem is
+#: frozen (measured with PixPro).
 _UNITS = {True: 2.27, False: 2 + 2 / 3}
 _REFERENCE = 128
 
 
 def estimated_speed(c: Conditions, size: int) -> Speed:
-    """From the table, the number of cores and the size of the views."""
+    """Estimate from the table, the number of cores and the size of the views."""
     name = c.architecture if c.architecture in _TABLE else 'resnet50'
     units = 1 if c.continued and c.method in (None, 'anchor') else _UNITS[c.continued]
     if c.continued:
-        units += 2**2 / 3  # the start's forward pass of a view of twice the side
+        units += 2**2 / 3  # the start's forward pass, with a view of twice the side
     rate = _TABLE[name] * (_REFERENCE / size) ** 2 / units
     if c.machine.gpu:
         return Speed(rate * 100, f'a guess for {c.machine.gpu}; the first steps tell')
@@ -44,14 +44,13 @@ def estimated_speed(c: Conditions, size: int) -> Speed:
 def timed_speed(cfg, steps: int = 2, photos: int = 16) -> Speed:
     """Time real steps of a config: views of real photos, forward, backward, optimiser.
 
-    Views are made before the clock starts, as data workers make them beside the training. A first step, which
-    allocates memory, does not count.
+    Views are made before the timing, as data workers make them in parallel to the training. The first step,
+    which allocates memory, does not count.
 
     Args:
-        cfg: config of a pretraining, as :func:`densecl.engine.launch.load_config` reads it; it is not
-            changed.
-        steps: how many are timed.
-        photos: of a step, at most the config's batch.
+        cfg: config of a pretraining from :func:`densecl.engine.launch.load_config`; it is not changed.
+        steps: number of steps to time.
+        photos: photos per step, at most the config's batch.
     """
     import torch
     from mmengine.optim import build_optim_wrapper
@@ -65,7 +64,7 @@ def timed_speed(cfg, steps: int = 2, photos: int = 16) -> Speed:
     use_plain_batch_norm(cfg._cfg_dict)
     init_default_scope(cfg.get('default_scope', 'densecl'))
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    # The first steps, in which the heads train alone, are cheaper than the rest.
+    # The first steps, in which only the heads are trained, are cheaper than the rest.
     if 'heads_first' in cfg.model:
         cfg.model.heads_first = 0
     model = MODELS.build(cfg.model).to(device).train()
@@ -98,7 +97,7 @@ def _wait(device: str) -> None:
 
 
 def _used(device: str) -> int:
-    """Bytes in use at the peak so far."""
+    """Peak memory so far in bytes."""
     import torch
 
     if device == 'cuda':
