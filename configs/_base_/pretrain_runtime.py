@@ -1,11 +1,11 @@
-"""What every pretraining run shares."""
+"""Settings that all pretraining runs share."""
 
 default_scope = 'densecl'
 randomness = dict(seed=0)
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    # Seconds that a process waits for another; more where process 0 alone measures or writes for longer.
+    # Seconds that a process waits for another; increase it if process 0 measures or writes for longer.
     dist_cfg=dict(backend='nccl', timeout=600),
 )
 default_hooks = dict(
@@ -20,10 +20,10 @@ default_hooks = dict(
     heartbeat=dict(type='HeartbeatHook'),
     momentum=dict(type='MomentumUpdateHook'),
     collapse=dict(type='CollapseHook', interval=50),
-    sampler_seed=None,  # PretrainLoop tells the sampler epoch and position
+    sampler_seed=None,  # PretrainLoop sets the sampler's epoch and position
 )
 log_processor = dict(type='PretrainLogProcessor', window_size=50)
-# Another logger in place of local json files:
+# Another logger instead of local json files:
 # --cfg-options visualizer.vis_backends.0.type=TensorboardVisBackend (or WandbVisBackend, TrackioVisBackend)
 visualizer = dict(type='mmengine.Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)

@@ -1,16 +1,17 @@
-"""Some thousand photos of your own on a small machine: 6 epochs of SGD, 64 images a step, one worker.
+"""A few thousand of your own photos on a small machine: 6 epochs of SGD, 64 images a step, one worker.
 
-A method's small recipe builds on its method and on this file, and says what is left: the sizes of the heads
-behind a ResNet-18. Longer: train_cfg.max_epochs=24; docs/results.md has what each budget costs and gives.
+A method's small recipe has its method and this file as bases. It adds only the sizes of the heads for a
+ResNet-18. For a longer run set train_cfg.max_epochs=24; docs/results.md has the cost and the gain of each
+budget.
 """
 
 _base_ = ['pretrain_runtime.py', 'datasets/imagenet.py']
 
 train_dataloader = dict(batch_size=64, num_workers=1, pin_memory=False, dataset=dict(data_root='data/photos'))
-# Without a GPU to do it, colour operators are faster on uint8 in the worker; the views are the same.
+# Without a GPU, colour operators are faster on uint8 in the worker; the views are the same.
 multi_view = dict(type='MultiView', photometric_on='worker')
-# C5 at stride 16, as FCN uses it, so that a view has as many cells as officially: of 3 x 3 each would lie
-# near a third of the other view. Dilation keeps the weights those of the usual network.
+# C5 has stride 16, as in FCN, so a view has as many cells as in the official recipes. With 3 x 3 cells, each
+# would be near a third of the other view's cells. With dilation the usual weights still fit.
 small_side, small_cells = 112, 7
 stride16 = dict(depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
 optim_wrapper = dict(

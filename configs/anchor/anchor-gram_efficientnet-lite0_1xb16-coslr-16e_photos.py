@@ -1,4 +1,4 @@
-"""The finer anchor by similarities: the backbone may turn its space, what is alike stays alike (DINOv3)."""
+"""The finer anchor on similarities of cells (DINOv3): features may change, their similarities should not."""
 
 _base_ = ['anchor_efficientnet-lite0_1xb16-coslr-16e_photos.py']
 

@@ -1,4 +1,4 @@
-"""ImageNet weights, made finer on some hundred or thousand photos of your own: README.md beside this file."""
+"""ImageNet weights, made finer on a few hundred or thousand of your own photos; see the README here."""
 
 _base_ = ['../_base_/small_machine.py', '../_base_/continuation.py']
 

@@ -1,4 +1,4 @@
-"""DenseCL of a small machine; a part of each region of the query is cut out, or shows another photo."""
+"""DenseCL on a small machine; a part of each region of the query is erased, or is from another photo."""
 
 _base_ = ['densecl_resnet18_1xb64-coslr-6e_photos.py']
 

@@ -1,4 +1,4 @@
-"""DenseCL of a small machine whose cells are matched by their place in the photo, as in PixPro."""
+"""DenseCL on a small machine; cells are matched by their place in the photo, as in PixPro."""
 
 _base_ = ['densecl_resnet18_1xb64-coslr-6e_photos.py']
 

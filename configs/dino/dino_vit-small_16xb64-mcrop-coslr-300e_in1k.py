@@ -25,7 +25,7 @@ param_scheduler = [
     dict(
         type='ParamSchedule',
         param_name='lr',
-        # down to 1e-6, whatever the batch
+        # Down to 1e-6 for any batch size.
         factor=dict(start=1, end=0.0005, warmup=10, warmup_inclusive=True, unit='epoch'),
         convert_to_iter_based=True,
     ),

@@ -1,4 +1,4 @@
-"""A ResNet-18 from an EfficientNet-Lite0, which tells what is there, and from segments, which tell where."""
+"""A ResNet-18 that learns content from an EfficientNet-Lite0, and borders of objects from segments."""
 
 _base_ = ['distillation_resnet18_1xb64-coslr-16e_photos.py', '../_base_/segments.py']
 

@@ -1,13 +1,13 @@
-"""A ResNet-18 that is good already, made better by an EfficientNet-Lite0, from hundreds of photos.
+"""Improves a pretrained ResNet-18 with an EfficientNet-Lite0 as teacher, from hundreds of photos.
 
-It wants its start: --pretrained FILE, a name, or torchvision:resnet18.
+It needs starting weights: --pretrained FILE, a name, or torchvision:resnet18.
 """
 
 _base_ = ['distillation_resnet18_1xb64-coslr-16e_photos.py', '../_base_/continuation.py']
 
 model = dict(
     **_base_.continued,
-    heads=dict(cells=dict(units=dict(grid=10))),  # of 160 px, and of 320 px, at which the teacher sees them
+    heads=dict(cells=dict(units=dict(grid=10))),  # for views of 160 px, which the teacher gets at 320 px
 )
 optim_wrapper, param_scheduler = _base_.gentle, _base_.to_zero
 views = [{**_base_.views[0], **_base_.mild}]

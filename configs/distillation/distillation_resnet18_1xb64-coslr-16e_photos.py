@@ -8,7 +8,7 @@ model = dict(
     heads=dict(
         cells=dict(
             projector=dict(channels=(512, teacher)),
-            # At twice the side, where its cells of 32 px are the student's of 16.
+            # The teacher gets views of twice the side, so its cells of 32 px match the student's of 16 px.
             target=dict(
                 backbone=dict(
                     _delete_=True, type='TimmBackbone', model_name='tf_efficientnet_lite0', out_indices=(4,)

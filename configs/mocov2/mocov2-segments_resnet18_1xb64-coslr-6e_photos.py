@@ -1,4 +1,4 @@
-"""MoCo v2 of a small machine, and DIP's task: a cell finds, in another crop, cells of its own segment."""
+"""MoCo v2 on a small machine, with DIP's task: a cell finds the cells of its segment in another crop."""
 
 _base_ = ['mocov2_resnet18_1xb64-coslr-6e_photos.py', '../_base_/segments.py']
 

@@ -1,6 +1,6 @@
-"""PixPro on some thousand photos of your own, in views that are turned, oblique, upside down: docs/views.md.
+"""PixPro on a few thousand of your own photos, in rotated, oblique and upside-down views: docs/views.md.
 
-For images without an upper side: aerial photos, microscopy, textures.
+For images without a natural upper side: aerial photos, microscopy, textures.
 """
 
 _base_ = ['pixpro_resnet18_1xb64-coslr-6e_photos.py']

@@ -3,11 +3,11 @@
 _base_ = ['../_base_/methods/pixpro.py', '../_base_/small_machine.py']
 
 model = dict(
-    momentum=dict(start=0.97, end=1.0),  # a short run needs a target that follows faster
+    momentum=dict(start=0.97, end=1.0),  # a short run needs a faster target
     backbone=_base_.stride16,
     heads=dict(
         pixel=dict(
-            # Batch norm at the end: without it all cells move into one narrow cone within tens of steps.
+            # Batch norm at the end; without it all cells move into one narrow cone within tens of steps.
             projector=dict(channels=(512, 512, 128), last_norm=True, bias=(True, False)),
             predictor=dict(channels=128),
         )

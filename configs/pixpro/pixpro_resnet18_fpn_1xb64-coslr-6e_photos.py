@@ -5,7 +5,7 @@ _base_ = ['pixpro_resnet18_1xb64-coslr-6e_photos.py']
 level = {
     **_base_.model.heads.pixel,
     'projector': {**_base_.model.heads.pixel.projector, 'channels': (64, 512, 128)},
-    'loss_weight': 4 / 3,  # a third each
+    'loss_weight': 4 / 3,  # a third of the weight for each level
 }
 model = dict(
     backbone=dict(out_indices=(1, 2, 3), strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1)),

@@ -1,4 +1,4 @@
-"""PixPro, 800 epochs of COCO train2017; the recipe of ImageNet, not an official one."""
+"""PixPro, 800 epochs of COCO train2017, with the recipe for ImageNet; it is not official."""
 
 _base_ = ['pixpro_resnet50_8xb128-coslr-100e_in1k.py']
 

@@ -10,7 +10,7 @@ model = dict(
         )
     )
 )
-# the fourth shows what the second does, at half the size
+# The fourth view shows the same crop as the second, at half the size.
 views = [
     _base_.view1,
     _base_.view2,

@@ -1,8 +1,8 @@
 """SoCo on some thousand photos of your own, on a small machine: ResNet-18 at 112 px, a slim pyramid.
 
-Backbone, pyramid and box head are those of configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py, and
-so are strides and thresholds: a box is pooled from the level that it has in the detector. Objects stand
-against each other (InfoNCE): in a short run the cosine alone costs the box head its dimensions.
+Backbone, pyramid and box head are those of configs/detection/faster-rcnn_r18_fpn-bn_4conv1fc-bn_bccd.py.
+Strides and thresholds are the same too, so a box is pooled from the same level as in the detector. Objects
+are contrasted (InfoNCE): in a short run, with the cosine alone, the box head's features lose dimensions.
 """
 
 _base_ = ['../_base_/methods/soco.py', '../_base_/small_machine.py']
@@ -17,13 +17,13 @@ model = dict(
                 in_channels=64,
                 conv_channels=64,
                 fc=256,
-                # Batch norm at the end, as in PixPro's small recipe: SGD lets the projections collapse.
+                # Batch norm at the end, as in PixPro's small recipe; else projections collapse with SGD.
                 channels=(256, 512, 128),
                 last_norm=True,
                 bias=(True, False),
             ),
             predictor=dict(channels=(128, 512, 128)),
-            # against all other objects of the batch, those that overlap it in its own image too
+            # Negatives are all other objects of the batch, also those that overlap it in its own image.
             objective=dict(_delete_=True, type='InfoNCE', temperature=0.2, queue=0, batch='units'),
             loss_weight=1.0,
         )
@@ -37,7 +37,7 @@ train_dataloader = dict(
         proposals=dict(
             type='Filtered',
             provider=dict(type='ProposalStore', path='data/proposals'),
-            # down to 20 px of a view; SoCo's own filter ends at 0.3 of the image
+            # Objects down to 20 px of a view; SoCo's own filter keeps objects above 0.3 of the image.
             rules=[
                 dict(type='MinSide', pixels=22),
                 dict(type='AspectRatio', low=1 / 3, high=3),

@@ -1,4 +1,4 @@
-"""SoCo on a feature pyramid, 800 epochs of COCO train2017; the recipe of ImageNet, not an official one."""
+"""SoCo on a feature pyramid, 800 epochs of COCO train2017, with the recipe for ImageNet; not official."""
 
 _base_ = ['soco_resnet50_fpn_16xb128-coslr-100e_in1k.py']
 

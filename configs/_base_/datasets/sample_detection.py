@@ -39,7 +39,7 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),  # no padding of portraits to landscapes
+    batch_sampler=dict(type='AspectRatioBatchSampler'),  # no batch mixes portrait and landscape: less padding
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

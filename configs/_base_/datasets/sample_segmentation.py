@@ -30,7 +30,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=image_scale, keep_ratio=True),
-    dict(type='LoadAnnotations'),  # after Resize: metrics are taken at the size of the original map
+    dict(type='LoadAnnotations'),  # after Resize, so that metrics use the original size of the map
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(

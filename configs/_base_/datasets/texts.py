@@ -1,4 +1,4 @@
-"""Texts, one a line; a method's config sets the batch, a recipe files and tokenizer."""
+"""Texts, one per line; a method's config sets the batch size, a recipe sets files and tokenizer."""
 
 train_dataloader = dict(
     batch_size=64,

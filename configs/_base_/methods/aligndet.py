@@ -6,7 +6,7 @@ contrast = dict(type='InfoNCE', temperature=0.5, queue=0, batch='units+queries',
 model = dict(
     type='MomentumPretrainer',
     momentum=dict(start=0.996, end=1.0),
-    # The backbone is given (--pretrained), and stays as it is: stem and four stages, and their statistics.
+    # The backbone is given (--pretrained) and frozen: stem, four stages and their batch statistics.
     frozen_layers=5,
     batch_statistics='held',
     backbone=dict(out_indices=(0, 1, 2, 3)),
@@ -55,7 +55,7 @@ view = dict(
 )
 views = [view]
 objects = dict(type='SelectBoxes', count=64, min_common=1, jitter=0.0, jitter_prob=0.0)
-# of selective search: sides at most 3 to 1, at most 0.8 of the image's side, no two that overlap by half
+# Proposals of selective search: aspect ratio at most 3, sides at most 0.8 of the image's, IoU below a half.
 rules = [
     dict(type='AspectRatio', low=1 / 3, high=3),
     dict(type='RelativeSize', low=0.0, high=0.8),

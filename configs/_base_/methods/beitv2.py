@@ -4,7 +4,7 @@ _base_ = ['beit.py']
 
 model = dict(
     data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
-    # Patches of block 9 and the last block's class token pass two blocks: the first level.
+    # The first level: patches of block 9 and the class token of the last block, after two more blocks.
     backbone=dict(class_path=(9, 2)),
     heads=dict(
         codes=dict(

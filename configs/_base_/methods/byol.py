@@ -13,7 +13,7 @@ model = dict(
             predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=(True, False)),
             objective=dict(type='Cosine', squared=True),
             pairs=((0, 1), (1, 0)),
-            loss_weight=2.0,  # BYOL sums the two directions, a head takes their mean
+            loss_weight=2.0,  # BYOL sums the two directions; a head averages them
         )
     ),
 )

@@ -1,7 +1,7 @@
 """CAPI: model and view; configs/capi/README.md has the source of each number."""
 
 clusters = 16384
-# The rise and fall are cut off where the run ends, after 0.8 of a half cosine.
+# The run ends after 0.8 of a half cosine, so the rise and the fall are not complete.
 cosine = dict(warmup=50000, warmup_inclusive=True, duration=450000 / 0.8, unit='step')
 model = dict(
     type='MomentumPretrainer',

@@ -24,6 +24,6 @@ model = dict(
 )
 view = dict(count=1, size=224, scale=(0.9, 1.0), flip=0.0, interpolation='bicubic')
 views = [view]
-# Where captions are: photo.txt beside photo.jpg; docs/text.md has the other sources.
+# Captions are in photo.txt beside photo.jpg; docs/text.md has the other sources.
 source = dict(type='Folder', captions='txt')
 tokenizer = dict(type='Tokenizer', path='data/bpe_simple_vocab_16e6.txt.gz', context_length=77)

@@ -17,5 +17,5 @@ model = dict(
         )
     ),
 )
-gray = dict(mask=dict(type='RandomMask', patch=4, ratio=1.0), fill='gray')  # all of the view
+gray = dict(mask=dict(type='RandomMask', patch=4, ratio=1.0), fill='gray')  # the whole view
 views = [dict(count=1, size=176, scale=(0.2, 1.0), flip=0.5, corruption=[gray])]

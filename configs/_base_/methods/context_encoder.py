@@ -25,5 +25,5 @@ model = dict(
     ),
 )
 corruption = [dict(mask=dict(type='CentreMask', patch=1, side=hole - 2 * overlap), fill='zeros')]
-# 128 px out of 350
+# Crops of 128 px out of 350.
 views = [dict(count=1, size=size, scale=(0.1, 0.13), ratio=(1.0, 1.0), flip=0.5, corruption=corruption)]

@@ -25,12 +25,12 @@ model = dict(
                 channels=(256, 512, 1024, 2048),
                 out_channels=128,
                 hidden=(256, 512, 1024, 2048),
-                # As wide as their inputs, 9 * C: 456 million weights, nineteen times the backbone's. A
-                # width of 2048 on all levels would save 84 % of them.
+                # Hidden layers are as wide as their inputs, 9 * C. This gives 456 million weights, nineteen
+                # times the backbone's. A width of 2048 on all levels would save 84 % of them.
                 local_hidden=(2304, 4608, 9216, 18432),
                 patches=9,
             ),
-            objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),  # one a kind of key
+            objective=dict(type='InfoNCE', temperature=0.2, queue=65536, dim=128),  # one per kind of key
             pairs=pairs,
         )
     ),

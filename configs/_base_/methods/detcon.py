@@ -15,7 +15,7 @@ model = dict(
             matching=dict(type='SameId', share_repeats=True),
             objective=dict(type='InfoNCE', temperature=0.1, queue=0, batch='units+own'),
             pairs=((0, 1), (1, 0)),
-            loss_weight=2.0,  # the official loss sums the two directions, a head takes their mean
+            loss_weight=2.0,  # the official loss sums the two directions; a head averages them
         )
     ),
 )

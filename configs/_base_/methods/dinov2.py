@@ -3,7 +3,7 @@
 _base_ = ['ibot.py']
 
 crops, large = 10, 2  # 2 of 224 px, 8 of 96
-# One mean over all 18 pairs of a large crop and another crop; the patches of a crop meet themselves.
+# One mean over all 18 pairs of a large crop and another crop. Patches are compared within the same crop.
 image_pairs = [
     dict(query=('image', q), key=('image', k), weight=1 / (large * (crops - 1)), name='image')
     for q in range(crops)

@@ -6,7 +6,7 @@ patch, pixels = 14, 224
 model = dict(
     type='SharedPretrainer',
     join_views=True,
-    frozen_layers=10,  # the stem and nine blocks: three blocks and the last norm are trained
+    frozen_layers=10,  # the stem and nine blocks; the other three blocks and the last norm are trained
     backbone=dict(
         arch='vit_small_patch14_reg4_dinov2', num_heads=6, img_size=518, drop_path=0.0, output_cls_token=False
     ),

@@ -2,7 +2,7 @@
 
 _base_ = ['../models/resnet50.py']
 
-seeds = 8000  # photos, each a class
+seeds = 8000  # number of photos; each is a class
 model = dict(
     type='SharedPretrainer',
     heads=dict(

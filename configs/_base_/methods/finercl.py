@@ -1,4 +1,4 @@
-"""FinerCL: MoCo v2 and cells that find their finer selves; see configs/finercl/README.md."""
+"""FinerCL: MoCo v2, and cells that match the same cells at a finer resolution; configs/finercl/README.md."""
 
 _base_ = ['mocov2.py']
 
@@ -13,5 +13,5 @@ model = dict(
         ),
     ),
 )
-# What the target sees: the crop of the query at twice the side, without colours changed, mirrored alike.
+# The target's view: the query's crop at twice the side, with the same flip and without colour changes.
 views = [*_base_.views, dict(size=times * _base_.view['size'], crop_of=0, flip=None)]

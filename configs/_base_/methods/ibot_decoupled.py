@@ -4,7 +4,7 @@ _base_ = ['ibot.py']
 
 image_pairs = [dict(query=('image', q), key=('image', 1 - q), weight=1 / 2, name='image') for q in range(2)]
 patch_pairs = [dict(query=('patches', v), key=('patches', v), weight=1 / 2, name='patches') for v in range(2)]
-# View 2 shows the crop of view 0 again, in other colours, among pixels of another image.
+# View 2 has the crop of view 0 with other colours; a part of its pixels is from another image.
 decoupled_pairs = [dict(query=('kept', 2), key=('kept', 0), weight=0.3, name='kept')]
 slower = dict(teacher_temperature=dict(duration=80))  # epochs
 model = dict(
@@ -22,7 +22,7 @@ model = dict(
         )
     )
 )
-# rho: none, or of each region U(0.2, 0.6)
+# rho: 0, or for each region a share from U(0.2, 0.6).
 region_mask = dict(
     type='RegionCutMask',
     patch=16,

@@ -7,7 +7,7 @@ model = dict(
     heads=dict(
         image=dict(
             projector=dict(type='MLP', channels=(2048, 128)),
-            # One vector an image: DataSizeHook tells how many there are.
+            # One vector per image; DataSizeHook sets the number of images.
             objective=dict(type='NCE', dim=128, negatives=4096, temperature=0.07, momentum=0.5),
             pairs=((0, 0),),
         )

@@ -18,12 +18,12 @@ model = dict(
                     together=dict(type='MLP', channels=(1152, 128)),
                 ),
             ),
-            # Both meet the image's vector in the bank, which learns from the image alone.
+            # Both are compared with the image's vector in the bank, which is updated only from the image.
             pairs=[
                 dict(query=('local', 0), key=('global', 0), weight=0.5, name='patches'),
                 dict(query=('global', 0), key=('global', 0), weight=0.5, name='image'),
             ],
-            # One vector an image: DataSizeHook tells how many there are.
+            # One vector per image; DataSizeHook sets the number of images.
             objective=dict(
                 type='NCE',
                 dim=128,

@@ -16,7 +16,7 @@ model = dict(
             matching=dict(type='ByLocation', threshold=0.7),
             objective=dict(type='Cosine', mean='images'),
             pairs=((0, 1), (1, 0)),
-            loss_weight=4.0,  # the official loss sums -2 cos over the directions, a head takes their mean
+            loss_weight=4.0,  # the official loss sums -2 cos over the directions; a head averages them
         )
     ),
 )

@@ -8,7 +8,7 @@ model = dict(
     momentum=0.999,
     shuffle_bn=True,
     backbone=dict(out_indices=(0, 1, 2, 3)),
-    # P3, P4, and C5 as it is. All four levels are named, so that the tensors have a detector's names.
+    # P3, P4, and C5 itself. All four levels are listed, so that the tensors have a detector's names.
     neck=dict(type='PartialFPN', in_channels=(256, 512, 1024, 2048), out_channels=256, levels=(1, 2)),
     heads=dict(
         image=dict(

@@ -14,7 +14,7 @@ model = dict(
             predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=(True, False)),
             objective=dict(type='Cosine', squared=True, mean='counted'),
             pairs=((0, 1), (1, 0)),
-            loss_weight=2.0,  # SCRL sums the two directions, a head takes their mean
+            loss_weight=2.0,  # SCRL sums the two directions; a head averages them
         )
     ),
 )

@@ -19,7 +19,7 @@ model = dict(
             ),
             objective=dict(type='InfoNCE', temperature=0.1, queue=0, batch='views'),
             pairs=((0, 1), (1, 0)),
-            loss_weight=2.0,  # the official code adds both directions up
+            loss_weight=2.0,  # the official code sums the two directions; a head averages them
         )
     ),
 )

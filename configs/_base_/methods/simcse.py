@@ -2,7 +2,7 @@
 
 model = dict(
     type='SharedPretrainer',
-    join_views=True,  # a text twice in one batch: dropout makes the views
+    join_views=True,  # a text is in the batch twice; dropout makes the two views different
     data_preprocessor=dict(type='TextPreprocessor'),
     backbone=dict(type='HuggingFaceText', folder='data/bert-base-uncased', context_length=32),
     heads=dict(

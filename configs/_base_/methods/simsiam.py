@@ -13,7 +13,7 @@ model = dict(
                 channels=(2048, 2048, 2048, 2048),
                 norm=True,
                 last_norm='plain',
-                bias=(False, False, True),  # the last one does nothing: batch norm takes it out
+                bias=(False, False, True),  # the last bias has no effect: batch norm removes it
             ),
             predictor=dict(type='MLP', channels=(2048, 512, 2048), norm=True, bias=(False, True)),
             objective='Cosine',

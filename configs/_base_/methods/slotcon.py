@@ -7,7 +7,7 @@ slots = 2048
 model = dict(
     type='MomentumPretrainer',
     momentum=dict(start=0.99, end=1.0),
-    export_branch='target',  # what the authors evaluate
+    export_branch='target',  # the branch that the authors evaluate
     heads=dict(
         slots=dict(
             units='Groups',

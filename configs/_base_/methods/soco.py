@@ -23,11 +23,11 @@ model = dict(
             predictor=dict(type='MLP', channels=(256, 4096, 256), norm=True, bias=True),
             objective=dict(type='Cosine', mean='images'),
             pairs=((0, 1), (1, 0), (0, 2), (2, 0)),
-            loss_weight=8.0,  # the official loss sums -2 cos over four pairs, a head takes their mean
+            loss_weight=8.0,  # the official loss sums -2 cos over four pairs; a head averages them
         )
     ),
 )
-# the whole image; a crop; a small crop
+# Three views: the whole image, a crop, a small crop.
 view1 = dict(_base_.view1, interpolation='bilinear', scale=None)
 view2 = dict(_base_.view2, interpolation='bilinear', scale=(0.5, 1.0))
 views = [view1, view2, dict(view2, size=112)]

@@ -8,7 +8,7 @@ model = dict(
     data_preprocessor=_base_.preprocessor,
     heads=dict(
         image=dict(
-            units=dict(type='Prototypes', freeze=313, freeze_unit='step'),  # an epoch of 4,096 images a step
+            units=dict(type='Prototypes', freeze=313, freeze_unit='step'),  # an epoch at 4,096 images a step
             projector=dict(
                 type='PrototypeProjector',
                 channels=(2048, 2048, 128),

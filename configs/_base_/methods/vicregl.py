@@ -15,7 +15,7 @@ model = dict(
                 norm=True,
                 bias=(True, True, False),
             ),
-            # VICRegL takes the mean of the two views' covariance terms, VICReg their sum
+            # VICRegL averages the two views' covariance terms; VICReg sums them.
             objective=dict(type='VICReg', invariance=25.0, variance=25.0, covariance=0.5),
             loss_weight=alpha,
         ),
@@ -26,7 +26,7 @@ model = dict(
             ),
             matching=[dict(type='NearestFeature', top=None), dict(type='NearestLocation', top=20)],
             objective=dict(type='PositionVICReg', invariance=25.0, variance=25.0, covariance=1.0),
-            pairs=((0, 1), (1, 0)),  # the rules add up, the two sides are averaged
+            pairs=((0, 1), (1, 0)),  # the matching rules are summed, the two directions averaged
             loss_weight=1 - alpha,
         ),
     ),

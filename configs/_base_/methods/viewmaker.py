@@ -6,4 +6,4 @@ model = dict(
     view_maker=dict(type='ViewMaker', budget=0.05),
     heads=dict(image=dict(objective=dict(temperature=0.07), loss_weight=1.0)),
 )
-views = [dict(count=2, size=224, scale=(0.2, 1.0), flip=0.5)]  # colours are what it learns
+views = [dict(count=2, size=224, scale=(0.2, 1.0), flip=0.5)]  # no colour changes: it learns them

@@ -1,8 +1,8 @@
-"""Stock FCN made slim for a CPU: ResNet-18 at stride 16, two dilated convolutions of 128 channels.
+"""A small stock FCN for a CPU: ResNet-18 at stride 16, two dilated convolutions of 128 channels.
 
 The head follows MoCo's segmentation protocol (two convolutions, no dropout, no auxiliary head; see
-configs/segmentation) but for its dilation, 2 in place of 6: the map of a 160-pixel crop has 10 cells
-a side. No stage is frozen and every BN is trained; plain BN, for one process.
+configs/segmentation). Only the dilation differs, 2 instead of 6: the map of a 160-pixel crop has 10 cells
+per side. No stage is frozen, and every BN is trained. BN, not SyncBN, as it is for one process.
 """
 
 _base_ = 'mmseg::_base_/models/fcn_r50-d8.py'

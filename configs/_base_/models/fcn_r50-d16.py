@@ -1,9 +1,9 @@
 """FCN on ResNet-50 as MoCo fine-tunes it (He et al., CVPR 2020, appendix).
 
-The 3x3 convolutions of the last stage have dilation 2 and stride 1 (output stride 16); two more 3x3
-convolutions of 256 channels with dilation 6, BN and ReLU, then the 1x1 classifier. No dropout, no
-auxiliary head, align_corners. mmseg's own fcn_r50-d8 (the protocol of DenseCL's VOC-512 figures) has
-another depth of dilation and another head: never put figures of the two into one table.
+The 3x3 convolutions of the last stage have dilation 2 and stride 1 (output stride 16). Then come two 3x3
+convolutions of 256 channels with dilation 6, BN and ReLU, and the 1x1 classifier. There is no dropout and no
+auxiliary head; align_corners is used. mmseg's own fcn_r50-d8 (the protocol of DenseCL's VOC-512 figures) has
+another output stride and another head, so figures of the two cannot be compared.
 """
 
 _base_ = 'mmseg::_base_/models/fcn_r50-d8.py'

@@ -1,9 +1,9 @@
-"""Stock Mask R-CNN made slim for a CPU and images of about 200 pixels.
+"""A small stock Mask R-CNN for a CPU and images of about 200 pixels.
 
-Against mask-rcnn_r50_fpn: ResNet-18, no P2 (three quarters of the neck's and RPN's work is there),
-64 channels, 64 regions an image, class-agnostic box and mask outputs (few objects a class).
-As in all self-supervised fine-tuning here no stage is frozen and every BN is trained, also in neck
-and mask head, where new layers start from random weights. Plain BN: this is for one process.
+Differences from mask-rcnn_r50_fpn: ResNet-18; no P2 (three quarters of the work of neck and RPN is there);
+64 channels; 64 regions per image; class-agnostic box and mask outputs (there are few objects per class).
+As in all fine-tuning of self-supervised weights here, no stage is frozen and every BN is trained. Neck and
+mask head have BN too, as new layers start from random weights. BN, not SyncBN, as it is for one process.
 """
 
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'

@@ -1,7 +1,7 @@
 """Mask R-CNN R50-FPN as the papers of self-supervised pretraining fine-tune it.
 
-Every layer is trained (no frozen stage, batch norm not frozen); (Sync)BN also normalises pyramid, box head
-(4 convolutions, 1 linear layer) and mask head. SyncBN becomes BN where there is one process.
+Every layer is trained: no stage and no batch norm is frozen. Pyramid, box head (4 convolutions, 1 linear
+layer) and mask head also have (Sync)BN. With one process SyncBN becomes BN.
 """
 
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'

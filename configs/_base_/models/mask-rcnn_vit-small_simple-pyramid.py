@@ -1,9 +1,10 @@
 """Mask R-CNN on a plain ViT-S/16 with a simple feature pyramid (ViTDet: Li et al., ECCV 2022).
 
-As there: LayerNorm in pyramid and heads, two convolutions in the RPN, four and one linear layer in the
-box head. Deviations: every block attends globally (there, windows in all but four), and there are no
-relative positions, so that the backbone is mmseg's stock ViT. `with_cp` recomputes each block in the
-backward pass: mmseg's attention keeps whole matrices, of 4,096 x 4,096 a head at 1024 pixels.
+As in the paper: LayerNorm in pyramid and heads; two convolutions in the RPN; four convolutions and one linear
+layer in the box head. Two deviations, so that the backbone is mmseg's stock ViT: every block has global
+attention (in the paper all but four have windows), and there are no relative positions. `with_cp` recomputes
+each block in the backward pass to save memory: mmseg's attention stores whole matrices, 4,096 x 4,096 per
+head at 1024 pixels.
 """
 
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'

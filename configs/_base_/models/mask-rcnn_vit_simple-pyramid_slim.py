@@ -1,7 +1,7 @@
-"""Mask R-CNN on a ViT with a simple pyramid, made slim for a CPU and images of about 200 pixels.
+"""A small Mask R-CNN on a ViT with a simple pyramid, for a CPU and images of about 200 pixels.
 
-Against mask-rcnn_vit-small_simple-pyramid: 48 channels, one convolution in the RPN, a box head of two linear
-layers, 64 regions an image, class-agnostic box and mask outputs.
+Differences from mask-rcnn_vit-small_simple-pyramid: 48 channels, one convolution in the RPN, a box head of
+two linear layers, 64 regions per image, class-agnostic box and mask outputs.
 """
 
 _base_ = './mask-rcnn_vit-small_simple-pyramid.py'

@@ -1,4 +1,4 @@
-"""ResNet-50 with torchvision's layout, every stage trained, only C5 returned."""
+"""ResNet-50 with torchvision's layout; every stage is trained; only C5 is returned."""
 
 model = dict(
     data_preprocessor=dict(

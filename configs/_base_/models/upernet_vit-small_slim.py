@@ -1,7 +1,7 @@
-"""Stock UPerNet on a ViT made slim for a CPU; the backbone is that of vit-small_slim.py.
+"""A small stock UPerNet on a ViT for a CPU; the backbone is that of vit-small_slim.py.
 
-Against mmseg's upernet_vit-b16_ln_mln: 4 blocks of 192 channels, each read once, 48 channels in neck and
-head, plain BN (one process).
+Differences from mmseg's upernet_vit-b16_ln_mln: 4 blocks of 192 channels, each used as one level; 48 channels
+in neck and head; BN, not SyncBN, as it is for one process.
 """
 
 _base_ = 'mmseg::_base_/models/upernet_vit-b16_ln_mln.py'
@@ -16,7 +16,7 @@ model = dict(
         num_layers=4,
         num_heads=3,
         out_indices=(0, 1, 2, 3),
-        patch_bias=True,  # mmseg's default is a patch projection without bias
+        patch_bias=True,  # mmseg's default has no bias in the patch projection
     ),
     neck=dict(in_channels=4 * [192], out_channels=channels),
     decode_head=dict(

@@ -1,4 +1,4 @@
-"""The transformer of BEiT and SimMIM: a learned token in place of what is hidden, relative positions."""
+"""The transformer of BEiT and SimMIM: a learned mask token for hidden patches, relative positions."""
 
 model = dict(
     backbone=dict(

@@ -1,6 +1,6 @@
 """ViT-S/16 as in DINO: 384 channels, 12 blocks, 6 heads, learned positions; see TimmViT for its levels.
 
-Level -1 is the class token (an image head averages it), level -2 the patch map at stride 16.
+Level -1 is the class token, for image heads. Level -2 is the patch map at stride 16.
 """
 
 model = dict(

@@ -4,7 +4,7 @@ _base_ = './vit-small.py'
 
 model = dict(
     backbone=dict(
-        num_heads=12,  # DINO's and timm's have 6; no tensor's shape tells
+        num_heads=12,  # DINO's and timm's have 6; no tensor's shape shows the number
         pos_embed='sincos',
         freeze_patch_embed=True,
         init='mocov3',

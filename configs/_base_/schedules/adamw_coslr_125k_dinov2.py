@@ -6,7 +6,7 @@ optim_wrapper = dict(
     constructor='ParamGroupsConstructor',
     paramwise_cfg=dict(
         rules=[
-            # The official code counts one layer more: its last block has 0.9 of the heads' rate.
+            # The official code counts one more layer, so its last block has 0.9 of the heads' rate.
             dict(match=r'^backbone\.(?!norm)', layer_decay=0.9, lr_mult=0.9),
             dict(match=r'^backbone\.patch_embed', lr_mult=0.9 * 0.2),
             dict(match=r'bias$|norm|gamma', decay_mult=0),

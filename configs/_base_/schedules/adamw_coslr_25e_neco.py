@@ -2,7 +2,7 @@
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.04),  # of the heads
+    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.04),  # learning rate of the heads
     constructor='ParamGroupsConstructor',
     paramwise_cfg=dict(
         rules=[dict(match=r'^backbone\.', lr_mult=0.1), dict(match='1d', decay_mult=0)],

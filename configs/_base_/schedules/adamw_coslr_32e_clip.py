@@ -4,7 +4,7 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2),
     constructor='ParamGroupsConstructor',
-    # neither gains nor biases, nor the scale of the logits
+    # No weight decay for gains, biases and the scale of the logits.
     paramwise_cfg=dict(rules=[dict(match='1d', decay_mult=0), dict(match='log_scale', decay_mult=0)]),
 )
 param_scheduler = [

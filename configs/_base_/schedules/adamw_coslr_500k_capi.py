@@ -10,7 +10,7 @@ optim_wrapper = dict(
             dict(match=r'norm.*\.weight$', decay_mult=0.1),
             dict(match=r'^backbone\.patch_embed\.proj\.weight', lr_mult=0.2),
             dict(match=r'^backbone\.patch_embed\.proj\.bias', lr_mult=0.2, decay_mult=0),
-            # An AdamW of their own in the official code, of 5e-4 and torch's decay, 0.01, of all of it.
+            # The official code has a separate AdamW for them: lr 5e-4, torch's default decay 0.01 on all.
             dict(match=r'objective\.clusters\.', lr_mult=0.5, decay_mult=0.1),
         ]
     ),
@@ -19,7 +19,7 @@ param_scheduler = [
     dict(
         type='ParamSchedule',
         param_name='lr',
-        # A half cosine of which the run sees 0.8: it ends at 9.5 %.
+        # The run ends after 0.8 of a half cosine, at 9.5 % of the learning rate.
         factor=dict(start=1, end=0, warmup=50000, warmup_inclusive=True, duration=450000 / 0.8, unit='step'),
         convert_to_iter_based=True,
     )

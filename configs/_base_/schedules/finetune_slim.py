@@ -1,4 +1,4 @@
-"""AdamW with warm-up and cosine, counted in iterations: gets a small network going in few steps."""
+"""AdamW with warm-up and cosine, counted in iterations: trains a small network in few steps."""
 
 train_cfg = dict(type='IterBasedTrainLoop')
 val_cfg = dict(type='ValLoop')

@@ -1,7 +1,7 @@
-"""SwAV on ImageNet (4,096 images a step), 200 epochs, with LARC: nothing is excluded from decay and scaling.
+"""SwAV on ImageNet (4,096 images a step), 200 epochs, with LARC: decay and scaling apply to all parameters.
 
-At 256 images a step the official scripts take lr=0.6, no warm-up and the end 0.0006, which linear scaling
-(0.3) does not give.
+At 256 images a step the official scripts have lr=0.6, no warm-up and a final lr of 0.0006. This is not linear
+scaling, which gives lr=0.3.
 """
 
 optim_wrapper = dict(

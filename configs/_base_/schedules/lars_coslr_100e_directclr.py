@@ -1,6 +1,6 @@
 """DirectCLR on ImageNet (4,096 images a step), 100 epochs; numbers of the official main.py.
 
-Its learning rate is not scaled by the batch size there; auto_scale_lr here does when asked to.
+The official code does not scale the learning rate by the batch size; auto_scale_lr does if it is enabled.
 """
 
 optim_wrapper = dict(

@@ -1,11 +1,11 @@
-"""PixPro on ImageNet (1,024 images a step), 100 epochs; 400 differ in the number of epochs only."""
+"""PixPro on ImageNet (1,024 images a step), 100 epochs; only the number of epochs changes for 400."""
 
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(
         type='LARS',
-        # contrast/lars.py: decay first, then the ratio; biases and norms excluded from both. It adds 1e-8 to
-        # the norm of the update.
+        # contrast/lars.py: first the decay, then the trust ratio; biases and norms have neither. It adds 1e-8
+        # to the norm of the update.
         variant='popular',
         lr=4.0,  # 1.0 * 1024 / 256
         momentum=0.9,

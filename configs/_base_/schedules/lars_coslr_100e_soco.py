@@ -1,8 +1,8 @@
-"""SoCo on ImageNet (2,048 images a step), 100 epochs; 400 differ in the number of epochs only."""
+"""SoCo on ImageNet (2,048 images a step), 100 epochs; only the number of epochs changes for 400."""
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    # contrast/lars.py is PixPro's: decay first, then the ratio; biases and norms excluded from both
+    # contrast/lars.py is PixPro's: first the decay, then the trust ratio; biases and norms have neither.
     optimizer=dict(type='LARS', variant='popular', lr=8.0, momentum=0.9, weight_decay=1e-5),
 )
 # per step: 10 epochs from a hundredth, then cosine to 1e-6

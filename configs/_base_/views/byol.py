@@ -1,8 +1,8 @@
-"""BYOL's two unlike views; Barlow Twins and VICReg use the same.
+"""BYOL's two views with different augmentation; Barlow Twins and VICReg use the same.
 
-The official order is crop, flip, jitter, grey, blur, solarise; the flip comes last here, which changes
-nothing: it commutes with the others. BYOL blurs with 23 px, the other two with Pillow; here the kernel
-reaches four sigma.
+The official order is crop, flip, jitter, grey, blur, solarise. Here the flip comes last, which gives the same
+result, as it commutes with the others. BYOL blurs with a kernel of 23 px, the other two with Pillow; here the
+kernel reaches four sigma.
 """
 
 photometric = dict(
@@ -13,7 +13,7 @@ photometric = dict(
     jitter_prob=0.8,
     gray_prob=0.2,
     blur_sigma=(0.1, 2.0),
-    # half of 0..1; of whole pixel values the same as the 128 of Barlow Twins and VICReg
+    # Half of 0..1; for whole pixel values this equals the 128 of Barlow Twins and VICReg.
     solarize_threshold=127.5,
 )
 crop = dict(size=224, scale=(0.08, 1.0), flip=0.5, interpolation='bicubic')

@@ -1,8 +1,8 @@
-"""DetCo's views: two images at 224 px in MoCo v2's augmentation, and two puzzles of 9 patches.
+"""DetCo's views: two images at 224 px with MoCo v2's augmentation, and two puzzles of 9 patches.
 
-A puzzle is PIRL's, recoloured as the images are, each with parameters of its own: a crop of at least 60 % at
-255 px, 3x3 cells of 85 px, a patch of 64 px from each. The order is that which ``Patches`` expects:
-query, key, patches of the query, patches of the key.
+A puzzle is PIRL's: a crop of at least 60 % of the image at 255 px, 3x3 cells of 85 px, a patch of 64 px from
+each cell. Puzzles have the images' photometric augmentation, with separately drawn parameters. The order is
+the one that ``Patches`` expects: query, key, patches of the query, patches of the key.
 """
 
 _base_ = 'mocov2.py'

@@ -1,8 +1,8 @@
-"""DINO's multi-crop: two unlike views of 224 px and eight of 96 px (DataAugmentationDINO).
+"""DINO's multi-crop: two differently augmented views of 224 px, eight of 96 px (DataAugmentationDINO).
 
 The crops are the code's defaults, for ViTs; ``resnet_views`` has those of the ResNet-50 recipe. The official
-order is crop, flip, jitter, grey, blur, solarise; the flip comes last here, which changes nothing: it
-commutes with the others.
+order is crop, flip, jitter, grey, blur, solarise. Here the flip comes last, which gives the same result, as
+it commutes with the others.
 """
 
 photometric = dict(

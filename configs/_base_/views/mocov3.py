@@ -1,6 +1,7 @@
-"""MoCo v3's two unlike views (main_moco.py): crops from 0.2 for ResNets, from 0.08 for ViTs.
+"""MoCo v3's two views with different augmentation (main_moco.py).
 
-The order is the official one: crop, jitter, grey, blur, solarise, flip.
+A crop covers at least 0.2 of the image for ResNets, 0.08 for ViTs. The order is the official one: crop,
+jitter, grey, blur, solarise, flip.
 """
 
 photometric = dict(

@@ -1,8 +1,8 @@
-"""One view an image in the augmentation of NPID (lemniscate), which MoCo v1 took over.
+"""One view per image with the augmentation of NPID (lemniscate), which MoCo v1 also uses.
 
 The official order is crop, grey, jitter, flip. Here grey comes after the jitter, as everywhere in this
-pipeline. Brightness, contrast and saturation agree in both orders but for clipped pixels; a hue shift moves
-the luminance of the fifth of the views that are grey, which it would leave alone after greying.
+pipeline. For brightness, contrast and saturation both orders give the same result, except for clipped pixels.
+The hue shift differs for grey views, a fifth of all: before grey it changes their luminance, after it not.
 """
 
 view = dict(

@@ -1,8 +1,8 @@
 """PIRL's views: the image at 224 px, and the nine patches of a jigsaw puzzle at 64 px (VISSL).
 
-The order is the official one: crop, jitter, grey, flip, and as there each patch is recoloured and mirrored by
-itself. Left out: posterise, sharpen, solarise and autocontrast, all four of them with probability 0.66
-between jitter and grey, of which this pipeline knows only the third.
+The order is the official one: crop, jitter, grey, flip. As in the official code, each patch has its own
+photometric augmentation and flip. Left out: posterise, sharpen, solarise and autocontrast. The official code
+applies all four with probability 0.66 between jitter and grey; this pipeline only has solarise.
 """
 
 photometric = dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2, jitter_prob=1.0, gray_prob=0.2)

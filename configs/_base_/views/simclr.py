@@ -1,8 +1,8 @@
-"""Two views in SimCLR's augmentation at strength 1 (data_util.py of the official code).
+"""Two views with SimCLR's augmentation at strength 1 (data_util.py of the official code).
 
-The official order is crop, flip, jitter, grey, blur; the flip comes last here, which changes nothing: it
-commutes with the others. Brightness is multiplied, as the code does by default ("v2"; the first paper added
-it). The official blur has 23 px at a view of 224, six sigma and more; here it reaches four.
+The official order is crop, flip, jitter, grey, blur. Here the flip comes last, which gives the same result,
+as it commutes with the others. Brightness is multiplied, the code's default ("v2"; the first paper added it).
+The official blur has a kernel of 23 px for a view of 224 px, six sigma and more; here it reaches four sigma.
 """
 
 view = dict(
@@ -23,6 +23,6 @@ view = dict(
     ),
 )
 views = [view]
-# The official network gets pixels of 0..1, without mean and standard deviation:
+# The official network gets pixels in 0..1, without normalisation:
 # model=dict(data_preprocessor=_base_.preprocessor)
 preprocessor = dict(type='PretrainDataPreprocessor', mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))

@@ -1,7 +1,8 @@
-"""Two views in the augmentation of SupCon's and SINCERE's code (main_supcon.py).
+"""Two views with the augmentation of SupCon's and SINCERE's code (main_supcon.py).
 
-That code trains on CIFAR at 32 px; the numbers are its own, the size is ImageNet's. The official order is
-crop, flip, jitter, grey; the flip comes last here, which changes nothing: it commutes with the others.
+That code trains on CIFAR at 32 px. The numbers are from the code; the size is ImageNet's. The official order
+is crop, flip, jitter, grey. Here the flip comes last, which gives the same result, as it commutes with the
+others.
 """
 
 view = dict(
