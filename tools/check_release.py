@@ -151,7 +151,16 @@ def probe(python: Path) -> str:
 def audit(out: Path, python: Path, service: str, accepted: list[str]) -> dict:
     """Known vulnerabilities of the newest set; a package that could not be asked about is a failure too."""
     ignored = [word for entry in accepted for word in ('--ignore-vuln', entry.split('=')[0])]
-    command = ('uvx', 'pip-audit', '--strict', '--no-deps', '--disable-pip', '--service', service, *ignored)
+    command = (
+        'uvx',
+        'pip-audit',
+        '--strict',
+        '--no-deps',
+        '--disable-pip',
+        '--vulnerability-service',
+        service,
+        *ignored,
+    )
     row = part('newest: audit', out, *command, '--requirement', out / 'newest.txt')
     for entry in accepted:
         print(f'{"":24s}accepted: {entry}')
