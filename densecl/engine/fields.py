@@ -8,7 +8,7 @@ from typing import Any, Literal
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, MODEL_WRAPPERS, OPTIMIZERS, Registry
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, LogProcessor, Runner
 from torch.utils.data import DataLoader
 
 from densecl.building import ConfigMistake, check_arguments, one_line, resolve, warn
@@ -38,10 +38,14 @@ _DICT, _LIST = (Mapping, 'a dict'), (list | tuple, 'a list of dicts')
 _KINDS = {
     **dict.fromkeys(('model', 'default_hooks', 'optim_wrapper', 'train_dataloader', 'train_cfg'), _DICT),
     **dict.fromkeys(('randomness', 'auto_scale_lr', 'env_cfg', 'model_wrapper_cfg'), _DICT),
+    **dict.fromkeys(('visualizer', 'log_processor'), _DICT),
     'custom_hooks': _LIST,
     'param_scheduler': (list | tuple | Mapping, 'a list of dicts'),
 }
+#: Those that cannot be None.
+_NEEDED = ('model', 'randomness', 'env_cfg')
 _PLAIN = str | int | float | list | tuple | Mapping
+_ABSENT = object()
 #: Hooks that mmengine adds where ``default_hooks`` does not name them.
 _HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -60,12 +64,19 @@ def check_fields(cfg: Config) -> None:
         if key not in FIELDS and near is not None and isinstance(value, dict | list | tuple):
             said = f'{key}: nobody reads this; did you mean {near}?'
             _refuse_or_warn(said, near in cfg or 'names' in allowed(cfg))
+    if 'model' not in cfg:
+        near = nearest('model', [key for key in cfg if key not in FIELDS])
+        raise ConfigMistake(
+            f'{near}: nobody reads this; did you mean model?'
+            if near
+            else 'model is missing: dict(type=...) of what is trained'
+        )
     for path in _keywords(cfg._cfg_dict):
         raise ConfigMistake(f'{path}: a name of Python itself, which no config file can hold; choose another')
     for key, (kind, wanted) in _KINDS.items():
         value = cfg.get(key)
         wrong = isinstance(value, _PLAIN) and not isinstance(value, kind)  # built objects are not checked
-        if wrong or value is None and key in cfg and key in ('randomness', 'env_cfg'):
+        if wrong or value is None and key in cfg and key in _NEEDED:
             raise ConfigMistake(f'{key} must be {wanted}, got {shortened(value)}')
     for name in _LOADERS:
         if isinstance(cfg.get(name), Mapping):
@@ -73,9 +84,25 @@ def check_fields(cfg: Config) -> None:
     for path, reader in _READERS.items():
         node: Any = cfg._cfg_dict
         for key in path:
-            node = node.get(key) if isinstance(node, Mapping) else None
+            node = node.get(key, _ABSENT) if isinstance(node, Mapping) else _ABSENT
+        if node is None and len(path) > 1:
+            raise ConfigMistake(f'{".".join(path)} must be a dict, got None')
         if isinstance(node, Mapping):
+            if 'type' in node:  # of other settings those who build read it
+                raise ConfigMistake(f'{".".join(path)}.type: {".".join(path)} is not built and has no type')
             check_arguments(reader, node, path)
+    seed = (cfg.get('randomness') or {}).get('seed')
+    if seed is not None and not 0 <= seed < 2**32:
+        raise ConfigMistake(f'randomness.seed must be from 0 to 2**32 - 1, got {seed}')
+    threads = ((cfg.get('env_cfg') or {}).get('mp_cfg') or {}).get('opencv_num_threads', 0)
+    if not isinstance(threads, int) or not 0 <= threads < 2**31:
+        raise ConfigMistake(
+            f'env_cfg.mp_cfg.opencv_num_threads must be a whole number, 0 or more, got {shortened(threads)}'
+        )
+    scope = cfg.get('default_scope')
+    if scope is not None and not (isinstance(scope, str) and scope):
+        raise ConfigMistake(f'default_scope must be the name of a package, got {shortened(scope)}')
+    _check_loop(cfg)
     _check_types(cfg)
     hooks = [('custom_hooks', *pair) for pair in enumerate(cfg.get('custom_hooks') or ())]
     hooks += [('default_hooks', *pair) for pair in (cfg.get('default_hooks') or {}).items()]
@@ -91,16 +118,40 @@ def check_fields(cfg: Config) -> None:
             raise ConfigMistake(f'{part}.{name}.type is missing: it names the hook to be built')
 
 
+def _check_loop(cfg: Config) -> None:
+    """Check a loop without a type, which mmengine builds from ``by_epoch``."""
+    loop = cfg.get('train_cfg')
+    if not isinstance(loop, Mapping) or 'type' in loop:
+        return
+    if 'by_epoch' not in loop:
+        raise ConfigMistake(
+            'train_cfg.type is missing: EpochBasedTrainLoop, IterBasedTrainLoop or a loop of yours'
+        )
+    own = {key: value for key, value in loop.items() if key != 'by_epoch'}
+    kind = EpochBasedTrainLoop if loop['by_epoch'] else IterBasedTrainLoop
+    check_arguments(kind, own, ('train_cfg',), {'runner': None, 'dataloader': None})
+
+
 def _check_types(cfg: Config) -> None:
     """Check types that mmengine looks up itself, or only if there are several processes."""
-    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
+    optim = cfg.get('optim_wrapper') or {}
+    optimizer = optim.get('optimizer')
     if isinstance(optimizer, _PLAIN) and not isinstance(optimizer, Mapping):
         raise ConfigMistake(f'optim_wrapper.optimizer must be a dict, got {shortened(optimizer)}')
-    if 'type' in (cfg.get('optim_wrapper') or {}) and not {'optimizer', 'constructor'} & {*cfg.optim_wrapper}:
+    if 'type' in optim and optimizer is None and 'constructor' not in optim:
         raise ConfigMistake('optim_wrapper.optimizer is missing: the config of an optimiser')
     if isinstance(optimizer, Mapping) and 'type' in optimizer:
         _in_scope(cfg, optimizer['type'], OPTIMIZERS, ('optim_wrapper', 'optimizer'))
-    wrapper = (cfg.get('model_wrapper_cfg') or {}).get('type', 'FullyShard')
+    elif isinstance(optimizer, Mapping):
+        raise ConfigMistake('optim_wrapper.optimizer.type is missing: it names the optimiser to be built')
+    if isinstance(cfg.get('visualizer'), Mapping) and 'type' not in cfg.visualizer:
+        raise ConfigMistake('visualizer.type is missing: it names the visualizer to be built')
+    processor = cfg.get('log_processor')
+    if isinstance(processor, Mapping) and 'type' not in processor:  # mmengine takes its own
+        check_arguments(LogProcessor, processor, ('log_processor',))
+    wrapper = (cfg.get('model_wrapper_cfg') or {'type': 'FullyShard'}).get('type')
+    if wrapper is None:
+        raise ConfigMistake('model_wrapper_cfg.type is missing: it names the wrapper to be built')
     if wrapper != 'FullyShard':  # handled by LRScalingRunner.wrap_model, not in a registry
         path = ('model_wrapper_cfg',)
         found = _in_scope(cfg, wrapper, MODEL_WRAPPERS, path)
@@ -108,8 +159,10 @@ def _check_types(cfg: Config) -> None:
     if cfg.get('sync_bn') not in (None, False, 'torch', 'mmcv'):
         raise ConfigMistake(f"sync_bn must be 'torch', 'mmcv' or None, got {shortened(cfg.sync_bn)}")
     schedulers = cfg.get('param_scheduler')
+    if isinstance(schedulers, Mapping) and 'type' not in schedulers and optimizer is not None:
+        raise ConfigMistake('param_scheduler.type is missing: it names the schedule to be built')
     for i, scheduler in enumerate(schedulers if isinstance(schedulers, list | tuple) else ()):
-        if isinstance(scheduler, _PLAIN) and not isinstance(scheduler, Mapping | list | tuple):
+        if isinstance(scheduler, _PLAIN | None) and not isinstance(scheduler, Mapping):
             raise ConfigMistake(f'param_scheduler.{i} must be a dict, got {shortened(scheduler)}')
         if isinstance(scheduler, Mapping) and 'type' not in scheduler:
             raise ConfigMistake(f'param_scheduler.{i}.type is missing: it names the schedule to be built')
@@ -127,7 +180,7 @@ def _in_scope(cfg: Config, name: Any, registry: Registry, path: tuple[str, ...])
 
 def near_setting(name: str) -> str | None:
     """The setting that a top-level name is probably a misspelling of."""
-    return nearest(name, FIELDS - {'tta_pipeline', 'tta_model'}, 0.87)
+    return nearest(name, FIELDS - {'tta_pipeline', 'tta_model'}, 0.85)
 
 
 def _keywords(node: Any, path: str = '') -> Iterator[str]:
@@ -144,6 +197,12 @@ def _keywords(node: Any, path: str = '') -> Iterator[str]:
 def _check_loader(loader: Mapping, name: str) -> None:
     own = {key: value for key, value in loader.items() if key != 'num_batch_per_epoch'}
     check_arguments(DataLoader, own, (name,))
+    for key, wanted in (('batch_size', 'images of a process in one step'), ('sampler', 'dict(type=...)')):
+        if key not in loader:
+            raise ConfigMistake(f'{name}.{key} is missing: {wanted}')
+    for key in ('dataset', 'sampler'):
+        if isinstance(loader[key], _PLAIN | None) and not isinstance(loader[key], Mapping):
+            raise ConfigMistake(f'{name}.{key} must be a dict, got {shortened(loader[key])}')
     if loader.get('num_workers', 0) < 0:
         raise ConfigMistake(f'{name}.num_workers must not be negative, got {loader["num_workers"]}')
     for key, given in (('collate_fn', ('data_batch',)), ('worker_init_fn', ('worker_id', 'num_workers'))):
@@ -183,9 +242,19 @@ def _processes(
 
 
 def _group(
-    backend: str = 'nccl', init_backend: str = 'torch', timeout: float | None = None, **options
+    backend: str = 'nccl',
+    init_backend: str = 'torch',
+    timeout: float | None = None,
+    port: int | None = None,
+    init_method: str | None = None,
+    world_size: int = -1,
+    rank: int = -1,
+    store: Any = None,
+    group_name: str = '',
+    pg_options: Any = None,
+    device_id: Any = None,
 ) -> None:
-    """The settings of ``env_cfg.dist_cfg``; other options go to ``init_process_group``."""
+    """The settings of ``env_cfg.dist_cfg``: those of mmengine, then those of ``init_process_group``."""
 
 
 _READERS: dict[tuple[str, ...], Callable] = {

@@ -258,8 +258,9 @@ def use_safe_checkpoints(cfg: Config) -> None:
 
 def fill_teachers(cfg: Config) -> None:
     """If a head's target names weights (``start``) or ``maps``, add the hook that loads them."""
-    heads = (cfg.get('model') or {}).get('heads') or {}
-    targets = [head.get('target') for head in heads.values() if isinstance(head, dict)]
+    heads = (cfg.get('model') or {}).get('heads')
+    heads = heads.values() if isinstance(heads, dict) else ()
+    targets = [head.get('target') for head in heads if isinstance(head, dict)]
     hooks = cfg.get('custom_hooks') or []
     there = any('TeacherHook' in str(hook.get('type')) for hook in hooks)
     if not there and any(isinstance(target, dict) and target.get('start') for target in targets):
@@ -335,7 +336,7 @@ def check_ramps(cfg: Config) -> None:
     rules = ((cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}).get('rules') or []
     ramps = [key for rule in rules for key in rule if key.endswith('_ramp')]
     schedulers = cfg.get('param_scheduler') or []
-    driven = {s.get('param_name') for s in (schedulers if isinstance(schedulers, list) else [schedulers])}
+    driven = [s.get('param_name') for s in (schedulers if isinstance(schedulers, list) else [schedulers])]
     for key in ramps:
         if key.removesuffix('_ramp') not in driven:
             raise ValueError(

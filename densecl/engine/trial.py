@@ -19,7 +19,7 @@ from densecl.signatures import shortened
 
 from . import launch
 from .checks import CHECKS, allowed, check_folder, problems
-from .fields import check_fields
+from .fields import FIELDS, check_fields
 from .hooks.guard import GuardHook
 from .hooks.probe import ProbeHook
 from .wrapped import unwrap
@@ -90,6 +90,7 @@ class _Trial:
     def parts(self) -> dict[str, Callable[[], str]]:
         """Name -> the function that builds and tries this part, in order."""
         return {
+            'settings': self.settings,
             'loggers': self.loggers,
             'model': self.model,
             'data': self.data,
@@ -98,11 +99,18 @@ class _Trial:
             'samples': self.samples,
         }
 
+    def settings(self) -> str:
+        """Names, types and ranges that are known before anything is built."""
+        check_fields(self.cfg)
+        return f'{len(set(self.cfg) & FIELDS)} are known'
+
     def loggers(self) -> str:
         """Check the loggers' settings; none is started, as some open a run on a server."""
         visualizer = self.cfg.get('visualizer') or {}
         backends = visualizer.get('vis_backends') or []
         names = []
+        if not isinstance(backends, list | tuple):
+            raise ConfigMistake(f'visualizer.vis_backends must be a list of dicts, got {shortened(backends)}')
         for i, backend in enumerate(backends):
             path = ('visualizer', 'vis_backends', i)
             if not isinstance(backend, Mapping):
@@ -117,7 +125,6 @@ class _Trial:
     def model(self) -> str:
         """Model and hooks."""
         loader = self.cfg.get('train_dataloader')
-        check_fields(self.cfg)
         if loader is None:
             raise ConfigMistake('train_dataloader is missing: there is nothing to train on')
         loader.update(num_workers=0, persistent_workers=False)

@@ -96,9 +96,37 @@ def said(monkeypatch) -> list[str]:
         ({'optim_wrapper.optimizer.type': 'SDG'}, "optim_wrapper.optimizer: there is no optimizer 'SDG'"),
         ({'optim_wrapper': 3}, 'optim_wrapper must be a dict, got 3'),
         ({'param_scheduler': 0.5}, 'param_scheduler must be a list of dicts, got 0.5'),
+        ({'param_scheduler': [[]]}, r'param_scheduler.0 must be a dict, got \[\]'),
         ({'param_scheduler': [3]}, 'param_scheduler.0 must be a dict, got 3'),
         ({'randomness': dict(_delete_=True)}, 'randomness.seed is missing'),
         ({'env_cfg.mp_cfg.mp_start_method': 'forkk'}, 'env_cfg.mp_cfg.mp_start_method: processes takes'),
+        ({'env_cfg.mp_cfg.opencv_num_threads': -1e30}, 'env_cfg.mp_cfg.opencv_num_threads must be a whole'),
+        ({'env_cfg.mp_cfg': None}, 'env_cfg.mp_cfg must be a dict, got None'),
+        ({'model': None}, 'model must be a dict, got None'),
+        ({'log_processor': 'x'}, "log_processor must be a dict, got 'x'"),
+        (
+            {'log_processor': dict(_delete_=True, windw_size=3)},
+            'log_processor.windw_size: LogProcessor does not take this; did you mean window_size',
+        ),
+        ({'param_scheduler': [None]}, 'param_scheduler.0 must be a dict, got None'),
+        ({'optim_wrapper.optimizer': None}, 'optim_wrapper.optimizer is missing'),
+        ({'model.heads': 3}, r'model.heads: MomentumPretrainer takes dict\[str, dict\], got 3'),
+        ({'param_scheduler': dict(_delete_=True, a=1)}, 'param_scheduler.type is missing'),
+        ({'train_dataloader.dataset': True}, 'train_dataloader.dataset must be a dict, got True'),
+        ({'train_dataloader.sampler': None}, 'train_dataloader.sampler must be a dict, got None'),
+        ({'visualizer': [1]}, r'visualizer must be a dict, got \[1\]'),
+        ({'visualizer': dict(_delete_=True, name='x')}, 'visualizer.type is missing'),
+        ({'randomness.seed': -1}, r'randomness.seed must be from 0 to 2\*\*32 - 1, got -1'),
+        ({'optim_wrapper.optimizer': dict(_delete_=True, lr=0.1)}, 'optim_wrapper.optimizer.type is missing'),
+        ({'env_cfg.mp_cfg': dict(type='X')}, 'env_cfg.mp_cfg.type: env_cfg.mp_cfg is not built'),
+        ({'default_scope': ''}, "default_scope must be the name of a package, got ''"),
+        ({'train_cfg': dict(_delete_=True, max_epochs=2)}, 'train_cfg.type is missing: EpochBased'),
+        (
+            {'train_cfg': dict(_delete_=True, by_epoch=True, max_epoch=2)},
+            'train_cfg.max_epoch: EpochBasedTrainLoop does not take this; did you mean max_epochs',
+        ),
+        ({'model_wrapper_cfg': dict(_delete_=True, tye='X')}, 'model_wrapper_cfg.type is missing'),
+        ({'env_cfg.dist_cfg.tiemout': 600}, 'env_cfg.dist_cfg.tiemout: group does not take this; .* timeout'),
         ({'env_cfg.dist_cfg.timeout': 'x'}, 'env_cfg.dist_cfg.timeout: group takes'),
         ({'model_wrapper_cfg.type': 'MMDDP'}, 'model_wrapper_cfg: there is no model_wrapper'),
         ({'randomness': None}, 'randomness must be a dict, got None'),
@@ -152,6 +180,33 @@ def test_a_misspelt_name_in_a_config_file(tmp_path):
         check_fields(cfg)
     cfg.allow = 'names'
     check_fields(cfg)
+    cfg.env_cxg = cfg.pop('env_cfg')
+    cfg.pop('allow')
+    with pytest.raises(ConfigMistake, match='(trian|env)_c[fx]g: nobody reads this'):
+        check_fields(cfg)
+
+
+@pytest.mark.parametrize(
+    'path, line',
+    [
+        ('model', 'model is missing: '),
+        ('train_dataloader.batch_size', 'train_dataloader.batch_size is missing: images'),
+        ('train_dataloader.sampler', 'train_dataloader.sampler is missing: '),
+    ],
+)
+def test_a_setting_that_is_missing(path, line, tmp_path):
+    cfg = config(tmp_path)
+    *parents, last = path.split('.')
+    node = cfg
+    for name in parents:
+        node = node[name]
+    taken = node.pop(last)
+    with pytest.raises(ConfigMistake, match=line):
+        check_fields(cfg)
+    if path == 'model':
+        cfg.omdel = taken
+        with pytest.raises(ConfigMistake, match='omdel: nobody reads this; did you mean model'):
+            check_fields(cfg)
 
 
 def test_names_of_ones_own_near_settings_that_are_there(tmp_path, said):
@@ -175,7 +230,7 @@ def test_shipped_configs_have_no_misspelt_names(package):
 
 def test_shipped_configs_are_read(said):
     """One of each method; optimisers are looked up in the scope of the run, which has not begun."""
-    methods = sorted(path for path in (ROOT / 'configs').iterdir() if list(path.glob('*_*.py')))
+    methods = sorted(p for p in (ROOT / 'configs').glob('[!_]*') if list(p.glob('*_*.py')))
     for method in methods:
         check_fields(Config.fromfile(sorted(method.glob('*_*.py'))[0]))
     assert len(methods) > 40 and not said
@@ -270,6 +325,7 @@ def test_hints_of_others_refuse_nothing():
         ({'train_cfg.max_iters': 4}, 'train_cfg.max_iters', 'PretrainLoop does not take this'),
         ({'optim_wrapper.optimizer.lrr': 1}, 'optim_wrapper.optimizer.lrr', 'did you mean lr'),
         ({'param_scheduler.0.facotr': 1}, 'param_scheduler.0.facotr', 'did you mean factor'),
+        ({'param_scheduler.0.param_name': []}, 'param_scheduler.0.param_name', 'ParamSchedule takes str'),
         ({'train_dataloader.sampler.shufle': 1}, 'train_dataloader.sampler.shufle', 'did you mean shuffle'),
         ({f'{DATA}.pipeline.0.views.0.photometric': 0.5}, f'{DATA}.pipeline.0.views.0', 'must be a dict or'),
         ({f'{DATA}.pipeline': []}, f'{DATA}.pipeline', 'its last transform must make views'),
@@ -354,7 +410,7 @@ def test_errors_of_the_code_keep_their_traceback(tmp_path, monkeypatch, capsys):
 def test_check_tries_everything_and_writes_nothing(tmp_path):
     lines = []
     assert try_out(config(tmp_path / 'run'), lines.append), lines
-    parts = 'folder loggers model data optimiser weights samples views queue batch images step'
+    parts = 'folder settings loggers model data optimiser weights samples views queue batch images step'
     assert [line.split()[1] for line in lines[:-1]] == parts.split()
     assert not (tmp_path / 'run').exists()
     lines.clear()
@@ -365,6 +421,9 @@ def test_check_tries_everything_and_writes_nothing(tmp_path):
     assert not try_out(config(tmp_path / 'run', **wrong), lines.append)
     told = [line for line in lines if line.startswith('WRONG')]
     assert [line.split()[1] for line in told] == ['queue', 'step'], lines
+    lines.clear()
+    assert not try_out(config(tmp_path / 'run', **{'visualizer.vis_backends': 0.5}), lines.append)
+    assert 'WRONG loggers    visualizer.vis_backends must be a list of dicts, got 0.5' in lines
 
 
 def test_processes_say_it_once(tmp_path):

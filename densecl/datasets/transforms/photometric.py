@@ -31,7 +31,7 @@ class Photometric:
         jitter_prob: probability of the four above, which come in a random order.
         gray_prob: probability of a grey view.
         blur_prob: probability of the Gaussian blur.
-        blur_sigma: lower and upper standard deviation of the blur in view pixels, uniform.
+        blur_sigma: lower and upper standard deviation of the blur in view pixels, uniform; at most 1000.
         solarize_prob: probability of inverting the values at or above ``solarize_threshold``.
         solarize_threshold: on the scale 0..255.
         gamma: the exponent of the values between black and white is log-uniform in
@@ -77,9 +77,10 @@ class Photometric:
         if not 0 <= self.hue <= 0.5:
             raise ValueError(f'photometric.hue must be in [0, 0.5] turns, got {self.hue}')
         low, high = self.blur_sigma
-        if not 0 < low <= high:
+        if not 0 < low <= high <= 1000:
             raise ValueError(
-                f'photometric.blur_sigma must be (low, high) with 0 < low <= high, got {self.blur_sigma}'
+                'photometric.blur_sigma must be (low, high) with 0 < low <= high <= 1000, '
+                f'got {self.blur_sigma}'
             )
         low, high = self.noise_sigma
         if not 0 <= low <= high:
