@@ -26,8 +26,8 @@ from densecl.engine.trial import try_out
 from .changes import Change
 from .trial import require
 
-#: A convolutional network and a transformer; queues, prototypes, crops of several sizes, masks, pixels.
-RECIPES = ('densecl', 'swav', 'mae')
+#: Convolutional networks, a transformer; queues, prototypes, crops of several sizes, masks, boxes, answers.
+RECIPES = ('densecl', 'swav', 'mae', 'pixpro', 'dino', 'scrl', 'rotation')
 #: Dicts whose keys are names that a user chooses.
 FREE = (('model', 'heads'), ('default_hooks',))
 _LEFT = ('work_dir', 'launcher', 'resume', 'load_from')

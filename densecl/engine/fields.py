@@ -134,6 +134,8 @@ def _check_loop(cfg: Config) -> None:
 
 def _check_types(cfg: Config) -> None:
     """Check types that mmengine looks up itself, or only if there are several processes."""
+    if isinstance(cfg.model, Mapping) and 'type' not in cfg.model:
+        raise ConfigMistake('model.type is missing: it names the model to be built')
     optim = cfg.get('optim_wrapper') or {}
     optimizer = optim.get('optimizer')
     if isinstance(optimizer, _PLAIN) and not isinstance(optimizer, Mapping):

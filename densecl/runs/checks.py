@@ -38,7 +38,7 @@ def find_photos(folders: list[str]) -> list[str]:
 
 
 def check_folder_of_run(folder: Path, resume: bool) -> None:
-    """Make the folder of a run, or say why this is not possible.
+    """Check that a run can have this folder, which ``write_run`` makes.
 
     Raises:
         FileExistsError: it already has a run, and ``resume`` is False.
@@ -52,14 +52,11 @@ def check_folder_of_run(folder: Path, resume: bool) -> None:
         )
     if resume and not there:
         raise FileNotFoundError(f'--resume: there is no run in {folder} (no config.py)')
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise NotADirectoryError(f'--out {folder}: a file is in the way ({error.filename})') from error
-    except PermissionError as error:
-        raise PermissionError(f'--out {folder}: no permission to write in {error.filename}') from error
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f'--out {folder}: no permission to write there')
+    found = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not found.is_dir():
+        raise NotADirectoryError(f'--out {folder}: a file is in the way ({found})')
+    if not os.access(found, os.W_OK | os.X_OK):
+        raise PermissionError(f'--out {folder}: no permission to write in {found}')
 
 
 def check_disk(folder: Path, needed: int) -> None:

@@ -44,14 +44,14 @@ def test_out_is_a_file_or_not_writable(densecl, tmp_path, photos, monkeypatch):
     (tmp_path / 'file').write_text('')
     refused(densecl('pretrain', photos, '--out', tmp_path / 'file' / 'run'), 'a file is in the way')
     monkeypatch.setattr(os, 'access', lambda path, mode: False)  # root may write everywhere
-    refused(densecl('pretrain', photos, '--out', tmp_path / 'locked'), 'no permission to write there')
+    refused(densecl('pretrain', photos, '--out', tmp_path / 'locked'), 'no permission to write in')
 
 
 def test_disk_is_nearly_full(densecl, tmp_path, photos, monkeypatch):
     monkeypatch.setattr(checks, 'free_bytes', lambda folder: 3 * 2**20)
     result = densecl('pretrain', photos, '--start', 'random', '--estimate', '--out', tmp_path / 'run')
     refused(result, 'MB of disk and 3 MB are free', 'another --out')
-    assert not (tmp_path / 'run' / 'config.py').exists()
+    assert not (tmp_path / 'run').exists()
 
 
 def test_wrong_method_and_wrong_options(densecl, photos, tmp_path):
@@ -68,7 +68,7 @@ def test_logger_is_unknown_or_not_installed(densecl, photos, tmp_path, monkeypat
     refused(densecl('pretrain', photos, *out, '--log-to', 'nonsense'), 'nonsense', 'tensorboard, wandb')
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     refused(densecl('pretrain', photos, *out, '--log-to', 'trackio'), 'pip install trackio')
-    assert not (tmp_path / 'run' / 'config.py').exists()
+    assert not (tmp_path / 'run').exists()
 
 
 def test_export_of_nothing(densecl, tmp_path):

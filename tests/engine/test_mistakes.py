@@ -102,6 +102,7 @@ def said(monkeypatch) -> list[str]:
         ({'env_cfg.mp_cfg.mp_start_method': 'forkk'}, 'env_cfg.mp_cfg.mp_start_method: processes takes'),
         ({'env_cfg.mp_cfg.opencv_num_threads': -1e30}, 'env_cfg.mp_cfg.opencv_num_threads must be a whole'),
         ({'env_cfg.mp_cfg': None}, 'env_cfg.mp_cfg must be a dict, got None'),
+        ({'model': dict(_delete_=True)}, 'model.type is missing'),
         ({'model': None}, 'model must be a dict, got None'),
         ({'log_processor': 'x'}, "log_processor must be a dict, got 'x'"),
         (
