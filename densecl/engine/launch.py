@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,10 @@ from .one_line import Progress
 from .resume import answer_of_first, check_resumable, newest_whole
 from .runner import LRScalingRunner, check_auto_scale_lr
 from .safe_config import read_safely
+
+#: Launchers whose processes can train without CUDA too, where mmengine's own start needs it, and the variable
+#: by which each tells a process its number.
+_NUMBER = dict(pytorch='RANK', slurm='SLURM_PROCID')
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -280,22 +285,59 @@ def share_seed(cfg: Config) -> None:
         loader.dataset.setdefault('seed', seed)
 
 
+def check_launcher(cfg: Config) -> None:
+    """Refuse a launcher that did not start this process.
+
+    Raises:
+        ValueError: the variable by which the launcher tells a process its number is not set.
+    """
+    launcher = cfg.get('launcher', 'none')
+    number = _NUMBER.get(launcher)
+    if number is not None and number not in os.environ:
+        starts = dict(pytorch='torchrun (tools/dist_train.sh)', slurm='srun (tools/slurm_train.sh)')
+        raise ValueError(
+            f'--launcher {launcher}: this process was not started by {starts[launcher]}, as {number} is not '
+            'set; for a single process leave --launcher out'
+        )
+
+
 def join_group(cfg: Config) -> None:
-    """Start the launcher's process group if there is none, as a runner does; without CUDA with gloo."""
+    """Start the launcher's process group if there is none, as a runner does; without CUDA with gloo.
+
+    Raises:
+        ValueError: this process was not started by the launcher.
+    """
     if cfg.get('launcher', 'none') == 'none' or dist.is_initialized():
         return
+    check_launcher(cfg)
     environment = cfg.get('env_cfg') or {}
     options = environment.get('dist_cfg') or {}
-    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+    if cfg.launcher in _NUMBER and not torch.cuda.is_available():
+        if cfg.launcher == 'slurm':
+            _read_slurm(options.get('port'))
         dist.init_process_group('gloo', timeout=timedelta(seconds=options.get('timeout', 1800)))
     else:
         set_multi_processing(**(environment.get('mp_cfg') or {}), distributed=True)
         init_dist(cfg.launcher, **options)
 
 
+def _read_slurm(port: int | None) -> None:
+    """Tell torch of the tasks of a Slurm step, as mmengine does where there are GPUs."""
+    nodes = os.environ['SLURM_NODELIST']
+    if 'MASTER_ADDR' not in os.environ:
+        names = subprocess.run(
+            ['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True
+        )
+        os.environ['MASTER_ADDR'] = names.stdout.split()[0]
+    os.environ['MASTER_PORT'] = str(port or os.environ.get('MASTER_PORT', 29500))
+    os.environ['RANK'] = os.environ['SLURM_PROCID']
+    os.environ['LOCAL_RANK'] = os.environ['SLURM_LOCALID']
+    os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
+
+
 def use_gloo_without_gpu(cfg: Config) -> None:
     """Let several processes train on a machine without CUDA, although mmengine requires a GPU there."""
-    if cfg.launcher != 'pytorch' or torch.cuda.is_available():
+    if cfg.launcher not in _NUMBER or torch.cuda.is_available():
         return
     join_group(cfg)
     # mmengine's default wrapper requires a GPU.
@@ -370,6 +412,7 @@ def build_runner(cfg: Config) -> Runner:
         ConfigMistake: a setting is not possible. Errors of the parts get their place in the config.
     """
     check_fields(cfg)
+    check_launcher(cfg)
     remove_leftovers(cfg.work_dir)
     if cfg.get('resume') and cfg.get('load_from') is None:
         use_resume(cfg, 'auto')

@@ -1,5 +1,9 @@
 """Flags of the tools change the config as they say."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -58,11 +62,50 @@ def test_sync_bn_becomes_bn_everywhere():
 def test_sync_bn_and_bn_groups_are_refused_together(tiny_config):
     cfg = tiny_config(**{'model.bn_groups': 2})
     cfg.sync_bn = 'torch'
-    cfg.launcher = 'slurm'
+    cfg.launcher = 'mpi'
     with pytest.raises(ValueError, match=r"sync_bn='torch' .* model\.bn_groups=2 .*: set sync_bn=None"):
         launch.build_runner(cfg)
     cfg.launcher = 'none'  # where nothing is converted, groups are welcome
     assert launch.build_runner(cfg).model.bn_groups == 2
+
+
+@pytest.mark.parametrize('launcher, by', [('pytorch', 'torchrun'), ('slurm', 'srun')])
+def test_a_launcher_that_did_not_start_this_process(launcher, by, tiny_config, monkeypatch):
+    for name in ('RANK', 'SLURM_PROCID'):
+        monkeypatch.delenv(name, raising=False)
+    cfg = tiny_config()
+    cfg.launcher = launcher
+    with pytest.raises(ValueError, match=f'--launcher {launcher}: .* not started by {by} .* not set'):
+        launch.build_runner(cfg)
+
+
+def test_tasks_of_slurm_find_each_other(tmp_path):
+    """Without a GPU, by gloo; ``scontrol`` is a stand-in, as are the variables that ``srun`` sets."""
+    code = (
+        'import torch, torch.distributed as dist\n'
+        'from mmengine.config import Config\n'
+        'from densecl.engine.launch import join_group\n'
+        "join_group(Config(dict(launcher='slurm', env_cfg=dict(dist_cfg=dict(port=29719, timeout=60)))))\n"
+        'number = torch.tensor(dist.get_rank() + 1)\n'
+        'dist.all_reduce(number)\n'
+        'print(dist.get_backend(), int(number), flush=True)\n'
+    )
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames n[1-2]" ] && echo localhost && echo n2\n')
+    scontrol.chmod(0o755)
+    environment = {name: v for name, v in os.environ.items() if name not in ('MASTER_ADDR', 'MASTER_PORT')}
+    environment['PATH'] = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    environment |= dict(CUDA_VISIBLE_DEVICES='', SLURM_NODELIST='n[1-2]', SLURM_NTASKS='2', SLURM_LOCALID='0')
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, '-c', code],
+            env={**environment, 'SLURM_PROCID': str(number)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    assert [task.communicate(timeout=120)[0] for task in tasks] == ['gloo 3\n'] * 2
 
 
 def test_auto_scale_lr_needs_a_base_batch_size():
