@@ -66,11 +66,10 @@ def check_fields(cfg: Config) -> None:
             _refuse_or_warn(said, near in cfg or 'names' in allowed(cfg))
     if 'model' not in cfg:
         near = nearest('model', [key for key in cfg if key not in FIELDS])
-        raise ConfigMistake(
-            f'{near}: nobody reads this; did you mean model?'
-            if near
-            else 'model is missing: dict(type=...) of what is trained'
+        said = (
+            f'{near}: nobody reads this; did you mean model?' if near else 'model is missing: dict(type=...)'
         )
+        raise ConfigMistake(said)
     for path in _keywords(cfg._cfg_dict):
         raise ConfigMistake(f'{path}: a name of Python itself, which no config file can hold; choose another')
     for key, (kind, wanted) in _KINDS.items():
@@ -91,17 +90,7 @@ def check_fields(cfg: Config) -> None:
             if 'type' in node:  # of other settings those who build read it
                 raise ConfigMistake(f'{".".join(path)}.type: {".".join(path)} is not built and has no type')
             check_arguments(reader, node, path)
-    seed = (cfg.get('randomness') or {}).get('seed')
-    if seed is not None and not 0 <= seed < 2**32:
-        raise ConfigMistake(f'randomness.seed must be from 0 to 2**32 - 1, got {seed}')
-    threads = ((cfg.get('env_cfg') or {}).get('mp_cfg') or {}).get('opencv_num_threads', 0)
-    if not isinstance(threads, int) or not 0 <= threads < 2**31:
-        raise ConfigMistake(
-            f'env_cfg.mp_cfg.opencv_num_threads must be a whole number, 0 or more, got {shortened(threads)}'
-        )
-    scope = cfg.get('default_scope')
-    if scope is not None and not (isinstance(scope, str) and scope):
-        raise ConfigMistake(f'default_scope must be the name of a package, got {shortened(scope)}')
+    _check_values(cfg)
     _check_loop(cfg)
     _check_types(cfg)
     hooks = [('custom_hooks', *pair) for pair in enumerate(cfg.get('custom_hooks') or ())]
@@ -116,6 +105,21 @@ def check_fields(cfg: Config) -> None:
             raise ConfigMistake(f"{part}.{name} must be dict(type='...Hook', ...), got {shortened(hook)}")
         elif isinstance(hook, Mapping) and 'type' not in hook:
             raise ConfigMistake(f'{part}.{name}.type is missing: it names the hook to be built')
+
+
+def _check_values(cfg: Config) -> None:
+    """Check what is read before anything is built."""
+    seed = (cfg.get('randomness') or {}).get('seed')
+    if seed is not None and not 0 <= seed < 2**32:
+        raise ConfigMistake(f'randomness.seed must be from 0 to 2**32 - 1, got {seed}')
+    threads = ((cfg.get('env_cfg') or {}).get('mp_cfg') or {}).get('opencv_num_threads', 0)
+    if not isinstance(threads, int) or not 0 <= threads < 2**31:
+        raise ConfigMistake(
+            f'env_cfg.mp_cfg.opencv_num_threads must be a whole number, 0 or more, got {shortened(threads)}'
+        )
+    scope = cfg.get('default_scope')
+    if scope is not None and not (isinstance(scope, str) and scope):
+        raise ConfigMistake(f'default_scope must be the name of a package, got {shortened(scope)}')
 
 
 def _check_loop(cfg: Config) -> None:

@@ -102,7 +102,7 @@ class _Trial:
     def settings(self) -> str:
         """Names, types and ranges that are known before anything is built."""
         check_fields(self.cfg)
-        return f'{len(set(self.cfg) & FIELDS)} are known'
+        return f'{len(set(self.cfg) & FIELDS)} are read'
 
     def loggers(self) -> str:
         """Check the loggers' settings; none is started, as some open a run on a server."""
