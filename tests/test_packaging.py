@@ -2,9 +2,9 @@
 
 import re
 import runpy
+import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -22,8 +22,7 @@ def build(kind: str, source: Path, out: Path) -> Path:
 
 def test_wheel_from_sdist_has_configs_tools_and_photos(tmp_path):
     sdist = build('sdist', ROOT, tmp_path / 'sdist')
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path / 'unpacked', filter='data')
+    shutil.unpack_archive(sdist, tmp_path / 'unpacked')  # extractall(filter=) is missing in Python 3.11.2
     wheel = build('bdist_wheel', next((tmp_path / 'unpacked').iterdir()), tmp_path / 'wheel')
     names = set(zipfile.ZipFile(wheel).namelist())
     assert 'densecl/.mim/configs/densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py' in names
