@@ -329,6 +329,11 @@ def test_hints_of_others_refuse_nothing():
         ({'param_scheduler.0.param_name': []}, 'param_scheduler.0.param_name', 'ParamSchedule takes str'),
         ({'train_dataloader.sampler.shufle': 1}, 'train_dataloader.sampler.shufle', 'did you mean shuffle'),
         ({f'{DATA}.pipeline.0.views.0.photometric': 0.5}, f'{DATA}.pipeline.0.views.0', 'must be a dict or'),
+        (
+            {f'{DATA}.pipeline.0.views.0.photometric.blur_sigma': [0.1, 1e30]},
+            f'{DATA}.pipeline.0.views.0',
+            'photometric.blur_sigma must be (low, high) with 0 < low <= high <= 1000',
+        ),
         ({f'{DATA}.pipeline': []}, f'{DATA}.pipeline', 'its last transform must make views'),
         ({f'{DATA}.data_root': '/none'}, f'{DATA}.source', 'does not exist'),
         ({f'{DATA}.pipeline.0.views.0.flipp': 1}, f'{DATA}.pipeline.0.views.0.flipp', 'did you mean flip'),
