@@ -24,6 +24,7 @@ import densecl.compat
 densecl.compat.install()
 
 import densecl.registry  # noqa: E402, F401
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation import rank_me  # noqa: E402
 from densecl.evaluation.labelled import LabelledPart, scaled, spread  # noqa: E402
 from densecl.evaluation.labelled_coco import open_coco  # noqa: E402
@@ -177,4 +178,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

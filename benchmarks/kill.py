@@ -39,6 +39,7 @@ import densecl.registry  # noqa: E402, F401
 from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.engine import launch  # noqa: E402
 from densecl.engine.hooks import PretrainCheckpointHook  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation.measuring import Measuring  # noqa: E402
 from densecl.files import checkpoints_of  # noqa: E402
 from densecl.models.pretrainers.base import Pretrainer  # noqa: E402
@@ -324,4 +325,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

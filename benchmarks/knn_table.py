@@ -27,6 +27,7 @@ densecl.compat.install()
 from mmengine.config import Config  # noqa: E402
 
 from densecl.engine.launch import read_config  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ('top1', 'mean_class')
@@ -70,7 +71,7 @@ def shorten(cfg: Config, epochs: int) -> None:
             scheduler.milestones = [round(m * share) for m in scheduler.milestones]
 
 
-def call(tool: str, log: Path, *arguments) -> None:
+def run_tool(tool: str, log: Path, *arguments) -> None:
     """Run a tool in a process of its own; an error names its log."""
     command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
     with log.open('w') as file:
@@ -86,7 +87,7 @@ def evaluate(args: argparse.Namespace, folder: Path, *what) -> dict:
     if not out.is_file():
         images = ['--train', args.train, '--test', args.test, '--workers', args.workers]
         options = ['--k', *args.k, '--size', args.eval_size or args.size or 96, '--out', out]
-        call('knn.py', folder / 'knn.log', *what, *images, *options)
+        run_tool('knn.py', folder / 'knn.log', *what, *images, *options)
     return json.loads(out.read_text())['knn']
 
 
@@ -101,7 +102,7 @@ def pretrained(args: argparse.Namespace, name: str, path: str, seed: int) -> dic
             cfg.dump(folder / 'short.py')
             options = ['--amp', args.amp] if args.amp else []
             options += ['--cfg-options', 'allow=folder']  # of a run that was cut
-            call('train.py', folder / 'train.log', folder / 'short.py', '--work-dir', folder, *options)
+            run_tool('train.py', folder / 'train.log', folder / 'short.py', '--work-dir', folder, *options)
         return evaluate(args, folder, checkpoint, '--branch', args.branch)
     except RuntimeError as error:
         print(f'{name}, seed {seed}: {error}', file=sys.stderr)
@@ -200,4 +201,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

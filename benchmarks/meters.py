@@ -20,6 +20,7 @@ densecl.compat.install()
 from mmengine.registry import init_default_scope  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation import rank_me  # noqa: E402
 from densecl.evaluation.dse import dse  # noqa: E402
 from densecl.evaluation.features import FrozenEncoder, dense_features, open_encoder  # noqa: E402
@@ -110,4 +111,4 @@ def report(kind: str, rows: list[dict]) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

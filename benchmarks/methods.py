@@ -25,6 +25,7 @@ densecl.compat.install()
 from mmengine.config import Config, DictAction  # noqa: E402
 
 from densecl.datasets import collate_views  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.registry import DATASETS, MODELS  # noqa: E402
 from densecl.sample import sample_root  # noqa: E402
 
@@ -145,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

@@ -12,7 +12,6 @@ process alone. Where there is no GPU the rows say so.
 import argparse
 import csv
 import re
-import sys
 import time
 from pathlib import Path
 
@@ -25,6 +24,7 @@ densecl.compat.install()
 from mmengine.optim import build_optim_wrapper  # noqa: E402
 
 from densecl.engine.launch import read_config, use_compile  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.planning import GPUS  # noqa: E402
 from densecl.planning.counting import DTYPES, Step, StepCost  # noqa: E402
 from densecl.planning.fake import map_views  # noqa: E402
@@ -179,4 +179,4 @@ def write_csv(rows: list[dict], path: Path) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    call(main)

@@ -30,6 +30,7 @@ from mmengine.config import Config, ConfigDict  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 from densecl.engine.launch import read_config, use_amp, use_pretrained  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation.features import FrozenEncoder, open_encoder  # noqa: E402
 from densecl.evaluation.labelled import open_labelled  # noqa: E402
 from densecl.evaluation.measuring import read_photos  # noqa: E402
@@ -258,4 +259,4 @@ def shown(values: list[float], digits: int) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

@@ -28,6 +28,7 @@ from tiny import make_photos, tiny_config  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401
 from densecl.engine import launch  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 
 #: Name -> unit.
 FIGURES = dict(rss='kB', descriptors='', threads='', children='', step_ms='ms', log='bytes', files='')
@@ -120,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

@@ -27,6 +27,7 @@ import densecl.compat
 densecl.compat.install()
 
 import densecl.registry  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.structures import Views  # noqa: E402
 
 PATCHES = 9  # of DetCo
@@ -232,4 +233,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

@@ -27,6 +27,7 @@ from torchvision.transforms import v2
 from densecl.datasets import PretrainDataset, SampleKey
 from densecl.datasets.decode import Photo, decode_image, open_photo
 from densecl.datasets.transforms import MultiView
+from densecl.engine.one_line import call
 from densecl.models.data_preprocessors import PretrainDataPreprocessor
 from densecl.structures import Views
 
@@ -221,4 +222,4 @@ def report(seconds: dict[str, list[float]], count: int) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)

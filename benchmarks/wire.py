@@ -15,6 +15,7 @@ import densecl.compat
 densecl.compat.install()
 
 from densecl.engine.launch import read_config  # noqa: E402
+from densecl.engine.one_line import call  # noqa: E402
 from densecl.planning.counting import Step  # noqa: E402
 from densecl.planning.photos import take_samples  # noqa: E402
 
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    call(main)
