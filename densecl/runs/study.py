@@ -58,7 +58,7 @@ class Study:
         name: name of the folder.
         title, about: texts for the reader.
         rows: kind -> weights, in the order of the tables.
-        against: weights that all others are compared with.
+        against: weights that all others are compared with; the short table shows the first two.
         columns: columns of the tables.
         tables: one per column.
         figures: lines of ``results.csv``.

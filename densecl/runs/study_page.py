@@ -38,7 +38,7 @@ def full(study: Study, folder: str, picture: str | None) -> str:
 
 
 def short(study: Study) -> str:
-    """One table of means and differences, and how to read it."""
+    """One table of means and their differences from the first two of ``against``, and how to read it."""
     found, chosen = study.compare(), [column for column in study.columns if column.short]
     heads = ['', 'weights', *(column.title for column in chosen)]
     lines = []
@@ -48,7 +48,7 @@ def short(study: Study) -> str:
             if column in chosen:
                 cells.append(_short_cell(study, found, column.title, table, name))
         lines.append([kind, name, *cells])
-    bases = ' and from '.join(study.against)
+    bases = ' and from '.join(_of_short(study))
     return '\n\n'.join(
         [
             study.about,
@@ -61,9 +61,14 @@ def short(study: Study) -> str:
 def _short_cell(study: Study, found: Comparisons, title: str, table: Table, name: str) -> str:
     if name not in table.values:
         return '–'
-    differences = [_short_difference(found.get((title, one, name))) for one in study.against]
+    differences = [_short_difference(found.get((title, one, name))) for one in _of_short(study)]
     bracket = f' ({", ".join(differences)})' if set(differences) != {'–'} else ''
     return f'{fmean(table.values[name].values()):.1f}{bracket}'
+
+
+def _of_short(study: Study) -> list[str]:
+    """The weights that the short table compares with; more would not fit into a cell."""
+    return study.against[:2]
 
 
 def _short_difference(found: Comparison | None) -> str:
