@@ -1,4 +1,4 @@
-"""Adapters for backbones of other libraries; mmdet's and mmseg's come by scope ("mmdet.ResNet")."""
+"""Backbones. Those of mmdet and mmseg need no adapter: a config names them with scope, ``mmdet.ResNet``."""
 
 from .dalle import DALLEEncoder
 from .linear_level import LinearLevel

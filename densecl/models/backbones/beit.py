@@ -1,4 +1,4 @@
-"""What is particular to BEiT's transformer: relative positions, initial values, the class-token path."""
+"""Parts of BEiT's transformer: relative positions, initial values, and the class-token path."""
 
 import copy
 import functools
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def only_relative(model: nn.Module) -> nn.Module:
-    """A timm Beit, prepared as :class:`.TimmViT` wants it: maps of images of any size."""
+    """Prepare a timm Beit for :class:`.TimmViT`, in place: patch maps (B, h, w, C) of images of any size."""
     from timm.layers import Format
 
     embed = model.patch_embed
@@ -23,9 +23,9 @@ def only_relative(model: nn.Module) -> nn.Module:
 
 
 class OwnTable:
-    """What is put in front of the class of timm's attention that has a table of distances to itself.
+    """Mixin for timm's attention with its own table of relative positions: resizes the table to the grid.
 
-    The grid comes in the place of a bias that blocks share.
+    The grid is passed as ``shared_rel_pos_bias``. For timm, this argument is a bias that the blocks share.
     """
 
     def forward(self, x: Tensor, shared_rel_pos_bias: Sequence[int]) -> Tensor:
@@ -33,10 +33,11 @@ class OwnTable:
         return super().forward(x, relative_bias(self, shared_rel_pos_bias))
 
     def __reduce__(self) -> tuple:
-        return _without_values, (type(self).__bases__[1],), vars(self)  # the class is made here, by no import
+        # The class is made at run time, so pickle cannot import it.
+        return _without_values, (type(self).__bases__[1],), vars(self)
 
     def _get_rel_pos_bias(self) -> float:
-        return 0.0  # timm adds what is shared
+        return 0.0  # timm adds ``shared_rel_pos_bias`` to it
 
 
 @functools.cache
@@ -50,13 +51,13 @@ def _without_values(attention: type[nn.Module]) -> nn.Module:
 
 
 def relative_bias(positions: nn.Module, grid: Sequence[int]) -> Tensor:
-    """(1, heads, 1 + h w, 1 + h w), what attention adds by the distance of two patches.
+    """(1, heads, 1 + h w, 1 + h w), the bias that attention adds for the relative position of two tokens.
 
-    For a grid other than its own, the table of distances is interpolated bicubically; the official code of
-    fine-tuning places the distances in a geometric sequence instead.
+    For a grid other than its own, the table is interpolated bicubically. The official fine-tuning code
+    places the distances in a geometric sequence instead.
 
     Args:
-        positions: timm's ``RelativePositionBias``, or an attention, which has the table for a grid.
+        positions: timm's ``RelativePositionBias``, or an attention with its own table.
         grid: h, w.
     """
     table, index = positions.relative_position_bias_table, positions.relative_position_index
@@ -69,7 +70,10 @@ def relative_bias(positions: nn.Module, grid: Sequence[int]) -> Tensor:
 
 
 def resize_distances(table: Tensor, grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:
-    """Bicubic interpolation of ((2 h - 1) (2 w - 1) + 3, heads); the last three, of the class token, stay."""
+    """Bicubic interpolation of a table of relative positions, ((2 h - 1) (2 w - 1) + 3, heads).
+
+    The last three rows, for the class token, stay as they are. ``grid`` is h, w; ``new_grid`` the new h, w.
+    """
     (h, w), (new_h, new_w) = grid, new_grid
     distances, token = table[:-3], table[-3:]
     maps = distances.T.unflatten(1, (2 * h - 1, 2 * w - 1))[None]
@@ -81,8 +85,9 @@ def resize_distances(table: Tensor, grid: Sequence[int], new_grid: Sequence[int]
 def init_beit(vit: nn.Module) -> None:
     """Initialise as BEiT's and SimMIM's codes do.
 
-    Weights and tokens are normal with std 0.02, cut at one std; biases are 0. What block i (from 1) adds to
-    its input is divided by sqrt(2 i): the weights of ``attn.proj`` and ``mlp.fc2``.
+    Weights of linear layers and convolutions, tokens and position embeddings are normal with std 0.02,
+    truncated at one std; biases are 0. In block i (from 1) the weights of ``attn.proj`` and ``mlp.fc2``,
+    whose outputs are added to the block's input, are divided by sqrt(2 i).
     """
     for module in vit.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -103,11 +108,14 @@ def _cut_normal(tensor: Tensor, std: float = 0.02) -> None:
 
 @torch.no_grad()
 def class_token_blocks(blocks: nn.ModuleList, first: int, count: int, drop_path: float) -> nn.ModuleList:
-    """``count`` blocks as the last of a timm ViT, to follow block ``first``, counted from 1 (BEiT v2).
+    """``count`` new blocks, built like the last block of a timm ViT, to follow block ``first`` (BEiT v2).
 
-    As in the official code linear layers have torch's own initial values, and ``attn.proj`` and ``mlp.fc2``
-    of the block that would be number i are divided by sqrt(2 i). Stochastic depth grows on from block
-    ``first``.
+    Blocks are counted from 1, so the new ones have the numbers i = first + 1, first + 2, ... As in the
+    official code, linear layers and layer norms have torch's default initial values, then the weights of
+    ``attn.proj`` and ``mlp.fc2`` are divided by sqrt(2 i). Stochastic depth grows linearly with i.
+
+    Raises:
+        ValueError: the ViT has no block after ``first``, or no block is asked for.
     """
     if not (0 < first < len(blocks) and count > 0):
         raise ValueError(

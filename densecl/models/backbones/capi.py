@@ -1,4 +1,4 @@
-"""CAPI's transformer: no biases, no class token, RMS norms, registers that have a place."""
+"""CAPI's transformer: linear layers without bias, no class token, RMS norms, registers with positions."""
 
 from functools import partial
 
@@ -17,11 +17,12 @@ def capi_vit(
     num_reg_tokens: int = 16,
     **kwargs,
 ) -> nn.Module:
-    """CAPI's encoder (Darcet et al., 2025, ViT-L/14 by default) of timm's parts, under timm's names.
+    """CAPI's encoder (Darcet et al., 2025; ViT-L/14 by default), made of timm's parts, with timm's names.
 
     Args:
-        img_size, patch_size, embed_dim, depth, num_heads, num_reg_tokens: sizes.
-        **kwargs: further ones of timm's Eva.
+        img_size, patch_size: in pixels.
+        embed_dim, depth, num_heads, num_reg_tokens: sizes of the transformer.
+        **kwargs: further arguments of timm's ``Eva``.
     """
     from timm.models.eva import Eva
 
@@ -47,12 +48,12 @@ def capi_vit(
     )
     model.norm = nn.RMSNorm(embed_dim, eps=EPS, elementwise_affine=False)
     for block in model.blocks:
-        block.attn.num_prefix_tokens = 0  # registers are turned, too
+        block.attn.num_prefix_tokens = 0  # rotary positions turn registers, too
     return without_bias(model)
 
 
 def without_bias(model: nn.Module) -> nn.Module:
-    """Take the bias from every linear layer, in place."""
+    """Remove the bias of every linear layer, in place; returns the model."""
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
             layer.bias = None
@@ -61,10 +62,10 @@ def without_bias(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def init_capi(model: nn.Module) -> None:
-    """Initialise encoder or predictor as CAPI's code does: Xavier-uniform weights, tokens of std 0.02.
+    """Initialise an encoder or predictor as CAPI's code does: Xavier-uniform weights, tokens with std 0.02.
 
-    Query, key and value are three matrices; the patch projection is one of (C, 3 p^2), whose bias keeps a
-    convolution's values.
+    Query, key and value count as three matrices, the patch projection as one (C, 3 p^2) matrix. Its bias
+    keeps the default values of a convolution.
     """
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Linear):

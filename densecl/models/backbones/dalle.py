@@ -1,4 +1,4 @@
-"""The encoder of DALL-E's discrete autoencoder (Ramesh et al., 2021), under the names of its release."""
+"""The encoder of DALL-E's discrete autoencoder (Ramesh et al., 2021), with the release's parameter names."""
 
 from collections import OrderedDict
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
-GROUPS, BLOCKS = 4, 2  # a group's blocks; every group but the last halves the sides
+GROUPS, BLOCKS = 4, 2  # groups, and blocks in each; every group but the last halves height and width
 
 
 class _Conv(nn.Module):
-    """A convolution that keeps the sides; its parameters are called ``w`` and ``b``."""
+    """A convolution that keeps height and width; its parameters are called ``w`` and ``b``."""
 
     def __init__(self, inputs: int, outputs: int, side: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class _Conv(nn.Module):
 
 
 class _Block(nn.Module):
-    """Three 3x3 convolutions of a quarter of the width and one of 1x1, a ReLU before each; a shortcut."""
+    """A residual block: three 3x3 convolutions of a quarter of the width and a 1x1, a ReLU before each."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -42,11 +42,12 @@ class _Block(nn.Module):
 
 @MODELS.register_module()
 class DALLEEncoder(nn.Module):
-    """(B, 3, H, W), pixels of 0.1 to 0.9 -> (B, K, H / 8, W / 8) logits of the codes.
+    """Images (B, 3, H, W) with values from 0.1 to 0.9 -> logits of the codes, (B, K, H / 8, W / 8).
 
     Args:
-        codes: their number K.
-        width: of the first group, 256 in the release; each of four groups is twice as wide as the one before.
+        codes: number K of codes.
+        width: width of the first of the four groups, 256 in the release. Each group is twice as wide as the
+            one before.
     """
 
     def __init__(self, codes: int = 8192, width: int = 256) -> None:

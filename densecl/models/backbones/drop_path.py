@@ -1,4 +1,4 @@
-"""Stochastic depth that leaves out exactly as many images in each block."""
+"""Stochastic depth that drops the same number of images in each block."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 
 class SubsetDropPath(nn.Module):
-    """A random ``int(B * (1 - drop_prob))`` images, at least 1, keep the branch, times B / their number.
+    """Keep the branch for n random images, multiplied by B / n; set it to 0 for the other images of a batch.
 
-    DINOv2's, DINOv3's and CAPI's, whose codes save the work for the others; here it is done and dropped.
+    n is ``int(B * (1 - drop_prob))``, but at least 1. DINOv2, DINOv3 and CAPI do the same. Their codes do not
+    compute the branch of the other images; here it is computed, then dropped.
 
     Args:
-        drop_prob: share of the images that do without, in [0, 1).
+        drop_prob: share of the images that are dropped, in [0, 1).
     """
 
     def __init__(self, drop_prob: float) -> None:
@@ -22,7 +23,7 @@ class SubsetDropPath(nn.Module):
         self.drop_prob = float(drop_prob)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, ...) -> (B, ...)."""
+        """(B, ...) -> (B, ...); in eval mode unchanged."""
         if not self.training or not self.drop_prob:
             return x
         kept = max(1, int(len(x) * (1 - self.drop_prob)))
@@ -32,9 +33,10 @@ class SubsetDropPath(nn.Module):
 
 
 def use_equal_drop_path(blocks: Iterable[nn.Module], drop_prob: float) -> None:
-    """Give all timm blocks the same stochastic depth, attention and MLP each its own draw.
+    """Give all timm blocks the same stochastic depth, with separate draws for attention and MLP.
 
-    Up to 0.1 each image is drawn by itself, as in DINOv2's code.
+    If ``drop_prob`` is at most 0.1, each image is drawn independently, as in DINOv2's code; if it is larger,
+    :class:`SubsetDropPath` is used.
     """
     from timm.layers import DropPath
 

@@ -1,4 +1,4 @@
-"""Vision transformers as the codes of methods initialise them."""
+"""Initial values of vision transformers, as in the code of each method."""
 
 import torch
 from torch import nn
@@ -6,9 +6,9 @@ from torch import nn
 
 @torch.no_grad()
 def init_mocov3(vit: nn.Module) -> None:
-    """Initialise as MoCo v3's code does: Xavier-uniform weights, zero biases, class token of std 1e-6.
+    """Initialise as MoCo v3's code does: Xavier-uniform weights, zero biases, class token with std 1e-6.
 
-    Query, key and value count as three (C, C) matrices, the patch projection as one of (C, 3 p^2).
+    Query, key and value count as three (C, C) matrices, the patch projection as one (C, 3 p^2) matrix.
     """
     for name, module in vit.named_modules():
         if isinstance(module, nn.Linear):
@@ -21,16 +21,16 @@ def init_mocov3(vit: nn.Module) -> None:
 
 @torch.no_grad()
 def init_mae(model: nn.Module) -> None:
-    """Initialise encoder or decoder as MAE's code does: Xavier-uniform weights, tokens of std 0.02.
+    """Initialise an encoder or decoder as MAE's code does: Xavier-uniform weights, tokens with std 0.02.
 
-    Query, key and value count as one (3 C, C) matrix, the patch projection as one of (C, 3 p^2), whose bias
-    keeps a convolution's values.
+    Query, key and value count as one (3 C, C) matrix, the patch projection as one (C, 3 p^2) matrix. Biases
+    of linear layers are 0; the bias of the patch projection keeps the default values of a convolution.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
             _xavier(module, *module.weight.shape)
     if hasattr(model, 'patch_embed'):
-        nn.init.xavier_uniform_(model.patch_embed.proj.weight.flatten(1))  # its bias stays as it is
+        nn.init.xavier_uniform_(model.patch_embed.proj.weight.flatten(1))
     for name in ('cls_token', 'mask_token'):
         if getattr(model, name, None) is not None:
             nn.init.normal_(getattr(model, name), std=0.02)
@@ -38,7 +38,7 @@ def init_mae(model: nn.Module) -> None:
 
 @torch.no_grad()
 def init_dinov3(vit: nn.Module) -> None:
-    """Initialise as DINOv3's code does: weights of linear layers and tokens normal with std 0.02."""
+    """Initialise as DINOv3's code does: linear layers and tokens normal with std 0.02, linear biases 0."""
     for module in vit.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)

@@ -1,4 +1,4 @@
-"""The layers of any backbone, shallow to deep, by the names of its parameters."""
+"""The layers of any backbone, shallow to deep, found by the names of its parameters."""
 
 import re
 
@@ -9,10 +9,10 @@ _NUMBERED = re.compile(r'(?:^|\.)(layer\d+|(?:blocks|stages|layers?|features)[._
 
 
 def layers_of(backbone: nn.Module) -> dict[str, int]:
-    """Parameter name -> number of its layer: 0 is the stem, then stage by stage (of a ViT block by block).
+    """Parameter name -> number of its layer: 0 for the stem, then one for each stage (of a ViT: block).
 
-    What stands in front of the first numbered part, in the order of ``named_parameters``, belongs to the
-    stem; what stands behind, a last norm for example, to the deepest layer.
+    The order is that of ``named_parameters``. Parameters before the first numbered part belong to the stem.
+    A later parameter without a number, such as that of a last norm, belongs to the deepest layer before it.
     """
     found: dict[str, int] = {}
     numbers: dict[str, int] = {}
@@ -25,10 +25,10 @@ def layers_of(backbone: nn.Module) -> dict[str, int]:
 
 
 def freeze_layers(backbone: nn.Module, count: int) -> None:
-    """Let the ``count`` shallowest layers (the stem is one) need no gradient.
+    """Freeze the ``count`` shallowest layers; the stem is one of them.
 
     Raises:
-        ValueError: the backbone has not so many.
+        ValueError: the backbone has fewer layers, or ``count`` is negative.
     """
     layers = layers_of(backbone)
     deepest = max(layers.values(), default=0)

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, Hu et al., 2021): a trained transformer learns a small addition to its layers."""
+"""Low-rank adapters (LoRA, Hu et al., 2021): a trained transformer learns small additions to its layers."""
 
 import re
 
@@ -10,15 +10,16 @@ _DOWN, _UP = '.low_rank_down', '.low_rank_up'
 
 
 class LowRankLinear(nn.Linear):
-    """A linear layer whose weight stays, and to which the product of two thin matrices is added.
+    """A linear layer with a frozen weight, to which the product of two thin matrices is added.
 
-    ``weight + low_rank_up @ low_rank_down``: (out, rank) by (rank, in). The first is zero at the beginning,
-    so that the layer computes what it did (section 4.1). The paper's scale alpha / rank is 1.
+    The weight in use is ``weight + low_rank_up @ low_rank_down``, with shapes (out, rank) and (rank, in).
+    ``low_rank_up`` starts at zero, so at first the layer computes what it did before (section 4.1). The
+    paper's scale alpha / rank is 1 here.
     """
 
     @classmethod
     def adapt(cls, layer: nn.Linear, rank: int) -> None:
-        """Make a linear layer such a one, in place; its other parameters need no gradient any more."""
+        """Turn a linear layer into this class, in place, and freeze its weight and bias."""
         layer.__class__ = cls
         layer.requires_grad_(False)
         layer.low_rank_down = nn.Parameter(layer.weight.new_empty(rank, layer.in_features))
@@ -26,17 +27,17 @@ class LowRankLinear(nn.Linear):
         nn.init.kaiming_uniform_(layer.low_rank_down, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As a linear layer; the addition takes the short way, through ``rank`` channels."""
+        """As a linear layer. The addition is computed in two steps, through ``rank`` channels."""
         return super().forward(x) + F.linear(F.linear(x, self.low_rank_down), self.low_rank_up)
 
 
 def add_low_rank(backbone: nn.Module, rank: int, layers: str = r'attn|mlp|ffn') -> None:
-    """Freeze a backbone and let the linear layers in its blocks learn an addition of low rank.
+    """Freeze a backbone and let the linear layers in its blocks learn a low-rank addition.
 
     Args:
         backbone: a vision transformer.
-        rank: channels of the addition.
-        layers: regular expression; of the linear layers those are adapted whose name has a match.
+        rank: rank of the addition.
+        layers: regular expression. Linear layers are adapted if it matches somewhere in their name.
 
     Raises:
         ValueError: the rank is not positive, or no linear layer has such a name.
@@ -59,12 +60,12 @@ def add_low_rank(backbone: nn.Module, rank: int, layers: str = r'attn|mlp|ffn') 
 
 
 def without_low_rank(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that the plain network has too."""
+    """Only those tensors that the plain network has, too."""
     return {name: tensor for name, tensor in tensors.items() if not name.endswith((_UP, _DOWN))}
 
 
 def fold_low_rank(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with every addition in its layer's weight, under the names of the plain network."""
+    """The state dict of the plain network: every addition is merged into the weight of its layer."""
     plain = without_low_rank(tensors)
     for name in tensors.keys() - plain.keys():
         if name.endswith(_UP):
@@ -77,10 +78,10 @@ def fold_low_rank(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_folded(backbone: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Load a folded state dict; additions that the backbone has become zero.
+    """Load a folded state dict; the backbone's own additions become 0 and cannot learn any more.
 
     Raises:
-        RuntimeError: other tensors are missing or not known, or shapes differ.
+        RuntimeError: other tensors are missing or unknown, or shapes differ.
     """
     own = backbone.state_dict()
     factors = {name: torch.zeros_like(own[name]) for name in own.keys() - without_low_rank(own).keys()}

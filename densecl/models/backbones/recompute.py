@@ -1,4 +1,4 @@
-"""Backbones that compute their blocks again in the backward pass instead of keeping what is inside them."""
+"""Backbones that recompute their blocks in the backward pass instead of storing activations inside them."""
 
 import contextlib
 import functools
@@ -16,8 +16,9 @@ _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 def blocks_of(backbone: nn.Module) -> dict[str, nn.Module]:
     """Name -> block of any backbone: bottlenecks, inverted residuals, layers of a transformer.
 
-    A block is an entry of a list of which no entry is a single layer or a list; there is no such list in it.
-    What is inside a traced graph is never called as a module, so there are no blocks there.
+    A list here is a ``Sequential``, ``ModuleList`` or ``ModuleDict`` in which no entry is a single layer or
+    such a container. A block is an entry of a list, and has no list inside. Modules inside a traced graph
+    are never called, so none of them is a block.
     """
     modules = dict(backbone.named_modules())
     lists = {name for name, module in modules.items() if _is_list_of_blocks(module)}
@@ -37,10 +38,10 @@ def _is_list_of_blocks(module: nn.Module) -> bool:
 
 
 def recompute_blocks(backbone: nn.Module) -> None:
-    """Let every block compute again in the backward pass (Chen et al., 2016, arXiv:1604.06174), in place.
+    """Let every block be recomputed in the backward pass (Chen et al., 2016, arXiv:1604.06174), in place.
 
-    Values and gradients stay the same to the last bit: dropout draws the same, and batch statistics are
-    updated by the first pass alone. Names in the state dict stay. Passes without gradient are as before.
+    Values and gradients are the same to the last bit: dropout draws the same numbers, and only the first
+    pass updates batch statistics. Names in the state dict do not change, nor do passes without gradient.
 
     Raises:
         ValueError: the backbone has no blocks.
@@ -57,21 +58,21 @@ def recompute_blocks(backbone: nn.Module) -> None:
 
 
 class Recomputed:
-    """What is put in front of a block's own class.
+    """Mixin, put before a block's own class, that recomputes the block in the backward pass.
 
     Attributes:
-        around_second_pass: makes a context in which the pass of the time is computed again, as
-            :func:`~densecl.models.backbones.sparse.sparse` needs it.
+        around_second_pass: makes a context for the second pass. Each forward pass keeps the value of its
+            time; :func:`~densecl.models.backbones.sparse.sparse` sets it.
     """
 
     around_second_pass: Callable[[], AbstractContextManager] = contextlib.nullcontext
 
     def forward(self, *args, **kwargs):
-        """As the block's own."""
+        """As the block's own ``forward``."""
         forward = super().forward
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        if torch.compiler.is_compiling():  # its backward pass does not update buffers again
+        if torch.compiler.is_compiling():  # here the second pass does not update buffers
             return checkpoint(forward, *args, use_reentrant=False, **kwargs)
         contexts = functools.partial(_contexts, self, self.around_second_pass)
         return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
@@ -83,13 +84,13 @@ def _recomputed(block: type[nn.Module]) -> type[nn.Module]:
 
 
 def _contexts(block: nn.Module, around: Callable[[], AbstractContextManager]) -> tuple:
-    """Of the first pass, and of the second."""
+    """Contexts of the first and of the second pass."""
     return contextlib.nullcontext(), _buffers_held(block, around)
 
 
 @contextlib.contextmanager
 def _buffers_held(block: nn.Module, around: Callable[[], AbstractContextManager]) -> Iterator[None]:
-    """Put running statistics, or what else the pass changes, back as they were before it."""
+    """Afterwards, reset the block's buffers, such as running statistics, to their values before."""
     buffers = list(block.buffers())
     before = [buffer.clone() for buffer in buffers]
     try:

@@ -1,7 +1,7 @@
-"""Sparse convolution by masking: a convolutional backbone that sees some cells of its images only.
+"""Sparse convolution by masking: a convolutional backbone that sees only some cells of its images.
 
-What is hidden is 0 wherever a convolution, a pool or a norm could read it. That is what a sparse convolution
-computes (SparK, Tian et al., ICLR 2023), with the layers and the weights of the plain network.
+Hidden cells are 0 wherever a convolution, a pool or a norm could read them. The result is that of a sparse
+convolution (SparK, Tian et al., ICLR 2023), with the layers and weights of the plain network.
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from densecl.models.active import active_like, only_active
 from .recompute import Recomputed
 
 _MASKED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LayerNorm, nn.Linear)
-#: Layers, by the names of their classes, that take each position by itself, or sum over positions, and make
-#: 0 of 0, or a constant that a masked layer behind them takes away.
+#: Class names of layers that need no mask. They treat each position by itself, or only sum over positions,
+#: and turn 0 into 0 or into a constant that the next masked layer removes.
 _KEPT = {
     'CELU', 'DropBlock2d', 'DropPath', 'Dropout', 'Dropout2d', 'ELU', 'GELU', 'GELUTanh',
     'GlobalResponseNorm', 'HardSwish', 'Hardswish', 'Identity', 'LayerScale2d', 'LeakyReLU', 'Mish', 'PReLU',
@@ -29,20 +29,21 @@ _KEPT = {
 
 @contextmanager
 def sparse(module: nn.Module, active: Tensor) -> Iterator[None]:
-    """While it is entered, every layer of ``module`` gives 0 outside the active cells.
+    """Inside this context, convolutions, pools, linear layers and norms of ``module`` give 0 in hidden cells.
 
-    Batch norm counts active positions only, see :func:`~densecl.models.active.only_active`; LayerNorm
+    Batch norm counts only active positions, see :func:`~densecl.models.active.only_active`; LayerNorm
     normalises each position by itself; GlobalResponseNorm sums over the active positions of an image.
-    Names in the state dict stay, and outside the context it is the plain module. Blocks that compute again
-    in the backward pass (``checkpoint_activations``) do so with the same mask.
+    Names in the state dict do not change, and outside the context ``module`` is as before. Blocks that are
+    recomputed in the backward pass (``checkpoint_activations``) then use the same mask.
 
     Args:
-        module: what consists of convolutions, max and average pools, linear layers on (B, H, W, C) maps,
-            norms and activations with f(0) = 0.
-        active: (B, h, w) bool, the cells that are seen; they divide the maps of all layers.
+        module: a module of convolutions, max and average pools, linear layers on (B, H, W, C) maps, batch
+            and layer norms, GlobalResponseNorm, and activations with f(0) = 0.
+        active: (B, h, w) bool, the visible cells. H and W of every map must be multiples of h and w.
 
     Raises:
-        ValueError: a layer, which is named, would mix hidden cells in, or has a map that cells do not divide.
+        ValueError: a layer may mix hidden cells with others, or its map is no multiple of the mask (the error
+            names the layer); or the module is compiled.
     """
     if module._compiled_call_impl is not None:
         raise ValueError('sparse: a compiled backbone cannot be masked; leave out model.compile_backbone')
@@ -60,10 +61,10 @@ def sparse(module: nn.Module, active: Tensor) -> Iterator[None]:
 
 
 def encode_sparse(backbone: nn.Module, images: Tensor, hidden: Tensor):
-    """What ``backbone`` makes of (B, C, H, W) images without the cells ``hidden``, (B, h, w) bool.
+    """The output of ``backbone`` for images (B, C, H, W) without the cells ``hidden``, (B, h, w) bool.
 
     Raises:
-        ValueError: see :func:`sparse`; or cells do not divide the images.
+        ValueError: see :func:`sparse`; or H and W are no multiples of h and w.
     """
     active = ~hidden
     images = torch.where(_fitting('the backbone', active, images), images, 0.0)
@@ -72,7 +73,7 @@ def encode_sparse(backbone: nn.Module, images: Tensor, hidden: Tensor):
 
 
 def _masked_layers(module: nn.Module) -> dict[str, nn.Module]:
-    """Name -> layer whose output is to be masked; refuses what is not known to keep cells apart."""
+    """Name -> layer whose output is masked. Raises ValueError for a layer that may mix cells."""
     found = {}
     for name, layer in module.named_modules():
         kind = type(layer).__name__
@@ -91,7 +92,7 @@ def _masked_layers(module: nn.Module) -> dict[str, nn.Module]:
 def _mask_output(
     name: str, active: Tensor, layer: nn.Module, inputs: tuple[Tensor], output: Tensor
 ) -> Tensor:
-    """A forward hook."""
+    """A forward hook: sets the output to 0 outside the active cells."""
     last = isinstance(layer, nn.Linear | nn.LayerNorm) and '2d' not in type(layer).__name__
     if not last or output.ndim != 4:  # not (B, H, W, C)
         return torch.where(_fitting(name, active, output), output, 0.0)
@@ -100,7 +101,7 @@ def _mask_output(
 
 
 def _fitting(name: str, active: Tensor, x: Tensor) -> Tensor:
-    """(B, 1, H, W), active positions of a map."""
+    """The mask of active positions of a map, (B, 1, H, W)."""
     try:
         return active_like(active, x)
     except ValueError as error:

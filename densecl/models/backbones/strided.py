@@ -1,4 +1,4 @@
-"""Plain strided convolutions: the encoder of context encoders, and a discriminator."""
+"""Plain strided convolutions: the encoder of Context Encoders, and a discriminator."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from densecl.registry import MODELS
 
 @MODELS.register_module()
 class StridedConvs(nn.Sequential):
-    """(B, C0, H, W) -> one level (B, Cn, H / 2^n, W / 2^n): 4 x 4 convolutions of stride 2.
+    """(B, C0, H, W) -> one level (B, Cn, H / 2^n, W / 2^n): n convolutions of 4 x 4 with stride 2.
 
-    Behind each batch norm (but for the first) and LeakyReLU of slope 0.2; no biases (Radford et al., 2016;
-    Pathak et al., 2016).
+    Each is followed by batch norm (except the first) and a LeakyReLU with slope 0.2. The convolutions have
+    no bias (Radford et al., 2016; Pathak et al., 2016).
 
     Args:
-        channels: C0 to Cn.
+        channels: C0 to Cn: channels of the input, then of the output of each convolution.
     """
 
     def __init__(self, channels: Sequence[int] = (3, 64, 64, 128, 256, 512)) -> None:
@@ -29,7 +29,7 @@ class StridedConvs(nn.Sequential):
 
 
 def init_dcgan(layer: nn.Module) -> None:
-    """Weights of convolutions normal around 0, scales of norms around 1, both with deviation 0.02."""
+    """Weights of convolutions are normal around 0, scales of batch norms around 1, both with std 0.02."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(layer.weight, std=0.02)
     elif isinstance(layer, nn.BatchNorm2d):
@@ -38,11 +38,12 @@ def init_dcgan(layer: nn.Module) -> None:
 
 @MODELS.register_module()
 class Discriminator(nn.Module):
-    """(B, C0, H, W) images -> (B, 1, h, w) logits that they are real: that of a DCGAN (Radford et al., 2016).
+    """Images (B, C0, H, W) -> logits (B, 1, h, w) that they are real, as in DCGAN (Radford et al., 2016).
 
     Args:
-        channels: of :class:`StridedConvs`.
-        grid: kernel of the last convolution; where it is the side of the map, there is one logit an image.
+        channels: see :class:`StridedConvs`.
+        grid: kernel size of the last convolution. If this is the side of the map, there is one logit for
+            each image.
     """
 
     def __init__(self, channels: Sequence[int] = (3, 64, 128, 256, 512), grid: int = 4) -> None:

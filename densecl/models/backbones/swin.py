@@ -1,4 +1,4 @@
-"""timm's Swin transformers as backbones, from which a mask may hide patches."""
+"""timm's Swin transformers as backbones; a mask may hide patches from them."""
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +10,17 @@ from .hidden_patches import put_token
 
 
 class TimmSwin(nn.Module):
-    """The levels of a timm Swin as (B, C, h, w), under the parameter names of timm's ``features_only``.
+    """The levels of a timm Swin as (B, C, h, w), with the parameter names of timm's ``features_only``.
 
-    Images may have any size: zeros at the bottom and right fill patches of 4, and windows Swin pads itself.
+    Images may have any size: zeros at the bottom and right fill the last patches of 4 x 4 pixels, and Swin
+    pads its windows itself.
 
     Args:
-        levels: what ``timm.create_model(..., features_only=True)`` makes.
-        hidden: ``'token'``: a learned vector stands in place of the 4 px patches that a mask hides (SimMIM).
-            The mask may have a coarser grid, such as that of the last level: a cell hides its patches.
-        final_norm: LayerNorm of the last level, as Swin's classifier and SimMIM's decoder have it in front.
+        levels: the model that ``timm.create_model(..., features_only=True)`` returns.
+        hidden: ``'token'``: a learned vector replaces the patches that a mask hides (SimMIM). The mask may
+            have a coarser grid, such as that of the last level; then a cell hides all its patches.
+        final_norm: apply a LayerNorm to the last returned level, like the one before Swin's classifier and
+            SimMIM's decoder.
     """
 
     def __init__(self, levels: nn.Module, hidden: str | None = None, final_norm: bool = False) -> None:
@@ -38,14 +40,14 @@ class TimmSwin(nn.Module):
 
     @property
     def hides(self) -> bool:
-        """Whether it can be given a mask."""
+        """Whether the backbone applies a mask."""
         return self.mask_token is not None
 
     def forward(self, images: Tensor, mask: TokenMask | None = None) -> list[Tensor]:
-        """(B, 3, H, W) -> (B, C, h, w) a level.
+        """(B, 3, H, W) -> (B, C, h, w) for each level.
 
         Raises:
-            ValueError: cells of the mask are no whole number of patches.
+            ValueError: a cell of the mask is not a whole number of patches.
         """
         height, width = images.shape[2:]
         x = F.pad(images, (0, -width % 4, 0, -height % 4))
@@ -62,7 +64,7 @@ class TimmSwin(nn.Module):
 
 
 def _refined(hidden: Tensor, patches: Tensor) -> Tensor:
-    """(B, h', w') of the mask's cells -> (B, h, w) of the patches (B, h, w, C)."""
+    """Enlarge a mask (B, h', w') to the grid of ``patches`` (B, h, w, C): (B, h, w)."""
     grid, own = patches.shape[1:3], hidden.shape[1:]
     if any(side % cells for side, cells in zip(grid, own, strict=True)):
         raise ValueError(

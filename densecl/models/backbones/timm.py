@@ -1,4 +1,4 @@
-"""timm's models as backbones; vision transformers return maps and, last, the class token."""
+"""timm's models as backbones; vision transformers return maps, then the class token as the last level."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,16 +23,16 @@ from .swin import TimmSwin
 
 @MODELS.register_module('TimmBackbone')
 def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **kwargs) -> nn.Module:
-    """A timm model that returns its feature levels, under timm's own parameter names.
+    """A timm model that returns its feature levels, with timm's own parameter names.
 
-    Where a model is a sequence of stages, timm says ``stages_0`` here and ``stages.0`` in the whole model;
-    loading and exporting know both. Average pools against aliasing (``'resnet50_clip'``, CLIP's ResNet) round
-    odd sizes up, as strides do: images may have any size.
+    If a model is a sequence of stages, timm writes ``stages_0`` here and ``stages.0`` in the whole model.
+    Loading and exporting know both. In models with anti-aliasing average pools (``'resnet50_clip'``, CLIP's
+    ResNet), all average pools round odd sizes up, as strided convolutions do: images may have any size.
 
     Args:
         model_name: ``'convnext_tiny'``, ``'resnet50d'``, ...
-        out_indices: levels to return; all of them by default.
-        **kwargs: passed to ``timm.create_model``; of a Swin also ``hidden`` and ``final_norm``, see
+        out_indices: levels to return; None: timm's default, all levels of most models.
+        **kwargs: passed to ``timm.create_model``. A Swin also takes ``hidden`` and ``final_norm``, see
             :class:`~densecl.models.backbones.swin.TimmSwin`.
     """
     options = dict(pretrained=False, features_only=True, out_indices=out_indices)
@@ -44,7 +44,7 @@ def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **k
 
 
 def _rounding_up(model: nn.Module) -> nn.Module:
-    """timm's average pools against aliasing round down, but those of the shortcuts beside them up."""
+    """Let average pools round up: timm's anti-aliasing ones round down, those of the shortcuts up."""
     pools = {name: part for name, part in model.named_modules() if isinstance(part, nn.AvgPool2d)}
     if any(name.endswith('.aa') for name in pools):
         for pool in pools.values():
@@ -54,48 +54,55 @@ def _rounding_up(model: nn.Module) -> nn.Module:
 
 @MODELS.register_module()
 class TimmViT(nn.Module):
-    """A timm ViT with a class token, with or without register tokens, under timm's parameter names.
+    """A timm ViT with a class token, with or without register tokens, with timm's parameter names.
 
-    Positions are added to the tokens, or (DINOv3's architectures) turn queries and keys (RoPE), or (those of
-    BEiT, ``'beit_base_patch16_224'``) are a bias of attention that all blocks share, as in its pretraining;
-    with timm's ``use_rel_pos_bias=True`` each block has a table of its own, as in its fine-tuning.
-    ``'vit_large_patch14_capi'`` is CAPI's encoder, :func:`~densecl.models.backbones.capi.capi_vit`.
+    Positions are of one of three kinds. They are added to the tokens; or they turn queries and keys (RoPE, in
+    DINOv3's architectures); or they are a bias of the attention (in BEiT's, ``'beit_base_patch16_224'``). All
+    blocks share this bias, as in BEiT's pretraining; with timm's ``use_rel_pos_bias=True`` each block has its
+    own table, as in BEiT's fine-tuning. ``'vit_large_patch14_capi'`` is CAPI's encoder with RoPE, see
+    :func:`~densecl.models.backbones.capi.capi_vit`.
 
-    Its levels are the patch maps of ``out_indices`` and, as the LAST one, the class token as a map of one
+    The levels are the patch maps of ``out_indices`` and, as the LAST level, the class token as a map of one
     cell: a head that averages level -1 reads the class token, a dense head reads level -2. CAPI has no class
-    token, and its R registers as a map (B, C, 1, R) instead. The last block's output has passed the final
-    LayerNorm, in the maps as in the token; the other blocks' is raw. Images may have any size: the position
-    embedding is resized by bicubic interpolation, as in DINO's code and in mmseg (timm's own resizing adds
-    antialiasing), and sides that are no multiple of the patch are padded with zeros at the bottom and right,
-    as in mmseg.
+    token; its last level is the map (B, C, 1, R) of its R registers. The final norm is applied to the last
+    block's output, both map and token; the output of other blocks is raw. Images may have any size: the
+    position embedding is resized by bicubic interpolation, as in DINO's code and in mmseg (timm's own
+    resizing adds antialiasing), and images are padded with zeros at the bottom and right to a multiple of the
+    patch, as in mmseg.
 
     Args:
         arch: name of a timm model, ``'vit_small_patch16_224'``, ``'deit_base_patch16_224'``, ...
         num_heads: attention heads; the architecture's own by default. MoCo v3's ViT-S has 12, timm's 6.
         out_indices: blocks whose maps are returned; negative ones count from the end.
         output_cls_token: return the class token as the last level.
-        final_norm: False: there is none, the last block's output is raw, too.
-        pos_embed: ``'learned'``; or not trained, see :func:`sincos_positions`: ``'sincos'``, MoCo v3's, or
-            ``'sincos-mae'``, MAE's.
-        freeze_patch_embed: keep the patch projection at its random values (MoCo v3, Chen et al., ICCV
-            2021, section 4.3, "stop-grad-conv1" in its code), against spikes of its gradient.
-        init: ``'timm'``, or as a method's code does: ``'mocov3'``, ``'mae'``, ``'beit'``, ``'dinov3'``,
+        final_norm: False: there is no final norm; the last block's output is raw, too.
+        pos_embed: ``'learned'``; or fixed, see :func:`sincos_positions`: ``'sincos'`` as in MoCo v3, or
+            ``'sincos-mae'`` as in MAE.
+        freeze_patch_embed: do not train the patch projection, so that it keeps its random values (MoCo v3,
+            Chen et al., ICCV 2021, section 4.3; "stop-grad-conv1" in its code). This avoids spikes of its
+            gradient.
+        init: ``'timm'``, or as in a method's code: ``'mocov3'``, ``'mae'``, ``'beit'``, ``'dinov3'``,
             ``'capi'``, see the function ``init_...`` of that name.
-        hidden: what becomes of the patches that a mask hides. ``'token'``: a learned vector stands in their
-            place, before positions are added (BEiT, SimMIM, iBOT, DINOv2). ``'dropped'``: the blocks do not
-            see them (MAE), and the maps are 0 there; the mask must leave equally many patches of each image.
-        drop_path: stochastic depth of the last block.
-        drop_path_law: ``'linear'``: it grows from 0 at the first block. ``'subset'``: the same in all blocks,
-            and above 0.1 of exactly as many images in each, see :func:`.use_equal_drop_path` (DINOv2).
-        rope_rescale: with RoPE, the largest factor by which places are stretched in training, 2 in DINOv3;
+        hidden: what happens to the patches that a mask hides. ``'token'``: a learned vector replaces them,
+            before positions are added (BEiT, SimMIM, iBOT, DINOv2). ``'dropped'``: the blocks do not see them
+            (MAE), and the maps are 0 there; the mask must leave the same number of patches in each image.
+        drop_path: probability of stochastic depth in the last block.
+        drop_path_law: ``'linear'``: the probability grows from 0 at the first block. ``'subset'``: it is the
+            same in all blocks; above 0.1, each block drops the same number of images, see
+            :func:`.use_equal_drop_path` (DINOv2).
+        rope_rescale: with RoPE, the largest factor by which coordinates are scaled in training, 2 in DINOv3;
             see :class:`~densecl.models.backbones.rotary.Rotary`.
-        class_path: (n, d): where a mask hides patches, a further level comes first: the patches behind block
-            n, counted from 1, with the last block's class token, pass d further blocks and the final norm
-            (BEiT v2, Peng et al., 2022). What these patches lack the class token has to bring. The further
-            blocks are not exported.
-        output_attention: the first level is how much the class token attends to each patch in the last block,
-            (B, heads, h, w), without gradient (DINO's maps of objects; Leopart). Of plain attention alone.
+        class_path: (n, d): if a mask hides patches, there is a further level before the maps (BEiT v2, Peng
+            et al., 2022). The output patches of block n, counted from 1, and the last block's class token
+            pass d further blocks and the final norm. What these early patches lack, the class token has to
+            supply. The further blocks are not exported.
+        output_attention: return as the first level how much the class token attends to each patch in the last
+            block, (B, heads, h, w), without gradient (DINO's maps of objects; Leopart). It needs a class
+            token and positions that are added to the tokens.
         **kwargs: passed to timm: ``embed_dim``, ``depth``, ``img_size``, ``patch_size``, ...
+
+    Raises:
+        ValueError: an argument has an unknown value, or does not fit the architecture or another argument.
     """
 
     def __init__(
@@ -136,7 +143,7 @@ class TimmViT(nn.Module):
         tokens = ('cls_token', 'reg_token', 'pos_embed', 'pos_drop', 'rope', 'rel_pos_bias')
         for name in ('patch_embed', *tokens, 'norm_pre', 'blocks', 'norm'):  # shallow to deep: see layers_of
             setattr(self, name, getattr(model, name, None))
-        if self.norm_pre is None:  # CLIP's networks have one
+        if self.norm_pre is None:  # some networks have one, such as CLIP's
             self.norm_pre = nn.Identity()
         if not final_norm:
             self.norm = nn.Identity()
@@ -182,7 +189,7 @@ class TimmViT(nn.Module):
             self.cls_pt_layers = class_token_blocks(self.blocks, *class_path, drop_path)
 
     def _make_rotary(self, arch: str, rescale: float | None) -> None:
-        """Replace timm's rotary positions of DINOv3 by ours, which never wait for the device."""
+        """Replace timm's rotary positions by :class:`.Rotary`, which never waits for the device."""
         if rescale is not None and self.rope is None:
             raise ValueError(
                 f'TimmViT: rope_rescale stretches rotary positions, which {arch} has not; take an arch of '
@@ -196,7 +203,7 @@ class TimmViT(nn.Module):
 
     @property
     def hides(self) -> bool:
-        """Whether it can be given a mask."""
+        """Whether the backbone applies a mask."""
         return self.hidden is not None
 
     @property
@@ -204,10 +211,14 @@ class TimmViT(nn.Module):
         return isinstance(self.blocks[0].attn, OwnTable)
 
     def forward(self, x: Tensor, mask: TokenMask | None = None) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> (B, C, H / p, W / p) a block of ``out_indices``, then (B, C, 1, 1).
+        """(B, 3, H, W) -> (B, C, H / p, W / p) for each block of ``out_indices``, then (B, C, 1, 1).
+
+        H / p and W / p are rounded up. Before these levels come those of ``output_attention`` and
+        ``class_path``, in this order.
 
         Raises:
-            ValueError: the mask has another grid, or leaves not equally many patches where they are dropped.
+            ValueError: the mask has another grid; or patches are dropped, and positions are relative or the
+                mask leaves different numbers of patches.
         """
         patches = self.patch_embed(x)  # (B, h, w, C)
         grid = patches.shape[1:3]
@@ -223,9 +234,9 @@ class TimmViT(nn.Module):
         return self._visible(tokens, mask)
 
     def _placed(self, grid: Sequence[int], places: Tensor | None = None) -> list[dict[str, Tensor]]:
-        """What each block is told of the places of tokens, where positions are not added to these.
+        """Arguments of each block about the positions of tokens; none if positions are added to the tokens.
 
-        ``places`` (B, V) are the patches that are there; None: all of them.
+        ``places`` (B, V) are the visible patches of each image; None: all patches.
         """
         count = len(self.blocks)
         if self.rope is not None:
@@ -237,7 +248,7 @@ class TimmViT(nn.Module):
         return [{}] * count
 
     def _visible(self, tokens: Tensor, mask: TokenMask) -> tuple[Tensor, ...]:
-        """The blocks on the patches that a mask leaves; their maps are 0 where it hides."""
+        """Run the blocks on the visible patches only; the maps are 0 at the hidden ones."""
         if mask.visible is None:
             raise ValueError(
                 "TimmViT: hidden='dropped' needs a mask that leaves equally many patches of each image, "
@@ -261,7 +272,7 @@ class TimmViT(nn.Module):
     def _blocks(
         self, tokens: Tensor, whole: Callable[[Tensor], Tensor], placed: list[dict], hiding: bool
     ) -> tuple[Tensor, ...]:
-        """The levels; ``whole`` puts patches (B, n, C) in their places (B, h, w, C)."""
+        """Run the blocks; returns all levels. ``whole`` puts patches (B, n, C) into a map (B, h, w, C)."""
         levels, early = [], None
         for i, block in enumerate(self.blocks):
             if self.output_attention and i == len(self.blocks) - 1:
@@ -297,10 +308,10 @@ class TimmViT(nn.Module):
 
 
 def value_features(vit: 'TimmViT', images: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, C, h, w): each patch as if it attended to itself in the last block, normed.
+    """(B, 3, H, W) -> (B, C, h, w): the last map as if each patch attended only to itself in the last block.
 
-    In place of the mixture of values that attention makes, a patch has its own value (MaskCLIP, Zhou et al.,
-    2022): what the class token would be, had it seen this patch alone. In eval mode, without gradient.
+    A patch gets its own value in place of attention's weighted mean of values (MaskCLIP, Zhou et al., 2022).
+    The final norm is applied. Runs in eval mode, without gradient. The ViT must return its class token.
     """
     block, kept, mode = vit.blocks[-1], [], vit.training
     handle = block.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
@@ -319,9 +330,9 @@ def value_features(vit: 'TimmViT', images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def class_attention(block: nn.Module, tokens: Tensor) -> Tensor:
-    """(B, L, C) of a block -> (B, heads, L), the shares of the class token, the first one, in its attention.
+    """Input (B, L, C) of a block -> attention weights of the class token, the first one, (B, heads, L).
 
-    A block is timm's: ``norm1``, and ``attn`` with one layer for queries, keys and values.
+    The block is one of timm's: it has ``norm1``, and ``attn`` with one layer for queries, keys and values.
     """
     attn = block.attn
     projected = attn.qkv(block.norm1(tokens)).unflatten(2, (3, attn.num_heads, -1))
@@ -339,7 +350,7 @@ def _timm(needing: str) -> ModuleType:
     return timm
 
 
-#: Architectures that are made here, of timm's parts.
+#: Architectures that timm does not have; they are made here of timm's parts.
 OWN = {'vit_large_patch14_capi': capi_vit}
 
 
@@ -365,13 +376,13 @@ def _timm_vit(arch: str, **kwargs) -> nn.Module:
 
 
 def _is_computed_here(model: nn.Module) -> bool:
-    """Whether a timm model is what ``TimmViT.forward`` computes, with no step or token of its own."""
+    """Whether ``TimmViT.forward`` computes this timm model: it has no further steps or tokens."""
     own = ('patch_drop', 'fc_norm')
     plain = all(isinstance(getattr(model, name, None), nn.Identity | None) for name in own)
     tokens = 1 + (0 if model.reg_token is None else model.reg_token.shape[1])
     plain &= model.cls_token is not None and model.num_prefix_tokens == tokens
     rope = getattr(model, 'rope', None)
-    # Positions are added, or turn queries and keys as DINOv3's do; EVA's networks do both.
+    # Positions are added, or they turn queries and keys as in DINOv3. In EVA's networks they do both.
     turned = type(rope).__name__ == 'RotaryEmbeddingDinoV3'
     plain &= rope is None or turned
     return plain and not isinstance(model.norm, nn.Identity) and turned == (model.pos_embed is None)
@@ -380,7 +391,7 @@ def _is_computed_here(model: nn.Module) -> bool:
 def resize_positions(positions: Tensor, grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:
     """Bicubic interpolation of position embeddings, (1, E + h w, C) -> (1, E + h' w', C).
 
-    Those of class and register tokens, E of them or none, come first and stay; ``grid`` is h, w and
+    The first E embeddings, of class and register tokens, stay as they are; E may be 0. ``grid`` is h, w and
     ``new_grid`` h', w'.
     """
     if tuple(grid) == tuple(new_grid):
@@ -397,10 +408,20 @@ def sincos_positions(
 ) -> Tensor:
     """A fixed position embedding: [sin y, cos y, sin x, cos x], and zero for the class token.
 
-    That is MoCo v3's, whose code calls the first half "w", but its index runs along the rows. With
-    ``order='xy'`` it is MAE's, whose first half encodes x. Checkpoints of the two cannot be interchanged.
-    ``grid`` is h, w; the channels ``dim`` are a multiple of 4, and each quarter has the frequencies
-    temperature^(-4 i / dim). Returns (1, 1 + h w, dim).
+    This is the one of MoCo v3, whose code calls the first half "w", although its index runs along the rows.
+    ``order='xy'`` is that of MAE, whose first half encodes x. Checkpoints of the two cannot be interchanged.
+
+    Args:
+        grid: h, w.
+        dim: channels, a multiple of 4.
+        temperature: each quarter of the channels has the frequencies temperature^(-4 i / dim).
+        order: ``'yx'`` or ``'xy'``.
+
+    Returns:
+        (1, 1 + h w, dim).
+
+    Raises:
+        ValueError: ``dim`` is no multiple of 4.
     """
     if dim % 4:
         raise ValueError(f'sin-cos positions need a multiple of 4 channels, got {dim}')

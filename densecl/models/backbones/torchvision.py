@@ -11,12 +11,12 @@ from densecl.registry import MODELS
 
 @MODELS.register_module()
 class TorchvisionResNet(nn.Module):
-    """Stages of a torchvision ResNet, with torchvision's (and mmdet's) parameter names.
+    """The stages of a torchvision ResNet, with torchvision's (and mmdet's) parameter names.
 
     Args:
         arch: ``'resnet18'``, ``'resnet50'``, ``'wide_resnet50_2'``, ``'resnext50_32x4d'``, ...
         out_indices: stages to return, 0..3 for C2..C5.
-        **kwargs: passed to torchvision, ``zero_init_residual`` for example.
+        **kwargs: passed to torchvision, for example ``zero_init_residual``.
     """
 
     def __init__(self, arch: str = 'resnet50', out_indices: Sequence[int] = (3,), **kwargs) -> None:
@@ -29,7 +29,7 @@ class TorchvisionResNet(nn.Module):
             setattr(self, name, getattr(model, name))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> one (B, C, H / s, W / s) a stage, s being 4, 8, 16, 32."""
+        """(B, 3, H, W) -> (B, C, H / s, W / s) for each stage; the strides s are 4, 8, 16 and 32."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         levels = []
         for i in range(4):
@@ -44,7 +44,7 @@ class TorchvisionFeatures(nn.Module):
     """Any torchvision classification model, read at named nodes.
 
     Args:
-        arch: name of the model, ``'convnext_tiny'`` for example.
+        arch: name of the model, for example ``'convnext_tiny'``.
         nodes: names of the graph nodes to return, shallow to deep; see
             :func:`torchvision.models.feature_extraction.get_graph_node_names`.
         **kwargs: passed to torchvision.
@@ -57,6 +57,6 @@ class TorchvisionFeatures(nn.Module):
         self.model = create_feature_extractor(model, return_nodes=list(nodes))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> one (B, C, H', W') a node."""
+        """(B, 3, H, W) -> (B, C, H', W') for each node."""
         levels = self.model(x)
         return tuple(levels[node] for node in self.nodes)

@@ -1,4 +1,4 @@
-"""The plain transformer of a detector: windows in most blocks, positions relative along height and width."""
+"""The plain transformer of a detector: attention in windows in most blocks, and relative positions."""
 
 from collections.abc import Sequence
 
@@ -14,24 +14,26 @@ from .timm import TimmViT, resize_positions
 
 @MODELS.register_module()
 class ViTDet(TimmViT):
-    """A ViT for large images (ViTDet: Li, Mao, Girshick, He, ECCV 2022): maps, and no class token.
+    """A ViT for large images (ViTDet: Li, Mao, Girshick, He, ECCV 2022): it has maps, but no class token.
 
     With ``relative_positions=False`` and ``window=None`` it is :class:`.TimmViT` without class token.
-    Relative positions start at zero: they change nothing of a pretrained network at first.
+    Relative positions start at zero, so at first they do not change a pretrained network.
 
     Args:
-        arch: timm's name of a ViT whose positions are added, without register tokens.
-        window: side of the windows in patches. Cells beyond the border of a map that it does not divide are
-            zeros behind the first norm and take part, as in the official code. None: all blocks are global.
+        arch: timm's name of a ViT without register tokens, whose positions are added to the tokens.
+        window: side of the windows in patches. Maps that are no multiple of it are padded with zeros after
+            the block's first norm; the padding takes part in attention, as in the official code. None: all
+            blocks are global.
         global_blocks: blocks, counted from 0, whose cells attend to the whole map.
         relative_positions: attention also scores the distance of rows and of columns, see
-            :func:`map_attention`. Those of global blocks are made for ``img_size`` and interpolated.
-        checkpoint_activations: blocks are computed again in the backward pass.
-        final_norm: the last map passes the ViT's last norm, too.
+            :func:`map_attention`. The tables of global blocks are made for ``img_size`` and interpolated.
+        checkpoint_activations: recompute the blocks in the backward pass.
+        final_norm: apply the ViT's final norm to the last block's map.
         **kwargs: see :class:`.TimmViT`: ``img_size``, ``out_indices``, ``drop_path``, ...
 
     Raises:
-        ValueError: a network with tokens or positions of another kind, or no such block.
+        ValueError: the network has tokens, positions or attention of another kind; there is no such global
+            block; or the window is not positive.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class ViTDet(TimmViT):
             recompute_blocks(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> (B, C, H / p, W / p) a block of ``out_indices``."""
+        """(B, 3, H, W) -> (B, C, H / p, W / p), rounded up, for each block of ``out_indices``."""
         patches = self.patch_embed(x)  # (B, h, w, C)
         grid = patches.shape[1:3]
         positions = resize_positions(self.pos_embed, self.patch_embed.grid_size, grid)
@@ -77,9 +79,9 @@ class MapAttention(nn.Module):
     """Attention among the cells of a map, or of each of its windows, with the layers of timm's attention.
 
     Args:
-        attention: timm's; its parameters keep their names.
-        window: side of the windows; None: the whole map.
-        grid: h, w, with relative positions: of the map that they are made for; None: without.
+        attention: timm's attention; its parameters keep their names.
+        window: side of the windows in cells; None: the whole map.
+        grid: h, w of the map that relative positions are made for; None: no relative positions.
     """
 
     def __init__(self, attention: nn.Module, window: int | None, grid: Sequence[int] | None) -> None:
@@ -102,13 +104,13 @@ class MapAttention(nn.Module):
             self.rel_pos_h, self.rel_pos_w = (nn.Parameter(torch.zeros(2 * n - 1, width)) for n in sides)
 
     def forward(self, x: Tensor, attn_mask: None = None, is_causal: bool = False) -> Tensor:
-        """(B, h, w, C) -> the same; timm's blocks give the other arguments, which say nothing here."""
+        """(B, h, w, C) -> (B, h, w, C). timm's blocks pass the other arguments; they have no effect here."""
         if self.window is None:
             return self._attend(x)
         return join_windows(self._attend(split_windows(x, self.window)), x.shape[1:3])
 
     def _attend(self, x: Tensor) -> Tensor:
-        """(N, h, w, C) -> the same, each map by itself."""
+        """(N, h, w, C) -> (N, h, w, C), each map by itself."""
         grid = x.shape[1:3]
         qkv = self.qkv(x.flatten(1, 2)).unflatten(2, (3, self.num_heads, -1))  # (N, h w, 3, heads, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -121,14 +123,14 @@ def map_attention(
 ) -> Tensor:
     """Attention that scores q·k / sqrt(D) + q·rows[y - y'] + q·columns[x - x'] (MViTv2: Li et al., 2022).
 
-    That is one product of longer vectors, with a channel for each row and column of the map: where the device
-    has a fused kernel, no matrix of all pairs of cells is in memory.
+    This is computed as one product of longer vectors, with a further channel for each row and column of the
+    map. So with a fused kernel, no matrix of all pairs of cells is in memory.
 
     Args:
         q, k, v: (N, heads, h w, D).
         grid: h, w.
-        rows, columns: (2 h - 1, D), (2 w - 1, D), of the distances from the most negative on, the same for
-            all heads; tables of another length are interpolated linearly. None: no positions.
+        rows, columns: tables (2 h - 1, D) and (2 w - 1, D), from the most negative distance to the largest,
+            shared by all heads. Tables of another length are interpolated linearly. None: no positions.
 
     Returns:
         (N, heads, h w, D).
@@ -139,15 +141,16 @@ def map_attention(
     by_row = torch.einsum('nayxd,ykd->nayxk', cells, _of_pairs(rows, h)).flatten(2, 3)
     by_column = torch.einsum('nayxd,xkd->nayxk', cells, _of_pairs(columns, w)).flatten(2, 3)
     row, column = (torch.eye(side, dtype=k.dtype, device=k.device) for side in grid)
-    own = torch.cat([row.repeat_interleave(w, 0), column.repeat(h, 1)], 1)  # (h w, h + w), 1 at a key's place
+    # (h w, h + w): 1 at the row and at the column of each key
+    own = torch.cat([row.repeat_interleave(w, 0), column.repeat(h, 1)], 1)
     queries = torch.cat([q * q.shape[3] ** -0.5, by_row.to(q.dtype), by_column.to(q.dtype)], 3)
     keys = torch.cat([k, own.expand(*k.shape[:2], -1, -1)], 3)
-    fill = (0, -queries.shape[3] % 8)  # fused kernels want multiples of 8 channels
+    fill = (0, -queries.shape[3] % 8)  # fused kernels need multiples of 8 channels
     return F.scaled_dot_product_attention(F.pad(queries, fill), F.pad(keys, fill), v, scale=1.0)
 
 
 def _of_pairs(table: Tensor, side: int) -> Tensor:
-    """(2 side - 1, D) -> (side, side, D): of a query's row and a key's."""
+    """(2 side - 1, D) -> (side, side, D): the entry for each row of a query and each row of a key."""
     places = torch.arange(side, device=table.device)
     return resize_table(table, 2 * side - 1)[places[:, None] - places + side - 1]
 
@@ -160,14 +163,14 @@ def resize_table(table: Tensor, length: int) -> Tensor:
 
 
 def split_windows(x: Tensor, side: int) -> Tensor:
-    """(B, h, w, C) -> (B n, side, side, C), row by row; zeros at the bottom and right fill the last ones."""
+    """(B, h, w, C) -> n windows of each map, row by row, (B n, side, side, C), padded at bottom and right."""
     x = F.pad(x, (0, 0, 0, -x.shape[2] % side, 0, -x.shape[1] % side))
     x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (B, rows, side, columns, side, C)
     return x.transpose(2, 3).flatten(0, 2)
 
 
 def join_windows(x: Tensor, grid: Sequence[int]) -> Tensor:
-    """What :func:`split_windows` split, (B, h, w, C) again, without the filling; ``grid`` is h, w."""
+    """Undo :func:`split_windows`: back to (B, h, w, C), without the padding; ``grid`` is h, w."""
     counts = [-(-n // x.shape[1]) for n in grid]
     x = x.unflatten(0, (-1, *counts)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
     return x[:, : grid[0], : grid[1]]

@@ -1,4 +1,4 @@
-"""Data preprocessors: a collated batch goes to the device, is augmented there and normalised."""
+"""Data preprocessors: they move a collated batch to the device, augment it there and normalise it."""
 
 from .photometric import apply_photometric
 from .photometric_bands import apply_gamma_and_noise, apply_photometric_bands

@@ -10,16 +10,17 @@ from .photometric_bands import add_noise
 
 
 def corrupt(images: Tensor, mask: Tensor, corruption: Corruption, mean: Tensor, std: Tensor) -> Tensor:
-    """The images with the masked pixels replaced by zeros, by noise, by those of a donor, or by their grey.
+    """Replace masked pixels by zeros, by noise, by the pixels of a donor image, or by their own grey.
 
     Args:
         images: float (B, C, H, W), normalised.
-        mask: (B, h, w) bool over patches that fill the images, True = replaced.
-        corruption: of B samples, on the CPU.
-        mean, std: (C, 1, 1) of the normalisation, on the scale 0..255; grey needs RGB.
+        mask: (B, h, w) bool, True: the pixels of this patch are replaced. H and W are multiples of h and w.
+        corruption: choices for the B samples, on the CPU. Noise is added to the pixels of a donor.
+        mean, std: (C, 1, 1) of the normalisation, on the scale 0..255. Only grey uses them; it needs RGB.
 
     Returns:
-        (B, C, H, W), a copy. The noise of a sample depends on its seed, not on the batch that it is in.
+        (B, C, H, W), a copy. The noise of a sample depends on its seed and the kind of device, not on the
+        batch that it is in.
     """
     donors, given = (torch.from_numpy(x).to(images.device, non_blocking=True) for x in corruption.donors())
     filling = images.index_select(0, donors).masked_fill_(~given[:, None, None, None], 0)
@@ -34,6 +35,6 @@ def corrupt(images: Tensor, mask: Tensor, corruption: Corruption, mean: Tensor, 
 
 
 def grayed(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Normalised (B, 3, H, W) -> the same photos in grey of equal lightness L, normalised."""
+    """Normalised photos (B, 3, H, W) -> the same photos in grey with the same lightness L, normalised."""
     gray = gray_of((images * std + mean) / 255) * 255
     return ((gray - mean) / std).to(images.dtype)

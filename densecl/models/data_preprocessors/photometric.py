@@ -1,9 +1,10 @@
 """Photometric augmentation of whole batches, each sample with its own parameters.
 
-All functions take float images (B, 3, H, W) on the scale 0..255 and per-sample factors (B,) on the same
-device. They follow ``torchvision.transforms.v2.functional``, which has one factor for all (on float images,
-there 0..1). The order is that of MoCo v2 (Chen et al., 2020) and BYOL (Grill et al., 2020, app. B): colour
-jitter, grey, blur, solarise. The flip commutes with all of them and is done in the workers.
+The operators take float images (B, 3, H, W) on the scale 0..255 and per-sample values (B,) on the same device
+(the blur: on the CPU). They follow ``torchvision.transforms.v2.functional``, which has one value for all
+images, and float images on the scale 0..1. The order is that of MoCo v2 (Chen et al., 2020) and BYOL (Grill
+et al., 2020, app. B): colour jitter, grey, blur, solarise. The flip commutes with all of them and is done in
+the workers.
 """
 
 import functools
@@ -24,22 +25,22 @@ BLUR_REACH = 4  # the kernel covers +-4 sigma; 6e-5 of the Gaussian's mass lies 
 def apply_photometric(images: Tensor, params: PhotometricParams, compiled: bool = False) -> Tensor:
     """Apply every sample's own parameters to float images (B, 3, H, W), 0..255, in place; returns them.
 
-    The parameters live on the CPU: which sample needs what is known without waiting for the device, and each
-    operator runs on the samples that need it alone; ``compiled``, as one kernel: :func:`in_one_kernel`.
+    The parameters are on the CPU: so it is known, without waiting for the device, which samples an operator
+    changes, and it runs only on these. With ``compiled``, each is one kernel, see :func:`in_one_kernel`.
     """
     return run_steps(images, found_steps(_plan(params)), compiled)
 
 
 @functools.cache
 def in_one_kernel(operator: Operator) -> Operator:
-    """An operator through ``torch.compile``, without graph breaks, for any number and size of images."""
+    """Compile an operator with ``torch.compile``, without graph breaks, for any number and size of images."""
     return torch.compile(operator, dynamic=True, fullgraph=True)
 
 
 def run_steps(images: Tensor, steps: list[tuple], compiled: bool = False) -> Tensor:
-    """Run :func:`found_steps` on float images (B, C, H, W), in place; returns them.
+    """Run the result of :func:`found_steps` on float images (B, C, H, W), in place; returns them.
 
-    The blur is never ``compiled``: it is two matrix products.
+    The blur is never compiled: it is two matrix products.
     """
     if not steps:
         return images
@@ -57,7 +58,7 @@ def run_steps(images: Tensor, steps: list[tuple], compiled: bool = False) -> Ten
 
 
 def _plan(params: PhotometricParams) -> list[tuple]:
-    """Operators in their order, each with a mask of the samples it applies to and its values."""
+    """The operators in their order, each with a mask of the samples that it changes, and its values."""
     steps = [
         (operator, params.jitter & (ops == op), params.factors[:, op])
         for ops in params.order.unbind(1)
@@ -70,7 +71,7 @@ def _plan(params: PhotometricParams) -> list[tuple]:
 
 
 def found_steps(steps: list[tuple]) -> list[tuple]:
-    """Those steps that apply to any sample: operator, positions of the samples, and their values."""
+    """The steps that change at least one sample: operator, positions of these samples, and their values."""
     found = [(operator, mask.nonzero().flatten(), value) for operator, mask, value in steps]
     return [(operator, index, value[index]) for operator, index, value in found if len(index)]
 
@@ -99,23 +100,23 @@ def saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue by ``shift`` in turns.
+    """Rotate the hue by ``shift``, in turns.
 
-    HSV without the detour over S: a channel of the turned colour is V - C * ramp(angle), with the
-    chroma C = max - min, and a ramp that rises and falls once a turn.
+    This is a rotation in HSV, without computing S: a channel of the result is V - C * ramp(angle), with
+    chroma C = max - min and a ramp that rises and falls once per turn.
     """
     red, green, blue = images.unbind(1)
     value, low = images.amax(1), images.amin(1)
     chroma = value - low
     inverse = torch.where(chroma > 0, chroma, 1.0).reciprocal_()
-    # The angle in sixths of a turn; grey has no hue, its chroma of 0 makes it immaterial.
+    # The angle in sixths of a turn. Grey has no hue; as its chroma is 0, any angle will do.
     angle = torch.where(
         value == red,
         (green - blue) * inverse,
         torch.where(value == green, (blue - red) * inverse + 2, (red - green) * inverse + 4),
     )
     angle += 6 * shift[:, None, None]
-    # Distance, along the circle, to the angle at which a channel is lowest.
+    # Distance, along the circle, to the angle at which the channel is lowest.
     offsets = 3 - 2 * torch.arange(3, device=images.device, dtype=images.dtype)[:, None, None]
     away = angle[:, None] + offsets
     away.sub_((away / 6).round_(), alpha=6).abs_()
@@ -134,10 +135,10 @@ def solarize(images: Tensor, threshold: Tensor) -> Tensor:
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur, mirrored at the border (torchvision's ``gaussian_blur``), kernel +-4 sigma.
+    """Gaussian blur, mirrored at the border (torchvision's ``gaussian_blur``), with a kernel of +-4 sigma.
 
-    Each axis is one batched matrix product: the matrix holds a sample's kernel in every row, folded at the
-    borders. Samples with different sigmas, (B,) on the CPU, in pixels, above 0, so run together.
+    ``sigma`` is (B,) on the CPU, in pixels, above 0. Each axis is one batched matrix product: every row of a
+    sample's matrix holds its kernel, folded at the borders. So samples with different sigmas run together.
     """
     weights = _kernels(sigma).to(images.device, non_blocking=True)
     with torch.autocast(images.device.type, enabled=False):
@@ -149,7 +150,7 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _kernels(sigma: Tensor) -> Tensor:
-    """(B, 2R + 1) normalised kernels, R the widest reach; each is 0 beyond its own reach."""
+    """(B, 2R + 1) normalised kernels, where R is the largest reach; each is 0 beyond its own reach."""
     reach = torch.ceil(BLUR_REACH * sigma)[:, None]
     radius = int(reach.max())
     offset = torch.arange(-radius, radius + 1)[None]

@@ -1,7 +1,7 @@
-"""Photometric augmentation of batches from any sensor: a channel at a time, and without colours.
+"""Photometric augmentation of batches from any sensor: each channel by itself, and no changes of colour.
 
-Images are floats (B, C, H, W) on the scale of the sensor. Nothing is clamped: an outlier is a measurement,
-and values have no common limits. Gamma and noise are for 8-bit RGB too, after all other operators.
+Images are float (B, C, H, W) on the scale of the sensor. Nothing is clamped: an outlier is a measurement,
+and values have no common limits. Gamma and noise are also for 8-bit RGB, after colours, blur and solarise.
 """
 
 import functools
@@ -19,9 +19,9 @@ def apply_photometric_bands(images: Tensor, params: PhotometricParams, low: Tens
 
     Args:
         images: float (B, C, H, W).
-        params: of B samples, on the CPU; hue, saturation, grey and solarise are not applied; of gamma and
-            noise see :func:`apply_gamma_and_noise`.
-        low: (C, 1, 1), the value that is black in each channel.
+        params: of B samples, on the CPU. Hue, saturation, grey and solarise are not applied; for gamma and
+            noise, see :func:`apply_gamma_and_noise`.
+        low: (C, 1, 1), the value of each channel that is black.
     """
     operators = (functools.partial(brightness_bands, low=low), contrast_bands)
     steps = [
@@ -38,7 +38,7 @@ def brightness_bands(images: Tensor, factor: Tensor, low: Tensor) -> Tensor:
 
 
 def contrast_bands(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply the distance from each channel's mean in the view by ``factor`` (B,)."""
+    """Multiply the distance from the channel's mean over the view by ``factor`` (B,)."""
     return torch.lerp(images.mean((2, 3), keepdim=True), images, factor.view(-1, 1, 1, 1))
 
 
@@ -48,10 +48,10 @@ def apply_gamma_and_noise(
     """Apply gamma, then noise, with every sample's own parameters, in place; returns the images.
 
     Args:
-        images: float (B, C, H, W), of 8-bit RGB on the scale 0..255.
+        images: float (B, C, H, W); 8-bit RGB on the scale 0..255.
         params: of B samples, on the CPU.
-        low, high: (C, 1, 1), the values that are black and white in each channel.
-        std: (C, 1, 1), standard deviation of each channel in the data, the unit of the noise.
+        low, high: (C, 1, 1), the values of each channel that are black and white.
+        std: (C, 1, 1), standard deviation of each channel in the data: the unit of the noise.
     """
     gamma = functools.partial(gamma_bands, low=low, high=high)
     run_steps(images, found_steps([(gamma, params.gamma != 1, params.gamma)]))
@@ -59,10 +59,10 @@ def apply_gamma_and_noise(
 
 
 def gamma_bands(images: Tensor, exponent: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Raise the share of the way from black to white to the power ``exponent`` (B,), above 0.
+    """Gamma between black and white, with ``exponent`` (B,) above 0.
 
-    With t = (value - low) / (high - low), values of t in [0, 1] become low + (high - low) t^exponent. Those
-    below black and above white stay what they are: the curve is continuous and rises everywhere.
+    With t = (value - low) / (high - low), values with t in [0, 1] become low + (high - low) t^exponent.
+    Values below black or above white do not change, so the curve is continuous and rises everywhere.
     """
     span = high - low
     share = ((images - low) / span.clamp(min=torch.finfo(images.dtype).tiny)).clamp_(0, 1)
@@ -70,13 +70,14 @@ def gamma_bands(images: Tensor, exponent: Tensor, low: Tensor, high: Tensor) -> 
 
 
 def add_noise(images: Tensor, sigma: Tensor, seed: Tensor, std: Tensor) -> Tensor:
-    """Add Gaussian noise of ``sigma`` times ``std``, each sample's from its own seed, in place.
+    """Add Gaussian noise with standard deviation ``sigma * std``, in place; returns the images.
 
-    The noise of a sample depends on its seed and on the kind of device, not on the batch that it is in.
+    The noise of a sample depends on its seed and the kind of device, not on the batch that it is in.
 
     Args:
         images: float (B, C, H, W).
-        sigma, seed: (B,), on the CPU; 0 is none.
+        sigma: (B,), on the CPU; 0: no noise.
+        seed: (B,) int64, on the CPU.
         std: (C, 1, 1).
     """
     noisy = sigma.nonzero().flatten().tolist()

@@ -1,7 +1,7 @@
-"""Noise in units of the range, salt and pepper, and the Sobel filter, of any number of channels.
+"""Noise in units of the value range, salt and pepper, and the Sobel filter, for any number of channels.
 
-What is random comes from each sample's own seed: it depends on the seed and on the kind of device, not on
-the batch. A data worker draws other numbers from the same seed (``photometric_uint8.py``).
+Random numbers come from each sample's own seed: they depend on the seed and the kind of device, not on the
+batch. A data worker draws other numbers from the same seed (``photometric_uint8.py``).
 """
 
 import functools
@@ -18,13 +18,13 @@ from .photometric import found_steps, run_steps
 def apply_pixel_operators(
     images: Tensor, params: PhotometricParams, low: Tensor, high: Tensor, limited: bool
 ) -> Tensor:
-    """Apply them in this order with every sample's own parameters, in place; returns the images.
+    """Apply noise, salt and pepper, and Sobel, in this order, in place; returns the images.
 
     Args:
-        images: float (B, C, H, W), of 8-bit RGB on the scale 0..255.
-        params: of B samples, on the CPU.
-        low, high: (C, 1, 1), the values that are black and white in each channel.
-        limited: values beyond the two are cut off, as 8-bit ones are.
+        images: float (B, C, H, W); 8-bit RGB on the scale 0..255.
+        params: of B samples, each with its own parameters, on the CPU.
+        low, high: (C, 1, 1), the values of each channel that are black and white.
+        limited: clamp results to ``low`` and ``high``, as for 8-bit images.
     """
     if not (params.pixel_seed >= 0).any():
         return images
@@ -60,11 +60,12 @@ def _salt_and_pepper(
 
 
 def sobel(images: Tensor, _: Tensor | None = None, *, low: Tensor, high: Tensor | None) -> Tensor:
-    """A quarter of the length of each channel's Sobel gradient, above ``low``; mirrored at the border.
+    """``low`` plus a quarter of the length of each channel's Sobel gradient; the border is mirrored.
 
     Args:
         images: float (B, C, H, W), H and W at least 2.
-        low: (C, 1, 1), black; ``high`` white, where the result is cut off, or None.
+        low: (C, 1, 1), black.
+        high: (C, 1, 1), white: the largest value of the result; None: no limit.
     """
     padded = F.pad(images, (1, 1, 1, 1), mode='reflect')
     across = _smoothed(padded[..., 2:] - padded[..., :-2], -2)

@@ -22,18 +22,21 @@ _DEPTHS = (torch.uint8, torch.uint16, torch.float32)
 class PretrainDataPreprocessor(BaseDataPreprocessor):
     """Move a batch of views to the device, augment and normalise it there.
 
-    Three values of ``mean`` without ``low`` and ``high`` are for 8-bit RGB; anything else is for images of
-    another sensor, of any depth: what is for colours alone is not done with them.
-    The values of such images come from :func:`densecl.datasets.estimate_statistics`.
+    Three values of ``mean`` without ``low`` and ``high`` mean 8-bit RGB. Otherwise images come from another
+    sensor: uint8, uint16 or float32, with any number of channels; operators for colours are then left out.
+    :func:`densecl.datasets.estimate_statistics` computes the values for such images.
 
     Args:
-        mean: of each channel; of RGB on the scale 0..255, ImageNet's by default.
-        std: of each channel, likewise.
-        low: of each channel the value that is black, around which brightness changes; 0 if None.
-        high: of each channel the value that is white, for gamma and for pictures; None: 255 of 8-bit RGB, of
-            other images unknown.
-        channels_last: memory format of the images it returns.
+        mean: mean of each channel; for RGB on the scale 0..255, by default ImageNet's.
+        std: standard deviation of each channel, likewise.
+        low: the value of each channel that is black, which brightness leaves as it is; None: 0.
+        high: the value of each channel that is white, for gamma, for noise in units of the range, for salt
+            and pepper, and for pictures; None: 255 for 8-bit RGB, unknown for other images.
+        channels_last: memory format of the returned images.
         non_blocking: do not wait for copies from page-locked memory.
+
+    Raises:
+        ValueError: the numbers of values differ, or a std is not above 0.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         high: Sequence[float] | None = None,
     ) -> None:
         super().__init__(non_blocking)
-        #: Whether colours of 8-bit RGB are compiled; ``Pretrainer(compile_backbone=...)`` says so.
+        #: Whether colour operators of 8-bit RGB are compiled; ``Pretrainer(compile_backbone=...)`` sets it.
         self.compiled = False
         given = [values for values in (mean, std, low, high) if values is not None]
         if not mean or {len(values) for values in given} != {len(mean)} or min(std) <= 0:
@@ -72,8 +75,12 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         """Prepare a batch: ``inputs`` is a :class:`Views` with images (B, Hv, Wv, C); other keys stay.
 
         The images become float32 (B, C, Hv, Wv) on the device, normalised, and 0 where views have cutouts.
-        Of views with corruptions ``corrupted`` has the images that the online branch sees.
-        ``training`` is unused: the augmentation is done whenever a view has parameters left to apply.
+        For views with corruptions, ``corrupted`` has the images that the online branch sees. ``training`` is
+        not used: views are augmented if they have parameters that have not been applied yet.
+
+        Raises:
+            TypeError: ``inputs`` is no :class:`Views`.
+            ValueError: images have another dtype or number of channels, or an operator needs ``high``.
         """
         views = self._checked(data).to(self.device, self._non_blocking)
         pairs = zip(views.images, views.photometric, strict=True)
@@ -97,9 +104,9 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         return corrupt(images, mask, corruption, -self.shift / self.scale, self.std)
 
     def _prepare(self, images: Tensor, params: PhotometricParams | None) -> Tensor:
-        # Colour operators and blur want whole planes; the normalisation writes the final layout.
+        # Colour operators and blur get contiguous channels; the normalisation writes the final layout.
         layout = self.layout if params is None else torch.contiguous_format
-        # A copy even of what is float32 already: the steps below work in place.
+        # Also float32 images are copied: the steps below work in place.
         out = planes = images.permute(0, 3, 1, 2).to(torch.float32, copy=True, memory_format=layout)
         if params is not None:
             planes = self._augment(planes, params)
@@ -154,12 +161,12 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
 
 
 def cut_out(images: Tensor, boxes: Tensor) -> None:
-    """Set to 0, in place, the pixels of (B, C, H, W) images whose centre lies in a box of theirs.
+    """Set pixels of images (B, C, H, W) to 0, in place, if their centre lies in a box of the image.
 
-    Boxes are (B, K, 4), x1, y1, x2, y2 in pixels; one without area does nothing.
+    Boxes are (B, K, 4): x1, y1, x2, y2 in pixels. A box without area has no effect.
     """
     inside = []
-    for axis, size in enumerate(images.shape[:1:-1]):  # x and its width, y and its height
+    for axis, size in enumerate(images.shape[:1:-1]):  # first x and the width, then y and the height
         centres = torch.arange(size, device=images.device) + 0.5
         near, far = boxes[..., axis, None], boxes[..., axis + 2, None]
         inside.append(((centres >= near) & (centres < far)).float())  # (B, K, size)

@@ -1,4 +1,4 @@
-"""mm's data preprocessors for images of any number of channels."""
+"""Data preprocessors of mmdet and mmseg for images with any number of channels."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,18 @@ from densecl.registry import MODELS
 
 @MODELS.register_module('SensorDataPreprocessor')
 def sensor_data_preprocessor(base: str, mean: Sequence[float], std: Sequence[float], **options) -> nn.Module:
-    """A data preprocessor of mmdet or mmseg with statistics of any length.
+    """A data preprocessor of mmdet or mmseg, with ``mean`` and ``std`` of any length.
 
-    mmengine's, which mmdet builds on, takes statistics of one or three values alone.
+    The class of mmengine, on which mmdet's is based, takes only one or three values.
 
     Args:
-        base: name of the stock class, ``'mmdet.DetDataPreprocessor'`` or ``'mmseg.SegDataPreProcessor'``.
-        mean: of each channel, in the units of the images.
-        std: of each channel.
-        **options: of the stock class, ``pad_size_divisor`` for example.
+        base: name of the class, ``'mmdet.DetDataPreprocessor'`` or ``'mmseg.SegDataPreProcessor'``.
+        mean: mean of each channel, in the units of the images.
+        std: standard deviation of each channel, in the same units.
+        **options: further arguments of the class, for example ``pad_size_divisor``.
 
     Raises:
-        ValueError: lengths differ, a std is not above 0, or channels are to be swapped.
+        ValueError: lengths differ or are 0, a std is not above 0, or the options swap channels.
     """
     if len(mean) != len(std) or not len(mean) or min(std) <= 0:
         raise ValueError(

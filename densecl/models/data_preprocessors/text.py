@@ -9,7 +9,7 @@ from densecl.structures import Views
 
 @MODELS.register_module()
 class TextPreprocessor(BaseDataPreprocessor):
-    """Move a batch of texts to the device: token ids are what a text tower reads.
+    """Move a batch of texts, as token ids, to the device; nothing else is done with them.
 
     Args:
         non_blocking: do not wait for copies from page-locked memory.
@@ -24,7 +24,7 @@ class TextPreprocessor(BaseDataPreprocessor):
         """``inputs`` is a :class:`Views` whose images are (B, L) int64 tokens; other keys stay.
 
         Raises:
-            TypeError: they are no tokens.
+            TypeError: ``inputs`` is no :class:`Views`, or its images are not tokens.
         """
         views = data['inputs']
         if not isinstance(views, Views) or any(x.dtype != torch.int64 or x.ndim != 2 for x in views.images):

@@ -1,4 +1,4 @@
-"""Text towers: (B, L) token ids -> (B, D), one vector a text."""
+"""Text towers: token ids (B, L) -> (B, D), one vector for each text."""
 
 from .huggingface import HuggingFaceText
 from .transformer import TextTransformer

@@ -1,4 +1,4 @@
-"""Text towers of Hugging Face, from a folder on this machine."""
+"""Text towers from Hugging Face, read from a local folder."""
 
 import os
 from pathlib import Path
@@ -15,31 +15,33 @@ FEATURES = ('first', 'end', 'mean')
 class HuggingFaceText(nn.Module):
     """A text model of Hugging Face ``transformers`` (BERT, RoBERTa, CLIP's text tower, ...) from a folder.
 
-    Nothing is downloaded, and code that lies in the folder is not run. The model keeps its own dropout; its
-    pooler, if it has one, is left out.
+    Nothing is downloaded, and code in the folder is not run. The model keeps its own dropout; its pooler, if
+    it has one, is removed.
 
     Args:
-        folder: with ``config.json`` and the weights.
-        feature: ``'first'``: the first token is the text's vector (``[CLS]``); ``'end'``: the end token, or
-            without ``end_token`` the last one that is no padding; ``'mean'``: the mean of the others.
-        projection: width of a linear projection without bias behind it; None: none.
-        context_length: most tokens of a text, start and end token included.
-        causal: the model is one that sees to the left alone (CLIP's, GPT), which needs no mask of padding.
-        pad_token: id of the padding, which comes after the text; None: as ``config.json`` says. Not so of a
-            causal model, whose file need not say what the tokenizer pads with: CLIP's says 1, and
-            :class:`.Tokenizer` pads with 0.
+        folder: folder with ``config.json`` and the weights.
+        feature: which output is the text's vector. ``'first'``: the first token (``[CLS]``). ``'end'``: the
+            end token or, without ``end_token``, the last token that is not padding. ``'mean'``: the mean of
+            all tokens that are not padding.
+        projection: width of a linear projection without bias, applied to the vector; None: no projection.
+        context_length: largest number of tokens of a text, with start and end token.
+        causal: tokens of this model see no later ones (CLIP's, GPT), so it needs no mask of the padding.
+        pad_token: id of the padding, which comes after the text. None: the one in ``config.json``, except for
+            a causal model: there, the file need not name the id that the tokenizer uses (CLIP's says 1, and
+            :class:`.Tokenizer` pads with 0).
         end_token: id of the end token, for ``feature='end'``; CLIP's is 49407.
-        pretrained: False: random values; only ``config.json`` need be there.
+        pretrained: False: random initial values, and the folder needs only ``config.json``.
 
     Attributes:
-        width: D, of the result.
+        width: D, the width of the result.
         context_length: as given.
+        vocab_size: number of token ids that the model has vectors for.
 
     Raises:
         ImportError: ``transformers`` is not installed.
         FileNotFoundError: the folder has no ``config.json``.
-        ValueError: an unknown feature, no pad token where one is needed, a longer context than the model has
-            positions for, or a folder that cannot be read or needs code of its own.
+        ValueError: ``feature`` is unknown; a pad token is needed and unknown; the model has fewer positions
+            than ``context_length``; or the folder cannot be read, or needs its own code.
     """
 
     #: Inputs are token ids, not photos.
@@ -89,7 +91,8 @@ class HuggingFaceText(nn.Module):
         length = tokens.shape[1]
         seen = None if self.pad_token is None else tokens != self.pad_token  # (B, L)
         mask = None
-        if not self.causal:  # of four dimensions: of two, the library asks the device whether all are seen
+        if not self.causal:
+            # Four dimensions: with two, the library waits for the device to learn if any token is hidden.
             mask = seen[:, None, None].expand(-1, 1, length, -1)
         x = self.model(input_ids=tokens, attention_mask=mask).last_hidden_state  # (B, L, C)
         x = self._feature(x, tokens, seen)
@@ -126,14 +129,14 @@ def _model(folder: Path, pretrained: bool) -> nn.Module:
         own = 'trust_remote_code' in str(error)
         why = 'it needs code of its own, which is not run' if own else str(error).strip().split('\n')[0]
         raise ValueError(f'HuggingFaceText: {folder} cannot be read: {why}') from error
-    model = getattr(model, 'text_model', model)  # of a CLIP, the text tower
+    model = getattr(model, 'text_model', model)  # the text tower of a CLIP
     if getattr(model, 'pooler', None) is not None:
-        model.pooler = None  # data-parallel training waits for a gradient of every parameter
+        model.pooler = None  # data-parallel training waits for the gradient of every parameter
     return model
 
 
 def _positions(model: nn.Module) -> int | None:
-    """Most tokens of a text; None: unknown. RoBERTa and its kind count from behind the padding's id."""
+    """Largest number of tokens; None: unknown. RoBERTa's positions begin after the padding's id."""
     count = getattr(model.config, 'max_position_embeddings', None)
     if count is None:
         return None

@@ -1,4 +1,4 @@
-"""A transformer that reads texts, causal as CLIP's or bidirectional as BERT."""
+"""A transformer for texts, causal like CLIP's or bidirectional like BERT."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from densecl.registry import MODELS
 
 
 class QuickGELU(nn.Module):
-    """``x sigmoid(1.702 x)``, with which OpenAI's CLIP was trained."""
+    """``x sigmoid(1.702 x)``, the activation of OpenAI's CLIP."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Elementwise."""
@@ -21,34 +21,35 @@ FEATURES = ('end', 'first')
 
 @MODELS.register_module()
 class TextTransformer(nn.Module):
-    """A pre-norm transformer on token ids, one vector a text (CLIP's text tower, Radford et al., 2021).
+    """A pre-norm transformer: token ids -> one vector per text (CLIP's text tower, Radford et al., 2021).
 
-    The vector is the token of ``feature`` after the last layer norm, projected where there is a projection.
-    Parameters have the names of the text tower in CLIP's and open_clip's checkpoints, and CLIP's initial
-    values. What stands behind the end token is never seen.
+    The vector is the token that ``feature`` names, after the final layer norm and the projection, if there is
+    one. Parameter names are those of the text tower in CLIP's and open_clip's checkpoints; initial values are
+    CLIP's. Tokens after the end token have no effect.
 
     Args:
         vocab_size: number of token ids.
-        context_length: most tokens of a text, start and end token included.
-        width: of the transformer.
+        context_length: largest number of tokens of a text, with start and end token.
+        width: width of the transformer.
         depth: number of blocks.
-        heads: of attention.
+        heads: number of attention heads.
         projection: width of the result; None: no projection, the result has the transformer's width.
-        causal: a token sees those before it alone; False: it sees the whole text.
-        feature: ``'end'``: the end token is the feature; ``'first'``: the first one, BERT's ``[CLS]``, which
+        causal: a token sees only itself and earlier tokens; False: it sees the whole text.
+        feature: ``'end'``: the vector is the end token; ``'first'``: the first token, BERT's ``[CLS]``, which
             needs ``causal=False``.
-        end_token: id of the end token; None: the largest id of a text is the end token, as in CLIP's
+        end_token: id of the end token. None: the largest id of a text is the end token, as in CLIP's
             vocabulary and in those of ``tools/train_tokenizer.py``.
         activation: ``'gelu'`` (open_clip) or ``'quick_gelu'`` (OpenAI's weights).
-        dropout: share of embeddings, attention weights and outputs of both parts of a block that are dropped
-            in training, where BERT drops them; 0 in CLIP, 0.1 in SimCSE.
+        dropout: in training, the share of embeddings, attention weights, and outputs of attention and MLP
+            that are set to 0, as in BERT; 0 in CLIP, 0.1 in SimCSE.
 
     Attributes:
-        width: D, of the result.
+        width: D, the width of the result.
         context_length: as given.
 
     Raises:
-        ValueError: an unknown choice, a width that heads do not divide, the first token of a causal tower.
+        ValueError: an argument is unknown, ``heads`` does not divide ``width``, or ``feature='first'`` with a
+            causal tower.
     """
 
     #: Inputs are token ids, not photos.
@@ -86,7 +87,7 @@ class TextTransformer(nn.Module):
         self.positional_embedding = nn.Parameter(torch.empty(context_length, width))
         self.dropout = nn.Dropout(dropout)
         blocks = nn.ModuleList(Block(width, heads, ACTIVATIONS[activation], dropout) for _ in range(depth))
-        self.transformer = nn.ModuleDict({'resblocks': blocks})  # CLIP's name of it
+        self.transformer = nn.ModuleDict({'resblocks': blocks})  # as CLIP names it
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = None
         if projection is not None:
@@ -106,10 +107,10 @@ class TextTransformer(nn.Module):
             nn.init.normal_(self.text_projection, std=width**-0.5)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L) int64, L of at most ``context_length`` -> (B, D).
+        """(B, L) int64 -> (B, D).
 
         Raises:
-            ValueError: more tokens than ``context_length``.
+            ValueError: L is larger than ``context_length``.
         """
         length = tokens.shape[1]
         if length > self.context_length:
@@ -128,7 +129,7 @@ class TextTransformer(nn.Module):
             x = x[:, 0]
         else:
             x = x.gather(1, end[:, None, None].expand(-1, 1, x.shape[2])).squeeze(1)
-        x = self.ln_final(x)  # (B, C), of the one token that is read
+        x = self.ln_final(x)  # (B, C), only the token that is read
         return x if self.text_projection is None else x @ self.text_projection
 
 
@@ -153,7 +154,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention with the parameters of ``torch.nn.MultiheadAttention``."""
+    """Self-attention with the parameter names of ``torch.nn.MultiheadAttention``."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Whether a tower reads what a tokenizer writes."""
+"""Whether a tokenizer fits a text tower."""
 
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def check_tokenizer(tower: nn.Module, tokenizer: 'Tokenizer') -> None:
-    """Whether ids, length, end and padding of a tokenizer are those that a tower expects.
+    """Check that a tokenizer's ids, length, end token and padding are those that a tower expects.
 
-    An id without a vector ends a run on the first text that has it (on CUDA without saying why), and a wrong
-    end token is not seen at all: another token becomes the text's vector. Other classes of towers and
-    tokenizers are not looked at.
+    Without this check, an id without a vector ends a run at the first text that has it (on CUDA with no clear
+    reason), and a wrong end token goes unnoticed: another token becomes the text's vector. Other classes of
+    towers, and tokenizers without ``vocab_size``, are not checked.
 
     Raises:
-        ValueError: they are not; the setting is named.
+        ValueError: something differs; the error names the setting.
     """
     if not isinstance(tower, TextTransformer | HuggingFaceText) or not hasattr(tokenizer, 'vocab_size'):
         return
