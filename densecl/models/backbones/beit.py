@@ -107,12 +107,20 @@ def _cut_normal(tensor: Tensor, std: float = 0.02) -> None:
 
 
 @torch.no_grad()
-def class_token_blocks(blocks: nn.ModuleList, first: int, count: int, drop_path: float) -> nn.ModuleList:
+def class_token_blocks(
+    blocks: nn.ModuleList, first: int, count: int, drop_path: float | None
+) -> nn.ModuleList:
     """``count`` new blocks, built like the last block of a timm ViT, to follow block ``first`` (BEiT v2).
 
     Blocks are counted from 1, so the new ones have the numbers i = first + 1, first + 2, ... As in the
     official code, linear layers and layer norms have torch's default initial values, then the weights of
-    ``attn.proj`` and ``mlp.fc2`` are divided by sqrt(2 i). Stochastic depth grows linearly with i.
+    ``attn.proj`` and ``mlp.fc2`` are divided by sqrt(2 i).
+
+    Args:
+        blocks: those of the ViT.
+        first, count: as above.
+        drop_path: stochastic depth of the last block of the ViT, to which it grows linearly with i; None: the
+            new blocks have the same as the last block.
 
     Raises:
         ValueError: the ViT has no block after ``first``, or no block is asked for.
@@ -122,13 +130,13 @@ def class_token_blocks(blocks: nn.ModuleList, first: int, count: int, drop_path:
             f'TimmViT: class_path=({first}, {count}) wants a block between 1 and {len(blocks) - 1}, and at '
             'least one block behind it'
         )
-    growth = drop_path / (max(len(blocks), first + count) - 1)
+    growth = None if drop_path is None else drop_path / (max(len(blocks), first + count) - 1)
     made = nn.ModuleList(copy.deepcopy(blocks[-1]) for _ in range(count))
     for number, block in enumerate(made, first + 1):
         for part in block.modules():
             if isinstance(part, nn.Linear | nn.LayerNorm):
                 part.reset_parameters()
-            if hasattr(part, 'drop_prob'):
+            if growth is not None and hasattr(part, 'drop_prob'):
                 part.drop_prob = growth * (number - 1)
         for layer in (block.attn.proj, block.mlp.fc2):
             layer.weight.div_((2 * number) ** 0.5)

@@ -16,7 +16,8 @@ def init_mocov3(vit: nn.Module) -> None:
             _xavier(module, inputs, outputs // 3 if name.endswith('qkv') else outputs)
     projection = vit.patch_embed.proj
     _xavier(projection, projection.weight[0].numel(), vit.embed_dim)
-    nn.init.normal_(vit.cls_token, std=1e-6)
+    if vit.cls_token is not None:
+        nn.init.normal_(vit.cls_token, std=1e-6)
 
 
 @torch.no_grad()

@@ -4,8 +4,12 @@ import re
 
 from torch import nn
 
-# layer1 (ResNet), blocks.0 (EfficientNet, ViT), stages.0 or stages_0 (ConvNeXt), layers.0 (Swin, mmseg's ViT)
-_NUMBERED = re.compile(r'(?:^|\.)(layer\d+|(?:blocks|stages|layers?|features)[._]\d+)(?:\.|$)')
+# layer1 (ResNet), blocks.0 (EfficientNet, ViT), stages.0 or stages_0 (ConvNeXt), layers.0 (Swin),
+# stage2 (HRNet), s1 or trunk_output.block1 (RegNet), level1 (DLA), features.denseblock1 (DenseNet)
+_NUMBERED = re.compile(
+    r'(?:^|\.)((?:layer|stage|s|level|(?:features_)?(?:denseblock|transition)|trunk_output\.block)\d+'
+    r'|(?:blocks|stages|layers?|features)[._]\d+)(?:\.|$)'
+)
 
 
 def layers_of(backbone: nn.Module) -> dict[str, int]:
@@ -13,14 +17,16 @@ def layers_of(backbone: nn.Module) -> dict[str, int]:
 
     The order is that of ``named_parameters``. Parameters before the first numbered part belong to the stem.
     A later parameter without a number, such as that of a last norm, belongs to the deepest layer before it.
+    Where the first parameter has a number already (torchvision's ConvNeXt), its part is the stem.
     """
     found: dict[str, int] = {}
     numbers: dict[str, int] = {}
+    has_stem = not _NUMBERED.search(next(iter(backbone.named_parameters()), ('',))[0])
     for name, _ in backbone.named_parameters():
         match = _NUMBERED.search(name)
         if match:
-            numbers.setdefault(match[1], len(numbers) + 1)
-        found[name] = numbers[match[1]] if match else len(numbers)
+            numbers.setdefault(match[1], len(numbers) + has_stem)
+        found[name] = numbers[match[1]] if match else max(numbers.values(), default=0)
     return found
 
 
@@ -28,7 +34,8 @@ def freeze_layers(backbone: nn.Module, count: int) -> None:
     """Freeze the ``count`` shallowest layers; the stem is one of them.
 
     Raises:
-        ValueError: the backbone has fewer layers, or ``count`` is negative.
+        ValueError: the backbone has fewer layers, ``count`` is negative, or the names of the parameters tell
+            no layers.
     """
     layers = layers_of(backbone)
     deepest = max(layers.values(), default=0)
@@ -36,6 +43,11 @@ def freeze_layers(backbone: nn.Module, count: int) -> None:
         raise ValueError(
             f'model.frozen_layers={count}, but {type(backbone).__name__} has {deepest + 1} layers, the stem '
             'among them'
+        )
+    if count and not deepest:
+        raise ValueError(
+            f'model.frozen_layers={count}, but the names of the parameters of {type(backbone).__name__} tell '
+            'no layers; set frozen_layers=0, and lr_mult=0 for chosen names in paramwise_cfg.rules'
         )
     for name, parameter in backbone.named_parameters():
         if layers[name] < count:

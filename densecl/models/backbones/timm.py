@@ -38,7 +38,7 @@ def timm_backbone(model_name: str, out_indices: Sequence[int] | None = None, **k
     options = dict(pretrained=False, features_only=True, out_indices=out_indices)
     create = _timm('TimmBackbone').create_model
     if not model_name.startswith('swin_'):
-        return _rounding_up(create(model_name, **options, **kwargs))
+        return _channels_first(_rounding_up(create(model_name, **options, **kwargs)))
     own = {name: kwargs.pop(name) for name in ('hidden', 'final_norm') if name in kwargs}
     return TimmSwin(create(model_name, **options, **{'strict_img_size': False, **kwargs}), **own)
 
@@ -50,6 +50,17 @@ def _rounding_up(model: nn.Module) -> nn.Module:
         for pool in pools.values():
             pool.ceil_mode = True
     return model
+
+
+def _channels_first(model: nn.Module) -> nn.Module:
+    """Let a timm model whose levels are (B, H, W, C) return (B, C, H, W)."""
+    if getattr(getattr(model, 'output_fmt', None), 'name', None) == 'NHWC':
+        model.register_forward_hook(_permuted)
+    return model
+
+
+def _permuted(model: nn.Module, inputs: tuple, levels: Sequence[Tensor]) -> list[Tensor]:
+    return [level.permute(0, 3, 1, 2) for level in levels]
 
 
 @MODELS.register_module()
@@ -161,8 +172,7 @@ class TimmViT(nn.Module):
                 'output_cls_token=False, or num_reg_tokens'
             )
         self.output_cls_token = output_cls_token
-        plain = self.rope is None and self.rel_pos_bias is None and hasattr(self.blocks[-1].attn, 'qkv')
-        if output_attention and not (plain and self.cls_token is not None):
+        if output_attention and not (self.plain_attention and self.cls_token is not None):
             raise ValueError(
                 'TimmViT: output_attention wants a class token, and positions that are added to tokens; '
                 f"{arch} has not both: take 'vit_small_patch16_224', or leave it out"
@@ -186,7 +196,9 @@ class TimmViT(nn.Module):
                 raise ValueError(
                     "TimmViT: class_path works where a mask hides patches; set hidden='token' or leave it out"
                 )
-            self.cls_pt_layers = class_token_blocks(self.blocks, *class_path, drop_path)
+            self.cls_pt_layers = class_token_blocks(
+                self.blocks, *class_path, drop_path if drop_path_law == 'linear' else None
+            )
 
     def _make_rotary(self, arch: str, rescale: float | None) -> None:
         """Replace timm's rotary positions by :class:`.Rotary`, which never waits for the device."""
@@ -205,6 +217,12 @@ class TimmViT(nn.Module):
     def hides(self) -> bool:
         """Whether the backbone applies a mask."""
         return self.hidden is not None
+
+    @property
+    def plain_attention(self) -> bool:
+        """Whether attention knows nothing of places, and one layer gives queries, keys and values."""
+        places = self.rope is not None or self.rel_pos_bias is not None or self._tables_of_blocks
+        return not places and hasattr(self.blocks[-1].attn, 'qkv')
 
     @property
     def _tables_of_blocks(self) -> bool:
@@ -260,13 +278,15 @@ class TimmViT(nn.Module):
             )
         extra, patches = tokens.split([self.extra_tokens, tokens.shape[1] - self.extra_tokens], 1)
         places, grid = mask.visible_places(), mask.hidden.shape[1:]
-        kept = places[..., None].expand(-1, -1, tokens.shape[2])
+
+        def index_of(found: Tensor) -> Tensor:
+            return places[..., None].expand(-1, -1, found.shape[2])
 
         def whole(found: Tensor) -> Tensor:
             zeros = found.new_zeros(len(found), patches.shape[1], found.shape[2])
-            return zeros.scatter(1, kept, found).unflatten(1, grid)
+            return zeros.scatter(1, index_of(found), found).unflatten(1, grid)
 
-        seen = torch.cat([extra, patches.gather(1, kept)], 1)
+        seen = torch.cat([extra, patches.gather(1, index_of(patches))], 1)
         return self._blocks(seen, whole, self._placed(grid, places), True)
 
     def _blocks(
@@ -312,7 +332,15 @@ def value_features(vit: 'TimmViT', images: Tensor) -> Tensor:
 
     A patch gets its own value in place of attention's weighted mean of values (MaskCLIP, Zhou et al., 2022).
     The final norm is applied. Runs in eval mode, without gradient. The ViT must return its class token.
+
+    Raises:
+        ValueError: its attention knows of places (rotary or relative positions).
     """
+    if not vit.plain_attention:
+        raise ValueError(
+            'the values of attention stand for patches only in a ViT whose positions are added to its '
+            'tokens; take the map: --maps, values=False'
+        )
     block, kept, mode = vit.blocks[-1], [], vit.training
     handle = block.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
     try:
@@ -385,6 +413,7 @@ def _is_computed_here(model: nn.Module) -> bool:
     # Positions are added, or they turn queries and keys as in DINOv3. In EVA's networks they do both.
     turned = type(rope).__name__ == 'RotaryEmbeddingDinoV3'
     plain &= rope is None or turned
+    plain &= all(hasattr(block, 'attn') for block in model.blocks)
     return plain and not isinstance(model.norm, nn.Identity) and turned == (model.pos_embed is None)
 
 

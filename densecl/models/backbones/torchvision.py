@@ -24,6 +24,8 @@ class TorchvisionResNet(nn.Module):
         model = torchvision.models.get_model(arch, weights=None, **kwargs)
         if not isinstance(model, torchvision.models.ResNet):
             raise ValueError(f'TorchvisionResNet: {arch!r} is no ResNet; use TorchvisionFeatures')
+        if not all(0 <= i < 4 for i in out_indices):
+            raise ValueError(f'TorchvisionResNet: out_indices are of 0, 1, 2, 3, got {tuple(out_indices)}')
         self.out_indices = tuple(out_indices)
         for name in ('conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4'):
             setattr(self, name, getattr(model, name))

@@ -81,6 +81,9 @@ class HuggingFaceText(nn.Module):
             )
         self.vocab_size = self.model.get_input_embeddings().num_embeddings
         self.context_length = context_length
+        #: Whether the padding is told by a mask (B, 1, L, L). With (B, L) the library waits for the device to
+        #: learn if any token is hidden, so that is only for models that do not take the other one.
+        self.square_mask = not causal and _takes_square_mask(self.model, pad_token, context_length)
         self.projection = (
             None if projection is None else nn.Linear(config.hidden_size, projection, bias=False)
         )
@@ -90,9 +93,8 @@ class HuggingFaceText(nn.Module):
         """(B, L) int64 -> (B, D)."""
         length = tokens.shape[1]
         seen = None if self.pad_token is None else tokens != self.pad_token  # (B, L)
-        mask = None
-        if not self.causal:
-            # Four dimensions: with two, the library waits for the device to learn if any token is hidden.
+        mask = None if self.causal else seen
+        if self.square_mask:
             mask = seen[:, None, None].expand(-1, 1, length, -1)
         x = self.model(input_ids=tokens, attention_mask=mask).last_hidden_state  # (B, L, C)
         x = self._feature(x, tokens, seen)
@@ -135,10 +137,33 @@ def _model(folder: Path, pretrained: bool) -> nn.Module:
     return model
 
 
+@torch.no_grad()
+def _takes_square_mask(model: nn.Module, pad_token: int, length: int) -> bool:
+    """Whether a mask (B, 1, L, L) gives the same vectors as (B, L), tried on two texts of ``length`` tokens.
+
+    It does not where attention adds the mask as it is (MPNet), has a window of its own (ModernBERT), or
+    expects two dimensions (DeBERTa).
+    """
+    count = model.get_input_embeddings().num_embeddings
+    tokens = torch.arange(length).repeat(2, 1) % count
+    tokens[tokens == pad_token] = (pad_token + 1) % count
+    tokens[1, (length + 1) // 2 :] = pad_token
+    seen, training = tokens != pad_token, model.training
+    model.eval()
+    try:
+        masks = seen, seen[:, None, None].expand(-1, 1, length, -1)
+        plain, square = (model(input_ids=tokens, attention_mask=m).last_hidden_state[seen] for m in masks)
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        return False
+    finally:
+        model.train(training)
+    return torch.allclose(plain, square, rtol=1e-4, atol=1e-5)
+
+
 def _positions(model: nn.Module) -> int | None:
     """Largest number of tokens; None: unknown. RoBERTa's positions begin after the padding's id."""
     count = getattr(model.config, 'max_position_embeddings', None)
-    if count is None:
+    if count is None or count < 0:  # XLNet's is -1: any number
         return None
     tables = (m for name, m in model.named_modules() if name.endswith('position_embeddings'))
     padding = next((m.padding_idx for m in tables if getattr(m, 'padding_idx', None) is not None), -1)

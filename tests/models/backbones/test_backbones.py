@@ -61,3 +61,19 @@ def test_mm_backbones_come_by_scope(scope):
     backbone = MODELS.build(cfg)
     names = {k for k in torchvision.models.resnet18().state_dict() if not k.startswith('fc.')}
     assert set(backbone.state_dict()) == names
+
+
+@pytest.mark.parametrize('name', ['mambaout_femto', 'swinv2_cr_tiny_224'])
+def test_levels_of_timm_are_channels_first(name):
+    """Some of its networks return (B, H, W, C)."""
+    model = MODELS.build(dict(type='TimmBackbone', model_name=name, out_indices=(1, 3))).eval()
+    with torch.no_grad():
+        levels = model(torch.rand(1, 3, 224, 224))
+    channels = model.feature_info.channels()
+    assert [level.shape[1] for level in levels] == channels and levels[0].shape[2:] == (28, 28)
+
+
+def test_a_stage_that_a_resnet_does_not_have_is_refused():
+    for stage in (-1, 4):
+        with pytest.raises(ValueError, match='TorchvisionResNet: out_indices are of 0, 1, 2, 3'):
+            MODELS.build(dict(type='TorchvisionResNet', arch='resnet18', out_indices=(stage,)))

@@ -2,7 +2,8 @@
 
 import pytest
 import timm
-from torchvision.models import resnet18
+from torch import nn
+from torchvision.models import convnext_tiny, resnet18
 
 from densecl.models.backbones.layers import freeze_layers, layers_of
 from densecl.registry import MODELS
@@ -22,6 +23,9 @@ def test_a_resnet_has_a_stem_and_four_layers():
         ('convnext_atto', dict(features_only=True), 4, {'stem_0.weight': 0}),
         ('mobilenetv3_small_050', dict(features_only=True), 6, {'conv_stem.weight': 0}),
         ('swin_tiny_patch4_window7_224', dict(features_only=True), 4, {'patch_embed.proj.weight': 0}),
+        ('regnety_002', dict(features_only=True), 4, {'stem.conv.weight': 0, 's1.b1.conv1.conv.weight': 1}),
+        ('dla34', dict(features_only=True), 6, {'base_layer.0.weight': 0}),
+        ('densenet121', dict(features_only=True), 7, {'features_conv0.weight': 0}),
         ('vit_tiny_patch16_224', dict(), 12, {'cls_token': 0, 'pos_embed': 0, 'norm.weight': 12}),
     ],
 )
@@ -38,6 +42,22 @@ def test_frozen_layers_are_counted_from_the_stem():
     assert frozen == {'conv1', 'bn1', 'layer1'}
     with pytest.raises(ValueError, match='model.frozen_layers=9, but ResNet has 5 layers'):
         freeze_layers(backbone, 9)
+
+
+def test_a_numbered_stem_is_the_stem():
+    layers = layers_of(convnext_tiny())
+    assert {layers[name] for name in layers if name.startswith('features.0.')} == {0}
+    assert max(layers.values()) == layers['classifier.2.weight'] == 7
+    model = convnext_tiny()
+    freeze_layers(model, 1)
+    assert {n.split('.')[1] for n, p in model.named_parameters() if not p.requires_grad} == {'0'}
+
+
+def test_a_backbone_without_numbered_layers_is_not_frozen_as_a_whole():
+    with pytest.raises(
+        ValueError, match='model.frozen_layers=1, but the names of the parameters of Linear tell no layers'
+    ):
+        freeze_layers(nn.Linear(2, 2), 1)
 
 
 def test_the_norm_in_front_of_clips_blocks_is_of_the_stem():

@@ -217,6 +217,11 @@ def test_blocks_of_the_path_at_the_start():
     assert not torch.equal(first, second)
 
 
+def test_blocks_of_the_path_drop_as_the_others_where_all_drop_alike():
+    vit = build(depth=4, class_path=(2, 2), hidden='token', drop_path=0.4, drop_path_law='subset')
+    assert {block.drop_path2.drop_prob for block in (*vit.blocks, *vit.cls_pt_layers)} == {0.4}
+
+
 @pytest.mark.parametrize('wrong', [(0, 1), (2, 1), (1, 0)])
 def test_paths_that_are_refused(wrong):
     with pytest.raises(ValueError, match='class_path=.* wants a block between 1 and 1'):

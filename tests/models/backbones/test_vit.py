@@ -9,8 +9,9 @@ import timm
 import torch
 from torch import nn
 
-from densecl.models.backbones.timm import resize_positions, sincos_positions
+from densecl.models.backbones.timm import resize_positions, sincos_positions, value_features
 from densecl.registry import MODELS
+from densecl.structures import TokenMask
 
 SLIM = dict(type='TimmViT', num_heads=3, embed_dim=192, depth=4, img_size=96)
 
@@ -183,11 +184,35 @@ def test_what_it_refuses(kwargs, message):
 
 
 @pytest.mark.parametrize(
-    'arch', ['resnet18', 'deit_tiny_distilled_patch16_224', 'no_such_model', 'eva02_tiny_patch14_224']
+    'arch',
+    [
+        'resnet18',
+        'deit_tiny_distilled_patch16_224',
+        'no_such_model',
+        'eva02_tiny_patch14_224',
+        'vit_small_patch16_18x2_224',
+    ],
 )
 def test_other_architectures_are_refused(arch):
     with pytest.raises(ValueError, match=f"'{arch}' is no plain ViT"):
         MODELS.build(dict(type='TimmViT', arch=arch))
+
+
+def test_attention_is_returned_where_patches_are_dropped_too():
+    vit = build(output_attention=True, hidden='dropped').eval()
+    hidden = torch.zeros(2, 6, 6, dtype=torch.bool)
+    hidden[:, :3] = True
+    attention = vit(torch.rand(2, 3, 96, 96), TokenMask(hidden, (18, 18)))[0]
+    assert attention.shape == (2, 3, 6, 6)
+    assert (attention[:, :, :3] == 0).all() and (attention[:, :, 3:] > 0).all()
+
+
+def test_attention_and_values_of_networks_with_relative_or_rotary_positions_are_refused():
+    small = dict(depth=2, embed_dim=64, num_heads=1)
+    with pytest.raises(ValueError, match='output_attention wants a class token'):
+        build(arch='beit_base_patch16_224', use_rel_pos_bias=True, output_attention=True, **small)
+    with pytest.raises(ValueError, match='take the map: --maps'):
+        value_features(build(arch='vit_small_patch16_dinov3', **small), torch.rand(1, 3, 96, 96))
 
 
 def test_layer_scale_models_work():

@@ -50,6 +50,40 @@ def test_vector_of_a_text_is_that_of_the_model_without_padding(bert):
     assert tower.width == 16 and tower.context_length == 12
 
 
+@pytest.mark.parametrize(
+    ('kind', 'own', 'square'),
+    [
+        ('MPNet', {}, False),
+        ('ModernBert', dict(local_attention=4, global_attn_every_n_layers=2), False),
+        ('DebertaV2', {}, False),
+        ('Roberta', dict(pad_token_id=0), True),
+    ],
+)
+def test_padding_changes_no_text_in_any_architecture(kind, own, square, tmp_path):
+    """Some add a mask (B, 1, L, L) as it is, have a window of their own, or take two dimensions only."""
+    sizes = SIZES | dict(
+        vocab_size=60, max_position_embeddings=40, pad_token_id=0, bos_token_id=1, eos_token_id=2
+    )
+    config = getattr(transformers, f'{kind}Config')(**sizes | own)
+    torch.manual_seed(0)
+    model = getattr(transformers, f'{kind}Model')(config).eval()
+    with torch.no_grad():  # texts whose vectors tell tokens apart
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(tmp_path)
+    tower = HuggingFaceText(tmp_path, 'mean', context_length=20, pad_token=0).eval()
+    assert tower.square_mask == square
+    tokens = torch.arange(3, 23)[None].repeat(2, 1)
+    tokens[1, 9:] = 0
+    with torch.no_grad():
+        found = tower(tokens)
+        expected = [
+            model(input_ids=row[None, :n]).last_hidden_state[0].mean(0)
+            for row, n in zip(tokens, (20, 9), strict=True)
+        ]
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-4, atol=1e-4)
+
+
 def test_every_parameter_has_a_gradient(bert):
     tower = HuggingFaceText(bert[0], projection=8, context_length=12)
     tower(TOKENS).square().sum().backward()
