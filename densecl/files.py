@@ -85,10 +85,14 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 
 def _named(folder: Path) -> Path | None:
-    """The checkpoint that ``last_checkpoint`` names, where it is there."""
+    """The checkpoint that ``last_checkpoint`` names, where it is there.
+
+    One in another folder counts only if this folder has none: a copied run goes on with its own.
+    """
     file = folder / 'last_checkpoint'
     text = file.read_text(encoding='utf-8', errors='replace').strip('\0 \n') if file.is_file() else ''
-    places = (folder / Path(text).name, Path(text)) if text else ()
+    own = any(_NAME.fullmatch(path.name) for path in folder.glob('*.pth'))
+    places = (folder / Path(text).name, *(() if own else (Path(text),))) if text else ()
     return next((path for path in places if path.is_file()), None)
 
 

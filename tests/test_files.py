@@ -147,6 +147,14 @@ def test_a_last_checkpoint_elsewhere_counts(tmp_path):
     assert checkpoints_of(tmp_path / 'none') == []
 
 
+def test_a_copied_run_has_its_own_checkpoints(tmp_path):
+    for name in ('run', 'copy'):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name, *(('epoch_1.pth', 'epoch_2.pth') if name == 'run' else ('epoch_1.pth',)))
+        (tmp_path / name / 'last_checkpoint').write_text(str(tmp_path / 'run/epoch_2.pth'))
+    assert checkpoints_of(tmp_path / 'copy') == [tmp_path / 'copy/epoch_1.pth']
+
+
 def test_checksum_of_a_file(tmp_path):
     (tmp_path / 'x').write_bytes(b'abc' * 10**6)
     assert sha256_of(tmp_path / 'x') == hashlib.sha256(b'abc' * 10**6).hexdigest()

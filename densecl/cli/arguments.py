@@ -26,7 +26,7 @@ def add_pretraining(parser: argparse.ArgumentParser) -> None:
         help='pixpro, mocov2, ... (default: anchor where it goes on from weights, densecl from random ones); '
         'docs/methods.md explains them',
     )
-    parser.add_argument('--size', type=int, help='side of the views in pixels')
+    parser.add_argument('--size', type=positive_int, help='side of the views in pixels')
     parser.add_argument(
         '--estimate', action='store_true', help='take the speed from a table instead of timing two steps'
     )
@@ -69,7 +69,15 @@ def parsed_pairs(entries: list[str] | None, name: str) -> dict | None:
 
 def positive(text: str) -> float:
     """A number above 0."""
-    value = float(text)
+    return _above_zero(float(text))
+
+
+def positive_int(text: str) -> int:
+    """A whole number above 0."""
+    return _above_zero(int(text))
+
+
+def _above_zero(value):
     if not value > 0:
-        raise argparse.ArgumentTypeError(f'must be above 0, got {text}')
+        raise argparse.ArgumentTypeError(f'must be above 0, got {value}')
     return value

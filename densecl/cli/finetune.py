@@ -2,6 +2,8 @@
 
 import argparse
 
+from .arguments import positive, positive_int
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
@@ -19,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--task', choices=('detection', 'instance', 'semantic'), help='default: what the labels carry'
     )
     parser.add_argument('--size', choices=('slim', 'full'), help='default: full where there is a GPU')
-    parser.add_argument('--iters', type=int, help='length of the training')
-    parser.add_argument('--minutes', type=float, help='the same by time; a few steps are timed')
-    parser.add_argument('--batch', type=int, help='images a step')
-    parser.add_argument('--lr', type=float, help="AdamW's rate for the new layers")
+    parser.add_argument('--iters', type=positive_int, help='length of the training')
+    parser.add_argument('--minutes', type=positive, help='the same by time; a few steps are timed')
+    parser.add_argument('--batch', type=positive_int, help='images a step')
+    parser.add_argument('--lr', type=positive, help="AdamW's rate for the new layers")
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='train in mixed precision')
     parser.add_argument('--write-only', action='store_true', help='write the config and stop')
@@ -30,8 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the config and run it."""
+    from densecl.files import checkpoints_of
     from densecl.finetune import finetune, write_config
 
+    if found := checkpoints_of(args.out):
+        raise ValueError(f'{args.out} holds another run ({found[0].name}); give another --out, or remove it')
     left_out = ('write_only', 'amp', 'debug', 'command', 'run')
     config = write_config(**{key: value for key, value in vars(args).items() if key not in left_out})
     if args.write_only:

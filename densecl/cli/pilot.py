@@ -6,7 +6,7 @@ the same --out goes on where the last one was interrupted.
 
 import argparse
 
-from .arguments import add_pretraining, parsed_options
+from .arguments import add_pretraining, parsed_options, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(out='runs/pilot')
     parser.add_argument('--labelled', required=True, help='COCO json, or a folder with images/ and labels/')
     parser.add_argument('--test', help='another such path to score on; --labelled is then all training')
-    parser.add_argument('--seeds', type=int, default=3, help='repetitions of each measurement (%(default)s)')
+    parser.add_argument(
+        '--seeds', type=positive_int, default=3, help='repetitions of each measurement (%(default)s)'
+    )
     parser.add_argument('--no-finetune', action='store_true', help='frozen probes only')
 
 

@@ -4,6 +4,7 @@ A run is a folder: config.py, which tools/train.py runs again, settings.json, ma
 """
 
 import argparse
+import shlex
 
 from .arguments import add_pretraining, parsed_options
 
@@ -42,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
     )
     print(done.guard.get('told', 'no guard: there was nothing to compare with'))
     print(f'weights: {done.best}')
-    print(f'next: densecl export {done.folder} --to mmdet')
+    print(f'next: densecl export {shlex.quote(str(done.folder))} --to mmdet')
     return 0

@@ -21,17 +21,17 @@ def read_coco_data(
     path: Path, out: Path, val: Path | None, images: Path | None, task: str | None, share: float = 1.0
 ) -> LabelledData:
     """See :func:`densecl.finetune.data.read_data`."""
-    coco, short = read_coco(path)
+    coco, changed = read_coco(path)
     task, notes = _task(coco, path, task)
     said = _left_out(coco)
     val = val or _beside(path)
     folder = image_folder(coco, path, images)
     if val is not None:
-        val_coco, val_short = read_coco(val)
+        val_coco, val_changed = read_coco(val)
         _task(val_coco, val, task)
         val_folder = image_folder(val_coco, val, images)
-        notes.append(f'validation on {val}{_said_short(val_short)}')
-        if val_short:
+        notes.append(f'validation on {val}{val_changed}')
+        if val_changed:
             val = _written(val_coco, out / 'val.json')
     else:
         coco, val_coco = _divide(coco, path)
@@ -40,8 +40,8 @@ def read_coco_data(
         notes.append(
             f'{VAL_SHARE:.0%} of the images set apart for validation, by a hash of their names: {val}'
         )
-    if short:
-        notes.append(f'{path}{_said_short(short)}')
+    if changed:
+        notes.append(f'{path}{changed}')
         path = _written(coco, out / 'train.json')
     if share < 1:
         total = len(coco['images'])
@@ -67,10 +67,11 @@ def read_coco_data(
     )
 
 
-def read_coco(path: Path) -> tuple[dict, int]:
-    """The content of a COCO json, and the number of its polygons with fewer than 3 points.
+def read_coco(path: Path) -> tuple[dict, str]:
+    """The content of a COCO json, and whether it was changed, as a sentence for the user; empty if not.
 
-    Such polygons are left out; objects that have only such polygons, too.
+    Polygons with fewer than 3 points are left out; objects that have only such polygons, too. ``area`` and
+    ``iscrowd``, which mmdet and pycocotools want, are added where they are missing: the area of the box, 0.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -94,7 +95,7 @@ def read_coco(path: Path) -> tuple[dict, int]:
         sizes[row['id']] = size_of(row, f'{path}, image {position}')
     for row in coco['categories']:
         text_of(row, 'name', f'{path}: category {row["id"]}')
-    kept, short = [], 0
+    kept, short, added = [], 0, 0
     for row in coco['annotations']:
         where = f'{path}: annotation {row["id"]}'
         box_of(row, where)
@@ -107,14 +108,15 @@ def read_coco(path: Path) -> tuple[dict, int]:
                 check_segmentation(row['segmentation'], sizes[row['image_id']], where)
             else:
                 continue
+        added += not {'area', 'iscrowd'} <= row.keys()
+        row.setdefault('area', row['bbox'][2] * row['bbox'][3])
+        row.setdefault('iscrowd', 0)
         kept.append(row)
     if not kept:
         raise ValueError(f'{path}: none of its masks has 3 points; correct them')
-    return {**coco, 'annotations': kept}, short
-
-
-def _said_short(count: int) -> str:
-    return f'; {count} polygons of less than 3 points are left out' if count else ''
+    said = f'; {short} polygons of less than 3 points are left out' if short else ''
+    said += f'; {added} annotations get the missing area (of the box) or iscrowd (0)' if added else ''
+    return {**coco, 'annotations': kept}, said
 
 
 def _check_ids(coco: dict, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Writes the config of a stock mmdet or mmseg model for a start and the user's labelled images."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def config_text(
         data=data,
         start=start.title,
         version=densecl.__version__,
-        path=path,
+        path=shlex.quote(str(path)),
         settings='\n'.join([*labelled.notes, _table(settings)]),
         base=source_of(base),
     )

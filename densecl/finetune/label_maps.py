@@ -129,6 +129,11 @@ def _classes(root: Path, maps: list[Path]) -> tuple[tuple, tuple, list[str]]:
         notes.append(f'{len(names)} class ids counted; write {root}/classes.txt to name them')
     elif ids[-1] >= len(names):
         raise ValueError(f'{root}/labels: class id {ids[-1]}, but {source} names {len(names)} classes from 0')
+    if len(names) < 2:
+        raise ValueError(
+            f'{root}/labels: one class is nothing to learn; expected two or more ({IGNORE} is ignored: write '
+            f'masks of 0 and {IGNORE} as 0 and 1)'
+        )
     return names, palette or _colours(maps[0], len(names)), notes
 
 

@@ -156,6 +156,8 @@ def together(one: Difference | None, two: Difference | None) -> Difference | Non
     if first is None or not tested:
         return first
     variances = [each.interval.error**2 for each in tested]
+    if not any(variances):  # all seeds, or all images, differ by the same
+        return tested[0]
     shares = [v**2 / (each.interval.count - 1) for v, each in zip(variances, tested, strict=True)]
     free = sum(variances) ** 2 / sum(shares)
     over = tested[0].over if len(tested) == 1 else 'both'

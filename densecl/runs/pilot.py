@@ -2,12 +2,16 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .intervals import Interval, interval, paired
-from .manifest import write_json
+from densecl.files import sha256_of
+
+from .differences import Difference, together
+from .intervals import Interval, interval, of_error, paired
+from .manifest import hash_files, write_json
 
 ARMS = ('random', 'start', 'continued')
 _PRETRAINING = 0.45  # share of the hours
@@ -21,7 +25,8 @@ class Record:
 
     Attributes:
         path: path of the json.
-        figures: dicts of ``arm``, ``kind``, ``seed`` and ``value`` (per cent).
+        figures: dicts of ``arm``, ``kind``, ``seed`` and ``value`` (per cent); a segmentation has ``counts``,
+            too, (M, 3, K) of :func:`densecl.evaluation.segmentation.iou_counts` for its M test images.
         facts: other values for later steps, such as the length of the fine-tunings.
     """
 
@@ -40,14 +45,35 @@ class Record:
         known = {f['kind'] for f in self.figures if (f['arm'], f['seed']) == (arm, seed)}
         return set(kinds) <= known
 
-    def add(self, arm: str, seed: int, **values: float) -> None:
-        """Add figures, also on disk."""
-        self.figures += [dict(arm=arm, kind=kind, seed=seed, value=v) for kind, v in values.items()]
+    def add(self, arm: str, seed: int, counts: Mapping[str, Any] | None = None, **values: float) -> None:
+        """Add figures, also on disk; ``counts`` has the nested lists of those that are segmentations."""
+        for kind, value in values.items():
+            own = dict(counts=counts[kind]) if counts else {}
+            self.figures.append(dict(arm=arm, kind=kind, seed=seed, value=value, **own))
+        self.save()
+
+    def is_about(self, **data: Any) -> None:
+        """Note what is measured with what.
+
+        Raises:
+            ValueError: earlier figures are about other data or weights.
+        """
+        known = self.facts.setdefault('about', data)
+        changed = [name for name, value in data.items() if known.get(name) != value]
+        if changed:
+            raise ValueError(
+                f'{self.path} has figures with other {" and ".join(changed)}: give another --out'
+            )
         self.save()
 
     def save(self) -> None:
         """Write the json."""
         write_json(self.path, dict(facts=self.facts, figures=self.figures))
+
+    def counts(self, arm: str, kind: str) -> dict[int, Any]:
+        """Seed -> counts of a segmentation, where there are some."""
+        found = [f for f in self.figures if (f['arm'], f['kind']) == (arm, kind) and 'counts' in f]
+        return {f['seed']: f['counts'] for f in found}
 
     def values(self, arm: str, kind: str) -> dict[int, float]:
         """Seed -> value."""
@@ -74,7 +100,7 @@ def pilot(
 ) -> Record:
     """Compare starts within some hours; write ``pilot.json`` and ``pilot.png``, and show a verdict.
 
-    A call with the same folder continues an interrupted one.
+    A call with the same folder continues an interrupted one, of the same photos, labels and start.
 
     Args:
         photos: unlabelled photos.
@@ -99,6 +125,14 @@ def pilot(
     folder.mkdir(parents=True, exist_ok=True)
     record = Record.open(folder / 'pilot.json')
     paths = find_photos(folders_of(photos))
+    record.is_about(
+        photos=hash_files(paths),
+        labelled=_digest(labelled),
+        test=test and _digest(test),
+        start=start,
+        method=method,
+        size=pretraining.get('size'),
+    )
     show(leak_check(paths, labelled, test, decoder_of_photos(paths)))
     if not record.facts.get('pretrained'):
         there = (folder / 'continued' / 'config.py').is_file()
@@ -128,7 +162,10 @@ def summary(record: Record, arms: tuple[str, ...] = ARMS) -> str:
     for kind in record.kinds:
         cells = [*figures_of(record, arms, kind), str(gains.get(kind, '–'))]
         lines.append(f'{kind:<12}' + ''.join(f'{cell:>18}' for cell in cells))
-    lines.append('mean ± 95 % interval over seeds; gain: continued minus what it began with, seed by seed')
+    lines.append(
+        'mean ± 95 % interval over seeds; gain: continued minus what it began with, seed by seed, of frozen '
+        'probes over the test images, too'
+    )
     return '\n'.join([*lines, verdict(gains)])
 
 
@@ -139,15 +176,41 @@ def figures_of(record: Record, arms: tuple[str, ...], kind: str) -> list[str]:
 
 
 def differences(record: Record, arms: tuple[str, ...] = ARMS) -> dict[str, Interval]:
-    """Kind -> continued minus start (or minus random weights, if the run started there), paired by seed."""
+    """Kind -> continued minus start (or minus random weights, if the run started there), paired by seed.
+
+    The seed of a frozen probe changes only the probe. So its interval holds the choice of test images, too.
+    """
     before = arms[-2]
     found = {}
     for kind in record.kinds:
         one, two = record.values(before, kind), record.values('continued', kind)
         shared = sorted(one.keys() & two.keys())
         if shared:
-            found[kind] = paired([one[s] for s in shared], [two[s] for s in shared])
+            by_seed = Difference(paired([one[s] for s in shared], [two[s] for s in shared]), 'seeds')
+            by_image = _over_images(record, (before, 'continued'), kind, shared)
+            found[kind] = together(by_seed, by_image).interval
     return found
+
+
+def _over_images(record: Record, arms: tuple[str, str], kind: str, seeds: list[int]) -> Difference | None:
+    """The difference of two arms over the test images; None if their counts are not known."""
+    sides = [record.counts(arm, kind) for arm in arms]
+    if not all(seed in side for seed in seeds for side in sides):
+        return None
+    import torch
+
+    from densecl.evaluation.bootstrap import miou_difference
+
+    found = miou_difference(*([torch.tensor(side[seed]) for seed in seeds] for side in sides))
+    return Difference(of_error(found.mean, found.error, found.groups), 'images')
+
+
+def _digest(path: str | Path) -> str:
+    """sha256 of a file, or of the names and sizes of the files in a folder."""
+    path = Path(path)
+    if not path.is_dir():
+        return sha256_of(path)
+    return hash_files(str(file) for file in sorted(path.rglob('*')) if file.is_file())
 
 
 def verdict(gains: dict[str, Interval]) -> str:

@@ -23,6 +23,7 @@ def probes(
     from densecl.evaluation.features import open_encoder, random_encoder
     from densecl.evaluation.labelled import open_labelled
     from densecl.evaluation.probes import probe
+    from densecl.evaluation.segmentation import iou_counts
     from densecl.transfer.record import build_decoder
 
     todo = [(arm, s) for s in range(seeds) for arm in arms if not record.has(arm, s, 'linear', 'retrieval')]
@@ -34,8 +35,10 @@ def probes(
     files = {'start': run.start, 'continued': run.best}
     for arm, seed in todo:
         encoder = random_encoder(config, seed) if arm == 'random' else open_encoder(files[arm], config=config)
-        found = probe(encoder, opened, opened.use_size(), level(config), seed).scores()
-        record.add(arm, seed, **{kind: score.mean for kind, score in found.items()})
+        probed = probe(encoder, opened, opened.use_size(), level(config), seed)
+        found = probed.scores()
+        counts = {kind: iou_counts(getattr(probed, kind)).tolist() for kind in found}
+        record.add(arm, seed, counts, **{kind: score.mean for kind, score in found.items()})
         show(f'{arm}, seed {seed}: ' + ', '.join(f'{kind} mIoU {s.mean:.2f}' for kind, s in found.items()))
 
 

@@ -71,6 +71,10 @@ def pretrain(
         if log_to:
             options = {**(options or {}), 'visualizer.vis_backends': vis_backends(log_to, folder.name)}
         _compare_photos(Run(folder), photos, show)
+        given = dict(start=start, hours=hours, method=method, labelled=labelled, size=size)
+        unused = [f'--{name}' for name, value in given.items() if value is not None]
+        if unused:
+            show(f'{", ".join(unused)}: not used, the run goes on with the settings of its config.py')
     return train(folder, options, resume)
 
 

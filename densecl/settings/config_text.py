@@ -1,6 +1,7 @@
 """Writes an ordinary config file that ``tools/train.py`` can run and a user can edit."""
 
 import pprint
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,9 @@ def config_text(photos: str, path: str, base: list[str], values: Mapping[str, An
         base: its base configs, such as ``densecl::densecl/...py``.
         values: top-level names and their values, in order; :class:`Source` is allowed anywhere in them.
     """
-    head = _HEAD.format(photos=photos, version=densecl.__version__, path=path, base=source_of(base))
+    head = _HEAD.format(
+        photos=photos, version=densecl.__version__, path=shlex.quote(str(path)), base=source_of(base)
+    )
     return head + ''.join(f'{name} = {source_of(value)}\n' for name, value in values.items())
 
 

@@ -98,6 +98,8 @@ def export_backbone(
         if vit and target in DIALECTS
         else timm_how_to_load(target, meta) or linear_how_to_load(meta) or _HOW[target]
     )
+    if target == 'detectron2' and not vit:
+        how = _detectron2_how(meta)
     if target == 'mmdet' and (neck or box_head or rpn):
         how = '--pretrained FILE (backbone.init_cfg would take the backbone alone)'
     meta |= {'dialect': target, 'how_to_load': how}
@@ -105,6 +107,19 @@ def export_backbone(
     form = torch.contiguous_format
     own = {key: tensor.detach().cpu().clone(memory_format=form) for key, tensor in tensors.items()}
     return {'state_dict': own, 'meta': meta}
+
+
+def _detectron2_how(meta: dict[str, Any]) -> str:
+    """detectron2's defaults are another ResNet: its stride in the 1x1 convolution, BGR, a deviation of 1."""
+    said = [_HOW['detectron2']]
+    if meta.get('depth'):
+        bottleneck_stride = meta.get('style') == 'caffe'
+        said.append(f'MODEL.RESNETS.DEPTH {meta["depth"]} MODEL.RESNETS.STRIDE_IN_1X1 {bottleneck_stride}')
+    if meta.get('mean') and meta.get('std'):
+        order = meta.get('channel_order') or 'RGB'
+        mean, std = (json.dumps([round(x, 3) for x in meta[name]]) for name in ('mean', 'std'))
+        said.append(f"INPUT.FORMAT {order} MODEL.PIXEL_MEAN '{mean}' MODEL.PIXEL_STD '{std}'")
+    return ' '.join(said)
 
 
 def _without(parts: dict[str, dict[str, Tensor]], pattern: str, source: str) -> dict[str, dict[str, Tensor]]:

@@ -65,6 +65,23 @@ def test_resume_from_any_iteration_equals_the_uninterrupted_run(whole_run, tmp_p
         same_checkpoint(run / 'iter_10.pth', tmp_path / f'resumed_{iteration}' / 'iter_10.pth')
 
 
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_a_checkpoint_that_falls_inside_an_accumulated_step_waits_for_its_end(
+    by_epoch, tiny_config, tmp_path
+):
+    """Steps of two iterations, epochs of five: the first epoch ends inside the third step."""
+    cfg = tiny_config(**{'optim_wrapper.accumulative_counts': 2, 'model.momentum': 0.9})
+    cfg.default_hooks.checkpoint.update(by_epoch=by_epoch, interval=1 if by_epoch else 5)
+    launch.build_runner(cfg).train()
+    names = [f'epoch_{n}.pth' for n in (1, 2)] if by_epoch else [f'iter_{n}.pth' for n in (6, 10)]
+    first, last = (tmp_path / 'run' / name for name in names)
+    assert load_checkpoint(first)['meta']['iter'] == 6
+    again = cfg.copy()
+    again.work_dir, again.resume, again.load_from = str(tmp_path / 'again'), True, str(first)
+    launch.build_runner(again).train()
+    same_checkpoint(last, tmp_path / 'again' / last.name)
+
+
 def test_sigterm_saves_and_resume_auto_goes_on(tiny_config, tmp_path):
     cfg = tiny_config()
     cfg.default_hooks.checkpoint.interval = 1000

@@ -105,6 +105,30 @@ def test_label_maps_are_counted_or_named(label_maps, tmp_path):
     assert found.classes == ('a', 'b', 'c', 'd') and found.palette[3] == (0, 0, 1)
 
 
+def test_one_class_is_refused(label_maps, tmp_path):
+    root = label_maps(4)
+    for path in (root / 'labels').glob('*.png'):
+        Image.fromarray(np.where(np.arange(48 * 64).reshape(48, 64) % 7, 0, 255).astype('uint8')).save(path)
+    with pytest.raises(
+        ValueError, match='one class is nothing to learn.* write masks of 0 and 255 as 0 and 1'
+    ):
+        read_data(root, tmp_path / 'out')
+
+
+def test_area_and_iscrowd_are_added_where_they_are_missing(coco, tmp_path):
+    path = coco()
+    content = json.loads(path.read_text())
+    for row in content['annotations']:
+        row.pop('area', None), row.pop('iscrowd', None)
+    path.write_text(json.dumps(content))
+    found = read_data(path, tmp_path / 'out', val=path)
+    count = len(content['annotations'])
+    assert f'{count} annotations get the missing area (of the box) or iscrowd (0)' in ' '.join(found.notes)
+    for split in (found.train, found.val):
+        for row in json.loads(split.list_file.read_text())['annotations']:
+            assert row['iscrowd'] == 0 and row['area'] == row['bbox'][2] * row['bbox'][3]
+
+
 def test_links_below_the_folders_are_followed(label_maps, tmp_path):
     root = label_maps(6)
     for name in ('images', 'labels'):

@@ -53,6 +53,30 @@ def test_not_known_where_seeds_disagree_or_are_one(tmp_path):
     assert '(linear +10.00 (one value))' in verdict(differences(single))
 
 
+def test_a_probe_that_the_seed_does_not_change_is_judged_over_images(tmp_path):
+    """One image carries the whole gain: its choice is chance, however equal the seeds are."""
+
+    def counts(hits):
+        return [[[hit, 5], [10, 10], [10, 10]] for hit in hits]
+
+    found = Record.open(tmp_path / 'pilot.json')
+    for seed in range(3):
+        found.add('start', seed, dict(linear=counts([5, 5, 5, 5])), linear=50.0)
+        found.add('continued', seed, dict(linear=counts([10, 5, 5, 5])), linear=56.0)
+    gain = differences(found)['linear']
+    assert gain.mean == pytest.approx(6.0) and gain.low < 0 < gain.high
+    assert verdict(differences(found)).startswith('not known')
+    assert differences(Record.open(tmp_path / 'pilot.json'))['linear'] == gain
+
+
+def test_figures_of_other_data_are_not_taken(tmp_path):
+    found = record(tmp_path, start_linear=[40])
+    found.is_about(photos='a', labelled='b')
+    Record.open(tmp_path / 'pilot.json').is_about(photos='a', labelled='b')
+    with pytest.raises(ValueError, match='pilot.json has figures with other labelled: give another --out'):
+        Record.open(tmp_path / 'pilot.json').is_about(photos='a', labelled='c')
+
+
 def test_only_shared_seeds_are_paired(tmp_path):
     found = record(tmp_path, start_linear=[40, 42, 41], continued_linear=[41, 43])
     assert differences(found)['linear'].count == 2

@@ -17,6 +17,12 @@ STOPPED = 'stopped_ckpt'
 FORMER = 'former_best_ckpts'
 
 
+def ends_step(optim_wrapper) -> bool:
+    """Whether the iteration that was just done ends an optimiser step, which gradient accumulation makes of
+    several."""
+    return getattr(optim_wrapper, 'should_update', lambda: True)()
+
+
 def name_last(runner, path: str) -> None:
     """Write the file ``last_checkpoint`` of a run, atomically."""
     backend = get_file_backend(runner.work_dir)
@@ -34,13 +40,16 @@ class PretrainCheckpointHook(CheckpointHook):
 
     An old checkpoint is removed after the new one is written (mmengine removes it before). The new one still
     lists the old one: if a run is killed in between, it removes the old one after a resume. The same holds
-    for checkpoints that are saved on a signal, and for ``save_best``. A checkpoint has all logged values,
-    also those still on the device. It also has the images that process 0 could not read; every process of a
-    resumed run continues its count from there.
+    for checkpoints that are saved on a signal, and for ``save_best``. With gradient accumulation, a
+    checkpoint that is due in the middle of an optimiser step is saved when the step ends: a resumed run would
+    lack the gradients of its first part. A checkpoint has all logged values, also those still on the device.
+    It also has the images that process 0 could not read; every process of a resumed run continues its count
+    from there.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self._postponed: int | None = None  # the epoch or iteration whose checkpoint waits for a step's end
         # An unknown argument is a TypeError here, and not later, when the hook saves.
         inspect.signature(Runner.save_checkpoint).bind_partial(**self.args)
         if not isinstance(self.max_keep_ckpts, int):
@@ -52,6 +61,23 @@ class PretrainCheckpointHook(CheckpointHook):
         """As mmengine's; also remove the former best if the run was killed before it could do so."""
         super().before_train(runner)
         self._remove_former(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """As mmengine's; also save a checkpoint that was due earlier in this step."""
+        if self._postponed is None or not ends_step(runner.optim_wrapper):
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
+            return
+        step = self._postponed if self.by_epoch else runner.iter + 1
+        self._postponed = None
+        meta = dict(epoch=runner.epoch, iter=runner.iter + 1)
+        self._save_checkpoint_with_step(runner, step, meta, by_epoch=False)
+
+    def _save_checkpoint(self, runner) -> None:
+        if ends_step(runner.optim_wrapper):
+            super()._save_checkpoint(runner)
+        elif self._postponed is None:
+            self._postponed = runner.epoch + 1 if self.by_epoch else runner.iter + 1
+            runner.logger.info('a step of several iterations is not complete: saved when it is')
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
         """As mmengine's, but the former best is removed after the new one is written."""
@@ -86,7 +112,7 @@ class PretrainCheckpointHook(CheckpointHook):
                 f'the resumed run had {len(state)} images, this one has others: unreadable ones count anew'
             )
 
-    def _save_checkpoint_with_step(self, runner, step, meta) -> None:
+    def _save_checkpoint_with_step(self, runner, step, meta, by_epoch: bool | None = None) -> None:
         flush_logs(runner)
         names = [self.filename_tmpl.format(step)]
         if self.max_keep_ckpts > 0:
@@ -103,7 +129,7 @@ class PretrainCheckpointHook(CheckpointHook):
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
             meta=meta,
-            by_epoch=self.by_epoch,
+            by_epoch=self.by_epoch if by_epoch is None else by_epoch,
             backend_args=self.backend_args,
             **self.args,
         )

@@ -17,7 +17,7 @@ from mmengine.hooks import Hook
 from densecl.distributed import rank, world_size
 from densecl.registry import HOOKS
 
-from .checkpoint import STOPPED, name_last
+from .checkpoint import STOPPED, ends_step, name_last
 from .runtime_info import flush_logs
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -118,8 +118,7 @@ class TerminateHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Save and exit if a signal came, but never in the middle of a step of several iterations."""
-        ends_step = getattr(runner.optim_wrapper, 'should_update', lambda: True)()
-        number = self._agreed(runner) if ends_step else 0
+        number = self._agreed(runner) if ends_step(runner.optim_wrapper) else 0
         if not number:
             return
         name = f'iter_{runner.iter + 1}.pth'
