@@ -79,5 +79,5 @@ def positive_int(text: str) -> int:
 
 def _above_zero(value):
     if not value > 0:
-        raise argparse.ArgumentTypeError(f'must be above 0, got {value}')
+        raise argparse.ArgumentTypeError(f'must be above 0, got {value:g}')
     return value

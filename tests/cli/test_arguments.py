@@ -4,6 +4,7 @@ import argparse
 
 import pytest
 
+from densecl.cli import finetune, pilot, pretrain
 from densecl.cli.arguments import add_options, add_pretraining, parsed_options
 
 
@@ -23,6 +24,24 @@ def test_flags_of_the_backbone(given, want):
     parser = argparse.ArgumentParser()
     add_pretraining(parser)
     assert parsed_options(parser.parse_args(['photos', *given])) == want
+
+
+@pytest.mark.parametrize(
+    ('command', 'given'),
+    [
+        (pretrain, ['photos', '--size', '0']),
+        (pilot, ['photos', '--labelled', 'a.json', '--seeds', '0']),
+        (finetune, ['start', '--data', 'a.json', '--batch', '-3']),
+        (finetune, ['start', '--data', 'a.json', '--lr', '0']),
+        (finetune, ['start', '--data', 'a.json', '--minutes', '-1']),
+    ],
+)
+def test_numbers_are_above_zero(command, given, capsys):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(given)
+    assert f'argument {given[-2]}: must be above 0, got {given[-1]}' in capsys.readouterr().err
 
 
 def test_commands_without_them():

@@ -40,6 +40,12 @@ def test_there_is_a_run_already_or_none(densecl, tmp_path, photos):
     refused(densecl('export', tmp_path), 'has no checkpoint yet')
 
 
+def test_a_fine_tuning_is_not_written_over(densecl, tmp_path):
+    (tmp_path / 'iter_10.pth').write_bytes(b'')
+    command = ('finetune', 'imagenet', '--data', tmp_path / 'a.json', '--out', tmp_path)
+    refused(densecl(*command), 'holds another run (iter_10.pth); give another --out')
+
+
 def test_out_is_a_file_or_not_writable(densecl, tmp_path, photos, monkeypatch):
     (tmp_path / 'file').write_text('')
     refused(densecl('pretrain', photos, '--out', tmp_path / 'file' / 'run'), 'a file is in the way')
