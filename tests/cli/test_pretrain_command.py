@@ -73,8 +73,8 @@ def test_resume_with_other_photos_says_so(densecl, photos, run_folder, tmp_path)
     for path in sorted(photos.iterdir())[:9]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     more = ('--resume', '--method', 'mocov2', '--size', '64')
-    code, out, _ = densecl('pretrain', tmp_path, '--out', run_folder, *more)
-    assert code == 0
+    code, out, err = densecl('pretrain', tmp_path, '--out', run_folder, *more)
+    assert code == 0, err
     assert '9 photos, not the 24 that the run began with' in out
     assert '--method, --size: not used, the run goes on with the settings of its config.py' in out
 
