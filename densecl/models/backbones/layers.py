@@ -3,6 +3,7 @@
 import re
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 # layer1 (ResNet), blocks.0 (EfficientNet, ViT), stages.0 or stages_0 (ConvNeXt), layers.0 (Swin),
 # stage2 (HRNet), s1 or trunk_output.block1 (RegNet), level1 (DLA), features.denseblock1 (DenseNet)
@@ -30,8 +31,11 @@ def layers_of(backbone: nn.Module) -> dict[str, int]:
     return found
 
 
-def freeze_layers(backbone: nn.Module, count: int) -> None:
+def freeze_layers(backbone: nn.Module, count: int) -> list[str]:
     """Freeze the ``count`` shallowest layers; the stem is one of them.
+
+    Returns:
+        The names of their batch norms, whose statistics are to be held, too.
 
     Raises:
         ValueError: the backbone has fewer layers, ``count`` is negative, or the names of the parameters tell
@@ -52,3 +56,5 @@ def freeze_layers(backbone: nn.Module, count: int) -> None:
     for name, parameter in backbone.named_parameters():
         if layers[name] < count:
             parameter.requires_grad_(False)
+    norms = (name for name, part in backbone.named_modules() if count and isinstance(part, _BatchNorm))
+    return [name for name in norms if layers.get(f'{name}.weight', deepest + 1) < count]

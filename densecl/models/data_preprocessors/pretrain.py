@@ -68,7 +68,12 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         self.register_buffer('shift', -mean / std, persistent=False)
         for name, values in (('black', black), ('white', white), ('std', std)):
             self.register_buffer(name, values.view(-1, 1, 1), persistent=False)
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.channels_last = channels_last
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory format of the images; it is no attribute, as it cannot be pickled with the module."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @torch.no_grad()
     def forward(self, data: dict, training: bool = False) -> dict:

@@ -13,7 +13,15 @@ from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.structures import Batch, Comparison, Match, Units, Views
 
-from .needs import check, check_both_ways, check_decoder, check_pooling, check_weighted, is_trained
+from .needs import (
+    check,
+    check_both_ways,
+    check_decoder,
+    check_pooling,
+    check_support,
+    check_weighted,
+    is_trained,
+)
 from .pairs import Pair, crop_pairs, parse_pairs
 from .units import Set, kind_of, view_of
 from .units.base import NoLevelError
@@ -115,6 +123,10 @@ class Head(nn.Module):
         self.projector = nn.Identity() if projector is None else MODELS.build(projector)
         self.predictor = None if predictor is None else MODELS.build(predictor)
         self.crops = pairs == 'crops'
+        if isinstance(pairs, str) and (not self.crops or self.units.kinds):
+            raise ValueError(
+                f"pairs must be 'crops' (units of one kind only) or a list of (query, key), got {pairs!r}"
+            )
         self.pairs = crop_pairs(2) if self.crops else parse_pairs(pairs, self.units.kinds)
         self.rules = _of_kinds(matching, [kind_of(p.query) for p in self.pairs], _build_rules)
         built = _of_kinds(objective, [kind_of(p.key) for p in self.pairs], _build)
@@ -125,14 +137,17 @@ class Head(nn.Module):
         self.both_ways, self.stop_gradient, self.support = both_ways, stop_gradient, tuple(support)
         self.pair_weight = None if pair_weight is None else _build(pair_weight)
         self._plans: dict[int, Plan] = {}
+        if warmup_steps < 0:
+            raise ValueError(f'warmup_steps must be at least 0, got {warmup_steps}')
         self.loss_weight, self.warmup_steps = loss_weight, warmup_steps
+        check_support(self.support, self.units, self.objective)
         for pair in self.pairs:
             kinds = dict.fromkeys(kind_of(s) for s in (pair.query, pair.key))
             check(self.units, kinds, self.rules[kind_of(pair.query)], self._objective(pair.key))
             if pair_weight is not None:
                 check_weighted(self._objective(pair.key))
             if both_ways:
-                check_both_ways(self.target, self.predictor, self._objective(pair.key))
+                check_both_ways(self.target, self.predictor, self._objective(pair.key), stop_gradient)
 
     def train(self, mode: bool = True) -> 'Head':
         """As torch's, but a target that is not trained stays in eval mode."""
@@ -172,6 +187,7 @@ class Head(nn.Module):
         else:
             queries = self.read(online, self.projector, views, plan.queries, plan.queries)
             keys = self.read(target, target_projector, views, plan.keys)
+            keys = {s: units.detach() for s, units in keys.items()} if self.stop_gradient else keys
         support = self.read_support(target, views, target_projector) if self.support else None
         total, scored = 0.0, []
         for pair in plan.pairs:
@@ -377,6 +393,8 @@ def _build_rules(config: str | dict | Sequence) -> nn.ModuleList:
 def _of_kinds(config, kinds: list[str | None], build) -> dict:
     """Kind -> what ``build`` makes of its config, in the order in which the pairs name the kinds."""
     each = isinstance(config, dict) and 'type' not in config
+    if each and None in kinds:
+        raise ValueError(f"heads: {dict(config)!r} has no 'type'; name a class, such as type='InfoNCE'")
     missing = [kind for kind in kinds if each and kind not in config]
     if missing:
         raise ValueError(f'heads: no entry for units of kind {missing[0]!r} in {dict(config)!r}')

@@ -1,9 +1,10 @@
 """Checks that the arguments of a head fit together. They run when the head is built."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
+from densecl.models.losses.filters.similar_images import SimilarImages
 from densecl.models.losses.objective import Objective
 from densecl.models.matching import Rule
 from densecl.models.memory import PerImage, Queue
@@ -103,6 +104,19 @@ def check_pooling(units: UnitProducer, projector: nn.Module) -> None:
         )
 
 
+def check_support(support: Sequence[int], units: UnitProducer, objective: nn.Module) -> None:
+    """Check that support views are read by the objective, and that they have one kind of units.
+
+    Raises:
+        ValueError: it is not so; the message names the argument and what to use instead.
+    """
+    if support and (units.kinds or not any(isinstance(part, SimilarImages) for part in objective.modules())):
+        raise ValueError(
+            f'support={tuple(support)} is only for units of one kind and an objective with '
+            "negatives=dict(type='SimilarImages'); leave out one of them"
+        )
+
+
 def check_weighted(objective: Objective) -> None:
     """Check that an objective uses the weights of pairs.
 
@@ -117,7 +131,10 @@ def check_weighted(objective: Objective) -> None:
 
 
 def check_both_ways(
-    target: str | nn.Module | None, predictor: nn.Module | None, objective: Objective
+    target: str | nn.Module | None,
+    predictor: nn.Module | None,
+    objective: Objective,
+    stop_gradient: bool = False,
 ) -> None:
     """Check that query and key can be exchanged: both sides must have the same parts.
 
@@ -128,6 +145,10 @@ def check_both_ways(
         raise ValueError(
             'both_ways=True makes queries of what target= gives, which has no gradient here: take a target '
             "that is trained, such as dict(type='Text', ...); between two views write pairs=((0, 1), (1, 0))"
+        )
+    if stop_gradient:
+        raise ValueError(
+            'both_ways=True makes queries of the keys, to which stop_gradient=True lets none; leave it out'
         )
     if predictor is not None:
         raise ValueError('both_ways=True: a predictor maps queries of one side only; leave predictor out')

@@ -33,6 +33,8 @@ def parse_pairs(pairs: Sequence, kinds: tuple[str, ...]) -> list[Pair]:
             raise ValueError(
                 f'pairs: an entry is (query, key) or dict(query=, key=, weight=, name=), got {pair!r}'
             )
+        if 'loss' in given.get('name', ''):  # mmengine adds up every logged value whose name holds this word
+            raise ValueError(f"pairs: name {given['name']!r} must not contain 'loss'; choose another name")
         sets = [_set(given[side], kinds) for side in ('query', 'key')]
         parsed.append(Pair(*sets, given.get('weight'), given.get('name', '')))
     weighted = {pair.weight is not None for pair in parsed}
@@ -53,9 +55,8 @@ def crop_pairs(count: int) -> list[Pair]:
 
 
 def _set(given, kinds: tuple[str, ...]) -> Set:
-    if not kinds and isinstance(given, int):
-        return given
-    if kinds and not isinstance(given, int) and len(given) == 2 and given[0] in kinds:
-        return given[0], int(given[1])
-    expected = f'(kind, view) with a kind of {kinds}' if kinds else 'the number of a view'
+    kind, view = (None, given) if not kinds or isinstance(given, int | str) or len(given) != 2 else given
+    if isinstance(view, int) and view >= 0 and kind in (kinds or (None,)):
+        return view if kind is None else (kind, view)
+    expected = f'(kind, view) with a kind of {kinds}' if kinds else 'the number of a view, from 0'
     raise ValueError(f'pairs: a set of these units is {expected}, got {given!r}')

@@ -49,7 +49,7 @@ class Adversarial(Objective):
             all units predicted. None: it sees the whole map.
     """
 
-    needs = frozenset({'one answer', 'grid'})
+    needs = frozenset({'one answer', 'grid', 'rows'})
     keeps_keys = True
 
     def __init__(self, discriminator: dict, weight: float = 0.001, size: int | None = None) -> None:

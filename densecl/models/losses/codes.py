@@ -24,7 +24,7 @@ class CodeCrossEntropy(Objective):
             each image, then over images.
     """
 
-    needs = frozenset({'one answer'})
+    needs = frozenset({'one answer', 'rows'})  # numbers of codes cannot be interpolated
 
     def __init__(self, mean: str = 'counted') -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class Commitment(Objective):
     The mean is over channels and units. Only the embeddings get a gradient: codes are a moving average.
     """
 
-    needs = frozenset({'codes'})
+    needs = frozenset({'codes', 'rows'})
     needs_keys = False
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:

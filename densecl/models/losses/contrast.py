@@ -75,8 +75,8 @@ class InfoNCE(Objective):
             counted queries of all processes (DCLW, eq. 6).
         detach_weights: no gradient through these weights.
         reweighted: divide each query's loss by 1 - P, where P is its answer's share (MACL).
-        times_temperature: multiply each query's loss by its temperature. Then the size of the gradients does
-            not depend on the temperature.
+        times_temperature: multiply each query's loss by its temperature, through which no gradient flows.
+            Then the size of the gradients does not depend on the temperature.
         mean: ``'rows'``, ``'counted'`` or ``'images'``, see :func:`.mean_of`; or ``'weights'``: divide by the
             sum, over all processes, of the weights that the rule gives the queries. With
             ``SameId(share_repeats=True)`` this is the mean over objects, however many units each has.
@@ -116,6 +116,17 @@ class InfoNCE(Objective):
             raise ValueError(f'InfoNCE: form must be one of {", ".join(FORMS)}; got {form!r}')
         if (decoupled and form == 'apart') or (sigma is not None and not decoupled):
             raise ValueError("InfoNCE: sigma needs decoupled=True, and this a form other than 'apart'")
+        if decoupled and reweighted:
+            raise ValueError(
+                'InfoNCE: reweighted needs the share of the answer, which decoupled=True does not have; '
+                'leave out one of them'
+            )
+        for name, given, partner, there in (
+            ('detach_weights', detach_weights, 'sigma', sigma is not None),
+            ('overlapping', overlapping, "batch='others'", batch == 'others'),
+        ):
+            if given and not there:
+                raise ValueError(f'InfoNCE: {name}=True does nothing without {partner}; leave out {name}')
         module = isinstance(temperature, dict) and 'type' in temperature
         self.temperature = MODELS.build(temperature) if module else None
         self.schedule = None if module else positive_schedule(temperature, 'InfoNCE: temperature')
@@ -169,6 +180,11 @@ class InfoNCE(Objective):
             cosine = (query * c.match.sum_of(keys).flatten(0, 1)).sum(-1)
         else:
             cosine = own.mean(own.cosines)
+        if self.queue is not None and query.shape[1] != self.queue.keys.shape[1]:
+            raise ValueError(
+                f'InfoNCE: dim={self.queue.keys.shape[1]} is the width of the queue, but the projector gives '
+                f'{query.shape[1]} channels; give both the same number'
+            )
         if candidates is None:
             candidates = self.candidates(c, query, keys)
         t = self.schedule(self.clock) if self.temperature is None else self.temperature(cosine, c, extra)
@@ -195,7 +211,7 @@ class InfoNCE(Objective):
         if self.reweighted:
             terms = terms / (1e-8 - terms.detach().neg().expm1())  # 1 - P = 1 - exp(-loss)
         if self.times_temperature:
-            terms = terms * t
+            terms = terms * (t.detach() if isinstance(t, Tensor) else t)
         terms = terms.view(c.query.vectors.shape[:2])
         if c.match.weight is not None:
             terms = terms * c.match.weight.to(terms.dtype)

@@ -1,5 +1,6 @@
 """Clusters that are learned together with the network, and predicted by it."""
 
+import torch
 from torch import Tensor, nn
 
 from densecl.numerics import no_autocast, unit
@@ -7,7 +8,7 @@ from densecl.registry import MODELS
 from densecl.structures import Comparison
 
 from .assignment import cross_entropy, entropy, groups_told_apart, log_shares, sinkhorn
-from .objective import Objective, check_mean, mean_of
+from .objective import Objective, check_mean, mean_of, own_mean
 
 
 @no_autocast
@@ -22,9 +23,10 @@ class OnlineClusters(Objective):
 
     A linear layer on the answers' unit vectors scores K clusters. Sinkhorn's algorithm turns these scores
     into assignments that use all clusters equally. The assignments are the target of two cross entropies,
-    which are added. The first trains only the linear layer, on all key units. In the second the queries,
-    which are scores of K clusters, predict the assignments of their answers; queries without an answer do not
-    count. Give the layer its own learning rate with ``paramwise_cfg`` (``match=r'objective\\.clusters'``).
+    which are added. The first trains only the linear layer, on all valid units of the key side. In the second
+    the queries, which are scores of K clusters, predict the assignments of their answers; queries without an
+    answer do not count. Give the layer its own learning rate with ``paramwise_cfg``
+    (``match=r'objective\\.clusters'``).
 
     Args:
         dim: width of the keys.
@@ -77,16 +79,22 @@ class OnlineClusters(Objective):
                 f'{query.shape[-1]} scores; give both the same number'
             )
         scores = linear_scores(comparison.key.vectors, self.clusters)
-        assigned = self.assignments(scores.detach())
-        clusters = cross_entropy(log_shares(scores, self.temperature), assigned).mean()
+        valid = comparison.key.valid
+        assigned = self.assignments(scores.detach(), valid)
+        clusters = mean_of(cross_entropy(log_shares(scores, self.temperature), assigned), valid, 'counted')
         terms = cross_entropy(log_shares(query, self.temperature), match.sum_of(assigned))
         loss = mean_of(terms, match.found(), self.mean)
-        usage = entropy(assigned.mean((0, 1)))
-        groups = groups_told_apart(usage, entropy(assigned).mean(), assigned.shape[-1])
+        there = torch.ones_like(terms, dtype=torch.bool) if valid is None else valid
+        usage = entropy(assigned.sum((0, 1)) / there.sum().clamp(min=1))  # those of other units are 0
+        groups = groups_told_apart(usage, own_mean(entropy(assigned), valid), assigned.shape[-1])
         return loss + clusters, {'clusters': clusters.detach(), 'usage_entropy': usage, 'groups': groups}
 
-    def assignments(self, scores: Tensor) -> Tensor:
-        """Scores (B, N, K) -> shares of the clusters (B, N, K); the sum of each unit is 1."""
+    def assignments(self, scores: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Scores (B, N, K) -> shares of the clusters (B, N, K); the sum of each unit is 1.
+
+        Units that are not ``valid``, (B, N) bool, take no part and get zeros; None: all are.
+        """
         rows = scores if self.position_wise else scores.flatten(0, 1)
-        found = sinkhorn(rows, self.assignment_temperature, self.iterations, across_ranks=True)
+        there = valid if valid is None or self.position_wise else valid.flatten()
+        found = sinkhorn(rows, self.assignment_temperature, self.iterations, across_ranks=True, valid=there)
         return found.view(scores.shape)

@@ -75,7 +75,7 @@ class QueueDistillation(Objective):
                 f'and {widths[1]} wide; set dim to the width of the teacher, and let the projector give it'
             )
         filled = self.queue.filled()
-        there = torch.cat([filled.new_ones(len(batch)), filled])
+        there = torch.cat([batch.any(1), filled])  # 0: an image without a unit
         classes = torch.cat([batch, self.queue.keys.to(batch.dtype)])
         terms = queue_divergence(student, teacher, classes, self.temperature, there)
         cosine = (unit(student) * unit(teacher)).sum(-1).detach()

@@ -57,7 +57,7 @@ class Reconstruction(Objective):
         self.distance = DISTANCES[distance]
         self.mean = check_mean(mean, 'Reconstruction', ('counted', 'images'))
         self.border, self.border_weight = border, border_weight
-        self.needs = frozenset({'one answer', 'grid'} if border else {'one answer'})
+        self.needs = frozenset({'one answer', 'grid', 'rows'} if border else {'one answer'})
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         match, query = comparison.match, comparison.query.compared

@@ -76,12 +76,17 @@ def query_pooled(c: Comparison) -> Tensor:
 def _parts(c: Comparison, keys: Tensor, source: str) -> list[tuple[Tensor, Tensor | None]]:
     """For each set of candidates: unit vectors (B, m, C), and which are valid, (B, m) bool (None: all)."""
     if source in ('keys', 'views'):
-        pooled = [c.key.pooled, query_pooled(c)] if source == 'views' else [c.key.pooled]
-        return [(unit(x)[:, None], None) for x in pooled]
+        sides = [(c.key.pooled, c.key)] + ([(query_pooled(c), c.query)] if source == 'views' else [])
+        return [(unit(x)[:, None], _has_units(units)) for x, units in sides]
     if source == 'others':
         return [(unit(c.key.others), None)]
     own = _own(c, source)
     return [(keys, c.key.valid)] + ([] if own is None else [(unit(own.vectors), own.valid)])
+
+
+def _has_units(units: Units) -> Tensor | None:
+    """The images that have a unit, (B, 1) bool; None: all. The pooled vector of the others is 0."""
+    return None if units.valid is None else units.valid.any(1, keepdim=True)
 
 
 def _own(c: Comparison, source: str) -> Units | None:

@@ -65,7 +65,7 @@ class ByLocation(Rule):
         threshold: see :func:`match_by_location`; 0.7 in PixPro.
     """
 
-    needs = frozenset({'grid'})
+    needs = frozenset({'grid', 'place'})
 
     def __init__(self, threshold: float = 0.7) -> None:
         super().__init__()

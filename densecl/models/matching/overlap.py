@@ -67,9 +67,9 @@ class SharedGrid(Rule):
     """The same place answers: both views are interpolated on one grid over their overlap (SlotCon).
 
     Images without overlap do not count. A place does not count if any cell that it is interpolated from is
-    not valid (hidden, or not foreground). The interpolated records have only vectors and predictions. For
-    warped views, the grid lies over the overlap of the boxes around them; places outside of a view or of the
-    photo do not count.
+    not valid (hidden, or not foreground). The interpolated records have vectors, predictions and shares of
+    labels, and say which places count. For warped views, the grid lies over the overlap of the boxes around
+    them; places outside of a view or of the photo do not count.
 
     Args:
         size: cells along each side of the grid; None: as many as the query map has. 7 in NeCo and Leopart.
@@ -92,11 +92,6 @@ class SharedGrid(Rule):
         count = grid[0] * grid[1]
         index = torch.arange(count, device=exists.device).expand(len(exists), -1)
 
-        def read(query: Units, key: Units) -> tuple[Units, Units]:
-            return tuple(
-                _read(mine, other.place, grid, self.samples) for mine, other in ((query, key), (key, query))
-            )
-
         valid = exists[:, None].expand(-1, count)
         if query.place.warp is not None or key.place.warp is not None:
             valid = valid & _shown(query.place, key.place, grid)
@@ -104,6 +99,13 @@ class SharedGrid(Rule):
             if mine.valid is not None:
                 shares = _rows(mine.valid[..., None].float(), mine.place, other.place, grid, self.samples)
                 valid = valid & (shares[..., 0] > 1 - 1e-4)  # all weights are on valid cells, up to rounding
+
+        def read(query: Units, key: Units) -> tuple[Units, Units]:
+            return tuple(
+                _read(mine, other.place, valid, grid, self.samples)
+                for mine, other in ((query, key), (key, query))
+            )
+
         return Match(index, valid=valid, read=read)
 
 
@@ -115,13 +117,13 @@ def _shown(place: Place, other: Place, grid: tuple[int, int]) -> Tensor:
     return inside & place.shows(centers) & other.shows(centers)
 
 
-def _read(units: Units, other: Place, grid: tuple[int, int], samples: int) -> Units:
+def _read(units: Units, other: Place, valid: Tensor, grid: tuple[int, int], samples: int) -> Units:
     def rows(vectors: Tensor) -> Tensor:
         return _rows(vectors, units.place, other, grid, samples)
 
-    predicted = None if units.predicted is None else rows(units.predicted)
-    bare = dict(valid=None, ids=None, place=None, features=None, embeddings=None)
-    return replace(units, vectors=rows(units.vectors), predicted=predicted, whole=units, read=rows, **bare)
+    linear = {n: rows(x) for n in ('vectors', 'predicted', 'labels') if (x := getattr(units, n)) is not None}
+    bare = dict.fromkeys(('ids', 'place', 'features', 'embeddings', 'codes', 'others', 'cells'))
+    return replace(units, **linear, **bare, valid=valid, whole=units, read=rows)
 
 
 def _rows(vectors: Tensor, place: Place, other: Place, grid: tuple[int, int], samples: int) -> Tensor:

@@ -56,7 +56,7 @@ class SetSimilarity(Rule):
             raise ValueError('SetSimilarity: attention and location are both None, so nothing would match')
         self.attention, self.similarity = attention, similarity
         self.near, self.nearest = None if location is None else ByLocation(location), nearest
-        self.needs = frozenset({'features'} | ({'grid'} if location is not None else set()))
+        self.needs = frozenset({'features'} | ({'grid', 'place'} if location is not None else set()))
 
     def forward(self, query, key, batch):
         features = query.features, key.features

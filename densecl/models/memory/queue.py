@@ -33,12 +33,12 @@ class Queue(Journalled):
     def enqueue(self, keys: Tensor, images: Tensor | None = None, valid: Tensor | None = None) -> None:
         """Replace the oldest keys by ``keys``, unit vectors (B, C) of ``images`` (B,).
 
-        Only keys where ``valid``, (B,) bool, is true enter; None: all. If there are more than the queue
-        holds, the last ones stay.
+        Only keys where ``valid``, (B,) bool, is true enter; None: all but zeros, which stand for images
+        without a unit. If there are more than the queue holds, the last ones stay.
         """
         if images is None:
             images = torch.full_like(self.images[:1], -1).expand(len(keys))
-        there = torch.ones_like(images, dtype=torch.bool) if valid is None else valid
+        there = keys.any(1) if valid is None else valid
         # Keys that enter are sorted to the end, in order. The other slots get their old values again.
         order = there.byte().argsort(stable=True)[-len(self) :]
         entering, first = there.sum(), self.pointer - len(order)

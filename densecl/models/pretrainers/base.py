@@ -1,6 +1,6 @@
 """The base class of pretrainers: backbone, neck, named heads, and their losses."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -41,9 +41,9 @@ class Pretrainer(BaseModel):
             ``'held'``: it uses the statistics that it started with, which do not change. This is for a
             backbone that is already trained: statistics of small crops with changed colours damage it.
         heads_first: for this many optimiser steps only the heads (and the neck) are trained, as the gradient
-            of random heads is random.
-        frozen_layers: this many of the backbone's layers, from the stem on, are not trained; see
-            :func:`~densecl.models.backbones.layers.layers_of`.
+            of random heads is random. Batch statistics of the backbone move on, unless they are held.
+        frozen_layers: this many of the backbone's layers, from the stem on, are not trained, and their batch
+            statistics are held; see :func:`~densecl.models.backbones.layers.layers_of`.
         renew_start: after each of these optimiser steps, the frozen copy for heads with ``target='start'``
             becomes a copy of the present target branch (DINOv3's Gram teacher).
         low_rank: train only an addition of this rank to the linear layers of a transformer (LoRA); see
@@ -91,11 +91,13 @@ class Pretrainer(BaseModel):
                 raise ValueError(f"model.heads: {name!r} must not contain 'loss'; choose another name")
         if batch_statistics not in ('batch', 'held'):
             raise ValueError(f"model.batch_statistics must be 'batch' or 'held', got {batch_statistics!r}")
+        if heads_first < 0:
+            raise ValueError(f'model.heads_first must be at least 0, got {heads_first}')
         self.held, self.heads_first = batch_statistics == 'held', heads_first
         self.backbone = MODELS.build(backbone)
         if low_rank is not None:
             add_low_rank(self.backbone, low_rank)
-        freeze_layers(self.backbone, frozen_layers)
+        self.frozen_norms = freeze_layers(self.backbone, frozen_layers)
         if checkpoint_activations:
             recompute_blocks(self.backbone)
         if getattr(self.backbone, 'reads_tokens', False) and hasattr(preprocessor, 'shift'):
@@ -169,11 +171,14 @@ class Pretrainer(BaseModel):
         self.clock.step = int(self.step)
 
     def train(self, mode: bool = True) -> 'Pretrainer':
-        """As torch's, but held batch statistics do not change."""
+        """As torch's, but held batch statistics and those of frozen layers do not change."""
         super().train(mode)
-        if self.held:
-            hold_statistics(self.backbone)
+        self._hold_statistics(self.backbone)
         return self
+
+    def _hold_statistics(self, backbone: nn.Module) -> None:
+        for part in [backbone] if self.held else [backbone.get_submodule(n) for n in self.frozen_norms]:
+            hold_statistics(part)
 
     def init_weights(self) -> None:
         """Initialise the modules, then the copies of them."""
@@ -446,8 +451,16 @@ def _encode_masked(backbone: nn.Module, images: Tensor, mask: TokenMask):
 
 def as_levels(levels) -> tuple[Tensor, ...]:
     """The output of a backbone as one tuple of (B, C, H, W) levels; a (B, C) class token is (B, C, 1, 1)."""
-    if isinstance(levels, Tensor):
+    if isinstance(levels, Tensor) and levels.ndim in (2, 4):
         return (levels if levels.ndim == 4 else levels[..., None, None],)
+    if isinstance(levels, Mapping):
+        levels = list(levels.values())
+    if not isinstance(levels, list | tuple):
+        found = f'a tensor {tuple(levels.shape)}' if isinstance(levels, Tensor) else type(levels).__name__
+        raise ValueError(
+            f'model.backbone returns {found}; expected maps (B, C, H, W) and class tokens (B, C), or a '
+            'tuple, list or dict of them'
+        )
     return tuple(flat for level in levels for flat in as_levels(level))
 
 

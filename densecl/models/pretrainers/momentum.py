@@ -20,7 +20,6 @@ from densecl.structures import Views
 from .base import Pretrainer, _encode
 from .batch_statistics import encode_shuffled, group_batch_norm
 from .branch import Branch
-from .start import hold_statistics
 
 
 class TargetBranch(nn.Module):
@@ -112,6 +111,8 @@ class MomentumPretrainer(Pretrainer):
                 )
         if export_branch not in ('online', 'target'):
             raise ValueError(f"export_branch must be 'online' or 'target', got {export_branch!r}")
+        if bn_groups < 1:
+            raise ValueError(f'model.bn_groups must be at least 1, got {bn_groups}')
         self.shuffle_bn, self.bn_groups = shuffle_bn, bn_groups
         self.keep_target, self._has_target = keep_target, False
         self._check_statistics()
@@ -130,8 +131,7 @@ class MomentumPretrainer(Pretrainer):
         """As torch's, but an error if ``sync_bn`` was applied after a model was built with ``bn_groups``."""
         self._check_statistics()
         super().train(mode)
-        if self.held:
-            hold_statistics(self.target.backbone)
+        self._hold_statistics(self.target.backbone)
         return self
 
     def _check_statistics(self) -> None:

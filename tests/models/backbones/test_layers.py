@@ -67,3 +67,10 @@ def test_the_norm_in_front_of_clips_blocks_is_of_the_stem():
     assert layers['norm_pre.weight'] == layers['norm_pre.bias'] == 0 and layers['norm.weight'] == 4
     freeze_layers(vit, 3)
     assert not any(p.requires_grad for p in vit.norm_pre.parameters())
+
+
+def test_batch_norms_of_frozen_layers_are_named():
+    backbone = MODELS.build(dict(type='mmdet.ResNet', depth=18))
+    blocks = [f'layer1.{block}.bn{norm}' for block in (0, 1) for norm in (1, 2)]
+    assert freeze_layers(backbone, 2) == ['bn1', *blocks]
+    assert freeze_layers(backbone, 0) == []

@@ -1,5 +1,6 @@
 """From a collated batch to what a model sees."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -166,3 +167,10 @@ def test_cutouts_on_the_device_never_wait_for_it():
     finally:
         torch.cuda.set_sync_debug_mode('default')
     assert torch.equal(done.images[0].cpu() == 0, expected == 0)
+
+
+def test_it_can_be_stored_as_a_whole():
+    stored = io.BytesIO()
+    torch.save(PretrainDataPreprocessor(channels_last=True), stored)
+    stored.seek(0)
+    assert torch.load(stored, weights_only=False).layout == torch.channels_last

@@ -86,6 +86,10 @@ OBJECTIVES = {
     'InContext': dict(type='InContext'),
     'QueueDistillation': dict(type='QueueDistillation', queue=9, dim=DIM),
     'SimilarityRows': dict(type='SimilarityRows'),
+    'Reconstruction': dict(type='Reconstruction'),
+    'Reconstruction border': dict(type='Reconstruction', border=1),
+    'Adversarial': dict(type='Adversarial'),
+    'OnlineClusters': dict(type='OnlineClusters'),
 }
 LABELS = torch.tensor([0, 1, 0])
 
@@ -94,12 +98,22 @@ def scoped(config, **kwargs):
     return dict(config, type=f'densecl.{config["type"]}', **kwargs)
 
 
+def channels_of(units):
+    """The width of what is compared."""
+    config, _, kind, _ = UNITS[units]
+    return WIDTH if 'scores' in MODELS.build(scoped(config)).gives_of(kind) else DIM
+
+
 def parts(units, rule, objective):
     """Configs of units, rule and objective; the kind of the sets."""
     config, _, kind, _ = UNITS[units]
     width = {}
     if objective == 'PrototypeAlignment':  # its anchors are as wide as what is compared
-        width['dim'] = WIDTH if 'scores' in MODELS.build(scoped(config)).gives_of(kind) else DIM
+        width['dim'] = channels_of(units)
+    if objective == 'OnlineClusters':  # the queries are scores of its clusters
+        width = dict.fromkeys(('dim', 'clusters'), channels_of(units))
+    if objective == 'Adversarial':
+        width['discriminator'] = dict(type='densecl.ConvMLP', channels=(channels_of(units), 1))
     return scoped(config), scoped(RULES[rule]), scoped(OBJECTIVES[objective], **width), kind
 
 
@@ -163,12 +177,12 @@ def test_a_step_or_a_sentence(units, rule):
 def test_most_combinations_run():
     """So that the matrix above cannot pass by refusing."""
     outcomes = [what_is_missing(*names) for names in itertools.product(UNITS, RULES, OBJECTIVES)]
-    assert len(outcomes) == 5040 and outcomes.count(None) == 1437
+    assert len(outcomes) == 5712 and outcomes.count(None) == 1554
 
 
-@pytest.mark.parametrize('units', ['Boxes', 'Windows'])
+@pytest.mark.parametrize('units', ['Boxes', 'Windows', 'Masks'])
 def test_units_that_are_not_there_change_nothing(units):
-    """Box 3 of the first image: wherever it lies, losses and gradients of two steps are the same."""
+    """Region 3 of the first image: wherever it lies, losses and gradients of two steps are the same."""
     ran = 0
     for rule, objective in itertools.product(RULES, OBJECTIVES):
         if what_is_missing(units, rule, objective):
@@ -180,6 +194,8 @@ def test_units_that_are_not_there_change_nothing(units):
             views = make_views(labels=LABELS)
             for region in itertools.chain(*views.regions.values()):
                 region.boxes[0, 3] = torch.tensor(box)
+                if region.masks is not None:
+                    region.ids[0, 3], region.masks[0, 3] = -1, torch.eye(GRID) * box[0]
             torch.manual_seed(1)  # of what an objective draws
             losses = [result.loss for result in two_steps(head, levels, views, None)]
             found.append([*losses, *torch.autograd.grad(losses[1], levels)])

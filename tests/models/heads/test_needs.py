@@ -156,3 +156,25 @@ def test_a_kind_without_an_entry_is_named():
     config = dict(units=scoped('Groups'), projector=scoped(GROUPS['projector']), pairs=of_kind('slots'))
     with pytest.raises(ValueError, match="heads: no entry for units of kind 'slots' in {'cells': 'Cosine'}"):
         build(**config, objective=dict(cells='Cosine'))
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        (dict(units='Cells', matching='SharedGrid', objective='CodeCrossEntropy'), 'asks for rows that are'),
+        (dict(units='Cells', matching='SharedGrid', objective=dict(type='Reconstruction', border=1)), 'rows'),
+        (dict(support=(2, 3)), r'support=\(2, 3\) is only for .*SimilarImages'),
+        (dict(objective=dict(temperature=0.2)), "{'temperature': 0.2} has no 'type'"),
+        (dict(pairs='crop'), "pairs must be 'crops' .* got 'crop'"),
+        (dict(pairs=((0, -1),)), 'the number of a view, from 0, got -1'),
+        (dict(pairs=(dict(query=0, key=1, weight=1.0, name='loss_g'),)), "'loss_g' must not contain 'loss'"),
+        (dict(warmup_steps=-1), 'warmup_steps must be at least 0, got -1'),
+    ],
+)
+def test_arguments_that_do_not_fit(config, message):
+    parts = ('units', 'matching')
+    config = {k: scoped(v) if k in parts else v for k, v in config.items()}
+    if 'type' in config.get('objective', {}) or isinstance(config.get('objective'), str):
+        config['objective'] = scoped(config['objective'])
+    with pytest.raises(ValueError, match=message):
+        build(**config)

@@ -36,7 +36,11 @@ def test_sets_with_kinds():
         ([(0, 1), dict(query=1, key=0, weight=1.0)], (), 'give every pair a weight, or none of them'),
         ([(0, 1, 2)], (), r'an entry is .*, got \(0, 1, 2\)$'),
         ([0, 1], (), 'an entry is .*, got 0$'),
-        ([(0, ('local', 1))], (), r"a set of these units is the number of a view, got \('local', 1\)"),
+        (
+            [(0, ('local', 1))],
+            (),
+            r"a set of these units is the number of a view, from 0, got \('local', 1\)",
+        ),
         ([(0, 1)], ('global', 'local'), r"\(kind, view\) with a kind of \('global', 'local'\), got 0"),
         ([(('global', 0), ('lokal', 1))], ('global', 'local'), r"with a kind of .*, got \('lokal', 1\)"),
     ],

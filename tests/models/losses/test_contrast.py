@@ -8,6 +8,7 @@ from oracles.comparisons import compare, step
 
 from densecl.models.losses import InfoNCE, kernel
 from densecl.schedule import Clock
+from densecl.structures import Comparison
 
 IMAGES, WIDTH, CELLS, QUEUE = 5, 4, 3, 7
 LABELS = torch.tensor([0, 1, 0, -1, 0])
@@ -250,6 +251,9 @@ def test_predictions_stand_on_the_query_s_side():
         (dict(mean='all'), "mean must be one of 'rows', 'counted', 'images', 'weights'; got 'all'"),
         (dict(sigma=0.5), 'sigma needs decoupled=True'),
         (dict(decoupled=True, form='apart'), "a form other than 'apart'"),
+        (dict(decoupled=True, reweighted=True), 'reweighted needs the share of the answer'),
+        (dict(decoupled=True, detach_weights=True), 'detach_weights=True does nothing without sigma'),
+        (dict(overlapping=True), "overlapping=True does nothing without batch='others'"),
         (dict(temperature=0.0), 'temperature must be positive, got 0'),
         (dict(negatives=[dict(type='densecl.Hard'), dict(type='densecl.Debiased')]), 'at most one weighting'),
         (dict(negatives=dict(type='densecl.LearnedTemperature')), 'got LearnedTemperature'),
@@ -258,3 +262,9 @@ def test_predictions_stand_on_the_query_s_side():
 def test_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)
+
+
+def test_a_queue_of_another_width_is_told():
+    objective = InfoNCE(queue=8, dim=5)
+    with pytest.raises(ValueError, match='dim=5 is the width of the queue, but the projector gives 4'):
+        objective.score(Comparison.of_rows(torch.randn(3, 4), torch.randn(3, 4)))

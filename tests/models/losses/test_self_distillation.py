@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from densecl.models.losses import SelfDistillation
+from densecl.models.matching import SharedGrid
 from densecl.schedule import Clock
-from densecl.structures import Batch, Comparison, Match, Units
+from densecl.structures import Batch, Comparison, Match, Place, Units
 
 K = 7
 
@@ -199,3 +200,22 @@ def test_bad_settings_are_named():
         SelfDistillation(prototypes=K, center_momentum=2)
     with pytest.raises(ValueError, match='prototypes=9, but the projector has 7'):
         SelfDistillation(prototypes=9).score(Comparison.of_rows(logits(0), logits(1)))
+
+
+def test_images_without_overlap_take_no_part_in_sinkhorn():
+    """On a grid that both views show: the loss is that of the images that overlap."""
+    objective = SelfDistillation(4, centering='sinkhorn', mean='counted').double()
+    scores = torch.randn(2, 3, 9, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    near, other = torch.tensor([[0.0, 0, 60, 60]]), torch.tensor([[10.0, 5, 70, 65]])
+    losses = []
+    for crops in ([other, other], [other, other, other + 100]):
+        sides = [
+            Units(x, place=Place(place, torch.zeros(len(x)).bool(), None, (9, 9), (3, 3)))
+            for x, place in zip(
+                scores[:, : len(crops)], (near.expand(len(crops), 4), torch.cat(crops)), strict=True
+            )
+        ]
+        batch = Batch.numbered(torch.arange(len(crops)))
+        match = SharedGrid()(*sides, batch)
+        losses.append(objective.score(Comparison(*match.read(*sides), match, batch))[0])
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=0)

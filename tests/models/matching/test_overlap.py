@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from densecl.models.matching import overlap_boxes, sample_overlap
-from densecl.structures import cell_centers
+from densecl.models.matching import SharedGrid, overlap_boxes, sample_overlap
+from densecl.structures import Batch, Place, Units, cell_centers
 
 
 def ramp(boxes, flipped, grid, slope):
@@ -86,3 +86,26 @@ def test_half_precision_is_read_in_float32():
         read = sample_overlap(maps, boxes1, flips1, boxes2, (7, 7))
     assert read.dtype == torch.float32
     torch.testing.assert_close(read, sample_overlap(maps.float(), boxes1, flips1, boxes2, (7, 7)))
+
+
+@pytest.mark.parametrize('flips', [(False, True), (True, True), (False, False)])
+def test_labels_are_read_where_the_vectors_are(flips):
+    """Features that are the labels stay the labels; the places that count are told to objectives."""
+    crops = (
+        torch.tensor([[0.0, 0, 60, 60], [0, 0, 20, 20]]),
+        torch.tensor([[10.0, 5, 70, 65], [40, 40, 60, 60]]),
+    )
+    labels = torch.eye(9, dtype=torch.float64).expand(2, -1, -1)
+    query, key = (
+        Units(
+            labels,
+            labels=labels,
+            codes=labels,
+            place=Place(crop, torch.tensor([flip] * 2), None, (9, 9), (3, 3)),
+        )
+        for crop, flip in zip(crops, flips, strict=True)
+    )
+    match = SharedGrid()(query, key, Batch.numbered(torch.arange(2)))
+    for units in match.read(query, key):
+        assert torch.equal(units.labels, units.vectors) and units.codes is None
+        assert units.valid.tolist() == [[True] * 9, [False] * 9]  # the crops of the second do not overlap

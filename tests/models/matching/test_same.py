@@ -66,7 +66,7 @@ def test_union_and_intersection():
     rules = [dict(type='densecl.ByLocation', threshold=0.7), 'densecl.MostSimilar']
     assert torch.equal(AnyOf(rules)(query, key, images()).mask, near | alike)
     assert torch.equal(AllOf(rules)(query, key, images()).mask, near & alike)
-    assert AnyOf(rules).needs == {'grid', 'features'} and not AnyOf(rules).one_answer
+    assert AnyOf(rules).needs == {'grid', 'place', 'features'} and not AnyOf(rules).one_answer
     assert (near & ~alike).any() and (alike & ~near).any()
     alone = dict(NearestLocation={}, SharedGrid={}, SameLabel={}, SameId=dict(share_repeats=True))
     for name, choices in alone.items():

@@ -75,6 +75,6 @@ def test_nearest_joins_cells_that_have_a_positive():
 
 def test_what_it_needs_and_nothing_to_match_by():
     assert SetSimilarity(location=None).needs == {'features'}
-    assert SetSimilarity().needs == {'features', 'grid'}
+    assert SetSimilarity().needs == {'features', 'grid', 'place'}
     with pytest.raises(ValueError, match='nothing would match'):
         SetSimilarity(attention=None, location=None)

@@ -81,3 +81,11 @@ def test_state_dict_restores_content_and_position():
 def test_refuses_an_empty_queue():
     with pytest.raises(ValueError, match='at least 1'):
         Queue(0, 3)
+
+
+def test_zeros_of_images_without_a_unit_do_not_enter():
+    queue, keys = Queue(5, 3), unit_rows(4)
+    keys[1] = 0
+    queue.enqueue(keys, torch.arange(4))
+    assert queue.images.tolist() == [0, 2, 3, -1, -1] and int(queue.enqueued) == 3
+    torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(5))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from densecl.models.pretrainers import Branch, MomentumPretrainer, SharedPretrainer
+from densecl.models.pretrainers.base import as_levels
 from tests.models.heads.made import make_views
 
 RESNET = dict(type='TorchvisionResNet', arch='resnet18')
@@ -217,3 +218,13 @@ def test_a_class_path_without_a_mask_is_refused():
     model = SharedPretrainer(vit, dict(image=dict(IMAGE, projector=None)))
     with pytest.raises(ValueError, match='model.backbone.class_path: .* no view has one'):
         model.loss(make_views(2, side=32))
+
+
+def test_levels_may_be_named():
+    """As of torchvision's and Hugging Face's networks."""
+    maps, token = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3)
+    assert [x.shape for x in as_levels({'a': maps, 'b': (maps, token)})] == [maps.shape] * 2 + [(2, 3, 1, 1)]
+    with pytest.raises(ValueError, match=r'model.backbone returns a tensor \(2, 16, 3\); expected maps'):
+        as_levels([maps, torch.zeros(2, 16, 3)])
+    with pytest.raises(ValueError, match='model.backbone returns NoneType'):
+        as_levels(None)

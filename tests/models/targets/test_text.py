@@ -107,6 +107,13 @@ def test_one_way_is_the_images_direction():
     torch.testing.assert_close(model(views, mode='loss')['loss_text'], want, rtol=0, atol=1e-6)
 
 
+def test_a_stopped_gradient_leaves_the_tower_as_it_is():
+    model, views = build(both_ways=False, stop_gradient=True), batch()
+    model(views, mode='loss')['loss_text'].backward()
+    assert not any(p.grad is not None and p.grad.any() for p in model.heads['text'].target.parameters())
+    assert model.backbone.conv.weight.grad.abs().sum() > 0
+
+
 def test_the_tower_trains_with_the_head_and_rests_with_it():
     model = build()
     tower = model.heads['text'].target.tower
@@ -160,6 +167,7 @@ def test_the_scale_stays_at_its_limit_and_can_come_back():
     (dict(target=None), "take a target that is trained, such as dict\\(type='Text'"),
     (dict(target=dict(type='densecl.Pixels', patch=8)), 'has no gradient here'),
     (dict(predictor=dict(type='densecl.MLP', channels=(DIM, DIM))), 'leave predictor out'),
+    (dict(stop_gradient=True), 'to which stop_gradient=True lets none'),
     (dict(objective=dict(type='densecl.InfoNCE', dim=DIM, queue=8)), 'Queue of objective=InfoNCE'),
     (dict(objective=dict(type='densecl.InfoNCE', queue=0, batch='keys',
                          negatives=dict(type='densecl.GloFND', images=BATCH))), 'PerImage of'),

@@ -138,14 +138,14 @@ class Masks(UnitProducer):
     """Masks: the features of a mask are the mean over the level's cells in it (DetCon, Hénaff et al., 2021).
 
     ``MultiView(regions=dict(masks=dict(type='SelectMasks', ...)))`` draws the masks. Projector and predictor
-    map (N, C) to (N, D).
+    map (N, C) to (N, D). A mask without a cell in the view, or with the id -1, does not count.
 
     Args:
         regions: name of the masks in ``MultiView(regions=...)``.
         level: which level of the backbone (or neck) is read.
     """
 
-    gives = frozenset({'ids', 'place', 'boxes', 'features', 'pooled', 'several', 'always'})
+    gives = frozenset({'ids', 'place', 'boxes', 'features', 'pooled', 'several'})
 
     def __init__(self, regions: str = 'masks', level: int = -1) -> None:
         super().__init__(level)
@@ -165,6 +165,7 @@ class Masks(UnitProducer):
             projections,
             predictions,
             lambda x: x.unflatten(0, shape),
+            valid=(found.ids >= 0) & found.masks.flatten(2).any(2),
             ids=found.ids,
             place=place_of(views, chosen, boxes=found.boxes),
             features=inputs.detach().unflatten(0, shape),

@@ -47,7 +47,7 @@ class TokenPrototypes(Prototypes):
 
     def gives_of(self, kind):
         whole = kind == 'patches' and not self.hidden_only
-        return self.of_kind[kind] | (frozenset({'grid'}) if whole else frozenset())
+        return self.of_kind[kind] | (frozenset({'grid', 'place'}) if whole else frozenset())
 
     def source(self, chosen):
         """All patches of a view are projected together, except with ``hidden_only``."""
