@@ -9,6 +9,7 @@
 # in place of these; --jobs runs side by side. Options after -- go to every pretraining (tools/train.py).
 # The same command goes on where it was cut. Data of the tasks: data/{camvid,bccd,coco}, as benchmarks/small.py says.
 set -euo pipefail
+begun=$PWD
 cd "$(dirname "$0")/.."
 photos=data/photos out=work_dirs/evidence arch=resnet18 device='' epochs=16 jobs=2
 methods='mocov2 simclr byol dino swav barlow_twins densecl pixpro pixcontrast setsim slotcon detcon vicregl detco resim scrl finercl spark distillation'
@@ -17,6 +18,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --photos | --out | --arch | --device | --epochs | --jobs | --methods | --seeds | --tasks | --tunings | --labelled | --val)
         [ $# -gt 1 ] || { echo "evidence.sh: $1 needs a value" >&2; exit 2; }
+        case $1 in --photos | --out | --labelled | --val) [ "${2#/}" != "$2" ] || set -- "$1" "$begun/$2" "${@:3}" ;; esac
         declare "${1#--}=$2"; shift 2 ;;
     --) shift; break ;;
     *) echo "evidence.sh: $1 is not known; see the first lines of benchmarks/evidence.sh" >&2; exit 2 ;;

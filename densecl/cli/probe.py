@@ -12,7 +12,7 @@ densecl probe runs/a --labelled instances.json --probes linear retrieval cluster
 import argparse
 from pathlib import Path
 
-from .arguments import parsed_pairs
+from .arguments import parsed_pairs, positive, positive_int
 from .probe_report import report, save
 
 _PROBES = ('linear', 'retrieval', 'clusters', 'discovery', 'boxes')
@@ -45,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--dropout', type=float, default=0.0, help="of channels in the linear probe; DINOv3's head has 0.1"
     )
-    parser.add_argument('--k', type=int, help='cells that vote in the retrieval')
-    parser.add_argument('--temperature', type=float, help='of the votes')
-    parser.add_argument('--cells', type=int, help='of an image in the memory of the retrieval')
+    parser.add_argument('--k', type=positive_int, help='cells that vote in the retrieval')
+    parser.add_argument('--temperature', type=positive, help='of the votes')
+    parser.add_argument('--cells', type=positive_int, help='of an image in the memory of the retrieval')
     parser.add_argument('--seed', type=int, default=0, help='of the probes and of "random"')
     parser.add_argument('--device', help='cuda where there is one, else cpu')
     parser.add_argument('--out', help='json file of the figures (of a run; those of its start beside it)')

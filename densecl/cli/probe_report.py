@@ -15,17 +15,20 @@ def report(found, labelled, retrieval: dict) -> None:
         retrieval: settings of the retrieval probe.
     """
     classes, scores = labelled.classes, found.scores()
-    memory = 'memory {} x {cells} cells, k {k}, temperature {temperature}'
+    memory = 'memory {} x {cells} cells at most, k {k} at most, temperature {temperature}'
     memory = memory.format(len(labelled.train), **retrieval)
     for kind, said in (('linear', ''), ('retrieval', f'   ({memory})')):
         if kind in scores:
             print(f'{kind:<10} mIoU {scores[kind].mean:6.2f}{said}')
     width = max(map(len, classes))
+    absent = next(iter(scores.values())).absent if scores else ()
     for i, name in enumerate(classes if scores else ()):
+        if i in absent:
+            continue
         values = (f'{kind} {score.per_class[i]:6.2f}' for kind, score in scores.items())
         print(f'  {name:<{width}}  {"   ".join(values)}')
-    for score in list(scores.values())[:1]:
-        print(f'absent from the test part and not in the mean: {_names(score.absent, classes)}')
+    if scores:
+        print(f'absent from the test part and not in the mean: {_names(absent, classes)}')
     if found.clusters:
         _report_clusters(found.clusters)
     if found.discovery:
@@ -65,7 +68,8 @@ def _report_boxes(found, classes: tuple[str, ...]) -> None:
 
 
 def _names(ids: tuple[int, ...], classes: tuple[str, ...]) -> str:
-    return ', '.join(classes[i] for i in ids) or 'none'
+    more = f' and {len(ids) - 20} more' if len(ids) > 20 else ''
+    return (', '.join(classes[i] for i in ids[:20]) or 'none') + more
 
 
 def save(path: Path, content: dict, labelled, found) -> None:

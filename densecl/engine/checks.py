@@ -4,6 +4,10 @@ A check is a function of the runner that yields one sentence per problem; ``CHEC
 does on purpose what a check refuses, ``allow=['queue']`` turns the sentences of that check into warnings.
 """
 
+import contextlib
+import fcntl
+import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -126,6 +130,37 @@ def check_folder(folder: str | Path) -> None:
             f'work_dir: {folder} holds another run ({found[0].name}): --resume goes on with it, or give '
             'another --work-dir (to write over it: --cfg-options allow=folder)'
         )
+
+
+@contextlib.contextmanager
+def claimed(folder: str | Path) -> Iterator[None]:
+    """Inside this context no other process can train in this folder and write over its checkpoints.
+
+    The claim is a lock on a file, which also ends if the process is killed. On file systems without locks
+    nothing is claimed.
+
+    Raises:
+        ConfigMistake: another process trains there.
+    """
+    path = Path(folder) / '.running'
+    with path.open('a+') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # POSIX allows both
+            file.seek(0)
+            other = file.read().strip() or 'another process'
+            raise ConfigMistake(
+                f'work_dir: in {folder} {other} is training; wait for it, or give another --work-dir'
+            ) from None
+        except OSError:
+            pass
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()}')
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 class StartChecksHook(Hook):

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
 from mmengine.dist import init_dist
 from mmengine.hub import get_config
 from mmengine.logging import print_log
@@ -20,12 +22,12 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
-from densecl.building import building
+from densecl.building import ConfigMistake, building
 from densecl.compat.packages import config_root
 from densecl.distributed import rank
 from densecl.files import remove_leftovers
 
-from .checks import StartChecksHook, allowed, check_folder
+from .checks import StartChecksHook, allowed, check_folder, claimed
 from .fields import check_fields, merge_options
 from .one_line import Progress
 from .resume import answer_of_first, check_resumable, newest_whole
@@ -68,7 +70,18 @@ def read_config(path: str) -> Config:
         raise FileNotFoundError(
             f'{path}: no such config file; those of an installed densecl are reached as densecl::...'
         )
-    return Config.fromfile(file)
+    beside = str(file.resolve().parent)
+    if beside not in sys.path:  # modules of ``custom_imports`` may lie beside the config
+        sys.path.append(beside)
+    try:
+        return Config.fromfile(file)
+    except ImportError as error:
+        if 'custom modules' not in str(error):
+            raise
+        cause = error.__cause__.__context__ or error.__cause__
+        raise ConfigMistake(
+            f'{path}: custom_imports: {cause}; modules are looked for beside the config and on PYTHONPATH'
+        ) from error
 
 
 @contextlib.contextmanager
@@ -132,6 +145,8 @@ def use_amp(cfg: Config, dtype: str) -> None:
         wrapper.type = 'densecl.BF16OptimWrapper'
         for key in ('dtype', 'loss_scale'):
             wrapper.pop(key, None)
+    elif get_device() == 'cpu':
+        raise ValueError('--amp fp16 needs a GPU; --amp bf16 runs on this CPU')
     else:
         wrapper.update(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
 
@@ -427,6 +442,7 @@ def build_runner(cfg: Config) -> Runner:
     check_ramps(cfg)
     use_fused(cfg)
     use_own_visualizer(cfg)
+    use_no_workers(cfg)
     with building(cfg):
         return RUNNERS.build(cfg) if 'runner_type' in cfg else LRScalingRunner.from_cfg(cfg)
 
@@ -442,11 +458,20 @@ def use_own_visualizer(cfg: Config) -> None:
         cfg.visualizer.pop('name', None)
 
 
+def use_no_workers(cfg: Config) -> None:
+    """Leave out settings of workers where there are none (``num_workers=0``); changes ``cfg``."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if isinstance(loader, dict) and loader.get('num_workers') == 0:
+            for key in ('persistent_workers', 'prefetch_factor'):
+                loader.pop(key, None)
+
+
 def train(cfg: Config, progress: Progress | None = None) -> Runner:
     """Build and train, with the checks of :mod:`.checks` before the first step.
 
     Raises:
-        ConfigMistake: the folder has another run, or a check found a problem.
+        ConfigMistake: the folder has another run, one is running there, or a check found a problem.
     """
     allow = allowed(cfg)
     if not cfg.get('resume') and 'folder' not in allow:
@@ -455,5 +480,6 @@ def train(cfg: Config, progress: Progress | None = None) -> Runner:
     runner.register_hook(StartChecksHook(allow))
     if progress is not None:
         progress.runner = runner
-    runner.train()
+    with claimed(cfg.work_dir) if rank() == 0 else contextlib.nullcontext():
+        runner.train()
     return runner

@@ -4,7 +4,7 @@ import copy
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -67,10 +67,11 @@ def _items(cfg: Config) -> Iterator[tuple[str, str, bool]]:
             except Exception as error:
                 yield name, one_line(error), False
                 return
-        told = trial.problems(allow)
+        told = trial.problems()
         for name in CHECKS if told is not None else ():
-            said = told.get(name)
-            yield name, '; '.join(said) if said else CHECKS[name].__doc__.rstrip('.').lower(), not said
+            fine = name not in told or name in allow
+            said = '; '.join(told[name]) if name in told else CHECKS[name].__doc__.rstrip('.').lower()
+            yield name, said + (' (allowed)' if name in told and fine else ''), fine
         try:
             yield 'step', trial.step(), True
         except Exception as error:
@@ -182,7 +183,7 @@ class _Trial:
         said = f'; {len(bad)} unreadable, replaced: {", ".join(bad[:3])}' if bad else ''
         return f'{len(chosen)} read, {speed:.0f} a second in one process{said}'
 
-    def problems(self, allow: Sequence[str]) -> dict[str, list[str]] | None:
+    def problems(self) -> dict[str, list[str]] | None:
         """Check -> sentences; None if there are no checks for this kind of training."""
         runner = self.runner
         if not isinstance(unwrap(runner.model), Pretrainer):
@@ -190,8 +191,7 @@ class _Trial:
         runner.model.train()
         told: dict[str, list[str]] = {}
         for name, said in problems(runner):
-            if name not in allow:
-                told.setdefault(name, []).append(said)
+            told.setdefault(name, []).append(said)
         return told
 
     def step(self) -> str:

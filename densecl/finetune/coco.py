@@ -130,7 +130,10 @@ def _check_ids(coco: dict, path: Path) -> None:
         for field, ids in known.items():
             if number_of(row, field, f'{path}: annotation {row["id"]}') not in ids:
                 lists = {'image_id': 'images', 'category_id': 'categories'}[field]
-                raise ValueError(f'{path}: annotation {row["id"]} has {field} {row[field]}, not in "{lists}"')
+                raise ValueError(
+                    f'{path}: annotation {row["id"]} has {field} {row[field]!r}, not in "{lists}", whose '
+                    f'first id is {next(iter(ids), None)!r}'
+                )
         box = row.get('bbox')
         if not isinstance(box, list) or len(box) != 4:
             raise ValueError(

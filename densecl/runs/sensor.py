@@ -49,20 +49,33 @@ def look_at_sensor(paths: Sequence[str]) -> Sensor | None:
 
 
 def decoder_of_photos(paths: Sequence[str]):
-    """A :class:`densecl.datasets.SensorDecoder` for images like the first one, None for 8-bit photos.
+    """A :class:`densecl.datasets.SensorDecoder` for images as the first readable one, None for 8-bit.
 
     Raises:
-        UnreadableImageError: it cannot be read.
+        UnreadableImageError: none of the first hundred can be read.
     """
     from densecl.datasets import SensorDecoder
-    from densecl.datasets.sensor import load_bands
 
-    pixels = load_bands(paths[0], paths[0]).pixels
+    path, pixels = _first_readable(paths[:100])
     channels, depth = pixels.shape[2], pixels.dtype.name
-    transparent = channels in (2, 4) and Path(paths[0]).suffix.lower() not in _BANDS
+    transparent = channels in (2, 4) and Path(path).suffix.lower() not in _BANDS
     if depth == 'uint8' and (channels in (1, 3) or transparent):
         return None
     return SensorDecoder(channels, dtype=depth)
+
+
+def _first_readable(paths: Sequence[str]):
+    """The path and the pixels (H, W, C) of the first image that can be read."""
+    from densecl.datasets import UnreadableImageError
+    from densecl.datasets.sensor import load_bands
+
+    first = None
+    for path in paths:
+        try:
+            return path, load_bands(path, path).pixels
+        except UnreadableImageError as error:
+            first = first or error
+    raise first
 
 
 def views_of_sensor(values: dict[str, Any]) -> dict[str, Any]:

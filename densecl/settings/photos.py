@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_LOOKED_AT = 200
+MOST_UNREADABLE = 0.01  # the data set's max_unreadable
 
 
 @dataclass(frozen=True)
@@ -17,17 +18,21 @@ class Photos:
         count: number of photos.
         short_sides: percentiles 10, 50 and 90 of the short side in pixels.
         channels, depth: number of channels and type of the first photo.
+        unreadable: what is wrong with those of the photos looked at that cannot be read.
     """
 
     count: int
     short_sides: tuple[int, int, int] = (480, 480, 480)
     channels: int = 3
     depth: str = 'uint8'
+    unreadable: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         low, middle, high = self.short_sides
         text = f'{self.count:,} photos of {self.channels} channels ({self.depth})'
-        return f'{text}, short side {middle} px ({low} to {high})'
+        bad = f'; left out, as {self.unreadable[0]}' if self.unreadable else ''
+        bad += f' (and {len(self.unreadable) - 1} more)' if len(self.unreadable) > 1 else ''
+        return f'{text}, short side {middle} px ({low} to {high}){bad}'
 
 
 def describe_photos(paths: Sequence[str | os.PathLike], channels: int = 3, depth: str = 'uint8') -> Photos:
@@ -39,13 +44,26 @@ def describe_photos(paths: Sequence[str | os.PathLike], channels: int = 3, depth
 
     Raises:
         ValueError: there is no photo.
-        UnreadableImageError: one of them cannot be read.
+        UnreadableImageError: more than 1 % of them cannot be read, with which training would stop, too.
     """
+    from densecl.datasets import UnreadableImageError
+
     if not len(paths):
         raise ValueError('there is no photo')
     chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, MAX_LOOKED_AT).astype(int))]
-    sides = np.percentile([_short_side(path) for path in chosen], [10, 50, 90]).round().astype(int)
-    return Photos(len(paths), tuple(int(side) for side in sides), channels, depth)
+    found, unreadable = [], []
+    for path in chosen:
+        try:
+            found.append(_short_side(path))
+        except UnreadableImageError as error:
+            unreadable.append(str(error))
+    if len(unreadable) > MOST_UNREADABLE * len(chosen):
+        raise UnreadableImageError(
+            f'{unreadable[0]} ({len(unreadable)} of {len(chosen)} photos looked at cannot be read, more than '
+            f'{MOST_UNREADABLE:.0%}; mend or remove them)'
+        )
+    sides = np.percentile(found, [10, 50, 90]).round().astype(int)
+    return Photos(len(paths), tuple(int(side) for side in sides), channels, depth, tuple(unreadable))
 
 
 def _short_side(path: str | os.PathLike) -> int:

@@ -275,3 +275,11 @@ def test_a_million_paths_hold_no_python_objects():
     held = [v for v in vars(table).values() if isinstance(v, np.ndarray)]
     assert len(held) == len(vars(table)) and sum(v.nbytes for v in held) < 40e6
     assert table[999_999] == '/data/train/n00999999.jpg'
+
+
+def test_images_do_not_count_twice(tmp_path):
+    put(tmp_path / 'a', 'x.jpg', 'b/y.jpg')
+    (tmp_path / 'link').symlink_to(tmp_path / 'a')
+    for further in (tmp_path / 'a', tmp_path / 'link', tmp_path / 'a/b'):
+        with pytest.raises(ValueError, match='lies in .*, so that its images would count twice'):
+            Folder([tmp_path / 'a', further])

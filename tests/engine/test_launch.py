@@ -8,8 +8,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from densecl.building import ConfigMistake
 from densecl.compat import load_checkpoint
 from densecl.engine import launch
+from densecl.engine.checks import claimed
 
 
 def test_bf16_trains_without_a_cuda_device(tiny_config, tmp_path):
@@ -25,8 +27,11 @@ def test_bf16_trains_without_a_cuda_device(tiny_config, tmp_path):
     assert all(torch.isfinite(v).all() for v in state.values())
 
 
-def test_fp16_scales_the_loss():
+def test_fp16_scales_the_loss(monkeypatch):
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1))))
+    with pytest.raises(ValueError, match='--amp fp16 needs a GPU; --amp bf16 runs on this CPU'):
+        launch.use_amp(cfg, 'fp16')
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
     launch.use_amp(cfg, 'fp16')
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.loss_scale == 'dynamic'
@@ -191,3 +196,42 @@ def test_the_seed_of_a_run_is_that_of_its_views(kind):
     cfg.randomness.seed = 4
     launch.share_seed(cfg)
     assert cfg.train_dataloader.dataset.seed == 3, 'its own'
+
+
+def test_no_workers_is_enough_to_say(tiny_config):
+    cfg = tiny_config(**{'train_dataloader.num_workers': 0})
+    cfg.train_dataloader.update(persistent_workers=True, prefetch_factor=2)
+    assert launch.build_runner(cfg).train_loop.dataloader.num_workers == 0
+
+
+def test_custom_imports_may_lie_beside_the_config(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'path', sys.path[:])
+    folder = tmp_path / 'own'
+    folder.mkdir()
+    (folder / 'beside_the_config.py').write_text('VALUE = 3\n')
+    config = folder / 'mine.py'
+    config.write_text("custom_imports = dict(imports=['beside_the_config'])\n")
+    launch.read_config(str(config))
+    assert sys.modules.pop('beside_the_config').VALUE == 3
+    config.write_text("custom_imports = dict(imports=['nowhere_to_be_found'])\n")
+    said = r"mine.py: custom_imports: No module named 'nowhere_to_be_found'; .* and on PYTHONPATH$"
+    with pytest.raises(ConfigMistake, match=said):
+        launch.read_config(str(config))
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    """A lock of another process; it ends with the process."""
+    code = (
+        'import sys; from densecl.engine.checks import claimed\n'
+        f'with claimed({str(tmp_path)!r}): print("here", flush=True); sys.stdin.read()'
+    )
+    other = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b'here\n'
+    said = f'work_dir: in .* process {other.pid} on .* is training; wait'
+    with pytest.raises(ConfigMistake, match=said), claimed(tmp_path):
+        pass
+    other.kill()
+    other.wait()
+    with claimed(tmp_path):
+        assert (tmp_path / '.running').read_text().startswith(f'process {os.getpid()} on ')
+    assert not list(tmp_path.iterdir())

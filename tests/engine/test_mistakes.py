@@ -428,6 +428,11 @@ def test_check_tries_everything_and_writes_nothing(tmp_path):
     told = [line for line in lines if line.startswith('WRONG')]
     assert [line.split()[1] for line in told] == ['queue', 'step'], lines
     lines.clear()
+    meant = {'model.heads.dense.objective.queue': 64, 'allow': 'queue'}
+    assert try_out(config(tmp_path / 'run', **meant), lines.append)
+    (said,) = (line for line in lines if line.split()[1] == 'queue')
+    assert said.startswith('ok    queue') and '64 keys are more than' in said and said.endswith('(allowed)')
+    lines.clear()
     assert not try_out(config(tmp_path / 'run', **{'visualizer.vis_backends': 0.5}), lines.append)
     assert 'WRONG loggers    visualizer.vis_backends must be a list of dicts, got 0.5' in lines
 

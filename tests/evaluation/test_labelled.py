@@ -155,7 +155,7 @@ def test_command(tmp_path, capsys):
     with pytest.raises(SystemExit, match='0'):
         run_tool('probe', command.split())
     said = capsys.readouterr().out
-    assert 'memory 12 x 20 cells, k 30, temperature 0.02' in said
+    assert 'memory 12 x 20 cells at most, k 30 at most, temperature 0.02' in said
     assert '12 images to learn from, 12 to score on, 64 x 96 pixels, 2 classes' in said
     found = json.loads(out.read_text())
     for kind in ('linear', 'retrieval'):

@@ -1,5 +1,6 @@
 """Folders of images: any tree, and the ImageNet layout."""
 
+import itertools
 import logging
 import os
 from collections import Counter
@@ -114,6 +115,13 @@ class Folder(FileSource):
         captions: str | None = None,
     ) -> None:
         roots = [check_folder(root, 'Folder') for root in as_list(data_root)]
+        real = [root.resolve() for root in roots]
+        for i, j in itertools.permutations(range(len(real)), 2):
+            if real[i].is_relative_to(real[j]):
+                raise ValueError(
+                    f'Folder: data_root {roots[i]} lies in {roots[j]}, so that its images would count twice; '
+                    'leave one of them out'
+                )
         found = [find_images(root, 'Folder', extensions, captions) for root in roots]
         self.captions = captions
         prefixes = [''] if len(roots) == 1 else [f'{name}/' for name in distinct_names(roots)]
