@@ -1,6 +1,7 @@
 """The dataset through real loaders: values, determinism, errors, mmengine's runner."""
 
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -85,11 +86,12 @@ def test_results_before_any_transform(folder):
     )
 
 
-def test_sources_are_built_from_their_config(folder):
+def test_sources_are_built_from_their_config(folder, tmp_path_factory):
     (folder / 'list.txt').write_text('01.jpg\n05.jpg\n')
     listed = PretrainDataset(folder, source={'type': 'ListFile', 'list_file': 'list.txt'})
     assert [listed[i]['path'][-6:] for i in range(2)] == ['01.jpg', '05.jpg']
-    assert len(PretrainDataset([folder, folder])) == 24
+    other = shutil.copytree(folder, tmp_path_factory.mktemp('other') / 'photos')
+    assert len(PretrainDataset([folder, other])) == 24
 
 
 def test_labels_and_class_names(folder):
