@@ -67,8 +67,7 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
         cfg.work_dir, cfg.launcher, cfg.log_level = work_dir, 'none', 'ERROR'
         cfg.resume, cfg.load_from = checkpoint is not None, checkpoint and str(checkpoint)
         cfg.train_cfg.update(type='ReplayLoop', record=record, rank=rank)
-        cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
-        cfg.train_dataloader.pop('prefetch_factor', None)
+        cfg.train_dataloader.num_workers = 0
         hooks = cfg.get('custom_hooks') or []
         cfg.custom_hooks = [hook for hook in hooks if not str(hook['type']).endswith(_LEFT_OUT)]
         wrapper = cfg.optim_wrapper

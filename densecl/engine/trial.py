@@ -128,8 +128,7 @@ class _Trial:
         loader = self.cfg.get('train_dataloader')
         if loader is None:
             raise ConfigMistake('train_dataloader is missing: there is nothing to train on')
-        loader.update(num_workers=0, persistent_workers=False)
-        loader.pop('prefetch_factor', None)
+        loader.num_workers = 0
         self.runner = launch.build_runner(self.cfg)
         model = unwrap(self.runner.model)
         count = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from densecl.cli.probe_report import _names
 from densecl.evaluation.labelled import open_labelled, usual_size
 from densecl.tools import run_tool
 
@@ -171,3 +172,9 @@ def test_command(tmp_path, capsys):
     assert tiles[0].shape == (64, 102, 3)
     equal = [(abs(tiles[0] - tile).max(-1) < 3)[:, :96].mean() for tile in tiles[1:]]
     assert min(equal) > 0.5 and max(equal) < 1
+
+
+def test_of_many_absent_classes_some_are_named():
+    classes = tuple(f'c{i}' for i in range(30))
+    assert _names((), classes) == 'none' and _names((3, 5), classes) == 'c3, c5'
+    assert _names(tuple(range(25)), classes).endswith('c18, c19 and 5 more')
