@@ -14,8 +14,10 @@ def tools() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob('*.py'))}
 
 
-def run_tool(name: str, arguments: list[str]) -> None:
+def run_tool(name: str, arguments: list[str], called: str | None = None) -> None:
     """Run a tool in this process as if it had been called by its path.
+
+    Its messages begin with ``called``, by default the name of its file.
 
     Raises:
         FileNotFoundError: there is no such tool.
@@ -24,7 +26,7 @@ def run_tool(name: str, arguments: list[str]) -> None:
     if script is None:
         raise FileNotFoundError(f'there is no tool {name}; tools: {", ".join(tools()) or "none installed"}')
     before = sys.argv, sys.path[:]
-    sys.argv = [str(script), *arguments]
+    sys.argv = [called or str(script), *arguments]
     sys.path.insert(0, str(script.parent))
     try:
         runpy.run_path(str(script), run_name='__main__')

@@ -48,8 +48,9 @@ def run(args: argparse.Namespace) -> int:
     elif not checkpoint.is_file():
         raise FileNotFoundError(f'{checkpoint}: no such run or checkpoint')
     refuse_worse(checkpoint, args.force)
-    options = [('--out', args.out), ('--check', args.check), ('--without', args.without)]
-    given = [part for name, value in options if value for part in (name, value)]
+    further = [('--out', args.out), ('--check', args.check), ('--without', args.without)]
+    given = [part for name, value in further if value for part in (name, value)]
     given += ['--force'] if args.force else []
-    run_tool('export', [str(checkpoint), '--to', args.to, '--branch', args.branch, *given])
+    options = ['--to', args.to, '--branch', args.branch, *given]
+    run_tool('export', [str(checkpoint), *options], called='densecl export')
     return 0

@@ -80,6 +80,8 @@ def test_logger_is_unknown_or_not_installed(densecl, photos, tmp_path, monkeypat
 def test_export_of_nothing(densecl, tmp_path):
     refused(densecl('export', tmp_path / 'none.pth'), 'no such run or checkpoint')
     refused(densecl('export', tmp_path), 'is no run of densecl pretrain')
+    (tmp_path / 'empty.pth').touch()
+    refused(densecl('export', tmp_path / 'empty.pth'), 'densecl export:', 'is empty')
 
 
 def test_debug_shows_where(densecl, tmp_path):

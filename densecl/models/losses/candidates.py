@@ -149,8 +149,8 @@ class Candidates:
             return replace(self, keys=self.keys.clone(), volatile=False)
         return replace(self, keys=gather(self.keys), ring=False) if self.ring else self
 
-    def without(self, rule: Keep) -> 'Candidates':
-        """Only the candidates that ``rule`` keeps. The rule does not apply to ``pairs``."""
+    def where(self, rule: Keep) -> 'Candidates':
+        """Only the candidates for which ``rule`` is true. The rule does not apply to ``pairs``."""
         return replace(self, filters=[*self.filters, rule])
 
     def joined(self, batch: 'Candidates') -> 'Candidates':

@@ -34,7 +34,7 @@ def split_by_role(scores: Scores, rules: dict[Callable, str], form: str) -> tupl
     remaining = everything = scores.candidates
     for rule, role in rules.items():
         if form == 'apart' or role == 'ignored':
-            remaining = remaining.without(lambda columns, cosines, rule=rule: ~rule(columns, cosines))
+            remaining = remaining.where(lambda columns, cosines, rule=rule: ~rule(columns, cosines))
     scores = scores.with_candidates(remaining)
     if not answering:
         return scores, None
@@ -42,7 +42,7 @@ def split_by_role(scores: Scores, rules: dict[Callable, str], form: str) -> tupl
     def any_answers(columns: slice, cosines: Tensor) -> Tensor:
         return torch.stack([rule(columns, cosines) for rule in answering]).any(0)
 
-    return scores, scores.with_candidates(replace(everything.gathered(), pairs=None).without(any_answers))
+    return scores, scores.with_candidates(replace(everything.gathered(), pairs=None).where(any_answers))
 
 
 class Answers:

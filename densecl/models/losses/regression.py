@@ -22,12 +22,12 @@ def standardised(query: Tensor, key: Tensor, valid: Tensor, eps: float = 1e-6) -
         eps: added to the variance.
     """
     query, key = full_precision(query), full_precision(key)
-    rows = torch.where(valid[..., None], key, 0.0).flatten(0, 1)
-    sums = torch.cat([rows.sum(0), rows.square().sum(0), valid.sum().to(rows.dtype)[None]])
-    total, squares, count = all_reduce(sums).split([key.shape[-1], key.shape[-1], 1])
-    mean = total / count.clamp(min=1)
-    scale = (squares / count.clamp(min=1) - mean.square()).clamp(min=0).add(eps).rsqrt()
-    return (query - mean) * scale, (key - mean) * scale
+    count = all_reduce(valid.sum().to(key.dtype)).clamp(min=1)
+    mean = all_reduce(torch.where(valid[..., None], key, 0.0).sum((0, 1))) / count
+    query, key = query - mean, key - mean
+    squares = all_reduce(torch.where(valid[..., None], key, 0.0).square().sum((0, 1)))
+    scale = (squares / count + eps).rsqrt()
+    return query * scale, key * scale
 
 
 @MODELS.register_module()

@@ -61,8 +61,8 @@ class Triplet(Objective):
             negatives = batch_candidates(c, query, keys, self.batch, ring=False)
             if match.across is not None:
                 same = match.across(negatives)
-                positive = farthest(query, own, negatives.without(lambda columns, _: same(columns)))
-                negatives = negatives.without(lambda columns, _: ~same(columns))
+                positive = farthest(query, own, negatives.where(lambda columns, _: same(columns)))
+                negatives = negatives.where(lambda columns, _: ~same(columns))
             column, found = self.mine(query, positive, negatives)
             negative = negatives.keys[column]
             terms = triplet_terms(query, positive, negative, self.margin, self.squared).where(found, 0.0)
@@ -81,7 +81,7 @@ class Triplet(Objective):
         if self.mining == 'batch-hard':
             return column[:, 0], found
         limit = (query * positive).sum(1, keepdim=True)
-        beyond = negatives.without(lambda _, cosines: cosines < limit)
+        beyond = negatives.where(lambda _, cosines: cosines < limit)
         value, semi_hard = hardest_keys(query, negatives.keys, 1, beyond.keep)
         # The farthest negative is the one nearest to the opposite of the query.
         _, last = hardest_keys(-query, negatives.keys, 1, lambda columns, s: negatives.keep(columns, -s))

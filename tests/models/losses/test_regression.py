@@ -68,3 +68,11 @@ def test_no_units_and_a_constant_channel_in_half_precision(sides):
         (gradient,) = torch.autograd.grad(loss, query)
         assert loss.dtype == torch.float32 and loss.isfinite() and gradient.isfinite().all()
         assert valid is None or loss == 0
+
+
+def test_channels_far_from_zero_in_float32(sides):
+    _, key = sides
+    key = (100 + 0.05 * key / key.flatten(0, 1).std(0)).float()
+    mean = key.double().flatten(0, 1).mean(0).expand_as(key).float()
+    loss, _ = Regression().score(compared(mean, key))
+    assert loss.item() == pytest.approx(1, abs=0.01)

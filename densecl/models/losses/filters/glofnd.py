@@ -57,7 +57,7 @@ class GloFND(Filter):
         batch = scores.comparison.batch
         thresholds = scores.of_rows(self.state.read(batch, 'threshold'))[:, None]
         if self.training:
-            below = scores.candidates.without(lambda _, cosines: cosines <= thresholds)
+            below = scores.candidates.where(lambda _, cosines: cosines <= thresholds)
             count = scores.candidates.count(scores.query)
             counted = scores.comparison.match.found().flatten() & (count > 0)
             self.state.collect(batch, counted, 1 - below.count(scores.query) / count)
