@@ -9,8 +9,10 @@ import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import log2
 from pathlib import Path
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
@@ -83,6 +85,55 @@ def check_batch(runner: Runner) -> Iterator[str]:
             )
 
 
+def check_sides(runner: Runner) -> Iterator[str]:
+    """Where heads ask for places in the photo, whole patches of the backbone fill the views."""
+    model = unwrap(runner.model)
+    patches = patches_of(model.backbone)
+    images = getattr(runner.train_loop.dataloader.dataset[0], 'images', ())
+    if patches is None or not len(images):
+        return
+    placed = {}
+    for name, head in _heads(runner):
+        asked = set().union(*(rule.needs for rules in head.rules.values() for rule in rules))
+        if 'place' in asked or 'boxes' in head.units.gives:
+            with contextlib.suppress(ValueError):  # views are missing, as check_views says
+                placed.update(dict.fromkeys(set().union(*head.needed(len(images)).values()), name))
+    training = model.training
+    for view, name in placed.items():
+        size = tuple(images[view].shape[:2])
+        filled = filled_size(model.eval().backbone, patches, size)
+        model.train(training)
+        if filled != size:
+            yield (
+                f'model.heads.{name}: view {view} has {size[0]} x {size[1]} px, but the cells of '
+                f'model.backbone fill {filled[0]} x {filled[1]} px: their places would be wrong; give the '
+                'view this size, or another that whole patches fill'
+            )
+
+
+def patches_of(backbone: nn.Module) -> nn.Conv2d | None:
+    """The first layer, if it cuts an image into patches; None if its filters overlap.
+
+    Cells of overlapping filters lie around their centres, wherever the image ends. Patches begin at its upper
+    left corner; the last ones may lack pixels, or be left out.
+    """
+    first = next((layer for layer in backbone.modules() if isinstance(layer, nn.Conv2d)), None)
+    return first if first is not None and first.stride == first.kernel_size != (1, 1) else None
+
+
+@torch.no_grad()
+def filled_size(backbone: nn.Module, patches: nn.Conv2d, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width in pixels that the cells fill, for images of ``size``; by the last level with several
+    cells.
+    """
+    levels = backbone(patches.weight.new_zeros(1, patches.in_channels, *size))
+    cells = next((x.shape[2:] for x in reversed(levels) if x.shape[2:].numel() > 1), None)
+    if cells is None:
+        return size
+    sides = zip(size, cells, patches.stride, strict=True)
+    return tuple(count * patch * 2 ** round(log2(side / count / patch)) for side, count, patch in sides)
+
+
 def check_images(runner: Runner) -> Iterator[str]:
     """Images are normalised as those on which the weights were trained."""
     for hook in runner.hooks:
@@ -95,6 +146,7 @@ CHECKS: dict[str, Callable[[Runner], Iterator[str]]] = {
     'views': check_views,
     'queue': check_queues,
     'batch': check_batch,
+    'sides': check_sides,
     'images': check_images,
 }
 

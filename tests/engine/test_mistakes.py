@@ -20,10 +20,12 @@ from densecl import building
 from densecl.building import ConfigMistake, check_arguments, one_line
 from densecl.datasets.unreadable import UnreadableImageError
 from densecl.engine import fields, launch
+from densecl.engine.checks import filled_size, patches_of, problems
 from densecl.engine.fields import FIELDS, check_fields, merge_options, near_setting
 from densecl.engine.hooks import PretrainCheckpointHook
 from densecl.engine.one_line import first_to_say, in_one_line
 from densecl.engine.trial import try_out
+from densecl.registry import MODELS
 from densecl.sample import sample_root
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,15 @@ SMALL = {
     'model.heads.image.objective.queue': 32,
     'model.heads.dense.objective.queue': 32,
     'log_level': 'ERROR',
+}
+
+
+#: Cells are matched by their place in the photo, and are patches of 16 px.
+PLACED_PATCHES = {
+    'model.backbone': dict(_delete_=True, type='TimmViT', arch='vit_tiny_patch16_224', depth=1),
+    'model.heads.image.projector.channels': (192, 512, 128),
+    'model.heads.dense.projector.channels': (192, 512, 128),
+    'model.heads.dense.matching': dict(_delete_=True, type='ByLocation', threshold=0.7),
 }
 
 
@@ -358,6 +369,11 @@ def test_hints_of_others_refuse_nothing():
             'model.heads.dense',
             'a level that the backbone does not return',
         ),
+        (
+            {**PLACED_PATCHES, f'{DATA}.pipeline.0.views.0.size': 100},
+            'model.heads.dense',
+            'fill 112 x 112 px',
+        ),
         ({'allow': 'queu'}, 'allow', 'did you mean queue'),
     ],
 )
@@ -369,6 +385,21 @@ def test_parts_that_do_not_go_together(options, place, words, tmp_path, capsys):
     said = [line for line in lines if line.startswith('train.py: ')]
     assert len(said) == 1 and said[0].startswith(f'train.py: {place}') and words in said[0], lines
     assert 'Traceback' not in ''.join(lines)
+
+
+@pytest.mark.parametrize('side, matching', [(112, 'ByLocation'), (100, 'MostSimilar')])
+def test_views_that_patches_fill_or_whose_places_nobody_asks_for(side, matching, tmp_path):
+    changed = {'model.heads.dense.matching': dict(_delete_=True, type=matching)}
+    changed[f'{DATA}.pipeline.0.views.0.size'] = side
+    runner = launch.build_runner(config(tmp_path, **{**PLACED_PATCHES, **changed}))
+    assert list(problems(runner)) == [] and runner.model.training
+    assert filled_size(runner.model.backbone, patches_of(runner.model.backbone), (100, 60)) == (112, 64)
+
+
+def test_patches_that_are_left_out_and_filters_that_overlap():
+    convnext = MODELS.build(dict(type='TimmBackbone', model_name='convnext_atto'))
+    assert filled_size(convnext, patches_of(convnext), (126, 112)) == (96, 96)
+    assert patches_of(MODELS.build(dict(type='TorchvisionResNet', arch='resnet18'))) is None
 
 
 def test_weights_of_other_images_and_a_folder_with_another_run(tmp_path, capsys):

@@ -40,22 +40,33 @@ def add_low_rank(backbone: nn.Module, rank: int, layers: str = r'attn|mlp|ffn') 
         layers: regular expression. Linear layers are adapted if it matches somewhere in their name.
 
     Raises:
-        ValueError: the rank is not positive, or no linear layer has such a name.
+        ValueError: the rank is not positive, no linear layer has such a name, or the backbone uses the weight
+            of one without calling the layer.
     """
     if rank < 1:
         raise ValueError(f'model.low_rank must be the rank of the adapters, 1 or more, got {rank}')
-    found = [
-        layer
+    found = {
+        name: layer
         for name, layer in backbone.named_modules()
         if type(layer) is nn.Linear and re.search(layers, name)
-    ]
+    }
     if not found:
         raise ValueError(
             f'model.low_rank={rank} adapts the linear layers of a transformer, of which '
             f'{type(backbone).__name__} has none (names with {layers}): leave it out'
         )
+    for name, tensor in backbone.named_parameters():  # torchvision's Swin hands weights to a function
+        layer = name.removesuffix('.weight')
+        if name.endswith('.weight') and tensor.ndim == 2 and re.search(layers, layer) and layer not in found:
+            raise ValueError(
+                f'model.low_rank={rank}: {layer} of {type(backbone).__name__} is no linear layer and cannot '
+                'be adapted: leave out low_rank, or take the network from timm'
+            )
     backbone.requires_grad_(False)
-    for layer in found:
+    for module in backbone.modules():
+        if hasattr(module, 'qkv_bias_separate'):  # timm: call the layer qkv, do not only read its weight
+            module.qkv_bias_separate = True
+    for layer in found.values():
         LowRankLinear.adapt(layer, rank)
 
 

@@ -129,11 +129,10 @@ def mean_of(terms: Tensor, counted: Tensor | None, how: str, weight: Tensor | No
         return terms.mean()
     if how == 'images':
         return (terms.sum(1) / counted.sum(1).clamp(min=1)).mean()
-    shares = counted.to(terms.dtype)
+    shares, least = counted.to(terms.dtype), 1.0
     if how == 'weights' and weight is not None:
-        shares = shares * weight.to(terms.dtype)
-    count = all_reduce(shares.sum())
-    return terms.sum() * world_size() / count.clamp(min=1)
+        shares, least = shares * weight.to(terms.dtype), torch.finfo(terms.dtype).tiny
+    return terms.sum() * world_size() / all_reduce(shares.sum()).clamp(min=least)
 
 
 def own_mean(values: Tensor, counted: Tensor | None) -> Tensor:

@@ -1,5 +1,7 @@
 """Low-rank adapters of transformers: what they compute, what learns, and files of the plain network."""
 
+import copy
+
 import pytest
 import torch
 
@@ -87,11 +89,30 @@ def test_a_folded_state_loads_into_the_adapted_network():
     [
         (VIT, 0, 'model.low_rank must be the rank of the adapters, 1 or more, got 0'),
         (dict(type='TorchvisionResNet', arch='resnet18'), 4, 'TorchvisionResNet has none'),
+        (
+            dict(type='TorchvisionFeatures', arch='swin_t', nodes=['features.7']),
+            4,
+            'attn.qkv of TorchvisionFeatures is no linear',
+        ),
     ],
 )
 def test_what_cannot_be_adapted_is_refused(backbone, rank, said):
     with pytest.raises(ValueError, match=said):
         add_low_rank(MODELS.build(backbone), rank)
+
+
+@pytest.mark.parametrize('arch', ['beit_base_patch16_224', 'vit_small_patch16_dinov3_qkvb'])
+def test_queries_keys_and_values_with_biases_of_their_own_learn(arch):
+    torch.manual_seed(0)
+    plain = MODELS.build(dict(type='TimmViT', arch=arch, img_size=64, depth=1)).eval()
+    adapted = copy.deepcopy(plain)
+    add_low_rank(adapted, 2)
+    images = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(adapted(images)[0], plain(images)[0], atol=1e-5, rtol=1e-4)
+    learnt(adapted)(images)[0].square().sum().backward()
+    assert all(p.grad.any() for name, p in adapted.named_parameters() if name.endswith('low_rank_down'))
+    plain.load_state_dict(fold_low_rank(adapted.state_dict()))
+    torch.testing.assert_close(adapted(images)[0], plain(images)[0], atol=1e-4, rtol=1e-4)
 
 
 def pretrainer():

@@ -95,6 +95,15 @@ def test_what_a_mean_is_divided_by(how, want):
     assert mean_of(TERMS, None, how).item() == pytest.approx(TERMS.mean().item(), rel=1e-12)
 
 
+def test_a_mean_by_weights_does_not_depend_on_their_size():
+    weight = torch.rand(3, 3, dtype=torch.float64)
+    want = (TERMS * weight)[COUNTED].sum() / weight[COUNTED].sum()
+    for scale in (1.0, 1e-6):
+        found = mean_of(TERMS * weight * scale, COUNTED, 'weights', weight * scale)
+        assert found.item() == pytest.approx(want.item(), rel=1e-12)
+    assert mean_of(TERMS * 0, COUNTED, 'weights', weight * 0).item() == 0
+
+
 @pytest.mark.parametrize('how', ['rows', 'counted', 'images'])
 def test_what_does_not_count_may_be_nan_and_gets_no_gradient(how):
     terms = torch.where(COUNTED, TERMS, torch.nan).requires_grad_()
