@@ -72,8 +72,7 @@ class Schedule:
             raise ValueError(f"{self.name}: unit must be 'run', 'epoch' or 'step', got {self.unit!r}")
         if self.warmup < 0 or (self.duration is not None and self.duration <= 0):
             raise ValueError(
-                f'{self.name}: warmup must be >= 0 and duration > 0, '
-                f'got {self.warmup} and {self.duration}'
+                f'{self.name}: warmup must be >= 0 and duration > 0, got {self.warmup} and {self.duration}'
             )
         if self.unit == 'run' and max(self.warmup, self.duration or 0) > 1:
             raise ValueError(

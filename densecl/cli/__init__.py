@@ -45,7 +45,8 @@ def call(args: argparse.Namespace) -> int:
     try:
         return args.run(args) or 0
     except KeyboardInterrupt:
-        print(f'densecl {args.command}: interrupted', file=sys.stderr)
+        again = '; the same command goes on' if args.command == 'pilot' else ''
+        print(f'densecl {args.command}: interrupted{again}', file=sys.stderr)
         return 130
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         if args.debug:

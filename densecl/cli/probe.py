@@ -73,16 +73,16 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError('--pictures draws the probes linear and retrieval; ask for one of them')
     args.config = str(path) if path else None
     config = read_config(args.config) if path else None
-    parts = {'': (args.what, '')} if done is None else {'run: ': (done.best, '')}
-    if done is not None and done.start is not None:
-        parts = {'start: ': (done.start, '_start')} | parts
+    parts = {'': (args.what, '')}
+    if done is not None:
+        parts = {name: (path, '_start' * (name == 'start')) for name, path in done.compared.items()}
     folders = args.photos or (done.photos if done else [])
     for number, (title, (weights, ending)) in enumerate(parts.items()):
         encoder = _encoder(weights, args, config)
         if number == 0:
             print(_leaks(folders, args, encoder.decoder))
         if title:
-            print(f'{title}{weights}')
+            print(f'{title}: {weights}')
         _probe(encoder, args, str(weights), ending)
     return 0
 

@@ -74,7 +74,7 @@ def read_config(path: str) -> Config:
     if beside not in sys.path:  # modules of ``custom_imports`` may lie beside the config
         sys.path.append(beside)
     try:
-        return Config.fromfile(file)
+        return with_own_options(Config.fromfile(file))
     except ImportError as error:
         if 'custom modules' not in str(error):
             raise
@@ -82,6 +82,13 @@ def read_config(path: str) -> Config:
         raise ConfigMistake(
             f'{path}: custom_imports: {cause}; modules are looked for beside the config and on PYTHONPATH'
         ) from error
+
+
+def with_own_options(cfg: Config) -> Config:
+    """Merge the config's ``cfg_options``: options of the command for which the file was written."""
+    if options := cfg.pop('cfg_options', None):
+        merge_options(cfg, options)
+    return cfg
 
 
 @contextlib.contextmanager
@@ -125,7 +132,7 @@ def load_config(
         OSError: there is no such config.
         ConfigMistake: an option changes nothing, or does not fit into the config.
     """
-    cfg = read_safely(path) if safe else read_config(path)
+    cfg = with_own_options(read_safely(path)) if safe else read_config(path)
     if options:
         merge_options(cfg, options)
     cfg.launcher = launcher

@@ -29,8 +29,8 @@ def open_networks(whats: Sequence[str], branch: str = 'auto') -> dict[str, Froze
     """Name (the heading of its column) -> network to show.
 
     Args:
-        whats: folders of runs, files of weights, or names of weights. A run gives two networks: the start (if
-            there was one) and the chosen weights. Weights without a config are built as in pretraining: with
+        whats: folders of runs, files of weights, or names of weights. A run gives two networks, see
+            :attr:`.Run.compared`. Weights without a config are built as in pretraining: with
             stride 16 at the last level, if possible.
         branch: see :func:`densecl.evaluation.features.load_encoder`.
 
@@ -45,11 +45,9 @@ def open_networks(whats: Sequence[str], branch: str = 'auto') -> dict[str, Froze
         if is_run(what):
             run = Run(Path(what))
             prefix = f'{what}: ' if len(whats) > 1 else ''
-            parts = {'start': run.start, f'after training ({run.best.name})': run.best}
             config = read_config(str(run.config))
-            for name, weights in parts.items():
-                if weights is not None:
-                    found[prefix + name] = open_encoder(weights, branch, config)
+            for name, weights in run.compared.items():
+                found[prefix + name] = open_encoder(weights, branch, config)
             continue
         name = Path(what).stem if Path(what).is_file() else str(what)
         options = {} if carries_config(what) else layout_of(find_start(what)).backbone

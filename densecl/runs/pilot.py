@@ -132,6 +132,7 @@ def pilot(
         start=start,
         method=method,
         size=pretraining.get('size'),
+        options=pretraining.get('options'),
     )
     show(leak_check(paths, labelled, test, decoder_of_photos(paths)))
     if not record.facts.get('pretrained'):
@@ -139,8 +140,10 @@ def pilot(
         wishes = dict(start=start, hours=hours * _PRETRAINING, method=method) | pretraining
         # Without labels: the guard would choose the weights by the labels that then measure them.
         pretrain(photos, out=folder / 'continued', resume=there, show=show, **wishes)
-        record.facts['pretrained'] = True
+        record.facts.update(pretrained=True, hours=hours)
         record.save()
+    elif hours != (before := record.facts.get('hours', hours)):
+        show(f'the pretraining is done, of --hours {before:g}; for a longer one give another --out')
     run = Run(folder / 'continued')
     arms = ARMS if run.start else ('random', 'continued')
     probes(record, run, arms, labelled, test, seeds, show)

@@ -16,6 +16,7 @@ from densecl.settings import (
     settings_table,
 )
 from densecl.settings.config_text import config_text
+from densecl.settings.photos import MOST_UNREADABLE
 from densecl.settings.rules import DEFAULT_METHOD
 from densecl.settings.speed import timed_speed
 from densecl.visualization.backends import vis_backends
@@ -91,8 +92,9 @@ def make_plan(
     sensor = look_at_sensor(paths)
     job = Job(Path(out), folders, paths, chosen, labelled, sensor, backends)
     depth = (sensor.channels, sensor.decoder['dtype']) if sensor else ()
+    most = (options or {}).get('train_dataloader.dataset.max_unreadable', MOST_UNREADABLE)
     conditions = Conditions(
-        photos=describe_photos(paths, *depth),
+        photos=describe_photos(paths, *depth, most_unreadable=most),
         machine=look_at_machine(),
         architecture=chosen.architecture,
         continued=chosen.start is not None,
@@ -104,22 +106,45 @@ def make_plan(
         layers=chosen.layers,
         **method_traits(method or DEFAULT_METHOD[chosen.start is not None]),
     )
-    plan = _decide(job, conditions)
+    plan = _decide(job, conditions, options)
     if not measure:
         return plan
     speed = timed_speed(_parsed(plan.text, options))
     # The size was chosen with the estimate; the measured time is for this size.
     view_size = plan.found['view_size']
     conditions = replace(conditions, speed=speed, size=view_size.value)
-    again = _decide(job, conditions)
+    again = _decide(job, conditions, options)
     return replace(again, found={**again.found, 'view_size': view_size})
 
 
-def _decide(job: Job, c: Conditions) -> Plan:
+def _decide(job: Job, c: Conditions, options: dict[str, Any] | None) -> Plan:
     found = derive(c)
     base, values = run_values(found, c, job)
+    if options:
+        values['cfg_options'] = options
     text = config_text(', '.join(job.folders), str(job.folder / 'config.py'), base, values)
+    if options:
+        found = _as_asked(found, _parsed(text, options))
     return Plan(job, c, found, text)
+
+
+def _as_asked(found: Mapping[str, Setting], cfg: Any) -> dict[str, Setting]:
+    """The settings as the config ``cfg`` has them after ``--cfg-options``."""
+    loader, hooks = cfg.train_dataloader, cfg.default_hooks
+    images = loader.dataset.get('max_images') or found['photos'].value
+    asked = dict(
+        batch=loader.batch_size,
+        workers=loader.num_workers,
+        lr=cfg.optim_wrapper.optimizer.lr,
+        checkpoint_interval=hooks.checkpoint.interval,
+        steps=cfg.train_cfg.get('max_epochs', 0) * max(images // loader.batch_size, 1),
+    )
+    changed = {
+        name: Setting(name, value, 'as --cfg-options says')
+        for name, value in asked.items()
+        if name in found and value and value != found[name].value
+    }
+    return {**found, **changed}
 
 
 def _parsed(text: str, options: dict[str, Any] | None):

@@ -8,8 +8,11 @@ import densecl.compat
 
 densecl.compat.install()
 
+from mmengine.config import Config  # noqa: E402
+
 import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
 from densecl.engine import launch  # noqa: E402
+from densecl.files import checkpoints_of  # noqa: E402
 from densecl.visualization.backends import vis_backends  # noqa: E402
 
 from .checks import check_disk, check_folder_of_run, find_photos, folders_of  # noqa: E402
@@ -75,7 +78,15 @@ def pretrain(
         unused = [f'--{name}' for name, value in given.items() if value is not None]
         if unused:
             show(f'{", ".join(unused)}: not used, the run goes on with the settings of its config.py')
-    return train(folder, options, resume)
+        own = Config.fromfile(folder / 'config.py').get('cfg_options') or {}
+        if changed := [name for name, value in (options or {}).items() if own.get(name) != value]:
+            show(f'{", ".join(changed)}: from here on as given now; the config.py of the run stays as it was')
+    try:
+        return train(folder, options, resume)
+    except Exception:
+        if not resume and not checkpoints_of(folder):  # the same command can begin again
+            (folder / 'config.py').unlink(missing_ok=True)
+        raise
 
 
 def write_run(plan: Plan) -> None:

@@ -64,6 +64,25 @@ class Run(RunFolder):
         return path if path.is_file() else None
 
     @property
+    def kept_start(self) -> bool:
+        """Whether the guard chose the start: nothing that it measured later was better."""
+        return self.start is not None and self.guard.get('chosen') == 'start'
+
+    @property
+    def compared(self) -> dict[str, Path]:
+        """Name -> weights that show what the training did: the start, if any, and the best after it.
+
+        If the best is the start, the newest checkpoint is shown beside it.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint yet.
+        """
+        after = self.checkpoint if self.kept_start else self.best
+        why = ', not chosen: the guard kept the start' if self.kept_start else ''
+        parts = {'start': self.start, f'after training ({after.name}{why})': after}
+        return {name: path for name, path in parts.items() if path is not None}
+
+    @property
     def photos(self) -> list[str]:
         """Folders of its photos; none if one of them no longer exists."""
         from densecl.engine.launch import read_config

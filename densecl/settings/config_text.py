@@ -42,6 +42,8 @@ def source_of(value: Any) -> str:
     """Source code of a value: ``dict(a=1)`` in one line if it fits."""
     if isinstance(value, Source):
         return str(value)
+    if isinstance(value, dict) and not all(str(key).isidentifier() for key in value):
+        return _joined('{', [f'{key!r}: {source_of(part)}' for key, part in value.items()], '}')
     if isinstance(value, dict):
         return _joined('dict(', [f'{key}={source_of(part)}' for key, part in value.items()], ')')
     if isinstance(value, list):

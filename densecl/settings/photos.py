@@ -1,5 +1,6 @@
 """Describes photos: their number, size and channels."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_LOOKED_AT = 200
-MOST_UNREADABLE = 0.01  # the data set's max_unreadable
+MOST_UNREADABLE = 0.01  # the data set's max_unreadable, by default
+_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,22 @@ class Photos:
         return f'{text}, short side {middle} px ({low} to {high}){bad}'
 
 
-def describe_photos(paths: Sequence[str | os.PathLike], channels: int = 3, depth: str = 'uint8') -> Photos:
+def describe_photos(
+    paths: Sequence[str | os.PathLike],
+    channels: int = 3,
+    depth: str = 'uint8',
+    most_unreadable: float = MOST_UNREADABLE,
+) -> Photos:
     """Inspect up to 200 photos, evenly spread over the list.
 
     Args:
         paths: paths of the photos.
         channels, depth: number of channels and type of the images, if they are not read as 8-bit RGB.
+        most_unreadable: largest share of them that may be unreadable.
 
     Raises:
-        ValueError: there is no photo.
-        UnreadableImageError: more than 1 % of them cannot be read, with which training would stop, too.
+        ValueError: there is no photo, or none can be read.
+        UnreadableImageError: a larger share cannot be read, with which training would stop, too.
     """
     from densecl.datasets import UnreadableImageError
 
@@ -57,10 +65,14 @@ def describe_photos(paths: Sequence[str | os.PathLike], channels: int = 3, depth
             found.append(_short_side(path))
         except UnreadableImageError as error:
             unreadable.append(str(error))
-    if len(unreadable) > MOST_UNREADABLE * len(chosen):
+    bad, seen = len(unreadable), len(chosen)
+    if bad > most_unreadable * seen or not found:
+        more = f'; and {bad - _NAMED} more' if bad > _NAMED else ''
+        enough = min(math.ceil(20 * bad / seen) / 10, 1)  # files that are cut off show in training only
+        remedy = f', or leave them out: --cfg-options train_dataloader.dataset.max_unreadable={enough:g}'
         raise UnreadableImageError(
-            f'{unreadable[0]} ({len(unreadable)} of {len(chosen)} photos looked at cannot be read, more than '
-            f'{MOST_UNREADABLE:.0%}; mend or remove them)'
+            f'{"; ".join(unreadable[:_NAMED])}{more} ({bad} of {seen} photos looked at cannot be read, more '
+            f'than {100 * most_unreadable:g}%; mend or remove them{remedy if found else ""})'
         )
     sides = np.percentile(found, [10, 50, 90]).round().astype(int)
     return Photos(len(paths), tuple(int(side) for side in sides), channels, depth, tuple(unreadable))

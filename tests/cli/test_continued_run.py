@@ -112,7 +112,7 @@ def test_probe_tells_the_leak_before_any_figure(densecl, labelled, run_folder, t
     options = ('--labelled', labelled, '--size', '64', '64', '--out', tmp_path / 'a.json')
     code, out, err = densecl('probe', run_folder, *options)
     assert code == 0, err
-    assert out.index('leak check: 12 of the 12') < out.index('start: ') < out.index('run: ')
+    assert out.index('leak check: 12 of the 12') < out.index('start: ') < out.index('after training (')
     assert out.count('retrieval  mIoU') == 2
     figures = [json.loads((tmp_path / name).read_text()) for name in ('a.json', 'a_start.json')]
     assert all(f'{f["linear"]["mean"]:6.2f}' in out for f in figures)

@@ -33,6 +33,13 @@ def test_too_few_photos(densecl, tmp_path, photos):
     refused(densecl('plan', tmp_path), '3 photos', 'at least 8')
 
 
+def test_a_run_that_was_refused_can_begin_again(densecl, tmp_path, photos):
+    batch = 'train_dataloader.batch_size=4'
+    wishes = ('--start', 'random', '--size', '32', '--estimate', '--cfg-options', batch)
+    for _ in range(2):
+        refused(densecl('pretrain', photos, '--out', tmp_path / 'run', *wishes), f'{batch} in 4 groups')
+
+
 def test_there_is_a_run_already_or_none(densecl, tmp_path, photos):
     refused(densecl('pretrain', photos, '--out', tmp_path, '--resume'), 'there is no run', 'config.py')
     (tmp_path / 'config.py').write_text('')

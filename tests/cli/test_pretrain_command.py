@@ -27,17 +27,20 @@ def test_pretrain_writes_a_whole_run(densecl, photos, labelled, run_folder):
     code, out, err = densecl(
         'pretrain', photos, '--start', 'random', '--out', run_folder, '--labelled', labelled,
         '--log-to', 'tensorboard', *TINY,
+        '--cfg-options', 'train_dataloader.batch_size=8', 'model.heads.image.loss_weight=0.25',
     )  # fmt: skip
     assert code == 0, err
     # the reasons, then the leak, before any figure
     assert out.index('view_size') < out.index('leak check: 12 of the 12 scored photos are')
     settings = {s['name']: s for s in json.loads((run_folder / 'settings.json').read_text())}
-    assert settings['batch']['value'] == 16 and settings['view_size']['reason'] == 'as you asked'
+    assert settings['batch'] == dict(name='batch', value=8, reason='as --cfg-options says')
+    assert settings['view_size']['reason'] == 'as you asked'
     manifest = json.loads((run_folder / 'manifest.json').read_text())
     assert manifest['photos']['count'] == 24 and manifest['start'] == {'name': 'random'}
     cfg = Config.fromfile(run_folder / 'config.py')
     assert cfg.manifest == manifest['photos']['sha256'] == hash_files([str(p) for p in photos.iterdir()])
-    assert cfg.train_dataloader.batch_size == 16 and cfg.views[0].size == 32
+    assert cfg.views[0].size == 32
+    assert cfg.cfg_options == {'train_dataloader.batch_size': 8, 'model.heads.image.loss_weight': 0.25}
     assert (run_folder / 'config.py').read_text().startswith('"""Pretraining on')
     curves = EventAccumulator(str(next(run_folder.glob('*/vis_data')))).Reload()
     logged = [json.loads(line) for line in next(run_folder.glob('*/vis_data/scalars.json')).open()]
@@ -63,10 +66,16 @@ def test_the_config_runs_again_unchanged(run_folder, tmp_path):
 
 def test_resume_goes_on(densecl, photos, run_folder):
     steps = int(package.Run(run_folder).checkpoint.stem.split('_')[1])
-    more = f'train_cfg.max_epochs={steps + 2}'
+    epochs = steps // 3 + 1
+    more = f'train_cfg.max_epochs={epochs}'
     code, out, err = densecl('pretrain', photos, '--out', run_folder, '--resume', '--cfg-options', more)
     assert code == 0, err
-    assert package.Run(run_folder).checkpoint.name == f'iter_{steps + 2}.pth'
+    # what is not given again is as in the command that began the run: 3 steps an epoch
+    run = package.Run(run_folder)
+    assert run.checkpoint.name == f'iter_{3 * epochs}.pth'
+    whole = Config.fromstring(torch.load(run.checkpoint, weights_only=False)['meta']['cfg'], '.py')
+    assert whole.train_dataloader.batch_size == 8 and whole.model.heads.image.loss_weight == 0.25
+    assert 'train_cfg.max_epochs: from here on as given now' in out
 
 
 def test_resume_with_other_photos_says_so(densecl, photos, run_folder, tmp_path):

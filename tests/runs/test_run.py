@@ -32,6 +32,20 @@ def test_weights_to_use_are_those_of_the_guard_where_it_chose(tmp_path):
     assert run.best == tmp_path / 'best_dense.pth' and run.settings[0]['value'] == 0.1
 
 
+def test_where_the_guard_kept_the_start_the_end_is_shown_beside_it(tmp_path):
+    for name in ('start.pth', 'iter_30.pth', 'best_dense.pth'):
+        (tmp_path / name).touch()
+    run = Run(make_run(tmp_path, guard=dict(chosen='iteration 20')))
+    assert not run.kept_start
+    assert run.compared == {'start': run.start, 'after training (best_dense.pth)': run.best}
+    run = Run(make_run(tmp_path, guard=dict(chosen='start')))
+    assert run.kept_start and run.best.name == 'best_dense.pth'
+    after = 'after training (iter_30.pth, not chosen: the guard kept the start)'
+    assert run.compared == {'start': run.start, after: run.checkpoint}
+    run.start.unlink()
+    assert run.compared == {'after training (best_dense.pth)': run.best}
+
+
 @pytest.mark.parametrize('text', ['{"chosen": "en', '[1, 2]'])
 def test_a_cut_off_file_is_refused_here_and_skipped_on_a_page(tmp_path, text):
     (make_run(tmp_path) / 'guard.json').write_text(text)

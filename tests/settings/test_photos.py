@@ -28,6 +28,9 @@ def test_many_stop_as_training_would(photos):
     for path in photos[1:4]:
         with open(path, 'w') as file:
             file.write('no image')
-    said = '000.jpg.*4 of 200 photos looked at cannot be read, more than 1%; mend or remove them'
-    with pytest.raises(UnreadableImageError, match=said):
+    said = '000.jpg.*001.jpg.*003.jpg.*4 of 200 photos looked at cannot be read, more than 1%; mend '
+    with pytest.raises(UnreadableImageError, match=said + 'or remove them, or .*max_unreadable=0.1'):
         describe_photos(photos)
+    assert len(describe_photos(photos, most_unreadable=0.1).unreadable) == 4
+    with pytest.raises(UnreadableImageError, match='4 of 4 photos looked at .* mend or remove them\\)'):
+        describe_photos(photos[:4], most_unreadable=1)

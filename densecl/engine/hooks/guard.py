@@ -249,7 +249,8 @@ class GuardHook(Hook):
         from densecl.evaluation.guard import BEST
 
         neck = exported_branch(runner).neck if line.get('alpha') != 0 else None
-        meta = dict(iter=line['iter'], epoch=runner.epoch, guard=f'{line["name"]}: {line["sentence"]}')
+        epoch = runner.epoch if line['iter'] else 0
+        meta = dict(iter=line['iter'], epoch=epoch, guard=f'{line["name"]}: {line["sentence"]}')
         save_backbone(runner, BEST, tensors, self.meta | meta, neck)
 
 
