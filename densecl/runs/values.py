@@ -62,6 +62,8 @@ def run_values(found: Mapping[str, Setting], c: Conditions, job: Job) -> tuple[l
                 f'--method {found["method"].value} goes on from weights: give --start, or take densecl'
             )
         values['model'] = dict(heads=heads)
+        if 'zero_init_residual' in found:
+            values['model'] = dict(backbone=dict(zero_init_residual=True), heads=heads)
     else:
         values['model'] = continued_model(found, job.start, recipe, heads)
         optimizer = continued_optimizer(found, optimizer)
@@ -93,12 +95,13 @@ def _hooks(job: Job, folder: str) -> list[dict[str, Any]]:
 
 
 def method_traits(method: str) -> dict[str, Any]:
-    """Facts about a method for the rules: ``parts`` (queue, prototypes, constant momentum), ``recipe_lr``."""
+    """Facts about a method for the rules: ``parts`` (see :class:`.Conditions`), ``recipe_lr``."""
     from densecl.engine.launch import read_config
 
     recipe = read_config(small_recipe(method))
     model, heads = recipe.model, recipe.model.heads.values()
     found = {'momentum'} if isinstance(model.get('momentum'), float) else set()
+    found |= {'branches'} if model.backbone.get('zero_init_residual') is False else set()
     found |= {'queue'} if any(map(has_queue, heads)) else set()
     found |= {'prototypes'} if any(map(with_prototypes, heads)) else set()
     return dict(parts=frozenset(found), recipe_lr=recipe.optim_wrapper.optimizer.lr)

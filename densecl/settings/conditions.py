@@ -38,7 +38,8 @@ class Conditions:
         parameters: number of the backbone's parameters.
         layers: number of the backbone's layers: stem and stages, or stem and blocks of a transformer.
         recipe_lr: learning rate of the method's small recipe, for 64 photos per step.
-        parts: those of ``'queue'``, ``'prototypes'`` and ``'momentum'`` (a constant one) that the method has.
+        parts: what the method has of ``'queue'``, ``'prototypes'``, ``'momentum'`` (a constant one) and
+            ``'branches'`` (residual branches that do not begin at 0).
     """
 
     photos: Photos

@@ -190,6 +190,13 @@ def _frozen_layers(c: Conditions, found: Found) -> Setting | None:
     return Setting('frozen_layers', 1, f'of {c.layers}: the stem stays as it is')
 
 
+def _zero_init_residual(c: Conditions, found: Found) -> Setting | None:
+    if c.continued or 'branches' not in c.parts:
+        return None
+    why = 'from residual branches at 0 a detector and an FCN came out better, with MoCo v2 and DenseCL'
+    return Setting('zero_init_residual', True, why)
+
+
 def _queue(c: Conditions, found: Found) -> Setting | None:
     if 'queue' not in c.parts:
         return None
@@ -244,6 +251,7 @@ RULES = (
     _backbone_lr,
     _layer_decay,
     _frozen_layers,
+    _zero_init_residual,
     _queue,
     _prototypes,
     _momentum,

@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from densecl.compat.packages import config_root
+from densecl.runs.values import method_traits
 from densecl.settings import Conditions, Machine, Photos, Setting, Speed, advice, derive, settings_table
 
 SMALL_MACHINE = config_root() / '_base_/small_machine.py'
@@ -98,7 +99,11 @@ def test_random_weights_take_the_small_recipe():
     found = decided(6400, continued=False)
     assert found['steps'] == 200 * 100  # 200 epochs
     assert found['view_size'] == Config.fromfile(SMALL_MACHINE).small_side
-    assert not {'heads_only', 'ramp', 'crop_area', 'momentum'} & found.keys()
+    assert not {'heads_only', 'ramp', 'crop_area', 'momentum', 'zero_init_residual'} & found.keys()
+    branches = dict(parts=frozenset({'branches'}))
+    assert decided(6400, continued=False, **branches)['zero_init_residual'] is True
+    assert 'zero_init_residual' not in decided(6400, **branches)
+    assert 'branches' in method_traits('densecl')['parts'] - method_traits('simclr')['parts']
 
 
 def test_parts_that_a_method_lacks_are_left_out():
