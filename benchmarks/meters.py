@@ -3,7 +3,8 @@
 python benchmarks/meters.py --labelled data/camvid --out meters.csv imagenet runs/*/epoch_*.pth
 
 A name of weights stands for its backbone at stride 16. ``cka`` and ``labels`` compare with the first one
-of the same backbone. A csv that exists is gone on with: checkpoints that it has are not measured again.
+of the same backbone. ``place`` is the share of the cells' variance that their place explains. A csv that
+exists is gone on with: checkpoints that it has are not measured again.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from densecl.evaluation.dse import dse  # noqa: E402
 from densecl.evaluation.features import FrozenEncoder, dense_features, open_encoder  # noqa: E402
 from densecl.evaluation.labelled import open_labelled  # noqa: E402
 from densecl.evaluation.measuring import read_photos  # noqa: E402
+from densecl.evaluation.place_share import place_share  # noqa: E402
 from densecl.evaluation.probes import probe  # noqa: E402
 from densecl.evaluation.signals import Signals  # noqa: E402
 
@@ -42,7 +44,7 @@ METERS = (
     'cka',
     'labels',
 )
-METERS += ('rank_me',)
+METERS += ('rank_me', 'place')
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,6 +68,7 @@ def main() -> None:
     photos, _ = read_photos([str(path) for path in labelled.train.images], args.count, size)
     out, signals = Path(args.out), {}
     rows = list(csv.DictReader(out.open())) if out.is_file() else []
+    rows = [row for row in rows if row.keys() >= {*METERS}]  # a meter is new
     for name in args.checkpoints:
         encoder = open_encoder(name) if Path(name).is_file() else open_encoder(name, output_stride=16)
         kind = type(encoder.backbone).__name__
@@ -95,6 +98,7 @@ def measure(
     maps = dense_features(encoder, photos.split(16))
     values['rank_me'] = rank_me(maps.float().flatten(2).transpose(1, 2).flatten(0, 1))
     values['rank_me_spread'] = float('nan')
+    values['place'] = place_share(maps)
     values |= {name: getattr(dse(maps), name) for name in ('inter', 'intra_batch', 'intra_image', 'dim')}
     for name, signal in signals.measure(encoder).items():
         values |= {name: signal.value, f'{name}_spread': signal.spread, f'{name}_seconds': signal.seconds}

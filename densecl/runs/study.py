@@ -15,7 +15,7 @@ from .intervals import benjamini_hochberg
 FIGURES, RUNS, CURVES, COUNTS, STUDY = 'results.csv', 'runs.csv', 'curves.csv', 'counts.npz', 'study.json'
 #: Expected share of false differences among those reported as significant.
 FALSE_SHARE = 0.05
-_KEYS = ('title', 'about', 'rows', 'against', 'columns', 'curves')
+_KEYS, _OPTIONAL = ('title', 'about', 'rows', 'against', 'columns'), ('curves', 'only_full')
 _COLUMN = ('title', 'task', 'figure', 'short')
 
 
@@ -65,6 +65,7 @@ class Study:
         runs: lines of ``runs.csv``, one per pretraining.
         points: lines of ``curves.csv``.
         curves: panels of the picture: title -> name of a figure in ``curves.csv``.
+        only_full: weights that the short table leaves out.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Study:
     runs: list[dict[str, str]] = field(default_factory=list)
     points: list[dict[str, str]] = field(default_factory=list)
     curves: dict[str, str] = field(default_factory=dict)
+    only_full: list[str] = field(default_factory=list)
 
     @property
     def weights(self) -> list[str]:
@@ -150,6 +152,7 @@ def read_study(folder: str | Path) -> Study:
         runs=runs,
         points=points,
         curves=said.get('curves', {}),
+        only_full=[titles[name] for name in said.get('only_full', ())],
     )
 
 
@@ -160,11 +163,11 @@ def _read_json(path: Path) -> dict[str, Any]:
         said = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
         raise ValueError(f'{path} is no JSON: {error}') from None
-    missing = [key for key in _KEYS[:-1] if key not in said]
-    unknown = [key for key in said if key not in _KEYS]
+    missing = [key for key in _KEYS if key not in said]
+    unknown = [key for key in said if key not in _KEYS + _OPTIONAL]
     if missing or unknown:
         what = f'needs {", ".join(missing)}' if missing else f'takes no {", ".join(unknown)}'
-        raise ValueError(f'{path} {what}; its keys are {", ".join(_KEYS)}')
+        raise ValueError(f'{path} {what}; its keys are {", ".join(_KEYS + _OPTIONAL)}')
     return said
 
 
@@ -193,6 +196,7 @@ def _check_names(said: Mapping[str, Any], figures: Sequence[Mapping[str, Any]], 
         f'no row of {STUDY} has': measured - set(order),
         f'{FIGURES} has no figures of': set(order) - measured,
         '"against" names what no row is called:': set(said['against']) - set(titles),
+        '"only_full" has what no row has:': set(said.get('only_full', ())) - set(order),
     }
     for what, names in wrong.items():
         if names:

@@ -42,7 +42,7 @@ def short(study: Study) -> str:
     found, chosen = study.compare(), [column for column in study.columns if column.short]
     heads = ['', 'weights', *(column.title for column in chosen)]
     lines = []
-    for kind, name in _rows(study):
+    for kind, name in _rows(study, study.only_full):
         cells = []
         for column, table in zip(study.columns, study.tables, strict=True):
             if column in chosen:
@@ -111,11 +111,10 @@ def _pretrainings(study: Study, name: str) -> int:
     return len({file for file in files if not file.startswith('random:')})
 
 
-def _rows(study: Study) -> list[tuple[str, str]]:
+def _rows(study: Study, left_out: Sequence[str] = ()) -> list[tuple[str, str]]:
     """(kind, weights) rows; a repeated kind is empty."""
-    return [
-        (kind if not i else '', name) for kind, names in study.rows.items() for i, name in enumerate(names)
-    ]
+    shown = {kind: [name for name in names if name not in left_out] for kind, names in study.rows.items()}
+    return [(kind if not i else '', name) for kind, names in shown.items() for i, name in enumerate(names)]
 
 
 def _differences(study: Study, found: Comparisons, one: str) -> str:

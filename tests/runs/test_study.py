@@ -170,6 +170,17 @@ def test_below_and_not_tested(folder):
     assert '-3.00 (not tested) |' in text and 'AP (1 to 3 seeds) | AP50 (1 seed) |' in text
 
 
+def test_a_row_of_the_full_table_alone(folder):
+    said(folder, rows={'none': ['random'], 'both': ['MoCo v2', 'DenseCL']}, only_full=['MoCo v2'])
+    study = read_study(folder)
+    short = study_page.short(study)
+    assert '| both | DenseCL | 26.0' in short and '| MoCo v2 |' not in short
+    assert '| both | MoCo v2 |' in study_page.full(study, folder, None)
+    said(folder, only_full=['SimCLR'])
+    with pytest.raises(ValueError, match='"only_full" has what no row has: SimCLR'):
+        read_study(folder)
+
+
 def test_weights_may_be_called_otherwise(folder):
     said(folder, rows={'none': {'random': 'no pretraining'}, 'image': ['MoCo v2'], 'cells': ['DenseCL']})
     with pytest.raises(ValueError, match='"against" names what no row is called: random'):
