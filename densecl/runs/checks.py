@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LEAST_PHOTOS = 8
+_ARCHIVES = ('.tar', '.tgz', '.gz', '.zip')
 
 
 def folders_of(photos: str | Path | Sequence[str | Path]) -> list[str]:
@@ -25,6 +26,10 @@ def find_photos(folders: list[str]) -> list[str]:
     from densecl.datasets import Folder
     from densecl.datasets.sources import SENSOR_EXTENSIONS
 
+    for path in folders:
+        if Path(path).is_file():
+            packed = '; unpack it first' if Path(path).suffix.lower() in _ARCHIVES else ''
+            raise NotADirectoryError(f'{path} is a file; give a folder of photos{packed}')
     try:
         source = Folder(folders)
     except FileNotFoundError:  # perhaps images of other sensors

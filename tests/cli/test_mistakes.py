@@ -27,6 +27,12 @@ def test_folder_is_missing_empty_or_has_no_images(densecl, tmp_path):
     refused(densecl('plan', tmp_path / 'text'), 'other files: 1 .txt', 'looked for')
 
 
+def test_a_file_or_an_archive_in_place_of_a_folder(densecl, tmp_path):
+    for name, said in (('a.jpg', 'give a folder of photos'), ('a.tar', 'photos; unpack it first')):
+        (tmp_path / name).touch()
+        refused(densecl('plan', tmp_path / name), f'{name} is a file; ', said)
+
+
 def test_too_few_photos(densecl, tmp_path, photos):
     for name in sorted(os.listdir(photos))[:3]:
         (tmp_path / name).write_bytes((photos / name).read_bytes())
