@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from densecl.compat import load_checkpoint
 from densecl.datasets import SampleKey
+from densecl.engine.launch import read_config
 from densecl.models.pretrainers import Pretrainer
 from densecl.registry import DATASETS, MODELS
 from densecl.structures import PretrainDataSample
@@ -20,10 +21,10 @@ def load_pretraining(args: Namespace) -> tuple[Pretrainer, Dataset]:
     """The model and the data set of ``args.checkpoint``: by ``args.config``, on ``args.photos``, if given."""
     saved = load_checkpoint(args.checkpoint)
     # The config that mmengine's runner left in a checkpoint is read and not run.
-    cfg = Config.fromfile(args.config) if args.config else parse_config(saved.get('meta', {}).get('cfg'))
+    cfg = read_config(args.config) if args.config else parse_config(saved.get('meta', {}).get('cfg'))
     if not cfg:
         raise SystemExit(f'{args.checkpoint} holds no config; give that of its pretraining with --config')
-    cfg = Config(cfg)
+    cfg = cfg if isinstance(cfg, Config) else Config(cfg)
     init_default_scope(cfg.get('default_scope', 'densecl'))
     if args.photos:
         cfg.train_dataloader.dataset.data_root = args.photos
