@@ -68,7 +68,8 @@ def main() -> None:
     photos, _ = read_photos([str(path) for path in labelled.train.images], args.count, size)
     out, signals = Path(args.out), {}
     rows = list(csv.DictReader(out.open())) if out.is_file() else []
-    rows = [row for row in rows if row.keys() >= {*METERS}]  # a meter is new
+    if rows and (new := {*METERS} - rows[0].keys()):
+        raise ValueError(f'{out} has no column {", ".join(sorted(new))}: give another --out')
     for name in args.checkpoints:
         encoder = open_encoder(name) if Path(name).is_file() else open_encoder(name, output_stride=16)
         kind = type(encoder.backbone).__name__

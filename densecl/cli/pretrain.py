@@ -42,6 +42,6 @@ def run(args: argparse.Namespace) -> int:
         options=parsed_options(args),
     )
     print(done.guard.get('told', 'no guard: there was nothing to compare with'))
-    print(f'weights: {done.best}' + (', your start as it was' if done.kept_start else ''))
+    print(f'weights: {done.best}' + (', the weights it began with' if done.kept_start else ''))
     print(f'next: densecl export {shlex.quote(str(done.folder))} --to mmdet')
     return 0

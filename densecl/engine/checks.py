@@ -9,10 +9,8 @@ import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import log2
 from pathlib import Path
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
@@ -87,51 +85,36 @@ def check_batch(runner: Runner) -> Iterator[str]:
 
 def check_sides(runner: Runner) -> Iterator[str]:
     """Where heads ask for places in the photo, whole patches of the backbone fill the views."""
-    model = unwrap(runner.model)
-    patches = patches_of(model.backbone)
     images = getattr(runner.train_loop.dataloader.dataset[0], 'images', ())
-    if patches is None or not len(images):
-        return
-    placed = {}
-    for name, head in _heads(runner):
+    for name, head in _heads(runner) if len(images) else ():
         asked = set().union(*(rule.needs for rules in head.rules.values() for rule in rules))
-        if 'place' in asked or 'boxes' in head.units.gives:
-            with contextlib.suppress(ValueError):  # views are missing, as check_views says
-                placed.update(dict.fromkeys(set().union(*head.needed(len(images)).values()), name))
-    training = model.training
-    for view, name in placed.items():
-        size = tuple(images[view].shape[:2])
-        filled = filled_size(model.eval().backbone, patches, size)
-        model.train(training)
-        if filled != size:
-            yield (
-                f'model.heads.{name}: view {view} has {size[0]} x {size[1]} px, but the cells of '
-                f'model.backbone fill {filled[0]} x {filled[1]} px: their places would be wrong; give the '
-                'view this size, or another that whole patches fill'
-            )
+        if 'place' not in asked and 'boxes' not in head.units.gives:
+            continue
+        levels = getattr(head.units, 'levels', None) or (head.units.level,)
+        patch = max(patch_side(unwrap(runner.model).backbone, level) for level in levels)
+        with contextlib.suppress(ValueError):  # views are missing, as check_views says
+            for view in sorted(set().union(*head.needed(len(images)).values())):
+                if wrong := [side for side in images[view].shape[:2] if side % patch]:
+                    more = wrong[0] + -wrong[0] % patch
+                    yield (
+                        f'model.heads.{name}: view {view} has a side of {wrong[0]} px, which patches of '
+                        f'{patch} px do not fill: the places of cells in the photo would be wrong; give a '
+                        f'multiple, such as {more} (densecl pretrain: --size {more})'
+                    )
 
 
-def patches_of(backbone: nn.Module) -> nn.Conv2d | None:
-    """The first layer, if it cuts an image into patches; None if its filters overlap.
+def patch_side(backbone: nn.Module, level: int) -> int:
+    """The side in pixels of the patches that are the cells of a level; 1 if the filters overlap.
 
     Cells of overlapping filters lie around their centres, wherever the image ends. Patches begin at its upper
-    left corner; the last ones may lack pixels, or be left out.
+    left corner; the last ones may lack pixels, or be left out. Where a backbone does not say the stride of
+    its levels, this is the side of the first patches, of which those of a level are multiples.
     """
     first = next((layer for layer in backbone.modules() if isinstance(layer, nn.Conv2d)), None)
-    return first if first is not None and first.stride == first.kernel_size != (1, 1) else None
-
-
-@torch.no_grad()
-def filled_size(backbone: nn.Module, patches: nn.Conv2d, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width in pixels that the cells fill, for images of ``size``; by the last level with several
-    cells.
-    """
-    levels = backbone(patches.weight.new_zeros(1, patches.in_channels, *size))
-    cells = next((x.shape[2:] for x in reversed(levels) if x.shape[2:].numel() > 1), None)
-    if cells is None:
-        return size
-    sides = zip(size, cells, patches.stride, strict=True)
-    return tuple(count * patch * 2 ** round(log2(side / count / patch)) for side, count, patch in sides)
+    if first is None or first.stride != first.kernel_size:
+        return 1
+    info = getattr(backbone, 'feature_info', None)
+    return info.reduction()[level] if hasattr(info, 'reduction') else first.stride[0]
 
 
 def check_images(runner: Runner) -> Iterator[str]:

@@ -132,7 +132,7 @@ def load_config(
         OSError: there is no such config.
         ConfigMistake: an option changes nothing, or does not fit into the config.
     """
-    cfg = with_own_options(read_safely(path)) if safe else read_config(path)
+    cfg = read_safely(path) if safe else read_config(path)
     if options:
         merge_options(cfg, options)
     cfg.launcher = launcher

@@ -53,6 +53,11 @@ def read_safely(path: str | Path) -> Config:
         raise ConfigMistake(f'--safe-config {path}: cannot be read: {_first(error)}') from error
     if not isinstance(data, dict):
         raise ConfigMistake(f'--safe-config {path}: must be a dict of settings, is a {type(data).__name__}')
+    if 'cfg_options' in data:  # names with dots would pass the check of each key
+        raise ConfigMistake(
+            f'--safe-config {path}: cfg_options is not read here; write each option at its place, as in the '
+            'config that the log folder of a run has'
+        )
     for place, key, value in _settings(data):
         _check(f'--safe-config {path}: {place}', key, value)
     import_nothing()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LEAST_PHOTOS = 8
-_ARCHIVES = ('.tar', '.tgz', '.gz', '.zip')
+_ARCHIVES = ('.tar', '.tgz', '.gz', '.bz2', '.xz', '.zst', '.zip', '.7z', '.rar')
 
 
 def folders_of(photos: str | Path | Sequence[str | Path]) -> list[str]:

@@ -132,15 +132,17 @@ def pilot(
         start=start,
         method=method,
         size=pretraining.get('size'),
-        options=pretraining.get('options'),
+        options=json.loads(json.dumps(pretraining.get('options'))),  # tuples are lists in a json
     )
     show(leak_check(paths, labelled, test, decoder_of_photos(paths)))
     if not record.facts.get('pretrained'):
         there = (folder / 'continued' / 'config.py').is_file()
         wishes = dict(start=start, hours=hours * _PRETRAINING, method=method) | pretraining
         # Without labels: the guard would choose the weights by the labels that then measure them.
+        record.facts.setdefault('hours', hours)
+        record.save()
         pretrain(photos, out=folder / 'continued', resume=there, show=show, **wishes)
-        record.facts.update(pretrained=True, hours=hours)
+        record.facts['pretrained'] = True
         record.save()
     elif hours != (before := record.facts.get('hours', hours)):
         show(f'the pretraining is done, of --hours {before:g}; for a longer one give another --out')

@@ -109,7 +109,7 @@ def make_plan(
     plan = _decide(job, conditions, options)
     if not measure:
         return plan
-    speed = timed_speed(_parsed(plan.text, options))
+    speed = timed_speed(_parsed(plan.text))
     # The size was chosen with the estimate; the measured time is for this size.
     view_size = plan.found['view_size']
     conditions = replace(conditions, speed=speed, size=view_size.value)
@@ -124,38 +124,56 @@ def _decide(job: Job, c: Conditions, options: dict[str, Any] | None) -> Plan:
         values['cfg_options'] = options
     text = config_text(', '.join(job.folders), str(job.folder / 'config.py'), base, values)
     if options:
-        found = _as_asked(found, _parsed(text, options))
+        found = _as_asked(found, _parsed(text).to_dict())
     return Plan(job, c, found, text)
 
 
-def _as_asked(found: Mapping[str, Setting], cfg: Any) -> dict[str, Setting]:
+#: Settings of the plan that an option may replace -> their places in the config.
+_PLACES = {
+    'view_size': 'train_dataloader.dataset.pipeline.0.views.0.size',
+    'batch': 'train_dataloader.batch_size',
+    'workers': 'train_dataloader.num_workers',
+    'lr': 'optim_wrapper.optimizer.lr',
+    'checkpoint_interval': 'default_hooks.checkpoint.interval',
+    'zero_init_residual': 'model.backbone.zero_init_residual',
+}
+
+
+def _as_asked(found: Mapping[str, Setting], cfg: Mapping) -> dict[str, Setting]:
     """The settings as the config ``cfg`` has them after ``--cfg-options``."""
-    loader, hooks = cfg.train_dataloader, cfg.default_hooks
-    images = loader.dataset.get('max_images') or found['photos'].value
-    asked = dict(
-        batch=loader.batch_size,
-        workers=loader.num_workers,
-        lr=cfg.optim_wrapper.optimizer.lr,
-        checkpoint_interval=hooks.checkpoint.interval,
-        steps=cfg.train_cfg.get('max_epochs', 0) * max(images // loader.batch_size, 1),
-    )
+    asked = {name: _at(cfg, place) for name, place in _PLACES.items()}
+    images = _at(cfg, 'train_dataloader.dataset.max_images') or found['photos'].value
+    epochs, batch = _at(cfg, 'train_cfg.max_epochs'), asked['batch']
+    asked['steps'] = _at(cfg, 'train_cfg.max_iters')
+    if all(isinstance(number, int) and number > 0 for number in (epochs, batch)):
+        asked['steps'] = epochs * max(images // batch, 1)
     changed = {
         name: Setting(name, value, 'as --cfg-options says')
         for name, value in asked.items()
-        if name in found and value and value != found[name].value
+        if name in found and isinstance(value, int | float) and value != found[name].value
     }
     return {**found, **changed}
 
 
-def _parsed(text: str, options: dict[str, Any] | None):
+def _at(node: Any, place: str) -> Any:
+    """The value at a place of a config; None if there is no such place."""
+    for name in place.split('.'):
+        if isinstance(node, list):
+            node = node[int(name)] if int(name) < len(node) else None
+        else:
+            node = node.get(name) if isinstance(node, Mapping) else None
+    return node
+
+
+def _parsed(text: str):
     from mmengine.config import Config
+
+    from densecl.engine.launch import with_own_options
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'config.py'
         path.write_text(text, encoding='utf-8')
-        cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options or {})
-    return cfg
+        return with_own_options(Config.fromfile(path))
 
 
 def show_time(seconds: float) -> str:

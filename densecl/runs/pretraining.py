@@ -69,22 +69,24 @@ def pretrain(
         check_disk(folder, plan.disk)
         if labelled is not None:
             show(leak_check(plan.job.paths, labelled, decoder=decoder_of_photos(plan.job.paths)))
+        check_folder_of_run(folder, resume)  # another run may have begun there while this one was planned
         write_run(plan)
     else:
-        if log_to:
-            options = {**(options or {}), 'visualizer.vis_backends': vis_backends(log_to, folder.name)}
         _compare_photos(Run(folder), photos, show)
         given = dict(start=start, hours=hours, method=method, labelled=labelled, size=size)
         unused = [f'--{name}' for name, value in given.items() if value is not None]
         if unused:
             show(f'{", ".join(unused)}: not used, the run goes on with the settings of its config.py')
-        own = Config.fromfile(folder / 'config.py').get('cfg_options') or {}
+        own = Config.fromfile(folder / 'config.py', import_custom_modules=False).get('cfg_options') or {}
         if changed := [name for name, value in (options or {}).items() if own.get(name) != value]:
             show(f'{", ".join(changed)}: from here on as given now; the config.py of the run stays as it was')
+        if log_to:
+            options = {**(options or {}), 'visualizer.vis_backends': vis_backends(log_to, folder.name)}
     try:
         return train(folder, options, resume)
     except Exception:
-        if not resume and not checkpoints_of(folder):  # the same command can begin again
+        another = (folder / '.running').exists()
+        if not (resume or another or checkpoints_of(folder)):  # the same command can begin again
             (folder / 'config.py').unlink(missing_ok=True)
         raise
 
@@ -95,6 +97,8 @@ def write_run(plan: Plan) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     settings = [vars(setting) for setting in plan.found.values()]
     values = {setting['name']: setting['value'] for setting in settings}
+    for name in ('start.pth', 'best_dense.pth', 'guard.json'):  # of a try that was refused
+        (folder / name).unlink(missing_ok=True)
     write_json(folder / 'settings.json', settings)
     write_json(folder / 'manifest.json', make_manifest(plan.job.paths, values, start.record))
     if start.start is not None:

@@ -1,8 +1,11 @@
 """Writes an ordinary config file that ``tools/train.py`` can run and a user can edit."""
 
+import keyword
+import math
 import pprint
 import shlex
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import densecl
@@ -11,7 +14,8 @@ _HEAD = '''"""Pretraining on {photos}, written by densecl {version}. Edit it as 
 
 python tools/train.py {path}
 
-settings.json beside it has the reason of each value.
+settings.json beside it has the reason of each value. Options of the command stand in
+cfg_options at the end and are merged last, over everything else.
 """
 
 _base_ = {base}
@@ -42,13 +46,21 @@ def source_of(value: Any) -> str:
     """Source code of a value: ``dict(a=1)`` in one line if it fits."""
     if isinstance(value, Source):
         return str(value)
-    if isinstance(value, dict) and not all(str(key).isidentifier() for key in value):
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{value}')"
+    if isinstance(value, PurePath):
+        return repr(str(value))
+    if isinstance(value, dict) and not all(_is_name(key) for key in value):
         return _joined('{', [f'{key!r}: {source_of(part)}' for key, part in value.items()], '}')
     if isinstance(value, dict):
         return _joined('dict(', [f'{key}={source_of(part)}' for key, part in value.items()], ')')
     if isinstance(value, list):
         return _joined('[', [source_of(part) for part in value], ']')
     return pprint.pformat(value, width=100)
+
+
+def _is_name(key: Any) -> bool:
+    return isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key)
 
 
 def _joined(left: str, parts: list[str], right: str) -> str:

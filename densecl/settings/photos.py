@@ -70,9 +70,10 @@ def describe_photos(
         more = f'; and {bad - _NAMED} more' if bad > _NAMED else ''
         enough = min(math.ceil(20 * bad / seen) / 10, 1)  # files that are cut off show in training only
         remedy = f', or leave them out: --cfg-options train_dataloader.dataset.max_unreadable={enough:g}'
+        limit = f'more than {100 * most_unreadable:g}%; ' if found else ''
         raise UnreadableImageError(
-            f'{"; ".join(unreadable[:_NAMED])}{more} ({bad} of {seen} photos looked at cannot be read, more '
-            f'than {100 * most_unreadable:g}%; mend or remove them{remedy if found else ""})'
+            f'{"; ".join(unreadable[:_NAMED])}{more} ({bad} of {seen} photos looked at cannot be read, '
+            f'{limit}mend or remove them{remedy if found else ""})'
         )
     sides = np.percentile(found, [10, 50, 90]).round().astype(int)
     return Photos(len(paths), tuple(int(side) for side in sides), channels, depth, tuple(unreadable))

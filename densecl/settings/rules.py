@@ -193,7 +193,7 @@ def _frozen_layers(c: Conditions, found: Found) -> Setting | None:
 def _zero_init_residual(c: Conditions, found: Found) -> Setting | None:
     if c.continued or 'branches' not in c.parts:
         return None
-    why = 'from residual branches at 0 a detector and an FCN came out better, with MoCo v2 and DenseCL'
+    why = 'from residual branches at 0 MoCo v2 and DenseCL gave a better FCN (docs/results.md)'
     return Setting('zero_init_residual', True, why)
 
 

@@ -46,6 +46,13 @@ def test_a_run_that_was_refused_can_begin_again(densecl, tmp_path, photos):
         refused(densecl('pretrain', photos, '--out', tmp_path / 'run', *wishes), f'{batch} in 4 groups')
 
 
+def test_options_that_cannot_be_planned_with(densecl, tmp_path, photos):
+    plan = ('plan', photos, '--start', 'random', '--size', '32', '--estimate', '--cfg-options')
+    refused(densecl(*plan, 'custom_hooks.5.type=X'), 'custom_hooks')
+    for option in ('default_hooks.checkpoint=None', 'optim_wrapper.clip_grad=dict(max_norm=inf)'):
+        assert densecl(*plan, option)[0] == 0, option
+
+
 def test_there_is_a_run_already_or_none(densecl, tmp_path, photos):
     refused(densecl('pretrain', photos, '--out', tmp_path, '--resume'), 'there is no run', 'config.py')
     (tmp_path / 'config.py').write_text('')

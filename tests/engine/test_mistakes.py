@@ -20,7 +20,7 @@ from densecl import building
 from densecl.building import ConfigMistake, check_arguments, one_line
 from densecl.datasets.unreadable import UnreadableImageError
 from densecl.engine import fields, launch
-from densecl.engine.checks import filled_size, patches_of, problems
+from densecl.engine.checks import patch_side, problems
 from densecl.engine.fields import FIELDS, check_fields, merge_options, near_setting
 from densecl.engine.hooks import PretrainCheckpointHook
 from densecl.engine.one_line import first_to_say, in_one_line
@@ -372,7 +372,7 @@ def test_hints_of_others_refuse_nothing():
         (
             {**PLACED_PATCHES, f'{DATA}.pipeline.0.views.0.size': 100},
             'model.heads.dense',
-            'fill 112 x 112 px',
+            'such as 112',
         ),
         ({'allow': 'queu'}, 'allow', 'did you mean queue'),
     ],
@@ -393,13 +393,20 @@ def test_views_that_patches_fill_or_whose_places_nobody_asks_for(side, matching,
     changed[f'{DATA}.pipeline.0.views.0.size'] = side
     runner = launch.build_runner(config(tmp_path, **{**PLACED_PATCHES, **changed}))
     assert list(problems(runner)) == [] and runner.model.training
-    assert filled_size(runner.model.backbone, patches_of(runner.model.backbone), (100, 60)) == (112, 64)
+    assert patch_side(runner.model.backbone, -1) == 16
 
 
-def test_patches_that_are_left_out_and_filters_that_overlap():
-    convnext = MODELS.build(dict(type='TimmBackbone', model_name='convnext_atto'))
-    assert filled_size(convnext, patches_of(convnext), (126, 112)) == (96, 96)
-    assert patches_of(MODELS.build(dict(type='TorchvisionResNet', arch='resnet18'))) is None
+@pytest.mark.parametrize(
+    'backbone, sides',
+    [
+        (dict(type='TimmBackbone', model_name='convnext_atto'), [4, 8, 16, 32]),
+        (dict(type='TimmBackbone', model_name='swin_tiny_patch4_window7_224'), [4, 8, 16, 32]),
+        (dict(type='TorchvisionResNet', arch='resnet18'), [1, 1, 1, 1]),
+    ],
+)
+def test_sides_of_patches(backbone, sides):
+    backbone = MODELS.build(backbone)
+    assert [patch_side(backbone, level) for level in range(4)] == sides
 
 
 def test_weights_of_other_images_and_a_folder_with_another_run(tmp_path, capsys):
@@ -447,7 +454,7 @@ def test_errors_of_the_code_keep_their_traceback(tmp_path, monkeypatch, capsys):
 def test_check_tries_everything_and_writes_nothing(tmp_path):
     lines = []
     assert try_out(config(tmp_path / 'run'), lines.append), lines
-    parts = 'folder settings loggers model data optimiser weights samples views queue batch images step'
+    parts = 'folder settings loggers model data optimiser weights samples views queue batch sides images step'
     assert [line.split()[1] for line in lines[:-1]] == parts.split()
     assert not (tmp_path / 'run').exists()
     lines.clear()

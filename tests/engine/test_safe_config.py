@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
         (dict(model=dict(teacher_config='a/b.py')), 'a file of Python can run code'),
         (dict(test_cfg=dict(nms=dict(type='open("x")'))), 'test_cfg.nms.type is evaluated as Python'),
         (dict(tracker=dict(warp_mode='exit()')), 'tracker.warp_mode is evaluated as Python'),
+        (dict(cfg_options={'model.trust_remote_code': True}), 'cfg_options is not read here'),
         ([1], 'must be a dict of settings'),
     ],
 )

@@ -47,3 +47,10 @@ def test_recipes_are_found_by_method():
 def test_methods_that_do_not_serve_say_why(method, message):
     with pytest.raises(ValueError, match=message):
         small_recipe(method)
+
+
+def test_values_without_a_literal_are_read_back(tmp_path):
+    values = dict(options={'a.b': float('inf'), 'lambda': [float('-inf')]}, folder=tmp_path)
+    (tmp_path / 'config.py').write_text(config_text('photos', 'config.py', [], values))
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    assert cfg.options == {'a.b': float('inf'), 'lambda': [float('-inf')]} and cfg.folder == str(tmp_path)

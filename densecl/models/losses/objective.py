@@ -129,10 +129,11 @@ def mean_of(terms: Tensor, counted: Tensor | None, how: str, weight: Tensor | No
         return terms.mean()
     if how == 'images':
         return (terms.sum(1) / counted.sum(1).clamp(min=1)).mean()
-    shares, least = counted.to(terms.dtype), 1.0
+    shares = counted.to(terms.dtype)
     if how == 'weights' and weight is not None:
-        shares, least = shares * weight.to(terms.dtype), torch.finfo(terms.dtype).tiny
-    return terms.sum() * world_size() / all_reduce(shares.sum()).clamp(min=least)
+        shares = shares * weight.to(terms.dtype)
+    total = all_reduce(shares.sum())
+    return terms.sum() * world_size() / torch.where(total > 0, total, 1.0)
 
 
 def own_mean(values: Tensor, counted: Tensor | None) -> Tensor:
