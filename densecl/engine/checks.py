@@ -111,7 +111,7 @@ def patch_side(backbone: nn.Module, level: int) -> int:
     its levels, this is the side of the first patches, of which those of a level are multiples.
     """
     first = next((layer for layer in backbone.modules() if isinstance(layer, nn.Conv2d)), None)
-    if first is None or first.stride != first.kernel_size:
+    if first is None or first.stride != first.kernel_size or first.stride == (1, 1):
         return 1
     info = getattr(backbone, 'feature_info', None)
     return info.reduction()[level] if hasattr(info, 'reduction') else first.stride[0]

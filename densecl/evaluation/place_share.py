@@ -14,7 +14,7 @@ def place_share(maps: Tensor) -> Tensor:
     of streets are alike in their layout, so compare weights on the same images.
 
     Args:
-        maps: (N, C, h, w), N >= 2 images.
+        maps: (N, C, h, w), N >= 2 images. The share is NaN where all cells are equal.
     """
     maps = full_precision(maps)
     means = maps.mean(0)

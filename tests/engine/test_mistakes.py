@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import Registry
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from densecl import building
@@ -407,6 +408,7 @@ def test_views_that_patches_fill_or_whose_places_nobody_asks_for(side, matching,
 def test_sides_of_patches(backbone, sides):
     backbone = MODELS.build(backbone)
     assert [patch_side(backbone, level) for level in range(4)] == sides
+    assert patch_side(nn.Sequential(nn.Conv2d(5, 3, 1), backbone), 0) == 1  # channels are mixed first
 
 
 def test_weights_of_other_images_and_a_folder_with_another_run(tmp_path, capsys):

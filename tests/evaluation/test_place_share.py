@@ -39,6 +39,10 @@ def test_loops():
     assert place_share(cells).item() == pytest.approx(1 - within / total, rel=1e-12)
 
 
+def test_equal_cells_have_no_share():
+    assert place_share(torch.ones(2, 3, 4, 5)).isnan()
+
+
 def test_half_precision_counts_as_float32():
     found = maps(1.0, 1.0, 5).half()
     torch.testing.assert_close(place_share(found), place_share(found.float()))
