@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from densecl.building import ConfigMistake
 from densecl.distributed import world_size
 from densecl.files import checkpoints_of
+from densecl.models.backbones.layers import patch_side
 from densecl.models.heads.units import kind_of
 from densecl.models.pretrainers import Pretrainer
 from densecl.signatures import nearest
@@ -101,20 +102,6 @@ def check_sides(runner: Runner) -> Iterator[str]:
                         f'{patch} px do not fill: the places of cells in the photo would be wrong; give a '
                         f'multiple, such as {more} (densecl pretrain: --size {more})'
                     )
-
-
-def patch_side(backbone: nn.Module, level: int) -> int:
-    """The side in pixels of the patches that are the cells of a level; 1 if the filters overlap.
-
-    Cells of overlapping filters lie around their centres, wherever the image ends. Patches begin at its upper
-    left corner; the last ones may lack pixels, or be left out. Where a backbone does not say the stride of
-    its levels, this is the side of the first patches, of which those of a level are multiples.
-    """
-    first = next((layer for layer in backbone.modules() if isinstance(layer, nn.Conv2d)), None)
-    if first is None or first.stride != first.kernel_size or first.stride == (1, 1):
-        return 1
-    info = getattr(backbone, 'feature_info', None)
-    return info.reduction()[level] if hasattr(info, 'reduction') else first.stride[0]
 
 
 def check_images(runner: Runner) -> Iterator[str]:

@@ -104,6 +104,7 @@ def make_plan(
         method=method,
         parameters=chosen.parameters,
         layers=chosen.layers,
+        patch=chosen.patch,
         **method_traits(method or DEFAULT_METHOD[chosen.start is not None]),
     )
     plan = _decide(job, conditions, options)

@@ -17,12 +17,14 @@ class Layout:
         level: index of the deepest map: -1, or -2 if a class token comes last.
         width: channels of that map.
         layers: number of layers, stem included; see :func:`densecl.models.backbones.layers.layers_of`.
+        patch: side of the patches that are the cells of that map; see ``patch_side`` there.
     """
 
     backbone: dict[str, Any]
     level: int
     width: int
     layers: int
+    patch: int
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Chosen:
     def layers(self) -> int:
         """Of the backbone."""
         return 5 if self.start is None else self.layout.layers
+
+    @property
+    def patch(self) -> int:
+        """Side in pixels of the patches that are its cells, or its stride, 16."""
+        patch = 1 if self.start is None else self.layout.patch
+        return patch if patch > 1 else 16
 
     @cached_property
     def layout(self) -> Layout:
@@ -112,7 +120,7 @@ def layout_of(start: Any) -> Layout:
     """
     import torch
 
-    from densecl.models.backbones.layers import layers_of
+    from densecl.models.backbones.layers import layers_of, patch_side
     from densecl.models.pretrainers.base import as_levels
 
     options = _stride16(start.backbone)
@@ -127,7 +135,7 @@ def layout_of(start: Any) -> Layout:
     if last == len(levels) - 1:  # only the deepest level; a transformer's default has the class token too
         backbone['out_indices'] = (last,)
     layers = max(layers_of(model).values(), default=0) + 1
-    return Layout(backbone, last - len(levels), levels[last].shape[1], layers)
+    return Layout(backbone, last - len(levels), levels[last].shape[1], layers, patch_side(model, last))
 
 
 def _stride16(backbone: dict[str, Any]) -> dict[str, Any]:

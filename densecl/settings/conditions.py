@@ -37,6 +37,7 @@ class Conditions:
         speed: measured speed, or None for an estimate.
         parameters: number of the backbone's parameters.
         layers: number of the backbone's layers: stem and stages, or stem and blocks of a transformer.
+        patch: side of the patches that are the cells of the backbone in pixels, or its stride, 16.
         recipe_lr: learning rate of the method's small recipe, for 64 photos per step.
         parts: what the method has of ``'queue'``, ``'prototypes'``, ``'momentum'`` (a constant one) and
             ``'branches'`` (residual branches that do not begin at 0).
@@ -53,5 +54,6 @@ class Conditions:
     speed: Speed | None = None
     parameters: int = 11_200_000
     layers: int = 5
+    patch: int = 16
     recipe_lr: float = 0.06
     parts: frozenset[str] = frozenset({'queue', 'momentum'})

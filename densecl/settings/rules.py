@@ -66,9 +66,11 @@ def _view_size(c: Conditions, found: Found) -> Setting:
     if not c.continued:
         return Setting('view_size', 112, 'the small recipe of the method: 7 x 7 cells')
     limit, side = 224 if c.machine.gpu else 160, c.photos.short_sides[1]
+    why = f'what {"a GPU" if c.machine.gpu else "a CPU"} can pay for'
     if side < limit:
-        return Setting('view_size', max(side // 16 * 16, 64), f'most photos have no more than {side} px')
-    return Setting('view_size', limit, f'what {"a GPU" if c.machine.gpu else "a CPU"} can pay for')
+        limit, why = max(side, 64), f'most photos have no more than {side} px'
+    value = limit // c.patch * c.patch
+    return Setting('view_size', value, why if c.patch == 16 else f'{why}, in whole patches of {c.patch} px')
 
 
 def _crop_area(c: Conditions, found: Found) -> Setting | None:

@@ -14,19 +14,18 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import Registry
 from mmengine.runner import Runner
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from densecl import building
 from densecl.building import ConfigMistake, check_arguments, one_line
 from densecl.datasets.unreadable import UnreadableImageError
 from densecl.engine import fields, launch
-from densecl.engine.checks import patch_side, problems
+from densecl.engine.checks import problems
 from densecl.engine.fields import FIELDS, check_fields, merge_options, near_setting
 from densecl.engine.hooks import PretrainCheckpointHook
 from densecl.engine.one_line import first_to_say, in_one_line
 from densecl.engine.trial import try_out
-from densecl.registry import MODELS
+from densecl.models.backbones.layers import patch_side
 from densecl.sample import sample_root
 
 ROOT = Path(__file__).parents[2]
@@ -395,20 +394,6 @@ def test_views_that_patches_fill_or_whose_places_nobody_asks_for(side, matching,
     runner = launch.build_runner(config(tmp_path, **{**PLACED_PATCHES, **changed}))
     assert list(problems(runner)) == [] and runner.model.training
     assert patch_side(runner.model.backbone, -1) == 16
-
-
-@pytest.mark.parametrize(
-    'backbone, sides',
-    [
-        (dict(type='TimmBackbone', model_name='convnext_atto'), [4, 8, 16, 32]),
-        (dict(type='TimmBackbone', model_name='swin_tiny_patch4_window7_224'), [4, 8, 16, 32]),
-        (dict(type='TorchvisionResNet', arch='resnet18'), [1, 1, 1, 1]),
-    ],
-)
-def test_sides_of_patches(backbone, sides):
-    backbone = MODELS.build(backbone)
-    assert [patch_side(backbone, level) for level in range(4)] == sides
-    assert patch_side(nn.Sequential(nn.Conv2d(5, 3, 1), backbone), 0) == 1  # channels are mixed first
 
 
 def test_weights_of_other_images_and_a_folder_with_another_run(tmp_path, capsys):

@@ -11,15 +11,15 @@ from densecl.transfer import find_start
 
 
 @pytest.mark.parametrize(
-    ('make', 'width'),
+    ('make', 'width', 'patch'),
     [
-        (resnet18, 512),  # mmdet's, whose eval() returns nothing
-        (lambda: timm.create_model('tf_efficientnet_lite0'), 320),
-        (lambda: timm.create_model('vit_tiny_patch16_224'), 192),
+        (resnet18, 512, 1),  # mmdet's, whose eval() returns nothing
+        (lambda: timm.create_model('tf_efficientnet_lite0'), 320, 1),
+        (lambda: timm.create_model('vit_tiny_patch16_224'), 192, 16),
     ],
     ids=['resnet', 'efficientnet', 'vit'],
 )
-def test_the_deepest_map_has_stride_16(tmp_path, make, width):
+def test_the_deepest_map_has_stride_16(tmp_path, make, width, patch):
     torch.save(make().state_dict(), tmp_path / 'tf_weights.pth')
     layout = layout_of(find_start(tmp_path / 'tf_weights.pth'))
     model = MODELS.build(dict(layout.backbone))
@@ -28,7 +28,7 @@ def test_the_deepest_map_has_stride_16(tmp_path, make, width):
         levels = model(torch.zeros(1, 3, 224, 224))
     last = levels[-1][0] if isinstance(levels[-1], tuple) else levels[layout.level]
     assert (last.shape[1], last.shape[-1]) == (width, 224 // 16) and layout.width == width
-    assert layout.layers > 1
+    assert layout.layers > 1 and layout.patch == patch
 
 
 def test_a_method_goes_on_from_a_transformer(tmp_path):

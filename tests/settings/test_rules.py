@@ -83,6 +83,9 @@ def test_views_are_as_large_as_photos_and_machine_allow():
     assert decided(300, size=96)['view_size'] == 96
     assert decided(300, photos=Photos(300, (50, 100, 300)))['view_size'] == 96
     assert decided(300, photos=Photos(300, (20, 30, 40)))['view_size'] == 64
+    # whole patches, such as DINOv2's of 14 px
+    assert [decided(300, patch=14, machine=machine)['view_size'] for machine in (Machine(2), GPU)] == [154, 224]
+    assert decided(300, patch=32, photos=Photos(300, (50, 100, 300)))['view_size'] == 96
 
 
 def test_rates_grow_with_the_root_of_the_batch():

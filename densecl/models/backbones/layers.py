@@ -58,3 +58,17 @@ def freeze_layers(backbone: nn.Module, count: int) -> list[str]:
             parameter.requires_grad_(False)
     norms = (name for name, part in backbone.named_modules() if count and isinstance(part, _BatchNorm))
     return [name for name in norms if layers.get(f'{name}.weight', deepest + 1) < count]
+
+
+def patch_side(backbone: nn.Module, level: int) -> int:
+    """The side in pixels of the patches that are the cells of a level; 1 if the filters overlap.
+
+    Cells of overlapping filters lie around their centres, wherever the image ends. Patches begin at its upper
+    left corner; the last ones may lack pixels, or be left out. Where a backbone does not say the stride of
+    its levels, this is the side of the first patches, of which those of a level are multiples.
+    """
+    first = next((layer for layer in backbone.modules() if isinstance(layer, nn.Conv2d)), None)
+    if first is None or first.stride != first.kernel_size or first.stride == (1, 1):
+        return 1
+    info = getattr(backbone, 'feature_info', None)
+    return info.reduction()[level] if hasattr(info, 'reduction') else first.stride[0]

@@ -5,7 +5,7 @@ import timm
 from torch import nn
 from torchvision.models import convnext_tiny, resnet18
 
-from densecl.models.backbones.layers import freeze_layers, layers_of
+from densecl.models.backbones.layers import freeze_layers, layers_of, patch_side
 from densecl.registry import MODELS
 
 
@@ -74,3 +74,17 @@ def test_batch_norms_of_frozen_layers_are_named():
     blocks = [f'layer1.{block}.bn{norm}' for block in (0, 1) for norm in (1, 2)]
     assert freeze_layers(backbone, 2) == ['bn1', *blocks]
     assert freeze_layers(backbone, 0) == []
+
+
+@pytest.mark.parametrize(
+    'backbone, sides',
+    [
+        (dict(type='TimmBackbone', model_name='convnext_atto'), [4, 8, 16, 32]),
+        (dict(type='TimmBackbone', model_name='swin_tiny_patch4_window7_224'), [4, 8, 16, 32]),
+        (dict(type='TorchvisionResNet', arch='resnet18'), [1, 1, 1, 1]),
+    ],
+)
+def test_sides_of_patches(backbone, sides):
+    backbone = MODELS.build(backbone)
+    assert [patch_side(backbone, level) for level in range(4)] == sides
+    assert patch_side(nn.Sequential(nn.Conv2d(5, 3, 1), backbone), 0) == 1  # channels are mixed first
