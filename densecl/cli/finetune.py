@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--share', type=float, default=1.0, help='of the training images: 0.1 learns from every tenth'
     )
     parser.add_argument(
+        '--class-agnostic', action='store_true', help='learn to find objects of any category, as one class'
+    )
+    parser.add_argument(
         '--task', choices=('detection', 'instance', 'semantic'), help='default: what the labels carry'
     )
     parser.add_argument('--size', choices=('slim', 'full'), help='default: full where there is a GPU')

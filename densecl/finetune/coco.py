@@ -18,7 +18,13 @@ _FIELDS = {'images': ('id', 'file_name', 'width', 'height'), 'annotations': ('id
 
 
 def read_coco_data(
-    path: Path, out: Path, val: Path | None, images: Path | None, task: str | None, share: float = 1.0
+    path: Path,
+    out: Path,
+    val: Path | None,
+    images: Path | None,
+    task: str | None,
+    share: float = 1.0,
+    class_agnostic: bool = False,
 ) -> LabelledData:
     """See :func:`densecl.finetune.data.read_data`."""
     coco, changed = read_coco(path)
@@ -43,6 +49,10 @@ def read_coco_data(
     if changed:
         notes.append(f'{path}{changed}')
         path = _written(coco, out / 'train.json')
+    if class_agnostic:
+        coco, val_coco = _of_one_class(coco), _of_one_class(val_coco)
+        path, val = _written(coco, out / 'train.json'), _written(val_coco, out / 'val.json')
+        notes.append("all categories are learned as one, 'object'")
     if share < 1:
         total = len(coco['images'])
         coco = _images_of(coco, some_of((row['file_name'] for row in coco['images']), share))
@@ -190,6 +200,12 @@ def _images_of(coco: dict, names: Collection[str]) -> dict:
     images = [row for row in coco['images'] if row['file_name'] in names]
     ids = {row['id'] for row in images}
     return {**coco, 'images': images, 'annotations': [r for r in coco['annotations'] if r['image_id'] in ids]}
+
+
+def _of_one_class(coco: dict) -> dict:
+    """The same objects, all of the category ``object``."""
+    rows = [{**row, 'category_id': 1} for row in coco['annotations']]
+    return {**coco, 'annotations': rows, 'categories': [dict(id=1, name='object')]}
 
 
 def _written(coco: dict, path: Path) -> Path:

@@ -39,6 +39,7 @@ def write_config(
     val: str | Path | None = None,
     images: str | Path | None = None,
     share: float = 1.0,
+    class_agnostic: bool = False,
     iters: int | None = None,
     minutes: float | None = None,
     batch: int | None = None,
@@ -57,6 +58,7 @@ def write_config(
         val: json or folder for validation; by default a part of ``data``.
         images: folder of the images, if they are not beside the json or in ``images/``.
         share: share of the training images to use, evenly spread over their names.
+        class_agnostic: find objects of any category, as one class ``object``.
         iters: length of the training in iterations.
         minutes: length of the training in minutes; a few steps are timed.
         batch, lr: images per step; AdamW's learning rate for the new layers.
@@ -76,7 +78,7 @@ def write_config(
         raise ValueError('give iters or minutes, not both')
     densecl.compat.install()  # before mmdet's or mmseg's backbones are imported
     out = Path(out)
-    labelled = read_data(data, out, val, images, task, share)
+    labelled = read_data(data, out, val, images, task, share, class_agnostic)
     source = read_start(start, out)
     wishes = Wishes(size, iters, batch, lr, seed)
     settings = derive(labelled, source, wishes, torch.cuda.is_available())

@@ -63,6 +63,7 @@ def read_data(
     images: str | Path | None = None,
     task: str | None = None,
     share: float = 1.0,
+    class_agnostic: bool = False,
 ) -> LabelledData:
     """Read labelled images: a COCO json, or a folder with ``images/`` and ``labels/`` (PNG of class ids).
 
@@ -78,6 +79,7 @@ def read_data(
         task: ``detection`` (boxes), ``instance`` (boxes and masks) or ``semantic`` (label maps); by default
             it follows from the labels.
         share: share of the training images to use, see :func:`some_of`.
+        class_agnostic: all categories of a COCO json become one, ``object``.
 
     Raises:
         FileNotFoundError: a file or folder is missing.
@@ -95,12 +97,14 @@ def read_data(
     if not data.exists():
         raise FileNotFoundError(f'{data}: no such file or folder of labelled images')
     if data.is_dir():
-        if task in ('detection', 'instance'):
-            raise ValueError(f'{data} is a folder of label maps; task {task!r} needs a COCO json')
+        if task in ('detection', 'instance') or class_agnostic:
+            asked = f'task {task!r}' if task else 'class_agnostic'
+            raise ValueError(f'{data} is a folder of label maps; {asked} needs a COCO json')
         return read_label_maps(data, Path(out), val and Path(val), images and Path(images), share)
     if task == 'semantic':
         raise ValueError(f"{data}: task 'semantic' needs a folder with images/ and labels/, got a file")
-    return read_coco_data(data, Path(out), val and Path(val), images and Path(images), task, share)
+    files = (data, Path(out), val and Path(val), images and Path(images))
+    return read_coco_data(*files, task, share, class_agnostic)
 
 
 def set_apart(names: Iterable[str]) -> set[str]:

@@ -23,7 +23,7 @@ KINDS = {
         ('labelled',),
     ),
     'finetune': (
-        ('data', 'val', 'images', 'share', 'task', 'size', 'iters', 'batch', 'lr', 'amp'),
+        ('data', 'val', 'images', 'share', 'class_agnostic', 'task', 'size', 'iters', 'batch', 'lr', 'amp'),
         ('data',),
     ),
     'train': (('config', 'root', 'annotations', 'options', 'amp'), ('config',)),

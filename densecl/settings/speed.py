@@ -28,7 +28,7 @@ _REFERENCE = 128
 
 def estimated_speed(c: Conditions, size: int) -> Speed:
     """Estimate from the table, the number of cores and the size of the views."""
-    name = c.architecture if c.architecture in _TABLE else 'resnet50'
+    name = next((name for name in _TABLE if c.architecture.startswith(name)), 'resnet50')
     units = 1 if c.continued and c.method in (None, 'anchor') else _UNITS[c.continued]
     if c.continued:
         units += 2**2 / 3  # the start's forward pass, with a view of twice the side

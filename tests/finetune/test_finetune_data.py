@@ -41,6 +41,22 @@ def test_a_share_is_spread_over_the_names_and_written(coco, label_maps, tmp_path
             read_data(train, tmp_path, share=share)
 
 
+def test_objects_of_any_category_as_one_class(coco, label_maps, tmp_path):
+    train, val = coco(20, name='instances_train.json'), coco(3, name='instances_val.json')
+    found = read_data(train, tmp_path / 'out', share=0.5, class_agnostic=True)
+    assert found.classes == ('object',) and "as one, 'object'" in ' '.join(found.notes)
+    known = json.loads(train.read_text())['annotations']
+    assert len({row['category_id'] for row in known}) > 1
+    boxes = {row['id']: row['bbox'] for row in known + json.loads(val.read_text())['annotations']}
+    for part, images in ((found.train, 10), (found.val, 3)):
+        written = json.loads(part.list_file.read_text())
+        assert len(written['images']) == images and len(written['annotations']) >= images
+        assert written['categories'] == [dict(id=1, name='object')]
+        assert all((r['category_id'], r['bbox']) == (1, boxes[r['id']]) for r in written['annotations'])
+    with pytest.raises(ValueError, match='label maps; class_agnostic needs a COCO json'):
+        read_data(label_maps(10), tmp_path / 'maps', class_agnostic=True)
+
+
 def test_masks_and_a_validation_file_beside(coco, tmp_path):
     train, val = (
         coco(5, masks=True, name='instances_train.json'),

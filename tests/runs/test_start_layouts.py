@@ -6,7 +6,7 @@ import torch
 from torchvision.models import resnet18
 
 from densecl.registry import MODELS
-from densecl.runs.starts import layout_of
+from densecl.runs.starts import architecture_of, layout_of
 from densecl.transfer import find_start
 
 
@@ -29,6 +29,16 @@ def test_the_deepest_map_has_stride_16(tmp_path, make, width, patch):
     last = levels[-1][0] if isinstance(levels[-1], tuple) else levels[layout.level]
     assert (last.shape[1], last.shape[-1]) == (width, 224 // 16) and layout.width == width
     assert layout.layers > 1 and layout.patch == patch
+
+
+def test_names_in_the_table_of_speeds():
+    backbones = [
+        dict(type='mmdet.ResNet', depth=50),
+        dict(type='TimmViT', arch='vit_small_patch16_224', depth=12),
+        dict(type='TimmBackbone', model_name='tf_efficientnet_lite0'),
+    ]
+    names = ['resnet50', 'vit-small-patch16-224', 'efficientnet-lite0']
+    assert [architecture_of(backbone) for backbone in backbones] == names
 
 
 def test_a_method_goes_on_from_a_transformer(tmp_path):

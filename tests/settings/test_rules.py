@@ -84,7 +84,8 @@ def test_views_are_as_large_as_photos_and_machine_allow():
     assert decided(300, photos=Photos(300, (50, 100, 300)))['view_size'] == 96
     assert decided(300, photos=Photos(300, (20, 30, 40)))['view_size'] == 64
     # whole patches, such as DINOv2's of 14 px
-    assert [decided(300, patch=14, machine=machine)['view_size'] for machine in (Machine(2), GPU)] == [154, 224]
+    sizes = [decided(300, patch=14, machine=machine)['view_size'] for machine in (Machine(2), GPU)]
+    assert sizes == [154, 224]
     assert decided(300, patch=32, photos=Photos(300, (50, 100, 300)))['view_size'] == 96
 
 
@@ -121,6 +122,9 @@ def test_speed_is_estimated_by_cores_and_size_or_measured():
     assert slow['photos_per_s'].value == pytest.approx(0.8 * 36 / 3.6, abs=0.01)
     assert fast['photos_per_s'].value == pytest.approx(4**0.9 * slow['photos_per_s'].value, abs=0.01)
     assert 'estimated from a table: resnet18, 128 px, 1 cores' in slow['photos_per_s'].reason
+    for name, row in {'vit-small-patch16-224': 'vit-small', 'densenet121': 'resnet50'}.items():
+        found = derive(Conditions(Photos(500), Machine(2), size=128, architecture=name))['photos_per_s']
+        assert f'estimated from a table: {row}, taken for {name}, 128 px' in found.reason
     anchor = derive(Conditions(Photos(500), Machine(1), size=128))['photos_per_s']
     assert anchor.value == pytest.approx(0.8 * 36 * 3 / 7, abs=0.01)
     measured = derive(Conditions(Photos(500), speed=Speed(7.25, 'measured: 2 steps')))
