@@ -24,6 +24,7 @@ from torch import Tensor  # noqa: E402
 
 from densecl import visualization as vis  # noqa: E402
 from densecl.compat import load_checkpoint  # noqa: E402
+from densecl.engine.fields import merge_options  # noqa: E402
 from densecl.engine.launch import read_config  # noqa: E402
 from densecl.engine.one_line import call  # noqa: E402
 from densecl.models.heads.units import Groups  # noqa: E402
@@ -52,7 +53,7 @@ def main() -> None:
     """Group ``--num`` whole images, evenly spread over the dataset, by the target branch."""
     args = parse_args()
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'densecl'))
     cfg.train_dataloader.dataset.pipeline = []
     dataset = DATASETS.build(cfg.train_dataloader.dataset)

@@ -28,6 +28,7 @@ from torch import nn  # noqa: E402
 from densecl import visualization as vis  # noqa: E402
 from densecl.compat import load_checkpoint  # noqa: E402
 from densecl.datasets import SampleKey  # noqa: E402
+from densecl.engine.fields import merge_options  # noqa: E402
 from densecl.engine.launch import read_config  # noqa: E402
 from densecl.engine.one_line import call  # noqa: E402
 from densecl.models.heads.units.base import kind_of  # noqa: E402
@@ -73,7 +74,7 @@ def main() -> None:
     """Draw ``--num`` images, evenly spread over the dataset."""
     args = parse_args()
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'densecl'))
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     originals: list[np.ndarray] = []

@@ -56,12 +56,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan_config(args: argparse.Namespace, wishes: dict) -> None:
+    from densecl.engine.fields import merge_options
     from densecl.engine.launch import read_config
     from densecl.planning import plan_resources
 
     for path in args.photos:
         cfg = read_config(path)
-        cfg.merge_from_dict(parsed_options(args) or {})
+        merge_options(cfg, parsed_options(args) or {})
         if args.config:
             print(cfg.pretty_text)
         if len(args.photos) > 1:

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass
 
-from .folder import RunFolder
+from .folder import RunFolder, dig
 
 _LOWER = 'Lower the learning rate of the backbone to a half or a third, or shorten the run.'
 
@@ -77,8 +77,8 @@ def _progress(run: RunFolder) -> str:
 
 def _resume(run: RunFolder, folder: str) -> str:
     if (run.folder / 'settings.json').is_file():
-        command = [str(part) for part in run.manifest.get('command') or ()]
-        photos = [part for part in command[2:] if not part.startswith('-')][:1] or ['PHOTOS']
-        return f'densecl pretrain {shlex.quote(photos[0])} --out {folder} --resume'
+        root = dig(run.config_values, ('train_dataloader', 'dataset', 'data_root')) or 'PHOTOS'
+        photos = [root] if isinstance(root, str) else root
+        return f'densecl pretrain {shlex.join(photos)} --out {folder} --resume'
     config = next(iter(sorted(run.folder.glob('*.py'))), None)
     return f'python tools/train.py {shlex.quote(str(config or "CONFIG"))} --work-dir {folder} --resume auto'

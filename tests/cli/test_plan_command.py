@@ -35,6 +35,7 @@ def test_every_figure_says_where_it_is_from(tmp_path):
         ([SMALL, '--gpu', 'h900'], '--gpu: expected one of h200, h100'),
         (['no.py'], 'no.py: no such config file'),
         (['photos', '--gpu', 'h100'], '--gpu is of a config'),
+        ([SMALL, '--cfg-options', 'train_datloader.batch_size=8'], 'did you mean train_dataloader?'),
         ([SMALL, '--size', '96'], '--size is of photos'),
         ([CONFIGS / '_base_/schedules/finetune_slim.py'], 'the config is no pretraining'),
     ],

@@ -219,9 +219,13 @@ def test_what_to_do_next(tmp_path):
     assert 'Lower the learning rate' in advice(folder, chosen='iteration 4', verdict='refuse')
     assert 'Wait' in advice(folder, told='', verdict='same')
     assert 'Stop, and lower the rate' in advice(folder, told='', verdict='refuse')
+    config = folder / 'two/vis_data/config.py'
+    config.write_text("train_dataloader = dict(dataset=dict(data_root=['my photos', 'more']))")
     for path in folder.rglob('*'):
         os.utime(path, (1e9, 1e9))
-    assert f'densecl pretrain my --out {folder} --resume' in parse(folder).text
+    assert f"densecl pretrain 'my photos' more --out {folder} --resume" in parse(folder).text
+    config.unlink()
+    assert f'densecl pretrain PHOTOS --out {folder} --resume' in parse(folder).text
     assert RunFolder(folder).state == 'stopped'
 
 

@@ -125,9 +125,9 @@ class Candidates:
         lse, top = similarity_logsumexp(query * column, self.keys, keep, self.tile, self.ring)
         if self.pairs is None:
             return lse, top
-        logits = self.pairs.cosines * column + self.pairs.bonus
+        logits = self.pairs.cosines * column
         own_top = logits.detach().masked_fill(~self.pairs.mask, -torch.inf).amax(1)
-        return self._with_pairs(lse, logits), top.maximum(own_top)
+        return self._with_pairs(lse, logits + self.pairs.bonus), top.maximum(own_top)
 
     def transformed_logsumexp(self, query: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
         """Log-sum-exp of ``transform(cosine)`` over the candidates of each unit query, (R,)."""
@@ -171,9 +171,13 @@ class Candidates:
         if not self.masked:
             count += len(self)
         elif not self.filters and self.place is None:
-            order = self.images.sort().values
+            images, total = self.images, len(self)
+            if self.there is not None:
+                there = self.there != 0
+                images, total = images.masked_fill(~there, -1), there.sum()
+            order = images.sort().values
             same = torch.searchsorted(order, self.own, right=True) - torch.searchsorted(order, self.own)
-            count += len(self) - same
+            count += total - same
         else:
             keys = self.gathered().keys
             for columns in key_blocks(len(query), keys):

@@ -75,7 +75,7 @@ class FMutualInformation(Objective):
             candidates = batch_candidates(comparison, rows, keys, 'keys')
             scores = Scores(rows, positive.flatten(), candidates, None, comparison)
             repelled = scores.sum_of(lambda cosines: of_others(self._log_kernel(cosines)))
-            repelled = (repelled / candidates.count(rows)).view_as(positive)
+            repelled = (repelled / candidates.count(rows).clamp(min=1)).view_as(positive)
             drawn, found = -of_answer(self._log_kernel(positive)), match.found()
             loss = mean_of(drawn + self.weight * repelled, found, 'counted')
         named = dict(alignment=drawn, uniformity=repelled, pos_sim=positive)
