@@ -36,7 +36,7 @@ from densecl.evaluation.labelled import open_labelled  # noqa: E402
 from densecl.evaluation.measuring import read_photos  # noqa: E402
 from densecl.evaluation.probes import probe  # noqa: E402
 from densecl.evaluation.signals import Signals  # noqa: E402
-from densecl.files import atomic_write  # noqa: E402
+from densecl.files import write_text  # noqa: E402
 from densecl.runs.starts import Chosen, choose_start  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,8 +124,7 @@ def measured(file: Path, make) -> dict:
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(make())
-        with atomic_write(file) as temporary:
-            Path(temporary).write_text(text)
+        write_text(file, text)
     return json.loads(file.read_text())
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -36,6 +38,18 @@ def atomic_write(path: str | Path) -> Iterator[str]:
         raise
     finally:
         os.close(handle)
+
+
+def write_text(path: str | Path, text: str, errors: str = 'strict') -> Path:
+    """Write UTF-8 by :func:`atomic_write`; returns the path."""
+    with atomic_write(path) as temporary:
+        Path(temporary).write_text(text, encoding='utf-8', errors=errors)
+    return Path(path)
+
+
+def write_json(path: str | Path, content: Any, indent: int | None = 1) -> Path:
+    """Write JSON by :func:`atomic_write`; returns the path."""
+    return write_text(path, json.dumps(content, indent=indent) + '\n')
 
 
 def remove_leftovers(folder: str | Path) -> list[Path]:

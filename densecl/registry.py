@@ -22,7 +22,6 @@ _ROOMS = (
     'memory',
     'necks',
     'pretrainers',
-    'renamed',
     'targets',
     'text',
 )

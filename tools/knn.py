@@ -7,8 +7,6 @@ python tools/knn.py random --config CONFIG --train data/train --test data/val
 """
 
 import argparse
-import json
-from pathlib import Path
 
 import torch
 
@@ -28,7 +26,7 @@ from densecl.evaluation.features import (  # noqa: E402
     load_encoder,
     random_encoder,
 )
-from densecl.files import atomic_write  # noqa: E402
+from densecl.files import write_json  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -119,8 +117,7 @@ def save(args: argparse.Namespace, figures: dict, linear: dict | None, counts: d
     """Write the figures and what they are of."""
     kept = ('checkpoint', 'config', 'branch', 'temperature', 'size', 'seed', 'leave_one_out')
     content = {name: getattr(args, name) for name in kept} | counts | {'knn': figures, 'linear': linear}
-    with atomic_write(args.out) as temporary:
-        Path(temporary).write_text(json.dumps(content, indent=1))
+    write_json(args.out, content)
 
 
 if __name__ == '__main__':

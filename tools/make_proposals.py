@@ -12,7 +12,6 @@ The same command goes on where it was interrupted, and adds images that came lat
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -23,7 +22,7 @@ from mmengine.config import Config, DictAction
 from densecl.datasets.decode import decode_image
 from densecl.datasets.sources import Source
 from densecl.engine.one_line import call
-from densecl.files import atomic_write
+from densecl.files import write_json
 from densecl.proposals import (
     SOCO_FALLBACKS,
     SOCO_RULES,
@@ -185,9 +184,8 @@ def report(store: ProposalStore, unreadable: list[str], path: Path) -> None:
     """Print what is in a file of the store, and keep it beside the file."""
     figures = describe(store)
     print(as_text(figures, unreadable))
-    with atomic_write(path.with_suffix('.json')) as temporary:
-        content = dict(figures, unreadable=unreadable, settings=store.settings)
-        Path(temporary).write_text(json.dumps(content, indent=1))
+    content = dict(figures, unreadable=unreadable, settings=store.settings)
+    write_json(path.with_suffix('.json'), content)
 
 
 def sheet(source: Source, store: ProposalStore, count: int, high_depth: str) -> np.ndarray | None:

@@ -7,7 +7,6 @@ python tools/zero_shot.py CHECKPOINT --folder data/val --templates "a photo of {
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from densecl.evaluation.labelled import open_labelled, spread  # noqa: E402
 from densecl.evaluation.probes import picture_names  # noqa: E402
 from densecl.evaluation.segmentation import IGNORED  # noqa: E402
 from densecl.evaluation.zero_shot import TEMPLATES, classifier, classify, open_image_text, segment  # noqa: E402
-from densecl.files import atomic_write  # noqa: E402
+from densecl.files import write_json  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -89,8 +88,7 @@ def compare(args: argparse.Namespace) -> None:
     if args.out:
         kept = ('checkpoint', 'folder', 'labelled', 'templates', 'size')
         content = {name: getattr(args, name) for name in kept} | found
-        with atomic_write(args.out) as temporary:
-            Path(temporary).write_text(json.dumps(content, indent=1))
+        write_json(args.out, content)
 
 
 def classes_of_images(model, args: argparse.Namespace) -> dict:

@@ -1,6 +1,5 @@
 """The figures of ``densecl probe``, printed and written."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
@@ -74,7 +73,7 @@ def _names(ids: tuple[int, ...], classes: tuple[str, ...]) -> str:
 
 def save(path: Path, content: dict, labelled, found) -> None:
     """Write the figures, and ``content``, what they are of, as json."""
-    from densecl.files import atomic_write
+    from densecl.files import write_json
 
     seconds = {name: round(value, 2) for name, value in found.seconds.items()}
     content |= dict(classes=labelled.classes, seconds=sum(found.seconds.values()), seconds_of=seconds)
@@ -83,5 +82,4 @@ def save(path: Path, content: dict, labelled, found) -> None:
     if found.clusters:
         content['clusters'] = [asdict(each) for each in found.clusters]
     content |= {name: asdict(each) for name in ('discovery', 'boxes') if (each := getattr(found, name))}
-    with atomic_write(path) as temporary:
-        Path(temporary).write_text(json.dumps(content, indent=1))
+    write_json(path, content)

@@ -1,6 +1,5 @@
 """Features of a network for whole images, on disk: a teacher runs once per image, not at every step."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from functools import cached_property
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densecl.files import atomic_write
+from densecl.files import atomic_write, write_json
 from densecl.inputs import read_json
 
 LARGEST = torch.finfo(torch.float16).max
@@ -125,5 +124,4 @@ def write_maps(
         if row != len(image_ids):
             raise ValueError(f'{folder}: {len(image_ids)} images, but {row} maps were made')
         array.flush()
-    with atomic_write(folder / _INDEX) as temporary:
-        Path(temporary).write_text(json.dumps(dict(teacher=record, made=made, image_ids=image_ids)))
+    write_json(folder / _INDEX, dict(teacher=record, made=made, image_ids=image_ids), None)

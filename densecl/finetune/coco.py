@@ -1,20 +1,18 @@
 """Reads and checks a user's COCO json files before the training."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
 from densecl.coco import box_of, check_segmentation, crowd_of, cut, number_of, objects, size_of, text_of
 from densecl.datasets.sources.base import joined
 from densecl.evaluation.labelled_coco import image_root
-from densecl.files import atomic_write
+from densecl.files import write_json
 from densecl.inputs import read_json
 from densecl.visualization.canvas import colors
 
 from .data import VAL_SHARE, LabelledData, Split, few, set_apart, some_of
 
-_FIELDS = {'images': ('id', 'file_name', 'width', 'height'), 'annotations': ('id', 'image_id', 'category_id'),
-           'categories': ('id', 'name')}  # fmt: skip
+_LISTS = ('images', 'annotations', 'categories')
 
 
 def read_coco_data(
@@ -38,27 +36,27 @@ def read_coco_data(
         val_folder = image_folder(val_coco, val, images)
         notes.append(f'validation on {val}{val_changed}')
         if val_changed:
-            val = _written(val_coco, out / 'val.json')
+            val = write_json(out / 'val.json', val_coco, None)
     else:
         coco, val_coco = _divide(coco, path)
         val_folder = folder
-        path, val = _written(coco, out / 'train.json'), _written(val_coco, out / 'val.json')
+        path, val = write_json(out / 'train.json', coco, None), write_json(out / 'val.json', val_coco, None)
         notes.append(
             f'{VAL_SHARE:.0%} of the images set apart for validation, by a hash of their names: {val}'
         )
     if changed:
         notes.append(f'{path}{changed}')
-        path = _written(coco, out / 'train.json')
+        path = write_json(out / 'train.json', coco, None)
     if class_agnostic:
         coco, val_coco = _of_one_class(coco), _of_one_class(val_coco)
-        path, val = _written(coco, out / 'train.json'), _written(val_coco, out / 'val.json')
+        path, val = write_json(out / 'train.json', coco, None), write_json(out / 'val.json', val_coco, None)
         notes.append("all categories are learned as one, 'object'")
     if share < 1:
         total = len(coco['images'])
         coco = _images_of(coco, some_of((row['file_name'] for row in coco['images']), share))
         if not coco['annotations']:
             raise ValueError(f'{path}: a share of {share:g} of its images has no object; take a larger one')
-        path = _written(coco, out / 'train.json')
+        path = write_json(out / 'train.json', coco, None)
         notes.append(
             f'{len(coco["images"])} of {total} training images are learned from: a share of {share:g}'
         )
@@ -90,14 +88,11 @@ def read_coco(path: Path) -> tuple[dict, str]:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such COCO json')
     coco = read_json(path, 'COCO annotations', nan=True)
-    for name, fields in _FIELDS.items():
+    for name in _LISTS:
         rows = coco.get(name) if isinstance(coco, dict) else None
         if not isinstance(rows, list) or not rows:
             raise ValueError(f'{path}: the list "{name}" is missing or empty; expected COCO annotations')
-        for row in objects(rows, name.removesuffix('s'), path):
-            lacking = [field for field in fields if field not in row]
-            if lacking:
-                raise ValueError(f'{path}: an entry of "{name}" has no "{lacking[0]}": {str(row)[:80]}')
+        objects(rows, name.removesuffix('s'), path)
     _check_ids(coco, path)
     sizes = {}
     for position, row in enumerate(coco['images']):
@@ -130,7 +125,7 @@ def read_coco(path: Path) -> tuple[dict, str]:
 
 
 def _check_ids(coco: dict, path: Path) -> None:
-    for name in _FIELDS:
+    for name in _LISTS:
         ids = [number_of(row, 'id', f'{path}: an entry of "{name}"') for row in coco[name]]
         if len(set(ids)) < len(ids):
             raise ValueError(f'{path}: "{name}" has the same id twice; ids must be unique')
@@ -144,12 +139,6 @@ def _check_ids(coco: dict, path: Path) -> None:
                     f'{path}: annotation {row["id"]} has {field} {row[field]!r}, not in "{lists}", whose '
                     f'first id is {next(iter(ids), None)!r}'
                 )
-        box = row.get('bbox')
-        if not isinstance(box, list) or len(box) != 4:
-            raise ValueError(
-                f'{path}: annotation {row["id"]} has no box; '
-                f'expected "bbox": [x, y, width, height], got {box}'
-            )
 
 
 def image_folder(coco: dict, path: Path, given: Path | None) -> Path:
@@ -206,12 +195,6 @@ def _of_one_class(coco: dict) -> dict:
     """The same objects, all of the category ``object``."""
     rows = [{**row, 'category_id': 1} for row in coco['annotations']]
     return {**coco, 'annotations': rows, 'categories': [dict(id=1, name='object')]}
-
-
-def _written(coco: dict, path: Path) -> Path:
-    with atomic_write(path) as temporary:
-        Path(temporary).write_text(json.dumps(coco))
-    return path
 
 
 def _classes(coco: dict, path: Path) -> tuple[str, ...]:

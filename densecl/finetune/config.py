@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import densecl
-from densecl.files import atomic_write
+from densecl.files import write_text
 from densecl.models.necks import USUAL_STRIDES, pyramid_strides
 from densecl.settings.config_text import source_of
 from densecl.settings.record import Setting, settings_table
@@ -83,21 +83,16 @@ def write_config(
     wishes = Wishes(size, iters, batch, lr, seed)
     settings = derive(labelled, source, wishes, torch.cuda.is_available())
     path = out / 'config.py'
-    _write(path, config_text(path, data, labelled, source, settings, seed))
+    write_text(path, config_text(path, data, labelled, source, settings, seed))
     if minutes is not None:
         from .speed import iters_in
 
         found, reason = iters_in(path, minutes)
         settings['iters'] = Setting('iters', found, reason)
         settings |= paced(found)
-        _write(path, config_text(path, data, labelled, source, settings, seed))
+        write_text(path, config_text(path, data, labelled, source, settings, seed))
     print('\n'.join([*labelled.notes, _table(settings), f'config: {path}']), flush=True)
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as temporary:
-        Path(temporary).write_text(text)
 
 
 def config_text(

@@ -9,7 +9,7 @@ import numpy as np
 from densecl.datasets.decode import open_header, open_map
 from densecl.datasets.sensor import load_bands
 from densecl.datasets.sources.folder import walk
-from densecl.files import atomic_write
+from densecl.files import write_text
 from densecl.visualization.canvas import colors
 
 from .data import VAL_SHARE, LabelledData, Split, few, set_apart, some_of
@@ -95,8 +95,7 @@ def _split(list_file: Path, names: list[str], images: Path, labels: Path, suffix
             if label.mode not in ('L', 'P', '1', 'I', 'I;16'):
                 raise ValueError(f'{label.filename}: {label.mode} colours; expected one channel of class ids')
             sizes.append(size)
-    with atomic_write(list_file) as temporary:
-        Path(temporary).write_text('\n'.join(names) + '\n')
+    write_text(list_file, '\n'.join(names) + '\n')
     return Split(list_file.resolve(), images, labels, sizes)
 
 

@@ -1,7 +1,8 @@
 """Trains and tests a fine-tuning config."""
 
-import json
 from pathlib import Path
+
+from densecl.files import write_json
 
 _NAMES = {
     'coco/bbox_mAP': 'box AP',
@@ -37,7 +38,7 @@ def finetune(config: str | Path, pictures: int = 16, amp: str | None = None) -> 
         hook['decoder'] = cfg.get('decoder')
         cfg.custom_hooks = [*cfg.custom_hooks, hook]
     figures = train_and_test(cfg, amp)
-    (config.parent / 'metrics.json').write_text(json.dumps(figures, indent=1))
+    write_json(config.parent / 'metrics.json', figures)
     return figures
 
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from densecl.files import sha256_of
+from densecl.files import sha256_of, write_json
 
-from .manifest import hash_files, write_json
+from .manifest import hash_files
 
 #: Kind of a task -> its keys, and its required keys.
 KINDS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from densecl.files import atomic_write
+from densecl.files import write_text
 
 from .benchmark import CELL, COUNTS, FIGURES
 from .differences import Counts, Difference, Table, over_images, over_seeds, tables
@@ -170,7 +170,6 @@ def write(out: str | Path, against: str | None = None, order: Sequence[str] = ()
     found = tables(rows, order)
     text = markdown(found, against or next(iter(found[0].values)))
     for name, content in (('results.csv', as_csv(rows)), ('results.md', text)):
-        with atomic_write(out / name) as temporary:
-            Path(temporary).write_text(content)
+        write_text(out / name, content)
     plot(found, out / 'results.png')
     return text

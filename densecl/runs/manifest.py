@@ -1,16 +1,14 @@
 """The manifest of a run: its files, versions, settings and starting weights."""
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import densecl
 from densecl.compat.versions import TESTED, installed_version
-from densecl.files import atomic_write, sha256_of
+from densecl.files import sha256_of
 
 
 def hash_files(paths: Iterable[str], contents: bool = False) -> str:
@@ -33,16 +31,13 @@ def hash_files(paths: Iterable[str], contents: bool = False) -> str:
     return total.hexdigest()
 
 
-def make_manifest(
-    paths: list[str], settings: Mapping[str, Any], start: Mapping[str, Any], contents: bool = False
-) -> dict[str, Any]:
+def make_manifest(paths: list[str], settings: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
     """The record, as data for JSON.
 
     Args:
         paths: the photos.
         settings: name -> value.
         start: ``name``, ``origin``, ``licence`` and ``sha256`` of the starting weights.
-        contents: see :func:`hash_files`.
     """
     names = ('densecl', *TESTED)
     versions = {name: densecl.__version__ if name == 'densecl' else installed_version(name) for name in names}
@@ -50,17 +45,11 @@ def make_manifest(
         'photos': {
             'count': len(paths),
             'bytes': sum(os.path.getsize(path) for path in paths),
-            'sha256': hash_files(paths, contents),
-            'hashed': 'names, sizes and contents' if contents else 'names and sizes',
+            'sha256': hash_files(paths),
+            'hashed': 'names and sizes',
         },
         'start': dict(start),
         'settings': dict(settings),
         'versions': versions,
         'command': sys.argv,
     }
-
-
-def write_json(path: Path, record: Any) -> None:
-    """Write readable JSON; never leaves half a file."""
-    with atomic_write(path) as temporary:
-        Path(temporary).write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 import densecl
-from densecl.files import atomic_write
+from densecl.files import atomic_write, write_text
 from densecl.settings.record import show_value
 
 from .advice import Advice, advise
@@ -44,10 +44,8 @@ def write_page(
     template = (Path(__file__).parent / 'page.html').read_text(encoding='utf-8')
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters['show'] = show_value
-    with atomic_write(out) as temporary:
-        text = environment.from_string(template).render(page_content(runs, refresh))
-        Path(temporary).write_text(text, encoding='utf-8', errors='replace')
-    return out
+    text = environment.from_string(template).render(page_content(runs, refresh))
+    return write_text(out, text, errors='replace')
 
 
 def follow(folders: Sequence[str | Path], out: str | Path | None = None, every: float = 30) -> Path:
@@ -99,9 +97,7 @@ def write_markdown(folders: Sequence[str | Path], out: str | Path) -> Path:
             f'{", ".join(map(str, folders))}: no figure on labelled images yet; densecl probe --out '
             'RUN/probe.json or densecl finetune makes some'
         )
-    with atomic_write(out) as temporary:
-        Path(temporary).write_text(markdown(rows), encoding='utf-8')
-    return Path(out)
+    return write_text(out, markdown(rows))
 
 
 def page_content(runs: Sequence[RunFolder], refresh: float | None = None) -> dict[str, Any]:

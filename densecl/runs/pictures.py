@@ -11,7 +11,7 @@ from torch import Tensor
 from densecl.datasets import PretrainDataset
 from densecl.evaluation.features import FrozenEncoder, carries_config, dense_features, open_encoder
 from densecl.evaluation.labelled import scaled, spread
-from densecl.files import atomic_write
+from densecl.files import write_json
 from densecl.visualization import as_picture, resized, save_image
 from densecl.visualization import feature_sheets as sheets
 from densecl.visualization.embedding import check_embedding, write_embedding
@@ -176,6 +176,5 @@ def _save(path: Path, sheet: np.ndarray) -> None:
 def _write_captions(out: Path, captions: dict[str, str]) -> dict[str, str]:
     path = out / 'captions.json'
     kept = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-    with atomic_write(path) as temporary:
-        Path(temporary).write_text(json.dumps(kept | captions, indent=1), encoding='utf-8')
+    write_json(path, kept | captions)
     return captions

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from densecl.files import sha256_of
+from densecl.files import sha256_of, write_json
 
 from .differences import Difference, together
 from .intervals import Interval, interval, of_error, paired
-from .manifest import hash_files, write_json
+from .manifest import hash_files
 
 ARMS = ('random', 'start', 'continued')
 _PRETRAINING = 0.45  # share of the hours

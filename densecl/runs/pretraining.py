@@ -12,12 +12,12 @@ from mmengine.config import Config  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
 from densecl.engine import launch  # noqa: E402
-from densecl.files import checkpoints_of  # noqa: E402
+from densecl.files import checkpoints_of, write_json  # noqa: E402
 from densecl.visualization.backends import vis_backends  # noqa: E402
 
 from .checks import check_disk, check_folder_of_run, find_photos, folders_of  # noqa: E402
 from .leak import leak_check  # noqa: E402
-from .manifest import hash_files, make_manifest, write_json  # noqa: E402
+from .manifest import hash_files, make_manifest  # noqa: E402
 from .plan import Plan, make_plan  # noqa: E402
 from .run import Run  # noqa: E402
 from .sensor import decoder_of_photos  # noqa: E402
@@ -121,7 +121,7 @@ def _compare_photos(run: Run, photos: str | Path | list[str], show) -> None:
     folders = folders_of(photos)
     known = run.manifest.get('photos', {})
     paths = find_photos(folders)
-    if known.get('hashed') == 'names and sizes' and hash_files(paths) != known['sha256']:
+    if known and hash_files(paths) != known['sha256']:
         show(
             f'{", ".join(folders)}: {len(paths)} photos, not the {known["count"]} that the run began with; '
             'it goes on with what its config names'

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from densecl.files import atomic_write
+from densecl.files import atomic_write, write_text
 from densecl.provenance import of_log
 
 from .benchmark_report import COLUMNS, read_rows
@@ -219,6 +219,5 @@ def _merge(
     writer = csv.DictWriter(text, columns, extrasaction='ignore', lineterminator='\n')
     writer.writeheader()
     writer.writerows(lines[each] for each in sorted(lines))
-    with atomic_write(path) as temporary:
-        Path(temporary).write_text(text.getvalue(), encoding='utf-8')
+    write_text(path, text.getvalue())
     return count + len(added) - len(lines)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densecl.files import atomic_write
+from densecl.files import atomic_write, write_json
 
 from .vit import grid_of, to_dialect
 
@@ -128,8 +128,7 @@ def save_folder(export: dict[str, Any], out: str | Path) -> Path:
         size = {'size': {'height': side, 'width': side}, 'do_resize': True, 'do_normalize': True}
         texts['preprocessor_config.json'] = {'image_processor_type': 'ViTImageProcessor', **size, **images}
     for name, content in texts.items():
-        with atomic_write(folder / name) as temporary:
-            Path(temporary).write_text(json.dumps(content, indent=2) + '\n')
+        write_json(folder / name, content, indent=2)
     record = {key: json.dumps(value) for key, value in meta.items()}
     with atomic_write(folder / 'model.safetensors') as temporary:
         save_file(export['state_dict'], str(temporary), metadata={'format': 'pt', **record})

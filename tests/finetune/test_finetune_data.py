@@ -232,7 +232,7 @@ def no_label(coco, label_maps):
         (bad_json, ValueError, r'all.json is not json'),
         (lambda coco, maps: coco(categories=[]), ValueError, r'the list "categories" is missing or empty'),
         (lambda coco, maps: coco(annotations=[]), ValueError, r'the list "annotations" is missing or empty'),
-        (no_boxes, ValueError, r'annotation 4 has no box; expected "bbox": \[x, y, .*\], got None'),
+        (no_boxes, ValueError, r"annotation 4 has no 'bbox'; it has \['category_id', 'id', 'image_id'\]"),
         (lambda coco, maps: coco(categories=[dict(id=2, name='blue')]), ValueError,
          r'annotation 1 has category_id 7, not in "categories"'),
         (no_such_images, FileNotFoundError, r'none of its 6 images \(x0.jpg, ...\) is in .*--images FOLDER'),

@@ -1,6 +1,5 @@
 """Skips and reports optimiser steps whose loss or gradient is not finite."""
 
-import json
 import math
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from densecl.distributed import is_spread, local, rank, world_size
 from densecl.engine.optim import is_float16
 from densecl.engine.step_state import StepState
 from densecl.engine.wrapped import unwrap
-from densecl.files import atomic_write
+from densecl.files import write_json
 from densecl.registry import HOOKS
 
 #: Folder in the work directory with what is needed to compute such a step again.
@@ -179,8 +178,7 @@ class FiniteStepHook(Hook):
             kept = {key: content[key] for key in ('iter', 'epoch', 'what', 'parts')}
             kept |= dict(seed=runner.seed, processes=world_size(), weights=self._weights)
             kept['steps_per_epoch'] = len(runner.train_dataloader)
-            with atomic_write(path) as temporary:
-                Path(temporary).write_text(json.dumps(kept, indent=1))
+            write_json(path, kept)
         return path
 
     def check_weights(self, runner) -> None:

@@ -18,7 +18,7 @@ from densecl.engine.exported import (
     run_meta,
     save_backbone,
 )
-from densecl.files import atomic_write
+from densecl.files import write_json
 from densecl.registry import HOOKS
 
 _START = 'start.pth'
@@ -242,8 +242,7 @@ class GuardHook(Hook):
             labelled=self.labelled, labelled_images=labelled and [len(labelled.train), len(labelled.test)],
             notes=labelled.notes if labelled else (), measurements=measured, averages=averages,
         )  # fmt: skip
-        with atomic_write(Path(runner.work_dir) / TABLE) as temporary:
-            Path(temporary).write_text(json.dumps(content, indent=1))
+        write_json(Path(runner.work_dir) / TABLE, content)
 
     def _save(self, runner, line: dict, tensors: dict[str, Tensor]) -> None:
         from densecl.evaluation.guard import BEST

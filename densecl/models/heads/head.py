@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 
 #: Number of rows of a set that are observed, to detect collapse.
 WATCHED = 128
-# (old, new) prefixes of parameter names, for older checkpoints of PIRL's and SlotCon's heads.
-_MOVED = (
-    ('patch_projector.', 'projector.local.'),
-    ('projector.', 'projector.global.'),
-    ('objective.', 'objective.global.'),
-    ('objective.', 'objective.cells.'),
-)
 
 
 class Plan(NamedTuple):
@@ -159,16 +152,6 @@ class Head(nn.Module):
     def _objective(self, chosen: Set) -> Objective:
         """The objective that scores keys of this set."""
         return self.objective if kind_of(chosen) is None else self.objective[kind_of(chosen)]
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
-        mine = {f'{prefix}{name}' for name in self.state_dict()}
-        for name in [n for n in state_dict if n.startswith(prefix) and n not in mine]:
-            for old, new in _MOVED:
-                moved = name.replace(prefix + old, prefix + new, 1)
-                if moved in mine:
-                    state_dict[moved] = state_dict.pop(name)
-                    break
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def loss(
         self, online: 'Branch', target: 'Branch', views: Views, batch: Batch, target_projector: nn.Module

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from densecl.models.losses import Cosine
-from densecl.registry import MODELS
 from densecl.structures import Batch, Comparison, Match, Units
 
 
@@ -112,19 +111,6 @@ def test_gradients_are_left_to_the_head():
     a, b = (x.requires_grad_() for x in torch.randn(2, 7, 5, dtype=torch.float64).unbind())
     to_a, to_b = torch.autograd.grad(Cosine().score(Comparison.of_rows(a, b))[0], (a, b))
     assert to_a.norm() > 0 and to_b.norm() > 0
-
-
-@pytest.mark.parametrize(
-    ('old', 'new'),
-    [
-        ('NegativeCosine', 'squared=True'),
-        ('PixelConsistency', "mean='images'"),
-        ('RegionConsistency', "squared=True, mean='counted'"),
-    ],
-)
-def test_old_names_say_the_new_spelling(old, new):
-    with pytest.raises(ValueError, match=f"{old} is gone, write dict\\(type='Cosine'.*{new}"):
-        MODELS.build(dict(type=f'densecl.{old}'))
 
 
 def test_an_unknown_mean():
