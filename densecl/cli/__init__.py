@@ -1,8 +1,8 @@
 """The command ``densecl``: pretraining, pilot, fine-tuning, probes, pictures, export, report, plan, doctor.
 
-Each command is a file with ``HELP``, ``add_arguments(parser)`` and ``run(args)``, which returns the exit
-code; it calls the package and prints. What users do wrong ends in one line and exit code 2; ``--debug``
-shows where.
+Each command is a file whose docstring is its help, with ``add_arguments(parser)`` and ``run(args)``, which
+returns the exit code; it calls the package and prints. What users do wrong ends in one line and exit code 2;
+``--debug`` shows where.
 """
 
 import argparse
@@ -51,14 +51,8 @@ def call(args: argparse.Namespace) -> int:
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         if args.debug:
             raise
-        print(f'densecl {args.command}: {one_line(error)}', file=sys.stderr)
+        from densecl.building import one_line  # which imports mmengine
+
+        more = ' (--debug shows all of it)' if len(str(error).splitlines()) > 2 else ''
+        print(f'densecl {args.command}: {one_line(error)}{more}', file=sys.stderr)
         return 2
-
-
-def one_line(error: Exception) -> str:
-    """An exception's message; of a long one the first line and the last, which has the reason."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        lines = [f'{error.filename}: {error.strerror}']
-    text = ': '.join(dict.fromkeys((lines[0], lines[-1]))) if lines else type(error).__name__
-    return text if len(lines) < 3 else f'{text} (--debug shows all of it)'

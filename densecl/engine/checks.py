@@ -205,7 +205,7 @@ class StartChecksHook(Hook):
             runner.logger.warning(said)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Check the first batch."""
+        """From here on an error is no mistake in the input."""
         runner.began = True
 
 

@@ -61,12 +61,7 @@ def miou_difference(
     names = list(dict.fromkeys(range(images) if groups is None else groups))
     places = {name: number for number, name in enumerate(names)}
     group = torch.tensor([places[name] for name in (range(images) if groups is None else groups)])
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(names), (draws, len(names)), generator=generator)
-    times = torch.zeros(draws, len(names), dtype=torch.float64).scatter_add_(
-        1, drawn, torch.ones(draws, len(names), dtype=torch.float64)
-    )
-    times = torch.cat([torch.ones(1, images, dtype=torch.float64), times[:, group]])  # first each image once
+    times = resampled(len(names), draws, seed)[:, group]
 
     def means(runs: Sequence[Tensor]) -> Tensor:
         sums = [(times @ run.double().flatten(1)).unflatten(1, run.shape[1:]) for run in runs]
@@ -76,3 +71,14 @@ def miou_difference(
     spread = found[1:][~found[1:].isnan()].std(correction=0).item()
     error = math.sqrt(count / (count - 1)) * spread if count > 1 else math.inf
     return Bootstrapped(found[0].item(), error, count)
+
+
+def resampled(count: int, draws: int, seed: int) -> Tensor:
+    """How often each of ``count`` items is in each sample, (1 + draws, count) float64.
+
+    The first sample has each item once; the others are drawn with replacement.
+    """
+    drawn = torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(seed))
+    times = torch.zeros(draws, count, dtype=torch.float64)
+    times.scatter_add_(1, drawn, torch.ones_like(times))
+    return torch.cat([torch.ones(1, count, dtype=torch.float64), times])

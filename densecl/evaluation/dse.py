@@ -9,6 +9,7 @@ from torch import Tensor
 from densecl.numerics import full_precision
 
 from .clustering import kmeans
+from .collapse import effective_rank, singular_values
 
 # The paper's settings: images per group, clusters per group and per image. Its k-means draws the first
 # centres by distance, not by squared distance.
@@ -93,24 +94,15 @@ def _spreads(rows: Tensor, ids: Tensor) -> list[Tensor]:
     square root of max(degrees of freedom, d)."""
     clusters = (rows[ids == c] for c in ids.unique())
     return [
-        _singular_values(x - x.mean(0)).sum() / max(len(x) - 1, x.shape[1]) ** 0.5
+        singular_values(x - x.mean(0)).sum() / max(len(x) - 1, x.shape[1]) ** 0.5
         for x in clusters
         if len(x) > 1
     ]
-
-
-def _singular_values(x: Tensor) -> Tensor:
-    """Singular values of (..., n, d) from the smaller Gram matrix, in float64: many times faster."""
-    x = x.double()
-    gram = x @ x.mT if x.shape[-2] < x.shape[-1] else x.mT @ x
-    return torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
 
 
 def _dim(cells: Tensor, generator: torch.Generator) -> float:
     images, places, channels = cells.shape
     order = torch.stack([torch.randperm(places, generator=generator) for _ in range(images)])
     shuffled = cells.gather(1, order[..., None].expand_as(cells)).transpose(0, 1)  # (N, B, d)
-    singular = torch.cat([_singular_values(part) for part in shuffled.split(32)])  # (N, min(B, d))
-    share = singular / singular.sum(1, keepdim=True).clamp(min=torch.finfo(singular.dtype).tiny) + 1e-12
-    rank = torch.special.entr(share).sum(1).exp()
+    rank = torch.cat([effective_rank(singular_values(part), 1e-12) for part in shuffled.split(32)])
     return float(rank.mean() / min(images, channels))

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .bootstrap import resampled
 from .segmentation import class_iou
 from .signals import Signal
 
@@ -133,12 +134,7 @@ def paired_gain(
     Returns:
         difference over all images, lower and upper limit, in percentage points.
     """
-    images = len(next(iter(start.values())))
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(images, (draws, images), generator=generator)
-    weights = torch.zeros(draws, images, dtype=torch.double)
-    weights.scatter_add_(1, drawn, torch.ones_like(weights))
-    weights = torch.cat([torch.ones(1, images, dtype=torch.double), weights])  # all images, then the draws
+    weights = resampled(len(next(iter(start.values()))), draws, seed)
 
     def score(counts: Tensor) -> Tensor:
         sums = torch.einsum('di,irk->drk', weights, counts.double())  # d: draws, i: images

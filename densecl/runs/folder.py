@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -136,7 +137,7 @@ class RunFolder:
     def pilot(self) -> Path | None:
         """``pilot.json`` of the folder, or of the pilot around it."""
         paths = [self.folder / 'pilot.json', self.folder.parent / 'pilot.json']
-        return next((path for path in paths if path.is_file() and _load(path, dict)), None)
+        return next((path for path in paths if path.is_file() and load_json(path, dict)), None)
 
     @cached_property
     def steps(self) -> tuple[int, int | None]:
@@ -195,7 +196,7 @@ class RunFolder:
 
     def json(self, name: str, kind: type) -> Any:
         """Content of a file of the folder; an empty ``kind`` if it is missing, cut off or of another kind."""
-        return _load(self.folder / name, kind)
+        return load_json(self.folder / name, kind)
 
     def _text(self, name: str) -> str:
         path = self.folder / name
@@ -235,7 +236,8 @@ class RunFolder:
         return [dict(name=name, value=v, reason=reason) for name, v in found.items() if v is not None]
 
 
-def _load(path: Path, kind: type) -> Any:
+def load_json(path: Path, kind: type) -> Any:
+    """Content of a JSON file; an empty ``kind`` if it is missing, cut off or of another kind."""
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
@@ -248,9 +250,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def dig(content: Any, path: tuple[str, ...]) -> Any:
-    """The value at a path in nested dicts; None if there is none."""
+def dig(content: Any, path: Sequence[str]) -> Any:
+    """The value at a path in nested dicts and lists; None if there is none."""
     for name in path:
+        if isinstance(content, list):
+            content = {str(place): value for place, value in enumerate(content)}
         content = content.get(name) if isinstance(content, dict) else None
     return content
 

@@ -2,14 +2,16 @@
 
 import base64
 import io
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from .folder import load_json
+
 BUDGET = 4_500_000  # bytes of all pictures of a page, which are 6 MB in base64
+CAPTIONS = 'pictures/captions.json'
 _KINDS = {'.png', '.jpg', '.jpeg', '.webp'}
 _SIDES = (1600, 1200, 800, 560, 400, 280, 200, 140, 100)  # px of the longer side, tried in turn
 
@@ -34,20 +36,12 @@ class Picture:
 def find_pictures(folder: Path) -> list[Path]:
     """PNG, JPEG and WebP images in ``pictures/`` of a run, in the order of their captions; then those in the
     run's folder itself."""
-    order = {name: number for number, name in enumerate(_captions(folder))}
+    order = {name: number for number, name in enumerate(load_json(folder / CAPTIONS, dict))}
     inside = sorted(
         (folder / 'pictures').rglob('*'), key=lambda path: (order.get(path.name, len(order)), path)
     )
     paths = [*inside, *sorted(folder.glob('*'))]
     return [path for path in paths if path.suffix.lower() in _KINDS and path.is_file()]
-
-
-def _captions(folder: Path) -> dict[str, str]:
-    try:
-        known = json.loads((folder / 'pictures' / 'captions.json').read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def embed(folder: Path, paths: Iterable[Path], budget: float) -> tuple[list[Picture], list[str]]:
@@ -61,7 +55,7 @@ def embed(folder: Path, paths: Iterable[Path], budget: float) -> tuple[list[Pict
     Returns:
         The pictures, and names of files that are no images or exceed the budget even at 100 px.
     """
-    captions, pictures, left_out = _captions(folder), [], []
+    captions, pictures, left_out = load_json(folder / CAPTIONS, dict), [], []
     for path in paths:
         within = folder / 'pictures' if folder / 'pictures' in path.parents else folder
         name = path.relative_to(within).as_posix()

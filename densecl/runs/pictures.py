@@ -1,6 +1,5 @@
 """Pictures of the features of runs and checkpoints, side by side."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from densecl.visualization import feature_sheets as sheets
 from densecl.visualization.embedding import check_embedding, write_embedding
 from densecl.visualization.feature_maps import cell_at, centred, mean_cells
 
+from .folder import load_json
 from .run import Run, is_run
 from .starts import layout_of
 
@@ -175,6 +175,5 @@ def _save(path: Path, sheet: np.ndarray) -> None:
 
 def _write_captions(out: Path, captions: dict[str, str]) -> dict[str, str]:
     path = out / 'captions.json'
-    kept = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-    write_json(path, kept | captions)
+    write_json(path, load_json(path, dict) | captions)
     return captions

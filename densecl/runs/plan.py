@@ -22,6 +22,7 @@ from densecl.settings.speed import timed_speed
 from densecl.visualization.backends import vis_backends
 
 from .checks import find_photos, folders_of, free_bytes
+from .folder import dig
 from .sensor import look_at_sensor
 from .starts import choose_start
 from .values import Job, method_traits, run_values
@@ -142,10 +143,10 @@ _PLACES = {
 
 def _as_asked(found: Mapping[str, Setting], cfg: Mapping) -> dict[str, Setting]:
     """The settings as the config ``cfg`` has them after ``--cfg-options``."""
-    asked = {name: _at(cfg, place) for name, place in _PLACES.items()}
-    images = _at(cfg, 'train_dataloader.dataset.max_images') or found['photos'].value
-    epochs, batch = _at(cfg, 'train_cfg.max_epochs'), asked['batch']
-    asked['steps'] = _at(cfg, 'train_cfg.max_iters')
+    asked = {name: dig(cfg, place.split('.')) for name, place in _PLACES.items()}
+    images = dig(cfg, ('train_dataloader', 'dataset', 'max_images')) or found['photos'].value
+    epochs, batch = dig(cfg, ('train_cfg', 'max_epochs')), asked['batch']
+    asked['steps'] = dig(cfg, ('train_cfg', 'max_iters'))
     if all(isinstance(number, int) and number > 0 for number in (epochs, batch)):
         asked['steps'] = epochs * max(images // batch, 1)
     changed = {
@@ -154,16 +155,6 @@ def _as_asked(found: Mapping[str, Setting], cfg: Mapping) -> dict[str, Setting]:
         if name in found and isinstance(value, int | float) and value != found[name].value
     }
     return {**found, **changed}
-
-
-def _at(node: Any, place: str) -> Any:
-    """The value at a place of a config; None if there is no such place."""
-    for name in place.split('.'):
-        if isinstance(node, list):
-            node = node[int(name)] if int(name) < len(node) else None
-        else:
-            node = node.get(name) if isinstance(node, Mapping) else None
-    return node
 
 
 def _parsed(text: str):

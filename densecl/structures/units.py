@@ -232,6 +232,11 @@ class Units:
         """What the query side compares, (B, N, D): the predictions if there are any, else ``vectors``."""
         return self.vectors if self.predicted is None else self.predicted
 
+    @property
+    def pooled_compared(self) -> Tensor | None:
+        """The same of ``pooled``, (B, D)."""
+        return self.pooled if self.pooled_predicted is None else self.pooled_predicted
+
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """The result of ``make``, called once for this set; later calls with ``name`` return the same object.
 

@@ -3,9 +3,9 @@
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from densecl.engine.wrapped import unwrap
+from densecl.models.pretrainers.start import hold_statistics
 from densecl.registry import HOOKS
 
 
@@ -48,9 +48,7 @@ class HeadsFirstHook(Hook):
             self._trainable = []
             backbone.train()
         if waits or self.norm_eval:
-            for module in backbone.modules():
-                if isinstance(module, _BatchNorm) and module.training:
-                    module.eval()
+            hold_statistics(backbone)
 
     def after_train(self, runner) -> None:
         """Leave nothing frozen."""

@@ -4,11 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from densecl.distributed import all_reduce, world_size
 from densecl.registry import MODELS
 from densecl.structures import Detections, assign_anchors, encode_boxes
 
-from .objective import Objective
+from .objective import Objective, mean_of
 
 
 def proposal_losses(
@@ -32,13 +31,14 @@ def proposal_losses(
     distance = offset_distance(
         found.anchors.expand_as(found.offsets), found.boxes, own, found.offsets, found.stds
     )
-    return _mean(entropy, weights), _mean(torch.where(finds, distance, 0.0), weights)
+    terms = (entropy * weights, torch.where(finds, distance, 0.0) * weights)
+    return tuple(mean_of(each, weights > 0, 'weights', weights) for each in terms)
 
 
 def region_loss(found: Detections, there: Tensor) -> Tensor:
     """L1 distance of the box head's offsets, mean over the existing (``there``) regions of all processes."""
     distance = offset_distance(found.regions, found.boxes, found.own, found.region_offsets, found.region_stds)
-    return _mean(torch.where(there, distance, 0.0), there.to(distance.dtype))
+    return mean_of(distance, there, 'counted')
 
 
 def sample_weights(finds: Tensor, background: Tensor, samples: int) -> Tensor:
@@ -63,11 +63,6 @@ def offset_distance(
     unit[..., 2:] = 1.0
     wanted = encode_boxes(torch.where(there, anchors, unit), torch.where(there, boxes, unit), stds)
     return torch.where(there, (offsets - wanted).abs(), 0.0).sum(-1)
-
-
-def _mean(terms: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean over all processes; terms with weight 0 may have any finite value."""
-    return (terms * weights).sum() * world_size() / all_reduce(weights.sum()).clamp(min=1)
 
 
 @MODELS.register_module()

@@ -82,5 +82,5 @@ class KoLeo(Objective):
 
 def _of_images(units: Units) -> Tensor:
     """The pooled vector of each image on the query's side, (B, D)."""
-    pooled = units.pooled if units.pooled_predicted is None else units.pooled_predicted
+    pooled = units.pooled_compared
     return units.compared.mean(1) if pooled is None else pooled

@@ -68,15 +68,10 @@ def batch_candidates(
     return found
 
 
-def query_pooled(c: Comparison) -> Tensor:
-    """The pooled vector of each image on the query's side, (B, C): the prediction if there is one."""
-    return c.query.pooled if c.query.pooled_predicted is None else c.query.pooled_predicted
-
-
 def _parts(c: Comparison, keys: Tensor, source: str) -> list[tuple[Tensor, Tensor | None]]:
     """For each set of candidates: unit vectors (B, m, C), and which are valid, (B, m) bool (None: all)."""
     if source in ('keys', 'views'):
-        sides = [(c.key.pooled, c.key)] + ([(query_pooled(c), c.query)] if source == 'views' else [])
+        sides = [(c.key.pooled, c.key)] + ([(c.query.pooled_compared, c.query)] if source == 'views' else [])
         return [(unit(x)[:, None], _has_units(units)) for x, units in sides]
     if source == 'others':
         return [(unit(c.key.others), None)]

@@ -70,8 +70,8 @@ class Triplet(Objective):
             loss = mean_of(weighted.view(c.query.vectors.shape[:2]), match.valid, 'rows')
         counted = None if match.valid is None else match.valid.flatten()
         nearer = (query * positive).sum(1) > (query * negative).sum(1)
-        found = {'pos_sim': (query * own).sum(1).detach(), 'top1': nearer | ~found, 'active': terms > 0}
-        return loss, {name: own_mean(values.to(terms.dtype), counted) for name, values in found.items()}
+        logged = {'pos_sim': (query * own).sum(1).detach(), 'top1': nearer | ~found, 'active': terms > 0}
+        return loss, {name: own_mean(values.to(terms.dtype), counted) for name, values in logged.items()}
 
     @torch.no_grad()
     def mine(self, query: Tensor, positive: Tensor, negatives: Candidates) -> tuple[Tensor, Tensor]:

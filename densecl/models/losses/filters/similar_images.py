@@ -9,7 +9,6 @@ from densecl.registry import MODELS
 from ..candidates import Candidates, Scores
 from ..kernel import hardest_keys
 from ..masses import Filter
-from ..sources import query_pooled
 
 
 @MODELS.register_module()
@@ -64,7 +63,7 @@ class SimilarImages(Filter):
 def own_views(scores: Scores) -> list[Tensor]:
     """Unit vectors (B, C) for each available view of the queries' images."""
     c = scores.comparison
-    views = [c.key.pooled, query_pooled(c), *([] if c.support is None else c.support)]
+    views = [c.key.pooled, c.query.pooled_compared, *([] if c.support is None else c.support)]
     return [unit(view.detach()) for view in views]
 
 
