@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from densecl.models.targets.pixels import Pixels
+from densecl.models.patches import normalised_patches, patches_of
 from densecl.numerics import full_precision, no_autocast, unit
 from densecl.structures import Comparison, Match
 
@@ -381,7 +381,8 @@ def masked_pixel_loss(
         patch: side p in pixels.
         normalise: normalise each patch of the images by its own mean and unbiased variance + 1e-6.
     """
-    (answers,) = Pixels(patch, normalise)(images)
+    answers = patches_of(full_precision(images), patch)
+    answers = normalised_patches(answers) if normalise else answers
     index = torch.arange(prediction.shape[1], device=prediction.device).expand(len(prediction), -1)
     match = Match(index=index, valid=mask.bool())
     comparison = Comparison.of_sets(prediction, answers.flatten(2).transpose(1, 2))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from densecl.models.active import active_like, only_active
-from densecl.models.targets.pixels import patches_of
+from densecl.models.patches import patches_of
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
 
