@@ -100,44 +100,15 @@ class Pretrainer(BaseModel):
         self.frozen_norms = freeze_layers(self.backbone, frozen_layers)
         if checkpoint_activations:
             recompute_blocks(self.backbone)
-        if getattr(self.backbone, 'reads_tokens', False) and hasattr(preprocessor, 'shift'):
-            raise ValueError(
-                f'model.backbone={type(self.backbone).__name__} reads texts, data_preprocessor='
-                f"{type(preprocessor).__name__} makes photos; take dict(type='TextPreprocessor')"
-            )
         self.neck = MODELS.build(neck) if neck is not None else None
         self.heads = nn.ModuleDict({name: _build_head(name, cfg) for name, cfg in heads.items()})
-        for name, head in self.heads.items():
-            of_photos = isinstance(head.target, nn.Module) and not hasattr(head.target, 'seen')
-            if of_photos and not hasattr(preprocessor, 'shift'):
-                raise ValueError(
-                    f'model.heads.{name}: target={type(head.target).__name__} is made of photos, but '
-                    f'data_preprocessor={type(preprocessor).__name__} has none; take another target'
-                )
-            if hasattr(head.target, 'images_have'):
-                head.target.images_have(-preprocessor.shift / preprocessor.scale, 1 / preprocessor.scale)
         self.view_maker = None if view_maker is None else MODELS.build(view_maker)
-        if view_maker is not None:
-            if not getattr(preprocessor, 'rgb', False):
-                raise ValueError(
-                    'model.view_maker perturbs photos in 8-bit RGB: data_preprocessor is to be a '
-                    'PretrainDataPreprocessor with three values of mean, without low and high; '
-                    'otherwise leave view_maker out'
-                )
-            self.view_maker.images_have(-preprocessor.shift / preprocessor.scale, 1 / preprocessor.scale)
-        anchored = [name for name, head in self.heads.items() if head.target == 'start']
-        if anchored and neck is not None:
-            raise ValueError(
-                f"model.heads.{anchored[0]}: target='start' compares the backbone's levels with those it had "
-                'with, but heads read the levels of model.neck: leave out one of them'
-            )
-        #: The frozen copy of the backbone that heads with ``target='start'`` compare with.
-        self.start = FrozenStart(self.backbone) if anchored else None
-        if renew_start and not anchored:
-            raise ValueError("model.renew_start renews what heads with target='start' see: there is none")
+        self._tell_how_images_are_normalised()
         self.renew_start = frozenset(renew_start)
+        #: The frozen copy of the backbone that heads with ``target='start'`` compare with.
+        self.start = self._frozen_start()
         self.compile_backbone = compile_backbone
-        self._compile(self.backbone, *([self.start.backbone] if anchored else []))
+        self._compile(self.backbone, *([] if self.start is None else [self.start.backbone]))
         #: ``<head>`` or ``<head>_<kind>`` -> some rows of the last batch's queries, and which are valid.
         self.watched: dict[str, tuple[Tensor, Tensor | None]] = {}
         #: Whether an optimiser step follows the next batch. With gradient accumulation, queues, centres and
@@ -153,6 +124,42 @@ class Pretrainer(BaseModel):
         #: The same as an int, so that reading it never waits for the device; all modules share it.
         self.clock = Clock()
         self._share_clock()
+
+    def _tell_how_images_are_normalised(self) -> None:
+        """Tell targets and the view maker; refuse parts that read something else than the data are."""
+        data, kind = self.data_preprocessor, type(self.data_preprocessor).__name__
+        photos = hasattr(data, 'shift')
+        if photos and getattr(self.backbone, 'reads_tokens', False):
+            raise ValueError(
+                f'model.backbone={type(self.backbone).__name__} reads texts, data_preprocessor={kind} makes '
+                "photos; take dict(type='TextPreprocessor')"
+            )
+        for name, head in self.heads.items():
+            if isinstance(head.target, nn.Module) and not (photos or hasattr(head.target, 'seen')):
+                raise ValueError(
+                    f'model.heads.{name}: target={type(head.target).__name__} is made of photos, but '
+                    f'data_preprocessor={kind} has none; take another target'
+                )
+        if self.view_maker is not None and not getattr(data, 'rgb', False):
+            raise ValueError(
+                'model.view_maker perturbs photos in 8-bit RGB: data_preprocessor is to be a '
+                'PretrainDataPreprocessor with three values of mean, without low and high; '
+                'otherwise leave view_maker out'
+            )
+        for part in (*(head.target for head in self.heads.values()), self.view_maker):
+            if hasattr(part, 'images_have'):
+                part.images_have(-data.shift / data.scale, 1 / data.scale)
+
+    def _frozen_start(self) -> FrozenStart | None:
+        anchored = [name for name, head in self.heads.items() if head.target == 'start']
+        if anchored and self.neck is not None:
+            raise ValueError(
+                f"model.heads.{anchored[0]}: target='start' compares the backbone's levels with those it had "
+                'at the start, but heads read the levels of model.neck: leave out one of them'
+            )
+        if self.renew_start and not anchored:
+            raise ValueError("model.renew_start renews what heads with target='start' see: there is none")
+        return FrozenStart(self.backbone) if anchored else None
 
     def _compile(self, *backbones: nn.Module) -> None:
         if self.compile_backbone:
