@@ -103,8 +103,7 @@ def check_fields(cfg: Config) -> None:
                 )
         elif not isinstance(hook, Mapping | Hook):
             raise ConfigMistake(f"{part}.{name} must be dict(type='...Hook', ...), got {shortened(hook)}")
-        elif isinstance(hook, Mapping) and 'type' not in hook:
-            raise ConfigMistake(f'{part}.{name}.type is missing: it names the hook to be built')
+        _need_type(hook, f'{part}.{name}', 'hook')
 
 
 def _check_values(cfg: Config) -> None:
@@ -138,20 +137,17 @@ def _check_loop(cfg: Config) -> None:
 
 def _check_types(cfg: Config) -> None:
     """Check types that mmengine looks up itself, or only if there are several processes."""
-    if isinstance(cfg.model, Mapping) and 'type' not in cfg.model:
-        raise ConfigMistake('model.type is missing: it names the model to be built')
+    _need_type(cfg.model, 'model', 'model')
     optim = cfg.get('optim_wrapper') or {}
     optimizer = optim.get('optimizer')
     if isinstance(optimizer, _PLAIN) and not isinstance(optimizer, Mapping):
         raise ConfigMistake(f'optim_wrapper.optimizer must be a dict, got {shortened(optimizer)}')
     if 'type' in optim and optimizer is None and 'constructor' not in optim:
         raise ConfigMistake('optim_wrapper.optimizer is missing: the config of an optimiser')
-    if isinstance(optimizer, Mapping) and 'type' in optimizer:
+    _need_type(optimizer, 'optim_wrapper.optimizer', 'optimiser')
+    if isinstance(optimizer, Mapping):
         _in_scope(cfg, optimizer['type'], OPTIMIZERS, ('optim_wrapper', 'optimizer'))
-    elif isinstance(optimizer, Mapping):
-        raise ConfigMistake('optim_wrapper.optimizer.type is missing: it names the optimiser to be built')
-    if isinstance(cfg.get('visualizer'), Mapping) and 'type' not in cfg.visualizer:
-        raise ConfigMistake('visualizer.type is missing: it names the visualizer to be built')
+    _need_type(cfg.get('visualizer'), 'visualizer', 'visualizer')
     processor = cfg.get('log_processor')
     if isinstance(processor, Mapping) and 'type' not in processor:  # mmengine takes its own
         check_arguments(LogProcessor, processor, ('log_processor',))
@@ -165,17 +161,22 @@ def _check_types(cfg: Config) -> None:
     if cfg.get('sync_bn') not in (None, False, 'torch', 'mmcv'):
         raise ConfigMistake(f"sync_bn must be 'torch', 'mmcv' or None, got {shortened(cfg.sync_bn)}")
     schedulers = cfg.get('param_scheduler')
-    if isinstance(schedulers, Mapping) and 'type' not in schedulers and optimizer is not None:
-        raise ConfigMistake('param_scheduler.type is missing: it names the schedule to be built')
+    if optimizer is not None:
+        _need_type(schedulers, 'param_scheduler', 'schedule')
     for i, scheduler in enumerate(schedulers if isinstance(schedulers, list | tuple) else ()):
         if isinstance(scheduler, _PLAIN | None) and not isinstance(scheduler, Mapping):
             raise ConfigMistake(f'param_scheduler.{i} must be a dict, got {shortened(scheduler)}')
-        if isinstance(scheduler, Mapping) and 'type' not in scheduler:
-            raise ConfigMistake(f'param_scheduler.{i}.type is missing: it names the schedule to be built')
+        _need_type(scheduler, f'param_scheduler.{i}', 'schedule')
     for name in cfg.get('default_hooks') or ():
         near = nearest(name, _HOOKS, 0.75)
         if name not in _HOOKS and near is not None:
             warn(f'default_hooks.{name} runs beside default_hooks.{near}: is {near} meant?')
+
+
+def _need_type(config: Any, place: str, what: str) -> None:
+    """Refuse the config of a part that has no type; other values are not checked."""
+    if isinstance(config, Mapping) and 'type' not in config:
+        raise ConfigMistake(f'{place}.type is missing: it names the {what} to be built')
 
 
 def _in_scope(cfg: Config, name: Any, registry: Registry, path: tuple[str, ...]) -> Callable:
@@ -211,17 +212,17 @@ def _check_loader(loader: Mapping, name: str) -> None:
             raise ConfigMistake(f'{name}.{key} must be a dict, got {shortened(loader[key])}')
     if loader.get('num_workers', 0) < 0:
         raise ConfigMistake(f'{name}.num_workers must not be negative, got {loader["num_workers"]}')
-    for key, given in (('collate_fn', ('data_batch',)), ('worker_init_fn', ('worker_id', 'num_workers'))):
+    for key in ('collate_fn', 'worker_init_fn'):
         function = loader.get(key)
         if isinstance(function, Mapping) and isinstance(function.get('type'), str):
             target = resolve(function['type'], FUNCTIONS, (name, key))
             if key == 'collate_fn':
-                check_arguments(target, function, (name, key), dict.fromkeys(_first(target) or given))
+                check_arguments(target, function, (name, key), dict.fromkeys(_first(target)))
 
 
 def _first(target: Any) -> tuple[str, ...]:
     """The name of a function's first positional argument."""
-    return tuple(inspect.signature(target).parameters)[:1] if callable(target) else ()
+    return tuple(inspect.signature(target).parameters)[:1] if callable(target) else ('data_batch',)
 
 
 def _randomness(seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:

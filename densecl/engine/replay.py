@@ -59,10 +59,11 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
     if rank is not None and not 0 <= rank < len(record['parts']):
         raise ValueError(f'{path}: rank must be 0 to {len(record["parts"]) - 1}, got {rank}')
     rank = next(iter(at_fault(record['parts'])), 0) if rank is None else rank
-    spare = path.parent / (record.get('weights') or 'weights.pth')
     if checkpoint is None:
         checkpoint = checkpoint_before(path.parent.parent, record['iter'], record['steps_per_epoch'])
-        checkpoint = checkpoint or (spare if spare.exists() else None)
+    if checkpoint is None and record.get('weights'):
+        spare = path.parent / record['weights']
+        checkpoint = spare if spare.exists() else None
     with tempfile.TemporaryDirectory() as work_dir:
         cfg.work_dir, cfg.launcher, cfg.log_level = work_dir, 'none', 'ERROR'
         cfg.resume, cfg.load_from = checkpoint is not None, checkpoint and str(checkpoint)
