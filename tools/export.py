@@ -14,8 +14,8 @@ densecl.compat.install()
 from densecl.datasets import decode_image  # noqa: E402
 from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation.guard import export_refusal  # noqa: E402
+from densecl.inputs import parse_config  # noqa: E402
 from densecl.transfer import check_export, export_backbone, read_weights, save_export  # noqa: E402
-from densecl.transfer.config_text import parse_config  # noqa: E402
 from densecl.transfer.dialects import TARGETS  # noqa: E402
 from densecl.transfer.export import SUFFIXES  # noqa: E402
 from densecl.transfer.record import build_decoder, training_record  # noqa: E402

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from densecl.datasets import PretrainDataset, collate_views
 from densecl.datasets.transforms import CentreCrop
+from densecl.inputs import parse_config
 from densecl.registry import MODELS
 from densecl.transfer import backbone_features, load_backbone, read_weights
 from densecl.transfer.check import IMAGENET
-from densecl.transfer.config_text import parse_config
 from densecl.transfer.record import build_decoder, training_record
 
 

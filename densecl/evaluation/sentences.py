@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densecl.datasets.text import Tokenizer, read_rows
+from densecl.inputs import parse_config
 from densecl.models.text import check_tokenizer
 from densecl.numerics import full_precision, unit
 from densecl.registry import TRANSFORMS
 from densecl.transfer import load_backbone, read_weights
-from densecl.transfer.config_text import parse_config
 from densecl.transfer.prefixes import under
 from densecl.transfer.record import training_record
 

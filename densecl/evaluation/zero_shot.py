@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from densecl.inputs import parse_config
 from densecl.models.backbones.timm import TimmViT, value_features
 from densecl.models.text import check_tokenizer
 from densecl.numerics import full_precision, unit
@@ -14,7 +15,6 @@ from densecl.registry import TRANSFORMS
 from densecl.transfer import read_weights
 from densecl.transfer.check import backbone_features
 from densecl.transfer.clip import MEAN, STD, Clip, is_clip, open_clip
-from densecl.transfer.config_text import parse_config
 from densecl.transfer.prefixes import under
 
 from .box_retrieval import box_features

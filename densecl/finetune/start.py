@@ -6,7 +6,7 @@ from typing import Any
 
 from densecl.evaluation.guard import BEST
 from densecl.files import checkpoints_of
-from densecl.transfer.config_text import parse_config
+from densecl.inputs import parse_config
 from densecl.transfer.prefixes import backbone_prefixes, under
 from densecl.transfer.read import read_weights
 from densecl.transfer.record import decoder_config, evaluated_branch, training_record

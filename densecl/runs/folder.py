@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from densecl.inputs import parse_config
+
 _LOGS = '*/vis_data/scalars.json'
 _IDLE_S = 1800  # seconds; a training that has written nothing for this long counts as stopped
 _LIBRARY_NOTICE = re.compile(r'deprecated|metric class')  # warnings of mmengine about itself
@@ -79,14 +81,9 @@ class RunFolder:
 
     @cached_property
     def config_values(self) -> dict[str, Any]:
-        """The whole config, parsed but not run; values that are no literals are None."""
+        """The whole config, parsed but not run; see :func:`densecl.inputs.parse_config`."""
         path = _whole_config(self.folder)
-        try:
-            tree = ast.parse(path.read_text(encoding='utf-8')) if path else ast.Module([], [])
-        except (SyntaxError, ValueError):
-            return {}
-        lines = [line for line in tree.body if isinstance(line, ast.Assign)]
-        return {getattr(line.targets[0], 'id', ''): _literal(line.value) for line in lines}
+        return parse_config(path.read_text(encoding='utf-8', errors='replace')) if path else {}
 
     @cached_property
     def log(self) -> str:
@@ -257,15 +254,3 @@ def dig(content: Any, path: Sequence[str]) -> Any:
             content = {str(place): value for place, value in enumerate(content)}
         content = content.get(name) if isinstance(content, dict) else None
     return content
-
-
-def _literal(node: ast.AST) -> Any:
-    """Value of a literal, ``dict(...)`` included; None for everything else."""
-    if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'dict':
-        return {word.arg: _literal(word.value) for word in node.keywords if word.arg}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [_literal(part) for part in node.elts]
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError):
-        return None

@@ -5,9 +5,9 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor
 
+from densecl.inputs import parse_config
 from densecl.models.necks.positions import folded
 
-from .config_text import parse_config
 from .prefixes import under
 from .read import Weights
 

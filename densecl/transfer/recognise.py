@@ -5,11 +5,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from densecl.inputs import parse_config
 from densecl.registry import MODELS
 
 from .clip import read_clip
 from .clip_resnet import read_clip_resnet
-from .config_text import parse_config
 from .convnext import read_convnext
 from .dialects import backbone_part
 from .efficientnet import read_efficientnet

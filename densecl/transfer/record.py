@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 import densecl
+from densecl.inputs import parse_config
 
-from .config_text import parse_config
 from .dialects import depth_of, is_resnet, stem_of
 from .prefixes import BRANCHES
 from .read import Weights

@@ -8,7 +8,7 @@ import re
 
 from torch import Tensor, nn
 
-from .prefixes import copy, counted, fitting, neck_prefix
+from .prefixes import copy, counted, fitting, neck_prefix, under
 from .report import KeyReport
 
 _SHARED = ('shared_convs.', 'shared_fcs.')
@@ -52,8 +52,7 @@ def rpn_part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _beside(tensors: dict[str, Tensor], prefix: str, part: str) -> dict[str, Tensor]:
-    root = prefix.removesuffix('backbone.') + part
-    return {key.removeprefix(root): value for key, value in tensors.items() if key.startswith(root)}
+    return under(tensors, prefix.removesuffix('backbone.') + part)
 
 
 def stage_of(model: nn.Module) -> dict[str, Tensor]:

@@ -5,10 +5,10 @@ from pathlib import Path
 import torchvision
 from torch import Tensor, nn
 
+from densecl.inputs import parse_config
 from densecl.registry import MODELS
 
 from .check import feature_difference, normalised
-from .config_text import parse_config
 from .dialects import backbone_part
 from .export import find_prefix
 from .load import load_backbone

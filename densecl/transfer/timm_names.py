@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .config_text import parse_config
+from densecl.inputs import parse_config
+
 from .prefixes import counted
 
 _SEQUENCE = re.compile(r'(^|\.)(stem|stages|layers|features)_(\d+|conv\d+)(?=\.)')

@@ -13,9 +13,9 @@ from oracles.sensor_files import four_bands, write_folder
 
 from densecl.datasets import PretrainDataset, estimate_statistics
 from densecl.engine.launch import build_runner, load_config
+from densecl.inputs import parse_config
 from densecl.sample import sample_root
 from densecl.transfer import check_export, export_backbone, load_backbone, read_weights, save_export
-from densecl.transfer.config_text import parse_config
 from densecl.transfer.record import build_decoder, training_record
 from densecl.transfer.stem import inflate_stem
 

@@ -11,10 +11,10 @@ from torch.utils.data import Dataset
 from densecl.compat import load_checkpoint
 from densecl.datasets import SampleKey
 from densecl.engine.launch import read_config
+from densecl.inputs import parse_config
 from densecl.models.pretrainers import Pretrainer
 from densecl.registry import DATASETS, MODELS
 from densecl.structures import PretrainDataSample
-from densecl.transfer.config_text import parse_config
 
 
 def load_pretraining(args: Namespace) -> tuple[Pretrainer, Dataset]:

@@ -1,8 +1,8 @@
-"""The config text of a checkpoint is read as data."""
+"""Files of strangers are read as data."""
 
 from mmengine.config import Config
 
-from densecl.transfer.config_text import parse_config
+from densecl.inputs import parse_config
 
 
 def test_reads_what_mmengine_writes():
