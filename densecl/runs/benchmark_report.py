@@ -6,14 +6,13 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from densecl.files import write_text
 
 from .benchmark import CELL, COUNTS, FIGURES
 from .differences import Counts, Difference, Table, over_images, over_seeds, tables
-from .intervals import interval
+from .intervals import interval, mean_sd
 from .markdown import markdown_table
 
 COLUMNS = (
@@ -74,9 +73,8 @@ def _markdown(table: Table, against: str) -> str:
     lines = []
     for name, of_seed in table.values.items():
         values = [of_seed[seed] for seed in sorted(of_seed)]
-        spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
         listed = ', '.join(f'{value:.1f}' for value in values)
-        cells = [name, listed, f'{fmean(values):.2f}{spread}']
+        cells = [name, listed, mean_sd(values)]
         for shown in (_over_seeds, _over_images)[: 1 + images]:
             cells.append('' if name == against else shown(table, against, name))
         lines.append(cells)

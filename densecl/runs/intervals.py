@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 
 @dataclass(frozen=True)
@@ -104,3 +105,8 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
         least = min(least, p_values[i] * len(order) / (len(order) - place))
         adjusted[i] = least
     return adjusted
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """``'41.30 ± 0.52'``, or the mean alone of a single value."""
+    return f'{fmean(values):.2f}' + (f' ± {stdev(values):.2f}' if len(values) > 1 else '')

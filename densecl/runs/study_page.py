@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 from .differences import Difference, Table
+from .intervals import mean_sd
 from .markdown import markdown_table
 from .study import CURVES, FIGURES, RUNS, STUDY, Comparison, Study, cost_of, read_csv
 
@@ -91,8 +92,7 @@ def _figures(study: Study) -> str:
             cells.append('–' if cost[key] is None else format(cost[key], form))
         for table in study.tables:
             values = list(table.values.get(name, {}).values())
-            spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
-            cells.append(f'{fmean(values):.2f}{spread}' if values else '–')
+            cells.append(mean_sd(values) if values else '–')
         lines.append([kind, name, *cells])
     return markdown_table(heads, lines)
 
