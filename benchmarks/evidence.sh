@@ -6,7 +6,8 @@
 #
 # --methods, --seeds ("0 1") and --epochs choose the runs, --tasks and --tunings ("0 1 2 3 4") what they are asked, by
 # names of benchmarks/small.py; --labelled my/train.json --val my/val.json asks a set of your own (tasks: frozen tenth whole)
-# in place of these; --jobs runs side by side. Options after -- go to every pretraining (tools/train.py).
+# in place of these; --jobs runs side by side. Options after -- go to every pretraining: with
+# -- model.backbone.zero_init_residual=False all of them begin at the usual random weights, also those whose papers have others.
 # The same command goes on where it was cut. Data of the tasks: data/{camvid,bccd,coco}, as benchmarks/small.py says.
 set -euo pipefail
 begun=$PWD
