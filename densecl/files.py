@@ -19,8 +19,13 @@ def atomic_write(path: str | Path) -> Iterator[str]:
 
     What is written is on the disk before it has its name, so that a power cut does not leave an empty file.
     The temporary file is locked: see :func:`remove_leftovers`.
+
+    Raises:
+        IsADirectoryError: ``path`` is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f'{path} is a folder; give the name of a file')
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = _locked_beside(path)
     try:

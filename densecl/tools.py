@@ -14,10 +14,8 @@ def tools() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob('*.py'))}
 
 
-def run_tool(name: str, arguments: list[str], called: str | None = None) -> None:
+def run_tool(name: str, arguments: list[str]) -> None:
     """Run a tool in this process as if it had been called by its path.
-
-    Its messages begin with ``called``, by default the name of its file.
 
     Raises:
         FileNotFoundError: there is no such tool.
@@ -26,7 +24,7 @@ def run_tool(name: str, arguments: list[str], called: str | None = None) -> None
     if script is None:
         raise FileNotFoundError(f'there is no tool {name}; tools: {", ".join(tools()) or "none installed"}')
     before = sys.argv, sys.path[:]
-    sys.argv = [called or str(script), *arguments]
+    sys.argv = [str(script), *arguments]
     sys.path.insert(0, str(script.parent))
     try:
         runpy.run_path(str(script), run_name='__main__')

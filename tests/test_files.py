@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from densecl.files import atomic_write, checkpoints_of, remove_leftovers, sha256_of
+from densecl.files import atomic_write, checkpoints_of, remove_leftovers, sha256_of, write_json
 
 WRITER = """
 import sys, time
@@ -32,6 +32,13 @@ def writer(tmp_path):
         assert process.stdout.readline() == 'written\n'
         yield process
         process.kill()
+
+
+def test_a_folder_is_not_written_over(tmp_path):
+    with pytest.raises(IsADirectoryError, match='is a folder; give the name of a file'):
+        write_json(tmp_path, {})
+    assert list(tmp_path.iterdir()) == []
+    assert write_json(tmp_path / 'new/a.json', dict(a=1)).read_text() == '{\n "a": 1\n}\n'
 
 
 def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_stay(writer, tmp_path):

@@ -173,10 +173,16 @@ def load(model, head, checkpoint: str) -> None:
     state = state.get('state_dict', {}) if isinstance(state, dict) else {}
     for prefix, part in parts.items():
         given = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        if given:
-            part.load_state_dict(given)
-        else:
+        if not given:
             print(f'{checkpoint} has no {prefix}*: its weights are untrained')
+            continue
+        own = part.state_dict()
+        fits = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
+        # An objective's queue, which may be of another length, finds no matches.
+        if other := [k for k in own if k not in fits and not k.startswith('objective.')]:
+            said = f'{prefix}{other[0]} is missing or of another size; give the config of its run'
+            raise ValueError(f'{checkpoint}: {said}')
+        part.load_state_dict(fits, strict=False)
 
 
 @torch.no_grad()

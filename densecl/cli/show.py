@@ -65,12 +65,14 @@ def run(args: argparse.Namespace) -> int:
 
     init_default_scope('densecl')
     runs = [Run(Path(what)) for what in args.what if is_run(what)]
+    out = Path(args.out or (runs[0].folder / 'pictures' if runs else 'pictures'))
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f'--out {out}: a file is in the way')
     photos = args.photos or (runs[0].photos if runs else [])
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     networks = {name: each.to(device) for name, each in open_networks(args.what, args.branch).items()}
     if not photos:
         raise ValueError('the photos that these weights saw are not known here; give --photos FOLDER')
-    out = Path(args.out or (runs[0].folder / 'pictures' if runs else 'pictures'))
     names = ('count', 'points', 'level', 'segments', 'gallery', 'embedding')
     options = {name: getattr(args, name) for name in names}
     size = tuple(args.size) if args.size else None

@@ -38,6 +38,8 @@ def open_coco(path: Path, decoder: Callable | None = None) -> Opened:
         if image not in of_image or category not in ids:
             raise ValueError(f'{where} is of an image or category that is not listed')
         of_image[image].append(entry)
+    if not objects:
+        raise ValueError(f'{path}: "annotations" is empty; there is nothing to measure on')
     for image in images:
         size = image['height'], image['width']
         for entry in of_image[image['id']]:

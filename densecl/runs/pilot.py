@@ -152,7 +152,8 @@ def pilot(
     left = hours * 3600 - (time.monotonic() - begin)
     todo = [(arm, seed) for seed in range(seeds) for arm in arms if not record.has(arm, seed, 'fine-tuned')]
     if finetune and todo and left / len(todo) < _LEAST_SECONDS:
-        show(f'no fine-tuning: {left / 60:.0f} minutes are left for {len(todo)} of them; give more --hours')
+        minutes = max(left, 0) / 60
+        show(f'no fine-tuning: {minutes:.0f} minutes are left for {len(todo)} of them; give more --hours')
     elif finetune and todo:
         fine_tunings(record, run, todo, labelled, test, left / len(todo) / 60, show)
     show(summary(record, arms))

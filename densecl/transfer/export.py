@@ -115,6 +115,8 @@ def _detectron2_how(meta: dict[str, Any]) -> str:
     if meta.get('depth'):
         bottleneck_stride = meta.get('style') == 'caffe'
         said.append(f'MODEL.RESNETS.DEPTH {meta["depth"]} MODEL.RESNETS.STRIDE_IN_1X1 {bottleneck_stride}')
+        if meta['depth'] in (18, 34):  # detectron2 asserts this width, and its default is another
+            said.append('MODEL.RESNETS.RES2_OUT_CHANNELS 64')
     if meta.get('mean') and meta.get('std'):
         order = meta.get('channel_order') or 'RGB'
         mean, std = (json.dumps([round(x, 3) for x in meta[name]]) for name in ('mean', 'std'))

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from densecl.cli import finetune, pilot, pretrain
+from densecl.cli import export, finetune, pilot, pretrain
 from densecl.cli.arguments import add_options, add_pretraining, parsed_options
 
 
@@ -48,3 +48,9 @@ def test_commands_without_them():
     parser = argparse.ArgumentParser()
     add_options(parser)
     assert parsed_options(parser.parse_args(['--cfg-options', 'a=x'])) == {'a': 'x'}
+
+
+def test_targets_of_an_export_are_all_named():
+    from densecl.transfer.dialects import TARGETS
+
+    assert export.TARGETS == TARGETS

@@ -160,6 +160,7 @@ def test_mistakes_end_in_one_line(densecl, run_folder, photos, tmp_path):
         ((tmp_path / 'none.pth', '--photos', photos, *to), 'none.pth'),
         ((tmp_path / 'empty', '--photos', photos, *to), 'empty'),
         ((run_folder, *to, '--count', 0), 'at least 1'),
+        ((run_folder, '--out', start), 'a file is in the way'),
     ):
         code, _, err = densecl('show', *arguments)
         assert code == 2 and part in err and len(err.strip().splitlines()) == 1, (arguments, err)

@@ -2,13 +2,13 @@
 
 import json
 import math
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from densecl.cli import main
 from densecl.evaluation.correspondence import correspondence, second_images
 from densecl.evaluation.features import FrozenEncoder
 from densecl.evaluation.guard import (
@@ -224,19 +224,20 @@ class TestExport:
         assert export_refusal(run / 'start.pth', None) is None
         assert export_refusal(tmp_path / 'elsewhere' / 'a.pth', 100) is None
 
-    def test_the_command_refuses_until_it_is_forced(self, run, capsys, monkeypatch):
+    def test_the_command_refuses_until_it_is_forced(self, run, capsys):
         from densecl.registry import MODELS
 
         backbone = MODELS.build(dict(type='mmdet.ResNet', depth=18))
         state = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
         torch.save(dict(state_dict=state, meta=dict(iter=100)), run / 'iter_100.pth')
-        command = ['export.py', str(run / 'iter_100.pth'), '--out', str(run / 'out.pth')]
-        monkeypatch.setattr('sys.argv', command)
-        with pytest.raises(SystemExit, match='is worse than its start'):
-            runpy.run_path(str(ROOT / 'tools/export.py'), run_name='__main__')
+        command = ['export', str(run / 'iter_100.pth'), '--out', str(run / 'out.pth')]
+        with pytest.raises(SystemExit, match='2'):
+            main(command)
+        said = capsys.readouterr().err
+        assert said.startswith('densecl export:') and 'is worse than its start' in said
         assert not (run / 'out.pth').exists()
-        monkeypatch.setattr('sys.argv', [*command, '--force'])
-        runpy.run_path(str(ROOT / 'tools/export.py'), run_name='__main__')
+        with pytest.raises(SystemExit, match='0'):
+            main([*command, '--force'])
         assert (run / 'out.pth').is_file()
         assert 'is worse than its start' in capsys.readouterr().out
 

@@ -137,6 +137,11 @@ class TestCoco:
 
     def test_faults_are_named(self, tmp_path):
         path = coco(tmp_path)
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | dict(annotations=[])))
+        with pytest.raises(ValueError, match='"annotations" is empty; there is nothing to measure on'):
+            open_labelled(path)
+        path.write_text(json.dumps(content))
         (tmp_path / 'images').rename(tmp_path / 'elsewhere')
         with pytest.raises(FileNotFoundError, match=r'image 0\.jpg is in none of'):
             open_labelled(path)

@@ -141,11 +141,14 @@ def test_detectron2_file_is_what_its_converters_write(pretrained50, tmp_path):
     assert content['model']['res2.0.shortcut.norm.weight'].shape == (256,)
 
 
-def test_detectron2_is_told_what_is_not_its_default(pretrained50):
+def test_detectron2_is_told_what_is_not_its_default(pretrained, pretrained50):
     """Its ResNet has the stride in the 1x1 convolution; its images are BGR and are not divided."""
     how = export_backbone(pretrained50[0], 'detectron2')['meta']['how_to_load']
     assert how.startswith('MODEL.WEIGHTS FILE MODEL.RESNETS.DEPTH 50 MODEL.RESNETS.STRIDE_IN_1X1 False ')
     assert "INPUT.FORMAT RGB MODEL.PIXEL_MEAN '[123.675, 116.28, 103.53]' MODEL.PIXEL_STD '[58.395" in how
+    assert 'RES2_OUT_CHANNELS' not in how
+    how = export_backbone(pretrained[0], 'detectron2')['meta']['how_to_load']
+    assert 'MODEL.RESNETS.DEPTH 18 ' in how and 'MODEL.RESNETS.RES2_OUT_CHANNELS 64 ' in how
 
 
 def test_neck_goes_along_for_mmdet_only():

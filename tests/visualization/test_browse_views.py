@@ -66,6 +66,25 @@ def test_views_and_matches(tmp_path, photos):
     assert all(cv2.imread(str(p)).std() > 10 for p in (tmp_path / 'out').iterdir())
 
 
+def test_the_head_of_a_checkpoint_fits_but_for_its_queue(tmp_path, photos):
+    cfg = Config.fromfile(ROOT / CONFIG)
+    cfg.merge_from_dict({f'model.heads.{name}.objective.queue': 64 for name in cfg.model.heads})
+    with DefaultScope.overwrite_default_scope('densecl'):
+        model = MODELS.build(cfg.model)
+    tool = runpy.run_path(str(ROOT / 'tools/browse_views.py'))
+    wanted = {
+        key: torch.full_like(value, 0.5) for key, value in model.heads.dense.projector.state_dict().items()
+    }
+    state = model.state_dict() | {f'heads.dense.projector.{key}': value for key, value in wanted.items()}
+    torch.save({'state_dict': {k: v for k, v in state.items() if 'queue' not in k}}, tmp_path / 'a.pth')
+    tool['load'](model, model.heads.dense, str(tmp_path / 'a.pth'))
+    assert all(torch.equal(v, wanted[k]) for k, v in model.heads.dense.projector.state_dict().items())
+    name = next(key for key in state if key.startswith('heads.dense.projector.'))
+    torch.save({'state_dict': state | {name: state[name][:1]}}, tmp_path / 'b.pth')
+    with pytest.raises(ValueError, match=f'b.pth: {name} is missing or of another size'):
+        tool['load'](model, model.heads.dense, str(tmp_path / 'b.pth'))
+
+
 def test_matches_by_location_need_no_checkpoint(browse, tmp_path, photos):
     """Of a level of a pyramid; matched cells lie far closer together than chance."""
     out = browse(PYRAMID, '--head', 'p4', '--matches')
