@@ -10,7 +10,6 @@ import functools
 import inspect
 import logging
 import re
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import Registry
 
+from densecl.messages import message_of
 from densecl.signatures import Accepted, accepted, described, fits, listed, nearest, shortened, type_name
 
 Path = tuple[str | int, ...]
@@ -140,7 +140,7 @@ def _not_taken(name: str, near: str | None, taken: Accepted) -> str:
 
 def one_line(error: BaseException) -> str:
     """An error as one line that begins with the place in the config, where it has one."""
-    place, text = place_of(error), _said(error)
+    place, text = place_of(error), message_of(error)
     named = re.match(r'([\w.]+): ', text)
     if named and place.startswith(named[1]):
         text = text[named.end() :]
@@ -152,28 +152,6 @@ def one_line(error: BaseException) -> str:
             return f'{place}.{found[1]}: {what} ({text})'
     first = re.match(r'\w+(?= is | must )', text)  # "momentum is the share ..."
     return f'{place}.{text}' if first and first[0] in error.settings else f'{place}: {text}'
-
-
-def _said(error: BaseException) -> str:
-    """The message on one line: its first line and the last, which has the reason."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        lines = [f'{error.filename}: {error.strerror}']
-    elif isinstance(error, KeyError):
-        lines = [str(error.args[0]) if error.args else '']
-    if not lines:
-        return f'{type(error).__name__} at "{_source_of(error)}"'
-    if lines[0].startswith('Caught '):  # by a worker of a loader, with its traceback
-        lines = [lines[-1].removeprefix(f'{type(error).__module__}.{type(error).__qualname__}: ')]
-    text = ': '.join(dict.fromkeys((lines[0], lines[-1])))
-    expected = isinstance(error, ValueError | OSError | RuntimeError | ImportError)
-    return text if expected else f'{type(error).__name__}: {text}'
-
-
-def _source_of(error: BaseException) -> str:
-    """The line of code that raised an error without a message, an assertion mostly."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return frames[-1].line or '' if frames else ''
 
 
 def _locate(config: Any) -> tuple[Path, Any]:

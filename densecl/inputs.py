@@ -66,36 +66,43 @@ def npy_from_bytes(data: bytes) -> np.ndarray:
     return np.frombuffer(data, dtype, count, file.tell()).reshape(shape, order='F' if fortran else 'C')
 
 
-def parse_config(text: Any) -> dict[str, Any]:
+def parse_config(text: Any, paths: bool = False) -> dict[str, Any]:
     """Top-level names and values of what ``mmengine.Config.pretty_text`` wrote; {} for anything else.
 
     It is Python source, of which nothing is run: only literals and ``dict(...)`` calls are read, any other
     value becomes None. A ``type`` such as ``subprocess.Popen`` becomes None too, as mmengine's registries
     import and call an unknown type by its path.
+
+    Args:
+        text: the source.
+        paths: keep such types, for a reader who builds nothing.
     """
     try:
         body = ast.parse(text if isinstance(text, str) else '').body
-    except (SyntaxError, ValueError):  # ValueError: a zero byte
+        named = [n for n in body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
+        return {node.targets[0].id: _value(node.value, paths) for node in named}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # ValueError: a zero byte
         return {}
-    named = [n for n in body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
-    return {node.targets[0].id: _value(node.value) for node in named}
 
 
-def _value(node: ast.expr) -> Any:
+def _value(node: ast.expr, paths: bool) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
         merged = {}
         for argument in node.args:
-            merged.update(_value(argument) or {})
-        merged.update({k.arg: _value(k.value) for k in node.keywords if k.arg})
-        return _without_paths(merged)
+            value = _value(argument, paths)
+            merged.update(value if isinstance(value, dict) else {})
+        merged.update({k.arg: _value(k.value, paths) for k in node.keywords if k.arg})
+        return merged if paths else _without_paths(merged)
     if isinstance(node, ast.Dict):
-        pairs = zip(node.keys, node.values, strict=True)
-        return _without_paths({_value(k): _value(v) for k, v in pairs if k is not None})
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return (list if isinstance(node, ast.List) else tuple)(map(_value, node.elts))
+        pairs = [(_value(k, paths), v) for k, v in zip(node.keys, node.values, strict=True) if k is not None]
+        found = {key: _value(v, paths) for key, v in pairs if isinstance(key, str | int | float)}
+        return found if paths else _without_paths(found)
+    if isinstance(node, ast.List | ast.Tuple):
+        kind = list if isinstance(node, ast.List) else tuple
+        return kind(_value(part, paths) for part in node.elts)
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
 
 

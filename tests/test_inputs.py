@@ -38,5 +38,17 @@ def test_types_are_names_of_registries():
     }
 
 
+def test_a_page_may_show_paths():
+    text = "model = dict(type='mmdet.models.detectors.RetinaNet')"
+    assert parse_config(text)['model']['type'] is None
+    assert parse_config(text, paths=True)['model']['type'] == 'mmdet.models.detectors.RetinaNet'
+
+
+def test_what_python_itself_refuses_is_none():
+    text = "a = {[1]: 2, 'b': 3}\nc = dict(5, d=1)\ne = {1, [2]}\nf = dict('ab')\ng = [{(1, [2]): 0}]"
+    assert parse_config(text) == dict(a=dict(b=3), c=dict(d=1), e=None, f={}, g=[{}])
+    assert parse_config('a = ' + '[' * 5000 + ']' * 5000) == parse_config('a = 1\0') == {}
+
+
 def test_no_config_is_empty():
     assert parse_config(None) == parse_config('') == parse_config('not : a config [') == {}

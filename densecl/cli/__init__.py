@@ -7,7 +7,10 @@ returns the exit code; it calls the package and prints. What users do wrong ends
 
 import argparse
 import importlib
+import os
 import sys
+
+from densecl.messages import message_of
 
 #: In the order of the help.
 COMMANDS = ('pretrain', 'pilot', 'finetune', 'probe', 'show', 'export', 'report', 'plan', 'doctor')
@@ -49,10 +52,8 @@ def call(args: argparse.Namespace) -> int:
         print(f'densecl {args.command}: interrupted{again}', file=sys.stderr)
         return 130
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        if args.debug:
+        if args.debug or os.environ.get('DENSECL_DEBUG'):
             raise
-        from densecl.building import one_line  # which imports mmengine
-
         more = ' (--debug shows all of it)' if len(str(error).splitlines()) > 2 else ''
-        print(f'densecl {args.command}: {one_line(error)}{more}', file=sys.stderr)
+        print(f'densecl {args.command}: {message_of(error)}{more}', file=sys.stderr)
         return 2

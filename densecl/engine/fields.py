@@ -222,7 +222,7 @@ def _check_loader(loader: Mapping, name: str) -> None:
 
 def _first(target: Any) -> tuple[str, ...]:
     """The name of a function's first positional argument."""
-    return tuple(inspect.signature(target).parameters)[:1] if callable(target) else ('data_batch',)
+    return tuple(inspect.signature(target).parameters)[:1] if callable(target) else ()
 
 
 def _randomness(seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:

@@ -98,7 +98,7 @@ def read_data(
         raise FileNotFoundError(f'{data}: no such file or folder of labelled images')
     if data.is_dir():
         if task in ('detection', 'instance') or class_agnostic:
-            asked = f'task {task!r}' if task else 'class_agnostic'
+            asked = 'class_agnostic' if class_agnostic else f'task {task!r}'
             raise ValueError(f'{data} is a folder of label maps; {asked} needs a COCO json')
         return read_label_maps(data, Path(out), val and Path(val), images and Path(images), share)
     if task == 'semantic':

@@ -83,7 +83,8 @@ class RunFolder:
     def config_values(self) -> dict[str, Any]:
         """The whole config, parsed but not run; see :func:`densecl.inputs.parse_config`."""
         path = _whole_config(self.folder)
-        return parse_config(path.read_text(encoding='utf-8', errors='replace')) if path else {}
+        text = path.read_text(encoding='utf-8', errors='replace') if path else ''
+        return parse_config(text, paths=True)
 
     @cached_property
     def log(self) -> str:
@@ -250,7 +251,7 @@ def is_number(value: Any) -> bool:
 def dig(content: Any, path: Sequence[str]) -> Any:
     """The value at a path in nested dicts and lists; None if there is none."""
     for name in path:
-        if isinstance(content, list):
+        if isinstance(content, list | tuple):
             content = {str(place): value for place, value in enumerate(content)}
         content = content.get(name) if isinstance(content, dict) else None
     return content

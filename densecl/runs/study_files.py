@@ -176,7 +176,8 @@ def _config_name(run: RunFolder) -> str:
 
 def _sides(config: Mapping[str, Any]) -> list[str]:
     views = config.get('views')
-    sizes = [view.get('size') for view in views if isinstance(view, dict)] if isinstance(views, list) else []
+    views = views if isinstance(views, list | tuple) else ()
+    sizes = [view.get('size') for view in views if isinstance(view, dict)]
     return list(dict.fromkeys(str(size) for size in sizes if size))
 
 

@@ -68,8 +68,8 @@ def _view_size(c: Conditions, found: Found) -> Setting:
     limit, side = 224 if c.machine.gpu else 160, c.photos.short_sides[1]
     why = f'what {"a GPU" if c.machine.gpu else "a CPU"} can pay for'
     if side < limit:
-        limit, why = max(side, 64), f'most photos have no more than {side} px'
-    value = limit // c.patch * c.patch
+        limit, why = side, f'most photos have no more than {side} px'
+    value = max(limit // c.patch, math.ceil(64 / c.patch)) * c.patch
     return Setting('view_size', value, why if c.patch == 16 else f'{why}, in whole patches of {c.patch} px')
 
 

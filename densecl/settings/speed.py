@@ -16,6 +16,8 @@ _TABLE = {
     'resnet50': 16.0,
     'vit-tiny': 50.0,
     'vit-small': 14.0,
+    'vit-base': 3.7,
+    'vit-large': 1.05,
     'convnext-tiny': 14.0,
     'swin-tiny': 14.0,
 }
@@ -33,6 +35,8 @@ def estimated_speed(c: Conditions, size: int) -> Speed:
     if c.continued:
         units += 2**2 / 3  # the start's forward pass, with a view of twice the side
     rate = _TABLE[name] * (_REFERENCE / size) ** 2 / units
+    if name.startswith('vit'):  # patches of 16 px in the table
+        rate *= (c.patch / 16) ** 2
     if c.machine.gpu:
         return Speed(rate * 100, f'a guess for {c.machine.gpu}; the first steps tell')
     rate *= c.machine.cores**0.9 * (1 if c.machine.bf16 else 0.8)

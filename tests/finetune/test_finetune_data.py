@@ -54,7 +54,7 @@ def test_objects_of_any_category_as_one_class(coco, label_maps, tmp_path):
         assert written['categories'] == [dict(id=1, name='object')]
         assert all((r['category_id'], r['bbox']) == (1, boxes[r['id']]) for r in written['annotations'])
     with pytest.raises(ValueError, match='label maps; class_agnostic needs a COCO json'):
-        read_data(label_maps(10), tmp_path / 'maps', class_agnostic=True)
+        read_data(label_maps(10), tmp_path / 'maps', task='semantic', class_agnostic=True)
 
 
 def test_masks_and_a_validation_file_beside(coco, tmp_path):

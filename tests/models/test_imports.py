@@ -22,8 +22,10 @@ def imported(file: Path) -> set[str]:
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.If) and ast.unparse(node.test) == 'TYPE_CHECKING':
             return
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names = [f'{node.module}.{alias.name}' for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            parts = file.relative_to(ROOT).with_suffix('').parts[: -node.level] if node.level else ()
+            module = '.'.join((*parts, *([node.module] if node.module else [])))
+            names = [f'{module}.{alias.name}' for alias in node.names]
         else:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         found.update(match[1] for name in names if (match := rooms.match(name)))

@@ -34,10 +34,10 @@ def test_the_deepest_map_has_stride_16(tmp_path, make, width, patch):
 def test_names_in_the_table_of_speeds():
     backbones = [
         dict(type='mmdet.ResNet', depth=50),
-        dict(type='TimmViT', arch='vit_small_patch16_224', depth=12),
+        dict(type='TimmViT', arch='vit_small_patch16_224', embed_dim=768, depth=12),
         dict(type='TimmBackbone', model_name='tf_efficientnet_lite0'),
     ]
-    names = ['resnet50', 'vit-small-patch16-224', 'efficientnet-lite0']
+    names = ['resnet50', 'vit-base', 'efficientnet-lite0']
     assert [architecture_of(backbone) for backbone in backbones] == names
 
 

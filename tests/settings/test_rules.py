@@ -87,6 +87,7 @@ def test_views_are_as_large_as_photos_and_machine_allow():
     sizes = [decided(300, patch=14, machine=machine)['view_size'] for machine in (Machine(2), GPU)]
     assert sizes == [154, 224]
     assert decided(300, patch=32, photos=Photos(300, (50, 100, 300)))['view_size'] == 96
+    assert decided(300, patch=14, photos=Photos(300, (20, 30, 40)))['view_size'] == 70
 
 
 def test_rates_grow_with_the_root_of_the_batch():
@@ -125,6 +126,11 @@ def test_speed_is_estimated_by_cores_and_size_or_measured():
     for name, row in {'vit-small-patch16-224': 'vit-small', 'densenet121': 'resnet50'}.items():
         found = derive(Conditions(Photos(500), Machine(2), size=128, architecture=name))['photos_per_s']
         assert f'estimated from a table: {row}, taken for {name}, 128 px' in found.reason
+    of_8, of_16 = (
+        derive(Conditions(Photos(500), size=128, architecture='vit-base', patch=patch))['photos_per_s'].value
+        for patch in (8, 16)
+    )
+    assert of_8 == pytest.approx(of_16 / 4, abs=0.01)
     anchor = derive(Conditions(Photos(500), Machine(1), size=128))['photos_per_s']
     assert anchor.value == pytest.approx(0.8 * 36 * 3 / 7, abs=0.01)
     measured = derive(Conditions(Photos(500), speed=Speed(7.25, 'measured: 2 steps')))

@@ -9,7 +9,6 @@ COMMANDS = [
     'browse_groups none.py none.pth',
     'browse_reconstructions none.pth',
     'browse_views none.py',
-    'export none.pth --to mmdet',
     'fold_positions none.pth --out folded.pth',
     'image_statistics none',
     'knn none.pth --train none --test none',

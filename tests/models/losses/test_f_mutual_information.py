@@ -1,12 +1,13 @@
 """f-MICL against loops over pairs, with each divergence by its definition."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from densecl.models.losses import FMutualInformation
-from densecl.structures import Comparison
+from densecl.structures import Comparison, Units
 
 #: f of each divergence, of its definition; f' and the conjugate are found from it by the test.
 F = {
@@ -63,6 +64,27 @@ def test_cells_meet_the_pooled_keys_of_other_images():
             kernels = [((x @ pooled[j] - 1) / 0.25).exp() for j in range(3) if j != i]
             total += sum(float(g**2 - 1) for g in kernels) / 2
     assert found['uniformity'].item() == pytest.approx(total / 6)
+
+
+def test_images_without_a_unit_are_no_others():
+    """The mean is over the images that have units; without any other the second part is 0."""
+    generator = torch.Generator().manual_seed(1)
+    vectors = torch.randn(2, 3, 2, 4, generator=generator, dtype=torch.float64)
+    found = []
+    for there in (3, 2, 1):
+        valid = (torch.arange(3) < there)[:, None].expand(3, 2)
+        query, key = (Units(x.clone().requires_grad_(), pooled=x.mean(1), valid=valid) for x in vectors)
+        comparison = replace(Comparison.of_sets(*vectors), query=query, key=key)
+        comparison.match = replace(comparison.match, valid=valid)
+        loss, logged = FMutualInformation('kl').score(comparison)
+        loss.backward()
+        assert query.vectors.grad.isfinite().all()
+        found.append(logged['uniformity'])
+    alone = Comparison.of_sets(*vectors[:, :2])
+    alone = replace(alone, key=Units(vectors[1, :2], pooled=vectors[1, :2].mean(1)))
+    two = FMutualInformation('kl').score(alone)[1]['uniformity']
+    assert found[1] == pytest.approx(two.item()) and found[1] != pytest.approx(found[0].item())
+    assert found[2] == 0
 
 
 def test_a_batch_of_one_image_is_refused():
