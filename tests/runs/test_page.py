@@ -268,6 +268,7 @@ def test_a_page_needs_no_torch(tmp_path):
     code = (
         'import sys; from densecl.cli import call, make_parser\n'
         f'assert call(make_parser().parse_args(["report", {str(folder)!r}])) == 0\n'
+        f'assert call(make_parser().parse_args(["report", {str(tmp_path / "none")!r}])) == 2\n'
         'assert not {"torch", "mmengine", "cv2", "scipy"} & set(sys.modules)'
     )
     subprocess.run([sys.executable, '-c', code], check=True, timeout=60)
