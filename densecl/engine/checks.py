@@ -20,7 +20,10 @@ from densecl.building import ConfigMistake
 from densecl.distributed import world_size
 from densecl.files import checkpoints_of
 from densecl.models.backbones.layers import patch_side
+from densecl.models.heads import Head
 from densecl.models.heads.units import kind_of
+from densecl.models.losses import InfoNCE, QueueDistillation, SwappedPrediction
+from densecl.models.memory import Queue
 from densecl.models.pretrainers import Pretrainer
 from densecl.signatures import nearest
 
@@ -49,23 +52,35 @@ def check_views(runner: Runner) -> Iterator[str]:
 
 
 def check_queues(runner: Runner) -> Iterator[str]:
-    """No queue holds an image twice, and each holds at least a step's keys."""
+    """No queue of images holds one twice, and each holds at least a step's keys."""
     images = len(runner.train_loop.dataloader.dataset)
     step = runner.train_loop.dataloader.batch_size * world_size()
+    step *= runner.cfg.optim_wrapper.get('accumulative_counts', 1)
     for name, head in _heads(runner):
-        views = {kind_of(pair.key): set() for pair in head.pairs}
-        for pair in head.pairs:
-            views[kind_of(pair.key)].add(pair.key)
-        for kind, queue in head.queues().items():
-            most = images * len(views.get(kind or None, (0,)))
-            place = f'model.heads.{name}.objective' + (f'.{kind}' if kind else '') + '.queue'
+        for place, queue, views in _queues(head):
+            place, most = f'model.heads.{name}.{place}', images * views
             if len(queue) > most:
                 yield (
                     f'{place}: {len(queue)} keys are more than the {images} images of the data set: images '
                     f'would be there several times; give at most {most}, better a tenth of it'
                 )
-            elif len(queue) < step:
-                yield f'{place}: {len(queue)} keys do not hold those of one step of {step} images'
+            elif len(queue) < step * views:
+                of = f' in {views} views' if views > 1 else ''
+                yield f'{place}: {len(queue)} keys do not hold those of one step of {step} images{of}'
+
+
+def _queues(head: Head) -> Iterator[tuple[str, Queue, int]]:
+    """Place in the head's config, queue, and how many keys of an image enter it at a step."""
+    for kind in dict.fromkeys(kind_of(pair.key) for pair in head.pairs):
+        views = len({pair.key for pair in head.pairs if kind_of(pair.key) == kind})
+        place, objective = 'objective', head.objective
+        if kind is not None:
+            place, objective = f'objective.{kind}', head.objective[kind]
+        for owner in objective.modules():
+            if isinstance(owner, InfoNCE | QueueDistillation) and owner.queue is not None:
+                yield f'{place}.queue', owner.queue, views
+            elif isinstance(owner, SwappedPrediction) and 'single' in head.units.gives_of(kind):
+                yield from ((f'{place}.queue', queue, 1) for queue in owner.queues[:1])  # one a view, alike
 
 
 def check_batch(runner: Runner) -> Iterator[str]:

@@ -57,7 +57,10 @@ class _GradNorm:
         if scaler is not None:  # the scaler steps only if all gradients are finite
             if self.guarded:
                 self.finite = sum(scaler._found_inf_per_device(self.optimizer).values()) == 0
-            scaler.step(self.optimizer, **kwargs)
+            if self.guarded and not getattr(self.optimizer, '_step_supports_amp_scaling', False):
+                step_where(self.finite, self.optimizer)  # scaler.step() waits for the device
+            else:
+                scaler.step(self.optimizer, **kwargs)
             scaler.update(self._scale_update_param)
         elif self.guarded:
             self.finite = self.grad_norm.isfinite()

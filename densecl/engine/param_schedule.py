@@ -82,12 +82,12 @@ class ParamSchedule(_ParamScheduler):
         """Warn if the run ends before the warm-up does."""
         if not self.schedule.warmup:
             return
-        clock = Clock(0, self.total, self.epoch_length)
+        clock = self.clock(0)
         warmup = clock.steps(self.schedule.warmup, self.schedule.unit, self.schedule.name)
-        if warmup >= self.total:
+        if warmup >= clock.total:
             print_log(
-                f'{self.schedule.name}: the warm-up of {warmup:g} iterations is not over when the run '
-                f'ends, after {self.total}; shorten it (factor.warmup)',
+                f'{self.schedule.name}: the warm-up of {warmup:g} steps is not over when the run '
+                f'ends, after {clock.total}; shorten it (factor.warmup)',
                 'current',
                 logging.WARNING,
             )
@@ -97,10 +97,10 @@ class ParamSchedule(_ParamScheduler):
         """Build from a length in epochs (``convert_to_iter_based=True`` of a config)."""
         return cls(*args, end=end * epoch_length, epoch_length=epoch_length, by_epoch=False, **kwargs)
 
-    def clock(self) -> Clock:
-        """The numbers of optimiser steps so far, of the whole run and of an epoch."""
+    def clock(self, iteration: int) -> Clock:
+        """The numbers of optimiser steps before an iteration, of the whole run and of an epoch."""
         epoch = None if self.epoch_length is None else self.epoch_length / self.every
-        return Clock(step=self.last_step // self.every, total=-(-self.total // self.every), epoch=epoch)
+        return Clock(step=iteration // self.every, total=-(-self.total // self.every), epoch=epoch)
 
     def _get_value(self) -> list[float]:
         if self.last_step == self.total + 1:
@@ -110,7 +110,7 @@ class ParamSchedule(_ParamScheduler):
                 'current',
                 logging.WARNING,
             )
-        clock = self.clock()
+        clock = self.clock(self.last_step)
         now = self.schedule(clock)
         return [
             self._group_value(group, base, now, clock.step)

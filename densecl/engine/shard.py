@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 
 from densecl.distributed import spread_like
 from densecl.models.backbones.recompute import blocks_of
+from densecl.models.necks.prototypes import UnitPrototypes
 
 
 def shard(model: nn.Module) -> nn.Module:
@@ -45,6 +46,7 @@ def shard(model: nn.Module) -> nn.Module:
             for block in blocks_of(backbone).values():
                 fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+    model.register_forward_pre_hook(_normalize_prototypes, prepend=True)
     model.register_state_dict_post_hook(_gather_parameters)
     for module in model.modules():
         if any(isinstance(p, DTensor) for p in module._parameters.values()):
@@ -61,6 +63,14 @@ def keep_state_whole(optimizer: Optimizer) -> None:
     """Make the optimiser's state dict save and read whole tensors, as in an unsharded run."""
     optimizer.register_state_dict_post_hook(_gather_state)
     optimizer.register_load_state_dict_post_hook(_scatter_state)
+
+
+def _normalize_prototypes(model: nn.Module, _) -> None:
+    """Normalise the parts, before FSDP replaces them by a gathered copy: what changes this copy is lost."""
+    if model.training and torch.is_grad_enabled():
+        for module in model.modules():
+            if isinstance(module, UnitPrototypes):
+                module.normalize_()
 
 
 def _gather_parameters(module: nn.Module, state: dict, prefix: str, _) -> None:

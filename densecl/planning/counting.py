@@ -28,7 +28,6 @@ from .fake import fake_copy, fake_views
 from .step_cost import StepCounter, size_of
 from .wire import WireCounter
 
-_COPIES = ('target.', 'start.')
 DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -41,8 +40,8 @@ class StepCost:
         world: number of processes.
         precision: precision of the forward passes.
         parameters, trained: numbers of parameters of the online network: all, and those with a gradient.
-        online, target, memories: weights and statistics of the online network; those of the target and of a
-            frozen start; queues and banks.
+        online, target, memories: weights and statistics of the online network; those of the target, of a
+            frozen start and of teachers; queues and banks.
         optimizer: state of the optimiser.
         images: views of the batch in float32.
         passes: activations, losses and gradients at the peak.
@@ -161,7 +160,7 @@ def _loss(model, views) -> torch.Tensor:
 def _cost(model, optimizer, views, wire: dict[str, int], given: dict) -> StepCost:
     parts = {'online': [], 'target': [], 'memories': []}
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        copies = name.startswith(_COPIES)
+        copies = _gives_answers(name, tensor)
         memory = '.objective.' in name and not isinstance(tensor, torch.nn.Parameter)
         parts['target' if copies else 'memories' if memory else 'online'].append(tensor)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -170,7 +169,7 @@ def _cost(model, optimizer, views, wire: dict[str, int], given: dict) -> StepCos
     if world > 1:  # a ring all-reduce sends every gradient almost twice
         wire['gradients'] = int(2 * (world - 1) / world * gradients)
     state = [x for entry in optimizer.state.values() for x in entry.values() if isinstance(x, torch.Tensor)]
-    mine = (p for name, p in model.named_parameters() if not name.startswith(_COPIES))
+    mine = (p for name, p in model.named_parameters() if not _gives_answers(name, p))
     return StepCost(
         parameters=sum(p.numel() for p in mine),
         trained=sum(p.numel() for p in trained),
@@ -183,6 +182,11 @@ def _cost(model, optimizer, views, wire: dict[str, int], given: dict) -> StepCos
         wire=wire,
         **given,
     )
+
+
+def _gives_answers(name: str, tensor: torch.Tensor) -> bool:
+    """Whether it belongs to a copy of the network, or to a head's own target that is not trained."""
+    return name.startswith(('target.', 'start.')) or ('.target.' in name and not tensor.requires_grad)
 
 
 def _plain(optim_wrapper: dict) -> dict:

@@ -39,6 +39,17 @@ def shared(**kwargs):
     return SharedPretrainer(BACKBONE, dict(image=image), join_views=True, **kwargs)
 
 
+def swav(**kwargs):
+    """Its prototypes are normalised before each step."""
+    head = dict(
+        units='Prototypes',
+        projector=dict(type='PrototypeProjector', channels=(36, 20, 8), prototypes=6),
+        objective='SwappedPrediction',
+        pairs=((0, 1), (1, 0)),
+    )
+    return SharedPretrainer(BACKBONE, dict(image=head), **kwargs)
+
+
 def views(step: int) -> Views:
     """This process's part of eight images."""
     generator = torch.Generator().manual_seed(step)
@@ -160,7 +171,7 @@ def started() -> dict:
 
 
 def everything() -> dict:
-    """Both, with the optimisers of the recipes."""
+    """All, with the optimisers of the recipes."""
     from densecl.engine.optimizers import LARS
 
     return dict(
@@ -171,5 +182,6 @@ def everything() -> dict:
         ),
         files=files() if world_size() > 1 else {},
         started=started(),
+        swav=run(swav, lambda p: torch.optim.SGD(p, lr=0.5)),
         lars=run(shared, lambda p: LARS(p, lr=0.5, weight_decay=1e-4)),
     )

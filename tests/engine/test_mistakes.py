@@ -358,6 +358,16 @@ def test_hints_of_others_refuse_nothing():
             'model.heads.dense.objective.queue',
             'do not hold those of one step',
         ),
+        (
+            {'optim_wrapper.accumulative_counts': 8, 'model.heads.image.objective.queue': 31},
+            'model.heads.image.objective.queue',
+            '31 keys do not hold those of one step of 32 images',
+        ),
+        (
+            {'model.heads.dense.pairs': [[0, 1], [1, 0]], 'model.heads.dense.objective.queue': 7},
+            'model.heads.dense.objective.queue',
+            '7 keys do not hold those of one step of 4 images in 2 views',
+        ),
         ({'train_dataloader.batch_size': 1}, 'train_dataloader.batch_size', 'of a single image'),
         (
             {'model.heads.dense.pairs': [[0, 2]]},

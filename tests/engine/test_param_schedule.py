@@ -104,6 +104,18 @@ def test_a_run_that_is_longer_than_its_schedule_is_warned_of(toy_runner, capfd):
     assert (told.out + told.err).count('goes on after iteration 6, where the schedule ends') == 1
 
 
+@pytest.mark.parametrize('every, warned', [(1, False), (4, True)])
+def test_a_warm_up_that_does_not_end_is_warned_of(every, warned, capfd):
+    """Time is optimiser steps: with accumulation a run has fewer."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    optimizer._accumulative_counts = every
+    factor = dict(start=1, end=0, warmup=6, unit='step')
+    ParamSchedule(optimizer, 'lr', factor=factor, end=20, by_epoch=False)
+    told = capfd.readouterr()
+    sentence = 'the warm-up of 6 steps is not over when the run ends, after 5'
+    assert (sentence in told.out + told.err) == warned
+
+
 @pytest.mark.parametrize('after', [4, 13], ids=['in the warm-up', 'in the descent'])
 def test_a_resumed_run_goes_on_exactly(toy_runner, tmp_path, after):
     schedules = [schedule(factor=LR), schedule('weight_decay', value=dict(start=0.04, end=0.4))]

@@ -101,6 +101,15 @@ def test_processes_are_played():
     assert not torch.distributed.is_initialized()
 
 
+def test_a_teacher_is_not_of_the_online_network():
+    step = step_of('distillation/distillation_resnet18_1xb64-coslr-16e_photos')
+    cost, (head,) = step.count(4), step.model.heads.values()
+    size = sum(x.numel() * x.element_size() for x in (*head.target.parameters(), *head.target.buffers()))
+    assert cost.target == size > 0
+    parts = (step.model.backbone, head.projector)
+    assert cost.parameters == cost.trained == sum(p.numel() for part in parts for p in part.parameters())
+
+
 def test_parts_by_hand():
     step = step_of('mocov2/mocov2_resnet18_1xb64-coslr-6e_photos')
     cost = step.count(4)

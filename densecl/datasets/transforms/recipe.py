@@ -30,8 +30,8 @@ class ViewRecipe:
         scale: lower and upper share of the image's area that a crop covers. None: the whole image is
             resized to ``size`` without keeping its aspect ratio (SoCo's first view).
         ratio: lower and upper aspect ratio (width / height) of a crop.
-        flip: probability of a horizontal flip. None, with ``crop_of``: both flips and the warp are those of
-            that view.
+        flip: probability of a horizontal flip. None, with ``crop_of``: flips, warp and rotation are those
+            of that view.
         flip_vertical: probability of a vertical flip.
         warp: arguments of :class:`Warp` (rotation, affine, perspective), or None.
         interpolation: ``bilinear`` or ``bicubic``, both antialiased.
@@ -154,17 +154,18 @@ class ViewRecipe:
         flipped = of.flipped if self.flip is None else rng.random() < self.flip
         params = self.photometric.draw(rng) if self.photometric else None
         crop = Crop(box, self.size, flipped, self.interpolation)
+        turns = None
         if of is not None and self.flip is None:
-            crop = crop._replace(warp=of.crop.warp, fill=of.crop.fill)
+            crop, turns = crop._replace(warp=of.crop.warp, fill=of.crop.fill), of.turns
         elif self.flip_vertical or self.warp is not None:
             crop = self._warped(crop, rng)
         if self.corruption is not None:
             chosen = self.corruption[rng.integers(len(self.corruption))]
             mask = chosen.mask.draw(self.grid, rng)
-            return DrawnView(crop, params, mask=mask, corruption=chosen.draw(rng))
+            return DrawnView(crop, params, mask=mask, corruption=chosen.draw(rng), turns=turns)
         mask = None if self.mask is None else self.mask.draw(self.grid, rng)
         asked = None if self.mask is None else self.mask.draw_asked(mask, rng)
-        return DrawnView(crop, params, mask=mask, asked=asked)
+        return DrawnView(crop, params, mask=mask, asked=asked, turns=turns)
 
     def _warped(self, crop: Crop, rng: np.random.Generator) -> Crop:
         upside_down = UPSIDE_DOWN if rng.random() < self.flip_vertical else IDENTITY

@@ -44,7 +44,7 @@ def capi_frequencies(dim: int, highest: float = 7.0, lowest: float = 7e-4) -> Te
     return (2 * math.pi * torch.stack([torch.cat([turns, zero]), torch.cat([zero, turns])])).float()
 
 
-def cell_centers(grid: Sequence[int], device: torch.device) -> Tensor:
+def relative_centers(grid: Sequence[int], device: torch.device) -> Tensor:
     """(h w, 2), y and x of the centres of the cells, where each side of the grid is [-1, 1] (DINOv3)."""
     return _every([(2 * torch.arange(n, device=device) + 1) / n - 1 for n in grid])
 
@@ -109,7 +109,7 @@ class Rotary(nn.Module):
 
     def coordinates(self, grid: Sequence[int], places: Tensor | None = None) -> Tensor:
         """(N, 2) of all patches of a grid, or (B, N, 2) of the patches ``places`` (B, N) of each image."""
-        cells = cell_corners if self.kind == 'capi' else cell_centers
+        cells = cell_corners if self.kind == 'capi' else relative_centers
         every = cells(grid, self.frequencies.device)
         return every if places is None else every[places]
 

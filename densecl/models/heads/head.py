@@ -138,7 +138,7 @@ class Head(nn.Module):
             kinds = dict.fromkeys(kind_of(s) for s in (pair.query, pair.key))
             check(self.units, kinds, self.rules[kind_of(pair.query)], self._objective(pair.key))
             if pair_weight is not None:
-                check_weighted(self._objective(pair.key))
+                check_weighted(self.pair_weight, self.target, self._objective(pair.key))
             if both_ways:
                 check_both_ways(self.target, self.predictor, self._objective(pair.key), stop_gradient)
 

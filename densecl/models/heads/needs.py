@@ -9,6 +9,7 @@ from densecl.models.losses.objective import Objective
 from densecl.models.matching import Rule
 from densecl.models.memory import PerImage, Queue
 
+from .pair_weights import PairQuality
 from .units import DecodedCells, DetectorBoxes, PatchSet, QuantizedCells, UnitProducer
 
 #: Property of units -> its description, and units that have it; both are for error messages.
@@ -27,6 +28,7 @@ _UNITS = {
     'labels': ('units with labels of segments', "units='LabelledCells'"),
     'codes': ('units that go through a code book', "units='QuantizedCells'"),
     'single': ('one unit an image', "units='Image'"),
+    'equal count': ('as many units in every process', 'hidden_only=False'),
     'several': ('several units an image', "units='Cells' or 'Boxes'"),
 }
 #: Units that need a projector -> a suitable projector, and a suitable target if they also need a target.
@@ -117,8 +119,8 @@ def check_support(support: Sequence[int], units: UnitProducer, objective: nn.Mod
         )
 
 
-def check_weighted(objective: Objective) -> None:
-    """Check that an objective uses the weights of pairs.
+def check_weighted(weight: nn.Module, target: str | nn.Module | None, objective: Objective) -> None:
+    """Check that an objective uses the weights of pairs, and that they are measured on features.
 
     Raises:
         ValueError: it does not; the message names the argument and what to use instead.
@@ -127,6 +129,11 @@ def check_weighted(objective: Objective) -> None:
         raise ValueError(
             f'pair_weight: objective={type(objective).__name__} gives all pairs the same weight; take '
             "objective='Cosine', 'InfoNCE' or 'Triplet'"
+        )
+    if isinstance(weight, PairQuality) and isinstance(target, nn.Module):
+        raise ValueError(
+            'pair_weight=PairQuality compares the features of two views, which '
+            f"target={type(target).__name__} does not give; leave out one of them, or take 'GivenQuality'"
         )
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from densecl.distributed import all_reduce, world_size
+from densecl.distributed import all_gather, all_reduce, world_size
 from densecl.numerics import full_precision, unit
 from densecl.registry import MODELS
 from densecl.structures import Batch
@@ -78,7 +78,8 @@ def quality_weights(quality: Tensor, gamma: float = 1.0) -> Tensor:
 
     The mean of the weights is 1, so that they keep the scale of the loss (GenView, official code).
     """
-    raw = (gamma * quality.detach()).exp()
+    exponents = gamma * quality.detach()
+    raw = (exponents - all_gather(exponents.amax()[None]).amax()).exp()
     return raw / all_reduce(raw.sum()) * (len(raw) * world_size())
 
 

@@ -95,17 +95,17 @@ def entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(-1) / math.log(probabilities.shape[-1])
 
 
-def groups_told_apart(of_mean: Tensor, mean_of: Tensor, prototypes: int) -> Tensor:
+def groups_told_apart(of_mean: Tensor, mean: Tensor, prototypes: int) -> Tensor:
     """How many groups of units K prototypes separate: exp of the mutual information of unit and prototype.
 
     It is 1 if all units have the same distribution. It is at most K, and at most the number of units.
 
     Args:
         of_mean: entropy of the units' mean distribution, divided by ln K.
-        mean_of: mean entropy of the units' distributions, divided by ln K.
+        mean: mean entropy of the units' distributions, divided by ln K.
         prototypes: K.
     """
-    return (math.log(prototypes) * (of_mean - mean_of)).exp()
+    return (math.log(prototypes) * (of_mean - mean)).exp()
 
 
 def prediction(objective: Objective, query: Units, temperature: float) -> Tensor:
@@ -182,6 +182,8 @@ class SwappedPrediction(Objective):
         if queue_units is not None and queue_units < 1:
             raise ValueError(f'SwappedPrediction: queue_units must be at least 1, or None, got {queue_units}')
         self.queue_start, self.queue_units = queue_start, queue_units
+        if queue and queue_units is None:
+            self.needs = self.needs | {'equal count'}
         self.mean = check_mean(mean, 'SwappedPrediction')
         self.clock: Clock | None = None
 

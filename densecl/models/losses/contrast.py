@@ -22,6 +22,7 @@ from .temperatures import TemperatureFree, positive_schedule
 NEEDS = {
     'keys': {'pooled'},
     'views': {'pooled'},
+    'units': {'equal count'},
     'units+own': {'own', 'ids'},
     'units+queries': {'ids'},
     'image': {'several'},
@@ -145,6 +146,8 @@ class InfoNCE(Objective):
         self.batch, self.gathered, self.overlapping = batch, gathered, overlapping
         self.own_weight = own_weight
         self.needs = frozenset(NEEDS.get(batch, ())) | ({'pooled'} if queue else set())
+        if sigma is not None:  # over the rows of all processes
+            self.needs |= {'equal count'}
         self.across = batch not in (None, 'image')
         self.filters, self.mass = _built(negatives)
         self.form, self.decoupled, self.sigma, self.detach_weights = form, decoupled, sigma, detach_weights

@@ -7,7 +7,7 @@ from densecl.registry import MODELS
 from densecl.structures import Match, cell_centers, cell_diagonals
 from densecl.structures.geometry import constants
 
-from .rule import Rule, among_shown
+from .rule import Rule, among_shown, among_valid
 
 
 @torch.no_grad()
@@ -77,4 +77,4 @@ class ByLocation(Rule):
         views = [(place.shares(), place.flipped, place.grid) for place in (query.place, key.place)]
         warps = query.place.warp, key.place.warp
         mask = match_by_location(*views[0], *views[1], self.threshold, *warps)
-        return Match(mask=among_shown(mask, query.place, key.place))
+        return Match(mask=among_valid(among_shown(mask, query.place, key.place), query, key))

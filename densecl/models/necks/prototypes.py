@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densecl.distributed import local
 from densecl.numerics import full_precision, no_autocast, unit
 from densecl.registry import MODELS
 
@@ -26,7 +27,8 @@ class UnitPrototypes(nn.Module):
     @torch.no_grad()
     def normalize_(self) -> None:
         """Normalise each prototype to length 1, in place, without gradient."""
-        self.weight.copy_(F.normalize(self.weight, dim=1))
+        weight = local(self.weight)  # --shard gives a process whole prototypes
+        weight.copy_(F.normalize(weight, dim=1))
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Unit vectors (N, C) -> cosines (N, K), in float32 or better."""

@@ -53,6 +53,16 @@ def test_one_turn_at_random():
     assert len(counts) == 4 and counts.min() > 30  # 50 expected, standard deviation 6
 
 
+def test_a_view_of_the_same_crop_is_turned_alike():
+    turns = set()
+    for seed in range(20):
+        sample = make([dict(CROP, type='RotatedView'), dict(CROP, crop_of=0, flip=None)], seed)
+        assert torch.equal(*sample.images) and torch.equal(*sample.warps)
+        turns.add(int(sample.answers[0]))
+        assert sample.answers[1] == -1  # it is not asked
+    assert len(turns) == 4
+
+
 def test_a_turned_view_is_recoloured_as_any():
     views = [dict(CROP, type='RotatedView', photometric=dict(brightness=0.4, jitter_prob=1.0), every=True)]
     worker = make(views, 0, photometric_on='worker')

@@ -74,6 +74,15 @@ REFUSED = {
         'objective=Commitment needs units that go through a code book, which units=Cells do not give; take '
         "units='QuantizedCells', or another objective",
     ),
+    'equal count': (
+        dict(
+            units=dict(type='TokenPrototypes', hidden_only=True),
+            objective=dict(type='SwappedPrediction', queue=8, dim=3),
+            pairs=of_kind('patches'),
+        ),
+        'objective=SwappedPrediction needs as many units in every process, which units=TokenPrototypes of '
+        "kind 'patches' do not give; take hidden_only=False, or another objective",
+    ),
     'single': (
         dict(units='Cells', matching='GuidedStopGradient'),
         'matching=GuidedStopGradient needs one unit an image, which units=Cells do not give; take '
@@ -124,7 +133,7 @@ def test_each_property_has_a_sentence():
     """What parts may ask for is all in the table; the sentence for boxes has no rule that needs it yet."""
     parts = [part for part in MODELS.module_dict.values() if isinstance(part, type)]
     parts = [part for part in parts if issubclass(part, Rule | Objective)]
-    by_argument = {'features', 'grid', 'others', 'pooled', 'several'}  # of the part
+    by_argument = {'equal count', 'features', 'grid', 'others', 'pooled', 'several'}  # of the part
     asked = by_argument.union(*(part.needs for part in parts))
     assert asked - {'one answer', 'own', 'rows'} <= set(_UNITS)
     assert set(REFUSED) | {'boxes'} == set(_UNITS) | {'one answer', 'across'}

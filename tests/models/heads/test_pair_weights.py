@@ -61,6 +61,9 @@ def test_weights_are_those_of_the_formula_and_have_the_mean_1():
     found = quality_weights(quality, 2.0)
     torch.testing.assert_close(found, torch.tensor([3 * r / sum(raw) for r in raw]).double())
     assert not found.requires_grad and torch.equal(quality_weights(quality, 0.0), torch.ones(3).double())
+    in_per_cent = torch.tensor([-300.0, 90, 95, 92])  # e^90 is more than float32 holds
+    want = [0, *(4 * math.exp(q) / (math.exp(-5) + 1 + math.exp(-3)) for q in (-5, 0, -3))]
+    torch.testing.assert_close(quality_weights(in_per_cent), torch.tensor(want))
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
@@ -127,3 +130,5 @@ def test_an_objective_without_weights_is_refused():
         ValueError, match='pair_weight: objective=BarlowTwins gives all pairs the same weight'
     ):
         Head('BarlowTwins', pair_weight='PairQuality')
+    with pytest.raises(ValueError, match='compares the features of two views, which target=Pixels does not'):
+        Head('Cosine', target=dict(type='densecl.Pixels', patch=8), pair_weight='PairQuality')

@@ -140,6 +140,14 @@ def test_rule_measures_in_shares_of_the_image():
     assert torch.equal(found, expected) and not torch.equal(found, in_pixels)
 
 
+def test_only_valid_units_ask_and_answer():
+    query, key = cells_of((3, 3), 0), cells_of((3, 3), 0)
+    query.valid, key.valid = torch.rand(3, 9) < 0.5, torch.rand(3, 9) < 0.5
+    found = ByLocation(0.8)(query, key, images()).mask
+    every = ByLocation(0.8)(cells_of((3, 3), 0), cells_of((3, 3), 0), images()).mask
+    assert torch.equal(found, every & query.valid[:, :, None] & key.valid[:, None]) and found.any()
+
+
 def test_bad_threshold():
     with pytest.raises(ValueError, match='threshold must be positive'):
         ByLocation(0)

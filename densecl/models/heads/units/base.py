@@ -38,8 +38,8 @@ class UnitProducer(nn.Module):
         self.level = level
 
     def gives_of(self, kind: str | None) -> frozenset[str]:
-        """Properties of the records of one kind."""
-        return self.gives
+        """Properties of the records of one kind; ``'equal count'``: as many units in every process."""
+        return self.gives | {'equal count'}
 
     def views_of(self, chosen: Set) -> list[int]:
         """The views that a set is read from."""

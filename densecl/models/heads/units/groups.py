@@ -31,7 +31,7 @@ class Groups(UnitProducer):
     kinds = tuple(of_kind)
 
     def gives_of(self, kind):
-        return self.of_kind[kind]
+        return self.of_kind[kind] | {'equal count'}
 
     def source(self, chosen):
         """Both kinds of a view share the projection."""

@@ -46,8 +46,9 @@ class TokenPrototypes(Prototypes):
         self.token, self.hidden_only = token, hidden_only
 
     def gives_of(self, kind):
-        whole = kind == 'patches' and not self.hidden_only
-        return self.of_kind[kind] | (frozenset({'grid', 'place'}) if whole else frozenset())
+        if kind == 'patches' and self.hidden_only:
+            return self.of_kind[kind]
+        return self.of_kind[kind] | {'equal count'} | ({'grid', 'place'} if kind == 'patches' else set())
 
     def source(self, chosen):
         """All patches of a view are projected together, except with ``hidden_only``."""

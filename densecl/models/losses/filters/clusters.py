@@ -108,13 +108,13 @@ class Clusters(Filter):
                 f'Clusters: {len(seen)} images were seen by now, too few for clusters={self.clusters}; '
                 'cluster less often (every) or into fewer'
             )
-        features = self.state.features[seen]
+        features, found = self.state.features[seen], torch.full_like(self.state.labels, -1)
         for level, count in enumerate(self.clusters):
             centroids = k_means(features, count, self.iterations, seed=step)
             labels, confidence = assign(features, centroids, self.temperature)
             accepted = confidence.argsort(descending=True)[: round(acceptance * len(seen))]
-            self.state.labels[:, level] = -1
-            self.state.labels[seen[accepted], level] = labels[accepted]
+            found[seen[accepted], level] = labels[accepted]
+        self.state.overwrite('labels', torch.arange(len(found), device=found.device), found)
         self.clustered = step
 
 

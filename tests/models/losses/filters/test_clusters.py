@@ -62,6 +62,16 @@ def test_the_most_confident_are_accepted(acceptance, labelled):
         assert confidence[accepted].min() >= confidence[~accepted].max()
 
 
+def test_a_step_that_is_skipped_leaves_the_labels():
+    clusters = Clusters(images=20, dim=5, clusters=(3,)).double()
+    clusters.state.features[:18], clusters.state.seen[:18] = blobs(), True
+    for counts, labelled in ((False, 0), (True, 18)):
+        clusters.state.journal = []
+        clusters.cluster(4, 1.0)
+        clusters.state.keep_where(torch.tensor(counts))
+        assert int((clusters.state.labels >= 0).sum()) == labelled
+
+
 def build(treatment='elimination', queue=6, **kwargs):
     kind = dict(type='densecl.Clusters', images=30, dim=5, clusters=(2, 3), treatment=treatment)
     objective = InfoNCE(temperature=T, queue=queue, dim=5, batch='keys', negatives={**kind, **kwargs})
