@@ -1,6 +1,7 @@
 """Fine-tune a stock mmdet or mmseg model from a run or weights; its config is yours to edit."""
 
 import argparse
+from pathlib import Path
 
 from .arguments import positive, positive_int
 
@@ -30,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--lr', type=positive, help="AdamW's rate for the new layers")
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='train in mixed precision')
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on in --out, with the config.py there and its last checkpoint',
+    )
     parser.add_argument('--write-only', action='store_true', help='write the config and stop')
 
 
@@ -38,13 +44,29 @@ def run(args: argparse.Namespace) -> int:
     from densecl.files import checkpoints_of
     from densecl.finetune import finetune, write_config
 
-    if found := checkpoints_of(args.out):
-        raise ValueError(f'{args.out} holds another run ({found[0].name}); give another --out, or remove it')
-    left_out = ('write_only', 'amp', 'debug', 'command', 'run')
-    config = write_config(**{key: value for key, value in vars(args).items() if key not in left_out})
+    config = Path(args.out) / 'config.py'
+    there = [path for path in (config, *checkpoints_of(args.out)) if path.exists()]
+    if args.resume:
+        if there[:1] != [config]:
+            raise FileNotFoundError(f'--resume: there is no fine-tuning in {args.out} (no config.py)')
+        print(f'{config}: goes on with its settings; those given now are not used')
+    elif there:
+        raise FileExistsError(
+            f'{args.out} holds another run ({there[0].name}): --resume goes on with its config.py as it is '
+            'now; or give another --out'
+        )
+    else:
+        left_out = ('write_only', 'amp', 'resume', 'debug', 'command', 'run')
+        write_config(**{key: value for key, value in vars(args).items() if key not in left_out})
     if args.write_only:
         return 0
-    for name, value in finetune(config, amp=args.amp).items():
+    try:
+        figures = finetune(config, amp=args.amp, resume=args.resume)
+    except Exception:
+        if not (there or checkpoints_of(args.out)):  # the same command can begin again
+            config.unlink(missing_ok=True)
+        raise
+    for name, value in figures.items():
         print(f'{name:15s} {value:5.1f}')
     print(f'pictures: {config.parent / "pictures"}')
     return 0

@@ -5,6 +5,7 @@ the same --out goes on where the last one was interrupted.
 """
 
 import argparse
+from pathlib import Path
 
 from .arguments import add_pretraining, parsed_options, positive_int
 
@@ -26,20 +27,23 @@ def run(args: argparse.Namespace) -> int:
     import densecl.compat
 
     densecl.compat.install()
+    from densecl.engine.checks import claimed
     from densecl.runs.pilot import pilot
 
-    pilot(
-        args.photos,
-        args.labelled,
-        hours=args.hours or 1.0,
-        out=args.out,
-        start=args.start,
-        method=args.method,
-        test=args.test,
-        seeds=args.seeds,
-        finetune=not args.no_finetune,
-        size=args.size,
-        measure=not args.estimate,
-        options=parsed_options(args),
-    )
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    with claimed(args.out):
+        pilot(
+            args.photos,
+            args.labelled,
+            hours=args.hours or 1.0,
+            out=args.out,
+            start=args.start,
+            method=args.method,
+            test=args.test,
+            seeds=args.seeds,
+            finetune=not args.no_finetune,
+            size=args.size,
+            measure=not args.estimate,
+            options=parsed_options(args),
+        )
     return 0

@@ -187,7 +187,7 @@ def claimed(folder: str | Path) -> Iterator[None]:
             file.seek(0)
             other = file.read().strip() or 'another process'
             raise ConfigMistake(
-                f'work_dir: in {folder} {other} is training; wait for it, or give another --work-dir'
+                f'work_dir: in {folder} {other} is training; wait for it, or give another folder'
             ) from None
         except OSError:
             pass

@@ -145,6 +145,9 @@ def load_encoder(checkpoint: str | Path, branch: str = 'auto', config: dict | No
     backbone_config = (config.get('model') or {}).get('backbone')
     if not backbone_config:
         raise ValueError(f'{checkpoint} carries no config to build its backbone from; give one')
+    scope = config.get('default_scope')
+    if scope in ('mmdet', 'mmseg') and '.' not in backbone_config['type']:  # of a fine-tuning
+        backbone_config = {**backbone_config, 'type': f'{scope}.{backbone_config["type"]}'}
     backbone = build_offline(backbone_config)
     report = load_backbone(backbone, weights, branch)
     print_log(str(report), 'current')

@@ -10,9 +10,11 @@ from densecl.files import write_json
 from densecl.inputs import read_json
 from densecl.visualization.canvas import colors
 
-from .data import VAL_SHARE, LabelledData, Split, few, set_apart, some_of
+from .data import VAL_SHARE, LabelledData, Split, few, set_apart, size_as_read, some_of
 
+TRAIN, VAL = 'densecl-train.json', 'densecl-val.json'  # --out may hold the user's own train.json
 _LISTS = ('images', 'annotations', 'categories')
+_READ = 2000  # largest number of images whose size is compared with the json's
 
 
 def read_coco_data(
@@ -27,36 +29,37 @@ def read_coco_data(
     """See :func:`densecl.finetune.data.read_data`."""
     coco, changed = read_coco(path)
     task, notes = _task(coco, path, task)
-    said = _left_out(coco)
+    said = _left_out(coco, path)
     val = val or _beside(path)
     folder = image_folder(coco, path, images)
     if val is not None:
         val_coco, val_changed = read_coco(val)
         _task(val_coco, val, task)
+        _left_out(val_coco, val)
         val_folder = image_folder(val_coco, val, images)
         notes.append(f'validation on {val}{val_changed}')
         if val_changed:
-            val = write_json(out / 'val.json', val_coco, None)
+            val = write_json(out / VAL, val_coco, None)
     else:
         coco, val_coco = _divide(coco, path)
         val_folder = folder
-        path, val = write_json(out / 'train.json', coco, None), write_json(out / 'val.json', val_coco, None)
+        path, val = write_json(out / TRAIN, coco, None), write_json(out / VAL, val_coco, None)
         notes.append(
             f'{VAL_SHARE:.0%} of the images set apart for validation, by a hash of their names: {val}'
         )
     if changed:
         notes.append(f'{path}{changed}')
-        path = write_json(out / 'train.json', coco, None)
+        path = write_json(out / TRAIN, coco, None)
     if class_agnostic:
         coco, val_coco = _of_one_class(coco), _of_one_class(val_coco)
-        path, val = write_json(out / 'train.json', coco, None), write_json(out / 'val.json', val_coco, None)
+        path, val = write_json(out / TRAIN, coco, None), write_json(out / VAL, val_coco, None)
         notes.append("all categories are learned as one, 'object'")
     if share < 1:
         total = len(coco['images'])
         coco = _images_of(coco, some_of((row['file_name'] for row in coco['images']), share))
         if not coco['annotations']:
             raise ValueError(f'{path}: a share of {share:g} of its images has no object; take a larger one')
-        path = write_json(out / 'train.json', coco, None)
+        path = write_json(out / TRAIN, coco, None)
         notes.append(
             f'{len(coco["images"])} of {total} training images are learned from: a share of {share:g}'
         )
@@ -162,7 +165,21 @@ def image_folder(coco: dict, path: Path, given: Path | None) -> Path:
         )
     if missing:
         raise FileNotFoundError(f'{path}: {len(missing)} of its images are not in {folder}: {few(missing)}')
+    _check_sizes(coco, path, folder)
     return folder.resolve()
+
+
+def _check_sizes(coco: dict, path: Path, folder: Path) -> None:
+    rows = coco['images'][:: -(-len(coco['images']) // _READ)]
+    found = [(row, size_as_read(folder / row['file_name'])) for row in rows]
+    wrong = [(row, size) for row, size in found if size not in (None, (row['width'], row['height']))]
+    if wrong:
+        row, (width, height) = wrong[0]
+        raise ValueError(
+            f'{path}: image {row["file_name"]} is {row["width"]} x {row["height"]} there and {width} x '
+            f'{height} on disk ({len(wrong)} of {len(rows)} differ): boxes would be misplaced; correct '
+            'width, height and boxes, or say where the images are that were labelled (--images)'
+        )
 
 
 def _beside(path: Path) -> Path | None:
@@ -222,23 +239,26 @@ def _task(coco: dict, path: Path, task: str | None) -> tuple[str, list[str]]:
     return task or ('detection' if bare else 'instance'), []
 
 
-def _left_out(coco: dict) -> list[str]:
-    """Notes about what mmdet leaves out: boxes under one pixel, crowds, training images without objects."""
-    tiny = sum(min(row['bbox'][2:]) < 1 for row in coco['annotations'])
-    crowds = sum(bool(row.get('iscrowd')) for row in coco['annotations'])
-    empty = len(coco['images']) - len({row['image_id'] for row in coco['annotations']})
-    sizes = {row['id']: (row['height'], row['width']) for row in coco['images']}
-    outside = sum(
-        min(row['bbox'][2:]) >= 1 and cut(row['bbox'], sizes[row['image_id']]) is None
-        for row in coco['annotations']
-    )
+def _left_out(coco: dict, path: Path) -> list[str]:
+    """Notes about what mmdet leaves out: boxes under one pixel, crowds, training images without objects.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    rows, sizes = coco['annotations'], {row['id']: (row['height'], row['width']) for row in coco['images']}
+    tiny = [min(row['bbox'][2:]) < 1 for row in rows]
+    crowd = [bool(row.get('iscrowd')) for row in rows]
+    out = [min(row['bbox'][2:]) >= 1 and cut(row['bbox'], sizes[row['image_id']]) is None for row in rows]
+    empty = len(coco['images']) - len({row['image_id'] for row in rows})
     found = (
-        (tiny, 'boxes under one pixel'),
-        (outside, 'boxes outside their image'),
-        (crowds, 'crowds'),
+        (sum(tiny), 'boxes under one pixel'),
+        (sum(out), 'boxes outside their image'),
+        (sum(crowd), 'crowds'),
         (empty, 'images without objects'),
     )
     texts = [f'{number} {name}' for number, name in found if number]
+    if all(map(any, zip(tiny, crowd, out, strict=True))):
+        raise ValueError(f'{path}: of its {len(rows)} objects none can be learned: {", ".join(texts)}')
     return [f'not learned from: {", ".join(texts)}'] if texts else []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import densecl
 from densecl.files import write_text
 from densecl.models.necks import USUAL_STRIDES, pyramid_strides
-from densecl.settings.config_text import source_of
+from densecl.settings.config_text import in_docstring, source_of
 from densecl.settings.record import Setting, settings_table
 
 from .backbones import Levels, last_level, pyramid_levels
@@ -114,11 +114,11 @@ def config_text(
     ]
     head = HEAD.format(
         title=f'{_TITLES[labelled.task]} ({size})',
-        data=data,
-        start=start.title,
+        data=in_docstring(data),
+        start=in_docstring(start.title),
         version=densecl.__version__,
-        path=shlex.quote(str(path)),
-        settings='\n'.join([*labelled.notes, _table(settings)]),
+        path=in_docstring(shlex.quote(str(path))),
+        settings=in_docstring('\n'.join([*labelled.notes, _table(settings)])),
         base=source_of(base),
     )
     names = ''.join(f'{name} = {source_of(x)}\n' for name, x in _names(labelled, start, value, seed).items())

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from densecl.datasets.decode import open_header
+
 TASKS = ('detection', 'instance', 'semantic')
 VAL_SHARE = 0.2
+_ORIENTATION = 0x0112  # of EXIF
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,16 @@ class LabelledData:
     palette: tuple[tuple[int, int, int], ...]
     suffixes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+
+
+def size_as_read(path: Path) -> tuple[int, int] | None:
+    """Width and height as mmcv reads it, rotated as its EXIF says; None: Pillow does not know the format."""
+    try:
+        with open_header(path) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            return image.size[::-1] if turned else image.size
+    except Exception:  # the decoder may read it, or it says what is wrong
+        return None
 
 
 def read_data(

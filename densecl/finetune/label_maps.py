@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from densecl.datasets.decode import open_header, open_map
+from densecl.datasets.decode import open_map
 from densecl.datasets.sensor import load_bands
 from densecl.datasets.sources.folder import walk
 from densecl.files import write_text
 from densecl.visualization.canvas import colors
 
-from .data import VAL_SHARE, LabelledData, Split, few, set_apart, some_of
+from .data import VAL_SHARE, LabelledData, Split, few, set_apart, size_as_read, some_of
 
 IGNORE = 255
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.npy', '.dcm')
@@ -42,8 +42,8 @@ def read_label_maps(
     if share < 1:
         total, train_names = len(train_names), some_of(train_names, share)
         notes.append(f'{len(train_names)} of {total} training images are learned from: a share of {share:g}')
-    train = _split(out / 'train.txt', train_names, *train_pair, suffix)
-    held = _split(out / 'val.txt', val_names, *val_pair, suffix)
+    train = _split(out / 'densecl-train.txt', train_names, *train_pair, suffix)
+    held = _split(out / 'densecl-val.txt', val_names, *val_pair, suffix)
     maps = [
         split.labels / f'{n}.png' for split, names in ((train, train_names), (held, val_names)) for n in names
     ]
@@ -79,6 +79,8 @@ def _pairs(images: Path, labels: Path) -> tuple[str, list[str]]:
             f'{images}: images end in {few(sorted(suffixes))}; mmseg takes one suffix: convert them'
         )
     names = [path.relative_to(images).with_suffix('').as_posix() for path in files]
+    if odd := [name for name in names if name != name.strip() or len(name.splitlines()) > 1]:
+        raise ValueError(f'{images}: {odd[0]!r} begins or ends with a blank, or has a line break; rename it')
     bare = [name for name in names if not (labels / f'{name}.png').is_file()]
     if bare:
         raise FileNotFoundError(f'{labels}: no label map for {few(bare)}; expected {bare[0]}.png')
@@ -88,25 +90,17 @@ def _pairs(images: Path, labels: Path) -> tuple[str, list[str]]:
 def _split(list_file: Path, names: list[str], images: Path, labels: Path, suffix: str) -> Split:
     sizes = []
     for name in names:
-        size = _size(images / f'{name}{suffix}')
+        image = images / f'{name}{suffix}'
+        if (size := size_as_read(image)) is None:
+            size = load_bands(image, str(image)).pixels.shape[1::-1]
         with open_map(labels / f'{name}.png', pixels=False) as label:
             if size != label.size:
-                raise ValueError(f'{label.filename}: {label.size} pixels, but its image has {size}')
+                raise ValueError(f'{label.filename}: {label.size} pixels, but its image is read with {size}')
             if label.mode not in ('L', 'P', '1', 'I', 'I;16'):
                 raise ValueError(f'{label.filename}: {label.mode} colours; expected one channel of class ids')
             sizes.append(size)
     write_text(list_file, '\n'.join(names) + '\n')
     return Split(list_file.resolve(), images, labels, sizes)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height; if Pillow does not know the format, the whole image is read."""
-    try:
-        with open_header(path) as image:
-            return image.size
-    except Exception:  # unknown to Pillow: the decoder may read it, or it says what is wrong
-        pixels = load_bands(path, str(path)).pixels
-        return pixels.shape[1], pixels.shape[0]
 
 
 def _classes(root: Path, maps: list[Path]) -> tuple[tuple, tuple, list[str]]:

@@ -14,22 +14,29 @@ _NAMES = {
 }
 
 
-def finetune(config: str | Path, pictures: int = 16, amp: str | None = None) -> dict[str, float]:
+def finetune(
+    config: str | Path, pictures: int = 16, amp: str | None = None, resume: bool = False
+) -> dict[str, float]:
     """Train, test the last checkpoint, and draw pictures; all output goes into the config's folder.
 
     Args:
         config: see :func:`densecl.finetune.write_config`.
         pictures: number of pictures, ground truth beside prediction, in ``pictures/``.
         amp: ``'bf16'`` or ``'fp16'`` trains in mixed precision.
+        resume: go on from the newest whole checkpoint in the folder, if there is one.
 
     Returns:
         The figures of ``metrics.json``, in percent: ``box AP``, ``box AP50``, ``mask AP``, ``mIoU``, ...
+
+    Raises:
+        densecl.building.ConfigMistake: another process trains in this folder.
     """
     import densecl.compat
 
     densecl.compat.install()
     import densecl.registry  # noqa: F401  (makes the scope "densecl" known)
     from densecl.engine import launch
+    from densecl.engine.checks import claimed
 
     config = Path(config)
     cfg = launch.load_config(str(config), str(config.parent), None, 'none')
@@ -37,7 +44,9 @@ def finetune(config: str | Path, pictures: int = 16, amp: str | None = None) -> 
         hook = dict(type='densecl.PredictionHook', out_dir=str(config.parent / 'pictures'), count=pictures)
         hook['decoder'] = cfg.get('decoder')
         cfg.custom_hooks = [*cfg.custom_hooks, hook]
-    figures = train_and_test(cfg, amp)
+    with claimed(config.parent):
+        launch.use_resume(cfg, 'auto' if resume else None)
+        figures = train_and_test(cfg, amp)
     write_json(config.parent / 'metrics.json', figures)
     return figures
 
@@ -58,9 +67,12 @@ def train_and_test(cfg, amp: str | None = None) -> dict[str, float]:
 
 
 def in_percent(metrics: dict[str, float]) -> dict[str, float]:
-    """The figures for a table, in percent; COCO's are given as shares, mmseg's already in percent."""
+    """The figures for a table, in percent; COCO's are given as shares, mmseg's already in percent.
+
+    COCO's is negative where there is nothing to find; then there is no figure.
+    """
     return {
         name: round(float(metrics[key]) * (100 if key.startswith('coco') else 1), 2)
         for key, name in _NAMES.items()
-        if key in metrics
+        if metrics.get(key, -1) >= 0
     }

@@ -5,7 +5,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from densecl.files import checkpoints_of
+
 LEAST_PHOTOS = 8
+#: What a run writes before its first checkpoint, besides config, settings and manifest.
+MADE = ('start.pth', 'best_dense.pth', 'guard.json')
 _ARCHIVES = ('.tar', '.tgz', '.gz', '.bz2', '.xz', '.zst', '.zip', '.7z', '.rar')
 
 
@@ -46,7 +50,7 @@ def check_folder_of_run(folder: Path, resume: bool) -> None:
     """Check that a run can have this folder, which ``write_run`` makes.
 
     Raises:
-        FileExistsError: it already has a run, and ``resume`` is False.
+        FileExistsError: it already has a run or files of another one, and ``resume`` is False.
         FileNotFoundError: ``resume`` is True, but there is no run.
         NotADirectoryError, PermissionError: nothing can be written there.
     """
@@ -57,11 +61,32 @@ def check_folder_of_run(folder: Path, resume: bool) -> None:
         )
     if resume and not there:
         raise FileNotFoundError(f'--resume: there is no run in {folder} (no config.py)')
+    refused = (folder / 'manifest.json').is_file()  # of a try that was refused, whose files are replaced
+    others = [path for path in (folder / name for name in MADE) if path.exists() and not refused]
+    if not resume and (others := [*checkpoints_of(folder), *others]):
+        raise FileExistsError(
+            f'{folder} holds files that are not of a run of densecl pretrain ({others[0].name}) and would be '
+            'written over: give another --out'
+        )
     found = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
     if not found.is_dir():
         raise NotADirectoryError(f'--out {folder}: a file is in the way ({found})')
     if not os.access(found, os.W_OK | os.X_OK):
         raise PermissionError(f'--out {folder}: no permission to write in {found}')
+
+
+def check_outside(folder: Path, photos: Sequence[str]) -> None:
+    """Check that a run does not lie among its photos.
+
+    Raises:
+        ValueError: it does.
+    """
+    for root in photos:
+        if Path(root).resolve() in (folder.resolve(), *folder.resolve().parents):
+            raise ValueError(
+                f'--out {folder} lies in the folder of photos {root}: pictures of the run would be taken for '
+                'photos; give an --out outside of it'
+            )
 
 
 def check_disk(folder: Path, needed: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from densecl.files import sha256_of, write_json
+from densecl.inputs import read_json
 
 from .differences import Difference, together
 from .intervals import Interval, interval, of_error, paired
@@ -37,7 +38,7 @@ class Record:
     @classmethod
     def open(cls, path: Path) -> 'Record':
         """Continue a record, or start a new one."""
-        known = json.loads(path.read_text()) if path.is_file() else {}
+        known = read_json(path, "a pilot's figures") if path.is_file() else {}
         return cls(path, known.get('figures', []), known.get('facts', {}))
 
     def has(self, arm: str, seed: int, *kinds: str) -> bool:
@@ -60,7 +61,9 @@ class Record:
         """
         known = self.facts.setdefault('about', data)
         changed = [name for name, value in data.items() if known.get(name) != value]
-        if changed:
+        if changed and not self.figures and not (self.path.parent / 'continued' / 'config.py').exists():
+            self.facts = dict(about=data)  # of a try that was refused
+        elif changed:
             raise ValueError(
                 f'{self.path} has figures with other {" and ".join(changed)}: give another --out'
             )

@@ -15,7 +15,14 @@ from densecl.engine import launch  # noqa: E402
 from densecl.files import checkpoints_of, write_json  # noqa: E402
 from densecl.visualization.backends import vis_backends  # noqa: E402
 
-from .checks import check_disk, check_folder_of_run, find_photos, folders_of  # noqa: E402
+from .checks import (  # noqa: E402
+    MADE,
+    check_disk,
+    check_folder_of_run,
+    check_outside,
+    find_photos,
+    folders_of,
+)
 from .leak import leak_check  # noqa: E402
 from .manifest import hash_files, make_manifest  # noqa: E402
 from .plan import Plan, make_plan  # noqa: E402
@@ -64,6 +71,7 @@ def pretrain(
     folder = Path(out)
     check_folder_of_run(folder, resume)
     if not resume:
+        check_outside(folder, folders_of(photos))
         plan = make_plan(photos, folder, start, hours, method, labelled, size, measure, options, log_to)
         show(str(plan))
         check_disk(folder, plan.disk)
@@ -97,7 +105,7 @@ def write_run(plan: Plan) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     settings = [vars(setting) for setting in plan.found.values()]
     values = {setting['name']: setting['value'] for setting in settings}
-    for name in ('start.pth', 'best_dense.pth', 'guard.json'):  # of a try that was refused
+    for name in MADE:  # of a try that was refused
         (folder / name).unlink(missing_ok=True)
     write_json(folder / 'settings.json', settings)
     write_json(folder / 'manifest.json', make_manifest(plan.job.paths, values, start.record))
@@ -122,7 +130,13 @@ def _compare_photos(run: Run, photos: str | Path | list[str], show) -> None:
     known = run.manifest.get('photos', {})
     paths = find_photos(folders)
     if known and hash_files(paths) != known['sha256']:
+        others = (
+            f', not the {known["count"]}'
+            if len(paths) != known['count']
+            else ' with other names or sizes than those'
+        )
         show(
-            f'{", ".join(folders)}: {len(paths)} photos, not the {known["count"]} that the run began with; '
-            'it goes on with what its config names'
+            f'{", ".join(folders)}: {len(paths)} photos{others} that the run began with; it goes on with '
+            'what its config names (for another folder: --cfg-options '
+            'train_dataloader.dataset.data_root=FOLDER)'
         )

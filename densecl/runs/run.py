@@ -84,10 +84,10 @@ class Run(RunFolder):
 
     @property
     def photos(self) -> list[str]:
-        """Folders of its photos; none if one of them no longer exists."""
+        """Folders of its photos; none if one of them no longer exists, or of a fine-tuning."""
         from densecl.engine.launch import read_config
 
-        root = read_config(str(self.config)).train_dataloader.dataset.data_root
+        root = read_config(str(self.config)).train_dataloader.dataset.get('data_root', [])
         roots = [root] if isinstance(root, str) else list(root)
         return roots if all(Path(path).is_dir() for path in roots) else []
 

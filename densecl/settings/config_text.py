@@ -27,6 +27,11 @@ class Source(str):
     """Source code that is written into a config unchanged."""
 
 
+def in_docstring(text: Any) -> str:
+    """Escape what would end a docstring or be read as an escape."""
+    return str(text).replace('\\', '\\\\').replace('"', '\\"')
+
+
 def config_text(photos: str, path: str, base: list[str], values: Mapping[str, Any]) -> str:
     """A config file as text.
 
@@ -37,7 +42,10 @@ def config_text(photos: str, path: str, base: list[str], values: Mapping[str, An
         values: top-level names and their values, in order; :class:`Source` is allowed anywhere in them.
     """
     head = _HEAD.format(
-        photos=photos, version=densecl.__version__, path=shlex.quote(str(path)), base=source_of(base)
+        photos=in_docstring(photos),
+        version=densecl.__version__,
+        path=in_docstring(shlex.quote(str(path))),
+        base=source_of(base),
     )
     return head + ''.join(f'{name} = {source_of(value)}\n' for name, value in values.items())
 

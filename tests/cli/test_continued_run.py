@@ -134,5 +134,5 @@ def test_finetune_writes_a_config_that_can_be_edited(densecl, labelled, run_fold
     assert code == 0, err
     cfg = Config.fromfile(tmp_path / 'config.py')
     assert cfg.model.type.endswith('EncoderDecoder') and cfg.train_cfg.max_iters == 10
-    code, _, err = densecl('finetune', run_folder, '--data', tmp_path / 'none.json', '--out', tmp_path)
+    code, _, err = densecl('finetune', run_folder, '--data', tmp_path / 'none.json', '--out', tmp_path / 'b')
     assert code == 2 and 'none.json' in err and len(err.strip().splitlines()) == 1

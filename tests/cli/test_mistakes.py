@@ -63,7 +63,27 @@ def test_there_is_a_run_already_or_none(densecl, tmp_path, photos):
 def test_a_fine_tuning_is_not_written_over(densecl, tmp_path):
     (tmp_path / 'iter_10.pth').write_bytes(b'')
     command = ('finetune', 'imagenet', '--data', tmp_path / 'a.json', '--out', tmp_path)
-    refused(densecl(*command), 'holds another run (iter_10.pth); give another --out')
+    refused(densecl(*command), 'holds another run (iter_10.pth): --resume goes on', 'give another --out')
+    refused(densecl(*command, '--resume'), 'there is no fine-tuning in', 'no config.py')
+    (tmp_path / 'config.py').write_text('lr = 0.5  # mine')
+    refused(densecl(*command, '--write-only'), 'holds another run (config.py)')
+    assert (tmp_path / 'config.py').read_text() == 'lr = 0.5  # mine'
+
+
+def test_files_that_are_not_of_a_run_stay(densecl, tmp_path, photos):
+    for number, name in enumerate(('start.pth', 'best_dense.pth', 'iter_10.pth')):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / name).write_bytes(b'mine')
+        command = ('pretrain', photos, '--start', 'random', '--estimate', '--size', '32', '--out', folder)
+        refused(densecl(*command), f'not of a run of densecl pretrain ({name})', 'another --out')
+        assert [path.read_bytes() for path in folder.iterdir()] == [b'mine']
+
+
+def test_a_run_among_its_photos(densecl, photos):
+    command = ('pretrain', photos, '--start', 'random', '--estimate', '--out', photos / 'run')
+    refused(densecl(*command), 'lies in the folder of photos', 'an --out outside of it')
+    assert not (photos / 'run').exists()
 
 
 def test_out_is_a_file_or_not_writable(densecl, tmp_path, photos, monkeypatch):

@@ -15,7 +15,7 @@ def test_boxes_are_divided_by_name_and_written(coco, tmp_path):
     assert found.task == 'detection' and found.classes == ('red', 'blue'), (
         'in the order of the file, as mmdet'
     )
-    parts = [json.loads((tmp_path / 'out' / f'{name}.json').read_text()) for name in ('train', 'val')]
+    parts = [json.loads((tmp_path / 'out' / f'densecl-{name}.json').read_text()) for name in ('train', 'val')]
     names = [{row['file_name'] for row in part['images']} for part in parts]
     assert len(names[0]) == 8 and len(names[1]) == 2 and not names[0] & names[1]
     again = read_data(coco(10), tmp_path / 'again')
@@ -111,7 +111,7 @@ def test_label_maps_are_counted_or_named(label_maps, tmp_path):
     root = label_maps(10)
     found = read_data(root, tmp_path / 'out')
     assert found.classes == ('class_0', 'class_1', 'class_2') and found.suffixes == ('.jpg', '.png')
-    lists = [(tmp_path / 'out' / f'{name}.txt').read_text().split() for name in ('train', 'val')]
+    lists = [(tmp_path / 'out' / f'densecl-{name}.txt').read_text().split() for name in ('train', 'val')]
     assert [len(names) for names in lists] == [8, 2] and sorted(sum(lists, [])) == sorted(map(str, range(10)))
     (root / 'classes.txt').write_text('ground\nred\nblue\n')
     assert read_data(root, tmp_path / 'out').classes == ('ground', 'red', 'blue')
@@ -163,7 +163,37 @@ def test_folders_of_splits(label_maps, tmp_path):
             (root / kind / f'{number}.{suffix}').rename(root / kind / split / f'{number}.{suffix}')
     found = read_data(root, tmp_path / 'out')
     assert found.train.images == root / 'images/train' and found.val.labels == root / 'labels/val'
-    assert (tmp_path / 'out/val.txt').read_text().split() == ['2', '3']
+    assert (tmp_path / 'out/densecl-val.txt').read_text().split() == ['2', '3']
+
+
+@pytest.mark.parametrize('how', [{}, dict(share=0.5), dict(class_agnostic=True)])
+def test_labels_in_the_output_folder_stay(how, coco, tmp_path):
+    labels = coco(10, name='train.json')
+    before = labels.read_bytes()
+    for _ in range(2):
+        assert len(read_data(labels, tmp_path, **how).val.sizes) == 2
+    assert labels.read_bytes() == before and not (tmp_path / 'val.json').exists()
+
+
+def test_photos_are_as_large_as_they_are_read(coco, label_maps, tmp_path):
+    """A camera that was held upright stores lying pixels; whoever reads them turns them."""
+    labels, root = coco(), label_maps()
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for picture in (tmp_path / 'images/4.jpg', root / 'images/4.jpg'):
+        with Image.open(picture) as image:
+            image.load()
+        image.save(picture, exif=turned)
+    line = 'image 4.jpg is 64 x 48 there and 48 x 64 on disk .1 of 6 differ.: boxes would be misplaced'
+    with pytest.raises(ValueError, match=line):
+        read_data(labels, tmp_path / 'out')
+    with pytest.raises(
+        ValueError, match='labels/4.png: .64, 48. pixels, but its image is read with .48, 64.'
+    ):
+        read_data(root, tmp_path / 'out')
+    content = json.loads(labels.read_text())
+    content['images'][4] |= dict(width=48, height=64)
+    assert (48, 64) in read_data(changed(labels, **content), tmp_path / 'out').train.sizes
 
 
 def changed(path, **changes):
@@ -191,6 +221,19 @@ def one_missing(coco, label_maps):
     path = coco()
     (path.parent / 'images/3.jpg').unlink()
     return path
+
+
+def crowds(coco, label_maps):
+    path = coco()
+    rows = json.loads(path.read_text())['annotations']
+    return changed(path, annotations=[{**row, 'iscrowd': 1} for row in rows])
+
+
+def a_blank(coco, label_maps):
+    root = label_maps()
+    for name in ('images/2.jpg', 'labels/2.png'):
+        (root / name).rename((root / name).with_stem('2 '))
+    return root
 
 
 def empty_folder(coco, label_maps):
@@ -239,10 +282,12 @@ def no_label(coco, label_maps):
         (one_missing, FileNotFoundError, r'1 of its images are not in .*images: 3.jpg'),
         (lambda coco, maps: coco(1), ValueError, r'one image cannot be divided'),
         (lambda coco, maps: maps(0).parent, FileNotFoundError, r'no folder .*images; expected images/ and'),
+        (crowds, ValueError, r'all.json: of its 6 objects none can be learned: 6 crowds'),
+        (a_blank, ValueError, r"images: '2 ' begins or ends with a blank, or has a line break; rename it"),
         (empty_folder, ValueError, r'images: no image in it; expected files that end in'),
         (jumping_ids, ValueError, r'the class ids jump: 0, 3, 7, none has 1, 2, 4, ... \(5 in all\); '),
         (too_few_names, ValueError, r'class id 2, but .*classes.txt names 2 classes from 0'),
-        (other_size, ValueError, r'labels/2.png: \(10, 10\) pixels, but its image has \(64, 48\)'),
+        (other_size, ValueError, r'labels/2.png: \(10, 10\) pixels, but its image is read with \(64, 48\)'),
         (colours, ValueError, r'labels/2.png: RGB colours; expected one channel of class ids'),
         (no_label, FileNotFoundError, r'labels: no label map for 2; expected 2.png'),
     ],

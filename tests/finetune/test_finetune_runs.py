@@ -7,9 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from densecl.cli import main
 from densecl.engine import launch
 from densecl.finetune import finetune, write_config
 from densecl.registry import MODELS
+from densecl.runs.pictures import open_networks
+from densecl.runs.run import Run
 from densecl.transfer import read_weights
 
 
@@ -30,12 +33,23 @@ def test_trains_tests_and_draws(kind, backbone, figures, starts, coco, label_map
     assert json.loads((out / 'metrics.json').read_text()) == found
     assert len(list((out / 'pictures').glob('*.png'))) == 1
 
+    if kind == 'boxes':  # it had ended, so it is only tested
+        (out / 'metrics.json').unlink()
+        with pytest.raises(SystemExit) as left:
+            main(['finetune', 'unused', '--data', 'unused', '--out', str(out), '--resume'])
+        assert not left.value.code
+        assert json.loads((out / 'metrics.json').read_text()) == found
+    (encoder,) = open_networks([str(out)], 'auto').values()
+    assert Run(out).photos == []  # not those of a pretraining
+
     trained = torch.load(out / 'iter_10.pth', weights_only=False)['state_dict']
     before = {k.removeprefix('backbone.'): v for k, v in read_weights(starts[backbone]).tensors.items()}
     own = {k.removeprefix('backbone.'): v for k, v in trained.items() if k.startswith('backbone.')}
     means = [k for k in own if k.endswith('running_mean')]
     weights = [k for k in own if k.endswith('weight') and own[k].ndim == 4]
     assert means and all(torch.equal(own[k], before[k]) for k in means), 'statistics are held'
+    learned = encoder.backbone.state_dict()
+    assert all(torch.equal(learned[k], own[k]) for k in weights)
     changed = [k for k in weights if not torch.equal(own[k], before[k])]
     assert len(changed) > 0.9 * len(weights)
     assert all((own[k] - before[k]).abs().max() < 0.01 for k in weights), 'a tenth of the rate'

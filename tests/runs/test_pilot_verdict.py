@@ -77,6 +77,19 @@ def test_figures_of_other_data_are_not_taken(tmp_path):
         Record.open(tmp_path / 'pilot.json').is_about(photos='a', labelled='c')
 
 
+def test_a_try_that_was_refused_does_not_bind(tmp_path):
+    for start in ('nosuch.pth', 'imagenet'):
+        Record.open(tmp_path / 'pilot.json').is_about(photos='a', start=start)
+    assert Record.open(tmp_path / 'pilot.json').facts == dict(about=dict(photos='a', start='imagenet'))
+    (tmp_path / 'continued').mkdir()
+    (tmp_path / 'continued' / 'config.py').touch()  # the pretraining has begun
+    with pytest.raises(ValueError, match='other start: give another --out'):
+        Record.open(tmp_path / 'pilot.json').is_about(photos='a', start='nosuch.pth')
+    (tmp_path / 'pilot.json').write_text('{"facts": ')
+    with pytest.raises(ValueError, match='pilot.json is not json'):
+        Record.open(tmp_path / 'pilot.json')
+
+
 def test_only_shared_seeds_are_paired(tmp_path):
     found = record(tmp_path, start_linear=[40, 42, 41], continued_linear=[41, 43])
     assert differences(found)['linear'].count == 2
