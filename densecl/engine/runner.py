@@ -98,7 +98,7 @@ class LRScalingRunner(Runner):
             with building(self.cfg):
                 return super().train()
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise SystemExit(_no_space(self.work_dir, error)) from None
             for hook in self.hooks:
                 if hasattr(hook, 'failed'):
