@@ -41,32 +41,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the config and run it."""
-    from densecl.files import checkpoints_of
-    from densecl.finetune import finetune, write_config
+    from densecl.engine.checks import claimed
 
-    config = Path(args.out) / 'config.py'
-    there = [path for path in (config, *checkpoints_of(args.out)) if path.exists()]
-    if args.resume:
-        if there[:1] != [config]:
-            raise FileNotFoundError(f'--resume: there is no fine-tuning in {args.out} (no config.py)')
-        print(f'{config}: goes on with its settings; those given now are not used')
-    elif there:
+    if args.resume and args.write_only:
+        raise ValueError('--resume trains, --write-only does not: leave out one of them')
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    with claimed(out):
+        return _go_on(out, args) if args.resume else _begin(out, args)
+
+
+def _begin(out: Path, args: argparse.Namespace) -> int:
+    from densecl.files import checkpoints_of
+    from densecl.finetune import write_config
+
+    config, found = out / 'config.py', checkpoints_of(out)
+    if config.exists():
         raise FileExistsError(
-            f'{args.out} holds another run ({there[0].name}): --resume goes on with its config.py as it is '
-            'now; or give another --out'
+            f'{out} holds another run (config.py): --resume goes on with it; or give another --out'
         )
-    else:
-        left_out = ('write_only', 'amp', 'resume', 'debug', 'command', 'run')
-        write_config(**{key: value for key, value in vars(args).items() if key not in left_out})
+    if found:
+        raise FileExistsError(f'{out} holds another run ({found[0].name}); give another --out')
+    left_out = ('write_only', 'amp', 'resume', 'debug', 'command', 'run')
+    write_config(**{key: value for key, value in vars(args).items() if key not in left_out})
     if args.write_only:
         return 0
     try:
-        figures = finetune(config, amp=args.amp, resume=args.resume)
+        return _train(config, args)
     except Exception:
-        if not (there or checkpoints_of(args.out)):  # the same command can begin again
+        if not checkpoints_of(out):  # the same command can begin again
             config.unlink(missing_ok=True)
         raise
-    for name, value in figures.items():
+
+
+def _go_on(out: Path, args: argparse.Namespace) -> int:
+    config = out / 'config.py'
+    if not config.is_file():
+        raise FileNotFoundError(f'--resume: there is no fine-tuning in {out} (no config.py)')
+    if (out / 'manifest.json').exists():
+        raise ValueError(f'--resume: {out} holds a pretraining; densecl pretrain --resume goes on with it')
+    print(f'{config}: goes on with what stands there; of the options given now only --amp counts')
+    return _train(config, args)
+
+
+def _train(config: Path, args: argparse.Namespace) -> int:
+    from densecl.finetune import finetune
+
+    for name, value in finetune(config, amp=args.amp, resume=args.resume).items():
         print(f'{name:15s} {value:5.1f}')
     print(f'pictures: {config.parent / "pictures"}')
     return 0

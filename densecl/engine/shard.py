@@ -67,10 +67,12 @@ def keep_state_whole(optimizer: Optimizer) -> None:
 
 def _normalize_prototypes(model: nn.Module, _) -> None:
     """Normalise the parts, before FSDP replaces them by a gathered copy: what changes this copy is lost."""
-    if model.training and torch.is_grad_enabled():
-        for module in model.modules():
-            if isinstance(module, UnitPrototypes):
-                module.normalize_()
+    if not (model.training and torch.is_grad_enabled()):
+        return
+    model.reshard()  # a forward pass without gradient leaves the copies
+    for module in model.modules():
+        if isinstance(module, UnitPrototypes) and module.weight.requires_grad:
+            module.normalize_()
 
 
 def _gather_parameters(module: nn.Module, state: dict, prefix: str, _) -> None:

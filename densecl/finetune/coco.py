@@ -44,6 +44,8 @@ def read_coco_data(
         coco, val_coco = _divide(coco, path)
         val_folder = folder
         path, val = write_json(out / TRAIN, coco, None), write_json(out / VAL, val_coco, None)
+        for part, name in ((coco, path), (val_coco, val)):
+            _left_out(part, name)
         notes.append(
             f'{VAL_SHARE:.0%} of the images set apart for validation, by a hash of their names: {val}'
         )
@@ -177,7 +179,7 @@ def _check_sizes(coco: dict, path: Path, folder: Path) -> None:
         row, (width, height) = wrong[0]
         raise ValueError(
             f'{path}: image {row["file_name"]} is {row["width"]} x {row["height"]} there and {width} x '
-            f'{height} on disk ({len(wrong)} of {len(rows)} differ): boxes would be misplaced; correct '
+            f'{height} as it is read ({len(wrong)} of {len(rows)} differ): boxes would be misplaced; correct '
             'width, height and boxes, or say where the images are that were labelled (--images)'
         )
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import Image
+
 from densecl.datasets.decode import open_header
 
 TASKS = ('detection', 'instance', 'semantic')
@@ -63,8 +65,13 @@ def size_as_read(path: Path) -> tuple[int, int] | None:
     """Width and height as mmcv reads it, rotated as its EXIF says; None: Pillow does not know the format."""
     try:
         with open_header(path) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-            return image.size[::-1] if turned else image.size
+            if image.format == 'TIFF':  # newer versions of Pillow turn its size, older do not
+                size, orientation = (image.tag_v2[256], image.tag_v2[257]), image.tag_v2.get(_ORIENTATION, 1)
+            else:
+                exif = Image.Exif()  # image.getexif() also takes XMP, which OpenCV does not read
+                exif.load(image.info.get('exif', b''))
+                size, orientation = image.size, exif.get(_ORIENTATION, 1)
+            return size[::-1] if orientation in (5, 6, 7, 8) else size
     except Exception:  # the decoder may read it, or it says what is wrong
         return None
 

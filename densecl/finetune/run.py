@@ -27,16 +27,12 @@ def finetune(
 
     Returns:
         The figures of ``metrics.json``, in percent: ``box AP``, ``box AP50``, ``mask AP``, ``mIoU``, ...
-
-    Raises:
-        densecl.building.ConfigMistake: another process trains in this folder.
     """
     import densecl.compat
 
     densecl.compat.install()
     import densecl.registry  # noqa: F401  (makes the scope "densecl" known)
     from densecl.engine import launch
-    from densecl.engine.checks import claimed
 
     config = Path(config)
     cfg = launch.load_config(str(config), str(config.parent), None, 'none')
@@ -44,9 +40,8 @@ def finetune(
         hook = dict(type='densecl.PredictionHook', out_dir=str(config.parent / 'pictures'), count=pictures)
         hook['decoder'] = cfg.get('decoder')
         cfg.custom_hooks = [*cfg.custom_hooks, hook]
-    with claimed(config.parent):
-        launch.use_resume(cfg, 'auto' if resume else None)
-        figures = train_and_test(cfg, amp)
+    launch.use_resume(cfg, 'auto' if resume else None)
+    figures = train_and_test(cfg, amp)
     write_json(config.parent / 'metrics.json', figures)
     return figures
 

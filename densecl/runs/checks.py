@@ -61,7 +61,8 @@ def check_folder_of_run(folder: Path, resume: bool) -> None:
         )
     if resume and not there:
         raise FileNotFoundError(f'--resume: there is no run in {folder} (no config.py)')
-    refused = (folder / 'manifest.json').is_file()  # of a try that was refused, whose files are replaced
+    # A try that was refused has left these two; its files are replaced.
+    refused = all((folder / name).is_file() for name in ('manifest.json', 'settings.json'))
     others = [path for path in (folder / name for name in MADE) if path.exists() and not refused]
     if not resume and (others := [*checkpoints_of(folder), *others]):
         raise FileExistsError(

@@ -142,7 +142,7 @@ def pilot(
         there = (folder / 'continued' / 'config.py').is_file()
         wishes = dict(start=start, hours=hours * _PRETRAINING, method=method) | pretraining
         # Without labels: the guard would choose the weights by the labels that then measure them.
-        record.facts.setdefault('hours', hours)
+        record.facts['hours'] = record.facts.get('hours', hours) if there else hours
         record.save()
         pretrain(photos, out=folder / 'continued', resume=there, show=show, **wishes)
         record.facts['pretrained'] = True

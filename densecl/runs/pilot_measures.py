@@ -70,7 +70,9 @@ def fine_tunings(
         if not known:
             record.facts['iters'] = read_config(str(config)).train_cfg.max_iters
         figures = finetune(config, pictures=0)
-        name = next(figure for figure in _FIGURES if figure in figures)
+        name = next((figure for figure in _FIGURES if figure in figures), None)
+        if name is None:
+            raise ValueError(f'{labelled}: no object to find among the images set apart; give --test')
         record.add(arm, seed, **{'fine-tuned': figures[name]})
         show(f'{arm}, seed {seed}: fine-tuned {name} {figures[name]:.2f}')
 

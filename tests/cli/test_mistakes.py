@@ -63,10 +63,13 @@ def test_there_is_a_run_already_or_none(densecl, tmp_path, photos):
 def test_a_fine_tuning_is_not_written_over(densecl, tmp_path):
     (tmp_path / 'iter_10.pth').write_bytes(b'')
     command = ('finetune', 'imagenet', '--data', tmp_path / 'a.json', '--out', tmp_path)
-    refused(densecl(*command), 'holds another run (iter_10.pth): --resume goes on', 'give another --out')
+    refused(densecl(*command), 'holds another run (iter_10.pth); give another --out')
     refused(densecl(*command, '--resume'), 'there is no fine-tuning in', 'no config.py')
     (tmp_path / 'config.py').write_text('lr = 0.5  # mine')
-    refused(densecl(*command, '--write-only'), 'holds another run (config.py)')
+    refused(densecl(*command, '--write-only'), 'holds another run (config.py): --resume goes on with it')
+    refused(densecl(*command, '--write-only', '--resume'), 'leave out one of them')
+    (tmp_path / 'manifest.json').touch()
+    refused(densecl(*command, '--resume'), 'holds a pretraining')
     assert (tmp_path / 'config.py').read_text() == 'lr = 0.5  # mine'
 
 

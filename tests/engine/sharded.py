@@ -50,6 +50,16 @@ def swav(**kwargs):
     return SharedPretrainer(BACKBONE, dict(image=head), **kwargs)
 
 
+def leopart(**kwargs):
+    """A moving average of prototypes is not normalised, but what is averaged."""
+    head = dict(
+        units='Prototypes',
+        projector=dict(type='PrototypeProjector', channels=(36, 20, 8), prototypes=6),
+        objective='SwappedPrediction',
+    )
+    return MomentumPretrainer(BACKBONE, dict(image=head), momentum=0.5, **kwargs)
+
+
 def views(step: int) -> Views:
     """This process's part of eight images."""
     generator = torch.Generator().manual_seed(step)
@@ -99,6 +109,8 @@ def run(build, optimizer, **kwargs) -> dict:
     """Three steps; and the third again, resumed from the second."""
     model, wrapper = make(build, optimizer, **kwargs)
     said = [step(model, wrapper, number) for number in range(2)]
+    with torch.no_grad():
+        model(views(9), mode='tensor')  # leaves gathered parameters behind
     saved = copy.deepcopy((model.state_dict(), wrapper.state_dict()))
     said.append(step(model, wrapper, 2))
     again, other = make(build, optimizer, **kwargs)
@@ -182,6 +194,7 @@ def everything() -> dict:
         ),
         files=files() if world_size() > 1 else {},
         started=started(),
+        leopart=run(leopart, lambda p: torch.optim.SGD(p, lr=0.5)),
         swav=run(swav, lambda p: torch.optim.SGD(p, lr=0.5)),
         lars=run(shared, lambda p: LARS(p, lr=0.5, weight_decay=1e-4)),
     )

@@ -12,7 +12,7 @@ from densecl.engine.shard import shard
 from densecl.models.losses.temperatures import LearnedTemperature
 
 SCRIPT = Path(__file__).with_name('sharded.py')
-RUNS = ('momentum', 'shared', 'recomputed', 'swav', 'lars')
+RUNS = ('momentum', 'shared', 'recomputed', 'leopart', 'swav', 'lars')
 
 
 @pytest.fixture(scope='module')

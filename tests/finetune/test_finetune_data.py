@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from densecl.datasets.sensor import load_bands
 from densecl.finetune import read_data
+from densecl.finetune.data import size_as_read
 from densecl.sample import sample_root
 
 
@@ -184,7 +186,7 @@ def test_photos_are_as_large_as_they_are_read(coco, label_maps, tmp_path):
         with Image.open(picture) as image:
             image.load()
         image.save(picture, exif=turned)
-    line = 'image 4.jpg is 64 x 48 there and 48 x 64 on disk .1 of 6 differ.: boxes would be misplaced'
+    line = 'image 4.jpg is 64 x 48 there and 48 x 64 as it is read .1 of 6 differ.: boxes would be misplaced'
     with pytest.raises(ValueError, match=line):
         read_data(labels, tmp_path / 'out')
     with pytest.raises(
@@ -194,6 +196,15 @@ def test_photos_are_as_large_as_they_are_read(coco, label_maps, tmp_path):
     content = json.loads(labels.read_text())
     content['images'][4] |= dict(width=48, height=64)
     assert (48, 64) in read_data(changed(labels, **content), tmp_path / 'out').train.sizes
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif'])
+def test_sizes_are_those_of_the_reader(suffix, tmp_path):
+    path, turned = tmp_path / f'a.{suffix}', Image.Exif()
+    turned[0x0112] = 8
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(path, exif=turned)
+    assert size_as_read(path) == load_bands(path, str(path)).pixels.shape[1::-1] == (48, 64)
+    assert size_as_read(tmp_path / 'none.jpg') is None
 
 
 def changed(path, **changes):
