@@ -90,9 +90,7 @@ def _pairs(images: Path, labels: Path) -> tuple[str, list[str]]:
 def _split(list_file: Path, names: list[str], images: Path, labels: Path, suffix: str) -> Split:
     sizes = []
     for name in names:
-        image = images / f'{name}{suffix}'
-        if (size := size_as_read(image)) is None:
-            size = load_bands(image, str(image)).pixels.shape[1::-1]
+        size = _size(images / f'{name}{suffix}')
         with open_map(labels / f'{name}.png', pixels=False) as label:
             if size != label.size:
                 raise ValueError(f'{label.filename}: {label.size} pixels, but its image is read with {size}')
@@ -101,6 +99,11 @@ def _split(list_file: Path, names: list[str], images: Path, labels: Path, suffix
             sizes.append(size)
     write_text(list_file, '\n'.join(names) + '\n')
     return Split(list_file.resolve(), images, labels, sizes)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height; if Pillow does not know the format, the whole image is read."""
+    return size_as_read(path) or load_bands(path, str(path)).pixels.shape[1::-1]
 
 
 def _classes(root: Path, maps: list[Path]) -> tuple[tuple, tuple, list[str]]:

@@ -55,7 +55,7 @@ def part() -> Views:
         paths=[''] * size,
         photometric=[None] * 2,
     )
-    return replace(whole, scores=torch.linspace(-1, 1, BATCH)[own])
+    return replace(whole, scores=torch.linspace(-1, 1, BATCH, dtype=torch.float64)[own])
 
 
 def step(head: dict, options: dict) -> dict:

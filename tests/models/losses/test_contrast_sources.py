@@ -256,7 +256,7 @@ def test_what_units_and_rules_must_have():
     assert InfoNCE(queue=0, batch='units+queries').needs == {'ids'}
     assert InfoNCE(queue=0, batch='others').needs == {'others', 'one answer'}
     assert InfoNCE(queue=0, batch='image').needs == {'several'}
-    assert InfoNCE(queue=0, batch='units').needs == frozenset()
+    assert InfoNCE(queue=0, batch='units').needs == {'equal count'}
     assert InfoNCE().needs == InfoNCE(queue=0, batch='views').needs == {'pooled'}
     # Answers in other images, which labels name, need candidates whose images are known.
     assert InfoNCE(batch='views').across and not InfoNCE().across
