@@ -63,11 +63,9 @@ def _begin(out: Path, args: argparse.Namespace) -> int:
     if found:
         raise FileExistsError(f'{out} holds another run ({found[0].name}); give another --out')
     left_out = ('write_only', 'amp', 'resume', 'debug', 'command', 'run')
-    write_config(**{key: value for key, value in vars(args).items() if key not in left_out})
-    if args.write_only:
-        return 0
     try:
-        return _train(config, args)
+        write_config(**{key: value for key, value in vars(args).items() if key not in left_out})
+        return 0 if args.write_only else _train(config, args)
     except Exception:
         if not checkpoints_of(out):  # the same command can begin again
             config.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from densecl.runs import checks
+from densecl.sample import sample_root
 
 
 def refused(result: tuple[int, str, str], *parts: str) -> None:
@@ -71,6 +72,20 @@ def test_a_fine_tuning_is_not_written_over(densecl, tmp_path):
     (tmp_path / 'manifest.json').touch()
     refused(densecl(*command, '--resume'), 'holds a pretraining')
     assert (tmp_path / 'config.py').read_text() == 'lr = 0.5  # mine'
+
+
+def test_a_fine_tuning_that_was_refused_can_begin_again(densecl, tmp_path, monkeypatch):
+    from densecl.finetune import speed
+
+    def fails(*args):
+        raise ValueError('no step can be timed')
+
+    monkeypatch.setattr(speed, 'iters_in', fails)
+    data = sample_root() / 'bccd' / 'instances_train.json'
+    command = ('finetune', 'imagenet', '--data', data, '--size', 'slim', '--minutes', '1', '--out', tmp_path)
+    for _ in range(2):
+        refused(densecl(*command), 'no step can be timed')
+    assert not (tmp_path / 'config.py').exists()
 
 
 def test_files_that_are_not_of_a_run_stay(densecl, tmp_path, photos):
