@@ -1,7 +1,7 @@
 """The tables, sentences and curves of a study, for the documentation."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -28,7 +28,7 @@ def full(study: Study, folder: str, picture: str | None) -> str:
         f'Means ± standard deviation over the seeds{_seeds(study.tables)}. Images, minutes (of training '
         'steps alone) and photos/s are those of one pretraining.'
     )
-    parts += ['What holds:', words(study, found), _legend(study, found)]
+    parts += [_signs(study, found), _legend(study, found)]
     for one in study.against:
         parts.append(f'<details><summary>Every difference from {one}, with its interval</summary>')
         parts += [_differences(study, found, one), '</details>']
@@ -117,13 +117,40 @@ def _rows(study: Study, left_out: Sequence[str] = ()) -> list[tuple[str, str]]:
     return [(kind if not i else '', name) for kind, names in shown.items() for i, name in enumerate(names)]
 
 
+def _signs(study: Study, found: Comparisons) -> str:
+    """What holds, at a glance: one sign for each of ``against`` in a cell."""
+
+    def cell(title: str, name: str) -> str:
+        return ' '.join(_sign(found.get((title, one, name))) for one in study.against)
+
+    return (
+        f'What holds, beside {", ".join(study.against)} in this order: ▲ above, ▼ below, · not told apart, '
+        f'? not tested, – nothing to compare.\n\n{_by_column(study, cell)}'
+    )
+
+
+def _sign(found: Comparison | None) -> str:
+    if found is None or found.difference is None:
+        return '–'
+    if found.p_value is None:
+        return '?'
+    if not found.holds:
+        return '·'
+    return '▲' if found.difference.interval.mean > 0 else '▼'
+
+
 def _differences(study: Study, found: Comparisons, one: str) -> str:
+    return _by_column(study, lambda title, name: _difference_cell(found.get((title, one, name))))
+
+
+def _by_column(study: Study, cell: Callable[[str, str], str]) -> str:
+    """A table of ``cell(title of the column, weights)``, without the rows that have nothing to compare."""
     lines = []
     for kind, names in study.rows.items():
         for name in names:
-            cells = [found.get((column.title, one, name)) for column in study.columns]
-            if any(cells):
-                lines.append([kind, name, *map(_difference_cell, cells)])
+            cells = [cell(column.title, name) for column in study.columns]
+            if any(set(each) - set('– ') for each in cells):
+                lines.append([kind, name, *cells])
                 kind = ''
     return markdown_table(['', 'weights', *(column.title for column in study.columns)], lines)
 
@@ -165,42 +192,6 @@ def _bold(found: Comparisons) -> str:
 
 def _tested(difference: Difference | None) -> bool:
     return difference is not None and difference.tested
-
-
-def words(study: Study, found: Comparisons) -> str:
-    """One line per column: the weights above and below each of ``against``."""
-    lines = []
-    for column, table in zip(study.columns, study.tables, strict=True):
-        means = {name: fmean(values.values()) for name, values in table.values.items()}
-        best = max(means, key=means.__getitem__)
-        said = [f'- **{column.title}**: highest is {best}, {means[best]:.1f}.']
-        for one in study.against:
-            if one in means:
-                said.append(_against(study, found, column.title, one, means[one]))
-        lines.append(' '.join(said))
-    return '\n'.join(lines)
-
-
-def _against(study: Study, found: Comparisons, title: str, one: str, mean: float) -> str:
-    """Names the weights that differ; mentions only that there are others without a significant difference."""
-    groups: dict[str, list[str]] = {'above': [], 'below': [], 'not tested against': [], 'alike': []}
-    for name in study.weights:
-        each = found.get((title, one, name))
-        if each is None or each.difference is None:
-            continue
-        difference = each.difference.interval.mean
-        place = 'alike' if each.p_value is not None else 'not tested against'
-        if each.holds:
-            place = 'above' if difference > 0 else 'below'
-        groups[place].append(f'{name} {difference:+.1f}')
-    alike = groups.pop('alike')
-    said = [f'{what} {one} ({mean:.1f}): {", ".join(names)}' for what, names in groups.items() if names]
-    if alike:
-        said.append(
-            'the others are not told apart' if said else f'nothing is told apart from {one} ({mean:.1f})'
-        )
-    text = '; '.join(said) or f'nothing to compare with {one}'
-    return f'{text[0].upper()}{text[1:]}.'
 
 
 def _sources(study: Study, folder: str) -> str:

@@ -149,10 +149,8 @@ def test_the_page_says_it(folder):
     half = 2.776 * least_squares_error(VALUES)
     assert f'| cells | DenseCL | **+5.00 [+{5 - half:.2f}, +{5 + half:.2f}]** s |' in text
     assert '| CamVid linear |' in text and 'over the seeds (3 seeds).' in text
-    assert (
-        '- **CamVid linear**: highest is DenseCL, 26.0. Above random (21.0): MoCo v2 +4.5, '
-        'DenseCL +5.0. Nothing is told apart from MoCo v2 (25.5).'
-    ) in text
+    assert 'beside random, MoCo v2 in this order: ▲ above' in text
+    assert '| image | MoCo v2 | ▲ – |\n| cells | DenseCL | ▲ · |' in text and '| random | – – |' not in text
     assert 'Each by itself 2 would be told apart from 0, among all 2 are.' in text
     assert '2 cores, 2026-11-20 to 2026-11-22; commits abc.' in text
     short = study_page.short(read_study(folder))
@@ -165,8 +163,7 @@ def test_below_and_not_tested(folder):
     columns = [dict(title=figure, task='bccd', figure=figure) for figure in ('AP', 'AP50')]
     said(folder, columns=columns, against=['random'])
     text = study_page.full(read_study(folder), 'there', None)
-    assert 'Below random (8.1): MoCo v2 -4.0; the others are not told apart.' in text
-    assert 'Not tested against random (9.0): MoCo v2 -4.0, DenseCL -3.0.' in text
+    assert '| image | MoCo v2 | ▼ | ? |\n| cells | DenseCL | · | ? |' in text
     assert '-3.00 (not tested) |' in text and 'AP (1 to 3 seeds) | AP50 (1 seed) |' in text
 
 
