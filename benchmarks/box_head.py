@@ -24,9 +24,10 @@ import densecl.compat
 densecl.compat.install()
 
 import densecl.registry  # noqa: E402, F401
+from densecl.datasets.subset import evenly  # noqa: E402
 from densecl.engine.one_line import call  # noqa: E402
 from densecl.evaluation import rank_me  # noqa: E402
-from densecl.evaluation.labelled import LabelledPart, scaled, spread  # noqa: E402
+from densecl.evaluation.labelled import LabelledPart, scaled  # noqa: E402
 from densecl.evaluation.labelled_coco import open_coco  # noqa: E402
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -168,7 +169,7 @@ def main() -> None:
     sets = []
     for seed, path in enumerate((args.train, args.test)):
         part = open_coco(Path(path)).parts['all']
-        part = part.part(spread(len(part), min(args.images, len(part))))
+        part = part.part(evenly(len(part), min(args.images, len(part))))
         sets.append(regions(part, tuple(args.size), args.seed + seed))
     for weights in args.weights:
         print(f'\n{weights}, {len(sets[0][1])} and {len(sets[1][1])} boxes')

@@ -25,6 +25,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401
 from densecl.compat.packages import config_root  # noqa: E402
+from densecl.datasets.subset import evenly  # noqa: E402
 from densecl.engine import launch  # noqa: E402
 from densecl.sample import sample_root  # noqa: E402
 
@@ -83,8 +84,8 @@ def make_photos(folder: Path, count: int = PHOTOS) -> Path:
     """Photos of the sample, small enough to be read in no time."""
     folder.mkdir(exist_ok=True)
     found = sorted((sample_root() / 'photos').rglob('*.jpg'))
-    for number in range(count):
-        image = cv2.imread(str(found[number * len(found) // count]))
+    for number, place in enumerate(evenly(len(found), count)):
+        image = cv2.imread(str(found[place]))
         cv2.imwrite(str(folder / f'{number:03}.jpg'), cv2.resize(image, (64, 64)))
     return folder
 

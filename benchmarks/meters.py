@@ -27,7 +27,7 @@ from densecl.evaluation.dse import dse  # noqa: E402
 from densecl.evaluation.features import FrozenEncoder, dense_features, open_encoder  # noqa: E402
 from densecl.evaluation.labelled import open_labelled  # noqa: E402
 from densecl.evaluation.measuring import read_photos  # noqa: E402
-from densecl.evaluation.place_share import place_share  # noqa: E402
+from densecl.evaluation.positions import place_share  # noqa: E402
 from densecl.evaluation.probes import probe  # noqa: E402
 from densecl.evaluation.signals import Signals  # noqa: E402
 

@@ -167,7 +167,7 @@ def _locate(config: Any) -> tuple[Path, Any]:
     if isinstance(config, Mapping):
         for frame in dict.fromkeys((around, frames[0])):
             found, most = None, 0
-            for path, node in _walk(frame.config, frame.path):
+            for path, node in walk(frame.config, frame.path):
                 likeness = _likeness(node, config) if node is not config else float('inf')
                 if likeness > most:
                     found, most = path, likeness
@@ -176,16 +176,16 @@ def _locate(config: Any) -> tuple[Path, Any]:
     return around.path, around.config
 
 
-def _walk(node: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+def walk(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """(path, value) of everything inside a config, a value before what it holds."""
     inner = ()
     if isinstance(node, Mapping):
         inner = dict.items(node) if isinstance(node, dict) else node.items()
     elif isinstance(node, list | tuple):
         inner = enumerate(node)
     for key, value in inner:
-        if isinstance(value, Mapping | list | tuple | str):
-            yield (*path, key), value
-            yield from _walk(value, (*path, key))
+        yield (*path, key), value
+        yield from walk(value, (*path, key))
 
 
 def _likeness(node: Any, config: Mapping) -> float:

@@ -1,6 +1,18 @@
-"""Errors as one line for the user. It imports nothing, so that it works where a package is missing."""
+"""Errors as one line for the user. It imports no other package, so that it works where one is missing."""
 
 import traceback
+from collections.abc import Iterable
+from typing import Any
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
+    """Return ``value``; a ValueError, which calls it ``name``, if it is none of the ``allowed`` ones."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        *most, last = map(repr, allowed)
+        listed = f'{", ".join(most)} or {last}' if most else last
+        raise ValueError(f'{name} must be {listed}, got {value!r}')
+    return value
 
 
 def message_of(error: BaseException) -> str:

@@ -52,3 +52,10 @@ def no_autocast(function: Callable) -> Callable:
             return function(*args, **kwargs)
 
     return wrapper
+
+
+@no_autocast
+def cosines(query: Tensor, key: Tensor | None = None) -> Tensor:
+    """Cosines of all pairs, (..., N, C) and (..., M, C) -> (..., N, M); ``key`` None: of ``query`` itself."""
+    query = unit(query)
+    return query @ (query if key is None else unit(key)).mT

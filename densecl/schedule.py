@@ -8,6 +8,8 @@ teacher temperature.
 import math
 from dataclasses import dataclass, fields
 
+from densecl.messages import check_choice
+
 
 @dataclass
 class Clock:
@@ -33,6 +35,10 @@ class Clock:
                 'model.clock.epoch'
             )
         return count * size
+
+    def reached(self, at: float, unit: str, name: str) -> bool:
+        """Whether the step has reached ``at``, in ``unit``; 0 needs no length of the run."""
+        return not at or self.step >= self.steps(at, unit, name)
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        if self.shape not in ('cosine', 'linear'):
-            raise ValueError(f"{self.name}: shape must be 'cosine' or 'linear', got {self.shape!r}")
-        if self.unit not in ('run', 'epoch', 'step'):
-            raise ValueError(f"{self.name}: unit must be 'run', 'epoch' or 'step', got {self.unit!r}")
+        check_choice(f'{self.name}: shape', self.shape, ('cosine', 'linear'))
+        check_choice(f'{self.name}: unit', self.unit, ('run', 'epoch', 'step'))
         if self.warmup < 0 or (self.duration is not None and self.duration <= 0):
             raise ValueError(
                 f'{self.name}: warmup must be >= 0 and duration > 0, got {self.warmup} and {self.duration}'

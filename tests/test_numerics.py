@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from densecl.numerics import SHORTEST, full_precision, no_autocast, unit
+from densecl.numerics import SHORTEST, cosines, full_precision, no_autocast, unit
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -57,3 +57,13 @@ def test_a_product_outside_autocast_is_not_rounded():
         assert torch.equal(product(x), product(x=x)) and product(x).dtype == torch.float32
         assert torch.equal(no_autocast(lambda xs: xs[0] @ xs[0])([x]), product(x))
     assert torch.equal(product(x), x @ x)
+
+
+def test_cosines_of_all_pairs():
+    x, y = torch.randn(2, 3, 5), torch.randn(2, 4, 5)
+    x[0, 1] = 0
+    found = cosines(x.half(), y)
+    assert found.shape == (2, 3, 4) and found.dtype == torch.float32 and not found[0, 1].any()
+    wanted = torch.nn.functional.cosine_similarity(x.half().float()[:, :, None], y[:, None], dim=-1)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(cosines(y).diagonal(dim1=1, dim2=2), torch.ones(2, 4))

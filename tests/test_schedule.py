@@ -36,8 +36,7 @@ def test_simclr_and_moco_v3_per_step():
     """Step s of W warm-up steps: s / W; then half a cosine over the other steps, to 0 at the end."""
     warm = 10 * STEPS
     expected = [
-        4.8 * s / warm if s < warm else cosine(4.8, 0, (s - warm) / (TOTAL - warm))
-        for s in range(TOTAL + 1)
+        4.8 * s / warm if s < warm else cosine(4.8, 0, (s - warm) / (TOTAL - warm)) for s in range(TOTAL + 1)
     ]
     got = values(dict(start=4.8, end=0, warmup=10, unit='epoch'), range(TOTAL + 1))
     close(got, expected)
@@ -112,9 +111,7 @@ def test_dino_weight_decay():
 def test_dino_temperature_by_epoch():
     """np.linspace(0.04, 0.07, 30) for the first 30 epochs, then 0.07."""
     per_epoch = np.concatenate([np.linspace(0.04, 0.07, 30), np.full(EPOCHS - 30, 0.07)])
-    description = dict(
-        start=0.04, end=0.07, shape='linear', duration=30, unit='epoch', by_epoch=True
-    )
+    description = dict(start=0.04, end=0.07, shape='linear', duration=30, unit='epoch', by_epoch=True)
     close(values(description, range(TOTAL)), np.repeat(per_epoch, STEPS))
 
 
@@ -176,3 +173,14 @@ def test_errors_name_the_field(value, message):
 def test_values_for_checks_of_the_range():
     assert Schedule.of(0.9).values == (0.9,)
     assert Schedule.of(dict(start=0.9, end=1)).values == (0.9, 1)
+
+
+def test_what_begins_at_once_needs_no_length_of_the_run():
+    assert Clock().reached(0, 'epoch', 'x.start')
+    assert [Clock(step, epoch=5).reached(2, 'epoch', 'x.start') for step in (9, 10, 11)] == [
+        False,
+        True,
+        True,
+    ]
+    with pytest.raises(RuntimeError, match='x.start: a schedule in units'):
+        Clock().reached(1, 'epoch', 'x.start')

@@ -22,11 +22,12 @@ from torch.utils.data import DataLoader  # noqa: E402
 import densecl.registry  # noqa: E402, F401
 from densecl.datasets import collate_views  # noqa: E402
 from densecl.datasets.captions import spoken  # noqa: E402
+from densecl.datasets.subset import evenly  # noqa: E402
 from densecl.datasets.unreadable import DataError  # noqa: E402
 from densecl.engine.one_line import in_one_line  # noqa: E402
 from densecl.evaluation import class_accuracy  # noqa: E402
 from densecl.evaluation.features import labelled_images  # noqa: E402
-from densecl.evaluation.labelled import open_labelled, spread  # noqa: E402
+from densecl.evaluation.labelled import open_labelled  # noqa: E402
 from densecl.evaluation.probes import picture_names  # noqa: E402
 from densecl.evaluation.segmentation import IGNORED  # noqa: E402
 from densecl.evaluation.zero_shot import TEMPLATES, classifier, classify, open_image_text, segment  # noqa: E402
@@ -121,7 +122,7 @@ def classes_of_pixels(model, args: argparse.Namespace) -> dict:
     names = named(args.classes, labelled.classes, args.labelled)
     ids = [i for i, name in enumerate(names) if name != 'background']
     weights = classifier(model.texts, [spoken(names[i]) for i in ids], args.templates)
-    shown = spread(len(labelled.test), 16) if args.pictures else []
+    shown = evenly(len(labelled.test), 16) if args.pictures else []
     found = segment(model, labelled.test, size, weights, ids, shown, args.batch_size)
     print(
         f'{len(labelled.test)} images at {size[0]} x {size[1]} pixels, {len(ids)} classes: mIoU '

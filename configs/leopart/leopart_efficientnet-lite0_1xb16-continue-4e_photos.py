@@ -12,7 +12,13 @@ model = dict(
                 type='PrototypeProjector', channels=(320, 512, 128), activation='GELU', prototypes=100
             ),
             objective=dict(
-                type='SwappedPrediction', queue=2048, dim=128, queue_start=0, queue_units=10, mean='counted'
+                type='SwappedPrediction',
+                queue=2048,
+                dim=128,
+                queue_start=0,
+                queue_units=10,
+                mean='counted',
+                assigned='all',
             ),
             pairs='crops',
         ),

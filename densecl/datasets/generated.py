@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from densecl.inputs import read_json
+from densecl.messages import check_choice
 
 from .sources.base import joined
 
@@ -46,10 +47,8 @@ class GeneratedImages:
     def __init__(
         self, files: str | os.PathLike, take: str = 'random', missing: str = 'error', outside: bool = False
     ) -> None:
-        for name, value, choices in (('take', take, TAKES), ('missing', missing, ('error', 'photo'))):
-            if value not in choices:
-                raise ValueError(f'dataset.generated: {name} must be one of {choices}, got {value!r}')
-        self.files, self.take, self.missing = os.fspath(files), take, missing
+        self.files, self.take = os.fspath(files), check_choice('dataset.generated: take', take, TAKES)
+        self.missing = check_choice('dataset.generated: missing', missing, ('error', 'photo'))
         listed = self.files.endswith(('.csv', '.json'))
         if not listed and '{stem}' not in self.files:
             raise ValueError(

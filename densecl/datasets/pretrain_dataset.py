@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from densecl.building import construct
 from densecl.distributed import world_size
+from densecl.messages import check_choice
 from densecl.registry import DATASETS, PROPOSALS, TRANSFORMS
 from densecl.structures import PretrainDataSample
 
@@ -97,11 +98,12 @@ class PretrainDataset(Dataset):
         generated: dict | None = None,
         max_unreadable: float = 0.01,
     ) -> None:
-        _check_choice('on_error', on_error, ('raise', 'skip'))
-        _check_choice('high_depth', high_depth, ('range', 'stretch'))
+        check_choice('PretrainDataset: on_error', on_error, ('raise', 'skip'))
+        check_choice('PretrainDataset: high_depth', high_depth, ('range', 'stretch'))
         self.decoder = TRANSFORMS.build(decoder) if isinstance(decoder, dict) else decoder
         if self.decoder is not None:
-            _check_choice('decode_min_side of a dataset with a decoder', decode_min_side, (None,))
+            name = 'PretrainDataset: decode_min_side of a dataset with a decoder'
+            check_choice(name, decode_min_side, (None,))
         self.source = build_source(data_root, source, self.decoder)
         pipeline = pipeline or []
         self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline]
@@ -296,11 +298,6 @@ def build_source(
         decoder = TRANSFORMS.build(decoder) if isinstance(decoder, dict) else decoder
         source.setdefault('extensions', getattr(decoder, 'extensions', ()))
     return DATASETS.build(source)
-
-
-def _check_choice(name: str, value, choices: tuple) -> None:
-    if value not in choices:
-        raise ValueError(f'PretrainDataset: {name} must be one of {choices}, got {value!r}')
 
 
 def _check_transforms(transforms: list, decoder) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from densecl.messages import check_choice
 from densecl.registry import TRANSFORMS
 
 from .bands import DEPTHS, Bands, max_bytes, read_bands
@@ -48,10 +49,7 @@ class SensorDecoder:
             raise ValueError(
                 f'SensorDecoder: bands must name {channels} channels, counted from 0, got {list(bands)}'
             )
-        if dtype not in (None, *DEPTHS):
-            raise ValueError(
-                f'SensorDecoder: dtype must be one of {", ".join(DEPTHS)} or None, got {dtype!r}'
-            )
+        check_choice('SensorDecoder: dtype', dtype, (None, *DEPTHS))
         if fill is not None and np.size(fill) not in (1, channels):
             raise ValueError(f'SensorDecoder: fill must be one number or {channels}, got {fill}')
         self.channels, self.dtype, self.nodata, self.fill = channels, dtype, nodata, fill

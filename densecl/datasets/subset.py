@@ -3,6 +3,12 @@
 import numpy as np
 
 
+def evenly(total: int, count: int) -> list[int]:
+    """``count`` evenly spread positions out of ``total``; or all, if there are fewer."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]
+
+
 def subset_of(count: int, most: int | None, setting: str) -> np.ndarray | None:
     """Positions of ``most`` evenly spread entries out of ``count``, int64; None: all of them.
 
@@ -13,4 +19,4 @@ def subset_of(count: int, most: int | None, setting: str) -> np.ndarray | None:
         return None
     if most < 1:
         raise ValueError(f'{setting} must be at least 1, got {most}')
-    return np.arange(most) * count // most
+    return np.array(evenly(count, most))

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -169,35 +170,56 @@ def check_folder(folder: str | Path) -> None:
         )
 
 
+#: Files of the claims that this process holds.
+_CLAIMS: set[Path] = set()
+
+
 @contextlib.contextmanager
 def claimed(folder: str | Path) -> Iterator[None]:
     """Inside this context no other process can train in this folder and write over its checkpoints.
 
     The claim is a lock on a file, which also ends if the process is killed. On file systems without locks
-    nothing is claimed.
+    nothing is claimed. A claim inside a claim of the same process does nothing: POSIX locks end as soon as
+    any descriptor of the file is closed.
 
     Raises:
         ConfigMistake: another process trains there.
     """
-    path = Path(folder) / '.running'
-    with path.open('a+') as file:
+    path = Path(folder).absolute() / '.running'
+    if path in _CLAIMS:
+        yield
+        return
+    with _locked(path) as file:
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()}')
+        file.flush()
+        _CLAIMS.add(path)
+        try:
+            yield
+        finally:
+            _CLAIMS.discard(path)
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> TextIO:
+    """The open file of a claim, locked if the file system can do that."""
+    while True:
+        file = path.open('a+')
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # POSIX allows both
             file.seek(0)
             other = file.read().strip() or 'another process'
+            file.close()
             raise ConfigMistake(
-                f'work_dir: in {folder} {other} is training; wait for it, or give another folder'
+                f'work_dir: in {path.parent} {other} is training; wait for it, or give another folder'
             ) from None
         except OSError:
-            pass
-        file.truncate(0)
-        file.write(f'process {os.getpid()} on {socket.gethostname()}')
-        file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # the claim before this one ended, and its file was removed after it was opened here
 
 
 class StartChecksHook(Hook):

@@ -11,7 +11,7 @@ from mmengine.registry import FUNCTIONS, MODEL_WRAPPERS, OPTIMIZERS, Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, LogProcessor, Runner
 from torch.utils.data import DataLoader
 
-from densecl.building import ConfigMistake, check_arguments, one_line, resolve, warn
+from densecl.building import ConfigMistake, check_arguments, one_line, resolve, walk, warn
 from densecl.signatures import listed, nearest, shortened
 
 from .checks import allowed
@@ -190,15 +190,9 @@ def near_setting(name: str) -> str | None:
     return nearest(name, FIELDS - {'tta_pipeline', 'tta_model'}, 0.85)
 
 
-def _keywords(node: Any, path: str = '') -> Iterator[str]:
+def _keywords(node: Any) -> Iterator[str]:
     """Paths of keys that cannot be written as ``dict(key=...)``, the form in which mmengine saves configs."""
-    pairs = node.items() if isinstance(node, Mapping) else enumerate(node)
-    for key, value in pairs:
-        inner = f'{path}.{key}' if path else str(key)
-        if keyword.iskeyword(str(key)):
-            yield inner
-        if isinstance(value, Mapping | list | tuple):
-            yield from _keywords(value, inner)
+    yield from ('.'.join(map(str, path)) for path, _ in walk(node) if keyword.iskeyword(str(path[-1])))
 
 
 def _check_loader(loader: Mapping, name: str) -> None:

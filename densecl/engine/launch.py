@@ -22,7 +22,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
-from densecl.building import ConfigMistake, building
+from densecl.building import ConfigMistake, building, walk
 from densecl.compat.packages import config_root
 from densecl.distributed import rank
 from densecl.files import remove_leftovers
@@ -210,18 +210,10 @@ def use_plain_batch_norm(cfg: ConfigDict) -> int:
 
     With one process both compute the same, but SyncBN does not run on a CPU.
     """
-    turned = 0
-    stack = [cfg]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, dict):
-            if node.get('type') == 'SyncBN':
-                node['type'] = 'BN'
-                turned += 1
-            stack.extend(node.values())
-        elif isinstance(node, list | tuple):
-            stack.extend(node)
-    return turned
+    found = [node for _, node in walk([cfg]) if isinstance(node, dict) and node.get('type') == 'SyncBN']
+    for node in found:
+        node['type'] = 'BN'
+    return len(found)
 
 
 def use_resume(cfg: Config, resume: str | None) -> None:

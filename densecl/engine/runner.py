@@ -17,6 +17,7 @@ from torch import nn
 
 from densecl.building import building
 from densecl.files import checkpoints_of
+from densecl.messages import check_choice
 from densecl.provenance import log_line
 from densecl.registry import RUNNERS
 
@@ -44,8 +45,7 @@ def check_auto_scale_lr(cfg: dict) -> None:
             '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config: '
             f'the batch size that its learning rate was made for; got {dict(cfg)}'
         )
-    if cfg.get('rule', 'linear') not in _RULES:
-        raise ValueError(f'auto_scale_lr.rule must be one of {sorted(_RULES)}, got {cfg["rule"]!r}')
+    check_choice('auto_scale_lr.rule', cfg.get('rule', 'linear'), _RULES)
 
 
 @RUNNERS.register_module()

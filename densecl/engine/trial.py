@@ -13,6 +13,7 @@ from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from densecl.building import ConfigMistake, building, check_arguments, dotted, one_line, resolve
+from densecl.datasets.subset import evenly
 from densecl.models.pretrainers import Pretrainer
 from densecl.registry import VISBACKENDS
 from densecl.signatures import shortened
@@ -173,7 +174,7 @@ class _Trial:
     def samples(self) -> str:
         """Read some samples as in training."""
         data = self.runner.train_loop.dataloader.dataset
-        chosen = sorted({i * len(data) // SAMPLES for i in range(SAMPLES)})
+        chosen = evenly(len(data), SAMPLES)
         begin = time.time()
         for index in chosen:
             data[index]

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.numerics import unit
 
 #: Possible changes of the second image.
@@ -57,8 +58,7 @@ def second_images(images: Tensor, change: str, seed: int = 0) -> tuple[Tensor, T
     if change == 'flip':
         affine[:, :, 1] = torch.tensor([1.0, -1.0])
         return images.flip(2), affine
-    if change != 'scale':
-        raise ValueError(f'change must be one of {CHANGES}, got {change!r}')
+    check_choice('change', change, CHANGES)  # 'scale' is left
     corner = torch.rand(count, 2, generator=generator) * torch.tensor([height / 2, width / 2])
     corner = corner.floor()
     windows = torch.stack(

@@ -14,6 +14,7 @@ from densecl.datasets import decode_image
 from densecl.datasets.decode import open_map
 from densecl.datasets.sources.base import is_image
 from densecl.datasets.sources.folder import walk
+from densecl.datasets.subset import evenly
 
 from .segmentation import IGNORED
 
@@ -92,7 +93,7 @@ class Labelled:
 
     def at_most(self, count: int) -> 'Labelled':
         """``count`` images of either part, evenly spread; the whole part if it has fewer."""
-        parts = (part.part(spread(len(part), count)) for part in (self.train, self.test))
+        parts = (part.part(evenly(len(part), count)) for part in (self.train, self.test))
         return Labelled(*parts, self.classes, self.notes)
 
 
@@ -201,12 +202,6 @@ def read_map(path: Path) -> np.ndarray:
             f'with values up to {label.max()}; write class ids, not colours'
         )
     return label.astype(np.uint8)
-
-
-def spread(total: int, count: int) -> list[int]:
-    """``count`` evenly spread positions out of ``total``; or all, if there are fewer."""
-    count = min(count, total)
-    return [i * total // count for i in range(count)]
 
 
 def usual_size(shapes: Sequence[tuple[int, ...]], short: int = 240) -> tuple[int, int]:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from densecl.datasets import PretrainDataset, decode_image
+from densecl.datasets.subset import evenly
 
 from .features import FrozenEncoder
 from .guard import Measurement
-from .labelled import Labelled, open_labelled, scaled, spread, usual_size
+from .labelled import Labelled, open_labelled, scaled, usual_size
 from .probes import probe
 from .segmentation import iou_counts
 from .signals import Signals
@@ -85,11 +86,11 @@ def read_photos(
     if isinstance(photos, PretrainDataset):
         plain = copy.copy(photos)
         plain.transforms, plain.provider = [], None
-        read = [plain[i] for i in spread(len(plain), count)]
+        read = [plain[i] for i in evenly(len(plain), count)]
         images, names = ([result[key] for result in read] for key in ('image', 'path'))
     else:
         decode = decoder or decode_image
-        names = [str(photos[i]) for i in spread(len(photos), count)]
+        names = [str(photos[i]) for i in evenly(len(photos), count)]
         images = [decode(name, name) for name in names]
     if not images:
         raise ValueError('the list of photos for the guard is empty; give files, a folder, or None')

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.numerics import full_precision
 
 from .clustering import kmeans
@@ -118,8 +119,7 @@ def _counts(prediction: Tensor, truth: Tensor, clusters: int, classes: int) -> T
 def _matched_miou(counts: Tensor, matching: str) -> float:
     from scipy.optimize import linear_sum_assignment
 
-    if matching not in MATCHINGS:
-        raise ValueError(f'matching must be one of {MATCHINGS}, got {matching!r}')
+    check_choice('matching', matching, MATCHINGS)
     if not counts.any():
         raise ValueError('clusters need labelled pixels to be matched with; all of them are ignored')
     counts = counts.double().cpu()

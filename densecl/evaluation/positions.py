@@ -1,9 +1,28 @@
-"""How well a linear function predicts a cell's position from its features, and from which directions."""
+"""How much the features of a cell say about its place in the image."""
 
 import torch
 from torch import Tensor
 
 from densecl.models.necks.positions import folded
+from densecl.numerics import full_precision
+
+
+def place_share(maps: Tensor) -> Tensor:
+    """The share of the cells' variance that their place in the image explains, whatever the image shows.
+
+    ``between / (between + within)``, summed over channels. ``within`` is the unbiased variance over images
+    at a place, ``between`` the variance of the places' means, less the part ``within / N`` that N images
+    cause by chance. About 0: the place explains nothing; 1: everything. Zero padding tells a network its
+    places. Images of streets are alike in their layout, so compare weights on the same images.
+
+    Args:
+        maps: (N, C, h, w), N >= 2 images. The share is NaN where all cells are equal.
+    """
+    maps = full_precision(maps)
+    means = maps.mean(0)
+    within = (maps - means).square().mean((0, 2, 3)).sum() * (len(maps) / (len(maps) - 1))
+    between = (means - means.mean((1, 2), keepdim=True)).square().mean((1, 2)).sum() - within / len(maps)
+    return between / (between + within)
 
 
 @torch.no_grad()

@@ -10,10 +10,12 @@ from statistics import mean
 import torch
 from torch import Tensor
 
+from densecl.datasets.subset import evenly
+
 from .box_retrieval import BoxAccuracy, box_retrieval
 from .discovery import Discovery, discover
 from .features import FrozenEncoder, dense_features
-from .labelled import Labelled, LabelledPart, spread
+from .labelled import Labelled, LabelledPart
 from .linear_segmentation import linear_segmentation
 from .overclustering import Clusters, overclustering
 from .retrieval_segmentation import retrieval_segmentation
@@ -103,7 +105,7 @@ def probe(
     """
     check_probes(probes, labelled)
     classes, seconds = len(labelled.classes), {}
-    kept = {name: _Kept(spread(len(labelled.test), shown)) for name in SEGMENTING if name in probes}
+    kept = {name: _Kept(evenly(len(labelled.test), shown)) for name in SEGMENTING if name in probes}
     clusters = clusters or (classes, 3 * classes)
     retrieval = RETRIEVAL | retrieval
     start = time.perf_counter()
@@ -176,7 +178,7 @@ def draw_probe(probed: Probed, labelled: Labelled, size: tuple[int, int], folder
     from densecl.visualization.views import as_picture
 
     count = len(next(iter(probed.shown.values()), ()))
-    part = labelled.test.part(spread(len(labelled.test), count))
+    part = labelled.test.part(evenly(len(labelled.test), count))
     palette, names, written = colors(len(labelled.classes)), picture_names(part.images), []
     for index, (images, labels) in enumerate(part.batches(size, 1)):
         maps = [labels[0], *(each[index] for each in probed.shown.values())]

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from densecl.datasets.decode import open_header
+from densecl.messages import check_choice
 
 TASKS = ('detection', 'instance', 'semantic')
 VAL_SHARE = 0.2
@@ -110,8 +111,7 @@ def read_data(
     from .label_maps import read_label_maps
 
     data = Path(data)
-    if task is not None and task not in TASKS:
-        raise ValueError(f'task must be one of {", ".join(TASKS)}, got {task!r}')
+    check_choice('task', task, (None, *TASKS))
     if not 0 < share <= 1:
         raise ValueError(f'share must be above 0 and at most 1, got {share}')
     if not data.exists():

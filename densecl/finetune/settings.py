@@ -3,6 +3,7 @@
 import statistics
 from dataclasses import dataclass
 
+from densecl.messages import check_choice
 from densecl.settings.record import Setting
 
 from .data import LabelledData
@@ -36,8 +37,7 @@ def derive(data: LabelledData, start: StartFile, wishes: Wishes, gpu: bool) -> d
         ValueError: ``size`` is none of ``SIZES``, or ``iters`` too small.
     """
     size = wishes.size or ('full' if gpu else 'slim')
-    if size not in SIZES:
-        raise ValueError(f'size must be one of {", ".join(SIZES)}, got {size!r}')
+    check_choice('size', size, SIZES)
     why = 'as you asked' if wishes.size else 'there is a GPU' if gpu else 'there is no GPU'
     found = [Setting('task', data.task, _TASKS[data.task]), Setting('size', size, why), _scale(data, size)]
     if data.task == 'semantic':

@@ -8,6 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from densecl.messages import check_choice
+
 from .counting import Step, StepCost
 from .gpus import GPUS, Gpu
 from .photos import Samples, take_samples
@@ -163,8 +165,7 @@ def plan_resources(
     Raises:
         ValueError: an unknown GPU or precision, or a config that is no pretraining.
     """
-    if gpu not in GPUS:
-        raise ValueError(f'--gpu: expected one of {", ".join(GPUS)}, got {gpu}')
+    check_choice('--gpu', gpu, GPUS)
     if cfg.get('train_dataloader', {}).get('dataset', {}).get('type') != 'PretrainDataset':
         raise ValueError('the config is no pretraining: its train_dataloader.dataset is no PretrainDataset')
     chosen = replace(GPUS[gpu], memory=memory or GPUS[gpu].memory)

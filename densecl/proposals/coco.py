@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from densecl.files import atomic_write
+from densecl.messages import check_choice
 from densecl.registry import PROPOSALS
 from densecl.structures import Proposals
 
@@ -48,8 +49,7 @@ class CocoBoxes:
         crowd: bool = False,
         by: str = 'path',
     ) -> None:
-        if by not in ('path', 'name'):
-            raise ValueError(f"CocoBoxes: by must be 'path' or 'name', got {by!r}")
+        check_choice('CocoBoxes: by', by, ('path', 'name'))
         self.ann_file, self.by = ann_file, by
         found = read_coco(_files(ann_file), images, masks, min_score, crowd)
         self._table = Table.of(_renamed(found, self._key, ann_file))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from densecl.messages import check_choice
 from densecl.registry import PROPOSALS
 from densecl.structures.proposals import Proposals
 
@@ -80,9 +81,7 @@ def selective_search(
     check_image(image)
     if image.dtype != np.uint8:
         raise TypeError(f'image: expected uint8 RGB, got {image.dtype}')
-    if strategy not in STRATEGIES:
-        raise ValueError(f'strategy: expected one of {sorted(STRATEGIES)}, got {strategy!r}')
-    plan = STRATEGIES[strategy]
+    plan = STRATEGIES[check_choice('strategy', strategy, STRATEGIES)]
     scale = plan.scale if scale is None else scale
     check_settings(scale, sigma, min_size)
     image = np.ascontiguousarray(image)
@@ -180,8 +179,7 @@ class SelectiveSearch:
         max_boxes: int | None = None,
         short_side: int | None = None,
     ) -> None:
-        if strategy not in STRATEGIES:
-            raise ValueError(f'strategy: expected one of {sorted(STRATEGIES)}, got {strategy!r}')
+        check_choice('strategy', strategy, STRATEGIES)
         check_settings(1.0 if scale is None else scale, sigma, min_size)
         check_short_side(short_side)
         self.settings = dict(strategy=strategy, scale=scale, sigma=sigma, min_size=min_size)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from densecl.files import sha256_of, write_json
+from densecl.messages import check_choice
 
 from .manifest import hash_files
 
@@ -142,8 +143,7 @@ def _plain(value: Any) -> Any:
 
 def _check(name: str, task: dict, path: str | Path) -> None:
     kind = task.get('kind')
-    if kind not in KINDS:
-        raise ValueError(f'{path}: tasks.{name}.kind must be one of {", ".join(KINDS)}, got {kind!r}')
+    check_choice(f'{path}: tasks.{name}.kind', kind, KINDS)
     keys, needed = KINDS[kind]
     wrong = set(task) - {*keys, 'kind'}
     if wrong:

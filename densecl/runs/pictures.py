@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from densecl.datasets import PretrainDataset
+from densecl.datasets.subset import evenly
 from densecl.evaluation.features import FrozenEncoder, carries_config, dense_features, open_encoder
-from densecl.evaluation.labelled import scaled, spread
+from densecl.evaluation.labelled import scaled
 from densecl.files import write_json
 from densecl.visualization import as_picture, resized, save_image
 from densecl.visualization import feature_sheets as sheets
@@ -151,7 +152,7 @@ CAPTIONS = {
 def _read(photos, count: int, gallery: int, size, decoder) -> tuple[list[str], list[np.ndarray]]:
     """Names and images (H, W, C) of the photos that are shown, then of the others of the gallery."""
     dataset = PretrainDataset(photos, **({'decoder': decoder} if decoder else {}))
-    order = dict.fromkeys([*spread(len(dataset), count), *spread(len(dataset), gallery)])
+    order = dict.fromkeys([*evenly(len(dataset), count), *evenly(len(dataset), gallery)])
     read = [dataset[i] for i in order]
     images = [scaled(each['image'], size or _use_size(each['image'].shape)) for each in read]
     return [Path(each['path']).name for each in read], images

@@ -12,6 +12,7 @@ from mmengine.config import Config  # noqa: E402
 
 import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
 from densecl.engine import launch  # noqa: E402
+from densecl.engine.checks import claimed  # noqa: E402
 from densecl.files import checkpoints_of, write_json  # noqa: E402
 from densecl.visualization.backends import vis_backends  # noqa: E402
 
@@ -70,39 +71,47 @@ def pretrain(
     """
     folder = Path(out)
     check_folder_of_run(folder, resume)
-    if not resume:
+    if resume:
+        options = _options_of_going_on(folder, photos, options, log_to, show)
+        given = dict(start=start, hours=hours, method=method, labelled=labelled, size=size)
+        if unused := [f'--{name}' for name, value in given.items() if value is not None]:
+            show(f'{", ".join(unused)}: not used, the run goes on with the settings of its config.py')
+    else:
         check_outside(folder, folders_of(photos))
         plan = make_plan(photos, folder, start, hours, method, labelled, size, measure, options, log_to)
         show(str(plan))
         check_disk(folder, plan.disk)
         if labelled is not None:
             show(leak_check(plan.job.paths, labelled, decoder=decoder_of_photos(plan.job.paths)))
-        check_folder_of_run(folder, resume)  # another run may have begun there while this one was planned
-        write_run(plan)
-    else:
-        _compare_photos(Run(folder), photos, show)
-        given = dict(start=start, hours=hours, method=method, labelled=labelled, size=size)
-        unused = [f'--{name}' for name, value in given.items() if value is not None]
-        if unused:
-            show(f'{", ".join(unused)}: not used, the run goes on with the settings of its config.py')
-        own = Config.fromfile(folder / 'config.py', import_custom_modules=False).get('cfg_options') or {}
-        if changed := [name for name, value in (options or {}).items() if own.get(name) != value]:
-            show(f'{", ".join(changed)}: from here on as given now; the config.py of the run stays as it was')
-        if log_to:
-            options = {**(options or {}), 'visualizer.vis_backends': vis_backends(log_to, folder.name)}
-    try:
-        return train(folder, options, resume)
-    except Exception:
-        another = (folder / '.running').exists()
-        if not (resume or another or checkpoints_of(folder)):  # the same command can begin again
-            (folder / 'config.py').unlink(missing_ok=True)
-        raise
+        folder.mkdir(parents=True, exist_ok=True)
+    with claimed(folder):
+        if not resume:
+            check_folder_of_run(folder, resume)  # another run may have begun there while this one was planned
+            write_run(plan)
+        try:
+            return train(folder, options, resume)
+        except Exception:
+            if not (resume or checkpoints_of(folder)):  # the same command can begin again
+                (folder / 'config.py').unlink(missing_ok=True)
+            raise
+
+
+def _options_of_going_on(
+    folder: Path, photos: str | Path | list[str], options: dict[str, Any] | None, log_to: Sequence[str], show
+) -> dict[str, Any] | None:
+    """The options with which a run goes on; the user is told what differs from its start."""
+    _compare_photos(Run(folder), photos, show)
+    own = Config.fromfile(folder / 'config.py', import_custom_modules=False).get('cfg_options') or {}
+    if changed := [name for name, value in (options or {}).items() if own.get(name) != value]:
+        show(f'{", ".join(changed)}: from here on as given now; the config.py of the run stays as it was')
+    if log_to:
+        options = {**(options or {}), 'visualizer.vis_backends': vis_backends(log_to, folder.name)}
+    return options
 
 
 def write_run(plan: Plan) -> None:
     """Write settings, manifest, starting weights and, last, the config, as its presence marks a run."""
     folder, start = plan.job.folder, plan.job.start
-    folder.mkdir(parents=True, exist_ok=True)
     settings = [vars(setting) for setting in plan.found.values()]
     values = {setting['name']: setting['value'] for setting in settings}
     for name in MADE:  # of a try that was refused

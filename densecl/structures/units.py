@@ -257,6 +257,7 @@ class Units:
     @staticmethod
     def gather(fields: list[tuple['Units', str]]) -> None:
         """Gather fields of several sets in one communication; :meth:`of_all` then returns them."""
+        fields = [(units, name) for units, name in fields if f'{name} of all' not in units._made]
         gathered = all_gather_together([getattr(units, name).detach() for units, name in fields])
         for (units, name), x in zip(fields, gathered, strict=True):
             units._made[f'{name} of all'] = x
@@ -278,7 +279,7 @@ class Units:
 
     def detach(self) -> 'Units':
         """The same units without gradient."""
-        names = _filled(self, 'vectors', 'pooled', 'embeddings', 'others')
+        names = _filled(self, 'vectors', 'predicted', 'pooled', 'pooled_predicted', 'embeddings', 'others')
         return replace(self, **{n: getattr(self, n).detach() for n in names})
 
     def kept(self, *further: str) -> 'Units':

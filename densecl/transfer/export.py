@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from densecl.files import atomic_write
+from densecl.messages import check_choice
 
 from .dialects import PLAIN_RESNET_ONLY, TARGETS, backbone_part, is_resnet, stem_of, to_detectron2
 from .huggingface import save_folder, to_huggingface
@@ -61,10 +62,8 @@ def export_backbone(
         ValueError: unknown target or branch, no such branch, a backbone that the target cannot express, or
             ``without`` matches nothing.
     """
-    if target not in TARGETS:
-        raise ValueError(f'unknown target {target!r}; one of {", ".join(TARGETS)}')
-    if branch not in ('auto', *BRANCHES):
-        raise ValueError(f"branch must be 'auto', 'online' or 'target', not {branch!r}")
+    check_choice('target', target, TARGETS)
+    check_choice('branch', branch, ('auto', *BRANCHES))
     weights = read_weights(checkpoint)
     branch = evaluated_branch(weights) if branch == 'auto' else branch
     prefix = find_prefix(weights, branch)

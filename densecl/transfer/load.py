@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.models.backbones.low_rank import without_low_rank
 
 from .dialects import backbone_part
@@ -92,8 +93,7 @@ def load_backbone(
 
 
 def _best_prefix(weights: Weights, wanted: dict[str, Tensor], branch: str) -> str:
-    if branch not in ('auto', *BRANCHES):
-        raise ValueError(f"branch must be 'auto', 'online' or 'target', not {branch!r}")
+    check_choice('branch', branch, ('auto', *BRANCHES))
     counts = matching_prefixes(weights.tensors, wanted)
     # An export's record names its branch; its tensors' names no longer show it.
     said = weights.meta.get('branch')

@@ -1,6 +1,8 @@
 """What users do wrong ends in one line that says what to do, and exit code 2."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -59,6 +61,21 @@ def test_there_is_a_run_already_or_none(densecl, tmp_path, photos):
     (tmp_path / 'config.py').write_text('')
     refused(densecl('pretrain', photos, '--out', tmp_path), 'holds a run already', '--resume')
     refused(densecl('export', tmp_path), 'has no checkpoint yet')
+
+
+def test_a_run_that_begins_while_another_one_is_planned(densecl, tmp_path, photos, monkeypatch):
+    """The other one has the folder already and has not written its config yet."""
+    code = (
+        'import sys; from densecl.engine.checks import claimed\n'
+        f'with claimed({str(tmp_path)!r}): print("here", flush=True); sys.stdin.read()'
+    )
+    other = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b'here\n'
+    wishes = ('--start', 'random', '--size', '32', '--estimate')
+    refused(densecl('pretrain', photos, '--out', tmp_path, *wishes), f'process {other.pid} on', 'is training')
+    assert [path.name for path in tmp_path.iterdir()] == ['.running']
+    other.kill()
+    other.wait()
 
 
 def test_a_fine_tuning_is_not_written_over(densecl, tmp_path):

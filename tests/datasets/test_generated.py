@@ -115,7 +115,7 @@ def test_an_unreadable_one_is_named_and_its_photo_takes_its_place(folder, missin
 def test_wrong_settings_and_lists_are_refused(folder):
     for wrong, message in (
         (dict(files='x_*'), 'files must be a pattern'),
-        (dict(files='{stem}', take='last'), 'take must be one of'),
+        (dict(files='{stem}', take='last'), "take must be 'first', "),
         (dict(files='{stem}', take='best'), 'needs a score'),
         (dict(files=listed(folder, 'csv', ('', 1, 2)), take='best'), 'needs a score'),
     ):

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from densecl.building import ConfigMistake
 from densecl.compat import load_checkpoint
-from densecl.engine import launch
+from densecl.engine import checks, launch
 from densecl.engine.checks import claimed
 
 
@@ -235,3 +235,27 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
     with claimed(tmp_path):
         assert (tmp_path / '.running').read_text().startswith(f'process {os.getpid()} on ')
     assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_inside_a_claim_does_not_end_it(tmp_path):
+    code = f'from densecl.engine.checks import claimed\nwith claimed({str(tmp_path)!r}): pass'
+    with claimed(tmp_path):
+        with claimed(str(tmp_path)):
+            pass
+        other = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert f'process {os.getpid()} on' in other.stderr and not list(tmp_path.iterdir())
+
+
+def test_a_claim_that_ends_while_another_one_is_made(tmp_path, monkeypatch):
+    """The file was opened before its owner removed it: a lock on it would keep nobody out."""
+    plain, removed = checks.fcntl.lockf, []
+
+    def lockf(file, how):
+        if not removed:
+            removed.append(file)
+            (tmp_path / '.running').unlink()
+        plain(file, how)
+
+    monkeypatch.setattr(checks.fcntl, 'lockf', lockf)
+    with claimed(tmp_path):
+        assert removed[0].closed and str(os.getpid()) in (tmp_path / '.running').read_text()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from densecl.evaluation.place_share import place_share
+from densecl.evaluation.positions import place_share
 
 
 def maps(place: float, image: float, count: int, seed: int = 0):

@@ -96,7 +96,7 @@ def test_cores_and_hours():
 
 
 def test_an_unknown_gpu():
-    with pytest.raises(ValueError, match='expected one of'):
+    with pytest.raises(ValueError, match='--gpu must be '):
         plan_resources(read_config(str(SMALL)), gpu='h900')
 
 

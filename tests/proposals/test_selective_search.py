@@ -214,7 +214,7 @@ def test_bad_input_is_named():
         selective_search(image.astype(float))
     with pytest.raises(ValueError, match=r'\(H, W, 3\)'):
         selective_search(image[..., :2])
-    with pytest.raises(ValueError, match="strategy: expected one of .*'fast'.*, got 'slow'"):
+    with pytest.raises(ValueError, match="strategy must be .*'fast'.*, got 'slow'"):
         selective_search(image, 'slow')
     with pytest.raises(ValueError, match='scale'):
         selective_search(image, scale=-1)

@@ -212,7 +212,7 @@ def test_weights_of_a_row(tmp_path):
     ('text', 'said'),
     [
         ('nothing = 1', 'expected tasks = dict'),
-        ("tasks = dict(a=dict(kind='prob'))", 'tasks.a.kind must be one of probe, finetune, train'),
+        ("tasks = dict(a=dict(kind='prob'))", "tasks.a.kind must be 'probe', 'finetune' or 'train'"),
         ("tasks = dict(a=dict(kind='probe'))", 'tasks.a needs labelled'),
         ("tasks = dict(a=dict(kind='probe', labelled='x', iters=3))", 'a probe task takes no iters; it'),
     ],

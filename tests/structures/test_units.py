@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import torch
 
-from densecl.structures import Units
+from densecl.structures import Units, units
 
 
 def test_every_field_with_a_row_a_unit_is_chosen():
@@ -26,3 +26,20 @@ def test_every_field_with_a_row_a_unit_is_chosen():
     for name in values.keys() - {'valid'}:
         assert torch.equal(getattr(taken, name).reshape(2, 2).float(), wanted), name
     assert torch.equal(taken.valid, wanted > 2)
+
+
+def test_nothing_is_gathered_twice(monkeypatch):
+    sent = []
+    monkeypatch.setattr(units, 'all_gather', lambda x: sent.append(1) or x)
+    monkeypatch.setattr(units, 'all_gather_together', lambda each: sent.append(len(each)) or each)
+    one = Units(torch.ones(2, 1, 3), pooled=torch.ones(2, 3))
+    one.of_all('vectors')
+    Units.gather([(one, 'vectors'), (one, 'pooled')])
+    assert one.of_all('pooled').shape == (2, 3) and sent == [1, 1]
+
+
+def test_nothing_detached_has_a_gradient():
+    x = torch.ones(2, 3, requires_grad=True)
+    each = dict(predicted=x[:, None], pooled=x, pooled_predicted=2 * x, embeddings=x[:, None])
+    found = Units(x[:, None], **each).detach()
+    assert not any(getattr(found, name).requires_grad for name in ('vectors', *each))

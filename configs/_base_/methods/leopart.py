@@ -26,6 +26,7 @@ model = dict(
                 queue_start=0,
                 queue_units=10,
                 mean='counted',
+                assigned='all',
             ),
             pairs='crops',
         ),

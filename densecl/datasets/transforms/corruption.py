@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from densecl.messages import check_choice
 from densecl.registry import TRANSFORMS
 from densecl.structures import Corruption
 
@@ -36,8 +37,7 @@ class Replacement:
                 f"corruption: mask's asked must be None, got {self.mask.asked!r}: replaced pixels are all "
                 'predicted; leave it out, or give the view this mask as mask=, which hides patches'
             )
-        if self.fill not in _FILLS:
-            raise ValueError(f'corruption: fill must be one of {_FILLS}, got {self.fill!r}')
+        check_choice('corruption: fill', self.fill, _FILLS)
 
     def draw(self, rng: np.random.Generator) -> Corruption:
         """Draw the replacement of one view's masked pixels."""

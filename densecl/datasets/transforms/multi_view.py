@@ -1,6 +1,7 @@
 """``MultiView``: makes several randomly cropped, flipped and recoloured views of one image."""
 
 from densecl.building import construct
+from densecl.messages import check_choice
 from densecl.registry import TRANSFORMS
 from densecl.structures import PretrainDataSample
 
@@ -44,8 +45,7 @@ class MultiView:
         min_overlap: float = 0.0,
         regions: dict[str, dict] | None = None,
     ) -> None:
-        if photometric_on not in ('device', 'worker'):
-            raise ValueError(f"photometric_on must be 'device' or 'worker', got {photometric_on!r}")
+        check_choice('photometric_on', photometric_on, ('device', 'worker'))
         if not views:
             raise ValueError('views must name at least one recipe, got none')
         self.recipes = [_recipe(view, f'views[{i}]') for i, view in enumerate(views)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from densecl.files import atomic_write
 from densecl.inputs import npy_from_bytes
+from densecl.messages import check_choice
 
 #: Largest number of cells, as all permutations are compared: 362,880 of nine cells.
 MOST_CELLS = 9
@@ -34,8 +35,7 @@ def far_permutations(cells: int, count: int, rule: str = 'min', seed: int | None
     Returns:
         (count, cells) uint8, numbers from 0; read-only.
     """
-    if rule not in RULES:
-        raise ValueError(f'permutations: rule must be one of {RULES}, got {rule!r}')
+    check_choice('permutations: rule', rule, RULES)
     if not 0 < cells <= MOST_CELLS:
         raise ValueError(f'permutations: of 1 to {MOST_CELLS} cells, got {cells}; give a file of them')
     every = np.array(list(itertools.permutations(range(cells))), np.uint8)

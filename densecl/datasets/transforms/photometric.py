@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from densecl.datasets.decode import Photo
+from densecl.messages import check_choice
 from densecl.structures import PhotometricParams
 
 NO_SOLARIZE = 256.0
@@ -93,8 +94,7 @@ class Photometric:
                 'photometric.salt_pepper must be (low, high) with 0 <= low <= high <= 1, '
                 f'got {self.salt_pepper}'
             )
-        if self.noise_unit not in ('std', 'range'):
-            raise ValueError(f"photometric.noise_unit must be 'std' or 'range', got {self.noise_unit!r}")
+        check_choice('photometric.noise_unit', self.noise_unit, ('std', 'range'))
         strength = np.array([self.brightness, self.contrast, self.saturation])
         self._low = np.append(np.maximum(1 - strength, 0), -self.hue)
         self._span = np.append(1 + strength, self.hue) - self._low

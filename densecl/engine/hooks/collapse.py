@@ -10,6 +10,7 @@ from torch import Tensor
 from densecl.distributed import rank, world_size
 from densecl.engine.wrapped import unwrap
 from densecl.evaluation.collapse import embedding_statistics
+from densecl.messages import check_choice
 from densecl.registry import HOOKS
 
 from .runtime_info import flush_logs
@@ -72,8 +73,7 @@ class CollapseHook(Hook):
         patience: int = 3,
         action: str = 'warn',
     ) -> None:
-        if action not in ('warn', 'stop'):
-            raise ValueError(f"CollapseHook: action must be 'warn' or 'stop', got {action!r}")
+        check_choice('CollapseHook: action', action, ('warn', 'stop'))
         self.interval = interval
         self.samples = samples
         self.floor = floor

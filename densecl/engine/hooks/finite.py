@@ -12,6 +12,7 @@ from densecl.engine.optim import is_float16
 from densecl.engine.step_state import StepState
 from densecl.engine.wrapped import unwrap
 from densecl.files import write_json
+from densecl.messages import check_choice
 from densecl.registry import HOOKS
 
 #: Folder in the work directory with what is needed to compute such a step again.
@@ -45,8 +46,7 @@ class FiniteStepHook(Hook):
     priority = 'HIGHEST'  # before the target moves
 
     def __init__(self, action: str = 'skip', limit: int = 10, saved: int = 20) -> None:
-        if action not in ('skip', 'stop'):
-            raise ValueError(f"FiniteStepHook: action must be 'skip' or 'stop', got {action!r}")
+        check_choice('FiniteStepHook: action', action, ('skip', 'stop'))
         if limit < 1:
             raise ValueError(f'FiniteStepHook: limit must be at least 1, got {limit}')
         self.action, self.limit, self.saved = action, limit, saved

@@ -33,7 +33,7 @@ class MomentumUpdateHook(Hook):
         if model.set_steps(runner.iter // every):
             runner.logger.info(f'schedules of the model go on at optimiser step {model.steps}')
         if model.steps == 0 and hasattr(model, 'init_target'):
-            if getattr(model, 'keep_target', False) and not model._has_target:
+            if getattr(model, 'keep_target', False) and not model.has_target:
                 raise ValueError(
                     'model.keep_target=True goes on with the target of an earlier run, but no checkpoint '
                     'with one was loaded: give load_from=work_dirs/.../epoch_N.pth'

@@ -4,6 +4,7 @@ import torch
 from torch.optim import Optimizer
 
 from densecl.distributed import is_spread, local, tensor_norms
+from densecl.messages import check_choice
 from densecl.registry import OPTIMIZERS
 
 _VARIANTS = ('classic', 'popular', 'larc')
@@ -66,8 +67,7 @@ class LARS(Optimizer):
         for name in ('lr', 'momentum', 'weight_decay', 'trust'):
             if group[name] < 0:
                 raise ValueError(f'LARS: {name} must be >= 0, got {group[name]}')
-        if group['variant'] not in _VARIANTS:
-            raise ValueError(f'LARS: variant must be one of {_VARIANTS}, got {group["variant"]!r}')
+        check_choice('LARS: variant', group['variant'], _VARIANTS)
         if group['exclude'] == 'auto':
             group['exclude'] = None if group['variant'] == 'larc' else '1d'
         if group['exclude'] not in ('1d', None):

@@ -2,6 +2,7 @@
 
 from torch.optim import Optimizer
 
+from densecl.messages import check_choice
 from densecl.registry import OPTIMIZERS
 
 _KINDS = ('Adam8bit', 'Adam4bit', 'AdamW8bit', 'AdamW4bit', 'AdamFp8', 'AdamWFp8')
@@ -20,8 +21,7 @@ def torchao_optimizer(params, kind: str = 'AdamW8bit', **kwargs) -> Optimizer:
         ImportError: torchao is not installed.
         ValueError: there is no such kind.
     """
-    if kind not in _KINDS:
-        raise ValueError(f'optimizer.kind of TorchAO must be one of {", ".join(_KINDS)}, got {kind!r}')
+    check_choice('optimizer.kind of TorchAO', kind, _KINDS)
     try:
         from torchao import optim
     except ImportError as error:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.structures import TokenMask
 
 from .hidden_patches import put_token
@@ -25,8 +26,7 @@ class TimmSwin(nn.Module):
 
     def __init__(self, levels: nn.Module, hidden: str | None = None, final_norm: bool = False) -> None:
         super().__init__()
-        if hidden not in (None, 'token'):
-            raise ValueError(f"TimmBackbone: hidden of a Swin must be None or 'token', got {hidden!r}")
+        check_choice('TimmBackbone: hidden of a Swin', hidden, (None, 'token'))
         self.parts = [name for name, _ in levels.named_children()]
         for name, part in levels.named_children():
             self.add_module(name, part)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
@@ -135,17 +136,10 @@ class TimmViT(nn.Module):
         **kwargs,
     ) -> None:
         super().__init__()
-        choices = {
-            'pos_embed': (pos_embed, 'learned', 'sincos', 'sincos-mae'),
-            'init': (init, 'timm', 'mocov3', 'mae', 'beit', 'dinov3', 'capi'),
-            'hidden': (hidden, None, 'token', 'dropped'),
-            'drop_path_law': (drop_path_law, 'linear', 'subset'),
-        }
-        for name, (given, *known) in choices.items():
-            if given not in known:
-                raise ValueError(
-                    f'TimmViT: {name} must be one of {", ".join(map(str, known))}, got {given!r}'
-                )
+        check_choice('TimmViT: pos_embed', pos_embed, ('learned', 'sincos', 'sincos-mae'))
+        check_choice('TimmViT: init', init, ('timm', 'mocov3', 'mae', 'beit', 'dinov3', 'capi'))
+        check_choice('TimmViT: hidden', hidden, (None, 'token', 'dropped'))
+        check_choice('TimmViT: drop_path_law', drop_path_law, ('linear', 'subset'))
         if num_heads is not None:
             kwargs['num_heads'] = num_heads
         model = _timm_vit(arch, drop_path_rate=drop_path, **kwargs)

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from densecl.distributed import all_gather, rank, world_size
+from densecl.messages import check_choice
 from densecl.models.memory import Queue
 from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.schedule import Clock
 from densecl.structures import Units
 
-from .objective import Objective, check_mean, mean_of
+from .objective import MEANS, Objective, mean_of, own_mean
 from .temperatures import positive_schedule
 
 
@@ -95,6 +96,14 @@ def entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(-1) / math.log(probabilities.shape[-1])
 
 
+def mean_shares(shares: Tensor, counted: Tensor | None) -> Tensor:
+    """The mean distribution (K,) of the counted units (...) of ``shares`` (..., K); None: of all."""
+    if counted is None:
+        return shares.flatten(0, -2).mean(0)
+    total = torch.where(counted[..., None], shares, 0.0).flatten(0, -2).sum(0)
+    return total / counted.sum().clamp(min=1)
+
+
 def groups_told_apart(of_mean: Tensor, mean: Tensor, prototypes: int) -> Tensor:
     """How many groups of units K prototypes separate: exp of the mutual information of unit and prototype.
 
@@ -113,7 +122,7 @@ def prediction(objective: Objective, query: Units, temperature: float) -> Tensor
     return query.once(f'prediction {id(objective)}', lambda: log_shares(query.compared, temperature))
 
 
-def spread(rows: Tensor, valid: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+def evenly_chosen(rows: Tensor, valid: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
     """Select ``count`` of each image's ``rows`` (B, N, D), evenly spread over the valid rows, in order.
 
     Returns:
@@ -138,8 +147,8 @@ class SwappedPrediction(Objective):
     earlier embeddings is added, with scores of the present prototypes (section 3.1). All processes hold the
     same queue, and each adds a part of it to the common Sinkhorn step.
 
-    On foreground cells it is the loss of Leopart (Ziegler and Asano, 2022): all cells get codes together, and
-    the queue stores some valid cells. With ``matching=dict(type='SharedGrid', size=7)`` the codes, not the
+    On foreground cells it is the loss of Leopart (Ziegler and Asano, 2022): ``assigned='all'``, and the queue
+    stores some valid cells. With ``matching=dict(type='SharedGrid', size=7)`` the codes, not the
     scores, are interpolated on the common grid.
 
     Args:
@@ -153,6 +162,8 @@ class SwappedPrediction(Objective):
         queue_units: how many units of an image enter the queue, evenly spread over the valid ones, in order;
             None: all.
         mean: see :func:`~densecl.models.losses.objective.mean_of`.
+        assigned: which units of a key view get codes together, ``'valid'`` or ``'all'`` (Leopart: cells of
+            the background, too).
     """
 
     needs = frozenset({'scores', 'embeddings', 'one answer'})
@@ -169,6 +180,7 @@ class SwappedPrediction(Objective):
         assign: int = 2,
         queue_units: int | None = None,
         mean: str = 'rows',
+        assigned: str = 'valid',
     ) -> None:
         super().__init__()
         self.temperature = positive_schedule(temperature, 'SwappedPrediction: temperature')
@@ -184,14 +196,15 @@ class SwappedPrediction(Objective):
         self.queue_start, self.queue_units = queue_start, queue_units
         if queue and queue_units is None:
             self.needs = self.needs | {'equal count'}
-        self.mean = check_mean(mean, 'SwappedPrediction')
+        self.mean = check_choice('SwappedPrediction: mean', mean, MEANS)
+        self.assigned = check_choice('SwappedPrediction: assigned', assigned, ('valid', 'all'))
         self.clock: Clock | None = None
 
     def score(self, comparison):
-        """The loss, ln K if the prediction is only guessing; and diagnostics of the key view.
+        """The loss, ln K if the prediction is only guessing; and diagnostics of the key's assigned units.
 
-        ``code_entropy`` is the mean entropy of its codes divided by ln K; 1 means collapse: all images are
-        the same. ``usage_entropy`` is the entropy of its mean prediction divided by ln K. ``groups`` is
+        ``code_entropy`` is the mean entropy of their codes divided by ln K; 1 means collapse: all images are
+        the same. ``usage_entropy`` is the entropy of their mean prediction divided by ln K. ``groups`` is
         :func:`groups_told_apart` of the codes.
         """
         key, match, t = comparison.key, comparison.match, self.temperature(self.clock)
@@ -205,19 +218,19 @@ class SwappedPrediction(Objective):
     def codes(self, key: Units, projector: nn.Module, temperature: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The codes of a key view (B, N, K), and diagnostics."""
         everything = rows = full_precision(key.vectors).flatten(0, 1)
-        valid = None
+        own = valid = None if self.assigned == 'all' or key.valid is None else key.valid.flatten()
         if self.queues and self._started():
             queue, mine = self._queue_of(key), slice(rank(), None, world_size())
             everything = torch.cat([full_precision(projector.prototypes(queue.keys[mine])), rows])
             # The queue takes part only when it is full of real embeddings.
-            serves = (queue.enqueued >= len(queue)).expand(len(everything))
-            valid = serves | (torch.arange(len(everything), device=rows.device) >= len(queue.keys[mine]))
+            serves = (queue.enqueued >= len(queue)).expand(len(everything) - len(rows))
+            valid = torch.cat([serves, torch.ones_like(rows[:, 0], dtype=torch.bool) if own is None else own])
         codes = sinkhorn(everything, self.epsilon, self.iterations, across_ranks=True, valid=valid)
         codes = codes[-len(rows) :]
-        usage = (rows / temperature).softmax(-1).mean(0)
-        mean = entropy(codes).mean()
-        groups = groups_told_apart(entropy(codes.mean(0)), mean, codes.shape[-1])
-        diagnostics = {'code_entropy': mean, 'usage_entropy': entropy(usage), 'groups': groups}
+        mean = own_mean(entropy(codes), own)
+        usage = entropy(mean_shares((rows / temperature).softmax(-1), own))
+        groups = groups_told_apart(entropy(mean_shares(codes, own)), mean, codes.shape[-1])
+        diagnostics = {'code_entropy': mean, 'usage_entropy': usage, 'groups': groups}
         return codes.view(key.vectors.shape), diagnostics
 
     @property
@@ -234,7 +247,7 @@ class SwappedPrediction(Objective):
                 rows = key.of_all('embeddings')
                 valid = None if key.valid is None else key.of_all('valid').flatten()
             else:
-                rows, there = spread(key.embeddings, key.valid, self.queue_units)
+                rows, there = evenly_chosen(key.embeddings, key.valid, self.queue_units)
                 rows, valid = all_gather(rows), all_gather(there).flatten()
             self._queue_of(key).enqueue(rows.flatten(0, 1), valid=valid)
 
@@ -247,5 +260,4 @@ class SwappedPrediction(Objective):
         return self.queues[key.view]
 
     def _started(self) -> bool:
-        clock, name = self.clock or Clock(), 'SwappedPrediction.queue_start'
-        return not self.queue_start or clock.step >= clock.steps(self.queue_start, 'epoch', name)
+        return (self.clock or Clock()).reached(self.queue_start, 'epoch', 'SwappedPrediction.queue_start')

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.distributed import all_reduce, world_size
+from densecl.messages import check_choice
 from densecl.models.memory import MemoryBank
 from densecl.numerics import unit
 from densecl.registry import MODELS
@@ -60,8 +61,7 @@ class NCE(Objective):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if form not in ('nce', 'softmax'):
-            raise ValueError(f"NCE: form must be 'nce' or 'softmax', got {form!r}")
+        check_choice('NCE: form', form, ('nce', 'softmax'))
         if form == 'nce' and negatives < 1:
             raise ValueError(f"NCE: negatives must be at least 1, got {negatives}; form='softmax' needs none")
         self.temperature = positive_schedule(temperature, 'NCE: temperature')

@@ -4,11 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
-from .objective import Objective, check_mean, mean_of, own_mean
+from .objective import Objective, mean_of, own_mean
 
 
 @MODELS.register_module()
@@ -28,7 +29,7 @@ class CodeCrossEntropy(Objective):
 
     def __init__(self, mean: str = 'counted') -> None:
         super().__init__()
-        self.mean = check_mean(mean, 'CodeCrossEntropy', ('counted', 'images'))
+        self.mean = check_choice('CodeCrossEntropy: mean', mean, ('counted', 'images'))
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss; ``accuracy``, the share of units whose code has the largest logit; and ``frequent``, the
@@ -110,7 +111,7 @@ class SoftCrossEntropy(Objective):
 
     def __init__(self, mean: str = 'counted') -> None:
         super().__init__()
-        self.mean = check_mean(mean, 'SoftCrossEntropy', ('counted', 'images'))
+        self.mean = check_choice('SoftCrossEntropy: mean', mean, ('counted', 'images'))
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss; ``accuracy`` and ``frequent`` of the class with the largest share, see

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from densecl.distributed import all_reduce, gather, world_size
+from densecl.messages import check_choice
 from densecl.models.memory import Queue
 from densecl.numerics import unit
 from densecl.registry import MODELS
@@ -15,7 +16,7 @@ from densecl.structures import Batch, Comparison, Units
 from .candidates import Candidates, Pairs, Scores, logits_of
 from .forms import FORMS, Answers, contrastive_terms, split_by_role
 from .masses import Filter, Mass
-from .objective import MEANS, Objective, check_mean, mean_of, own_mean
+from .objective import MEANS, Objective, mean_of, own_mean
 from .sources import SOURCES, batch_candidates
 from .temperatures import TemperatureFree, positive_schedule
 
@@ -109,12 +110,10 @@ class InfoNCE(Objective):
         own_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        if batch is not None and batch not in SOURCES:
-            raise ValueError(f'InfoNCE: batch must be None or one of {", ".join(SOURCES)}; got {batch!r}')
+        check_choice('InfoNCE: batch', batch, (None, *SOURCES))
         if not queue and batch is None:
             raise ValueError("InfoNCE: no candidates; set queue > 0 or batch, such as batch='views'")
-        if form not in FORMS:
-            raise ValueError(f'InfoNCE: form must be one of {", ".join(FORMS)}; got {form!r}')
+        check_choice('InfoNCE: form', form, FORMS)
         if (decoupled and form == 'apart') or (sigma is not None and not decoupled):
             raise ValueError("InfoNCE: sigma needs decoupled=True, and this a form other than 'apart'")
         if decoupled and reweighted:
@@ -152,7 +151,7 @@ class InfoNCE(Objective):
         self.filters, self.mass = _built(negatives)
         self.form, self.decoupled, self.sigma, self.detach_weights = form, decoupled, sigma, detach_weights
         self.reweighted, self.times_temperature = reweighted, times_temperature
-        self.mean = check_mean(mean, 'InfoNCE', (*MEANS, 'weights'))
+        self.mean = check_choice('InfoNCE: mean', mean, (*MEANS, 'weights'))
 
     @property
     def watched_queue(self) -> Queue | None:
@@ -236,16 +235,17 @@ class InfoNCE(Objective):
     def without_false_negatives(self, scores: Scores) -> tuple[Scores, Scores | None]:
         """The scores with the denominator's candidates, and with those that are answers (or None)."""
         rules, across = {}, scores.comparison.match.across
+        apart = self.decoupled or self.form == 'apart'
         if across is not None:
             same = across(scores.candidates)
             rules[lambda columns, _: same(columns)] = 'answer'
         if self.training and self.temperature is not None:
-            self.temperature.observe(split_by_role(scores, rules, self.form)[0])
+            self.temperature.observe(split_by_role(scores, rules, apart)[0])
         for part in self.filters:
-            rule = part.rule(split_by_role(scores, rules, self.form)[0])
+            rule = part.rule(split_by_role(scores, rules, apart)[0])
             if rule is not None:
                 rules[rule] = part.role
-        return split_by_role(scores, rules, self.form)
+        return split_by_role(scores, rules, apart)
 
     def weights(self, cosine: Tensor, counted: Tensor | None) -> Tensor:
         """The weights of DCLW, (R,), with mean 1 over the counted queries of all processes."""

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.numerics import unit
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
-from .objective import Objective, check_mean, mean_of, own_mean
+from .objective import MEANS, Objective, mean_of, own_mean
 
 
 @MODELS.register_module()
@@ -30,7 +31,7 @@ class Cosine(Objective):
     def __init__(self, squared: bool = False, mean: str = 'rows') -> None:
         super().__init__()
         self.squared = squared
-        self.mean = check_mean(mean, 'Cosine')
+        self.mean = check_choice('Cosine: mean', mean, MEANS)
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, in [-1, 1] or [0, 4], and ``pos_sim``, the mean cosine of the pairs that count."""

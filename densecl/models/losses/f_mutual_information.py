@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from densecl.distributed import world_size
+from densecl.messages import check_choice
 from densecl.numerics import unit
 from densecl.registry import MODELS
 from densecl.structures import Comparison
@@ -53,9 +54,7 @@ class FMutualInformation(Objective):
 
     def __init__(self, divergence: str = 'kl', sigma: float = 0.5, weight: float = 1.0) -> None:
         super().__init__()
-        if divergence not in DIVERGENCES:
-            known = ', '.join(map(repr, DIVERGENCES))
-            raise ValueError(f'FMutualInformation: divergence must be one of {known}; got {divergence!r}')
+        check_choice('FMutualInformation: divergence', divergence, DIVERGENCES)
         if not sigma >= 0.12:
             raise ValueError(f'FMutualInformation: sigma must be 0.12 or more, got {sigma!r}')
         self.divergence, self.sigma, self.weight = divergence, sigma, weight

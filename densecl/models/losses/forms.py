@@ -23,17 +23,17 @@ def contrastive_terms(positive_logit: Tensor, log_negatives: Tensor) -> Tensor:
     return -F.logsigmoid(positive_logit - log_negatives)
 
 
-def split_by_role(scores: Scores, rules: dict[Callable, str], form: str) -> tuple[Scores, Scores | None]:
+def split_by_role(scores: Scores, rules: dict[Callable, str], apart: bool) -> tuple[Scores, Scores | None]:
     """Split the candidates: the scores with those of the denominator, and with those that are answers.
 
     ``rules`` maps each ``rule(columns, cosines) -> bool (R, k)`` to what the candidates that it finds become:
-    ``'ignored'`` or an ``'answer'``. With the form ``'apart'`` answers also leave the denominator. The second
-    result is None if no rule finds answers.
+    ``'ignored'`` or an ``'answer'``. With ``apart`` answers also leave the denominator. The second result is
+    None if no rule finds answers.
     """
     answering = [rule for rule, role in rules.items() if role == 'answer']
     remaining = everything = scores.candidates
     for rule, role in rules.items():
-        if form == 'apart' or role == 'ignored':
+        if apart or role == 'ignored':
             remaining = remaining.where(lambda columns, cosines, rule=rule: ~rule(columns, cosines))
     scores = scores.with_candidates(remaining)
     if not answering:

@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.models.patches import normalised_patches, patches_of
 from densecl.numerics import full_precision, no_autocast, unit
 from densecl.structures import Comparison, Match
@@ -239,8 +240,7 @@ def sup_con(features: Tensor, labels: Tensor, temperature: Number, form: str = '
     rows except the anchor. An anchor without positives adds 0 and counts in the mean. No label is special: -1
     is a class like any other. A ValueError for another ``form``.
     """
-    if form not in ('out', 'in'):
-        raise ValueError(f"sup_con: form must be 'out' or 'in', got {form!r}")
+    check_choice('sup_con: form', form, ('out', 'in'))
     # in eq. 3 the mean is inside the logarithm
     return by_label(features, labels, temperature, 'in-mean' if form == 'in' else form)
 

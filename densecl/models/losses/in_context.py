@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 
 from densecl.distributed import all_gather, gather
-from densecl.numerics import full_precision, no_autocast, unit
+from densecl.messages import check_choice
+from densecl.numerics import cosines, full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Comparison, labels_in
 
-from .objective import Objective, check_mean, mean_of, own_mean
+from .objective import MEANS, Objective, mean_of, own_mean
 
 
 @no_autocast
@@ -25,7 +26,7 @@ def in_context_votes(query: Tensor, support: Tensor, support_labels: Tensor, tem
     Returns:
         (B, N, K). The sum over K is at most 1 if it is so for each support unit.
     """
-    weights = (unit(query) @ unit(support).mT / temperature).softmax(-1)
+    weights = (cosines(query, support) / temperature).softmax(-1)
     return weights @ support_labels.to(weights.dtype)
 
 
@@ -78,7 +79,7 @@ class InContext(Objective):
         if others < 0:
             raise ValueError(f'InContext: others must be 0 or more further images, got {others}')
         self.temperature, self.others, self.shared_ids = temperature, others, shared_ids
-        self.mean = check_mean(mean, 'InContext')
+        self.mean = check_choice('InContext: mean', mean, MEANS)
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and ``accuracy``, the share of units whose largest segment has the most votes."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from densecl.messages import check_choice
 from densecl.numerics import unit as unit_length
 from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
@@ -38,10 +39,7 @@ class Filter(nn.Module):
 
     def __init__(self, treatment: str = 'elimination') -> None:
         super().__init__()
-        if treatment not in ('elimination', 'attraction'):
-            raise ValueError(
-                f"{type(self).__name__}: treatment must be 'elimination' or 'attraction', got {treatment!r}"
-            )
+        check_choice(f'{type(self).__name__}: treatment', treatment, ('elimination', 'attraction'))
         #: What the false negatives become.
         self.role = 'ignored' if treatment == 'elimination' else 'answer'
 
@@ -109,6 +107,8 @@ class Hard(Debiased):
     def __init__(self, prior: float = 0.1, concentration: float | dict = 1.0) -> None:
         super().__init__(prior)
         self.concentration = Schedule.of(concentration, 'concentration')
+        if min(self.concentration.values) < 0:
+            raise ValueError(f'Hard: concentration must be at least 0, got {concentration}')
         self.clock: Clock | None = None
 
     def plain(self, scores):
@@ -153,15 +153,14 @@ class Mixing(Mass):
                 'Mixing: hardest and pairs + with_query must be at least 1, '
                 f'got hardest={hardest}, pairs={pairs}, with_query={with_query}'
             )
-        if unit not in ('epoch', 'step', 'run'):
-            raise ValueError(f"Mixing: unit must be 'epoch', 'step' or 'run', got {unit!r}")
+        check_choice('Mixing: unit', unit, ('epoch', 'step', 'run'))
         self.hardest, self.pairs, self.with_query = hardest, pairs, with_query
         self.start, self.unit = start, unit
         self.clock: Clock | None = None
 
     def forward(self, scores):
-        plain, clock = scores.logsumexp(), self.clock or Clock()
-        if self.start and clock.step < clock.steps(self.start, self.unit, 'Mixing.start'):
+        plain = scores.logsumexp()
+        if not (self.clock or Clock()).reached(self.start, self.unit, 'Mixing.start'):
             return plain
         mixed = scores.logits(self.cosines(scores))
         mixed = mixed.masked_fill((plain == -torch.inf)[:, None], -torch.inf)

@@ -91,8 +91,8 @@ class NeighbourDistillation(SelfDistillation):
         is the share of objects whose neighbour counts.
         """
         loss, diagnostics = super().score(comparison)
-        clock, found = self.clock or Clock(), comparison.match.found()
-        if self.start and clock.step < clock.steps(self.start, 'epoch', 'NeighbourDistillation.start'):
+        found = comparison.match.found()
+        if not (self.clock or Clock()).reached(self.start, 'epoch', 'NeighbourDistillation.start'):
             return loss, diagnostics
         targets, agree = self.neighbours(comparison)
         ours = prediction(self, comparison.query, self.student_temperature(self.clock))

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.numerics import no_autocast, unit
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
-from .objective import Objective, check_mean, mean_of
+from .objective import MEANS, Objective, mean_of
 from .sorting import bitonic_network, soft_order
 
 
@@ -69,7 +70,7 @@ class NeighbourOrder(Objective):
         for name, value in (('student', student_steepness), ('teacher', teacher_steepness)):
             if value <= 0:
                 raise ValueError(f'NeighbourOrder: {name}_steepness must be > 0, got {value}')
-        self.count, self.mean = count, check_mean(mean, 'NeighbourOrder')
+        self.count, self.mean = count, check_choice('NeighbourOrder: mean', mean, MEANS)
         self.student_steepness, self.teacher_steepness = student_steepness, teacher_steepness
         for name, table in zip(('partners', 'signs'), bitonic_network(count), strict=True):
             self.register_buffer(name, table.clone(), persistent=False)

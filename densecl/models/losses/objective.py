@@ -99,13 +99,6 @@ class Sum(Objective):
 MEANS = ('rows', 'counted', 'images')
 
 
-def check_mean(how: str, objective: str, allowed: tuple[str, ...] = MEANS) -> str:
-    """Return ``how``; a ValueError if it is not allowed."""
-    if how not in allowed:
-        raise ValueError(f'{objective}: mean must be one of {", ".join(map(repr, allowed))}; got {how!r}')
-    return how
-
-
 def mean_of(terms: Tensor, counted: Tensor | None, how: str, weight: Tensor | None = None) -> Tensor:
     """The mean of the units' loss terms; exact over several processes if their batches have equal size.
 

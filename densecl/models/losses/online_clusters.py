@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.numerics import no_autocast, unit
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
 from .assignment import cross_entropy, entropy, groups_told_apart, log_shares, sinkhorn
-from .objective import Objective, check_mean, mean_of, own_mean
+from .objective import MEANS, Objective, mean_of, own_mean
 
 
 @no_autocast
@@ -63,7 +64,7 @@ class OnlineClusters(Objective):
         nn.init.zeros_(self.clusters.bias)
         self.temperature, self.assignment_temperature = temperature, assignment_temperature
         self.iterations, self.position_wise = iterations, position_wise
-        self.mean = check_mean(mean, 'OnlineClusters')
+        self.mean = check_choice('OnlineClusters: mean', mean, MEANS)
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and diagnostics.

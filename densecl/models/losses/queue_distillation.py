@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.models.memory import Queue
 from densecl.numerics import no_autocast, unit
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
 from .assignment import divergence
-from .objective import Objective, check_mean, mean_of, own_mean
+from .objective import MEANS, Objective, mean_of, own_mean
 
 
 @no_autocast
@@ -57,7 +58,7 @@ class QueueDistillation(Objective):
         if temperature <= 0:
             raise ValueError(f'QueueDistillation: temperature must be > 0, got {temperature}')
         self.queue = Queue(queue, dim)
-        self.temperature, self.mean = temperature, check_mean(mean, 'QueueDistillation')
+        self.temperature, self.mean = temperature, check_choice('QueueDistillation: mean', mean, MEANS)
 
     @property
     def watched_queue(self) -> Queue:

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
-from .objective import Objective, check_mean, mean_of
+from .objective import Objective, mean_of
 
 DISTANCES = {'squared': Tensor.square, 'absolute': Tensor.abs}
 
@@ -50,12 +51,9 @@ class Reconstruction(Objective):
         self, distance: str = 'squared', mean: str = 'counted', border: int = 0, border_weight: float = 10.0
     ) -> None:
         super().__init__()
-        if distance not in DISTANCES:
-            raise ValueError(
-                f'Reconstruction: distance must be one of {", ".join(DISTANCES)}, got {distance!r}'
-            )
+        check_choice('Reconstruction: distance', distance, DISTANCES)
         self.distance = DISTANCES[distance]
-        self.mean = check_mean(mean, 'Reconstruction', ('counted', 'images'))
+        self.mean = check_choice('Reconstruction: mean', mean, ('counted', 'images'))
         self.border, self.border_weight = border, border_weight
         self.needs = frozenset({'one answer', 'grid', 'rows'} if border else {'one answer'})
 

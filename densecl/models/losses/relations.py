@@ -7,7 +7,7 @@ effect. Such a loss can anchor the deepest level of a network to a frozen encode
 import torch
 from torch import Tensor
 
-from densecl.numerics import full_precision, no_autocast, unit
+from densecl.numerics import cosines, full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Comparison
 
@@ -27,15 +27,10 @@ def gram_distance(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
     Returns:
         (B,), in [0, 4]; 0 for an image without units that count.
     """
-    difference = _cosines(first) - _cosines(second)
+    difference = cosines(first) - cosines(second)
     pairs = valid[:, :, None] & valid[:, None]
     total = torch.where(pairs, difference.square(), 0.0).sum((1, 2))
     return total / pairs.sum((1, 2)).clamp(min=1)
-
-
-def _cosines(x: Tensor) -> Tensor:
-    x = unit(x)
-    return x @ x.mT
 
 
 @no_autocast
@@ -81,7 +76,7 @@ def row_divergence(student: Tensor, teacher: Tensor, valid: Tensor, temperature:
     """
     counted = valid[:, None] | ~valid.any(1)[:, None, None]  # an image without units counts all: no NaN
     prediction, target = (
-        (_cosines(x) / temperature).masked_fill(~counted, -torch.inf).log_softmax(-1)
+        (cosines(x) / temperature).masked_fill(~counted, -torch.inf).log_softmax(-1)
         for x in (student, teacher.detach())
     )
     return torch.where(valid, divergence(prediction, target, counted), 0.0)

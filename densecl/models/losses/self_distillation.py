@@ -6,13 +6,22 @@ import torch
 from torch import Tensor
 
 from densecl.distributed import all_reduce
+from densecl.messages import check_choice
 from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.schedule import Clock
 from densecl.structures import Comparison, Units
 
-from .assignment import cross_entropy, entropy, groups_told_apart, log_shares, prediction, sinkhorn
-from .objective import Objective, check_mean, mean_of, own_mean
+from .assignment import (
+    cross_entropy,
+    entropy,
+    groups_told_apart,
+    log_shares,
+    mean_shares,
+    prediction,
+    sinkhorn,
+)
+from .objective import MEANS, Objective, mean_of, own_mean
 from .temperatures import positive_schedule
 
 
@@ -133,10 +142,10 @@ class SelfDistillation(Objective):
         self.teacher_temperature = positive_schedule(teacher_temperature, name('teacher'))
         if not 0 <= center_momentum <= 1:
             raise ValueError(f'SelfDistillation: center_momentum must be in [0, 1], got {center_momentum}')
-        _one_of(centering, ('softmax', 'sinkhorn'), 'centering')
-        _one_of(centered_over, ('valid', 'all'), 'centered_over')
+        check_choice('SelfDistillation: centering', centering, ('softmax', 'sinkhorn'))
+        check_choice('SelfDistillation: centered_over', centered_over, ('valid', 'all'))
         self.center_momentum, self.iterations = center_momentum, iterations
-        self.mean = check_mean(mean, 'SelfDistillation')
+        self.mean = check_choice('SelfDistillation: mean', mean, MEANS)
         self.centering, self.centered_over = centering, centered_over
         self.keeps_keys = centering == 'softmax'  # it keeps the centre
         if centered_over == 'all':
@@ -153,12 +162,12 @@ class SelfDistillation(Objective):
         ``center_norm`` is the length of the centre, if there is one.
         """
         match, t = comparison.match, self.student_temperature(self.clock)
-        targets, spread = self.targets(comparison)
+        targets, entropies = self.targets(comparison)
         answers, found = match.sum_of(targets), match.found()
         loss = mean_of(cross_entropy(prediction(self, comparison.query, t), answers), found, self.mean)
-        usage = torch.where(found[..., None], answers, 0.0).sum((0, 1)) / found.sum().clamp(min=1)
-        mean, of_mean = own_mean(match.sum_of(spread).squeeze(-1), found), entropy(usage)
-        groups = groups_told_apart(of_mean, mean, usage.shape[-1])
+        mean = own_mean(match.sum_of(entropies).squeeze(-1), found)
+        of_mean = entropy(mean_shares(answers, found))
+        groups = groups_told_apart(of_mean, mean, answers.shape[-1])
         diagnostics = {'teacher_entropy': mean, 'usage_entropy': of_mean, 'groups': groups}
         if self.centering == 'softmax':
             diagnostics['center_norm'] = self.center.norm()
@@ -223,8 +232,3 @@ def _filled(valid: Tensor | None, vectors: Tensor) -> Tensor:
 
 def _with_entropies(targets: Tensor) -> tuple[Tensor, Tensor]:
     return targets, entropy(targets)[..., None]
-
-
-def _one_of(value: str, allowed: tuple[str, ...], name: str) -> None:
-    if value not in allowed:
-        raise ValueError(f'SelfDistillation: {name} must be one of {allowed}, got {value!r}')

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from densecl.distributed import all_reduce, gather, world_size
+from densecl.messages import check_choice
 from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Comparison
@@ -165,8 +166,7 @@ class VICReg(Objective):
         self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0, form: str = 'code'
     ) -> None:
         super().__init__()
-        if form not in ('code', 'paper'):
-            raise ValueError(f"VICReg: form must be 'code' or 'paper', got {form!r}")
+        check_choice('VICReg: form', form, ('code', 'paper'))
         self.weights, self.form = (invariance, variance, covariance), form
 
     def score(self, comparison):

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.numerics import unit
 from densecl.registry import MODELS
 
@@ -42,10 +43,8 @@ class Triplet(Objective):
         super().__init__()
         if margin <= 0:
             raise ValueError(f'Triplet: margin must be positive, got {margin}')
-        if mining not in ('batch-hard', 'semi-hard'):
-            raise ValueError(f"Triplet: mining must be 'batch-hard' or 'semi-hard', got {mining!r}")
-        if batch not in ('keys', 'views'):
-            raise ValueError(f"Triplet: batch must be 'keys' or 'views', got {batch!r}")
+        check_choice('Triplet: mining', mining, ('batch-hard', 'semi-hard'))
+        check_choice('Triplet: batch', batch, ('keys', 'views'))
         self.margin, self.mining, self.squared, self.batch = margin, mining, squared, batch
 
     def score(self, comparison):

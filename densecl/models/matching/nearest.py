@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from densecl.numerics import full_precision, no_autocast
+from densecl.numerics import full_precision, no_autocast, unit
 from densecl.registry import MODELS
 from densecl.structures import Match, Units
 
@@ -14,9 +14,8 @@ from .rule import Rule, among_shown, among_valid
 def most_similar(query: Tensor, key: Tensor, valid: Tensor | None = None) -> Tensor:
     """For each vector of ``query`` (B, N, C) the most similar valid of ``key`` (B, M, C): (B, N) int64."""
     # The query is not normalised: its norm scales a whole row and cannot change the argmax.
-    key = torch.nn.functional.normalize(full_precision(key), dim=-1)
-    cosines = full_precision(query) @ key.transpose(1, 2)
-    return (cosines if valid is None else cosines.masked_fill(~valid[:, None], -torch.inf)).argmax(-1)
+    similarity = full_precision(query) @ unit(key).mT
+    return (similarity if valid is None else similarity.masked_fill(~valid[:, None], -torch.inf)).argmax(-1)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.registry import MODELS
 from densecl.structures import Batch, Match, Place, Units
 
@@ -32,8 +33,7 @@ class Rule(nn.Module):
 
     def compare(self, of: str) -> None:
         """Choose the vectors to compare: ``'features'`` of the backbone, or ``'projections'``."""
-        if of not in ('features', 'projections'):
-            raise ValueError(f"{type(self).__name__}: of must be 'features' or 'projections', got {of!r}")
+        check_choice(f'{type(self).__name__}: of', of, ('features', 'projections'))
         self.compared = 'features' if of == 'features' else 'vectors'
         self.needs = frozenset({'features'} if of == 'features' else ())
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from densecl.numerics import full_precision, no_autocast
+from densecl.numerics import cosines, full_precision
 from densecl.registry import MODELS
 from densecl.structures import Match
 
@@ -22,13 +22,6 @@ def attention(features: Tensor) -> Tensor:
     energy = full_precision(features).square().mean(2)
     low, high = energy.amin(1, keepdim=True), energy.amax(1, keepdim=True)
     return (energy - low) / (high - low).clamp(min=torch.finfo(energy.dtype).tiny)
-
-
-@no_autocast
-def cosines(query: Tensor, key: Tensor) -> Tensor:
-    """Cosines of all pairs, (B, N, C) and (B, M, C) -> (B, N, M)."""
-    query, key = (F.normalize(full_precision(x), dim=2) for x in (query, key))
-    return query @ key.transpose(1, 2)
 
 
 @MODELS.register_module()

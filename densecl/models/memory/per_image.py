@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from densecl.distributed import all_gather, all_reduce
+from densecl.messages import check_choice
 from densecl.structures import Batch
 
 from .journal import Journalled
@@ -163,8 +164,7 @@ class MemoryBank(PerImage):
     def __init__(
         self, images: int | None, dim: int, momentum: float = 0.5, init: str = 'uniform', seed: int = 0
     ) -> None:
-        if init not in ('uniform', 'unit'):
-            raise ValueError(f"MemoryBank: init must be 'uniform' or 'unit', got {init!r}")
+        check_choice('MemoryBank: init', init, ('uniform', 'unit'))
         if not 0 <= momentum < 1:
             raise ValueError(f'MemoryBank: momentum must lie in [0, 1), got {momentum}')
         super().__init__(None, 'MemoryBank', vectors=torch.zeros(dim))

@@ -5,14 +5,16 @@ from .box_projector import BoxProjector, StageProjector
 from .cross_attention import CrossAttentionPredictor
 from .decoders import BottleneckDecoder, PixelDecoder, TransformerDecoder
 from .detector_heads import DetectorHeads
+from .first_channels import FirstChannels
 from .levels import ImagePatchProjectors, LevelProjectors, PatchProjector
 from .mlp import MLP, ConvMLP
+from .norms import LayerNorm2d
 from .partial_fpn import PartialFPN
 from .positions import PositionPredictor
 from .propagation import PixelPropagation
 from .prototypes import PrototypeProjector
 from .quantizer import QuantizedDecoder, VectorQuantizer
-from .simple_pyramid import USUAL_STRIDES, LayerNorm2d, SimpleFeaturePyramid, pyramid_strides
+from .simple_pyramid import USUAL_STRIDES, SimpleFeaturePyramid, pyramid_strides
 from .slots import SlotProjector
 from .sparse_decoders import ConvNeXtDecoder, UNetDecoder
 
@@ -24,6 +26,7 @@ __all__ = [
     'CrossAttentionPredictor',
     'ConvNeXtDecoder',
     'DetectorHeads',
+    'FirstChannels',
     'ImagePatchProjectors',
     'LayerNorm2d',
     'LevelProjectors',

@@ -5,9 +5,10 @@ from functools import partial
 
 from torch import nn
 
+from densecl.messages import check_choice
 from densecl.registry import MODELS
 
-from .simple_pyramid import LayerNorm2d
+from .norms import LayerNorm2d
 
 _ACTIVATIONS = dict(ReLU=partial(nn.ReLU, inplace=True), GELU=nn.GELU, Tanh=nn.Tanh)
 _CHOICES = dict(
@@ -42,8 +43,7 @@ class _Perceptron(nn.Sequential):
         given = [('init', init), ('last_norm', last_norm), *(('activation', each) for each in activations)]
         given += [('activation', last_activation)] if last_activation else []
         for field, value in given:
-            if value not in _CHOICES[field]:
-                raise ValueError(f'{name}: {field} must be one of {_CHOICES[field]}, got {value!r}')
+            check_choice(f'{name}: {field}', value, _CHOICES[field])
         if len(activations) != count - 1:
             raise ValueError(
                 f'{name}: activation needs one value between each two of {count} layers, got {activation}'
@@ -111,23 +111,3 @@ class ConvMLP(_Perceptron):
     layer = staticmethod(partial(nn.Conv2d, kernel_size=1))
     norm = nn.BatchNorm2d
     layer_norm = LayerNorm2d
-
-
-@MODELS.register_module()
-class FirstChannels(nn.Module):
-    """(N, C) -> (N, D), the first D channels: a part of the representation is compared, without a trained
-    projector (DirectCLR, Jing et al., 2022, section 5).
-
-    Args:
-        dimensions: D, 360 of ResNet-50's 2048 in the paper.
-    """
-
-    def __init__(self, dimensions: int) -> None:
-        super().__init__()
-        self.dimensions = dimensions
-
-    def forward(self, x):
-        """The first D channels; the others get no gradient from here."""
-        if x.shape[1] < self.dimensions:
-            raise ValueError(f'FirstChannels: wanted {self.dimensions} of {x.shape[1]} channels')
-        return x[:, : self.dimensions]

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.numerics import no_autocast, unit
 from densecl.registry import MODELS
 
@@ -41,8 +42,7 @@ class PixelPropagation(nn.Module):
         super().__init__()
         if power <= 0:
             raise ValueError(f'PixelPropagation: power must be positive, got {power}')
-        if layers not in (0, 1, 2):
-            raise ValueError(f'PixelPropagation: layers must be 0, 1 or 2, got {layers!r}')
+        check_choice('PixelPropagation: layers', layers, (0, 1, 2))
         self.power = power
         widths = (channels,) * (layers + 1)
         self.value = ConvMLP(widths, norm=True, bias=True) if layers else nn.Identity()

@@ -8,19 +8,10 @@ from torch import Tensor, nn
 
 from densecl.registry import MODELS
 
+from .norms import LayerNorm2d
+
 #: Strides of the levels that detectors usually have.
 USUAL_STRIDES = (4, 8, 16, 32, 64)
-
-
-@MODELS.register_module('LN2d')
-class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels of each cell of a map (B, C, H, W)."""
-
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
-        super().__init__(channels, eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 @MODELS.register_module()

@@ -6,12 +6,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.models.active import active_like, only_active
 from densecl.models.patches import patches_of
 from densecl.registry import MODELS
 from densecl.structures import TokenMask
 
-from .simple_pyramid import LayerNorm2d
+from .norms import LayerNorm2d
 
 
 class Densify(nn.Module):
@@ -82,8 +83,7 @@ class UNetDecoder(nn.Module):
                 f'UNetDecoder: patch={patch} makes {blocks} blocks, one a level, but channels has '
                 f'{len(channels)} levels'
             )
-        if norm not in _NORMS:
-            raise ValueError(f"UNetDecoder: norm must be 'BN', 'LN' or None, got {norm!r}")
+        check_choice('UNetDecoder: norm', norm, _NORMS)
         self.patch, widths = patch, [width >> i for i in range(blocks + 1)]
         self.densify = nn.ModuleList()
         for i, (c, d) in enumerate(zip(reversed(channels), widths, strict=False)):

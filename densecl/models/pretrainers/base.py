@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from densecl.building import ConfigMistake, at_the_place_of, building
 from densecl.distributed import is_spread, world_size
+from densecl.messages import check_choice
 from densecl.models.backbones.layers import freeze_layers
 from densecl.models.backbones.low_rank import add_low_rank
 from densecl.models.backbones.recompute import recompute_blocks
@@ -89,8 +90,7 @@ class Pretrainer(BaseModel):
         for name in heads:
             if 'loss' in name:  # mmengine adds up every logged value whose name holds this word
                 raise ValueError(f"model.heads: {name!r} must not contain 'loss'; choose another name")
-        if batch_statistics not in ('batch', 'held'):
-            raise ValueError(f"model.batch_statistics must be 'batch' or 'held', got {batch_statistics!r}")
+        check_choice('model.batch_statistics', batch_statistics, ('batch', 'held'))
         if heads_first < 0:
             raise ValueError(f'model.heads_first must be at least 0, got {heads_first}')
         self.held, self.heads_first = batch_statistics == 'held', heads_first
@@ -240,11 +240,11 @@ class Pretrainer(BaseModel):
 
     def encode(self, images: Tensor, mask: TokenMask | None = None) -> tuple[Tensor, ...]:
         """Online branch: (B, 3, H, W) -> levels (B, C, H, W). It does not see patches that ``mask`` hides."""
-        return _encode(self.backbone, self.neck, images, mask, learning=not self.settling)
+        return encode_levels(self.backbone, self.neck, images, mask, learning=not self.settling)
 
     def encode_start(self, images: Tensor) -> tuple[Tensor, ...]:
         """Frozen copy: (B, 3, H, W) -> levels (B, C, H, W)."""
-        return _encode(self.start.backbone, None, images)
+        return encode_levels(self.start.backbone, None, images)
 
     def branches(self, views: Views) -> tuple[Branch, Branch]:
         """The online and the target branch for a batch."""
@@ -368,11 +368,9 @@ class Pretrainer(BaseModel):
         ``inputs`` is what the data preprocessor returns; in mode ``'tensor'`` also images (B, 3, H, W).
         ``data_samples`` is not used: mmengine's loops pass it.
         """
-        if mode == 'loss':
+        if check_choice('mode', mode, ('loss', 'tensor')) == 'loss':
             return self.loss(inputs)
-        if mode == 'tensor':
-            return self.encode(inputs.images[0] if isinstance(inputs, Views) else inputs)
-        raise ValueError(f"mode must be 'loss' or 'tensor', got {mode!r}")
+        return self.encode(inputs.images[0] if isinstance(inputs, Views) else inputs)
 
 
 @MODELS.register_module()
@@ -430,7 +428,7 @@ def _joined_name(head: str, kind: str) -> str:
     return f'{head}_{kind}' if kind else head
 
 
-def _encode(
+def encode_levels(
     backbone: nn.Module,
     neck: nn.Module | None,
     images: Tensor,

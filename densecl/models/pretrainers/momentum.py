@@ -12,12 +12,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchvision.ops import DropBlock2d, StochasticDepth
 
 from densecl.distributed import local, world_size
+from densecl.messages import check_choice
 from densecl.models.backbones.rotary import Rotary
 from densecl.registry import MODELS
 from densecl.schedule import Schedule
 from densecl.structures import Views
 
-from .base import Pretrainer, _encode
+from .base import Pretrainer, encode_levels
 from .batch_statistics import encode_shuffled, group_batch_norm
 from .branch import Branch
 
@@ -25,6 +26,7 @@ from .branch import Branch
 class TargetBranch(nn.Module):
     """Copies of backbone, neck and projectors without gradient.
 
+    The projector of a head whose answers come from elsewhere (``target``) has none: nothing would read it.
     Only the online branch has dropout (of attention, too) and drop-path (official code of DINO): here all
     their probabilities are set to 0. Besides torch's dropout modules, such a probability is any float
     attribute with "drop" in its name: ``dropout`` of torch's attention, ``drop_prob`` of drop-path and
@@ -35,7 +37,8 @@ class TargetBranch(nn.Module):
         super().__init__()
         self.backbone = copy.deepcopy(backbone)
         self.neck = copy.deepcopy(neck)
-        self.heads = nn.ModuleDict({name: copy.deepcopy(head.projector) for name, head in heads.items()})
+        read = {name: head.projector for name, head in heads.items() if head.target is None}
+        self.heads = nn.ModuleDict({name: copy.deepcopy(projector) for name, projector in read.items()})
         self.requires_grad_(False)
         for part in self.modules():
             if isinstance(part, _DropoutNd | StochasticDepth | DropBlock2d):
@@ -109,12 +112,11 @@ class MomentumPretrainer(Pretrainer):
                     f'momentum is the share of the target that is kept, in [0.5, 1], got {value}. '
                     f'Where the update rate is meant, give 1 - rate = {1 - value:g}'
                 )
-        if export_branch not in ('online', 'target'):
-            raise ValueError(f"export_branch must be 'online' or 'target', got {export_branch!r}")
+        check_choice('export_branch', export_branch, ('online', 'target'))
         if bn_groups < 1:
             raise ValueError(f'model.bn_groups must be at least 1, got {bn_groups}')
         self.shuffle_bn, self.bn_groups = shuffle_bn, bn_groups
-        self.keep_target, self._has_target = keep_target, False
+        self.keep_target, self.has_target = keep_target, False
         self._check_statistics()
         if bn_groups > 1:
             group_batch_norm(self.backbone, bn_groups)
@@ -149,13 +151,13 @@ class MomentumPretrainer(Pretrainer):
 
         With ``keep_target``, a target from a checkpoint is kept, and the start becomes a copy of it.
         """
-        if not (self.keep_target and self._has_target):
+        if not (self.keep_target and self.has_target):
             self._copy_target()
         super().init_target()
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._has_target = any(name.startswith(f'{prefix}target.backbone.') for name in state_dict)
+        self.has_target = any(name.startswith(f'{prefix}target.backbone.') for name in state_dict)
 
     @torch.no_grad()
     def _copy_target(self) -> None:
@@ -165,7 +167,7 @@ class MomentumPretrainer(Pretrainer):
     def _mirrored(self) -> list[tuple[nn.Module, nn.Module]]:
         """Pairs of modules (online, target)."""
         pairs = [(self.backbone, self.target.backbone), (self.neck, self.target.neck)]
-        pairs += [(head.projector, self.target.heads[name]) for name, head in self.heads.items()]
+        pairs += [(self.heads[name].projector, theirs) for name, theirs in self.target.heads.items()]
         return [pair for pair in pairs if pair[0] is not None]
 
     @property
@@ -185,7 +187,7 @@ class MomentumPretrainer(Pretrainer):
         online, target = ([local(p) for module in side for p in module.parameters()] for side in sides)
         move_where(counts, target, online, self.momentum)
         self._still = 0
-        super().after_optimizer_step()
+        super().after_optimizer_step(counts)
         if self.heads_first and self.clock.step == self.heads_first and not self.keep_target:
             self._copy_target()  # otherwise the target's projectors would still be near their random start
 
@@ -210,7 +212,7 @@ class MomentumPretrainer(Pretrainer):
     @torch.no_grad()
     def encode_target(self, images: Tensor) -> Sequence[Tensor]:
         """Target branch: (B, 3, H, W) -> levels (B, C, H, W)."""
-        encode = partial(_encode, self.target.backbone, self.target.neck)
+        encode = partial(encode_levels, self.target.backbone, self.target.neck)
         leaks = self.training and not self.held  # held statistics do not depend on the batch
         shuffled = self.shuffle_bn and leaks and world_size() * self.bn_groups > 1
         return encode_shuffled(encode, images, seed=self.clock.step) if shuffled else encode(images)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.registry import MODELS
 from densecl.structures import Views
 
@@ -24,8 +25,7 @@ class Known(nn.Module):
 
     def __init__(self, of: str = 'view', classes: int | None = None) -> None:
         super().__init__()
-        if of not in ('view', 'image'):
-            raise ValueError(f"Known: of must be 'view' or 'image', got {of!r}")
+        check_choice('Known: of', of, ('view', 'image'))
         self.of, self.classes = of, classes
 
     def set_images(self, images: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.registry import MODELS
 
 FEATURES = ('first', 'end', 'mean')
@@ -59,10 +60,7 @@ class HuggingFaceText(nn.Module):
         pretrained: bool = True,
     ) -> None:
         super().__init__()
-        if feature not in FEATURES:
-            raise ValueError(
-                f'HuggingFaceText: feature must be one of {", ".join(FEATURES)}, got {feature!r}'
-            )
+        check_choice('HuggingFaceText: feature', feature, FEATURES)
         self.model = _model(Path(os.path.expanduser(folder)), pretrained)
         config = self.model.config
         if pad_token is None and not causal:

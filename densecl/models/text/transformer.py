@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.registry import MODELS
 
 
@@ -70,9 +71,8 @@ class TextTransformer(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, given, known in (('activation', activation, ACTIVATIONS), ('feature', feature, FEATURES)):
-            if given not in known:
-                raise ValueError(f'TextTransformer: {name} must be one of {", ".join(known)}, got {given!r}')
+        check_choice('TextTransformer: activation', activation, ACTIVATIONS)
+        check_choice('TextTransformer: feature', feature, FEATURES)
         if width % heads:
             raise ValueError(f'TextTransformer: width {width} is no multiple of its {heads} heads')
         if causal and feature == 'first':

@@ -50,7 +50,7 @@ def test_the_view_is_drawn_as_without():
         ({'corruption': []}, 'corruption must be entries such as .* got '),
         ({'corruption': DROP}, r'views\[0\].corruption: ViewRecipe takes Sequence.*, got .*mask'),
         ({'corruption': [DROP], 'mask': {'type': 'GMMLMask'}}, 'and mask=None'),
-        ({'corruption': [{**DROP, 'fill': 'grey'}]}, "fill must be one of .*'batch'.*got 'grey'"),
+        ({'corruption': [{**DROP, 'fill': 'grey'}]}, "fill must be .*'batch'.*got 'grey'"),
         ({'corruption': [{'mask': 0.5}]}, 'corruption: mask must be such as .*GMMLMask.*got 0.5'),
         ({'corruption': [{**DROP, 'share': 1}]}, 'corruption.0.share: Replacement does not take this'),
         (

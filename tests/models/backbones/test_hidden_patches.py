@@ -148,7 +148,7 @@ def test_the_numbers_of_mae():
 
 
 def test_what_is_refused(images):
-    with pytest.raises(ValueError, match="hidden must be one of None, token, dropped, got 'zero'"):
+    with pytest.raises(ValueError, match="hidden must be None, 'token' or 'dropped', got 'zero'"):
         build(hidden='zero')
     with pytest.raises(ValueError, match=r'a mask of \(2, 2\) patches for \(4, 4\)'):
         build(hidden='token')(images, mask=TokenMask(torch.zeros(2, 2, 2, dtype=torch.bool), (0, 0)))

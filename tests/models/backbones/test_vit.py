@@ -172,8 +172,8 @@ def test_gradients_reach_every_parameter():
 @pytest.mark.parametrize(
     'kwargs, message',
     [
-        (dict(pos_embed='rotary'), 'pos_embed must be one of learned, sincos'),
-        (dict(init='zero'), 'init must be one of timm, mocov3, mae, beit'),
+        (dict(pos_embed='rotary'), "pos_embed must be 'learned', 'sincos' or 'sincos-mae'"),
+        (dict(init='zero'), "init must be 'timm', 'mocov3', 'mae', 'beit'"),
         (dict(out_indices=(4,)), r'out_indices \(4,\) with 4 blocks'),
         (dict(class_token=False, global_pool='avg'), 'no plain ViT'),
     ],

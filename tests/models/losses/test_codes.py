@@ -92,7 +92,7 @@ def test_what_is_refused(logits, codes):
         CodeCrossEntropy().score(compared(logits, codes + 1, None))
     with pytest.raises(ValueError, match='keys of 6 values, not one code a unit'):
         CodeCrossEntropy().score(compared(logits, logits, None))
-    with pytest.raises(ValueError, match="mean must be one of 'counted', 'images'"):
+    with pytest.raises(ValueError, match="mean must be 'counted' or 'images'"):
         CodeCrossEntropy('rows')
 
 

@@ -114,5 +114,5 @@ def test_gradients_are_left_to_the_head():
 
 
 def test_an_unknown_mean():
-    with pytest.raises(ValueError, match="Cosine: mean must be .*'images'; got 'pairs'"):
+    with pytest.raises(ValueError, match="Cosine: mean must be .*'images', got 'pairs'"):
         Cosine(mean='pairs')

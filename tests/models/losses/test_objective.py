@@ -5,7 +5,7 @@ import torch
 
 from densecl.models.losses import Cosine, Sum
 from densecl.models.losses.functional import nt_xent
-from densecl.models.losses.objective import check_mean, mean_of, own_mean
+from densecl.models.losses.objective import mean_of, own_mean
 from densecl.schedule import Clock
 from densecl.structures import Batch, Comparison, Units
 
@@ -118,8 +118,3 @@ def test_what_does_not_count_may_be_nan_and_gets_no_gradient(how):
 def test_the_mean_for_the_log():
     assert own_mean(TERMS, COUNTED).item() == pytest.approx(133 / 3)
     assert own_mean(TERMS * torch.nan, COUNTED & False).item() == 0
-
-
-def test_an_unknown_mean_is_named():
-    with pytest.raises(ValueError, match="X: mean must be one of 'rows', 'counted'; got 'images'"):
-        check_mean('images', 'X', ('rows', 'counted'))

@@ -176,6 +176,30 @@ def test_scoring_alone_leaves_nothing_behind():
     assert torch.equal(objective.queues[1].keys, before['queues.1.keys'])
 
 
+@pytest.mark.parametrize('queue', [0, 2])
+def test_units_that_do_not_exist_take_no_part(queue):
+    """Two units an image, one of them missing in some: the codes are those of the others together."""
+    valid = torch.tensor([[True, False], [True, True], [False, True], [True, True]])
+    objective = SwappedPrediction(queue=queue, dim=C, queue_start=0).double()
+    for each in objective.queues:
+        each.enqueue(vectors(queue, seed=3))
+    rows = vectors(8)
+    queued = [each.keys for each in list(objective.queues)[:1]]
+    want = codes_by_hand(scores_of(torch.cat([*queued, rows.view(4, 2, C)[valid]])))[-valid.sum() :]
+    for other in (0.0, 5.0):
+        changed = torch.where(valid[..., None], rows.view(4, 2, C), other * vectors(1, seed=4))
+        key = Units(scores_of(changed), embeddings=changed, valid=valid, view=0)
+        codes, found = objective.codes(key, Projector, 0.1)
+        torch.testing.assert_close(codes[valid], want)
+        assert not codes[~valid].any()
+        entropies = torch.special.entr(want).sum(1) / math.log(K)
+        torch.testing.assert_close(found['code_entropy'], entropies.mean())
+        usage = (scores_of(changed[valid]) / 0.1).softmax(1).mean(0)
+        torch.testing.assert_close(found['usage_entropy'], torch.special.entr(usage).sum() / math.log(K))
+    together = SwappedPrediction(assigned='all').double().codes(key, Projector, 0.1)[0]
+    torch.testing.assert_close(together.flatten(0, 1), codes_by_hand(key.vectors.flatten(0, 1)))
+
+
 def test_collapse_shows_in_the_entropies():
     same = scores_of(vectors(1)).float().expand(32, K)  # all alike: even codes, a loss of ln K at best
     _, collapsed = of_scores(same)

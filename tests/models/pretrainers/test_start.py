@@ -57,6 +57,17 @@ def test_the_anchor_holds_what_the_backbone_was(kind):
     assert gradient.isfinite().all() and gradient.any()
 
 
+def test_no_copy_is_kept_of_a_projector_that_nothing_reads():
+    torch.manual_seed(0)
+    heads = dict(
+        image=copy.deepcopy(IMAGE),
+        anchor=dict(copy.deepcopy(ANCHOR), projector=dict(type='LN2d', channels=512)),
+    )
+    model = MomentumPretrainer(backbone=dict(type='TorchvisionResNet', arch='resnet18'), heads=heads).train()
+    assert list(model.target.heads) == ['image']
+    step(model, torch.optim.SGD((p for p in model.parameters() if p.requires_grad), 0.1), batch())
+
+
 def test_weights_that_are_loaded_become_the_start_and_the_target():
     from densecl.transfer import load_backbone
 

@@ -129,7 +129,7 @@ def test_random_values_need_no_weights(bert):
 def test_refuses_in_one_line(bert, tmp_path, monkeypatch):
     for error, said, args in (
         (FileNotFoundError, 'there is no .*nowhere/config.json', (tmp_path / 'nowhere',)),
-        (ValueError, "feature must be one of first, end, mean, got 'last'", (bert[0], 'last')),
+        (ValueError, "feature must be 'first', 'end' or 'mean', got 'last'", (bert[0], 'last')),
         (ValueError, 'context_length 77, but the model in .* has 12 positions', (bert[0],)),
     ):
         with pytest.raises(error, match=said) as raised:

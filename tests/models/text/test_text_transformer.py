@@ -152,8 +152,8 @@ def test_never_waits_for_the_device(options):
 @pytest.mark.parametrize(
     ('options', 'said'),
     [
-        (dict(activation='relu'), "activation must be one of gelu, quick_gelu, got 'relu'"),
-        (dict(feature='mean', causal=False), "feature must be one of end, first, got 'mean'"),
+        (dict(activation='relu'), "activation must be 'gelu' or 'quick_gelu', got 'relu'"),
+        (dict(feature='mean', causal=False), "feature must be 'end' or 'first', got 'mean'"),
         (dict(heads=3), 'width 16 is no multiple of its 3 heads'),
         (dict(feature='first'), 'sees nothing but itself'),
     ],

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.numerics import full_precision
 from densecl.registry import MODELS
 
@@ -29,8 +30,7 @@ class Cells(UnitProducer):
 
     def __init__(self, level: int = -1, grid: int | None = None, resize: str = 'average') -> None:
         super().__init__(level)
-        if resize not in ('average', 'bicubic'):
-            raise ValueError(f"Cells: resize must be 'average' or 'bicubic', got {resize!r}")
+        check_choice('Cells: resize', resize, ('average', 'bicubic'))
         self.grid, self.resize = grid, resize
 
     def inputs(self, branch, views, source):

@@ -9,7 +9,8 @@ from densecl.registry import MODELS
 from densecl.structures import Detections, decode_boxes, overlaps
 
 from .base import place_of, record_of
-from .boxes import Boxes, regions_of
+from .boxes import Boxes
+from .regions import regions_of
 
 
 @MODELS.register_module()

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from densecl.messages import check_choice
 from densecl.numerics import full_precision, no_autocast
 from densecl.registry import MODELS
 from densecl.structures import Units
@@ -87,10 +88,7 @@ class CellPrototypes(Prototypes):
         **kwargs,
     ) -> None:
         super().__init__(level, **kwargs)
-        if foreground not in (None, 'attention', 'norm'):
-            raise ValueError(
-                f"CellPrototypes: foreground must be None, 'attention' or 'norm', got {foreground!r}"
-            )
+        check_choice('CellPrototypes: foreground', foreground, (None, 'attention', 'norm'))
         if not 0 < mass <= 1 or blur <= 0:
             raise ValueError(
                 f'CellPrototypes: mass must lie in (0, 1] and blur be > 0, got {mass} and {blur}'

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.registry import MODELS
 from densecl.schedule import Clock
 from densecl.structures import Units
@@ -29,8 +30,7 @@ class Image(UnitProducer):
 
     def __init__(self, level: int = -1, project: str = 'pooled', detach: bool = False) -> None:
         super().__init__(level)
-        if project not in ('pooled', 'cells', 'map'):
-            raise ValueError(f"Image: project must be 'pooled', 'cells' or 'map', got {project!r}")
+        check_choice('Image: project', project, ('pooled', 'cells', 'map'))
         self.projected = project
         self.detached = detach
 
@@ -104,15 +104,13 @@ class Prototypes(Image):
 
     def __init__(self, level: int = -1, freeze: float = 0, freeze_unit: str = 'epoch') -> None:
         super().__init__(level)
-        if freeze_unit not in ('epoch', 'step'):
-            raise ValueError(f"Prototypes: freeze_unit must be 'epoch' or 'step', got {freeze_unit!r}")
+        check_choice('Prototypes: freeze_unit', freeze_unit, ('epoch', 'step'))
         self.freeze, self.freeze_unit = freeze, freeze_unit
         self.clock: Clock | None = None
 
     def frozen(self, projector: nn.Module) -> Sequence[nn.Parameter]:
         """The parameters of the prototypes, while ``freeze`` says so."""
-        clock = self.clock or Clock()
-        if not self.freeze or clock.step >= clock.steps(self.freeze, self.freeze_unit, 'Prototypes.freeze'):
+        if (self.clock or Clock()).reached(self.freeze, self.freeze_unit, 'Prototypes.freeze'):
             return ()
         return tuple(projector.prototypes.parameters())
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from densecl.messages import check_choice
 from densecl.registry import MODELS
 
 from .base import UnitProducer, record_of
@@ -37,8 +38,7 @@ class Patches(UnitProducer):
         self, images: int = 2, patches: int = 9, levels: dict[str, int] | None = None, order: str = 'drawn'
     ) -> None:
         super().__init__()
-        if order not in ('drawn', 'image'):
-            raise ValueError(f"Patches: order must be one of ('drawn', 'image'), got {order!r}")
+        check_choice('Patches: order', order, ('drawn', 'image'))
         self.images, self.patches, self.order = images, patches, order
         self.levels = {'': self.level} if levels is None else dict(levels)
         self.kinds = tuple(f'{part}_{n}' if n else part for part in ('global', 'local') for n in self.levels)

@@ -47,12 +47,18 @@ class SimilarImages(Filter):
 
         ``numbers`` (B,) is the numbers of these images in the batch of all processes.
         """
-        candidates, keep = candidates.gathered(), None
-        if candidates.images is not None:
-            keep = lambda columns, _: numbers[:, None] != candidates.images[columns]  # noqa: E731
+        keys = (candidates.gathered() if candidates.ring else candidates).keys.detach()
+        images, there = candidates.images, candidates.there
+
+        def keep(columns: slice, cosines: Tensor) -> Tensor:
+            kept = torch.ones_like(cosines, dtype=torch.bool)
+            if images is not None:
+                kept &= numbers[:, None] != images[columns]
+            return kept if there is None else kept & (there[columns] != 0)
+
         top = min(self.top, len(candidates))
         # The candidates with the highest maximum over the views are among the highest of some view.
-        each = [hardest_keys(view, candidates.keys.detach(), top, keep) for view in views]
+        each = [hardest_keys(view, keys, top, keep) for view in views]
         score, order = torch.cat([s for s, _ in each], 1).sort(1, descending=True)
         columns = torch.cat([c for _, c in each], 1).gather(1, order)
         known = (columns[:, :, None] == columns[:, None]).tril(-1).any(2)

@@ -9,7 +9,7 @@ from torch import nn
 
 from densecl.models.backbones.timm import TimmViT
 from densecl.models.heads.units import foreground_of
-from densecl.models.losses.assignment import spread
+from densecl.models.losses.assignment import evenly_chosen
 from densecl.registry import MODELS
 from densecl.structures import Views
 
@@ -203,10 +203,10 @@ def test_an_image_without_foreground_and_a_batch_without_any():
 def test_rows_are_spread_over_those_that_count():
     rows = torch.arange(8.0)[None, :, None].expand(3, -1, 1)
     valid = torch.tensor([[1] * 8, [0, 1, 0, 1, 1, 0, 0, 0], [0] * 8], dtype=torch.bool)
-    chosen, found = spread(rows, valid, 4)
+    chosen, found = evenly_chosen(rows, valid, 4)
     assert chosen[:2, :, 0].tolist() == [[1, 3, 5, 7], [1, 3, 3, 4]]
     assert found.tolist() == [[True] * 4, [True] * 4, [False] * 4]
-    assert torch.equal(spread(rows, None, 8)[0], rows)
+    assert torch.equal(evenly_chosen(rows, None, 8)[0], rows)
 
 
 def test_a_resumed_queue_goes_on():

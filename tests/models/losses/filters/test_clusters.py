@@ -72,16 +72,18 @@ def test_a_step_that_is_skipped_leaves_the_labels():
         assert int((clusters.state.labels >= 0).sum()) == labelled
 
 
-def build(treatment='elimination', queue=6, **kwargs):
+def build(treatment='elimination', queue=6, decoupled=False, **kwargs):
     kind = dict(type='densecl.Clusters', images=30, dim=5, clusters=(2, 3), treatment=treatment)
-    objective = InfoNCE(temperature=T, queue=queue, dim=5, batch='keys', negatives={**kind, **kwargs})
+    options = dict(batch='keys', negatives={**kind, **kwargs}, decoupled=decoupled)
+    objective = InfoNCE(temperature=T, queue=queue, dim=5, **options)
     return objective.double()
 
 
 @pytest.mark.parametrize('rows', ['image', 'dense'])
 @pytest.mark.parametrize('treatment', ['elimination', 'attraction'])
-def test_labelled_alike_in_one_clustering_are_false_negatives(treatment, rows):
-    objective = build(treatment).eval()
+@pytest.mark.parametrize('decoupled', [False, True])
+def test_labelled_alike_in_one_clustering_are_false_negatives(decoupled, treatment, rows):
+    objective = build(treatment, decoupled=decoupled).eval()
     objective.queue.keys.copy_(F.normalize(objective.queue.keys, dim=1))
     objective.queue.images.copy_(torch.tensor([20, 21, 22, 23, -1, 0]))
     labels = torch.full((2, 30), -1)
@@ -101,8 +103,9 @@ def test_labelled_alike_in_one_clustering_are_false_negatives(treatment, rows):
         q, p = F.normalize(query[i], dim=0), F.normalize(positive[i], dim=0)
         others = [c for c in range(10) if c != 6 + image]
         alike = found[image]
-        kept = others if treatment == 'attraction' else [c for c in others if c not in alike]
-        total = torch.cat([(p @ q / T)[None], pool[kept] @ q / T]).logsumexp(0)
+        stay = treatment == 'attraction' and not decoupled
+        kept = others if stay else [c for c in others if c not in alike]
+        total = torch.cat([(p @ q / T)[None][decoupled:], pool[kept] @ q / T]).logsumexp(0)
         logits = [p @ q / T] + ([pool[c] @ q / T for c in alike] if treatment == 'attraction' else [])
         expected.append(total - torch.stack(logits).mean())
     expected = torch.stack(expected).mean()

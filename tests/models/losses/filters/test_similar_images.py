@@ -7,6 +7,8 @@ from oracles.comparisons import compare
 from oracles.per_image import loss_of_one, similar_images
 
 from densecl.models.losses import InfoNCE, kernel
+from densecl.models.losses.candidates import Candidates
+from densecl.registry import MODELS
 
 T, TOP, THRESHOLD = 0.3, 3, 0.1
 
@@ -103,3 +105,12 @@ def test_errors():
         build('love')
     with pytest.raises(ValueError, match='got 0 and 0.7'):
         InfoNCE(negatives=dict(type='densecl.SimilarImages', top=0))
+
+
+def test_keys_that_no_view_shows_take_no_place():
+    """Of two candidates like the image the first is none: with top=1 the second is found."""
+    eye = torch.eye(4, dtype=torch.float64)
+    there = torch.tensor([0, 1, 1])
+    candidates = Candidates(eye[[0, 0, 1]], there=there)
+    part = MODELS.build(dict(type='SimilarImages', top=1))
+    assert part.search([eye[:1]], candidates, torch.tensor([0])).tolist() == [[1]]
