@@ -139,6 +139,10 @@ class PretrainDataSample:
     score: float | None = None
 
 
+#: Fields with one entry a view, each of which is stacked.
+_OF_VIEWS = ('images', 'photometric', 'regions', 'cutouts', 'asked', 'corruptions', 'maps', 'tokens', 'warps')
+
+
 @dataclass
 class Views:
     """The views of a batch of B images; see :class:`PretrainDataSample` for what each field means.
@@ -200,17 +204,6 @@ class Views:
         labels = None
         if any(s.label is not None for s in samples):  # -1 for an image without one
             labels = torch.tensor([-1 if s.label is None else s.label for s in samples])
-        names = (
-            'images',
-            'photometric',
-            'regions',
-            'cutouts',
-            'asked',
-            'corruptions',
-            'maps',
-            'tokens',
-            'warps',
-        )
         answers = None if samples[0].answers is None else torch.stack([s.answers for s in samples], 1)
         masks = collate_masks([s.masks for s in samples])
         return cls(
@@ -225,7 +218,7 @@ class Views:
             answers=answers,
             masks=masks,
             hidden_counts=None if masks is None else [_hidden_counts(mask) for mask in masks],
-            **{name: stack([getattr(s, name) for s in samples]) for name in names},
+            **{name: stack([getattr(s, name) for s in samples]) for name in _OF_VIEWS},
         )
 
     def mask(self, view: int) -> TokenMask | None:

@@ -9,13 +9,14 @@ from .codes import CodeCrossEntropy, Commitment, SoftCrossEntropy
 from .contrast import InfoNCE
 from .cosine import Cosine
 from .f_mutual_information import FMutualInformation
+from .filters.base import Filter
 from .filters.clusters import Clusters
 from .filters.glofnd import GloFND
 from .filters.similar_images import SimilarImages
 from .in_context import InContext
 from .koleo import KoLeo
 from .labels import LabelCrossEntropy, PrototypeAlignment
-from .masses import Debiased, Filter, Hard, Mass, Mixing
+from .masses import Debiased, Hard, Mass, Mixing
 from .moving_average import MovingAverage, PerSampleTemperature
 from .neighbour_distillation import NeighbourDistillation
 from .neighbour_order import NeighbourOrder

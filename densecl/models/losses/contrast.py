@@ -14,8 +14,9 @@ from densecl.schedule import Clock
 from densecl.structures import Batch, Comparison, Units
 
 from .candidates import Candidates, Pairs, Scores, logits_of
+from .filters.base import Filter
 from .forms import FORMS, Answers, contrastive_terms, split_by_role
-from .masses import Filter, Mass
+from .masses import Mass
 from .objective import MEANS, Objective, mean_of, own_mean
 from .sources import SOURCES, batch_candidates
 from .temperatures import TemperatureFree, positive_schedule
@@ -111,37 +112,34 @@ class InfoNCE(Objective):
     ) -> None:
         super().__init__()
         check_choice('InfoNCE: batch', batch, (None, *SOURCES))
-        if not queue and batch is None:
-            raise ValueError("InfoNCE: no candidates; set queue > 0 or batch, such as batch='views'")
         check_choice('InfoNCE: form', form, FORMS)
-        if (decoupled and form == 'apart') or (sigma is not None and not decoupled):
-            raise ValueError("InfoNCE: sigma needs decoupled=True, and this a form other than 'apart'")
-        if decoupled and reweighted:
-            raise ValueError(
-                'InfoNCE: reweighted needs the share of the answer, which decoupled=True does not have; '
-                'leave out one of them'
-            )
-        for name, given, partner, there in (
-            ('detach_weights', detach_weights, 'sigma', sigma is not None),
-            ('overlapping', overlapping, "batch='others'", batch == 'others'),
-        ):
-            if given and not there:
-                raise ValueError(f'InfoNCE: {name}=True does nothing without {partner}; leave out {name}')
         module = isinstance(temperature, dict) and 'type' in temperature
         self.temperature = MODELS.build(temperature) if module else None
         self.schedule = None if module else positive_schedule(temperature, 'InfoNCE: temperature')
-        if times_temperature and isinstance(self.temperature, TemperatureFree):
-            raise ValueError('InfoNCE: times_temperature needs a temperature; TemperatureFree has none')
-        if own_weight and isinstance(self.temperature, TemperatureFree):
-            raise ValueError(
-                'InfoNCE: own_weight is added to logits at a temperature; TemperatureFree has none'
-            )
+        without = isinstance(self.temperature, TemperatureFree)
+        for wrong, said in (
+            (not queue and batch is None, "no candidates; set queue > 0 or batch, such as batch='views'"),
+            (decoupled and form == 'apart', "decoupled=True needs a form other than 'apart'"),
+            (decoupled and reweighted, 'reweighted needs the share of the answer; decoupled=True has none'),
+            (sigma is not None and not decoupled, 'sigma needs decoupled=True'),
+            (detach_weights and sigma is None, 'detach_weights=True does nothing without sigma'),
+            (overlapping and batch != 'others', "overlapping=True does nothing without batch='others'"),
+            (
+                times_temperature and without,
+                'times_temperature needs a temperature; TemperatureFree has none',
+            ),
+            (own_weight and without, 'own_weight needs logits at a temperature; TemperatureFree has none'),
+            (
+                own_weight and (batch != 'units' or queue or negatives is not None),
+                "own_weight goes with batch='units' and queue=0, without negatives=",
+            ),
+        ):
+            if wrong:
+                raise ValueError(f'InfoNCE: {said}')
         self.extra_channels = 0 if self.temperature is None else self.temperature.extra_channels
         self.clock: Clock | None = None
         self.queue = Queue(queue, dim) if queue else None
         self.sends = ('pooled',) if queue else ()
-        if own_weight and (batch != 'units' or queue or negatives is not None):
-            raise ValueError("InfoNCE: own_weight goes with batch='units' and queue=0, without negatives=")
         self.batch, self.gathered, self.overlapping = batch, gathered, overlapping
         self.own_weight = own_weight
         self.needs = frozenset(NEEDS.get(batch, ())) | ({'pooled'} if queue else set())

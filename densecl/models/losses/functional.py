@@ -79,7 +79,7 @@ __all__ = [
 def plain_objective(temperature: Number, **kwargs) -> InfoNCE:
     """InfoNCE without a queue, with candidates of this process only."""
     objective = InfoNCE(queue=0, gathered=False, **{'batch': 'keys', **kwargs})
-    objective.schedule = lambda _: temperature
+    objective.schedule = lambda _: temperature  # here it may be a tensor, also one with gradient
     return objective
 
 

@@ -1,4 +1,4 @@
-"""Modules for ``negatives=`` of InfoNCE: rules that find false negatives, and weightings of negatives."""
+"""Weightings of negatives, for ``negatives=`` of InfoNCE."""
 
 import math
 
@@ -10,10 +10,10 @@ from densecl.messages import check_choice
 from densecl.numerics import unit as unit_length
 from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
-from densecl.structures import Batch, Units
+from densecl.structures import Batch
 
 from .candidates import Candidates, Scores
-from .kernel import Keep, hardest_keys
+from .kernel import hardest_keys
 
 # Number of entries of mixed vectors that are in memory at a time.
 CHUNK = 2**22
@@ -28,27 +28,6 @@ class Mass(nn.Module):
 
     def learn(self, batch: Batch) -> None:
         """Learn from the statistics of this step; called once a step, in training only."""
-
-
-class Filter(nn.Module):
-    """The base class of rules that find false negatives.
-
-    ``treatment='elimination'`` removes the false negatives F from the denominator. ``'attraction'`` keeps
-    them there and makes them answers, too: ``-1/(1 + |F|) sum log softmax`` over the answer and F.
-    """
-
-    def __init__(self, treatment: str = 'elimination') -> None:
-        super().__init__()
-        check_choice(f'{type(self).__name__}: treatment', treatment, ('elimination', 'attraction'))
-        #: What the false negatives become.
-        self.role = 'ignored' if treatment == 'elimination' else 'answer'
-
-    def rule(self, scores: Scores) -> Keep | None:
-        """``rule(columns, cosines (R, k)) -> bool (R, k)``, true for false negatives; None: no rule yet."""
-        raise NotImplementedError
-
-    def learn(self, keys: list[Units], batch: Batch) -> None:
-        """Learn from the step's key sets and scores; called once a step, in training only."""
 
 
 @MODELS.register_module()

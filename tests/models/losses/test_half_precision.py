@@ -8,8 +8,7 @@ import pytest
 import torch
 from oracles.comparisons import compare, set_clock
 
-from densecl.models.losses import InfoNCE, Objective
-from densecl.models.losses.masses import Filter, Mass
+from densecl.models.losses import Filter, InfoNCE, Mass, Objective
 from densecl.models.losses.temperatures import Temperature
 from densecl.registry import MODELS
 from densecl.schedule import Clock

@@ -13,7 +13,7 @@ from densecl.registry import MODELS
 from densecl.schedule import Clock, Schedule
 
 from ..kernel import hardest_keys, similarity_logsumexp
-from ..masses import Filter
+from .base import Filter
 
 
 @MODELS.register_module()

@@ -4,7 +4,7 @@ from densecl.models.memory import PerImage
 from densecl.registry import MODELS
 from densecl.schedule import Clock
 
-from ..masses import Filter
+from .base import Filter
 
 
 @MODELS.register_module()

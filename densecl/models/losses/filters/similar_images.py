@@ -8,7 +8,7 @@ from densecl.registry import MODELS
 
 from ..candidates import Candidates, Scores
 from ..kernel import hardest_keys
-from ..masses import Filter
+from .base import Filter
 
 
 @MODELS.register_module()

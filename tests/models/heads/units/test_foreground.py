@@ -100,7 +100,13 @@ def config(**units):
         matching=dict(type='SharedGrid', size=SIZE, samples=2),
         projector=dict(type='PrototypeProjector', channels=(WIDTH, 4), prototypes=K),
         objective=dict(
-            type='SwappedPrediction', queue=20, dim=4, queue_start=0, queue_units=3, mean='counted'
+            type='SwappedPrediction',
+            queue=20,
+            dim=4,
+            queue_start=0,
+            queue_units=3,
+            mean='counted',
+            assigned='all',
         ),
         pairs='crops',
     )
