@@ -45,12 +45,16 @@ def make_parser() -> argparse.ArgumentParser:
 
 def call(args: argparse.Namespace) -> int:
     """Run the chosen command; what a user did wrong is told in one line."""
+    again = '; the same command goes on' if args.command == 'pilot' else ''
     try:
         return args.run(args) or 0
     except KeyboardInterrupt:
-        again = '; the same command goes on' if args.command == 'pilot' else ''
         print(f'densecl {args.command}: interrupted{again}', file=sys.stderr)
         return 130
+    except SystemExit:  # of a training: a signal came, and its state is saved
+        if again:
+            print(f'densecl {args.command}: stopped{again}', file=sys.stderr)
+        raise
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         if args.debug or os.environ.get('DENSECL_DEBUG'):
             raise

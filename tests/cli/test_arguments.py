@@ -54,3 +54,15 @@ def test_targets_of_an_export_are_all_named():
     from densecl.transfer.dialects import TARGETS
 
     assert export.TARGETS == TARGETS
+
+
+def test_a_pilot_that_is_stopped_says_how_it_goes_on(densecl, monkeypatch):
+    def stop(args):
+        raise error
+
+    monkeypatch.setattr(pilot, 'run', stop)
+    for error, said, code in (
+        (SystemExit(143), 'densecl pilot: stopped; the same command goes on\n', 143),
+        (KeyboardInterrupt(), 'densecl pilot: interrupted; the same command goes on\n', 130),
+    ):
+        assert densecl('pilot', 'photos', '--labelled', 'a.json')[::2] == (code, said)

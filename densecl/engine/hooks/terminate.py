@@ -129,7 +129,7 @@ class TerminateHook(Hook):
         runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
         if runner.rank == 0:
             name_last(runner, path)
-            runner.logger.info(f'{signal.Signals(number).name}: saved {path}; go on with --resume')
+            runner.logger.info(f'{signal.Signals(number).name}: saved {path}, where a resumed run goes on')
         if world_size() > 1:
             dist.barrier()  # a process that exits early would get rank 0 killed while it still writes
         self.after_train(runner)
