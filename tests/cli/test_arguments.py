@@ -56,13 +56,14 @@ def test_targets_of_an_export_are_all_named():
     assert export.TARGETS == TARGETS
 
 
-def test_a_pilot_that_is_stopped_says_how_it_goes_on(densecl, monkeypatch):
+@pytest.mark.parametrize(
+    ('error', 'said', 'code'),
+    [(SystemExit(143), 'stopped', 143), (KeyboardInterrupt(), 'interrupted', 130)],
+)
+def test_a_pilot_that_is_stopped_says_how_it_goes_on(error, said, code, densecl, monkeypatch):
     def stop(args):
         raise error
 
     monkeypatch.setattr(pilot, 'run', stop)
-    for error, said, code in (
-        (SystemExit(143), 'densecl pilot: stopped; the same command goes on\n', 143),
-        (KeyboardInterrupt(), 'densecl pilot: interrupted; the same command goes on\n', 130),
-    ):
-        assert densecl('pilot', 'photos', '--labelled', 'a.json')[::2] == (code, said)
+    wanted = f'densecl pilot: {said}; the same command goes on\n'
+    assert densecl('pilot', 'photos', '--labelled', 'a.json')[::2] == (code, wanted)
