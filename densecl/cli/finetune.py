@@ -62,10 +62,10 @@ def _begin(out: Path, args: argparse.Namespace) -> int:
         )
     if found:
         raise FileExistsError(f'{out} holds another run ({found[0].name}); give another --out')
-    left_out = ('write_only', 'amp', 'resume', 'debug', 'command', 'run')
+    left_out = ('write_only', 'resume', 'debug', 'command', 'run')
     try:
         write_config(**{key: value for key, value in vars(args).items() if key not in left_out})
-        return 0 if args.write_only else _train(config, args)
+        return 0 if args.write_only else _train(config)
     except Exception:
         if not checkpoints_of(out):  # the same command can begin again
             config.unlink(missing_ok=True)
@@ -78,14 +78,14 @@ def _go_on(out: Path, args: argparse.Namespace) -> int:
         raise FileNotFoundError(f'--resume: there is no fine-tuning in {out} (no config.py)')
     if (out / 'manifest.json').exists():
         raise ValueError(f'--resume: {out} holds a pretraining; densecl pretrain --resume goes on with it')
-    print(f'{config}: goes on with what stands there; of the options given now only --amp counts')
-    return _train(config, args)
+    print(f'{config}: goes on with what stands there; the options given now are not used')
+    return _train(config, resume=True)
 
 
-def _train(config: Path, args: argparse.Namespace) -> int:
+def _train(config: Path, resume: bool = False) -> int:
     from densecl.finetune import finetune
 
-    for name, value in finetune(config, amp=args.amp, resume=args.resume).items():
+    for name, value in finetune(config, resume=resume).items():
         print(f'{name:15s} {value:5.1f}')
     print(f'pictures: {config.parent / "pictures"}')
     return 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import densecl
 from densecl.files import write_text
+from densecl.messages import check_choice
 from densecl.models.necks import USUAL_STRIDES, pyramid_strides
 from densecl.settings.config_text import in_docstring, source_of
 from densecl.settings.record import Setting, settings_table
@@ -30,6 +31,10 @@ _MODELS = {  # (label maps, transformer, size) -> file of configs/_base_/models
 _TITLES = {'detection': 'Faster R-CNN', 'instance': 'Mask R-CNN', 'semantic': 'FCN'}
 
 
+#: ``amp`` -> type of the optimiser's wrapper.
+_WRAPPERS = {None: 'OptimWrapper', 'bf16': 'densecl.BF16OptimWrapper', 'fp16': 'AmpOptimWrapper'}
+
+
 def write_config(
     start: str | Path,
     data: str | Path,
@@ -45,6 +50,7 @@ def write_config(
     batch: int | None = None,
     lr: float | None = None,
     seed: int = 0,
+    amp: str | None = None,
 ) -> Path:
     """Write ``out/config.py``, which ``tools/train.py`` runs, and print its settings with their reasons.
 
@@ -63,6 +69,7 @@ def write_config(
         minutes: length of the training in minutes; a few steps are timed.
         batch, lr: images per step; AdamW's learning rate for the new layers.
         seed: seed of the order of images and of new layers.
+        amp: ``'bf16'`` or ``'fp16'`` (on a GPU) trains in mixed precision.
 
     Returns:
         The path of the config.
@@ -81,16 +88,17 @@ def write_config(
     labelled = read_data(data, out, val, images, task, share, class_agnostic)
     source = read_start(start, out)
     wishes = Wishes(size, iters, batch, lr, seed)
+    wrapper = _WRAPPERS[check_choice('amp', amp, _WRAPPERS)]
     settings = derive(labelled, source, wishes, torch.cuda.is_available())
     path = out / 'config.py'
-    write_text(path, config_text(path, data, labelled, source, settings, seed))
+    write_text(path, config_text(path, data, labelled, source, settings, seed, wrapper))
     if minutes is not None:
         from .speed import iters_in
 
         found, reason = iters_in(path, minutes)
         settings['iters'] = Setting('iters', found, reason)
         settings |= paced(found)
-        write_text(path, config_text(path, data, labelled, source, settings, seed))
+        write_text(path, config_text(path, data, labelled, source, settings, seed, wrapper))
     print('\n'.join([*labelled.notes, _table(settings), f'config: {path}']), flush=True)
     return path
 
@@ -102,6 +110,7 @@ def config_text(
     start: StartFile,
     settings: dict[str, Setting],
     seed: int = 0,
+    wrapper: str = 'OptimWrapper',
 ) -> str:
     """The config as text."""
     value = {name: setting.value for name, setting in settings.items()}
@@ -124,7 +133,7 @@ def config_text(
     names = ''.join(f'{name} = {source_of(x)}\n' for name, x in _names(labelled, start, value, seed).items())
     body = _semantic(labelled, start, levels) if semantic else _detection(labelled, start, levels)
     figure = 'mIoU' if semantic else 'coco/bbox_mAP' if labelled.task == 'detection' else 'coco/segm_mAP'
-    return head + names + body + TRAINING.format(figure=figure)
+    return head + names + body + TRAINING.format(figure=figure, wrapper=wrapper)
 
 
 def _names(data: LabelledData, start: StartFile, value: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -14,15 +14,12 @@ _NAMES = {
 }
 
 
-def finetune(
-    config: str | Path, pictures: int = 16, amp: str | None = None, resume: bool = False
-) -> dict[str, float]:
+def finetune(config: str | Path, pictures: int = 16, resume: bool = False) -> dict[str, float]:
     """Train, test the last checkpoint, and draw pictures; all output goes into the config's folder.
 
     Args:
         config: see :func:`densecl.finetune.write_config`.
         pictures: number of pictures, ground truth beside prediction, in ``pictures/``.
-        amp: ``'bf16'`` or ``'fp16'`` trains in mixed precision.
         resume: go on from the newest whole checkpoint in the folder, if there is one.
 
     Returns:
@@ -41,18 +38,16 @@ def finetune(
         hook['decoder'] = cfg.get('decoder')
         cfg.custom_hooks = [*cfg.custom_hooks, hook]
     launch.use_resume(cfg, 'auto' if resume else None)
-    figures = train_and_test(cfg, amp)
+    figures = train_and_test(cfg)
     write_json(config.parent / 'metrics.json', figures)
     return figures
 
 
-def train_and_test(cfg, amp: str | None = None) -> dict[str, float]:
+def train_and_test(cfg) -> dict[str, float]:
     """Train a config, then return the figures of its detector or segmentor in percent."""
     from densecl.engine import launch
 
     launch.save_on_signal(cfg)
-    if amp:
-        launch.use_amp(cfg, amp)
     length = cfg.train_cfg.get('max_iters', cfg.train_cfg.get('max_epochs'))
     if cfg.train_cfg.get('val_interval', 1) == length:
         cfg.train_cfg.val_interval = length + 1  # no validation, as the test follows the training

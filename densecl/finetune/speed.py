@@ -28,6 +28,7 @@ def iters_in(config: Path, minutes: float) -> tuple[int, str]:
 def seconds_per_step(config: Path) -> float:
     """Median time of a training step with the whole model, data included; the first step does not count."""
     import torch
+    from mmengine.optim import build_optim_wrapper
     from mmengine.registry import MODELS, init_default_scope
     from mmengine.runner import Runner
 
@@ -39,13 +40,15 @@ def seconds_per_step(config: Path) -> float:
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = MODELS.build(cfg.model).to(device).train()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     loader = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
     times = []
     for _ in range(_STEPS):
         begin = time.perf_counter()
         data = model.data_preprocessor(next(loader), training=True)
-        loss, _ = model.parse_losses(model(**data, mode='loss'))
-        loss.backward()
+        with wrapper.optim_context(model):
+            loss, _ = model.parse_losses(model(**data, mode='loss'))
+        wrapper.backward(loss)
         loss.item()
         times.append(time.perf_counter() - begin)
     return statistics.median(times[1:])

@@ -20,7 +20,7 @@ custom_hooks = [
     dict(type='densecl.HeadsFirstHook', iters=heads_first, norm_eval=norm_eval),
 ]
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type={wrapper!r},
     optimizer=dict(type='AdamW', lr=lr, weight_decay=0.05),
     clip_grad=dict(max_norm=10, norm_type=2),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=backbone_lr_mult))),

@@ -325,14 +325,14 @@ def _groups(names: Sequence[str], pattern: str | None) -> list[str]:
     return [match.group(1) if match.groups() else match.group() for match in found]
 
 
-def _finetune(cell: dict, folder: Path, data: str, amp: str | None = None, **settings) -> dict[str, float]:
+def _finetune(cell: dict, folder: Path, data: str, **settings) -> dict[str, float]:
     from mmengine.registry import init_default_scope
 
     from densecl.finetune import finetune, write_config
 
     init_default_scope('densecl')
     config = write_config(_weights(cell, folder), data, folder / 'run', seed=cell['seed'], **settings)
-    return finetune(config, pictures=0, amp=amp)
+    return finetune(config, pictures=0)
 
 
 def _train(
@@ -351,7 +351,9 @@ def _train(
         moved |= {f'{part}_evaluator.ann_file': file for part in ('val', 'test')}
     cfg.merge_from_dict(moved)
     launch.use_pretrained(cfg, weights)
-    return train_and_test(cfg, amp)
+    if amp:
+        launch.use_amp(cfg, amp)
+    return train_and_test(cfg)
 
 
 if __name__ == '__main__':
