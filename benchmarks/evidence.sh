@@ -25,6 +25,7 @@ while [ $# -gt 0 ]; do
     *) echo "evidence.sh: $1 is not known; see the first lines of benchmarks/evidence.sh" >&2; exit 2 ;;
     esac
 done
+case $out in *,*) echo "evidence.sh: --out $out: a comma separates files here; take another folder" >&2; exit 2 ;; esac
 [ -z "$labelled" ] || [ -e "$labelled" ] || { echo "evidence.sh: --labelled $labelled: no such file or folder" >&2; exit 2; }
 [ -d "$photos" ] || { echo "evidence.sh: --photos $photos: no such folder" >&2; exit 2; }
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
@@ -39,7 +40,7 @@ cuda)
 *) echo "evidence.sh: --device is cpu or cuda, got $device" >&2; exit 2 ;;
 esac
 
-configs=() names=()
+configs=() names=() failed=''
 for method in $methods; do
     # the plain recipe of the network has the shortest name
     config=$(find "configs/$method" -name "*_${arch}_*photos.py" -o -name "*_${arch}_*in1k.py" 2>/dev/null |
@@ -57,17 +58,19 @@ done | xargs -0 -r -n 3 -P "$jobs" bash -c '
     mkdir -p "$work"
     python tools/train.py "$config" --work-dir "$work" --resume auto --amp bf16 --auto-scale-lr --cfg-options "randomness.seed=$seed" "$@" \
         >> "$work/output.log" 2>&1 || { echo "failed: $work: $(tail -n 1 "$work/output.log"); see $work/output.log" >&2; exit 1; }
-    echo "pretrained: $work"' evidence "${options[@]}" "$@" >&2 || true
-weights=("--weights" "random=random:${configs[0]}")
+    echo "pretrained: $work"' evidence "${options[@]}" "$@" >&2 || failed=yes
+weights=("--weights" "random=random:${configs[0]}") left_out=''
 for name in "${names[@]}"; do
-    files=''
-    for seed in $seeds; do
+    files='' missing=''
+    for seed in $seeds; do  # seed i of a task takes file i, so all of them are needed
         file=$out/runs/$name-$seed/epoch_$epochs.pth
-        [ -f "$file" ] && files+=,$file
+        [ -f "$file" ] && files+=,$file || missing+=" $seed"
     done
-    [ -z "$files" ] || weights+=("--weights" "$name=${files#,}")
+    [ -z "$missing" ] && weights+=("--weights" "$name=${files#,}") || left_out+="evidence.sh: not measured: $name, whose pretraining failed with seed$missing"$'\n'
 done
 asked=(benchmarks/small.py) default='camvid_frozen bccd_frozen coco_frozen camvid_tenth bccd_tenth'
 [ -z "$labelled" ] || { asked=(--labelled "$labelled" ${val:+--val "$val"}) default='frozen tenth'; }
 # shellcheck disable=SC2086  # words are meant
-python tools/benchmark.py "${asked[@]}" --out "$out/benchmark" --jobs "$jobs" --only ${tasks:-$default} --seeds $tunings "${weights[@]}"
+python tools/benchmark.py "${asked[@]}" --out "$out/benchmark" --jobs "$jobs" --only ${tasks:-$default} --seeds $tunings "${weights[@]}" || failed=yes
+printf '%s' "$left_out" >&2
+[ -z "$failed" ]

@@ -60,15 +60,19 @@ def main() -> int:
         names = [contender.name for contender in contenders]
         if args.against and args.against not in names:
             raise ValueError(f'--against {args.against}: no such weights; there are {", ".join(names)}')
-        failed = benchmark.benchmark(tasks, contenders, args.seeds, args.out, args.jobs, flushed)
+        try:
+            code = int(bool(benchmark.benchmark(tasks, contenders, args.seeds, args.out, args.jobs, flushed)))
+        except KeyboardInterrupt:
+            flushed('benchmark: interrupted; the same command goes on')
+            code = 130
         if not any(Path(args.out).glob('cells/*/*/figures.json')):
-            return 1  # nothing to show; why was told
+            return code or 1  # nothing to show; why was told
         flushed(benchmark_report.write(args.out, args.against, names))
     except (OSError, ValueError) as error:
         print(f'benchmark: {error}', file=sys.stderr)
         return 2
     flushed(f'{args.out}: results.csv, results.md, results.png')
-    return bool(failed)
+    return code
 
 
 def read_tasks(args: argparse.Namespace) -> dict[str, dict]:

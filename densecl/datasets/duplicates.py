@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from .decode import decode_scaled
+from .unreadable import UnreadableImageError
 
 SIDE = 64
 """Side of the thumbnails, in pixels; photos are squeezed into a square."""
@@ -62,22 +63,33 @@ class Duplicate:
     mirrored: bool
 
 
-def fingerprints(paths: Iterable[str | os.PathLike], decoder: Callable | None = None) -> Fingerprints:
+def fingerprints(
+    paths: Iterable[str | os.PathLike], decoder: Callable | None = None, unreadable: list[str] | None = None
+) -> Fingerprints:
     """Read photos and take their fingerprints, 1 to 3 ms each.
 
     Args:
         paths: of the files.
         decoder: path -> (H, W, C) of any depth, a :class:`densecl.datasets.SensorDecoder`. The grey image is
             the mean of the channels, scaled from its percentiles 1 and 99. None: 8-bit photos of any mode.
+        unreadable: a list that gets the files that are no whole images, which are left out.
 
     Raises:
-        UnreadableImageError: a file is not a whole image; the message names it.
+        UnreadableImageError: a file is not a whole image, and ``unreadable`` is None; the message names it.
     """
     paths = [os.fspath(path) for path in paths]
-    grey = np.zeros((len(paths), SIDE, SIDE), np.uint8)
-    for row, path in zip(grey, paths, strict=True):
-        row[:] = _sensor_thumbnail(decoder(path)) if decoder else _thumbnail(decode_scaled(path, SIDE)[0])
-    return _of_thumbnails(paths, grey)
+    grey, kept = np.zeros((len(paths), SIDE, SIDE), np.uint8), []
+    for path in paths:
+        try:
+            image = _sensor_thumbnail(decoder(path)) if decoder else _thumbnail(decode_scaled(path, SIDE)[0])
+        except UnreadableImageError:
+            if unreadable is None:
+                raise
+            unreadable.append(path)
+            continue
+        grey[len(kept)] = image
+        kept.append(path)
+    return _of_thumbnails(kept, grey[: len(kept)])
 
 
 def find_duplicates(

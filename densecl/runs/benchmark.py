@@ -59,7 +59,7 @@ class Contender:
         kind, sign, config = what.partition(':')
         if sign and kind == 'random':
             return cls(name, config=config)
-        return cls(name, tuple(what.split(',')))
+        return cls(name, (what,) if os.path.exists(what) else tuple(what.split(',')))
 
     def of(self, seed: int) -> str:
         """The file of a seed, ``''`` for random weights."""
@@ -97,10 +97,12 @@ def read_tasks(path: str | Path, options: dict | None = None, only: Sequence[str
     from mmengine.config import Config
 
     config = Config.fromfile(path)
-    config.merge_from_dict(options or {})
-    tasks = config.get('tasks')
-    if not tasks:
+    if not config.get('tasks'):
         raise ValueError(f'{path}: expected tasks = dict(NAME=dict(kind=..., ...))')
+    for option in options or {}:
+        _chosen(config.tasks, [option.split('.')[1]] if option.startswith('tasks.') else [], path)
+    config.merge_from_dict(options or {})
+    tasks = config.tasks
     found = {name: _plain(task) for name, task in _chosen(tasks, only, path).items()}
     for name, task in found.items():
         _check(name, task, path)
@@ -180,8 +182,8 @@ def benchmark(
         The cells that failed; the others are still measured.
 
     Raises:
-        ValueError: two contenders have the same name, or ``out`` has figures of other weights or another
-            task.
+        ValueError: two contenders have the same name, or ``out`` has figures of other weights, other data or
+            another task.
         FileNotFoundError: a file is missing.
     """
     out, hashes = Path(out), {}
@@ -195,13 +197,14 @@ def benchmark(
             hashes[what] = hash_files([str(p) for p in Path(what).rglob('*') if p.is_file()], contents=True)
         elif what and ':' not in what and (os.sep in what or Path(what).suffix):
             raise FileNotFoundError(f'--weights: {what} is no file')
+    contents = {name: _contents(task) for name, task in tasks.items()}
     todo = []
     for seed in seeds:
         for name, task in tasks.items():
             for contender in contenders:
                 cell, what = Cell(name, contender.name, seed), contender.of(seed) or contender.config
                 content = dict(asdict(cell), settings=task, file=contender.of(seed), config=contender.config)
-                _write_cell(cell.folder(out), content | dict(sha256=hashes.get(what)))
+                _write_cell(cell.folder(out), content | contents[name] | dict(sha256=hashes.get(what)))
                 if not (cell.folder(out) / FIGURES).is_file():
                     todo.append(cell)
     show(f'{len(todo)} measurements to make, {len(seeds) * len(tasks) * len(contenders)} in all')
@@ -224,6 +227,19 @@ def benchmark(
         list(pool.map(one, todo))
     show(f'{len(todo) - len(failed)} made in {(time.monotonic() - began) / 60:.1f} minutes')
     return failed
+
+
+def _contents(task: Mapping[str, Any]) -> dict[str, str]:
+    """Short hashes of the labelled data: content of a file, names and sizes of a folder's files."""
+    found = {}
+    for key in ('labelled', 'test', 'data', 'val', 'images', 'root'):
+        path = Path(task.get(key) or '')
+        if task.get(key) and path.is_file():
+            found[f'content of {key}'] = sha256_of(path)[:12]
+        elif task.get(key) and path.is_dir():
+            files = [str(file) for file in path.rglob('*') if file.is_file()]
+            found[f'content of {key}'] = hash_files(files)[:12]
+    return found
 
 
 def _write_cell(folder: Path, content: dict) -> None:

@@ -69,16 +69,27 @@ def markdown(found: Sequence[Table], against: str) -> str:
 
 def _markdown(table: Table, against: str) -> str:
     images = next(iter(next(iter(table.counts.values())).values()))() is not None
-    heads = ['weights', 'values', 'mean ± sd', 'difference over seeds'] + ['difference over images'] * images
+    seeds = sorted({seed for of_seed in table.values.values() for seed in of_seed})
+    named = f'values (seed{"s" * (len(seeds) > 1)} {", ".join(map(str, seeds))})'
+    heads = ['weights', named, 'mean ± sd', 'difference over seeds'] + ['difference over images'] * images
     lines = []
     for name, of_seed in table.values.items():
-        values = [of_seed[seed] for seed in sorted(of_seed)]
-        listed = ', '.join(f'{value:.1f}' for value in values)
-        cells = [name, listed, mean_sd(values)]
+        listed = ', '.join(f'{of_seed[seed]:.1f}' if seed in of_seed else '–' for seed in seeds)
+        cells = [name, listed, mean_sd(list(of_seed.values()))]
         for shown in (_over_seeds, _over_images)[: 1 + images]:
             cells.append('' if name == against else shown(table, against, name))
         lines.append(cells)
     return f'### {table.task}: {table.figure}\n\n{markdown_table(heads, lines)}\n'
+
+
+def _not_measured(out: Path) -> str:
+    """The cells that have no figures: they failed, or nobody measured them yet."""
+    found = []
+    for path in sorted(out.glob(f'cells/*/*/{CELL}')):
+        if not (path.parent / FIGURES).exists():
+            cell, log = json.loads(path.read_text()), path.parent.relative_to(out) / 'output.log'
+            found.append(f'- {cell["task"]}, {cell["weights"]}, seed {cell["seed"]}; see {log}\n')
+    return f'\n### Not measured\n\n{"".join(found)}' if found else ''
 
 
 def _shown(difference: Difference | None) -> str:
@@ -104,7 +115,7 @@ def _over_images(table: Table, one: str, two: str) -> str:
     try:
         return _shown(over_images(table, one, two))
     except ValueError:
-        return 'not the same images'
+        return 'not the same images and labels'
 
 
 def _read_counts(folder: Path, figure: str) -> Counts | None:
@@ -165,9 +176,9 @@ def write(out: str | Path, against: str | None = None, order: Sequence[str] = ()
         order: order of the rows.
     """
     out, rows = Path(out), read_rows(out)
+    write_text(out / 'results.csv', as_csv(rows))
     found = tables(rows, order)
-    text = markdown(found, against or next(iter(found[0].values)))
-    for name, content in (('results.csv', as_csv(rows)), ('results.md', text)):
-        write_text(out / name, content)
+    text = markdown(found, against or next(iter(found[0].values))) + _not_measured(out)
+    write_text(out / 'results.md', text)
     plot(found, out / 'results.png')
     return text

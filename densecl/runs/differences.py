@@ -90,20 +90,35 @@ def tables(rows: Sequence[dict[str, Any]], order: Sequence[str] = ()) -> list[Ta
 def over_seeds(table: Table, one: str, two: str) -> Difference | None:
     """``two`` minus ``one`` over the seeds that both have; None without common seeds.
 
-    If there are several pretrainings, seeds with the same pretraining count as one pair: their mean.
+    If one of both has several pretrainings, seeds that share one of them are not independent: all that are
+    linked in this way count as one pair, their mean.
     """
     seeds = table.pairs(one, two)
     if not seeds:
         return None
-    pairs: dict[tuple, list[float]] = {}
-    several = any(len({table.files[name][seed] for seed in seeds}) > 1 for name in (one, two))
-    for seed in seeds:
-        pair = tuple(table.files[name][seed] for name in (one, two)) if several else (seed,)
-        pairs.setdefault(pair, []).append(table.values[two][seed] - table.values[one][seed])
-    found = interval([fmean(values) for values in pairs.values()])
+    pairs = _independent(table, one, two, seeds)
+    found = interval(
+        [fmean(table.values[two][seed] - table.values[one][seed] for seed in pair) for pair in pairs]
+    )
     fixed = all(len({table.values[name][seed] for seed in seeds}) == 1 for name in (one, two))
     over = 'seeds' if len(pairs) == len(seeds) else 'pretrainings'
     return Difference(found, over, fixed and len(seeds) > 1)
+
+
+def _independent(table: Table, one: str, two: str, seeds: Sequence[int]) -> list[list[int]]:
+    """The seeds in groups, no two of which share a pretraining of weights that have several."""
+    several = [name for name in (one, two) if len({table.files[name][seed] for seed in seeds}) > 1]
+    groups: list[tuple[set, list[int]]] = []
+    for seed in seeds:
+        files, group = {(name, table.files[name][seed]) for name in several}, [seed]
+        apart = []
+        for theirs, others in groups:
+            if theirs & files:
+                files, group = files | theirs, others + group
+            else:
+                apart.append((theirs, others))
+        groups = [*apart, (files, group)]
+    return [group for _, group in groups]
 
 
 def over_blocks(table: Table, one: str, two: str) -> Difference | None:
@@ -168,7 +183,7 @@ def over_images(table: Table, one: str, two: str) -> Difference | None:
     """``two`` minus ``one`` over test images, see ``miou_difference``; None without common seeds or counts.
 
     Raises:
-        ValueError: the two were measured on different images.
+        ValueError: the two were measured on different images, or with different labels.
     """
     seeds = table.pairs(one, two)
     sides = [[table.counts[name][seed]() for seed in seeds] for name in (one, two)]
@@ -177,6 +192,9 @@ def over_images(table: Table, one: str, two: str) -> Difference | None:
     names = list(sides[0][0].names)
     if any(list(each.names) != names for side in sides for each in side):
         raise ValueError(f'{table.task}: {one} and {two} were not measured on the same images')
+    truths = [each.values[:, 1].tolist() for side in sides for each in side]
+    if any(truth != truths[0] for truth in truths):
+        raise ValueError(f'{table.task}: {one} and {two} were not measured with the same labels')
     from densecl.evaluation.bootstrap import miou_difference
 
     values = [[each.values for each in side] for side in sides]

@@ -19,10 +19,12 @@ def leak_check(
 
     Raises:
         FileNotFoundError, ValueError: the labelled set cannot be opened.
-        UnreadableImageError: an image is damaged, or of another sensor.
+        UnreadableImageError: a scored image is damaged, or of another sensor.
     """
     from densecl.datasets.duplicates import describe_duplicates, find_duplicates, fingerprints
     from densecl.evaluation.labelled import open_labelled
 
-    scored = fingerprints(open_labelled(labelled, test, decoder).test.images, decoder)
-    return describe_duplicates(find_duplicates(fingerprints(paths, decoder), scored), len(scored))
+    scored, unreadable = fingerprints(open_labelled(labelled, test, decoder).test.images, decoder), []
+    found = find_duplicates(fingerprints(paths, decoder, unreadable), scored)
+    left_out = f' (unreadable and left out: {len(unreadable)} pretraining photos)' if unreadable else ''
+    return describe_duplicates(found, len(scored)) + left_out

@@ -24,6 +24,7 @@ from .starts import layout_of
 #: Largest number of bytes of a picture, so that a page can have many.
 LARGEST = 600_000
 _SHORT = 448  # short side of a photo in pixels, for features
+_LONGEST = 4 * _SHORT
 
 
 def open_networks(whats: Sequence[str], branch: str = 'auto') -> dict[str, FrozenEncoder]:
@@ -159,8 +160,8 @@ def _read(photos, count: int, gallery: int, size, decoder) -> tuple[list[str], l
 
 
 def _use_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """A size in multiples of 16 with nearly the same aspect ratio."""
-    scale = _SHORT / min(shape[:2])
+    """A size in multiples of 16 with nearly the same aspect ratio; of a very long photo, a smaller one."""
+    scale = min(_SHORT / min(shape[:2]), _LONGEST / max(shape[:2]))
     return tuple(max(16, 16 * round(side * scale / 16)) for side in shape[:2])
 
 

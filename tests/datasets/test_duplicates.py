@@ -14,6 +14,7 @@ from densecl.datasets.duplicates import (
     find_duplicates,
     fingerprints,
 )
+from densecl.runs.leak import leak_check
 from densecl.sample import sample_root
 
 
@@ -89,6 +90,17 @@ def test_a_broken_photo_is_named(tmp_path):
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
     with pytest.raises(UnreadableImageError, match='broken.jpg'):
         fingerprints([tmp_path / 'broken.jpg'])
+
+
+def test_broken_photos_of_a_pretraining_are_left_out_and_told(everything, tmp_path):
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    unreadable, paths = [], [everything.paths[0], tmp_path / 'broken.jpg', everything.paths[1]]
+    found = fingerprints(paths, unreadable=unreadable)
+    assert unreadable == [str(tmp_path / 'broken.jpg')] and found.paths == list(everything.paths[:2])
+    assert len(find_duplicates(everything, found)) == 2
+    labelled = sample_root() / 'bccd/instances_val.json'
+    said = leak_check([tmp_path / 'broken.jpg', everything.paths[0]], labelled)
+    assert said.endswith(' (unreadable and left out: 1 pretraining photos)')
 
 
 def test_copies_of_images_of_another_sensor_are_found(everything, tmp_path):

@@ -159,8 +159,15 @@ def test_minutes_become_iterations(starts, label_maps, tmp_path, monkeypatch):
         write_config(starts['lite0'], tmp_path / 'maps', tmp_path / 'out', size='slim', minutes=0.1)
 
 
-def test_a_step_is_timed(starts, label_maps, tmp_path):
+def test_a_step_is_timed_in_its_precision(starts, label_maps, tmp_path, monkeypatch):
     from densecl.finetune.speed import seconds_per_step
 
-    config = write_config(starts['lite0'], label_maps(), tmp_path / 'out', size='slim', batch=2)
-    assert 0.001 < seconds_per_step(config) < 60
+    options = dict(size='slim', batch=2, iters=10)
+    config = write_config(starts['lite0'], label_maps(), tmp_path / 'out', **options, amp='bf16')
+    assert launch.read_config(str(config)).optim_wrapper.type == 'densecl.BF16OptimWrapper'
+    seen = []
+    plain = torch.autocast.__enter__
+    monkeypatch.setattr(torch.autocast, '__enter__', lambda self: seen.append(self.fast_dtype) or plain(self))
+    assert 0.001 < seconds_per_step(config) < 60 and torch.bfloat16 in seen
+    with pytest.raises(ValueError, match="amp must be None, 'bf16' or 'fp16', got 'half'"):
+        write_config(starts['lite0'], tmp_path / 'maps', tmp_path / 'other', **options, amp='half')

@@ -145,7 +145,11 @@ def test_images_are_drawn_by_group(record):
     assert f'**{want.mean:+.2f} [{want.low:+.2f}, {want.high:+.2f}]** (4 groups)' in text and want.low > 0
     counts['new'][0]['names'][0] = 'another'
     torch.save(counts['new'][0], Cell('t', 'new', 0).folder(out) / COUNTS)
-    assert 'not the same images' in benchmark_report.write(out, order=['start', 'new'])
+    assert 'not the same images and labels' in benchmark_report.write(out, order=['start', 'new'])
+    counts['new'][0]['names'][0] = '0'
+    counts['new'][0]['linear_miou'][3, 1, 0] += 1  # one pixel more of a class
+    torch.save(counts['new'][0], Cell('t', 'new', 0).folder(out) / COUNTS)
+    assert 'not the same images and labels' in benchmark_report.write(out, order=['start', 'new'])
 
 
 def test_seeds_of_one_pretraining_are_one_pair(record):
@@ -159,6 +163,25 @@ def test_seeds_of_one_pretraining_are_one_pair(record):
     assert f'{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] (2 pairs of pretrainings)' in text
 
 
+@pytest.mark.parametrize('start', ['random:c.py', 'three files'])
+def test_pretrainings_of_one_side_are_not_counted_twice(record, start):
+    """Random weights are others with each seed, but the two pretrainings are only two."""
+    values = {'start': [40.0, 41.0, 42.0, 43.0, 44.0], 'new': [41.0, 45.0, 44.0, 46.0, 47.0]}
+    out = record(values)
+    for seed in range(5):
+        random = dict(file='', config='c.py')
+        files = dict(start=random if ':' in start else dict(file=f'{seed % 3}'), new=dict(file=f'{seed % 2}'))
+        for name, source in files.items():
+            file = Cell('t', name, seed).folder(out) / CELL
+            file.write_text(json.dumps(json.loads(file.read_text()) | source))
+    text = benchmark_report.write(out, order=['start', 'new'])
+    if ':' in start:
+        found = interval([(1.0 + 2.0 + 3.0) / 3, (4.0 + 3.0) / 2])
+        assert f'{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] (2 pairs of pretrainings)' in text
+    else:  # 0 of three meets 0 and 1 of two, and so on: all hang together
+        assert '+2.60 (one pair of pretrainings)' in text
+
+
 def test_what_no_seed_changes_has_no_interval(record):
     text = benchmark_report.write(record({'start': [40.0, 40.0], 'new': [41.5, 41.5]}), order=['start'])
     assert '+1.50 (no seed changes it)' in text and '**' not in text
@@ -169,6 +192,13 @@ def test_a_seed_that_is_missing_is_not_paired(record):
     text = benchmark_report.write(out, 'start')
     found = paired([40.0, 44.0], [41.0, 45.5])
     assert f'{found.mean:+.2f}' in text and '-1.00 (one pair)' in text and math.isfinite(found.half)
+    assert '| values (seeds 0, 1, 2) |' in text and '| start | 40.0, 44.0, – |' in text
+    (Cell('t', 'one', 0).folder(out) / FIGURES).unlink()
+    text = benchmark_report.write(out, 'start')
+    assert text.endswith('### Not measured\n\n- t, one, seed 0; see cells/t/one-0/output.log\n')
+    with pytest.raises(ValueError, match='one: no figures of such weights'):
+        benchmark_report.write(out, 'one')
+    assert 'new,2,43.2' in (out / 'results.csv').read_text()
 
 
 def test_a_failure_is_told_and_the_rest_goes_on(halves, tmp_path, monkeypatch):
@@ -192,7 +222,41 @@ def test_a_failure_is_told_and_the_rest_goes_on(halves, tmp_path, monkeypatch):
     assert any('b, x, seed 0: linear_miou 5.0' in line for line in told)
 
 
+def test_other_data_of_the_same_name_are_refused(tmp_path, monkeypatch):
+    def in_process(folder):
+        (folder / FIGURES).write_text(json.dumps(dict(figures={'linear_miou': 5.0})))
+        return True
+
+    def measure(**options):
+        task = dict(kind='probe', labelled=str(labels), test=str(maps))
+        benchmark.benchmark(dict(a=task), [Contender('x', config=CONFIG)], [0], tmp_path / 'out', show=str)
+
+    monkeypatch.setattr(benchmark, '_in_process', in_process)
+    labels, maps = tmp_path / 'train.json', tmp_path / 'maps'
+    labels.write_text('{"categories": [1]}')
+    maps.mkdir()
+    (maps / 'a.png').write_bytes(b'123')
+    measure()
+    measure()
+    labels.write_text('{"categories": [2]}')
+    with pytest.raises(ValueError, match='x-0 was measured with content of labelled .* now; remove'):
+        measure()
+    labels.write_text('{"categories": [1]}')
+    (maps / 'b.png').write_bytes(b'')
+    with pytest.raises(ValueError, match='x-0 was measured with content of test'):
+        measure()
+
+
+def test_an_option_for_a_task_that_is_not_there(tmp_path):
+    path = tasks_file(tmp_path, "tasks = dict(a=dict(kind='probe', labelled='x'))")
+    assert benchmark.read_tasks(path, {'tasks.a.labelled': 'y'})['a']['labelled'] == 'y'
+    with pytest.raises(ValueError, match='has no task aa; it has a'):
+        benchmark.read_tasks(path, {'tasks.aa.labelled': 'y'}, ['a'])
+
+
 def test_weights_of_a_row(tmp_path):
+    (tmp_path / 'a, b.pth').touch()
+    assert Contender.parse(f'x={tmp_path}/a, b.pth').files == (f'{tmp_path}/a, b.pth',)
     several = Contender.parse('DenseCL=a.pth,b.pth')
     assert [several.of(seed) for seed in range(3)] == ['a.pth', 'b.pth', 'a.pth']
     assert Contender.parse('r=random:c.py') == Contender('r', config='c.py')
