@@ -1,16 +1,21 @@
 """Files that are either whole or absent, and their checksum."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+#: Errors of a disk, or a share of it, that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -22,6 +27,7 @@ def atomic_write(path: str | Path) -> Iterator[str]:
 
     Raises:
         IsADirectoryError: ``path`` is a folder.
+        OSError: the disk is full; it names ``path``, also where a writer of C++ only says that it failed.
     """
     path = Path(path)
     if path.is_dir():
@@ -37,12 +43,23 @@ def atomic_write(path: str | Path) -> Iterator[str]:
         os.replace(temporary, path)
         with suppress(OSError):  # some file systems sync no folders
             _sync(path.parent)
-    except BaseException:
+    except BaseException as error:
+        full = _is_full(error, path.parent)
         with suppress(FileNotFoundError):
             os.unlink(temporary)
+        if full:
+            raise OSError(full, os.strerror(full), str(path)) from error
         raise
     finally:
         os.close(handle)
+
+
+def _is_full(error: BaseException, folder: Path) -> int:
+    """The errno if an error is that of a full disk, else 0."""
+    if isinstance(error, OSError):
+        return error.errno if error.errno in FULL else 0
+    nothing_left = isinstance(error, Exception) and shutil.disk_usage(folder).free < 2**20
+    return errno.ENOSPC if nothing_left else 0
 
 
 def write_text(path: str | Path, text: str, errors: str = 'strict') -> Path:

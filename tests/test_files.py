@@ -1,5 +1,6 @@
 """Files are whole or absent, also of killed processes; which checkpoint of a folder is the newest."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -7,10 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from densecl import files
 from densecl.files import atomic_write, checkpoints_of, remove_leftovers, sha256_of, write_json
 
 WRITER = """
@@ -68,6 +71,26 @@ def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+
+
+@pytest.mark.parametrize(
+    ('error', 'free', 'said'),
+    [
+        (OSError(errno.ENOSPC, 'No space left on device'), 10**9, 'No space left on device: .*a.pth'),
+        (
+            RuntimeError('[enforce fail at inline_container.cc:672] . unexpected pos'),
+            0,
+            'No space left .*a.pth',
+        ),
+        (RuntimeError('another'), 10**9, 'another'),
+        (OSError(errno.EIO, 'Input/output error'), 0, 'Input/output'),
+    ],
+)
+def test_a_full_disk_is_told_with_the_file(error, free, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(files.shutil, 'disk_usage', lambda folder: SimpleNamespace(free=free))
+    with pytest.raises((OSError, RuntimeError), match=said), atomic_write(tmp_path / 'a.pth'):
+        raise error
+    assert not list(tmp_path.iterdir())
 
 
 def test_leftovers_go_from_disks_that_lock_only_files_open_for_writing(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """mmengine's runner with learning rates scaled to the batch size, sharded models, and images listed once."""
 
-import errno
 import itertools
 import logging
 import math
@@ -16,7 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from densecl.building import building
-from densecl.files import checkpoints_of
+from densecl.files import FULL, checkpoints_of
 from densecl.messages import check_choice
 from densecl.provenance import log_line
 from densecl.registry import RUNNERS
@@ -98,7 +97,7 @@ class LRScalingRunner(Runner):
             with building(self.cfg):
                 return super().train()
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if isinstance(error, OSError) and error.errno in FULL:
                 raise SystemExit(_no_space(self.work_dir, error)) from None
             for hook in self.hooks:
                 if hasattr(hook, 'failed'):
