@@ -111,8 +111,8 @@ def _tiff(data: bytes) -> Bands:
         tags = page.tags
         if page.photometric == 3:
             raise ValueError('its values are numbers of a palette; store the colours themselves')
-        if page.photometric == 0 and array.dtype.kind == 'u':  # 0 means white
-            array = array.dtype.type(2**page.bitspersample - 1) - array
+        if page.photometric == 0 and array.dtype.kind in 'ub':  # 0 means white
+            array = ~array if array.dtype.kind == 'b' else array.dtype.type(2**page.bitspersample - 1) - array
         pixels = _plain(_hwc(array, series.axes))
         if (orientation := tags.valueof(274, 1)) in range(2, 9):
             planes = map(np.ascontiguousarray, np.moveaxis(pixels, 2, 0))

@@ -160,7 +160,14 @@ def _open(path: Path, decoder: Callable | None) -> Opened:
 
 def _open_folder(path: Path, decoder: Callable | None) -> Opened:
     more = getattr(decoder, 'extensions', ())
-    images = {_stem(name): path / 'images' / name for name in walk(path / 'images') if is_image(name, more)}
+    images: dict[str, Path] = {}
+    for name in walk(path / 'images'):
+        if not is_image(name, more):
+            continue
+        if (other := images.setdefault(_stem(name), path / 'images' / name)).name != Path(name).name:
+            raise ValueError(
+                f'{path}/images: {other.name} and {name} would share one label map: rename one of them'
+            )
     labels = {_stem(n): path / 'labels' / n for n in walk(path / 'labels') if n.lower().endswith('.png')}
     keys = sorted(images.keys() & labels.keys())
     if not keys:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from densecl.coco import box_of, crowd_of, cut, number_of, rle_of, rows, size_of, text_of
@@ -142,6 +141,6 @@ def _mask(entry: dict, size: tuple[int, int], where: str) -> np.ndarray:
     box = cut(entry['bbox'], size)
     if box is None:
         return filled.astype(bool)
-    corners = np.array(box).round().astype(int)
-    cv2.rectangle(filled, corners[:2].tolist(), (corners[2:] - 1).tolist(), 1, cv2.FILLED)
+    left, top, right, bottom = np.array(box).round().astype(int)
+    filled[top:bottom, left:right] = 1
     return filled.astype(bool)

@@ -241,7 +241,7 @@ def _largest(gpu: Gpu, one: StepCost, other: StepCost, besides: int = 0) -> int:
     """Number of photos that fit beside ``besides`` bytes; memory is a straight line through two counts."""
     room = (gpu.memory - CONTEXT) * GIB / (1 + FRAGMENTS) - besides
     slope = (one.peak - other.peak) / (one.batch - other.batch)
-    return max(int((room - one.peak) / slope) + one.batch, 0) if slope > 0 else one.batch
+    return max(math.floor((room - one.peak) / slope) + one.batch, 0) if slope > 0 else one.batch
 
 
 def _options(cfg: Config, gpu: Gpu, counts: Sequence[StepCost], images: int) -> dict[str, Any]:

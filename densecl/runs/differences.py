@@ -126,7 +126,8 @@ def over_blocks(table: Table, one: str, two: str) -> Difference | None:
 
     It is fitted by least squares, with seeds as blocks: seeds that several weights have are paired. The noise
     is estimated from all weights of the table. So weights with a single seed get the spread of those with
-    several. If there are several pretrainings, seeds with the same one count as one value: their mean.
+    several. Of weights with several pretrainings, seeds with the same one share their noise: for the spread
+    they count as one value, their mean.
 
     Returns:
         None if one of both has no value. Without a degree of freedom, the interval of a single value.
@@ -136,29 +137,30 @@ def over_blocks(table: Table, one: str, two: str) -> Difference | None:
     if one not in table.values or two not in table.values:
         return None
     names = list(table.values)
-    found = [(name, block, value) for name in names for block, value in enumerate(_means(table, name))]
-    of_block = Counter(block for _, block, _ in found)
-    columns = names + [block for block, rows in sorted(of_block.items()) if block and rows > 1]
-    design = np.array([[column in (name, block) for column in columns] for name, block, _ in found], float)
-    values = np.array([value for *_, value in found])
-    solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    contrast = np.array([(column == two) - (column == one) for column in columns], float)
-    mean, free = float(contrast @ solution), len(found) - int(rank)
+    cells = [(name, seed) for name in names for seed in sorted(table.values[name])]
+    values = np.array([table.values[name][seed] for name, seed in cells])
+    shared = [seed for seed, rows in sorted(Counter(seed for _, seed in cells).items()) if rows > 1]
+    contrast = np.array([(name == two) - (name == one) for name in names] + [0] * len(shared), float)
+    design = np.array([[column in cell for column in names + shared] for cell in cells], float)
+    if not np.allclose(contrast @ np.linalg.pinv(design) @ design, contrast):  # no seeds that link them
+        design[:, len(names) :] = 0
+    weights = contrast @ np.linalg.pinv(design)
+    units = list(dict.fromkeys(_unit(table, *cell) for cell in cells))
+    member = np.array([[_unit(table, *cell) == unit for cell in cells] for unit in units], float)
+    means = member / member.sum(1, keepdims=True)
+    solution, _, rank, _ = np.linalg.lstsq(means @ design, means @ values, rcond=None)
+    mean, free = float(weights @ values), len(units) - int(rank)
     if not free:
         return Difference(interval([mean]), 'seeds')
-    squares = float(((values - design @ solution) ** 2).sum())
-    error = (squares / free * contrast @ np.linalg.pinv(design.T @ design) @ contrast) ** 0.5
+    squares = float(((means @ values - means @ design @ solution) ** 2).sum())
+    error = (squares / free * ((member @ weights) ** 2).sum()) ** 0.5
     return Difference(of_error(mean, float(error), free + 1), 'seeds', squares < 1e-12)
 
 
-def _means(table: Table, name: str) -> list[float]:
-    """Values by seed; if there are several pretrainings, the mean of each."""
+def _unit(table: Table, name: str, seed: int) -> tuple[str, Any]:
+    """What shares its noise: one of several pretrainings, or a seed of the only one."""
     files = table.files[name]
-    several = len(set(files.values())) > 1
-    of_file: dict[Any, list[float]] = {}
-    for seed, value in sorted(table.values[name].items()):
-        of_file.setdefault(files[seed] if several else seed, []).append(value)
-    return [fmean(values) for values in of_file.values()]
+    return name, files[seed] if len(set(files.values())) > 1 else seed
 
 
 def together(one: Difference | None, two: Difference | None) -> Difference | None:

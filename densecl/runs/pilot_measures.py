@@ -17,6 +17,7 @@ def probes(
     show,
 ) -> None:
     """Measure linear and retrieval segmentation for every arm and seed that the record lacks."""
+    import torch
     from mmengine.registry import init_default_scope
 
     from densecl.engine.launch import read_config
@@ -35,6 +36,7 @@ def probes(
     files = {'start': run.start, 'continued': run.best}
     for arm, seed in todo:
         encoder = random_encoder(config, seed) if arm == 'random' else open_encoder(files[arm], config=config)
+        encoder = encoder.to('cuda' if torch.cuda.is_available() else 'cpu')
         probed = probe(encoder, opened, opened.use_size(), level(config), seed)
         found = probed.scores()
         counts = {kind: iou_counts(getattr(probed, kind)).tolist() for kind in found}

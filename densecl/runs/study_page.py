@@ -54,7 +54,7 @@ def short(study: Study) -> str:
         [
             study.about,
             markdown_table(heads, lines),
-            f'Mean over seeds, in brackets the difference from {bases}. {_bold(found)}',
+            f'Mean over seeds, in brackets the difference from {bases}. {_bold(found)} {_single(study)}',
         ]
     )
 
@@ -177,8 +177,8 @@ def _legend(study: Study, found: Comparisons) -> str:
     held = sum(each.holds for each in found.values())
     return (
         f'95 % intervals, {over}. Seeds are paired, and their spread is that of all rows of the column. '
-        f'{_bold(found)} Each by itself {alone} would be told apart from 0, among all {held} are. Seeds of '
-        'one pretraining say nothing of another pretraining.'
+        f'{_bold(found)} Each by itself {alone} would be told apart from 0, among all {held} are. '
+        f'{_single(study)}'
     )
 
 
@@ -187,6 +187,17 @@ def _bold(found: Comparisons) -> str:
     return (
         'Bold is a difference that holds: of those in bold at most 5 % are expected to be none, '
         f'with all {tested} of this study taken together (Benjamini and Hochberg).'
+    )
+
+
+def _single(study: Study) -> str:
+    counts = [_pretrainings(study, name) for name in study.weights]
+    one, some = counts.count(1), sum(count > 0 for count in counts)
+    if not one:
+        return ''
+    return (
+        f'Seeds of one pretraining say nothing of another one, and {one} of the {some} pretrained rows are '
+        'of one.'
     )
 
 

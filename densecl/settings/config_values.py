@@ -22,10 +22,10 @@ def shared_values(found: Found, recipe, photos: list[str], folder: str, gpu: boo
     """
     batch, steps = found['batch'].value, found['steps'].value
     count = found['photos'].value
-    epochs, most = _length(steps, count, batch)
+    epochs, used = in_epochs(steps, count, batch)
     dataset = dict(data_root=photos[0] if len(photos) == 1 else photos, on_error='skip')
-    if most:
-        dataset['max_images'] = most
+    if used < count:
+        dataset['max_images'] = used
     dataset['pipeline'] = [_pipeline(gpu)]
     loader = dict(batch_size=batch, num_workers=found['workers'].value, pin_memory=gpu, dataset=dataset)
     interval = found['checkpoint_interval'].value
@@ -81,12 +81,16 @@ def with_prototypes(head: Mapping) -> list[str]:
     ]
 
 
-def _length(steps: int, photos: int, batch: int) -> tuple[int, int | None]:
-    """Epochs; and the number of photos per epoch, if there are fewer steps than in one epoch."""
+def in_epochs(steps: int, photos: int, batch: int) -> tuple[int, int]:
+    """Epochs, and the photos of each, that take no more than some steps and at least nine tenths of them.
+
+    All photos are taken where whole epochs come near enough; else fewer.
+    """
     an_epoch = max(photos // batch, 1)
-    if steps < an_epoch:
-        return 1, steps * batch
-    return -(-steps // an_epoch), None
+    epochs = steps // an_epoch
+    if epochs * an_epoch >= 0.9 * steps:
+        return epochs, photos
+    return epochs + 1, max(steps // (epochs + 1), 1) * batch
 
 
 def _views(found: Found, recipe) -> str:

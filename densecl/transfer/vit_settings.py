@@ -90,7 +90,7 @@ def _eps_in(config: dict) -> float | None:
         return (config.get('norm_cfg') or {}).get('eps', 1e-5)
     if not _is_timm(config):
         return None
-    return 1e-5 if 'dinov3' in str(config.get('arch')) else 1e-6
+    return 1e-5 if any(kind in str(config.get('arch')) for kind in ('dinov3', '_clip_')) else 1e-6
 
 
 def _is_timm(config: dict) -> bool:
@@ -155,6 +155,8 @@ def _options(tensors: dict[str, Tensor]) -> dict[str, Any]:
         options['relative_positions'] = True
     if 'norm.weight' not in to_dialect(tensors, 'timm'):
         options['final_norm'] = False
+    if 'norm_pre.weight' in to_dialect(tensors, 'timm'):
+        options['pre_norm'] = True  # CLIP
     if 'blocks.0.ls1.gamma' in tensors:
         options['init_values'] = 1.0
     if 'reg_token' in tensors:
@@ -192,6 +194,8 @@ def vit_how_to_load(target: str, meta: dict) -> str:
             tables = f'use_shared_rel_pos_bias={not own}, use_rel_pos_bias={own}'
             norm = f'use_fc_norm={"final_norm" in meta["options"]}'
             made = f'timm.create_model({meta["arch"]!r}, img_size={size}, {sizes}, {tables}, {norm})'
+        elif '_clip_' in str(meta.get('arch')):  # with its activation
+            made = f'timm.create_model({meta["arch"]!r}, img_size={size}, {sizes})'
         elif 'capi' in str(meta.get('arch')):
             registers = meta['options']['reg_tokens']
             made = f'densecl.models.backbones.capi.capi_vit({sizes}, num_reg_tokens={registers})'

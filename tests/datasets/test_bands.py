@@ -56,6 +56,9 @@ def test_tiff_of_one_channel_and_of_other_types():
         np.testing.assert_array_equal(found, array)
     white_is_zero = tiff(image, photometric='miniswhite')
     np.testing.assert_array_equal(read_bands(white_is_zero).pixels[..., 0], 65535 - image)
+    bits = image > 30000
+    for kind, wanted in (('minisblack', bits), ('miniswhite', ~bits)):
+        np.testing.assert_array_equal(read_bands(tiff(bits, photometric=kind)).pixels[..., 0] > 0, wanted)
     with pytest.raises(ValueError, match='complex64, expected whole or real'):
         read_bands(tiff(image.astype(np.complex64)))
 

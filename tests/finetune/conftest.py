@@ -22,6 +22,7 @@ BACKBONES = {
     'fine-tuned BEiT': dict(VIT, arch='beit_base_patch16_224', use_rel_pos_bias=True, final_norm=False),
     'ViTDet': dict(VIT, type='ViTDet', window=3, global_blocks=(1,)),
     'DINOv3': dict(VIT, arch='vit_small_patch16_dinov3', embed_dim=96, rope_rescale=2.0),
+    'CLIP ViT': dict(VIT, arch='vit_base_patch16_clip_quickgelu_224'),
     'CAPI': dict(VIT, arch='vit_large_patch14_capi', patch_size=14, num_reg_tokens=4, hidden='dropped'),
 }
 FOUR_BANDS = dict(

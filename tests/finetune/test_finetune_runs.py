@@ -83,7 +83,7 @@ def test_a_transformer_takes_a_step(kind, starts, coco, label_maps, tmp_path):
 
 @pytest.mark.parametrize('kind', ['masks', 'maps'])
 @pytest.mark.parametrize(
-    'start', ['vit of 8 px', 'DINOv2', 'BEiT', 'fine-tuned BEiT', 'ViTDet', 'DINOv3', 'CAPI']
+    'start', ['vit of 8 px', 'DINOv2', 'BEiT', 'fine-tuned BEiT', 'ViTDet', 'DINOv3', 'CAPI', 'CLIP ViT']
 )
 def test_transformers_of_all_kinds_give_their_own_features(
     kind, start, starts, backbones, coco, label_maps, tmp_path

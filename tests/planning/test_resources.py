@@ -55,6 +55,7 @@ def test_the_largest_batch_lies_on_a_line():
     assert _largest(gpu, cost(16, 2 * GIB), cost(32, 3 * GIB)) == 32 + 7 * 16
     assert _largest(gpu, cost(32, 3 * GIB), cost(16, 2 * GIB), besides=GIB) == 32 + 6 * 16
     assert _largest(gpu, cost(16, 12 * GIB), cost(32, 14 * GIB)) == 0
+    assert _largest(gpu, cost(16, 10.01 * GIB), cost(32, 12 * GIB)) == 15, 'less than a photo too much'
 
 
 def test_speed_is_the_slower_of_arithmetic_and_memory():

@@ -16,7 +16,15 @@ from densecl.evaluation.bootstrap import miou_difference
 from densecl.runs import study_files, study_page
 from densecl.runs.benchmark import CELL, COUNTS, FIGURES, Cell
 from densecl.runs.benchmark_report import COLUMNS
-from densecl.runs.differences import Difference, Table, over_blocks, over_images, tables, together
+from densecl.runs.differences import (
+    Difference,
+    Table,
+    over_blocks,
+    over_images,
+    over_seeds,
+    tables,
+    together,
+)
 from densecl.runs.intervals import of_error, paired
 from densecl.runs.study import read_study
 
@@ -118,16 +126,36 @@ def test_a_row_of_one_seed_is_judged_by_the_spread_of_the_others():
 
 
 def test_seeds_of_one_row_alone_tell_the_spread():
-    """Nothing is paired: the spread of a is 1 with 2 degrees of freedom, of a difference sqrt(1 + 1 / 3)."""
+    """The two are paired in seed 0. Others are in a alone: 2 and 3, a variance of 0.5 each, of a pair 1."""
     found = over_blocks(table_of({'a': (1, 2, 3), 'b': (5,), 'c': (7,)}), 'a', 'b').interval
-    assert (found.mean, found.error, found.count) == pytest.approx((3, (4 / 3) ** 0.5, 3))
+    assert (found.mean, found.error, found.count) == pytest.approx((4, 1, 2))
+
+
+def test_seeds_are_paired_by_number_not_by_order():
+    """b is a + 1 in the two seeds that both have; seeds change everything."""
+    table = table_of({'a': (0, 10, 20, 30), 'b': (21, 31)})
+    table.values['b'] = {2: 21, 3: 31}
+    table.files['b'] = {2: 'b', 3: 'b'}
+    found = over_blocks(table, 'a', 'b').interval
+    assert found.mean == pytest.approx(1) == over_seeds(table, 'a', 'b').interval.mean
+    without = table_of({'a': (1, 2), 'b': (5, 7)})
+    without.values['b'], without.files['b'] = {7: 5, 8: 7}, {7: 'b', 8: 'b'}
+    assert over_blocks(without, 'a', 'b').interval.mean == pytest.approx(4.5), 'no seed in common'
+
+
+def test_unequal_pretrainings_are_weighted_as_their_seeds():
+    """Four seeds of one pretraining, one of the other: the difference is that of the means that are shown."""
+    table = table_of({'a': (1, 2, 4, 3, 2), 'b': (4, 9, 8, 6, 5), 'c': (1, 3, 3, 4, 2)})
+    table.files['b'] = {seed: 'y' if seed == 1 else 'x' for seed in range(5)}
+    found = over_blocks(table, 'a', 'b')
+    assert found.interval.mean == pytest.approx(4) and found.tested
 
 
 def test_seeds_of_one_pretraining_count_once():
-    values = {'a': (1, 5, 3, 5), 'b': (4, 7, 4, 8), 'c': (1, 1.5)}
-    found = over_blocks(table_of(values, 'xy'), 'a', 'b')
-    want = over_blocks(table_of({'a': (2, 5), 'b': (4, 7.5), 'c': (1, 1.5)}), 'a', 'b')
-    assert found == want
+    values = {'a': (1, 5, 3, 5), 'b': (4, 7, 4, 8), 'c': (1, 1.5, 1, 2.5)}
+    found = over_blocks(table_of(values, 'xy'), 'a', 'b').interval
+    want = over_blocks(table_of({'a': (2, 5), 'b': (4, 7.5), 'c': (1, 2)}), 'a', 'b').interval
+    assert (found.mean, found.error, found.count) == pytest.approx((want.mean, want.error, want.count))
 
 
 def test_errors_of_seeds_and_images_add_up_as_squares():

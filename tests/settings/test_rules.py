@@ -8,6 +8,7 @@ from mmengine.config import Config
 from densecl.compat.packages import config_root
 from densecl.runs.values import method_traits
 from densecl.settings import Conditions, Machine, Photos, Setting, Speed, advice, derive, settings_table
+from densecl.settings.config_values import in_epochs
 
 SMALL_MACHINE = config_root() / '_base_/small_machine.py'
 GPU = Machine(16, 2**36, 'a GPU', 80 * 2**30, True)
@@ -144,3 +145,21 @@ def test_every_setting_has_a_reason_in_the_table():
     for name, setting in found.items():
         assert name == setting.name and setting.reason
         assert name in table and setting.reason.split()[-1] in table
+
+
+@pytest.mark.parametrize(
+    ('steps', 'photos', 'batch', 'epochs', 'used'),
+    [
+        (108, 292, 16, 6, 292),
+        (506, 8000, 16, 1, 8000),  # not two epochs
+        (700, 8000, 16, 2, 5600),
+        (999, 8000, 16, 2, 7984),
+        (632, 40000, 64, 1, 40000),
+        (202, 3000, 16, 1, 3000),
+        (100, 8000, 16, 1, 1600),
+        (1, 20, 16, 1, 20),
+    ],
+)
+def test_epochs_take_the_steps_that_are_paid_for(steps, photos, batch, epochs, used):
+    assert in_epochs(steps, photos, batch) == (epochs, used)
+    assert 0.9 * steps <= epochs * (used // batch) <= steps

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,7 @@ def _coco_names(content: Any, file: Path) -> list[str]:
                 'each image needs its own'
             )
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, times in Counter(names).items() if times > 1)
         raise ValueError(f'Coco: {file} lists {twice!r} twice; list each image once')
     return names
 
