@@ -120,6 +120,12 @@ def open_labelled(
         train, other = _open(Path(path), decoder), _open(Path(test), decoder)
         if train.classes != other.classes and '0' not in (train.classes[0], other.classes[0]):
             raise ValueError(f'{path} and {test} have other classes: {train.classes} and {other.classes}')
+        if (_BINARY in train.notes) != (_BINARY in other.notes):
+            one, two = (path, test) if _BINARY in train.notes else (test, path)
+            raise ValueError(
+                f'the label maps of {one} hold 0 and 255 only, which would count as class 1, those of {two} '
+                'other values, where 255 is ignored: write class ids'
+            )
         classes = max(train.classes, other.classes, key=len)
         notes = tuple(dict.fromkeys(train.notes + other.notes))
         return _checked(Labelled(train.parts['all'], other.parts['all'], classes, notes), path)
@@ -131,6 +137,9 @@ def open_labelled(
         pair = halves(parts['all'])
         notes += ('no parts are given: halves by a hash of the names; frames of one film may be in both',)
     return _checked(Labelled(*pair, found.classes, notes), path)
+
+
+_BINARY = 'the label maps hold 0 and 255 only: 255 counts as class 1'
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,7 @@ def _open_folder(path: Path, decoder: Callable | None) -> Opened:
     present = sorted(set().union(*(np.unique(whole.read(i)).tolist() for i in range(len(whole)))))
     if present == [0, IGNORED]:
         whole = replace(whole, read=lambda i: (read_map(labels[keys[i]]) == IGNORED).astype(np.uint8))
-        notes += ('the label maps hold 0 and 255 only: 255 counts as class 1',)
+        notes += (_BINARY,)
         present = [0, 1]
     classes = tuple(str(c) for c in range(max((c for c in present if c != IGNORED), default=0) + 1))
     tops = {

@@ -51,10 +51,15 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Bytes that the run writes: start, export, and four checkpoints of weights, target and optimiser."""
+        """Bytes that the run writes, at most: start, export, and four checkpoints.
+
+        A checkpoint has weights and the optimiser's two states; besides, a momentum target and a frozen
+        start, where the run has them.
+        """
         backbone, heads = self.conditions.parameters, 6_000_000  # projectors and predictors, with copies
+        copies = 3 + ('momentum' in self.conditions.parts) + self.conditions.continued
         queue = 2 * 128 * self.found['queue'].value if 'queue' in self.found else 0
-        return 4 * (4 * (3 * (backbone + heads) + queue) + 3 * backbone) + 2**26
+        return 4 * (4 * (copies * (backbone + heads) + queue) + 3 * backbone) + 2**26
 
     def __str__(self) -> str:
         memory = self.conditions.speed.memory if self.conditions.speed else None

@@ -97,6 +97,21 @@ class TestFolder:
         found = open_labelled(tmp_path)
         assert set(np.unique(found.train.read(0))) == {0, 1}
         assert any('255 counts as class 1' in note for note in found.notes)
+        other = write_folder(tmp_path / 'other')
+        for one, two in ((tmp_path, other), (other, tmp_path)):
+            with pytest.raises(
+                ValueError, match='hold 0 and 255 only, which would count .*: write class ids'
+            ):
+                open_labelled(one, two)
+
+    def test_two_images_of_one_label_map(self, tmp_path):
+        write_folder(tmp_path)
+        image = next((tmp_path / 'images').iterdir())
+        image.with_suffix('.bmp').write_bytes(b'')
+        with pytest.raises(
+            ValueError, match=f'images: {image.stem}.* and {image.stem}.* would share one label map'
+        ):
+            open_labelled(tmp_path)
 
     def test_what_cannot_be_used_is_named(self, tmp_path):
         with pytest.raises(FileNotFoundError, match='nowhere does not exist'):
