@@ -1,6 +1,7 @@
 """Images that a generator made from a photo before the training; chooses one for each sample."""
 
 import csv
+import fnmatch
 import glob
 import os
 from collections.abc import Callable, Sequence
@@ -31,7 +32,9 @@ class GeneratedImages:
     Args:
         files: the generated images, in one of two forms. A pattern with ``{stem}``, relative to the photo's
             folder: ``'.generated/{stem}_*'`` means ``.generated/photo_0.jpg``, ... for ``photo.jpg``, in the
-            order of their names. (Use a hidden folder: sources read the images of other folders as photos.)
+            order of their names, but not those of ``photo_1.jpg`` if there is such a photo. (Use a hidden
+            folder: sources read the images of other folders as photos. Of very many photos give each one a
+            folder, ``'.generated/{stem}/*'``: it is read for every sample.)
             Or a list: ``.csv`` with the columns image, file and optionally score, or ``.json`` with a list of
             such objects. Here image is the photo's id (its path below ``data_root``), and file is relative to
             the list's folder.
@@ -88,8 +91,22 @@ class GeneratedImages:
 
     def _beside(self, name: str) -> list[Candidate]:
         folder, base = os.path.split(name)
-        pattern = self.files.format(stem=glob.escape(os.path.splitext(base)[0]))
-        return [Candidate(path) for path in sorted(glob.glob(os.path.join(glob.escape(folder), pattern)))]
+        stem, suffix = os.path.splitext(base)
+        pattern = self.files.format(stem=glob.escape(stem))
+        found = sorted(glob.glob(pattern, root_dir=folder or None))
+        own = [file for file in found if not self._of_another(file, stem, folder, suffix)]
+        return [Candidate(os.path.join(folder, file)) for file in own]
+
+    def _of_another(self, file: str, stem: str, folder: str, suffix: str) -> bool:
+        """Whether a file that matches ``stem`` belongs to a photo with a longer one: cat_2_0 to cat_2."""
+        begin = len(self.files.partition('{stem}')[0])
+        last = file.find(os.sep, begin) if os.sep in file[begin:] else len(file)
+        longer = (file[begin:end] for end in range(begin + len(stem) + 1, last))
+        return any(
+            os.path.exists(os.path.join(folder, other + suffix))
+            and fnmatch.fnmatchcase(file, self.files.format(stem=glob.escape(other)))
+            for other in longer
+        )
 
 
 def read_list(path: str | os.PathLike, outside: bool = False) -> dict[str, list[Candidate]]:

@@ -1,6 +1,7 @@
 """Images that were generated of each photo: which one is taken, and the views that are cut from it."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -60,6 +61,26 @@ def test_a_pattern_finds_the_images_beside_each_photo(folder):
     data = dataset(folder, files='.generated/{stem}_*', take='first')
     assert [[level(v) for v in data[i].images] for i in range(2)] == [[50, 150], [100, 200]]
     assert data[0].generated == (1,) and np.isnan(data[0].score)
+
+
+def test_images_of_a_photo_with_a_longer_name_are_its_own(tmp_path):
+    for name in ('cat.jpg', 'cat_2.jpg', 'cat [3].jpg', '.generated/cat_0.jpg', '.generated/cat_2_0.jpg'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (
+        tmp_path / '.generated/cat_2.jpg'
+    ).touch()  # the third one of cat: the pattern of cat_2 does not match it
+    (tmp_path / '.generated/cat [3]_0.jpg').touch()
+    find = GeneratedImages('.generated/{stem}_*')._beside
+    found = {
+        name: [os.path.relpath(each.file, tmp_path / '.generated') for each in find(str(tmp_path / name))]
+        for name in ('cat.jpg', 'cat_2.jpg', 'cat [3].jpg')
+    }
+    assert found == {
+        'cat.jpg': ['cat_0.jpg', 'cat_2.jpg'],
+        'cat_2.jpg': ['cat_2_0.jpg'],
+        'cat [3].jpg': ['cat [3]_0.jpg'],
+    }
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'json'])
