@@ -69,7 +69,7 @@ def test_images_of_a_photo_with_a_longer_name_are_its_own(tmp_path):
         (tmp_path / name).touch()
     (
         tmp_path / '.generated/cat_2.jpg'
-    ).touch()  # the third one of cat: the pattern of cat_2 does not match it
+    ).touch()  # of cat: the pattern of cat_2 does not match
     (tmp_path / '.generated/cat [3]_0.jpg').touch()
     find = GeneratedImages('.generated/{stem}_*')._beside
     found = {
