@@ -44,7 +44,7 @@ def atomic_write(path: str | Path) -> Iterator[str]:
         with suppress(OSError):  # some file systems sync no folders
             _sync(path.parent)
     except BaseException as error:
-        full = _is_full(error, path.parent)
+        full = _is_full(error, temporary)
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         if full:
@@ -54,12 +54,14 @@ def atomic_write(path: str | Path) -> Iterator[str]:
         os.close(handle)
 
 
-def _is_full(error: BaseException, folder: Path) -> int:
-    """The errno if an error is that of a full disk, else 0."""
+def _is_full(error: BaseException, file: str) -> int:
+    """The errno if an error says that ``file`` does not fit on its disk, else 0."""
     if isinstance(error, OSError):
-        return error.errno if error.errno in FULL else 0
-    nothing_left = isinstance(error, Exception) and shutil.disk_usage(folder).free < 2**20
-    return errno.ENOSPC if nothing_left else 0
+        return error.errno if error.errno in FULL and error.filename in (None, file) else 0
+    with suppress(OSError):
+        if isinstance(error, Exception) and shutil.disk_usage(os.path.dirname(file)).free < 2**20:
+            return errno.ENOSPC
+    return 0
 
 
 def write_text(path: str | Path, text: str, errors: str = 'strict') -> Path:

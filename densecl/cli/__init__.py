@@ -51,8 +51,8 @@ def call(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f'densecl {args.command}: interrupted{again}', file=sys.stderr)
         return 130
-    except SystemExit:  # of a training: a signal came, and its state is saved
-        if again:
+    except SystemExit as stop:  # of a training: a signal came, and its state is saved
+        if again and isinstance(stop.code, int):
             print(f'densecl {args.command}: stopped{again}', file=sys.stderr)
         raise
     except (OSError, ValueError, RuntimeError, ImportError) as error:

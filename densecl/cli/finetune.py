@@ -78,6 +78,8 @@ def _go_on(out: Path, args: argparse.Namespace) -> int:
         raise FileNotFoundError(f'--resume: there is no fine-tuning in {out} (no config.py)')
     if (out / 'manifest.json').exists():
         raise ValueError(f'--resume: {out} holds a pretraining; densecl pretrain --resume goes on with it')
+    if args.amp:
+        raise ValueError(f'--resume --amp: the precision stands in {config} (optim_wrapper); leave out --amp')
     print(f'{config}: goes on with what stands there; the options given now are not used')
     return _train(config, resume=True)
 

@@ -185,7 +185,7 @@ def claimed(folder: str | Path) -> Iterator[None]:
     Raises:
         ConfigMistake: another process trains there.
     """
-    path = Path(folder).absolute() / '.running'
+    path = Path(folder).resolve() / '.running'
     if path in _CLAIMS:
         yield
         return

@@ -26,6 +26,7 @@ from densecl.building import ConfigMistake, building, walk
 from densecl.compat.packages import config_root
 from densecl.distributed import rank
 from densecl.files import remove_leftovers
+from densecl.messages import check_choice
 
 from .checks import StartChecksHook, allowed, check_folder, claimed
 from .fields import check_fields, merge_options
@@ -145,17 +146,31 @@ def load_config(
 
 def use_amp(cfg: Config, dtype: str) -> None:
     """Train in mixed precision: ``'bf16'`` on any device, or ``'fp16'`` with dynamic loss scaling on CUDA."""
-    wrapper = cfg.optim_wrapper
-    if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+    wrapper, kind = cfg.optim_wrapper, amp_wrapper(dtype)
+    known = ('OptimWrapper', *AMP_WRAPPERS.values())
+    if wrapper.get('type', 'OptimWrapper') not in known:
         raise ValueError(f'--amp works with OptimWrapper, the config has {wrapper.type}')
-    if dtype == 'bf16':
-        wrapper.type = 'densecl.BF16OptimWrapper'
-        for key in ('dtype', 'loss_scale'):
-            wrapper.pop(key, None)
-    elif get_device() == 'cpu':
+    for key in ('dtype', 'loss_scale'):
+        wrapper.pop(key, None)
+    wrapper.type = kind
+    if dtype == 'fp16':
+        wrapper.update(dtype='float16', loss_scale='dynamic')
+
+
+#: Mixed precision -> type of the optimiser's wrapper.
+AMP_WRAPPERS = {'bf16': 'densecl.BF16OptimWrapper', 'fp16': 'AmpOptimWrapper'}
+
+
+def amp_wrapper(dtype: str | None) -> str:
+    """The type of the optimiser's wrapper for ``'bf16'``, ``'fp16'`` or None.
+
+    Raises:
+        ValueError: another one, or ``'fp16'`` without a GPU.
+    """
+    check_choice('amp', dtype, (None, *AMP_WRAPPERS))
+    if dtype == 'fp16' and get_device() == 'cpu':
         raise ValueError('--amp fp16 needs a GPU; --amp bf16 runs on this CPU')
-    else:
-        wrapper.update(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
+    return AMP_WRAPPERS.get(dtype, 'OptimWrapper')
 
 
 def use_checkpoint_activations(cfg: Config) -> None:

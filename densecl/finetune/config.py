@@ -6,7 +6,6 @@ from typing import Any
 
 import densecl
 from densecl.files import write_text
-from densecl.messages import check_choice
 from densecl.models.necks import USUAL_STRIDES, pyramid_strides
 from densecl.settings.config_text import in_docstring, source_of
 from densecl.settings.record import Setting, settings_table
@@ -29,10 +28,6 @@ _MODELS = {  # (label maps, transformer, size) -> file of configs/_base_/models
     (True, True, 'full'): 'fcn_r50-d16',
 }
 _TITLES = {'detection': 'Faster R-CNN', 'instance': 'Mask R-CNN', 'semantic': 'FCN'}
-
-
-#: ``amp`` -> type of the optimiser's wrapper.
-_WRAPPERS = {None: 'OptimWrapper', 'bf16': 'densecl.BF16OptimWrapper', 'fp16': 'AmpOptimWrapper'}
 
 
 def write_config(
@@ -84,11 +79,12 @@ def write_config(
     if minutes is not None and iters is not None:
         raise ValueError('give iters or minutes, not both')
     densecl.compat.install()  # before mmdet's or mmseg's backbones are imported
-    out = Path(out)
+    from densecl.engine.launch import amp_wrapper
+
+    out, wrapper = Path(out), amp_wrapper(amp)
     labelled = read_data(data, out, val, images, task, share, class_agnostic)
     source = read_start(start, out)
     wishes = Wishes(size, iters, batch, lr, seed)
-    wrapper = _WRAPPERS[check_choice('amp', amp, _WRAPPERS)]
     settings = derive(labelled, source, wishes, torch.cuda.is_available())
     path = out / 'config.py'
     write_text(path, config_text(path, data, labelled, source, settings, seed, wrapper))

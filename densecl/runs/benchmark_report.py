@@ -54,9 +54,8 @@ def read_rows(out: str | Path) -> list[dict[str, Any]]:
 def markdown(found: Sequence[Table], against: str) -> str:
     """The tables, each with the differences from ``against``, bold if their 95 % interval excludes 0.
 
-    A difference over seeds is paired by seed, with its t-interval. If there are several pretrainings, seeds
-    with the same one count as one pair: their mean. A difference over images uses the same seeds, see
-    :func:`~densecl.evaluation.bootstrap.miou_difference`.
+    A difference over seeds is paired by seed, with its t-interval, see :func:`.over_seeds`. A difference over
+    images uses the same seeds, see :func:`~densecl.evaluation.bootstrap.miou_difference`.
 
     Raises:
         ValueError: no weights are called ``against``.
@@ -82,13 +81,15 @@ def _markdown(table: Table, against: str) -> str:
     return f'### {table.task}: {table.figure}\n\n{markdown_table(heads, lines)}\n'
 
 
-def _not_measured(out: Path) -> str:
-    """The cells that have no figures: they failed, or nobody measured them yet."""
+def _not_measured(out: Path, names: Sequence[str]) -> str:
+    """The cells of these weights (none given: of all) without figures: failed, or not measured yet."""
     found = []
     for path in sorted(out.glob(f'cells/*/*/{CELL}')):
         if not (path.parent / FIGURES).exists():
-            cell, log = json.loads(path.read_text()), path.parent.relative_to(out) / 'output.log'
-            found.append(f'- {cell["task"]}, {cell["weights"]}, seed {cell["seed"]}; see {log}\n')
+            cell, log = json.loads(path.read_text()), path.parent / 'output.log'
+            seen = f'; see {log.relative_to(out)}' if log.exists() else ''
+            if not names or cell['weights'] in names:
+                found.append(f'- {cell["task"]}, {cell["weights"]}, seed {cell["seed"]}{seen}\n')
     return f'\n### Not measured\n\n{"".join(found)}' if found else ''
 
 
@@ -178,7 +179,7 @@ def write(out: str | Path, against: str | None = None, order: Sequence[str] = ()
     out, rows = Path(out), read_rows(out)
     write_text(out / 'results.csv', as_csv(rows))
     found = tables(rows, order)
-    text = markdown(found, against or next(iter(found[0].values))) + _not_measured(out)
+    text = markdown(found, against or next(iter(found[0].values))) + _not_measured(out, order)
     write_text(out / 'results.md', text)
     plot(found, out / 'results.png')
     return text

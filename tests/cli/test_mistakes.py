@@ -63,19 +63,19 @@ def test_there_is_a_run_already_or_none(densecl, tmp_path, photos):
     refused(densecl('export', tmp_path), 'has no checkpoint yet')
 
 
-def test_a_run_that_begins_while_another_one_is_planned(densecl, tmp_path, photos, monkeypatch):
+def test_a_run_that_begins_while_another_one_is_planned(densecl, tmp_path, photos):
     """The other one has the folder already and has not written its config yet."""
     code = (
         'import sys; from densecl.engine.checks import claimed\n'
         f'with claimed({str(tmp_path)!r}): print("here", flush=True); sys.stdin.read()'
     )
-    other = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert other.stdout.readline() == b'here\n'
-    wishes = ('--start', 'random', '--size', '32', '--estimate')
-    refused(densecl('pretrain', photos, '--out', tmp_path, *wishes), f'process {other.pid} on', 'is training')
-    assert [path.name for path in tmp_path.iterdir()] == ['.running']
-    other.kill()
-    other.wait()
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with subprocess.Popen([sys.executable, '-c', code], **pipes) as other:  # it ends with its stdin
+        assert other.stdout.readline() == b'here\n'
+        wishes = ('--start', 'random', '--size', '32', '--estimate')
+        result = densecl('pretrain', photos, '--out', tmp_path, *wishes)
+        refused(result, f'process {other.pid} on', 'is training')
+        assert [path.name for path in tmp_path.iterdir()] == ['.running']
 
 
 def test_a_fine_tuning_is_not_written_over(densecl, tmp_path):

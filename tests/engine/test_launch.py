@@ -240,7 +240,7 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
 def test_a_claim_inside_a_claim_does_not_end_it(tmp_path):
     code = f'from densecl.engine.checks import claimed\nwith claimed({str(tmp_path)!r}): pass'
     with claimed(tmp_path):
-        with claimed(str(tmp_path)):
+        with claimed(str(tmp_path)), claimed(tmp_path / '..' / tmp_path.name):
             pass
         other = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert f'process {os.getpid()} on' in other.stderr and not list(tmp_path.iterdir())

@@ -167,7 +167,14 @@ def test_a_step_is_timed_in_its_precision(starts, label_maps, tmp_path, monkeypa
     assert launch.read_config(str(config)).optim_wrapper.type == 'densecl.BF16OptimWrapper'
     seen = []
     plain = torch.autocast.__enter__
-    monkeypatch.setattr(torch.autocast, '__enter__', lambda self: seen.append(self.fast_dtype) or plain(self))
-    assert 0.001 < seconds_per_step(config) < 60 and torch.bfloat16 in seen
-    with pytest.raises(ValueError, match="amp must be None, 'bf16' or 'fp16', got 'half'"):
-        write_config(starts['lite0'], tmp_path / 'maps', tmp_path / 'other', **options, amp='half')
+    monkeypatch.setattr(torch.autocast, '__enter__', lambda self: seen.append(self) or plain(self))
+    assert 0.001 < seconds_per_step(config) < 60
+    assert any(each._enabled and each.fast_dtype == torch.bfloat16 for each in seen)
+    for amp, said in (
+        ('half', "amp must be None, 'bf16' or 'fp16', got 'half'"),
+        ('fp16', '--amp fp16 needs a GPU; --amp bf16 runs on this CPU'),
+    ):
+        monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+        with pytest.raises(ValueError, match=said):
+            write_config(starts['lite0'], tmp_path / 'maps', tmp_path / 'other', **options, amp=amp)
+    assert not (tmp_path / 'other').exists()

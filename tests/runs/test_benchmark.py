@@ -194,8 +194,11 @@ def test_a_seed_that_is_missing_is_not_paired(record):
     assert f'{found.mean:+.2f}' in text and '-1.00 (one pair)' in text and math.isfinite(found.half)
     assert '| values (seeds 0, 1, 2) |' in text and '| start | 40.0, 44.0, – |' in text
     (Cell('t', 'one', 0).folder(out) / FIGURES).unlink()
-    text = benchmark_report.write(out, 'start')
+    assert benchmark_report.write(out, 'start').endswith('### Not measured\n\n- t, one, seed 0\n')
+    (Cell('t', 'one', 0).folder(out) / 'output.log').touch()
+    text = benchmark_report.write(out, 'start', ['start', 'one'])
     assert text.endswith('### Not measured\n\n- t, one, seed 0; see cells/t/one-0/output.log\n')
+    assert 'Not measured' not in benchmark_report.write(out, 'start', ['start', 'new'])
     with pytest.raises(ValueError, match='one: no figures of such weights'):
         benchmark_report.write(out, 'one')
     assert 'new,2,43.2' in (out / 'results.csv').read_text()
@@ -237,7 +240,11 @@ def test_other_data_of_the_same_name_are_refused(tmp_path, monkeypatch):
     maps.mkdir()
     (maps / 'a.png').write_bytes(b'123')
     measure()
-    measure()
+    cell = Cell('a', 'x', 0).folder(tmp_path / 'out') / CELL
+    noted = json.loads(cell.read_text())
+    cell.write_text(json.dumps({key: x for key, x in noted.items() if not key.startswith('content')}))
+    measure()  # of a version that did not note it
+    assert json.loads(cell.read_text()) == noted
     labels.write_text('{"categories": [2]}')
     with pytest.raises(ValueError, match='x-0 was measured with content of labelled .* now; remove'):
         measure()

@@ -68,10 +68,8 @@ class LARS(Optimizer):
             if group[name] < 0:
                 raise ValueError(f'LARS: {name} must be >= 0, got {group[name]}')
         check_choice('LARS: variant', group['variant'], _VARIANTS)
-        if group['exclude'] == 'auto':
+        if check_choice('LARS: exclude', group['exclude'], ('1d', None, 'auto')) == 'auto':
             group['exclude'] = None if group['variant'] == 'larc' else '1d'
-        if group['exclude'] not in ('1d', None):
-            raise ValueError(f"LARS: exclude must be '1d', None or 'auto', got {group['exclude']!r}")
         super().add_param_group(group)
 
     @torch.no_grad()

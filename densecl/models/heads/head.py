@@ -69,8 +69,8 @@ class Head(nn.Module):
         units: name or config of what is compared.
         matching: name or config of the rule that says which key unit answers a query unit. A list of rules:
             their losses add up. With several kinds of units, a dict kind of query -> any of these.
-        projector: module config. In a momentum pair the target branch has its own moving average of it.
-            None: the features themselves are compared.
+        projector: module config. In a momentum pair the target branch has its own moving average of it, if
+            keys are of that branch (``target``). None: the features themselves are compared.
         predictor: config of a module that maps a query's projection to a prediction of its key (BYOL,
             SimSiam, MoCo v3). It runs once a view. None: the projections are compared.
         pairs: see :func:`~densecl.models.heads.pairs.parse_pairs`. Both directions, ``((0, 1), (1, 0))``,

@@ -64,7 +64,7 @@ class InfoNCE(Objective):
         negatives: module config, or a list of them: rules that find false negatives, such as
             ``dict(type='SimilarImages')``, and at most one weighting, such as ``dict(type='Debiased')``.
         form: how several answers enter the loss. The share of an answer is its exponential divided by the
-            denominator, which has all answers and candidates, except with ``'apart'``.
+            denominator, which has all answers and candidates, except with ``'apart'`` and ``decoupled``.
 
             - ``'out'``: mean of the logarithms of the answers' shares (SupCon, Khosla et al., 2020, eq. 2).
             - ``'in'``: logarithm of the sum of their shares.
@@ -73,7 +73,7 @@ class InfoNCE(Objective):
             - ``'apart'``: mean over the answers, where the denominator of each answer has only this answer
               and the negatives (SINCERE, Feeney and Hughes, 2023).
         decoupled: remove the answers from the denominator (DCL, eq. 5). The loss may then be negative. A
-            query without candidates adds 0.
+            query without candidates adds 0, also one whose candidates are all answers.
         sigma: with ``decoupled``: weight the answers by ``2 - softmax(cosine / sigma) * R`` over the R
             counted queries of all processes (DCLW, eq. 6).
         detach_weights: no gradient through these weights.

@@ -435,6 +435,10 @@ def encode_levels(
     mask: TokenMask | None = None,
     learning: bool = True,
 ) -> tuple[Tensor, ...]:
+    """(B, 3, H, W) -> levels (B, C, h, w) of the neck, or of the backbone without one.
+
+    ``mask`` hides patches. Without ``learning`` no gradient reaches the backbone; one may reach the neck.
+    """
     with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
         levels = as_levels(backbone(images) if mask is None else _encode_masked(backbone, images, mask))
     return levels if neck is None else tuple(neck(levels))
