@@ -86,6 +86,7 @@ def test_a_fine_tuning_is_not_written_over(densecl, tmp_path):
     (tmp_path / 'config.py').write_text('lr = 0.5  # mine')
     refused(densecl(*command, '--write-only'), 'holds another run (config.py): --resume goes on with it')
     refused(densecl(*command, '--write-only', '--resume'), 'leave out one of them')
+    refused(densecl(*command, '--resume', '--amp', 'bf16'), 'the precision stands in', 'leave out --amp')
     (tmp_path / 'manifest.json').touch()
     refused(densecl(*command, '--resume'), 'holds a pretraining')
     assert (tmp_path / 'config.py').read_text() == 'lr = 0.5  # mine'

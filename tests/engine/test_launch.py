@@ -35,6 +35,9 @@ def test_fp16_scales_the_loss(monkeypatch):
     launch.use_amp(cfg, 'fp16')
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    for _ in range(2):  # a config that says it already
+        launch.use_amp(cfg, 'bf16')
+        assert cfg.optim_wrapper == dict(type='densecl.BF16OptimWrapper', optimizer=dict(type='SGD', lr=1))
     with pytest.raises(ValueError, match='--amp'):
         launch.use_amp(Config(dict(optim_wrapper=dict(type='Other'))), 'fp16')
 
