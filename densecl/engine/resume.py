@@ -4,16 +4,21 @@ import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from mmengine.config import Config
 from mmengine.dist import all_gather_object, broadcast_object_list
 from mmengine.logging import print_log
 
 from densecl.compat import load_checkpoint
 from densecl.distributed import rank
 from densecl.files import checkpoints_of
+from densecl.inputs import parse_config
 
 _T = TypeVar('_T')
+#: Settings of a call, not of the run; and the seed, which mmengine takes from the checkpoint.
+_OF_A_CALL = ('work_dir', 'load_from', 'resume', 'launcher', 'log_level', 'randomness.seed')
+_MISSING = object()
 
 
 def answer_of_first(ask: Callable[[], _T]) -> _T:
@@ -79,3 +84,35 @@ def check_together(iteration: int, folder: str | Path) -> None:
             f'the processes would go on at iterations {seen}, by rank: all of them must see the same '
             f'checkpoints in {folder}, on a disk that the machines share'
         )
+
+
+def changed_settings(before: Any, now: Config) -> list[str]:
+    """What a resumed run does otherwise, a text for each setting: ``'optim_wrapper.dtype: x, now y'``.
+
+    Args:
+        before: the config in the checkpoint, as text (mmengine's ``meta.cfg``). [] if it cannot be read.
+        now: the config of the resumed run.
+    """
+    old = parse_config(before, paths=True)
+    if not old:
+        return []
+    old, new = _flat(old), _flat(parse_config(now.pretty_text, paths=True))
+    texts = []
+    for key in dict.fromkeys((*old, *new)):
+        was, value = old.get(key, _MISSING), new.get(key, _MISSING)
+        if was != value and not key.startswith(_OF_A_CALL):
+            is_now = 'not given' if value is _MISSING else repr(value)
+            texts.append(f'{key}: {"not given" if was is _MISSING else repr(was)}, now {is_now}')
+    return texts
+
+
+def _flat(value: Any, key: str = '') -> dict[str, Any]:
+    """Dotted key -> value, of dicts in dicts and lists."""
+    if isinstance(value, list | tuple) and any(isinstance(part, dict | list | tuple) for part in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict) or not value:
+        return {key: value}
+    found: dict[str, Any] = {}
+    for name, part in value.items():
+        found |= _flat(part, f'{key}.{name}' if key else str(name))
+    return found

@@ -20,7 +20,7 @@ from densecl.messages import check_choice
 from densecl.provenance import log_line
 from densecl.registry import RUNNERS
 
-from .resume import check_together
+from .resume import changed_settings, check_together
 from .shard import keep_state_whole, shard
 from .shared_source import with_shared_source
 
@@ -30,6 +30,8 @@ _IN_FILE_ONLY = (
     f'\n{"-" * 60}\nSystem environment', 'Config:\n', 'Hooks will be executed',
     'Exp name: ', '"FileClient" will be deprecated', '"HardDiskBackend" is the alias',
 )  # fmt: skip
+#: How many changed settings a resumed run names.
+_TOLD = 6
 _RULES = {'linear': lambda ratio: ratio, 'sqrt': math.sqrt}
 
 
@@ -113,7 +115,18 @@ class LRScalingRunner(Runner):
         """As mmengine's, but drops the config that mmengine < 0.5 stored: a resume would run it as code."""
         checkpoint = super().load_checkpoint(*args, **kwargs)
         checkpoint.get('meta', {}).pop('config', None)
+        self._loaded_cfg = checkpoint.get('meta', {}).get('cfg')
         return checkpoint
+
+    def resume(self, *args, **kwargs) -> None:
+        """As mmengine's; and tells the settings that differ from those in the checkpoint."""
+        super().resume(*args, **kwargs)
+        changed = changed_settings(self._loaded_cfg, self.cfg)
+        if changed:
+            more = f'; and {len(changed) - _TOLD} more' if len(changed) > _TOLD else ''
+            self.logger.warning(
+                f'goes on with other settings than before: {"; ".join(changed[:_TOLD])}{more}'
+            )
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's; ``model_wrapper_cfg=dict(type='FullyShard')``: see :func:`.shard.shard`."""

@@ -2,9 +2,11 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from densecl.datasets.decode import open_map
 from densecl.datasets.sensor import load_bands
@@ -44,11 +46,36 @@ def read_label_maps(
         notes.append(f'{len(train_names)} of {total} training images are learned from: a share of {share:g}')
     train = _split(out / 'densecl-train.txt', train_names, *train_pair, suffix)
     held = _split(out / 'densecl-val.txt', val_names, *val_pair, suffix)
-    maps = [
-        split.labels / f'{n}.png' for split, names in ((train, train_names), (held, val_names)) for n in names
-    ]
-    classes, palette, said = _classes(root, maps)
+    maps = [train.labels / f'{name}.png' for name in train_names]
+    maps += [held.labels / f'{name}.png' for name in val_names]
+    some = maps[:: -(-len(maps) // _READ)]
+    ids = set().union(*(_ids(path) for path in some))
+    names, palette, source = _named(root)
+    if ids == {0, IGNORE} and (names is None or len(names) == 2):
+        ids, masks = {0, 1}, out / 'densecl-labels'
+        train = replace(train, labels=_as_ids(train.labels, train_names, masks / 'train'))
+        held = replace(held, labels=_as_ids(held.labels, val_names, masks / 'val'))
+        notes.append(f'the label maps hold 0 and {IGNORE} only: {IGNORE} is class 1 (copies in {masks})')
+    elif len(some) < len(maps):
+        notes.append(f'class ids seen in {len(some)} of {len(maps)} label maps')
+    classes, said = _classes(root, sorted(ids - {IGNORE}), names, source)
+    palette = palette or _colours(maps[0], len(classes))
     return LabelledData('semantic', train, held, classes, palette, (suffix, '.png'), notes + said)
+
+
+def _as_ids(labels: Path, names: list[str], out: Path) -> Path:
+    """Copies of masks of 0 and 255 with 0 and 1, in ``out``; returns their folder."""
+    for name in names:
+        if other := _ids(labels / f'{name}.png') - {0, IGNORE}:
+            raise ValueError(
+                f'{labels}/{name}.png: value {min(other)}, but other label maps hold 0 and {IGNORE} only; '
+                'write class ids in all of them'
+            )
+        copy = out / f'{name}.png'
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with open_map(labels / f'{name}.png') as label:
+            Image.fromarray((np.asarray(label) == IGNORE).astype(np.uint8)).save(copy)
+    return out.resolve()
 
 
 def _folders(
@@ -106,14 +133,13 @@ def _size(path: Path) -> tuple[int, int]:
     return size_as_read(path) or load_bands(path, str(path)).pixels.shape[1::-1]
 
 
-def _classes(root: Path, maps: list[Path]) -> tuple[tuple, tuple, list[str]]:
-    """Names and colours from ``meta.json`` or ``classes.txt``; otherwise from the ids in the maps."""
-    step = -(-len(maps) // _READ)
-    ids = sorted(set().union(*(_ids(path) for path in maps[::step])) - {IGNORE})
+def _classes(
+    root: Path, ids: list[int], names: tuple | None, source: Path | None
+) -> tuple[tuple[str, ...], list[str]]:
+    """The names that a file gives, otherwise one for each id that the maps hold; and what to tell."""
+    notes = []
     if not ids:
         raise ValueError(f'{root}/labels: every pixel is {IGNORE} (ignored); expected class ids from 0')
-    names, palette, source = _named(root)
-    notes = [f'class ids seen in {len(maps[::step])} of {len(maps)} label maps'] if step > 1 else []
     if names is None:
         if ids != list(range(len(ids))):
             gaps = sorted(set(range(ids[-1])) - set(ids))
@@ -127,10 +153,9 @@ def _classes(root: Path, maps: list[Path]) -> tuple[tuple, tuple, list[str]]:
         raise ValueError(f'{root}/labels: class id {ids[-1]}, but {source} names {len(names)} classes from 0')
     if len(names) < 2:
         raise ValueError(
-            f'{root}/labels: one class is nothing to learn; expected two or more ({IGNORE} is ignored: write '
-            f'masks of 0 and {IGNORE} as 0 and 1)'
+            f'{root}/labels: one class is nothing to learn; expected two or more ({IGNORE} is ignored)'
         )
-    return names, palette or _colours(maps[0], len(names)), notes
+    return names, notes
 
 
 def _ids(path: Path) -> set[int]:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from densecl.compat import load_checkpoint
 from densecl.datasets.unreadable import DataError
 from densecl.engine import launch
+from densecl.engine.resume import changed_settings
 from densecl.tools import run_tool
 
 TRAIN = Path(__file__).parents[2] / 'tools/train.py'
@@ -44,6 +46,10 @@ def same_checkpoint(path, other):
         assert logs[0][name]._log_history.tolist() == logs[1][name]._log_history.tolist()
 
 
+def said_in(work_dir) -> str:
+    return ''.join(path.read_text() for path in Path(work_dir).glob('*/*.log'))
+
+
 @pytest.fixture
 def whole_run(tiny_config, tmp_path):
     cfg = tiny_config(**{'model.momentum': dict(start=0.9, end=1.0, _delete_=True)})
@@ -63,6 +69,7 @@ def test_resume_from_any_iteration_equals_the_uninterrupted_run(whole_run, tmp_p
         again.resume, again.load_from = True, str(run / f'iter_{iteration}.pth')
         launch.build_runner(again).train()
         same_checkpoint(run / 'iter_10.pth', tmp_path / f'resumed_{iteration}' / 'iter_10.pth')
+        assert 'other settings' not in said_in(again.work_dir)
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
@@ -132,6 +139,19 @@ def test_other_steps_an_epoch_go_on_at_an_epoch_boundary(whole_run, tmp_path):
     assert (runner.model.clock.step, runner.model.clock.total) == (4, 4)
     assert int(runner.model.step) == 4
     assert (tmp_path / 'other' / 'iter_4.pth').is_file()
+    changed = 'goes on with other settings than before: train_dataloader.batch_size: 2, now 5\n'
+    assert changed in said_in(again.work_dir)
+
+
+def test_settings_that_changed():
+    before = Config(dict(lr=0.1, amp=dict(dtype='float16'), steps=[dict(to=1), dict(to=2)], sizes=(1, 2)))
+    now = Config(dict(lr=0.1, amp=dict(dtype='bfloat16'), steps=[dict(to=1)], sizes=(1, 2), work_dir='a'))
+    assert changed_settings(before.pretty_text, now) == [
+        "amp.dtype: 'float16', now 'bfloat16'",
+        'steps.1.to: 2, now not given',
+    ]
+    assert changed_settings(before.pretty_text, before) == []
+    assert changed_settings(None, now) == changed_settings('no config', now) == []
 
 
 def test_data_that_do_not_fill_a_batch_are_refused(tiny_config):

@@ -126,10 +126,41 @@ def test_label_maps_are_counted_or_named(label_maps, tmp_path):
 def test_one_class_is_refused(label_maps, tmp_path):
     root = label_maps(4)
     for path in (root / 'labels').glob('*.png'):
+        Image.fromarray(np.zeros((48, 64), 'uint8')).save(path)
+    with pytest.raises(ValueError, match='one class is nothing to learn; expected two or more'):
+        read_data(root, tmp_path / 'out')
+
+
+def test_masks_of_0_and_255_are_two_classes(label_maps, tmp_path):
+    root, out = label_maps(10), tmp_path / 'out'
+    mask = np.arange(48 * 64).reshape(48, 64) % 7 == 0
+    maps = sorted((root / 'labels').glob('*.png'))
+    for path in maps:
+        Image.fromarray(np.where(mask, 255, 0).astype('uint8')).save(path)
+    found = read_data(root, out)
+    assert found.classes == ('class_0', 'class_1')
+    assert f'255 is class 1 (copies in {out / "densecl-labels"})' in ' '.join(found.notes)
+    for split, count in ((found.train, 8), (found.val, 2)):
+        names = split.list_file.read_text().split()
+        assert len(names) == count
+        for name in names:
+            np.testing.assert_array_equal(np.asarray(Image.open(split.labels / f'{name}.png')), mask)
+    assert np.unique(np.asarray(Image.open(maps[0]))).tolist() == [0, 255]  # the user's own are as they were
+    (root / 'classes.txt').write_text('sound\ncracked\n')
+    assert read_data(root, out).classes == ('sound', 'cracked')
+    (root / 'classes.txt').write_text('sound\ncracked\nmissing\n')  # 255 is ignored, as in other maps
+    assert read_data(root, out).train.labels == (root / 'labels').resolve()
+
+
+def test_a_mask_among_others_with_another_value_is_named(label_maps, tmp_path, monkeypatch):
+    root = label_maps(4)
+    for path in (root / 'labels').glob('*.png'):
         Image.fromarray(np.where(np.arange(48 * 64).reshape(48, 64) % 7, 0, 255).astype('uint8')).save(path)
-    with pytest.raises(
-        ValueError, match='one class is nothing to learn.* write masks of 0 and 255 as 0 and 1'
-    ):
+    monkeypatch.setattr('densecl.finetune.label_maps._READ', 1)  # of which the first alone is counted
+    held = read_data(root, tmp_path / 'before').val.list_file.read_text().split()
+    odd = root / 'labels' / f'{held[0]}.png'
+    Image.fromarray(np.full((48, 64), 3, 'uint8')).save(odd)
+    with pytest.raises(ValueError, match=rf'{odd.name}: value 3, but other label maps hold 0 and 255 only'):
         read_data(root, tmp_path / 'out')
 
 

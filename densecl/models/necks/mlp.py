@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from densecl.messages import check_choice
 from densecl.registry import MODELS
@@ -21,6 +21,7 @@ _CHOICES = dict(
 class _Perceptron(nn.Sequential):
     """Layers of the given widths, with an activation (and a norm) between them."""
 
+    form: tuple[str, ...]  # the dimensions of an input
     layer: Callable[..., nn.Module]
     norm: type[nn.Module]
     layer_norm: type[nn.Module]
@@ -79,6 +80,17 @@ class _Perceptron(nn.Sequential):
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
+    def forward(self, x: Tensor) -> Tensor:
+        at = self.form.index('C')
+        if x.ndim != len(self.form) or x.shape[at] != self.channels[0]:
+            wanted = ', '.join(str(self.channels[0]) if d == 'C' else d for d in self.form)
+            raise ValueError(
+                f'{type(self).__name__} with channels={self.channels} maps ({wanted}), but gets '
+                f'{tuple(x.shape)}; channels begins with the width of what it reads, and maps of cells need '
+                'ConvMLP, vectors MLP'
+            )
+        return super().forward(x)
+
 
 @MODELS.register_module()
 class MLP(_Perceptron):
@@ -99,6 +111,7 @@ class MLP(_Perceptron):
         last_activation: activation after the last layer; ``'Tanh'`` in SimCSE, as in BERT's pooler.
     """
 
+    form = ('N', 'C')
     layer = nn.Linear
     norm = nn.BatchNorm1d
     layer_norm = nn.LayerNorm
@@ -108,6 +121,7 @@ class MLP(_Perceptron):
 class ConvMLP(_Perceptron):
     """(B, C, H, W) -> (B, D, H, W): :class:`MLP` on every cell, as 1x1 convolutions; same arguments."""
 
+    form = ('B', 'C', 'H', 'W')
     layer = staticmethod(partial(nn.Conv2d, kernel_size=1))
     norm = nn.BatchNorm2d
     layer_norm = LayerNorm2d

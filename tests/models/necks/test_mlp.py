@@ -53,3 +53,16 @@ def test_bad_arguments():
         MLP((8,))
     with pytest.raises(ValueError, match='init'):
         MLP((8, 8), init='xavier')
+
+
+def test_other_inputs_are_named_by_what_fits():
+    with pytest.raises(
+        ValueError, match=r'MLP with channels=\(8, 4\) maps \(N, 8\), but gets \(2, 8, 7, 7\)'
+    ):
+        MLP((8, 4))(torch.zeros(2, 8, 7, 7))
+    with pytest.raises(
+        ValueError, match=r'ConvMLP .* maps \(B, 8, H, W\), but gets \(2, 8\); .* vectors MLP'
+    ):
+        ConvMLP((8, 4))(torch.zeros(2, 8))
+    with pytest.raises(ValueError, match=r'MLP .* maps \(N, 8\), but gets \(2, 16\); channels begins with'):
+        MLP((8, 4))(torch.zeros(2, 16))
