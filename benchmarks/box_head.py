@@ -19,18 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import densecl.compat
-
-densecl.compat.install()
-
-import densecl.registry  # noqa: E402, F401
-from densecl.datasets.subset import evenly  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.evaluation import rank_me  # noqa: E402
-from densecl.evaluation.labelled import LabelledPart, scaled  # noqa: E402
-from densecl.evaluation.labelled_coco import open_coco  # noqa: E402
-
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+import densecl.registry  # noqa: F401
+from densecl.datasets.subset import evenly
+from densecl.engine.one_line import call
+from densecl.evaluation import rank_me
+from densecl.evaluation.labelled import LabelledPart, scaled
+from densecl.evaluation.labelled_coco import open_coco
+from densecl.transfer.network import IMAGENET_MEAN, IMAGENET_STD
 
 
 def jittered(boxes: np.ndarray, rng: np.random.Generator, most: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +54,7 @@ def regions(part: LabelledPart, size: tuple[int, int], seed: int) -> tuple[Tenso
     """Images (N, 3, h, w), rois (R, 5), class ids (R,) and offsets (R, 4); 0 of the background."""
     rng, rows, images = np.random.default_rng(seed), [], []
     for i, path in enumerate(part.images):
-        images.append((scaled(part.decode(path), size).astype(np.float32) - MEAN) / STD)
+        images.append((scaled(part.decode(path), size).astype(np.float32) - IMAGENET_MEAN) / IMAGENET_STD)
         boxes, ids = part.boxes(i)
         boxes = boxes * (size[1], size[0], size[1], size[0])
         if not len(boxes):

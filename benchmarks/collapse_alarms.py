@@ -14,20 +14,16 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import densecl.compat
+import cv2
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
 
-densecl.compat.install()
-
-import cv2  # noqa: E402
-import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-import densecl.registry  # noqa: E402, F401
-from densecl.compat.packages import config_root  # noqa: E402
-from densecl.datasets.subset import evenly  # noqa: E402
-from densecl.engine import launch  # noqa: E402
-from densecl.sample import sample_root  # noqa: E402
+import densecl.registry  # noqa: F401
+from densecl.compat.packages import config_root
+from densecl.datasets.subset import evenly
+from densecl.engine import launch
+from densecl.sample import sample_root
 
 BACKBONE = dict(
     type='mmdet.ResNet',

@@ -49,9 +49,6 @@ def parse_args() -> argparse.Namespace:
 
 def all_kinds(args: argparse.Namespace, folder: Path) -> list:
     """The kinds that were asked for."""
-    import densecl.compat
-
-    densecl.compat.install()
     from benchmarks.fuzzing.readers import config_reader, readers
     from benchmarks.fuzzing.trial import kinds_of
 

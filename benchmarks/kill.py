@@ -27,22 +27,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from mmengine.hooks import Hook
+from tiny import RECIPES, make_photos, tiny_config
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.hooks import Hook  # noqa: E402
-from tiny import RECIPES, make_photos, tiny_config  # noqa: E402
-
-import densecl.registry  # noqa: E402, F401
-from densecl.compat import load_checkpoint  # noqa: E402
-from densecl.engine import launch  # noqa: E402
-from densecl.engine.hooks import PretrainCheckpointHook  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.evaluation.measuring import Measuring  # noqa: E402
-from densecl.files import checkpoints_of  # noqa: E402
-from densecl.models.pretrainers.base import Pretrainer  # noqa: E402
+import densecl.registry  # noqa: F401
+from densecl.compat import load_checkpoint
+from densecl.engine import launch
+from densecl.engine.hooks import PretrainCheckpointHook
+from densecl.engine.one_line import call
+from densecl.evaluation.measuring import Measuring
+from densecl.files import checkpoints_of
+from densecl.models.pretrainers.base import Pretrainer
 
 IMAGES, BATCH, EPOCHS = 12, 4, 4
 STEPS = IMAGES // BATCH * EPOCHS

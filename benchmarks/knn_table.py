@@ -20,14 +20,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import densecl.compat
+from mmengine.config import Config
 
-densecl.compat.install()
-
-from mmengine.config import Config  # noqa: E402
-
-from densecl.engine.launch import read_config  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
+from densecl.engine.launch import read_config
+from densecl.engine.one_line import call
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ('top1', 'mean_class')

@@ -12,24 +12,19 @@ import csv
 from pathlib import Path
 
 import torch
+from mmengine.registry import init_default_scope
 from scipy.stats import kendalltau
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.registry import init_default_scope  # noqa: E402
-
-import densecl.registry  # noqa: E402, F401
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.evaluation import rank_me  # noqa: E402
-from densecl.evaluation.dse import dse  # noqa: E402
-from densecl.evaluation.features import FrozenEncoder, dense_features, open_encoder  # noqa: E402
-from densecl.evaluation.labelled import open_labelled  # noqa: E402
-from densecl.evaluation.measuring import read_photos  # noqa: E402
-from densecl.evaluation.positions import place_share  # noqa: E402
-from densecl.evaluation.probes import probe  # noqa: E402
-from densecl.evaluation.signals import Signals  # noqa: E402
+import densecl.registry  # noqa: F401
+from densecl.engine.one_line import call
+from densecl.evaluation import rank_me
+from densecl.evaluation.dse import dse
+from densecl.evaluation.features import FrozenEncoder, dense_features, open_encoder
+from densecl.evaluation.labelled import open_labelled
+from densecl.evaluation.measuring import read_photos
+from densecl.evaluation.positions import place_share
+from densecl.evaluation.probes import probe
+from densecl.evaluation.signals import Signals
 
 PROBES = ('linear', 'retrieval')
 METERS = (

@@ -17,17 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from mmengine.config import Config, DictAction
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.config import Config, DictAction  # noqa: E402
-
-from densecl.datasets import collate_views  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.registry import DATASETS, MODELS  # noqa: E402
-from densecl.sample import sample_root  # noqa: E402
+from densecl.datasets import collate_views
+from densecl.engine.one_line import call
+from densecl.registry import DATASETS, MODELS
+from densecl.sample import sample_root
 
 
 class Contestant:

@@ -16,20 +16,15 @@ import time
 from pathlib import Path
 
 import torch
+from mmengine.optim import build_optim_wrapper
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.optim import build_optim_wrapper  # noqa: E402
-
-from densecl.engine.launch import read_config, use_compile  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.planning import GPUS  # noqa: E402
-from densecl.planning.counting import DTYPES, Step, StepCost  # noqa: E402
-from densecl.planning.fake import map_views  # noqa: E402
-from densecl.planning.photos import take_samples  # noqa: E402
-from densecl.planning.resources import GIB, config_gpus, speed  # noqa: E402
+from densecl.engine.launch import read_config, use_compile
+from densecl.engine.one_line import call
+from densecl.planning import GPUS
+from densecl.planning.counting import DTYPES, Step, StepCost
+from densecl.planning.fake import map_views
+from densecl.planning.photos import take_samples
+from densecl.planning.resources import GIB, config_gpus, speed
 
 ROOT = Path(__file__).parents[1]
 NOT_YET = 'not yet measured'

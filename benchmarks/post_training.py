@@ -22,22 +22,18 @@ import time
 from pathlib import Path
 from statistics import fmean, median, stdev
 
-import densecl.compat
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
 
-densecl.compat.install()
-
-from mmengine.config import Config, ConfigDict  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
-from densecl.engine.launch import read_config, use_amp, use_pretrained  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.evaluation.features import FrozenEncoder, open_encoder  # noqa: E402
-from densecl.evaluation.labelled import open_labelled  # noqa: E402
-from densecl.evaluation.measuring import read_photos  # noqa: E402
-from densecl.evaluation.probes import probe  # noqa: E402
-from densecl.evaluation.signals import Signals  # noqa: E402
-from densecl.files import write_text  # noqa: E402
-from densecl.runs.starts import Chosen, choose_start  # noqa: E402
+from densecl.engine.launch import read_config, use_amp, use_pretrained
+from densecl.engine.one_line import call
+from densecl.evaluation.features import FrozenEncoder, open_encoder
+from densecl.evaluation.labelled import open_labelled
+from densecl.evaluation.measuring import read_photos
+from densecl.evaluation.probes import probe
+from densecl.evaluation.signals import Signals
+from densecl.files import write_text
+from densecl.runs.starts import Chosen, choose_start
 
 ROOT = Path(__file__).resolve().parents[1]
 LITE0 = 320  # channels that the recipes' heads are made for

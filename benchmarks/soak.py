@@ -18,17 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.hooks import Hook
+from tiny import make_photos, tiny_config
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.hooks import Hook  # noqa: E402
-from tiny import make_photos, tiny_config  # noqa: E402
-
-import densecl.registry  # noqa: E402, F401
-from densecl.engine import launch  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
+import densecl.registry  # noqa: F401
+from densecl.engine import launch
+from densecl.engine.one_line import call
 
 #: Name -> unit.
 FIGURES = dict(rss='kB', descriptors='', threads='', children='', step_ms='ms', log='bytes', files='')

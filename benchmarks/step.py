@@ -22,13 +22,9 @@ from collections.abc import Callable
 
 import torch
 
-import densecl.compat
-
-densecl.compat.install()
-
-import densecl.registry  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.structures import Views  # noqa: E402
+import densecl.registry
+from densecl.engine.one_line import call
+from densecl.structures import Views
 
 PATCHES = 9  # of DetCo
 
@@ -53,9 +49,7 @@ def build(arch: str, queue: int, method: str) -> torch.nn.Module:
             for q, k in (('global', 'global'), ('local', 'local'), ('local', 'global'))
         ],
     )
-    heads = dict(
-        image=dict(projector=dict(type='MLP', channels=(width, width, 128)), objective=objective)
-    )
+    heads = dict(image=dict(projector=dict(type='MLP', channels=(width, width, 128)), objective=objective))
     if method == 'DetCo':
         heads = dict(detco=detco)
     if method == 'DenseCL':

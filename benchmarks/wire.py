@@ -10,14 +10,10 @@ is the last column.
 import argparse
 from pathlib import Path
 
-import densecl.compat
-
-densecl.compat.install()
-
-from densecl.engine.launch import read_config  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.planning.counting import Step  # noqa: E402
-from densecl.planning.photos import take_samples  # noqa: E402
+from densecl.engine.launch import read_config
+from densecl.engine.one_line import call
+from densecl.planning.counting import Step
+from densecl.planning.photos import take_samples
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 OFFICIAL = (

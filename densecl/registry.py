@@ -1,12 +1,18 @@
 """Registries of densecl, children of mmengine's, under the scope ``densecl``.
 
 Each registry names the modules that fill it (``locations``), and mmengine imports them the first time
-something is looked up; ``import densecl`` itself therefore stays light.
+something is looked up; ``import densecl`` itself therefore stays light. The import of this module puts the
+mends of :mod:`densecl.compat` in place.
 """
 
 from mmengine import registry as root
 
-from densecl import building  # noqa: F401  (names the place of a mistake in every config that is built)
+from densecl import (
+    building,  # noqa: F401  (names the place of a mistake in every config that is built)
+    compat,
+)
+
+compat.install()  # before anything of mmcv, mmdet or mmseg is imported
 
 
 def _child(parent: root.Registry, *locations: str) -> root.Registry:

@@ -13,23 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.config import DictAction
+from mmengine.registry import init_default_scope
+from torch import Tensor
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.config import DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from densecl import visualization as vis  # noqa: E402
-from densecl.compat import load_checkpoint  # noqa: E402
-from densecl.engine.fields import merge_options  # noqa: E402
-from densecl.engine.launch import read_config  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.models.heads.units import Groups  # noqa: E402
-from densecl.registry import DATASETS, MODELS  # noqa: E402
-from densecl.transfer.mismatch import model_images  # noqa: E402
+from densecl import visualization as vis
+from densecl.compat import load_checkpoint
+from densecl.engine.fields import merge_options
+from densecl.engine.launch import read_config
+from densecl.engine.one_line import call
+from densecl.models.heads.units import Groups
+from densecl.registry import DATASETS, MODELS
+from densecl.transfer.mismatch import model_images
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,18 +12,13 @@ import argparse
 
 import numpy as np
 import torch
+from support.pretraining import load_pretraining, spread_samples
 
-import densecl.compat
-
-densecl.compat.install()
-
-from support.pretraining import load_pretraining, spread_samples  # noqa: E402
-
-from densecl import visualization as vis  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.models.pretrainers import Branch  # noqa: E402
-from densecl.structures import Views  # noqa: E402
-from densecl.transfer.mismatch import model_images  # noqa: E402
+from densecl import visualization as vis
+from densecl.engine.one_line import call
+from densecl.models.pretrainers import Branch
+from densecl.structures import Views
+from densecl.transfer.mismatch import model_images
 
 
 def parse_args() -> argparse.Namespace:

@@ -16,28 +16,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import DictAction
+from mmengine.registry import init_default_scope
+from torch import nn
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.config import DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from torch import nn  # noqa: E402
-
-from densecl import visualization as vis  # noqa: E402
-from densecl.compat import load_checkpoint  # noqa: E402
-from densecl.datasets import SampleKey  # noqa: E402
-from densecl.engine.fields import merge_options  # noqa: E402
-from densecl.engine.launch import read_config  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.models.heads.units.base import kind_of  # noqa: E402
-from densecl.models.matching import match_by_similarity  # noqa: E402
-from densecl.models.pretrainers import Branch  # noqa: E402
-from densecl.registry import DATASETS, MODELS  # noqa: E402
-from densecl.structures import Batch, ViewRegions, Views  # noqa: E402
-from densecl.transfer import backbone_features, load_backbone  # noqa: E402
-from densecl.transfer.mismatch import model_images  # noqa: E402
+from densecl import visualization as vis
+from densecl.compat import load_checkpoint
+from densecl.datasets import SampleKey
+from densecl.engine.fields import merge_options
+from densecl.engine.launch import read_config
+from densecl.engine.one_line import call
+from densecl.models.heads.units.base import kind_of
+from densecl.models.matching import match_by_similarity
+from densecl.models.pretrainers import Branch
+from densecl.registry import DATASETS, MODELS
+from densecl.structures import Batch, ViewRegions, Views
+from densecl.transfer import backbone_features, load_backbone
+from densecl.transfer.mismatch import model_images
 
 
 def parse_args() -> argparse.Namespace:

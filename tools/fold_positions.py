@@ -15,35 +15,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
-from densecl.datasets import decode_image  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.evaluation.features import (  # noqa: E402
+from densecl.datasets import decode_image
+from densecl.engine.one_line import call
+from densecl.evaluation.features import (
     FrozenEncoder,
     carries_config,
     dense_features,
     load_encoder,
     open_encoder,
 )
-from densecl.evaluation.positions import (  # noqa: E402
+from densecl.evaluation.positions import (
     position_fit,
     position_rounds,
     without_linear_position,
 )
-from densecl.files import atomic_write  # noqa: E402
-from densecl.models.necks.positions import folded  # noqa: E402
-from densecl.runs.checks import find_photos  # noqa: E402
-from densecl.runs.starts import Chosen, choose_start  # noqa: E402
-from densecl.transfer import read_weights  # noqa: E402
-from densecl.transfer.positions import with_matrix, without_positions  # noqa: E402
-from densecl.transfer.read import Weights  # noqa: E402
+from densecl.files import atomic_write
+from densecl.models.necks.positions import folded
+from densecl.runs.checks import find_photos
+from densecl.runs.starts import Chosen, choose_start
+from densecl.transfer import read_weights
+from densecl.transfer.positions import with_matrix, without_positions
+from densecl.transfer.read import Weights
 
 
 def _rounds(text: str) -> int | str:

@@ -7,14 +7,10 @@ python tools/image_statistics.py my/tiffs --bands 3 2 1 7 --count 1000
 
 import argparse
 
-import densecl.compat
-
-densecl.compat.install()
-
-from densecl.datasets import Folder, SensorDecoder, Statistics, estimate_statistics  # noqa: E402
-from densecl.datasets.sensor import load_bands  # noqa: E402
-from densecl.datasets.sources import SENSOR_EXTENSIONS  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
+from densecl.datasets import Folder, SensorDecoder, Statistics, estimate_statistics
+from densecl.datasets.sensor import load_bands
+from densecl.datasets.sources import SENSOR_EXTENSIONS
+from densecl.engine.one_line import call
 
 
 def parse_args() -> argparse.Namespace:

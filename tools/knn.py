@@ -9,24 +9,19 @@ python tools/knn.py random --config CONFIG --train data/train --test data/val
 import argparse
 
 import torch
+from mmengine.registry import init_default_scope
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.registry import init_default_scope  # noqa: E402
-
-import densecl.registry  # noqa: E402, F401
-from densecl.engine.launch import read_config  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.evaluation import class_accuracy, knn_predict, linear_predict  # noqa: E402
-from densecl.evaluation.features import (  # noqa: E402
+import densecl.registry  # noqa: F401
+from densecl.engine.launch import read_config
+from densecl.engine.one_line import call
+from densecl.evaluation import class_accuracy, knn_predict, linear_predict
+from densecl.evaluation.features import (
     extract_features,
     labelled_images,
     load_encoder,
     random_encoder,
 )
-from densecl.files import write_json  # noqa: E402
+from densecl.files import write_json
 
 
 def parse_args() -> argparse.Namespace:

@@ -15,15 +15,11 @@ from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-import densecl.compat
-
-densecl.compat.install()
-
-from densecl.engine.launch import load_config  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.files import atomic_write  # noqa: E402
-from densecl.models.targets import ColorBins  # noqa: E402
-from densecl.registry import MODELS  # noqa: E402
+from densecl.engine.launch import load_config
+from densecl.engine.one_line import call
+from densecl.files import atomic_write
+from densecl.models.targets import ColorBins
+from densecl.registry import MODELS
 
 
 def parse_args() -> argparse.Namespace:

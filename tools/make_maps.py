@@ -22,20 +22,16 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-import densecl.compat
-
-densecl.compat.install()
-
-from densecl.datasets import PretrainDataset  # noqa: E402
-from densecl.datasets.collate import collate_views  # noqa: E402
-from densecl.datasets.feature_maps import write_maps  # noqa: E402
-from densecl.datasets.transforms import WholeImage  # noqa: E402
-from densecl.engine.launch import load_config  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.models.targets import TeacherFeatures  # noqa: E402
-from densecl.registry import MODELS  # noqa: E402
-from densecl.transfer import find_start  # noqa: E402
-from densecl.transfer.teachers import use_start  # noqa: E402
+from densecl.datasets import PretrainDataset
+from densecl.datasets.collate import collate_views
+from densecl.datasets.feature_maps import write_maps
+from densecl.datasets.transforms import WholeImage
+from densecl.engine.launch import load_config
+from densecl.engine.one_line import call
+from densecl.models.targets import TeacherFeatures
+from densecl.registry import MODELS
+from densecl.transfer import find_start
+from densecl.transfer.teachers import use_start
 
 
 def parse_args() -> argparse.Namespace:

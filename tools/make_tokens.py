@@ -18,16 +18,12 @@ from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-import densecl.compat
-
-densecl.compat.install()
-
-from densecl.engine.launch import load_config  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.evaluation.tokens import code_shares, fill, fill_centres  # noqa: E402
-from densecl.files import atomic_write  # noqa: E402
-from densecl.models.targets import FrozenNetwork, KMeansTokens, Tokens  # noqa: E402
-from densecl.registry import MODELS  # noqa: E402
+from densecl.engine.launch import load_config
+from densecl.engine.one_line import call
+from densecl.evaluation.tokens import code_shares, fill, fill_centres
+from densecl.files import atomic_write
+from densecl.models.targets import FrozenNetwork, KMeansTokens, Tokens
+from densecl.registry import MODELS
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,13 +3,9 @@
 
 import argparse
 
-import densecl.compat
-
-densecl.compat.install()
-
-import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.engine.replay import replay, sentences  # noqa: E402
+import densecl.registry  # noqa: F401  (makes the scope "densecl" known to every config)
+from densecl.engine.one_line import call
+from densecl.engine.replay import replay, sentences
 
 
 def main() -> None:

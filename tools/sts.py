@@ -12,17 +12,12 @@ import argparse
 import json
 
 import torch
+from mmengine.registry import init_default_scope
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.registry import init_default_scope  # noqa: E402
-
-import densecl.registry  # noqa: E402, F401
-from densecl.engine.launch import read_config  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
-from densecl.evaluation.sentences import load_sentence_encoder, read_pairs, sentence_similarity  # noqa: E402
+import densecl.registry  # noqa: F401
+from densecl.engine.launch import read_config
+from densecl.engine.one_line import call
+from densecl.evaluation.sentences import load_sentence_encoder, read_pairs, sentence_similarity
 
 
 def parse_args() -> argparse.Namespace:

@@ -5,15 +5,11 @@ import argparse
 import json
 from pathlib import Path
 
-import densecl.compat
+from mmengine.dist import is_main_process
 
-densecl.compat.install()
-
-from mmengine.dist import is_main_process  # noqa: E402
-
-import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
-from densecl.engine import launch  # noqa: E402
-from densecl.engine.one_line import call  # noqa: E402
+import densecl.registry  # noqa: F401  (makes the scope "densecl" known to every config)
+from densecl.engine import launch
+from densecl.engine.one_line import call
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,14 +8,10 @@ import sys
 
 from mmengine.config import Config
 
-import densecl.compat
-
-densecl.compat.install()
-
-import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
-from densecl.engine import launch  # noqa: E402
-from densecl.engine.one_line import in_one_line, process_number  # noqa: E402
-from densecl.engine.trial import try_out  # noqa: E402
+import densecl.registry  # noqa: F401  (makes the scope "densecl" known to every config)
+from densecl.engine import launch
+from densecl.engine.one_line import in_one_line, process_number
+from densecl.engine.trial import try_out
 
 
 def parse_args() -> argparse.Namespace:

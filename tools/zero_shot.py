@@ -11,27 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.registry import init_default_scope  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
-
-import densecl.registry  # noqa: E402, F401
-from densecl.datasets import collate_views  # noqa: E402
-from densecl.datasets.captions import spoken  # noqa: E402
-from densecl.datasets.subset import evenly  # noqa: E402
-from densecl.datasets.unreadable import DataError  # noqa: E402
-from densecl.engine.one_line import in_one_line  # noqa: E402
-from densecl.evaluation import class_accuracy  # noqa: E402
-from densecl.evaluation.features import labelled_images  # noqa: E402
-from densecl.evaluation.labelled import open_labelled  # noqa: E402
-from densecl.evaluation.probes import picture_names  # noqa: E402
-from densecl.evaluation.segmentation import IGNORED  # noqa: E402
-from densecl.evaluation.zero_shot import TEMPLATES, classifier, classify, open_image_text, segment  # noqa: E402
-from densecl.files import write_json  # noqa: E402
+import densecl.registry  # noqa: F401
+from densecl.datasets import collate_views
+from densecl.datasets.captions import spoken
+from densecl.datasets.subset import evenly
+from densecl.datasets.unreadable import DataError
+from densecl.engine.one_line import in_one_line
+from densecl.evaluation import class_accuracy
+from densecl.evaluation.features import labelled_images
+from densecl.evaluation.labelled import open_labelled
+from densecl.evaluation.probes import picture_names
+from densecl.evaluation.segmentation import IGNORED
+from densecl.evaluation.zero_shot import TEMPLATES, classifier, classify, open_image_text, segment
+from densecl.files import write_json
 
 
 def parse_args() -> argparse.Namespace:

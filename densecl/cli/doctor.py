@@ -54,9 +54,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _try(args: argparse.Namespace) -> int:
     """Try a training; a line for each of its parts."""
-    import densecl.compat
-
-    densecl.compat.install()
     import densecl.registry  # noqa: F401  (makes the scope "densecl" known to every config)
     from densecl.engine.launch import load_config
     from densecl.engine.trial import try_out

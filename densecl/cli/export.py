@@ -40,9 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, say what went along and what stayed, and print the path."""
-    import densecl.compat
-
-    densecl.compat.install()
     from densecl.runs.export import export_checkpoint
     from densecl.runs.run import Run
 

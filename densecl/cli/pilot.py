@@ -24,9 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare."""
-    import densecl.compat
-
-    densecl.compat.install()
     from densecl.engine.checks import claimed
     from densecl.runs.pilot import pilot
 

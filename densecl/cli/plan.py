@@ -23,9 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Decide and print."""
-    import densecl.compat
-
-    densecl.compat.install()
     wishes = {name: getattr(args, name) for name in ('gpu', 'gpus', 'memory', 'images')}
     wishes = {name: value for name, value in {**wishes, 'precision': args.amp}.items() if value is not None}
     if args.photos[0].endswith('.py') or '::' in args.photos[0]:

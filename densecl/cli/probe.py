@@ -58,9 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check for leaks, then probe."""
-    import densecl.compat
-
-    densecl.compat.install()
     import densecl.registry  # noqa: F401  (makes the scope "densecl" known)
     from densecl.engine.launch import read_config
     from densecl.runs.run import Run

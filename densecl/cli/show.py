@@ -53,9 +53,6 @@ def point(text: str) -> tuple[float, float]:
 
 def run(args: argparse.Namespace) -> int:
     """Draw and say where."""
-    import densecl.compat
-
-    densecl.compat.install()
     import torch
     from mmengine.registry import init_default_scope
 

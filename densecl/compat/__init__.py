@@ -1,6 +1,7 @@
 """Mends that let mmengine, mmcv-lite, mmdet and mmseg run on a current torch, from pip alone.
 
-Call `install` before anything of mmcv, mmdet or mmseg is imported::
+``import densecl.registry`` calls `install`. Without it, call it before anything of mmcv, mmdet or mmseg is
+imported::
 
     from densecl import compat
 

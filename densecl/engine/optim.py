@@ -14,6 +14,15 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from densecl.distributed import is_spread, local, tensor_norms
 from densecl.registry import OPTIM_WRAPPERS
 
+_HALF = {'BF16OptimWrapper': 'bfloat16', 'AmpOptimWrapper': 'float16'}
+
+
+def autocast_dtype(wrapper: dict) -> torch.dtype | None:
+    """Type of the forward passes of a run with this ``optim_wrapper``; None: the type of the weights."""
+    half = next((dtype for name, dtype in _HALF.items() if str(wrapper.get('type')).endswith(name)), None)
+    dtype = half and (wrapper.get('dtype') or half)
+    return getattr(torch, dtype) if isinstance(dtype, str) else dtype
+
 
 class _GradNorm:
     """Measures the gradients of an optimiser step on request, before they are clipped.

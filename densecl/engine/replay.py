@@ -20,10 +20,10 @@ from densecl.registry import LOOPS
 from .hooks.finite import FOLDER, at_fault
 from .launch import build_runner
 from .loop import PretrainLoop, step_seed
+from .optim import autocast_dtype
 from .wrapped import unwrap
 
 _LARGE = 1e4
-_HALF = {'BF16OptimWrapper': 'bfloat16', 'AmpOptimWrapper': 'float16'}
 _KEYS = {'iter', 'epoch', 'what', 'parts', 'seed', 'processes', 'steps_per_epoch'}
 _LEFT_OUT = ('GuardHook', 'ProbeHook', 'ProgressHook', 'TerminateHook')
 
@@ -97,13 +97,6 @@ def read_record(path: Path) -> dict:
             f'{path} is no record of a step; FiniteStepHook writes WORK_DIR/{FOLDER}/iter_N.json'
         )
     return record
-
-
-def autocast_dtype(wrapper: dict) -> torch.dtype | None:
-    """Type of the forward passes of a run with this ``optim_wrapper``; None: the type of the weights."""
-    half = next((dtype for name, dtype in _HALF.items() if str(wrapper.get('type')).endswith(name)), None)
-    dtype = half and (wrapper.get('dtype') or half)
-    return getattr(torch, dtype) if isinstance(dtype, str) else dtype
 
 
 def checkpoint_before(work_dir: Path, iteration: int, steps_per_epoch: int) -> Path | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from densecl.inputs import read_json
+
 from .bootstrap import resampled
 from .segmentation import class_iou
 from .signals import Signal
@@ -236,6 +238,21 @@ def affordable(cost: float, each: float, measured: float, ahead: int, training: 
         training: seconds of training in the whole run, without measurements.
     """
     return measured + ahead * each <= cost * training
+
+
+def chosen_weights(folder: str | Path) -> Path | None:
+    """The weights that the guard of a run chose at its end; None before the end, and without a guard.
+
+    Raises:
+        ValueError: the guard's table is cut off or of another kind.
+    """
+    best, table = Path(folder) / BEST, Path(folder) / TABLE
+    if not (best.is_file() and table.is_file()):
+        return None
+    content = read_json(table, "the table of a run's guard")
+    if not isinstance(content, dict):
+        raise ValueError(f"{table} is not the table of a run's guard: move it away")
+    return best if content.get('chosen') else None
 
 
 def export_refusal(checkpoint: str | Path, iteration: int | None) -> str | None:

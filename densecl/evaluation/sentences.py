@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from densecl.datasets.text import Tokenizer, read_rows
 from densecl.inputs import parse_config
 from densecl.models.text import check_tokenizer
-from densecl.numerics import full_precision, unit
+from densecl.numerics import unit
 from densecl.registry import TRANSFORMS
 from densecl.transfer import load_backbone, read_weights
 from densecl.transfer.prefixes import under
@@ -19,20 +20,6 @@ from densecl.transfer.record import training_record
 
 from .collapse import alignment, uniformity
 from .features import build_offline
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Ranks from 1, (N,) -> (N,) float64; equal values get the mean of their ranks."""
-    values = full_precision(values)
-    below = (values[None] < values[:, None]).sum(1)
-    same = (values[None] == values[:, None]).sum(1)
-    return below + (same + 1).double() / 2
-
-
-def spearman(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's rank correlation of (N,) and (N,): Pearson's of the ranks; NaN if all values are equal."""
-    first, second = (x - x.mean() for x in (ranks(first), ranks(second)))
-    return (first * second).sum() / (first.square().sum() * second.square().sum()).sqrt()
 
 
 def read_pairs(
@@ -141,7 +128,7 @@ def sentence_similarity(
     near = scores > positive
     different = encoder.encode(sorted({*first, *second}))
     return dict(
-        spearman=float(spearman(F.cosine_similarity(one, other).double(), scores)),
+        spearman=float(spearmanr(F.cosine_similarity(one, other).double(), scores).statistic),
         alignment=float(alignment(one[near], other[near])),
         uniformity=float(uniformity(different)),
     )

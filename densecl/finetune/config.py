@@ -74,13 +74,10 @@ def write_config(
     """
     import torch
 
-    import densecl.compat
+    from densecl.engine.launch import amp_wrapper
 
     if minutes is not None and iters is not None:
         raise ValueError('give iters or minutes, not both')
-    densecl.compat.install()  # before mmdet's or mmseg's backbones are imported
-    from densecl.engine.launch import amp_wrapper
-
     out, wrapper = Path(out), amp_wrapper(amp)
     labelled = read_data(data, out, val, images, task, share, class_agnostic)
     source = read_start(start, out)

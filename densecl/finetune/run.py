@@ -25,9 +25,6 @@ def finetune(config: str | Path, pictures: int = 16, resume: bool = False) -> di
     Returns:
         The figures of ``metrics.json``, in percent: ``box AP``, ``box AP50``, ``mask AP``, ``mIoU``, ...
     """
-    import densecl.compat
-
-    densecl.compat.install()
     import densecl.registry  # noqa: F401  (makes the scope "densecl" known)
     from densecl.engine import launch
 

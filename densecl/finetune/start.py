@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from densecl.evaluation.guard import BEST
+from densecl.evaluation.guard import BEST, chosen_weights
 from densecl.files import checkpoints_of
 from densecl.inputs import parse_config
+from densecl.transfer.check import IMAGENET
 from densecl.transfer.prefixes import backbone_prefixes, under
 from densecl.transfer.read import read_weights
 from densecl.transfer.record import decoder_config, evaluated_branch, training_record
-
-IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,15 @@ def read_start(what: str | Path, out: Path) -> StartFile:
 
 
 def checkpoint_of(folder: Path) -> Path:
-    """The weights of a run: its guard's choice (maybe the start); without a guard, its newest checkpoint.
+    """The weights of a run: its guard's choice (maybe the start), else its newest checkpoint.
+
+    The guard chooses at the end of the run.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
     """
-    found = [folder / BEST] if (folder / BEST).is_file() else checkpoints_of(folder)
+    chosen = chosen_weights(folder)
+    found = [chosen] if chosen else [*checkpoints_of(folder), *folder.glob(BEST)]
     if not found:
         raise FileNotFoundError(
             f'{folder}: no checkpoint of a run in it; give a run, a file of weights or a name'

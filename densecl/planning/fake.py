@@ -7,13 +7,13 @@ the device (``item``, boolean indexing, shapes that depend on data) raise an err
 
 import copy
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from densecl.structures import ViewRegions, Views
+from densecl.structures import Views
 
 
 def fake_tensor(mode: FakeTensorMode, tensor: Tensor, device: str = 'cpu', times: int = 1) -> Tensor:
@@ -39,23 +39,12 @@ def fake_copy(mode: FakeTensorMode, module: nn.Module, device: str = 'cpu') -> n
 def map_views(views: Views, times: int, change: Callable[[Tensor], Tensor]) -> Views:
     """A preprocessed batch with ``change`` applied to every tensor, and every path repeated ``times``."""
 
-    def changed(value):
-        if isinstance(value, Tensor):
-            return change(value)
-        if isinstance(value, list):
-            return [changed(x) for x in value]
-        if isinstance(value, dict):
-            return {name: changed(x) for name, x in value.items()}
-        if isinstance(value, ViewRegions):
-            return ViewRegions(*(changed(getattr(value, field.name)) for field in fields(value)))
-        return value
-
-    left_out = ('paths', 'photometric', 'boxes', 'flipped')
-    found = {name: changed(x) for name, x in vars(views).items() if name not in left_out}
-    for name in ('boxes', 'flipped'):  # (V, B, ...)
-        found[name] = torch.stack([change(x) for x in getattr(views, name)])
-    # The photometric parameters stay on the CPU; they have been applied already.
-    return Views(**found, paths=views.paths * times, photometric=[None] * len(views.images))
+    by_view = {name: getattr(views, name) for name in ('boxes', 'flipped', 'answers')}  # (V, B, ...)
+    by_view = {name: list(x) for name, x in by_view.items() if x is not None}
+    # The photometric parameters are left out: they have been applied already.
+    parts = replace(views, **by_view, photometric=[None] * len(views.images)).each_tensor(change)
+    stacked = {name: torch.stack(getattr(parts, name)) for name in by_view}
+    return replace(parts, **stacked, paths=views.paths * times)
 
 
 def fake_views(mode: FakeTensorMode, views: Views, device: str = 'cpu', times: int = 1) -> Views:

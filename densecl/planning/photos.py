@@ -12,7 +12,6 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from densecl.proposals import Felzenszwalb
 from densecl.registry import DATASETS
@@ -106,8 +105,9 @@ def _timed(data, count: int, least: float, images: int | None) -> Samples:
             made += 1
         seconds = (time.process_time() - begin) / made
     batch = collate_views(samples)['inputs']
-    tensors = [x for x in tree_leaves(_plain(batch)) if isinstance(x, Tensor)]
-    return Samples(samples, images, seconds, len({x.untyped_storage()._cdata for x in tensors}))
+    storages = set()
+    batch.each_tensor(lambda x: storages.add(x.untyped_storage()._cdata))
+    return Samples(samples, images, seconds, len(storages))
 
 
 @contextmanager
@@ -121,17 +121,6 @@ def _one_thread() -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         cv2.setNumThreads(before[1])
-
-
-def _plain(value):
-    """Convert data classes to dicts, so that their tensors can be found."""
-    if isinstance(value, list):
-        return [_plain(x) for x in value]
-    if isinstance(value, dict):
-        return {name: _plain(x) for name, x in value.items()}
-    if hasattr(value, '__dataclass_fields__'):
-        return {name: _plain(x) for name, x in vars(value).items()}
-    return value
 
 
 @contextmanager

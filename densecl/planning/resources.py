@@ -8,9 +8,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from densecl.engine.optim import autocast_dtype
 from densecl.messages import check_choice
 
-from .counting import Step, StepCost
+from .counting import DTYPES, Step, StepCost
 from .gpus import GPUS, Gpu
 from .photos import Samples, take_samples
 
@@ -198,10 +199,8 @@ def plan_resources(
 
 def config_precision(cfg: Config) -> str:
     """The precision of a config's training."""
-    kind = str(cfg.optim_wrapper.get('type', '')).split('.')[-1]
-    if kind == 'BF16OptimWrapper':
-        return 'bf16'
-    return 'fp16' if kind == 'AmpOptimWrapper' else 'fp32'
+    dtype = autocast_dtype(cfg.optim_wrapper)
+    return next((name for name, known in DTYPES.items() if known == dtype), 'fp32')
 
 
 def config_gpus(cfg: Config) -> int:

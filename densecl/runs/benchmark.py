@@ -273,9 +273,6 @@ def _in_process(folder: Path) -> bool:
 
 def measure(folder: Path) -> None:
     """Measure the cell of a folder and write its figures there."""
-    import densecl.compat
-
-    densecl.compat.install()
     import densecl.registry  # noqa: F401  (makes the scope "densecl" known)
     from densecl.provenance import provenance
 

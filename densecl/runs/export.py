@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .run import Run
-
 
 class Exported(NamedTuple):
     """What was exported.
@@ -20,11 +18,6 @@ class Exported(NamedTuple):
     export: dict[str, Any]
     weights: Any
     refusal: str | None
-
-
-def export_run(run: Run, path: str | Path | None = None, to: str = 'mmdet', force: bool = False) -> Path:
-    """Write the backbone of a run's best weights; return where. See :func:`export_checkpoint`."""
-    return export_checkpoint(run.best, path, to, force=force).path
 
 
 def export_checkpoint(

@@ -93,20 +93,6 @@ def paired(one: Sequence[float], two: Sequence[float]) -> Interval:
     return interval([b - a for a, b in zip(one, two, strict=True)])
 
 
-def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values (Benjamini and Hochberg, 1995).
-
-    Among the results with a value below q, the expected share of false ones is at most q. The i-th smallest
-    of m p-values becomes p m / i, or the adjusted value of a larger p if that is smaller.
-    """
-    order = sorted(range(len(p_values)), key=lambda i: -p_values[i])
-    adjusted, least = [0.0] * len(p_values), 1.0
-    for place, i in enumerate(order):
-        least = min(least, p_values[i] * len(order) / (len(order) - place))
-        adjusted[i] = least
-    return adjusted
-
-
 def mean_sd(values: Sequence[float]) -> str:
     """``'41.30 ± 0.52'``, or the mean alone of a single value."""
     return f'{fmean(values):.2f}' + (f' ± {stdev(values):.2f}' if len(values) > 1 else '')

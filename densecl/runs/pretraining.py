@@ -4,19 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import densecl.compat
+from mmengine.config import Config
 
-densecl.compat.install()
+import densecl.registry  # noqa: F401  (makes the scope "densecl" known to every config)
+from densecl.engine import launch
+from densecl.engine.checks import claimed
+from densecl.files import checkpoints_of, write_json, write_text
+from densecl.visualization.backends import vis_backends
 
-from mmengine.config import Config  # noqa: E402
-
-import densecl.registry  # noqa: E402, F401  (makes the scope "densecl" known to every config)
-from densecl.engine import launch  # noqa: E402
-from densecl.engine.checks import claimed  # noqa: E402
-from densecl.files import checkpoints_of, write_json  # noqa: E402
-from densecl.visualization.backends import vis_backends  # noqa: E402
-
-from .checks import (  # noqa: E402
+from .checks import (
     MADE,
     check_disk,
     check_folder_of_run,
@@ -24,11 +20,11 @@ from .checks import (  # noqa: E402
     find_photos,
     folders_of,
 )
-from .leak import leak_check  # noqa: E402
-from .manifest import hash_files, make_manifest  # noqa: E402
-from .plan import Plan, make_plan  # noqa: E402
-from .run import Run  # noqa: E402
-from .sensor import decoder_of_photos  # noqa: E402
+from .leak import leak_check
+from .manifest import hash_files, make_manifest
+from .plan import Plan, make_plan
+from .run import Run
+from .sensor import decoder_of_photos
 
 
 def pretrain(
@@ -120,7 +116,7 @@ def write_run(plan: Plan) -> None:
     write_json(folder / 'manifest.json', make_manifest(plan.job.paths, values, start.record))
     if start.start is not None:
         start.start.save(folder / 'start.pth')
-    (folder / 'config.py').write_text(plan.text, encoding='utf-8')
+    write_text(folder / 'config.py', plan.text)
 
 
 def train(folder: Path, options: dict[str, Any] | None = None, resume: bool = False) -> Run:

@@ -54,8 +54,9 @@ class Run(RunFolder):
         Raises:
             FileNotFoundError: there is no checkpoint yet.
         """
-        path = self.folder / 'best_dense.pth'
-        return path if path.is_file() and self.guard.get('chosen') else self.checkpoint
+        from densecl.evaluation.guard import chosen_weights
+
+        return chosen_weights(self.folder) or self.checkpoint
 
     @property
     def start(self) -> Path | None:
@@ -92,10 +93,10 @@ class Run(RunFolder):
         return roots if all(Path(path).is_dir() for path in roots) else []
 
     def export(self, path: str | Path | None = None, to: str = 'mmdet', force: bool = False) -> Path:
-        """Write the backbone for its users; see :func:`densecl.runs.export_run`."""
-        from .export import export_run
+        """Write the backbone for its users; see :func:`densecl.runs.export.export_checkpoint`."""
+        from .export import export_checkpoint
 
-        return export_run(self, path, to, force)
+        return export_checkpoint(self.best, path, to, force=force).path
 
     def json(self, name: str, kind: type) -> Any:
         """Content of a file of the folder; an empty ``kind`` if there is no such file.

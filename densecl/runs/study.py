@@ -10,7 +10,6 @@ from statistics import fmean
 from typing import Any
 
 from .differences import Counts, Difference, Table, over_blocks, over_images, tables, together
-from .intervals import benjamini_hochberg
 
 FIGURES, RUNS, CURVES, COUNTS, STUDY = 'results.csv', 'runs.csv', 'curves.csv', 'counts.npz', 'study.json'
 #: Expected share of false differences among those reported as significant.
@@ -99,8 +98,10 @@ class Study:
             for two in self.weights
             if one != two and one in table.values and two in table.values and (one, two) not in self._twice
         }
+        from scipy.stats import false_discovery_control  # takes a second or two
+
         tested = [key for key, each in found.items() if each.p_value is not None]
-        adjusted = benjamini_hochberg([found[key].p_value for key in tested])
+        adjusted = false_discovery_control([found[key].p_value for key in tested])
         for key, p_value in zip(tested, adjusted, strict=True):
             each = found[key]
             found[key] = Comparison(each.difference, each.p_value, p_value <= FALSE_SHARE)

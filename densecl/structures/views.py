@@ -245,13 +245,13 @@ class Views:
         Photometric parameters and corruptions are NumPy arrays and stay on the CPU, where reading them needs
         no synchronisation.
         """
-        return self._each_tensor(lambda x: x.to(device, non_blocking=non_blocking))
+        return self.each_tensor(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> 'Views':
         """A copy in page-locked memory; torch's DataLoader calls it."""
-        return self._each_tensor(Tensor.pin_memory)
+        return self.each_tensor(Tensor.pin_memory)
 
-    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> 'Views':
+    def each_tensor(self, change: Callable[[Tensor], Tensor]) -> 'Views':
         """A copy in which every tensor is changed."""
 
         def changed(value):

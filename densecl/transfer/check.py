@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from .mismatch import model_images
+from .network import IMAGENET_MEAN, IMAGENET_STD
 
-IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
+IMAGENET = dict(mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD))
 
 
 @torch.no_grad()

@@ -9,20 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
-import densecl.compat
-
-densecl.compat.install()
-
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
-from densecl import visualization as vis  # noqa: E402
-from densecl.datasets import SampleKey  # noqa: E402
-from densecl.models.matching import match_by_location  # noqa: E402
-from densecl.registry import DATASETS  # noqa: E402
-from densecl.sample import sample_root  # noqa: E402
-from densecl.visualization.canvas import resized  # noqa: E402
+from densecl import visualization as vis
+from densecl.datasets import SampleKey
+from densecl.models.matching import match_by_location
+from densecl.registry import DATASETS
+from densecl.sample import sample_root
+from densecl.visualization.canvas import resized
 
 GRID, HEIGHT = (7, 7), 156
 #: (photo of the bundled sample, epoch whose views are drawn)

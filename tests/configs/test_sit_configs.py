@@ -94,7 +94,7 @@ def test_half_precision(model, dtype):
     want = model(views, mode='loss')
     with torch.autocast('cpu', dtype):
         found = model.float()(
-            views._each_tensor(lambda x: x.float() if x.is_floating_point() else x), mode='loss'
+            views.each_tensor(lambda x: x.float() if x.is_floating_point() else x), mode='loss'
         )
     for name in ('loss_image', 'loss_pixels'):
         assert found[name].dtype == torch.float32

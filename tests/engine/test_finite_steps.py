@@ -13,12 +13,13 @@ from mmengine.hooks import Hook
 from densecl.compat import load_checkpoint
 from densecl.engine import launch
 from densecl.engine.hooks import finite
-from densecl.engine.replay import autocast_dtype, replay, sentences
+from densecl.engine.optim import autocast_dtype
+from densecl.engine.replay import replay, sentences
 from densecl.registry import HOOKS
 from densecl.sample import sample_root
 from densecl.tools import run_tool
 from tests.engine.test_resume import assert_same
-from tests.engine.test_resume_masked import tiny_masked
+from tests.engine.test_resume_recipes import small
 
 
 @HOOKS.register_module(force=True)
@@ -126,7 +127,7 @@ def test_a_run_with_bad_steps_equals_one_that_never_saw_them(tiny_config, tmp_pa
 )
 def test_a_masked_run_equals_one_that_never_saw_its_bad_images(method, name, tiny_config, tmp_path):
     """Hidden patches of the next steps are the same, and centres and targets have not moved."""
-    cfg = tiny_masked(method, tiny_config(), tmp_path)
+    cfg = small(method, tiny_config(), tmp_path)
     other = cfg.copy()
     cfg.custom_hooks = [dict(type='BreakImages', iterations=(1, 2))]
     _, lines = trained(cfg)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from scipy.stats import rankdata, spearmanr
 
 from densecl.datasets import Tokenizer
 from densecl.datasets.text import train_tokenizer
@@ -17,34 +16,14 @@ from densecl.evaluation.features import build_offline
 from densecl.evaluation.sentences import (
     SentenceEncoder,
     load_sentence_encoder,
-    ranks,
     read_pairs,
     sentence_similarity,
-    spearman,
 )
 from densecl.models.pretrainers import SharedPretrainer
 from densecl.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
 SMALL = ROOT / 'configs/simcse/simcse_text-small_1xb64-linlr-4e_texts.py'
-
-
-@pytest.mark.parametrize('ties', [False, True])
-def test_rank_correlation_is_scipys(ties):
-    generator = np.random.default_rng(0)
-    for _ in range(20):
-        a, b = generator.normal(size=(2, 30))
-        if ties:
-            a, b = np.round(a), np.round(2 * b)
-        np.testing.assert_allclose(ranks(torch.tensor(a)), rankdata(a))
-        found = spearman(torch.tensor(a), torch.tensor(b))
-        np.testing.assert_allclose(found, spearmanr(a, b).statistic, atol=1e-12)
-
-
-def test_rank_correlation_of_any_monotone_function_is_1():
-    x = torch.randn(50, dtype=torch.float64)
-    assert spearman(x, x.exp()) == pytest.approx(1) and spearman(x, -(x**3)) == pytest.approx(-1)
-    assert spearman(x, torch.zeros(50)).isnan()
 
 
 def test_pairs_of_a_file(tmp_path):

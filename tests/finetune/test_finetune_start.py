@@ -32,6 +32,11 @@ def test_a_run_gives_its_newest_checkpoint_or_what_its_guard_prefers(starts, tmp
     found = read_start(tmp_path, tmp_path)
     assert found.file == tmp_path / 'epoch_2.pth' and found.backbone['depth'] == 18
     torch.save(content, tmp_path / 'best_dense.pth')
+    assert read_start(tmp_path, tmp_path).file == tmp_path / 'epoch_2.pth'  # the guard has not chosen yet
+    (tmp_path / 'guard.json').write_text('{"chosen": "iteration 20"}')
+    assert read_start(tmp_path, tmp_path).file == tmp_path / 'best_dense.pth'
+    for name in ('guard.json', 'last_checkpoint', 'epoch_2.pth'):
+        (tmp_path / name).unlink()
     assert read_start(tmp_path, tmp_path).file == tmp_path / 'best_dense.pth'
 
 

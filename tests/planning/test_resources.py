@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from densecl.engine.launch import read_config
 from densecl.planning import GPUS, plan_resources
@@ -87,6 +88,9 @@ def test_what_a_config_says():
     assert config_gpus(cfg) == 8 and config_precision(cfg) == 'fp32'
     cfg.optim_wrapper.type = 'densecl.BF16OptimWrapper'
     assert config_precision(cfg) == 'bf16'
+    cfg.optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16')
+    assert config_precision(cfg) == 'bf16'
+    assert config_precision(Config(dict(optim_wrapper=dict(type='AmpOptimWrapper')))) == 'fp16'
 
 
 def test_cores_and_hours():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from densecl.runs.intervals import benjamini_hochberg, interval, paired
+from densecl.runs.intervals import interval, paired
 
 
 @pytest.mark.parametrize('count', [2, 3, 5, 10, 16, 17, 40])
@@ -34,19 +34,3 @@ def test_pairs_cancel_what_seeds_share():
     assert paired(one, [11.0, 22.0, 33.0]).half == pytest.approx(4.303 / math.sqrt(3), rel=1e-3)
     with pytest.raises(ValueError):
         paired(one, [1.0])
-
-
-def test_benjamini_hochberg_rejects_what_its_rule_says():
-    """The rule of the paper: all up to the largest i with p_i <= q i / m."""
-    generator = np.random.default_rng(0)
-    for m in (1, 2, 7, 30):
-        p = generator.uniform(size=m) ** 3
-        adjusted = benjamini_hochberg(p.tolist())
-        for q in (0.01, 0.05, 0.2, 0.5):
-            ranked = np.sort(p)
-            below = [i for i in range(m) if ranked[i] <= q * (i + 1) / m]
-            rejected = p <= ranked[below[-1]] if below else np.zeros(m, bool)
-            assert [a <= q for a in adjusted] == rejected.tolist()
-    # by hand: 0.04 * 3 / 3, then 0.03 * 3 / 2 = 0.045 and no more than its larger neighbour
-    assert benjamini_hochberg([0.04, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
-    assert benjamini_hochberg([]) == []

@@ -1,6 +1,7 @@
 """What a batch of many views costs on its way: file descriptors from the worker, copies to the device."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def dataset(tmp_path_factory):
 
 def tensors(batch: Views) -> list[torch.Tensor]:
     found = []
-    batch._each_tensor(lambda x: found.append(x) or x)
+    batch.each_tensor(lambda x: found.append(x) or x)
     return found
 
 
@@ -54,7 +55,9 @@ def test_one_tensor_of_boxes_and_one_of_flips(dataset):
 
 def test_a_batch_twice_as_large(dataset):
     batch = Views.collate([dataset[i] for i in range(3)])
+    batch = replace(batch, answers=torch.arange(3 * VIEWS).view(VIEWS, 3))
     twice = map_views(batch, 2, lambda x: torch.cat([x, x]))
+    assert torch.equal(twice.answers, batch.answers.repeat(1, 2))
     assert len(twice.boxes) == len(twice.flipped) == VIEWS
     for v in (0, 7):
         assert torch.equal(twice.boxes[v], torch.cat([batch.boxes[v]] * 2))
@@ -70,7 +73,7 @@ def test_a_pinned_batch_holds_no_descriptor(dataset):
     shared = descriptors() - before
     assert 1 <= shared <= VIEWS + 6  # a few come and go with the queue; 240 with a tensor for each parameter
     # page-locked memory is a copy as this one is, and needs a GPU
-    copy = batch._each_tensor(torch.Tensor.clone)
+    copy = batch.each_tensor(torch.Tensor.clone)
     del batch
     assert descriptors() - before <= 2
     alone = Views.collate([dataset[i] for i in range(3)])
