@@ -254,9 +254,9 @@ def resolve(kind: Any, registry: Registry, path: Path) -> Callable:
         return target
     names = names_of(registry)
     near = nearest(kind.rpartition('.')[2], names)
-    if near is None and names:
-        near = nearest(kind.rpartition('.')[2], names, 0.4)
-    said = f'; did you mean {near}?' if near else ''
+    own = '' if near else ' (a class of your own needs register_module(), and custom_imports in the config)'
+    near = near or (nearest(kind.rpartition('.')[2], names, 0.4) if names else None)
+    said = (f'; did you mean {near}?' if near else '') + own
     raise ConfigMistake(f'{dotted(path) or "type"}: there is no {registry.name} {kind!r}{said}')
 
 

@@ -11,7 +11,8 @@ from oracles.comparisons import compare
 from densecl.models.pretrainers import Branch
 from densecl.registry import MODELS, TRANSFORMS
 from densecl.schedule import Clock
-from densecl.structures import Batch, Place, Views
+from densecl.structures import Batch, Place
+from tests.models.heads.made import views_of
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ('README.md', 'docs/objectives.md')
@@ -99,16 +100,7 @@ def test_choices(example):
 
 @of('heads')
 def test_heads(example):
-    count = 10
-    views = Views(
-        images=[torch.zeros(IMAGES, 3, 8, 8)] * count,
-        boxes=[torch.tensor([[0.0, 0, 8, 8]]).repeat(IMAGES, 1)] * count,
-        flipped=[torch.zeros(IMAGES, dtype=torch.bool)] * count,
-        source_sizes=torch.full((IMAGES, 2), 8.0),
-        indices=torch.arange(IMAGES),
-        paths=[''] * IMAGES,
-        photometric=[None] * count,
-    )
+    views = views_of([torch.zeros(IMAGES, 3, 8, 8)] * 10)
     branch = Branch(lambda images: (torch.randn(len(images), 2048, 2, 2),), views)
     for config in example[1].values():
         head = started(MODELS.build(dict(config, type='Head')))

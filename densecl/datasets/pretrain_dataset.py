@@ -230,7 +230,13 @@ class PretrainDataset(Dataset):
 
     def _decode(self, index: int) -> dict:
         position = self._position(index)
-        data, name = self.source.load(position)
+        found = self.source.load(position)
+        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], bytes | str)):
+            raise TypeError(
+                f'{type(self.source).__name__}.load must return (bytes of a file or its path, name), got '
+                f'{type(found).__name__}'
+            )
+        data, name = found
         image, size = self._pixels(data, name)
         results = {
             'image': image,

@@ -23,7 +23,7 @@ from densecl.files import checkpoints_of
 from densecl.models.backbones.layers import patch_side
 from densecl.models.heads import Head
 from densecl.models.heads.units import kind_of
-from densecl.models.losses import InfoNCE, QueueDistillation, SwappedPrediction
+from densecl.models.losses import SwappedPrediction
 from densecl.models.memory import Queue
 from densecl.models.pretrainers import Pretrainer
 from densecl.signatures import nearest
@@ -78,7 +78,7 @@ def _queues(head: Head) -> Iterator[tuple[str, Queue, int]]:
         if kind is not None:
             place, objective = f'objective.{kind}', head.objective[kind]
         for owner in objective.modules():
-            if isinstance(owner, InfoNCE | QueueDistillation) and owner.queue is not None:
+            if isinstance(getattr(owner, 'queue', None), Queue):
                 yield f'{place}.queue', owner.queue, views
             elif isinstance(owner, SwappedPrediction) and 'single' in head.units.gives_of(kind):
                 yield from ((f'{place}.queue', queue, 1) for queue in owner.queues[:1])  # one a view, alike

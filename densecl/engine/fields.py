@@ -47,7 +47,7 @@ _NEEDED = ('model', 'randomness', 'env_cfg')
 _PLAIN = str | int | float | list | tuple | Mapping
 _ABSENT = object()
 #: Hooks that mmengine adds where ``default_hooks`` does not name them.
-_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -96,12 +96,9 @@ def check_fields(cfg: Config) -> None:
     hooks = [('custom_hooks', *pair) for pair in enumerate(cfg.get('custom_hooks') or ())]
     hooks += [('default_hooks', *pair) for pair in (cfg.get('default_hooks') or {}).items()]
     for part, name, hook in hooks:
-        if hook is None and part == 'default_hooks':
-            if name not in _HOOKS:
-                raise ConfigMistake(
-                    f'{part}.{name}: None leaves out one of {", ".join(_HOOKS)}; remove the entry'
-                )
-        elif not isinstance(hook, Mapping | Hook):
+        if hook is None and part == 'default_hooks':  # left out
+            continue
+        if not isinstance(hook, Mapping | Hook):
             raise ConfigMistake(f"{part}.{name} must be dict(type='...Hook', ...), got {shortened(hook)}")
         _need_type(hook, f'{part}.{name}', 'hook')
 
@@ -168,8 +165,8 @@ def _check_types(cfg: Config) -> None:
             raise ConfigMistake(f'param_scheduler.{i} must be a dict, got {shortened(scheduler)}')
         _need_type(scheduler, f'param_scheduler.{i}', 'schedule')
     for name in cfg.get('default_hooks') or ():
-        near = nearest(name, _HOOKS, 0.75)
-        if name not in _HOOKS and near is not None:
+        near = nearest(name, MMENGINE_HOOKS, 0.75)
+        if name not in MMENGINE_HOOKS and near is not None:
             warn(f'default_hooks.{name} runs beside default_hooks.{near}: is {near} meant?')
 
 

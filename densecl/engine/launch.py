@@ -27,9 +27,10 @@ from densecl.compat.packages import config_root
 from densecl.distributed import rank
 from densecl.files import remove_leftovers
 from densecl.messages import check_choice
+from densecl.registry import MODELS
 
 from .checks import StartChecksHook, allowed, check_folder, claimed
-from .fields import check_fields, merge_options
+from .fields import MMENGINE_HOOKS, check_fields, merge_options
 from .one_line import Progress
 from .resume import answer_of_first, check_resumable, newest_whole
 from .runner import LRScalingRunner, check_auto_scale_lr
@@ -208,9 +209,15 @@ def _pretrainer(cfg: Config, flag: str) -> ConfigDict:
     Raises:
         ValueError: it is a detector or a segmenter.
     """
-    kind = str(cfg.model.type)
-    if not kind.endswith('Pretrainer'):
-        raise ValueError(f'{flag} is for pretraining, but model.type of this config is {kind}: leave it out')
+    from densecl.models.pretrainers import Pretrainer
+
+    kind = cfg.model.type
+    with contextlib.suppress(KeyError, RuntimeError):  # who builds the model says that it is not known
+        found = MODELS.get(kind) if isinstance(kind, str) else kind
+        if isinstance(found, type) and not issubclass(found, Pretrainer):
+            raise ValueError(
+                f'{flag} is for pretraining, but model.type of this config is {kind}: leave it out'
+            )
     return cfg.model
 
 
@@ -370,9 +377,11 @@ def use_gloo_without_gpu(cfg: Config) -> None:
         return
     join_group(cfg)
     # mmengine's default wrapper requires a GPU.
-    usual = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
-    usual['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
-    wrapper = cfg.get('model_wrapper_cfg') or usual
+    wrapper = cfg.get('model_wrapper_cfg') or dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
     if wrapper['type'] != 'FullyShard':
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     if cfg.pop('sync_bn', None):  # SyncBN does not run on a CPU
@@ -441,6 +450,10 @@ def build_runner(cfg: Config) -> Runner:
         ConfigMistake: a setting is not possible. Errors of the parts get their place in the config.
     """
     check_fields(cfg)
+    leave_out_hooks(cfg)
+    if cfg.get('find_unused_parameters') and (cfg.get('model_wrapper_cfg') or {}).get('type') != 'FullyShard':
+        wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
+        cfg.model_wrapper_cfg = dict(wrapper, find_unused_parameters=True)  # where mmengine reads it
     check_launcher(cfg)
     remove_leftovers(cfg.work_dir)
     if cfg.get('resume') and cfg.get('load_from') is None:
@@ -459,6 +472,13 @@ def build_runner(cfg: Config) -> Runner:
     use_no_workers(cfg)
     with building(cfg):
         return RUNNERS.build(cfg) if 'runner_type' in cfg else LRScalingRunner.from_cfg(cfg)
+
+
+def leave_out_hooks(cfg: Config) -> None:
+    """Take away the ``default_hooks`` that are None; of its own hooks mmengine wants to see the None."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
+        hooks.pop(name)
 
 
 def use_own_visualizer(cfg: Config) -> None:

@@ -3,13 +3,13 @@
 import json
 import math
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.device import get_device
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -18,7 +18,7 @@ from densecl.datasets.sampler import SampleKey
 from densecl.registry import LOOPS
 
 from .hooks.finite import FOLDER, at_fault
-from .launch import build_runner
+from .launch import build_runner, read_config
 from .loop import PretrainLoop, step_seed
 from .optim import autocast_dtype
 from .wrapped import unwrap
@@ -55,7 +55,10 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
     for needed in (path, config):
         if not needed.is_file():
             raise FileNotFoundError(f'{needed}: no such file; FiniteStepHook writes it in WORK_DIR/{FOLDER}')
-    record, cfg = read_record(path), Config.fromfile(config)
+    record = read_record(path)
+    if record.get('modules'):  # of custom_imports, beside the run's own config
+        sys.path.append(record['modules'])
+    cfg = read_config(str(config))
     if rank is not None and not 0 <= rank < len(record['parts']):
         raise ValueError(f'{path}: rank must be 0 to {len(record["parts"]) - 1}, got {rank}')
     rank = next(iter(at_fault(record['parts'])), 0) if rank is None else rank

@@ -20,15 +20,16 @@ class StepState:
         self.model = model
         self.memories = [module for module in model.modules() if isinstance(module, Journalled)]
         frozen = [getattr(model, 'data_preprocessor', None), getattr(model, 'start', None)]
-        frozen += [head.target for head in model.heads.values() if isinstance(head.target, nn.Module)]
+        heads = getattr(model, 'heads', {}).values()
+        frozen += [head.target for head in heads if isinstance(head.target, nn.Module)]
         frozen = [part for part in frozen if part is not None and not is_trained(part)]
         left_out = {module for part in frozen for module in part.modules()}
-        groups: dict[tuple, list[Tensor]] = {}
+        groups: dict[tuple, list[tuple[nn.Module, str]]] = {}
         for module in model.modules():
             own = getattr(module, 'journalled', ())
             for name, buffer in () if module in left_out else module.named_buffers(recurse=False):
                 if name not in own:
-                    groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
+                    groups.setdefault((buffer.dtype, buffer.device), []).append((module, name))
         self._groups = list(groups.values())
         self._before: list[Tensor] | None = None
 
@@ -37,7 +38,7 @@ class StepState:
         """Keep the present state, unless a started step is not closed yet."""
         if self._before is not None:
             return
-        self._before = [_joined(group) for group in self._groups]
+        self._before = [_joined(_buffers(group)) for group in self._groups]
         for memory in self.memories:
             memory.journal = []
 
@@ -49,7 +50,8 @@ class StepState:
         kept, self._before = self._before, None
         if counts.device.type == 'cpu' and counts:
             return
-        for group, before in zip(self._groups, kept, strict=True):
+        for places, before in zip(self._groups, kept, strict=True):
+            group = _buffers(places)
             parts = torch.where(counts, _joined(group), before).split([x.numel() for x in group])
             torch._foreach_copy_(group, [part.view(x.shape) for part, x in zip(parts, group, strict=True)])
 
@@ -64,6 +66,11 @@ class StepState:
         self._before = None
         for memory in self.memories:
             memory.journal = None
+
+
+def _buffers(places: list[tuple[nn.Module, str]]) -> list[Tensor]:
+    """The tensors that are the buffers now; a step may have put new ones in their place."""
+    return [getattr(module, name) for module, name in places]
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ flattened (B * N, D) tensor belongs to image r // N.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -296,8 +296,8 @@ class Units:
 
         If N differs (number of hidden patches), the smaller ones are padded with rows that are not valid.
         """
-        names = _filled(parts[0], *_KEPT, 'features')
-        return cls(**{n: _stacked([getattr(x, n) for x in parts]) for n in names}, view=parts[0].view)
+        tensors = [f.name for f in fields(cls) if isinstance(getattr(parts[0], f.name), Tensor)]
+        return cls(**{n: _stacked([getattr(x, n) for x in parts]) for n in tensors}, view=parts[0].view)
 
 
 #: Fields that every objective may remember.

@@ -1,17 +1,13 @@
 """Run by test_continuation_of_two_processes.py: four steps of a ResNet, in the first two of which the heads
 train alone, and of a transformer with low-rank adapters."""
 
-import runpy
-from pathlib import Path
-
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
+from densecl.distributed import world_size
 from densecl.models.pretrainers import MomentumPretrainer
-
-# By its path: mmsegmentation installs a package that is named tests too.
-views = runpy.run_path(Path(__file__).with_name('two_processes.py'))['views']
+from tests.distributed.steps import own
+from tests.distributed.two_processes import views
 
 
 def build() -> MomentumPretrainer:
@@ -64,14 +60,13 @@ def everything() -> dict:
 
 def trained(model: MomentumPretrainer, watched: str) -> tuple[list[bool], dict[str, torch.Tensor]]:
     """Of four steps: whether a parameter of the backbone moved in each, and the state at the end."""
-    size = 4 // world_size()
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
     optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), 0.1, momentum=0.9)
     moved = []
     for _ in range(4):
         before = model.backbone.get_parameter(watched).clone()
         optimizer.zero_grad()
-        losses = wrapped(views(slice(rank() * size, (rank() + 1) * size)), mode='loss')
+        losses = wrapped(views(own(4)), mode='loss')
         sum(value for name, value in losses.items() if name.startswith('loss_')).backward()
         model.before_optimizer_step()
         optimizer.step()

@@ -5,12 +5,11 @@ SyncBatchNorm under DDP wants a GPU.
 """
 
 import torch
-import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.structures import Views
+from tests.distributed.steps import own, trained
+from tests.models.heads.made import views_of
 
 BATCH, STEPS, SIDE = 4, 2, 16
 
@@ -24,16 +23,10 @@ def views(step: int) -> Views:
     patches = torch.rand(BATCH, 2, 2, generator=generator) < shares
     pixels[2] = patches.repeat_interleave(8, 1).repeat_interleave(8, 2)
     corrupted = torch.where(pixels[:, :, None], images[:3].flip(1), images[:3])
-    n = BATCH // world_size()
-    mine = slice(rank() * n, (rank() + 1) * n)
-    return Views(
-        images=[x[mine] for x in images],
-        boxes=[torch.zeros(n, 4)] * 4,
-        flipped=[torch.zeros(n, dtype=torch.bool)] * 4,
-        source_sizes=torch.ones(n, 2),
+    mine = own(BATCH)
+    return views_of(
+        images[:, mine],
         indices=torch.arange(BATCH)[mine],
-        paths=[''] * n,
-        photometric=[None] * 4,
         masks=[*(x[mine] for x in pixels[:2]), patches[mine], None],
         hidden_counts=[(0, SIDE**2), (0, SIDE**2), (0, 4), None],
         corrupted=[*(x[mine] for x in corrupted), None],
@@ -74,20 +67,5 @@ def build() -> MomentumPretrainer:
 
 
 def everything() -> dict:
-    """Losses of all steps (mean over ranks), each step's gradients, and the state at the end."""
-    model = build()
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    losses, gradients = [], []
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        logged = wrapped(views(step), mode='loss')
-        found = torch.stack([logged[f'loss_{name}'] for name in model.heads])
-        found.sum().backward()
-        total = found.detach().clone()
-        dist.all_reduce(total)
-        losses.append(total / world_size())
-        gradients.append({n: p.grad.norm() for n, p in model.named_parameters() if p.grad is not None})
-        optimizer.step()
-        model.after_optimizer_step()
-    return dict(losses=torch.stack(losses), gradients=gradients, state=model.state_dict())
+    """What :func:`trained` finds."""
+    return trained(build(), views, STEPS, lr=0.1)

@@ -1,16 +1,16 @@
 """Run by test_learned_views_of_two_processes.py: perturbed views, weighted and guided pairs: gradients."""
 
-from dataclasses import replace
-
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
+from densecl.distributed import world_size
 from densecl.models.pretrainers import SharedPretrainer
 from densecl.registry import MODELS
 from densecl.structures import Views
+from tests.distributed.steps import own
+from tests.models.heads.made import views_of
 
 BATCH = 6
 CONTRAST = dict(type='densecl.InfoNCE', queue=0, batch='views', temperature=0.3)
@@ -43,19 +43,10 @@ def part() -> Views:
     """This process's images of the global batch."""
     # of these images, guided pairs of each half have another reference in it
     generator = torch.Generator().manual_seed(4)
-    size = BATCH // world_size()
-    own = slice(rank() * size, (rank() + 1) * size)
-    images = [torch.randn(BATCH, 3, 12, 12, generator=generator, dtype=torch.float64)[own] for _ in range(2)]
-    whole = Views(
-        images=images,
-        boxes=torch.zeros(2, size, 4),
-        flipped=torch.zeros(2, size, dtype=torch.bool),
-        source_sizes=torch.ones(size, 2),
-        indices=torch.arange(BATCH)[own],
-        paths=[''] * size,
-        photometric=[None] * 2,
-    )
-    return replace(whole, scores=torch.linspace(-1, 1, BATCH, dtype=torch.float64)[own])
+    mine = own(BATCH)
+    images = [torch.randn(BATCH, 3, 12, 12, generator=generator, dtype=torch.float64)[mine] for _ in range(2)]
+    scores = torch.linspace(-1, 1, BATCH, dtype=torch.float64)[mine]
+    return views_of(images, indices=torch.arange(BATCH)[mine], scores=scores)
 
 
 def step(head: dict, options: dict) -> dict:

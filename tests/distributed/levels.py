@@ -4,14 +4,13 @@ Batch statistics are left out (no norm anywhere): only then can half batches equ
 """
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.registry import MODELS
 from densecl.structures import Views
+from tests.distributed.steps import own, trained
+from tests.models.heads.made import views_of
 
 BATCH, PATCHES, STEPS = 4, 4, 3
 
@@ -32,24 +31,19 @@ class TwoLevels(nn.Module):
 def share(step: int) -> Views:
     """This process's images: two of 32 px, and the patches, of 16 px, of two puzzles of each."""
     generator = torch.Generator().manual_seed(step)
-    size, count = BATCH // world_size(), 2 + 2 * PATCHES
-    own = slice(rank() * size, (rank() + 1) * size)
+    mine, count = own(BATCH), 2 + 2 * PATCHES
     sides = [32, 32] + [16] * (2 * PATCHES)
     images = [torch.randn(BATCH, 3, s, s, dtype=torch.float64, generator=generator) for s in sides]
     corners = torch.rand(count, BATCH, 2, generator=generator) * 20
-    return Views(
-        images=[x[own] for x in images],
-        boxes=[torch.cat([c, c + 50], 1)[own] for c in corners],
-        flipped=[torch.zeros(size, dtype=torch.bool)] * count,
-        source_sizes=torch.full((size, 2), 300.0),
-        indices=torch.arange(BATCH)[own],
-        paths=[''] * size,
-        photometric=[None] * count,
+    return views_of(
+        [x[mine] for x in images],
+        boxes=[torch.cat([c, c + 50], 1)[mine] for c in corners],
+        indices=torch.arange(BATCH)[mine],
     )
 
 
 def everything() -> dict:
-    """Losses of all steps and the logged terms (mean over ranks), last gradients, the state at the end."""
+    """What :func:`trained` finds, every term included."""
     torch.manual_seed(0)
     head = dict(
         units=dict(type='densecl.Patches', images=2, patches=PATCHES, levels=dict(c2=0, c3=1)),
@@ -71,21 +65,5 @@ def everything() -> dict:
         backbone=dict(type='densecl.TwoLevels'), heads=dict(it=head), momentum=0.9, join_views=True
     )
     model.init_weights()
-    model.double().train()
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    figures = []
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        found = wrapped(share(step), mode='loss')
-        found['loss_it'].backward()
-        names = ['loss_it', *sorted(k for k in found if k[:6] in ('it_g2g', 'it_l2l', 'it_l2g'))]
-        values = torch.stack([found[name].detach() for name in names])
-        dist.all_reduce(values)
-        figures.append(values / world_size())
-        optimizer.step()
-        model.after_optimizer_step()
-    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    return dict(
-        names=names, figures=torch.stack(figures), gradients=gradients, state=model.state_dict()
-    )
+    terms = 'it_g2g', 'it_l2l', 'it_l2g'
+    return trained(model.double().train(), share, STEPS, lr=0.1, keys=('loss_it', *terms))

@@ -3,17 +3,14 @@
 Batch statistics are left out (no norm anywhere): only then can half batches equal the whole one.
 """
 
-from dataclasses import replace
-
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
 from densecl.structures import ViewRegions, Views
+from tests.distributed.steps import own, trained
+from tests.models.heads.made import views_of
 
 BATCH, STEPS = 6, 3
 
@@ -30,8 +27,8 @@ class Cellwise(nn.Module):
         return self.conv(x).tanh()
 
 
-def whole(step: int) -> Views:
-    """The global batch. In step 1 the crops of images 3 to 5, the second process's, do not overlap."""
+def share(step: int) -> Views:
+    """This process's images. In step 1 the crops of images 3 to 5, the second process's, do not overlap."""
     generator = torch.Generator().manual_seed(step)
     corner = torch.rand(2, BATCH, 2, generator=generator) * 20
     near = torch.rand(2, BATCH, 3, 2, dtype=torch.float64, generator=generator) * 16
@@ -39,33 +36,14 @@ def whole(step: int) -> Views:
     if step == 1:
         corner[1, 3:] += 200
         ids[3:] = -1
-    return Views(
-        images=list(torch.randn(2, BATCH, 3, 32, 32, dtype=torch.float64, generator=generator)),
-        boxes=[torch.cat([c, c + 50 + 10 * v], 1) for v, c in enumerate(corner)],
-        flipped=list(torch.rand(2, BATCH, generator=generator) < 0.5),
-        source_sizes=torch.full((BATCH, 2), 300.0),
-        indices=torch.arange(BATCH),
-        paths=[''] * BATCH,
-        photometric=[None] * 2,
-        regions=dict(overlap=[ViewRegions(torch.cat([x, x + 14], -1), ids) for x in near]),
-        answers=torch.randint(5, (2, BATCH), generator=generator),
-    )
-
-
-def part(views: Views) -> Views:
-    """This process's images."""
-    size = BATCH // world_size()
-    own = slice(rank() * size, (rank() + 1) * size)
-    return replace(
-        views,
-        images=[x[own] for x in views.images],
-        boxes=[x[own] for x in views.boxes],
-        flipped=[x[own] for x in views.flipped],
-        source_sizes=views.source_sizes[own],
-        indices=views.indices[own],
-        paths=views.paths[own],
-        regions=dict(overlap=[ViewRegions(x.boxes[own], x.ids[own]) for x in views.regions['overlap']]),
-        answers=views.answers[:, own],
+    mine = own(BATCH)
+    return views_of(
+        torch.randn(2, BATCH, 3, 32, 32, dtype=torch.float64, generator=generator)[:, mine],
+        boxes=[torch.cat([c, c + 50 + 10 * v], 1)[mine] for v, c in enumerate(corner)],
+        flipped=(torch.rand(2, BATCH, generator=generator) < 0.5)[:, mine],
+        indices=torch.arange(BATCH)[mine],
+        regions=dict(overlap=[ViewRegions(torch.cat([x, x + 14], -1)[mine], ids[mine]) for x in near]),
+        answers=torch.randint(5, (2, BATCH), generator=generator)[:, mine],
     )
 
 
@@ -118,25 +96,8 @@ def build(method: str):
 
 
 def train(method: str) -> dict:
-    """Losses of all steps (mean over ranks), last gradients, and the state at the end."""
-    model = build(method)
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    losses, shares = [], []
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        found = wrapped(part(whole(step)), mode='loss')
-        found['loss_it'].backward()
-        total = found['loss_it'].detach().clone()
-        dist.all_reduce(total)
-        losses.append(total / world_size())
-        shares.append(found.get('it_matched', torch.ones(())))
-        optimizer.step()
-        model.after_optimizer_step()
-    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    return dict(
-        losses=torch.stack(losses), gradients=gradients, state=model.state_dict(), shares=torch.stack(shares)
-    )
+    """What :func:`trained` finds, and of SCRL the share of regions that each process has."""
+    return trained(build(method), share, STEPS, lr=0.1, local=('it_matched',) if method == 'scrl' else ())
 
 
 def everything() -> dict:

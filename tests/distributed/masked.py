@@ -5,13 +5,13 @@ masked, in the second step none at all. Of DINO's the first process has no masks
 """
 
 import torch
-import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from densecl.distributed import rank, world_size
 from densecl.models.targets import FrozenNetwork, VQKDTokens
 from densecl.registry import MODELS
 from densecl.structures import Views
+from tests.distributed.steps import own, trained
+from tests.models.heads.made import views_of
 
 BATCH, STEPS, GRID, PATCH, WIDTH, CODES = 4, 3, 4, 8, 16, 6
 VIT = dict(type='densecl.TimmViT', img_size=32, patch_size=PATCH, embed_dim=WIDTH, depth=2, num_heads=2)
@@ -169,16 +169,10 @@ def views(method: str, step: int) -> Views:
         hidden &= torch.tensor(step != 1)
         counts = (0, 11)
     whole = method == 'VQ-KD' or method == 'DINO' and (step == 1 or rank() < world_size() - 1)
-    n = BATCH // world_size()
-    mine = slice(rank() * n, (rank() + 1) * n)
-    return Views(
-        images=list(images[:, mine]),
-        boxes=[torch.zeros(n, 4)] * count,
-        flipped=[torch.zeros(n, dtype=torch.bool)] * count,
-        source_sizes=torch.ones(n, 2),
+    mine = own(BATCH)
+    return views_of(
+        images[:, mine],
         indices=torch.arange(BATCH)[mine],
-        paths=[''] * n,
-        photometric=[None] * count,
         masks=[None] * count if whole else list(hidden.unflatten(-1, (GRID, GRID))[:, mine]),
         hidden_counts=[counts] * count,
         asked=[hidden[0, mine].to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, :3]]
@@ -188,7 +182,7 @@ def views(method: str, step: int) -> Views:
 
 
 def train(method: str) -> dict:
-    """Losses of all steps (mean over ranks), each step's gradients, and the state at the end."""
+    """What :func:`trained` finds."""
     torch.manual_seed(0)
     model = MODELS.build(METHODS[method])
     target = model.heads['masked'].target
@@ -197,21 +191,7 @@ def train(method: str) -> dict:
     if isinstance(target, VQKDTokens):
         target.quantizer.codebook.normal_()
     model.init_weights()
-    model = model.double().train()
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
-    losses, gradients = [], []
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        loss = wrapped(views(method, step), mode='loss')['loss_masked']
-        loss.backward()
-        total = loss.detach().clone()
-        dist.all_reduce(total)
-        losses.append(total / world_size())
-        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
-        optimizer.step()
-        model.after_optimizer_step()
-    return dict(losses=torch.stack(losses), gradients=gradients, state=model.state_dict())
+    return trained(model.double().train(), lambda step: views(method, step), STEPS, lr=0.01)
 
 
 def everything() -> dict:

@@ -8,15 +8,14 @@ the first process's, shows a mask of the other.
 from unittest.mock import patch
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
 from densecl.models.losses import kernel
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
 from densecl.structures import ViewRegions, Views
+from tests.distributed.steps import own, trained
+from tests.models.heads.made import views_of
 
 BATCH, MASKS, GRID, STEPS = 6, 5, 4, 3
 
@@ -43,20 +42,10 @@ def views(step: int) -> Views:
     if step == 2:
         ids = ids.clone()
         ids[1, :3] += 100
-    n = BATCH // world_size()
-    mine = slice(rank() * n, (rank() + 1) * n)
-    return Views(
-        images=[x[mine] for x in images],
-        boxes=[torch.zeros(n, 4)] * 2,
-        flipped=[torch.zeros(n, dtype=torch.bool)] * 2,
-        source_sizes=torch.ones(n, 2),
-        indices=torch.arange(n),
-        paths=[''] * n,
-        photometric=[None] * 2,
-        regions=dict(
-            masks=[ViewRegions(torch.zeros(n, MASKS, 4), ids[v, mine], masks[v, mine]) for v in (0, 1)]
-        ),
-    )
+    mine = own(BATCH)
+    boxes = torch.zeros(BATCH, MASKS, 4)[mine]
+    regions = [ViewRegions(boxes, ids[v, mine], masks[v, mine]) for v in (0, 1)]
+    return views_of(images[:, mine], regions=dict(masks=regions))
 
 
 def build(method: str):
@@ -77,26 +66,11 @@ def build(method: str):
     return model.double().train()
 
 
-def train(method: str) -> dict:
-    """Losses of all steps (mean over ranks), each step's gradients, and the state at the end."""
-    model = build(method)
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    losses, gradients = [], []
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        with patch.object(kernel, 'RING_ABOVE_BYTES', 0 if step == 1 else kernel.RING_ABOVE_BYTES):
-            loss = wrapped(views(step), mode='loss')['loss_masks']
-            loss.backward()
-        total = loss.detach().clone()
-        dist.all_reduce(total)
-        losses.append(total / world_size())
-        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
-        optimizer.step()
-        model.after_optimizer_step()
-    return dict(losses=torch.stack(losses), gradients=gradients, state=model.state_dict())
+def ring(step: int):
+    """Where the keys of the second step are sent around the ring."""
+    return patch.object(kernel, 'RING_ABOVE_BYTES', 0 if step == 1 else kernel.RING_ABOVE_BYTES)
 
 
 def everything() -> dict:
-    """What :func:`train` finds, for each method."""
-    return {method: train(method) for method in 'bs'}
+    """What :func:`trained` finds, for each method."""
+    return {method: trained(build(method), views, STEPS, lr=0.1, during=ring) for method in 'bs'}

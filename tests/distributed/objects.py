@@ -4,14 +4,13 @@ Foregrounds and objects are of uneven numbers; in the third step no image has a 
 """
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.registry import MODELS
 from densecl.structures import Views
+from tests.distributed.steps import own, trained
+from tests.models.heads.made import views_of
 
 BATCH, STEPS, WIDTH, K = 6, 4, 6, 7
 TERMS = {'leopart': (), 'cribo': ('heads_neighbours', 'heads_agreeing')}
@@ -40,16 +39,12 @@ def views(step: int, count: int) -> Views:
     for image in images:
         if count == 3 and step == 2:
             image.zero_()
-    n = BATCH // world_size()
-    mine = slice(rank() * n, (rank() + 1) * n)
-    return Views(
-        images=[x[mine] for x in images[:count]],
-        boxes=[x[mine] for x in boxes[:count]],
-        flipped=[x[mine] for x in flipped[:count]],
-        source_sizes=torch.full((n, 2), 200.0),
+    mine = own(BATCH)
+    return views_of(
+        [x[mine] for x in images[:count]],
+        boxes[:count, mine],
+        flipped[:count, mine],
         indices=torch.arange(BATCH)[mine],
-        paths=[''] * n,
-        photometric=[None] * count,
     )
 
 
@@ -79,27 +74,15 @@ def head(method: str) -> dict:
 
 
 def train(method: str) -> dict:
-    """Losses of all steps (mean over ranks), each step's gradients, and the state at the end."""
+    """What :func:`trained` finds, every term included."""
     torch.manual_seed(0)
     model = MomentumPretrainer(
         backbone=dict(type='densecl.Coarse'), heads=dict(heads=head(method)), join_views=True, momentum=0.9
     )
     model.init_weights()
-    model.double().train()
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
-    logged, gradients = [], []
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        result = wrapped(views(step, 3 if method == 'leopart' else 2), mode='loss')
-        result['loss_heads'].backward()
-        values = torch.stack([result[key].detach() for key in ('loss_heads', *TERMS[method])])
-        dist.all_reduce(values)
-        logged.append(values / world_size())
-        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
-        optimizer.step()
-        model.after_optimizer_step()
-    return dict(logged=torch.stack(logged), gradients=gradients, state=model.state_dict())
+    count = 3 if method == 'leopart' else 2
+    keys = ('loss_heads', *TERMS[method])
+    return trained(model.double().train(), lambda step: views(step, count), STEPS, lr=0.5, keys=keys)
 
 
 def everything() -> dict:

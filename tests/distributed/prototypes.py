@@ -5,14 +5,13 @@ batches equal the whole one.
 """
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.registry import MODELS
 from densecl.structures import Views
+from tests.distributed.steps import own, trained
+from tests.models.heads.made import views_of
 
 BATCH, STEPS = 6, 4
 
@@ -32,19 +31,9 @@ class Pointwise(nn.Module):
 def views(step: int) -> Views:
     """This rank's part of the batch: two crops of one size and two of another."""
     generator = torch.Generator().manual_seed(step)
-    images = [
-        torch.randn(BATCH, 3, s, s, dtype=torch.float64, generator=generator) for s in (4, 4, 2, 2)
-    ]
-    n = BATCH // world_size()
-    return Views(
-        images=[x[rank() * n : (rank() + 1) * n] for x in images],
-        boxes=[torch.zeros(n, 4)] * 4,
-        flipped=[torch.zeros(n, dtype=torch.bool)] * 4,
-        source_sizes=torch.ones(n, 2),
-        indices=torch.arange(n),
-        paths=[''] * n,
-        photometric=[None] * 4,
-    )
+    shapes = [(BATCH, 3, side, side) for side in (4, 4, 2, 2)]
+    images = [torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes]
+    return views_of([x[own(BATCH)] for x in images])
 
 
 def build(method: str):
@@ -71,25 +60,6 @@ def build(method: str):
     return model.double().train()
 
 
-def train(method: str) -> dict:
-    """Losses of all steps (mean over ranks), last gradients, and the state at the end."""
-    model = build(method)
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
-    losses = []
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        loss = wrapped(views(step), mode='loss')['loss_image']
-        loss.backward()
-        total = loss.detach().clone()
-        dist.all_reduce(total)
-        losses.append(total / world_size())
-        optimizer.step()
-        model.after_optimizer_step()
-    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    return dict(losses=torch.stack(losses), gradients=gradients, state=model.state_dict())
-
-
 def everything() -> dict:
-    """What :func:`train` finds, for each method."""
-    return {method: train(method) for method in ('swav', 'dino')}
+    """What :func:`trained` finds, for each method."""
+    return {method: trained(build(method), views, STEPS, lr=0.5) for method in ('swav', 'dino')}

@@ -4,9 +4,11 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
+from densecl.distributed import world_size
 from densecl.models.pretrainers import SharedPretrainer
 from densecl.structures import Views
+from tests.distributed.steps import own
+from tests.models.heads.made import views_of
 
 HARD = dict(units=dict(type='densecl.ImageWithHard'), matching='densecl.SameId')
 CHOICES = {
@@ -43,25 +45,15 @@ def views(count: int, part: slice) -> Views:
     """Other texts in each view."""
     tokens = torch.randint(1, 39, (count, 6, 6), generator=torch.Generator().manual_seed(1))
     tokens[:, :, 4] = 39
-    tokens = tokens[:, part]
-    n = tokens.shape[1]
-    return Views(
-        images=list(tokens),
-        boxes=torch.zeros(count, n, 4),
-        flipped=torch.zeros(count, n, dtype=torch.bool),
-        source_sizes=torch.zeros(n, 2),
-        indices=torch.arange(6)[part],
-        paths=[''] * n,
-        photometric=[None] * count,
-    )
+    return views_of(tokens[:, part], indices=torch.arange(6)[part])
 
 
 def everything() -> dict:
-    found, size = {}, 6 // world_size()
+    found = {}
     for name, (count, head) in CHOICES.items():
         model = build(head)
         wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-        loss = wrapped(views(count, slice(rank() * size, (rank() + 1) * size)), mode='loss')['loss_text']
+        loss = wrapped(views(count, own(6)), mode='loss')['loss_text']
         loss.backward()
         total = loss.detach().clone()
         dist.all_reduce(total)

@@ -6,14 +6,13 @@ images have no overlap (all of rank 0's, with three ranks), in the third no imag
 """
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.registry import MODELS
 from densecl.structures import Views
+from tests.distributed.steps import own, trained
+from tests.models.heads.made import views_of
 
 BATCH, STEPS = 6, 4
 
@@ -40,17 +39,8 @@ def views(step: int) -> Views:
     boxes = torch.cat([near, far], 2)  # some pairs overlap, others do not
     boxes[1, : {1: 2, 2: BATCH}.get(step, 0)] += 100
     flipped = torch.rand(2, BATCH, generator=generator) < 0.5
-    n = BATCH // world_size()
-    mine = slice(rank() * n, (rank() + 1) * n)
-    return Views(
-        images=[x[mine] for x in images],
-        boxes=[x[mine] for x in boxes],
-        flipped=[x[mine] for x in flipped],
-        source_sizes=torch.ones(n, 2),
-        indices=torch.arange(n),
-        paths=[''] * n,
-        photometric=[None] * 2,
-    )
+    mine = own(BATCH)
+    return views_of(images[:, mine], boxes[:, mine], flipped[:, mine])
 
 
 def build() -> MomentumPretrainer:
@@ -78,22 +68,11 @@ def build() -> MomentumPretrainer:
 
 
 def everything() -> dict:
-    """Loss and terms of all steps (mean over ranks), each step's gradients, and the state at the end."""
-    model = build()
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-    # As sync_bn does; but data-parallel training of torch refuses such layers on a CPU.
+    """What :func:`trained` finds, every term included."""
+    keys = ('loss_slots', 'slots_grouping', 'slots_contrast', 'slots_occupancy')
+    return trained(build(), views, STEPS, lr=0.1, keys=keys, after_wrap=synchronise)
+
+
+def synchronise(model: MomentumPretrainer) -> None:
+    """As sync_bn does; but data-parallel training of torch refuses such layers on a CPU."""
     nn.SyncBatchNorm.convert_sync_batchnorm(model.heads['slots'].predictor)
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    logged, gradients = [], []
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        result = wrapped(views(step), mode='loss')
-        result['loss_slots'].backward()
-        keys = ('loss_slots', 'slots_grouping', 'slots_contrast', 'slots_occupancy')
-        values = torch.stack([result[key].detach().double() for key in keys])
-        dist.all_reduce(values)
-        logged.append(values / world_size())
-        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
-        optimizer.step()
-        model.after_optimizer_step()
-    return dict(logged=torch.stack(logged), gradients=gradients, state=model.state_dict())

@@ -7,10 +7,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from densecl.distributed import rank, world_size
+from densecl.distributed import world_size
 from densecl.models.pretrainers import SharedPretrainer
 from densecl.registry import MODELS
 from densecl.structures import Views
+from tests.distributed.steps import own
+from tests.models.heads.made import views_of
 
 BATCH, STEPS = 4, 2
 
@@ -33,19 +35,9 @@ def views(step: int) -> Views:
     images = torch.randn(BATCH, 3, 64, 64, dtype=torch.float64, generator=generator)
     hidden = torch.rand(BATCH, 2, 2, generator=generator) < torch.tensor([0.2, 0.2, 0.8, 0.8])[:, None, None]
     hidden[:, 0, 0], hidden[2:, 1, 1] = False, True
-    n = BATCH // world_size()
-    mine = slice(rank() * n, (rank() + 1) * n)
-    return Views(
-        images=[images[mine]],
-        boxes=[torch.zeros(n, 4)],
-        flipped=[torch.zeros(n, dtype=torch.bool)],
-        source_sizes=torch.ones(n, 2),
-        indices=torch.arange(BATCH)[mine],
-        paths=[''] * n,
-        photometric=[None],
-        masks=[hidden[mine]],
-        hidden_counts=[(0, 4)],
-    )
+    mine = own(BATCH)
+    more = dict(masks=[hidden[mine]], hidden_counts=[(0, 4)])
+    return views_of([images[mine]], indices=torch.arange(BATCH)[mine], **more)
 
 
 def everything() -> dict:

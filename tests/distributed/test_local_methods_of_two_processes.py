@@ -13,14 +13,10 @@ def test_parts_of_the_batch_equal_the_whole(over_processes):
     for mine in two:
         for method, want in one.items():
             got = mine[method]
-            torch.testing.assert_close(got['losses'], want['losses'], rtol=0, atol=1e-10)
+            torch.testing.assert_close(got['logged'], want['logged'], rtol=0, atol=1e-10)
             for part in ('gradients', 'state'):
-                assert got[part].keys() == want[part].keys()
-                for name, value in want[part].items():
-                    torch.testing.assert_close(
-                        got[part][name], value, rtol=1e-8, atol=1e-10,
-                        msg=lambda m, n=f'{method}.{name}': f'{n}: {m}',
-                    )  # fmt: skip
-    assert two[1]['scrl']['shares'].tolist() == [1, 0, 1]  # a step without a region on one of them
+                torch.testing.assert_close(got[part], want[part], rtol=1e-8, atol=1e-10)
+    matched = two[1]['scrl']['local']['it_matched'].tolist()
+    assert matched == [1, 0, 1]  # a step without a region on one of them
     assert int(one['setsim']['state']['heads.it.objective.queue.enqueued']) == 18
-    assert all(g.abs().max() > 0 for m in one.values() for g in m['gradients'].values())
+    assert all(g.abs().max() > 0 for m in one.values() for g in m['gradients'][-1].values())

@@ -1,17 +1,17 @@
 """Run by test_texts_of_two_processes.py: images and texts, gradients of both towers and of the scale."""
 
-from dataclasses import replace
-
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
+from densecl.distributed import world_size
 from densecl.models.losses import kernel, sources
 from densecl.models.pretrainers import SharedPretrainer
 from densecl.registry import MODELS
 from densecl.structures import Views
+from tests.distributed.steps import own
+from tests.models.heads.made import views_of
 
 BATCH, LENGTH, WORDS, DIM = 6, 4, 11, 5
 LEARNED = dict(type='densecl.LearnedTemperature', start=0.1)
@@ -59,25 +59,10 @@ class Convolved(nn.Module):
 def part() -> Views:
     """This process's images of the global batch."""
     generator = torch.Generator().manual_seed(1)
-    size = BATCH // world_size()
-    own = slice(rank() * size, (rank() + 1) * size)
-    whole = Views(
-        images=[torch.randn(BATCH, 3, 16, 16, generator=generator, dtype=torch.float64)],
-        boxes=torch.zeros(1, BATCH, 4),
-        flipped=torch.zeros(1, BATCH, dtype=torch.bool),
-        source_sizes=torch.ones(BATCH, 2),
-        indices=torch.arange(BATCH),
-        paths=[''] * BATCH,
-        photometric=[None],
-        tokens=torch.randint(0, WORDS, (BATCH, LENGTH), generator=generator),
-    )
-    return replace(
-        whole,
-        images=[whole.images[0][own]],
-        boxes=whole.boxes[:, own],
-        flipped=whole.flipped[:, own],
-        **{name: getattr(whole, name)[own] for name in ('source_sizes', 'indices', 'paths', 'tokens')},
-    )
+    images = torch.randn(BATCH, 3, 16, 16, generator=generator, dtype=torch.float64)
+    tokens = torch.randint(0, WORDS, (BATCH, LENGTH), generator=generator)
+    mine = own(BATCH)
+    return views_of([images[mine]], indices=torch.arange(BATCH)[mine], tokens=tokens[mine])
 
 
 def step(objective: dict, both_ways: bool) -> dict:

@@ -4,10 +4,12 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from densecl.distributed import rank, world_size
+from densecl.distributed import world_size
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.planning.wire import WireCounter
 from densecl.structures import Views
+from tests.distributed.steps import own
+from tests.models.heads.made import views_of
 
 
 def build() -> MomentumPretrainer:
@@ -42,23 +44,13 @@ def build() -> MomentumPretrainer:
 def views(part: slice) -> Views:
     generator = torch.Generator().manual_seed(1)
     images = [torch.randn(6, 3, 64, 64, dtype=torch.float64, generator=generator) for _ in 'ab']
-    n = len(images[0][part])
-    return Views(
-        images=[x[part] for x in images],
-        boxes=[torch.zeros(n, 4)] * 2,
-        flipped=[torch.zeros(n, dtype=torch.bool)] * 2,
-        source_sizes=torch.ones(n, 2),
-        indices=torch.arange(6)[part],
-        paths=[''] * n,
-        photometric=[None] * 2,
-    )
+    return views_of([x[part] for x in images], indices=torch.arange(6)[part])
 
 
 def everything() -> dict:
     model = build()
-    size = 6 // world_size()
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-    losses = wrapped(views(slice(rank() * size, (rank() + 1) * size)), mode='loss')
+    losses = wrapped(views(own(6)), mode='loss')
     loss = losses['loss_image'] + losses['loss_dense']
     with WireCounter() as wire:
         loss.backward()

@@ -4,18 +4,17 @@ Batch statistics are left out (no norm anywhere): only then can half batches equ
 """
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from densecl.datasets.transforms.drawn import Crop, DrawnView
 from densecl.datasets.transforms.sliding_windows import SlidingWindows
-from densecl.distributed import rank, world_size
 from densecl.models.losses import kernel
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.registry import MODELS
 from densecl.structures import ViewRegions, Views
 from densecl.structures.views import stack
+from tests.distributed.steps import own, trained
+from tests.models.heads.made import views_of
 
 BATCH, STEPS, SIDE = 4, 3, 64
 WINDOWS = dict(p4=SlidingWindows(window=24, stride=16), p3=SlidingWindows(window=16, stride=12))
@@ -48,24 +47,20 @@ def share(step: int) -> Views:
     images = torch.randn(2, BATCH, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)
     flipped = torch.rand(2, BATCH, generator=generator) < 0.5
     boxes = [torch.cat([c, c + 50 + 10 * v], 1) for v, c in enumerate(corner)]
-    size = BATCH // world_size()
-    own = slice(rank() * size, (rank() + 1) * size)
-    return Views(
-        images=[x[own] for x in images],
-        boxes=[x[own] for x in boxes],
-        flipped=[x[own] for x in flipped],
-        source_sizes=torch.full((size, 2), 300.0),
-        indices=torch.arange(BATCH)[own],
-        paths=[''] * size,
-        photometric=[None] * 2,
-        regions={name: windows(selector, boxes, flipped, own) for name, selector in WINDOWS.items()},
+    mine = own(BATCH)
+    return views_of(
+        images[:, mine],
+        boxes=[x[mine] for x in boxes],
+        flipped=flipped[:, mine],
+        indices=torch.arange(BATCH)[mine],
+        regions={name: windows(selector, boxes, flipped, mine) for name, selector in WINDOWS.items()},
     )
 
 
-def windows(selector: SlidingWindows, boxes, flipped, own: slice) -> list[ViewRegions]:
+def windows(selector: SlidingWindows, boxes, flipped, mine: slice) -> list[ViewRegions]:
     """What the data worker finds in both views of this process's images."""
     found = []
-    for image in range(BATCH)[own]:
+    for image in range(BATCH)[mine]:
         drawn = [
             DrawnView(Crop(tuple(b[image].tolist()), (SIDE, SIDE), bool(f[image])))
             for b, f in zip(boxes, flipped, strict=True)
@@ -99,28 +94,8 @@ def build(gathered: bool) -> MomentumPretrainer:
 
 
 def train(gathered: bool) -> dict:
-    """Losses of all steps (mean over ranks), last gradients, and the state at the end."""
-    model = build(gathered)
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world_size() > 1 else model
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    losses, inside = [], []
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        found = wrapped(share(step), mode='loss')
-        loss = found['loss_p3'] + found['loss_p4']
-        loss.backward()
-        total = loss.detach().clone()
-        dist.all_reduce(total)
-        losses.append(total / world_size())
-        inside.append(found['p4_matched'])
-        optimizer.step()
-        model.after_optimizer_step()
-    return dict(
-        losses=torch.stack(losses),
-        gradients={n: p.grad for n, p in model.named_parameters() if p.requires_grad},
-        state=model.state_dict(),
-        inside=torch.stack(inside),
-    )
+    """What :func:`trained` finds, and the windows of each process that overlap."""
+    return trained(build(gathered), share, STEPS, lr=0.1, local=('p4_matched',))
 
 
 def everything() -> dict:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from densecl.distributed import rank, world_size
 from densecl.engine import LRScalingRunner
+from densecl.engine.hooks import DeferredRuntimeInfoHook
 
 CALLS = []
 
@@ -51,7 +52,9 @@ def everything() -> dict:
         train_cfg=dict(by_epoch=True, max_epochs=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
         default_hooks=dict(
-            runtime_info=dict(type='DeferredRuntimeInfoHook', interval=4), checkpoint=None
+            runtime_info=dict(type='DeferredRuntimeInfoHook', interval=4),
+            logger=dict(type='LoggerHook', interval=8),
+            checkpoint=None,
         ),
         custom_hooks=[CountCollectives()],
         default_scope='densecl',
@@ -61,4 +64,10 @@ def everything() -> dict:
     logs = runner.message_hub.log_scalars
     found = {name: logs[f'train/{name}']._log_history.tolist() for name in ('loss', 'number', 'broken')}
     norms = logs['train/grad_norm']._log_history.tolist() if 'train/grad_norm' in logs else []
-    return dict(found, grad_norm=norms, calls=CALLS)
+    hook = next(hook for hook in runner.hooks if isinstance(hook, DeferredRuntimeInfoHook))
+    hook._pending = [{'loss': torch.ones(()), f'of_rank_{rank()}': torch.ones(())}]
+    try:
+        hook.flush(runner)
+    except ValueError as error:
+        refused = str(error).replace('of_rank_0', 'of_rank_1')
+    return dict(found, grad_norm=norms, calls=CALLS, refused=refused)

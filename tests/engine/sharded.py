@@ -14,6 +14,7 @@ from densecl.engine.shard import keep_state_whole, shard
 from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.structures import Views
 from densecl.transfer.load import load_backbone
+from tests.models.heads.made import views_of
 
 BACKBONE = dict(
     type='TimmViT', img_size=32, patch_size=8, embed_dim=36, depth=3, num_heads=3, output_cls_token=False
@@ -65,16 +66,7 @@ def views(step: int) -> Views:
     generator = torch.Generator().manual_seed(step)
     images = [torch.randn(8, 3, 32, 32, dtype=torch.float64, generator=generator) for _ in range(2)]
     rows = torch.arange(8).chunk(world_size())[rank()]
-    box = torch.tensor([[0.0, 0, 32, 32]]).expand(len(rows), -1)
-    return Views(
-        images=[x[rows] for x in images],
-        boxes=[box] * 2,
-        flipped=[torch.zeros(len(rows), dtype=torch.bool)] * 2,
-        source_sizes=torch.full((len(rows), 2), 32.0),
-        indices=rows,
-        paths=[''] * len(rows),
-        photometric=[None, None],
-    )
+    return views_of([x[rows] for x in images], indices=rows)
 
 
 def make(build, optimizer, **kwargs):

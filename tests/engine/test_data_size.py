@@ -5,7 +5,7 @@ import torch
 from mmengine.runner import Runner
 
 from densecl.engine import launch
-from tests.engine.test_resume_pretext import small
+from tests.engine.test_resume_recipes import small
 
 HEAD = dict(
     projector=dict(type='MLP', channels=(576, 16)),

@@ -14,6 +14,7 @@ from densecl.evaluation.features import load_encoder
 from densecl.evaluation.guard import export_refusal
 from densecl.finetune.start import read_start
 from densecl.transfer import export_backbone
+from tests.engine.test_resume import resumed
 
 SIZE = (96, 96)
 
@@ -84,22 +85,19 @@ def test_a_run_is_measured_and_not_changed(guarded, tmp_path):
     assert export_backbone(run / 'best_dense.pth')['meta']['mean'] is not None
 
     # A run resumed between two measurements ends with the same table.
-    again = guarded(guard={})
-    again.work_dir, again.resume, again.load_from = str(tmp_path / 'resumed'), True, str(run / 'iter_5.pth')
-    launch.build_runner(again).train()
+    launch.build_runner(resumed(guarded(guard={}), run / 'iter_5.pth', tmp_path / 'resumed')).train()
     assert timeless(table(tmp_path / 'resumed')) == timeless(found)
-    resumed = load_checkpoint(tmp_path / 'resumed' / 'iter_10.pth')
-    assert all(torch.equal(resumed['state_dict'][name], value) for name, value in finals[0].items())
-    assert timeless(json.loads(resumed['message_hub']['runtime_info']['guard'])) == timeless(
+    last = load_checkpoint(tmp_path / 'resumed' / 'iter_10.pth')
+    assert all(torch.equal(last['state_dict'][name], value) for name, value in finals[0].items())
+    assert timeless(json.loads(last['message_hub']['runtime_info']['guard'])) == timeless(
         json.loads(load_checkpoint(run / 'iter_10.pth')['message_hub']['runtime_info']['guard'])
     )
 
     # A resumed run needs the start, beside its checkpoint or in its own folder.
     (tmp_path / 'lost').mkdir()
-    again.load_from = shutil.copy(run / 'iter_5.pth', tmp_path / 'lost')
-    again.work_dir = str(tmp_path / 'lost')
+    alone = shutil.copy(run / 'iter_5.pth', tmp_path / 'lost')
     with pytest.raises(FileNotFoundError, match=r'start\.pth, the backbone as it started'):
-        launch.build_runner(again).train()
+        launch.build_runner(resumed(guarded(guard={}), alone, tmp_path / 'lost')).train()
 
 
 def test_damage_is_told_refused_and_undone(guarded, labelled_discs, tmp_path):

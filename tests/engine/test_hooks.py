@@ -5,11 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
 
 from densecl.compat import load_checkpoint
 from densecl.engine import launch
-from densecl.engine.hooks import CollapseHook
+from densecl.engine.hooks import CollapseHook, DeferredRuntimeInfoHook
 from densecl.evaluation.collapse import embedding_statistics
+from densecl.registry import MODELS
 
 
 def test_target_moves_once_per_optimiser_step_under_accumulation(tiny_config):
@@ -127,3 +129,35 @@ def test_nan_embeddings_are_named_as_such(tiny_config):
     cfg.optim_wrapper.optimizer.lr = 1e30
     with pytest.raises(RuntimeError, match='NaN or infinite'):
         launch.build_runner(cfg).train()
+
+
+class Plain(BaseModel):
+    """A method that is no pretrainer: the mean of a layer's output."""
+
+    def __init__(self) -> None:
+        super().__init__(data_preprocessor=dict(type='PretrainDataPreprocessor'))
+        self.layer = torch.nn.Linear(3, 2)
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        return dict(loss=self.layer(inputs.images[0].mean((2, 3))).square().mean())
+
+
+def test_a_model_without_heads_trains_in_the_same_runtime(tiny_config, tmp_path):
+    MODELS.register_module(module=Plain, force=True)
+    cfg = tiny_config(**{'train_cfg.max_epochs': 1, 'default_hooks.logger.interval': 1})
+    cfg.model = dict(type='Plain')
+    runner = launch.build_runner(cfg)
+    runner.train()
+    assert runner.iter == 5 and (tmp_path / 'run/iter_5.pth').is_file()
+    losses = runner.message_hub.get_scalar('train/loss')._log_history
+    assert len(losses) == 5 and all(value > 0 for value in losses)
+
+
+@pytest.mark.parametrize(('log', 'want'), [(1, 1), (5, 5), (20, 10), (4, 2)])
+def test_lines_of_the_log_show_no_old_values(toy_runner, log, want):
+    hooks = dict(
+        logger=dict(type='LoggerHook', interval=log), runtime_info=dict(type='DeferredRuntimeInfoHook')
+    )
+    runner = toy_runner(dict(type='SGD', lr=0.1), default_hooks=hooks)
+    runner.train()
+    assert next(h for h in runner.hooks if isinstance(h, DeferredRuntimeInfoHook)).interval == want

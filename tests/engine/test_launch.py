@@ -12,6 +12,8 @@ from densecl.building import ConfigMistake
 from densecl.compat import load_checkpoint
 from densecl.engine import checks, launch
 from densecl.engine.checks import claimed
+from densecl.models.pretrainers import SharedPretrainer
+from densecl.registry import MODELS
 
 
 def test_bf16_trains_without_a_cuda_device(tiny_config, tmp_path):
@@ -51,6 +53,30 @@ def test_flags_of_the_backbone_are_settings_of_the_model():
     )
     with pytest.raises(ValueError, match=r'--compile is for pretraining, .* mmdet\.MaskRCNN: leave it out'):
         launch.use_compile(Config(dict(model=dict(type='mmdet.MaskRCNN'))))
+
+
+def test_flags_are_taken_by_a_pretrainer_of_any_name():
+    @MODELS.register_module(force=True)
+    class RelativeScale(SharedPretrainer):
+        """A method of one's own."""
+
+    cfg = Config(dict(model=dict(type='RelativeScale')))
+    launch.use_compile(cfg)
+    assert cfg.model.compile_backbone
+
+
+@pytest.mark.parametrize('wrapper', [None, dict(type='MMDistributedDataParallel', broadcast_buffers=False)])
+def test_parameters_without_gradient_are_allowed_where_mmengine_reads_it(tiny_config, wrapper):
+    cfg = tiny_config(find_unused_parameters=True)
+    cfg.model_wrapper_cfg = wrapper
+    runner = launch.build_runner(cfg)
+    assert runner.cfg.model_wrapper_cfg.find_unused_parameters
+
+
+def test_a_hook_of_the_base_config_is_left_out_by_none(tiny_config):
+    cfg = tiny_config(**{'default_hooks.collapse': None, 'default_hooks.timer': None})
+    names = [type(hook).__name__ for hook in launch.build_runner(cfg).hooks]
+    assert 'MomentumUpdateHook' in names and not {'CollapseHook', 'IterTimerHook'} & set(names)
 
 
 def test_sync_bn_becomes_bn_everywhere():

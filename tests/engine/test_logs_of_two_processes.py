@@ -14,6 +14,10 @@ def test_logged_values_are_means_over_the_processes(over_processes):
         assert found['broken'][:1] + found['broken'][2:] == [1.0] * 9
         assert found['grad_norm'] == [1.0] * 3  # without data parallel training, so 2 and 0 again
         assert found['calls'] == [4, 8, 10]
+        assert found['refused'] == (
+            "the processes log other values: 'of_rank_1' is not logged by all; give every value at every "
+            'step, 0 where there is nothing'
+        )
 
 
 def test_collapse_on_rank_0_stops_both(over_processes):

@@ -79,6 +79,11 @@ def said(monkeypatch) -> list[str]:
         ),
         ({'model.heads.dense.objective.type': 'InfoNC'}, 'model.heads.dense.objective: there is no model'),
         (
+            {'model.heads.dense.objective.type': 'Forgotten'},
+            "model.heads.dense.objective: there is no model 'Forgotten'.* [(]a class of your own needs",
+        ),
+        ({'model.heads': dict(objective=dict(type='Cosine'))}, 'model.heads.objective: Cosine is no head'),
+        (
             {'model.heads.dense.objective.qeue': 3},
             'model.heads.dense.objective.qeue: InfoNCE does not take this; did you mean queue',
         ),
@@ -149,7 +154,6 @@ def said(monkeypatch) -> list[str]:
         ),
         ({'param_scheduler': [dict(typ='ParamSchedule')]}, 'param_scheduler.0.type is missing'),
         ({'default_hooks.spikes': dict(_delete_=True)}, 'default_hooks.spikes.type is missing'),
-        ({'default_hooks.saxpler_seed': None}, 'default_hooks.saxpler_seed: None leaves out one of'),
         ({'sync_bn': 'trch'}, "sync_bn must be 'torch', 'mmcv' or None"),
         ({'train_dataloader.num_workers': -1}, 'train_dataloader.num_workers must not be negative'),
         ({'default_hooks.checkpoint.max_keep_ckpts': 1e30}, 'default_hooks.checkpoint.max_keep_ckpts must'),

@@ -44,6 +44,14 @@ def same_checkpoint(path, other):
     logs = [c['message_hub']['log_scalars'] for c in (a, b)]
     for name in ('train/loss', *(name for name in logs[0] if name.endswith('_vendi'))):
         assert logs[0][name]._log_history.tolist() == logs[1][name]._log_history.tolist()
+    assert len(logs[0]['train/loss']._log_history) == a['meta']['iter']
+
+
+def resumed(cfg: Config, checkpoint, work_dir) -> Config:
+    """The config of a run that goes on from a checkpoint, in a folder of its own."""
+    again = cfg.copy()
+    again.update(resume=True, load_from=str(checkpoint), work_dir=str(work_dir))
+    return again
 
 
 def said_in(work_dir) -> str:
@@ -64,12 +72,10 @@ def test_resume_from_any_iteration_equals_the_uninterrupted_run(whole_run, tmp_p
     cfg, run = whole_run
     assert sorted(p.name for p in run.glob('iter_*.pth'))[-1] == 'iter_9.pth'
     for iteration in (1, 4, 5, 6, 9):  # 5 is the end of the first epoch
-        again = cfg.copy()
-        again.work_dir = str(tmp_path / f'resumed_{iteration}')
-        again.resume, again.load_from = True, str(run / f'iter_{iteration}.pth')
-        launch.build_runner(again).train()
-        same_checkpoint(run / 'iter_10.pth', tmp_path / f'resumed_{iteration}' / 'iter_10.pth')
-        assert 'other settings' not in said_in(again.work_dir)
+        folder = tmp_path / f'resumed_{iteration}'
+        launch.build_runner(resumed(cfg, run / f'iter_{iteration}.pth', folder)).train()
+        same_checkpoint(run / 'iter_10.pth', folder / 'iter_10.pth')
+        assert 'other settings' not in said_in(folder)
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
@@ -83,9 +89,7 @@ def test_a_checkpoint_that_falls_inside_an_accumulated_step_waits_for_its_end(
     names = [f'epoch_{n}.pth' for n in (1, 2)] if by_epoch else [f'iter_{n}.pth' for n in (6, 10)]
     first, last = (tmp_path / 'run' / name for name in names)
     assert load_checkpoint(first)['meta']['iter'] == 6
-    again = cfg.copy()
-    again.work_dir, again.resume, again.load_from = str(tmp_path / 'again'), True, str(first)
-    launch.build_runner(again).train()
+    launch.build_runner(resumed(cfg, first, tmp_path / 'again')).train()
     same_checkpoint(last, tmp_path / 'again' / last.name)
 
 
@@ -129,10 +133,8 @@ def test_sigterm_saves_and_resume_auto_goes_on(tiny_config, tmp_path):
 
 def test_other_steps_an_epoch_go_on_at_an_epoch_boundary(whole_run, tmp_path):
     cfg, run = whole_run
-    again = cfg.copy()
-    again.work_dir = str(tmp_path / 'other')
+    again = resumed(cfg, run / 'iter_5.pth', tmp_path / 'other')
     again.train_dataloader.batch_size = 5  # 2 steps an epoch, there were 5
-    again.resume, again.load_from = True, str(run / 'iter_5.pth')
     runner = launch.build_runner(again)
     runner.train()
     assert runner.iter == 4  # the second epoch was trained, whole
@@ -205,8 +207,7 @@ def test_a_resumed_run_counts_unreadable_images_on(tiny_config, tmp_path):
     launch.build_runner(cfg).train()
 
     def again(epochs: int, limit: float = 0.5) -> dict[str, str]:
-        other = cfg.copy()
-        other.update(resume=True, load_from=str(run / 'iter_6.pth'))
+        other = resumed(cfg, run / 'iter_6.pth', run)
         other.train_cfg.max_epochs, other.train_dataloader.dataset.max_unreadable = epochs, limit
         runner = launch.build_runner(other)
         runner.train()

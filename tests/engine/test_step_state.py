@@ -195,3 +195,15 @@ def test_a_loss_scaler_leaves_out_the_same_steps(fused, monkeypatch):
         if not counts:
             assert_same((weight.detach(), wrapper.optimizer.state_dict()), before)
     assert wrapper.loss_scaler.get_scale() == 16.0
+
+
+def test_a_buffer_that_a_step_replaces_is_restored_too():
+    """``self.count = ...`` puts a new tensor in the place of the buffer."""
+    model = torch.nn.Module()
+    model.register_buffer('count', torch.ones(3))
+    state = StepState(model)
+    for counts, want in ((False, 1.0), (True, 2.0)):
+        state.keep()
+        model.count = model.count * 2
+        state.close(torch.tensor(counts))
+        assert model.count.tolist() == [want] * 3

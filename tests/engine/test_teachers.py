@@ -17,6 +17,7 @@ from densecl.registry import MODELS
 from densecl.tools import tools
 from densecl.transfer import export_backbone
 from densecl.transfer.start import Start
+from tests.engine.test_resume import resumed
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 VIT = dict(type='TimmViT', img_size=64, patch_size=8, embed_dim=8, depth=1, num_heads=1)
@@ -70,17 +71,11 @@ def test_of_a_small_run(tiny_config, strong, tmp_path):
     assert not [k for k in export['state_dict'] if 'blocks' in k], 'no teacher in an export'
     assert int(state['heads.cells.objective.objectives.0.queue.enqueued']) == 20
 
-    again = cfg.copy()
-    again.work_dir, again.resume, again.load_from = (
-        str(tmp_path / 'again'),
-        True,
-        str(tmp_path / 'run/epoch_1.pth'),
-    )
     Path(start).unlink()  # a run that goes on has its teacher
-    launch.build_runner(again).train()
-    resumed = load_checkpoint(tmp_path / 'again/epoch_2.pth')
-    assert resumed['meta']['teachers'] == checkpoint['meta']['teachers']
-    assert all(torch.equal(resumed['state_dict'][name], value) for name, value in state.items())
+    launch.build_runner(resumed(cfg, tmp_path / 'run/epoch_1.pth', tmp_path / 'again')).train()
+    again = load_checkpoint(tmp_path / 'again/epoch_2.pth')
+    assert again['meta']['teachers'] == checkpoint['meta']['teachers']
+    assert all(torch.equal(again['state_dict'][name], value) for name, value in state.items())
 
 
 def test_a_teacher_that_was_asked_before(tiny_config, strong, tmp_path):

@@ -87,7 +87,7 @@ class CollapseHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Remember the batch's embeddings; measure at the end of an interval."""
-        for name, watched in unwrap(runner.model).watched.items():
+        for name, watched in getattr(unwrap(runner.model), 'watched', {}).items():
             recent = self._recent.setdefault(name, deque())
             recent.append(watched)
             while sum(len(rows) for rows, _ in recent) > self.samples + 128:
@@ -129,6 +129,8 @@ class CollapseHook(Hook):
     def _measure_all(self, runner) -> list[str]:
         """Log the figures of every name; return the complaints."""
         model, faults = unwrap(runner.model), {}
+        if not self._recent:  # a model of another kind, which shows nothing
+            return []
         judged = model.may_collapse()
         for name, recent in self._recent.items():
             parts = [rows if counted is None else rows[counted] for rows, counted in recent]

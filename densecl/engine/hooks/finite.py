@@ -178,6 +178,7 @@ class FiniteStepHook(Hook):
             kept = {key: content[key] for key in ('iter', 'epoch', 'what', 'parts')}
             kept |= dict(seed=runner.seed, processes=world_size(), weights=self._weights)
             kept['steps_per_epoch'] = len(runner.train_dataloader)
+            kept['modules'] = str(Path(runner.cfg.filename or '.').resolve().parent)
             write_json(path, kept)
         return path
 

@@ -17,14 +17,20 @@ class MomentumUpdateHook(Hook):
 
     The hook also sets the model's clock to the length and position of the run. At the very start of a run it
     copies the online branch into the target, whatever was loaded before, unless ``keep_target`` is set.
+
+    It does nothing for a model of your own that is no ``Pretrainer``.
     """
 
     priority = 'HIGH'
     _handle = None
+    _told = False
 
     def before_train(self, runner) -> None:
         """Set the clock; copy the online branch into the target if nothing was trained yet."""
         model = unwrap(runner.model)
+        self._told = hasattr(model, 'clock')
+        if not self._told:
+            return
         every = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         model.clock.total = -(-runner.max_iters // every)
         model.clock.epoch = len(runner.train_dataloader) / every
@@ -45,14 +51,16 @@ class MomentumUpdateHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Tell the model whether the optimiser will step in this iteration."""
-        unwrap(runner.model).ends_step = runner.optim_wrapper.should_sync()
+        if self._told:
+            unwrap(runner.model).ends_step = runner.optim_wrapper.should_sync()
 
     def after_train(self, runner) -> None:
         """Remove the calls around the optimiser's step."""
-        unwrap(runner.model).ends_step = True
-        self._handle.remove()
+        if self._told:
+            unwrap(runner.model).ends_step = True
+            self._handle.remove()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Update the target if the optimiser stepped in this iteration."""
-        if runner.optim_wrapper.should_update():
+        if self._told and runner.optim_wrapper.should_update():
             unwrap(runner.model).after_optimizer_step(getattr(runner.optim_wrapper, 'finite', None))

@@ -1,7 +1,10 @@
 """Keeps logged values on the device until they are read."""
 
+import math
+
 import torch
-from mmengine.hooks import RuntimeInfoHook
+from mmengine.dist import all_gather_object
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
 
 from densecl.distributed import all_reduce, world_size
 from densecl.registry import HOOKS
@@ -12,14 +15,15 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's hook, but it does not wait for the device at every step and for every value.
 
     The values of ``interval`` iterations are kept as tensors. They are then averaged over the processes and
-    copied to the host together: one collective operation and one wait per interval. So the log describes the
-    whole batch. A NaN or infinity of one process appears in the log. Every process must log the same values
-    in the same order. The optimizer wrapper measures ``grad_norm`` once per interval, in its last step; with
-    ``FiniteStepHook``, in every step. Hooks with ``read_values(runner, rows, own)`` then get the values of
-    each iteration, averaged over the processes and of this process.
+    copied to the host together: one wait per interval. So the log describes the whole batch. A NaN or
+    infinity of one process appears in the log. Every process must log the same values in the same order,
+    else all of them end with a ValueError. The optimizer wrapper measures ``grad_norm`` once per interval, in
+    its last step; with ``FiniteStepHook``, in every step. Hooks with ``read_values(runner, rows, own)`` then
+    get the values of each iteration, averaged over the processes and of this process.
 
     Args:
-        interval: iterations between two copies; the log interval or a divisor of it.
+        interval: iterations between two copies. If the log interval is no multiple of it, their largest
+            common divisor is taken: a line of the log would show old values.
         history: number of values of each kind that are kept, in memory and in checkpoints. mmengine keeps a
             million and copies all of them for each new one: 3 to 6 ms per value when there are almost so
             many. The log files have all values.
@@ -28,6 +32,12 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     def __init__(self, interval: int = 10, history: int = 1000) -> None:
         self.interval, self.history = interval, history
         self._pending: list[dict] = []
+
+    def before_train(self, runner) -> None:
+        """As mmengine's; fit the interval to that of the log."""
+        super().before_train(runner)
+        loggers = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        self.interval = math.gcd(self.interval, *loggers)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """As mmengine's; also ask for the gradient norm in the last step of the interval."""
@@ -51,7 +61,12 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         return last or self.every_n_inner_iters(batch_idx, self.interval)
 
     def flush(self, runner) -> None:
-        """Write the kept values into the message hub, in order; every process must call this."""
+        """Write the kept values into the message hub, in order; every process must call this.
+
+        Raises:
+            ValueError: the processes have other values.
+        """
+        _check_alike([name for out in self._pending for name in out])
         values = [v for out in self._pending for v in out.values()]
         device = next((v.device for v in values if torch.is_tensor(v)), 'cpu')
         values = [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
@@ -66,6 +81,20 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         for hook in runner.hooks if rows else ():
             if hasattr(hook, 'read_values'):
                 hook.read_values(runner, rows, own)
+
+
+def _check_alike(names: list[str]) -> None:
+    """Refuse values that only some processes have, which would be averaged with others (a collective)."""
+    if world_size() == 1:
+        return
+    each = all_gather_object(names)
+    if all(other == each[0] for other in each):
+        return
+    odd = sorted(set().union(*each) - set.intersection(*map(set, each)))
+    what = f'{odd[0]!r} is not logged by all' if odd else 'their order or number differs'
+    raise ValueError(
+        f'the processes log other values: {what}; give every value at every step, 0 where there is nothing'
+    )
 
 
 def flush_logs(runner) -> None:

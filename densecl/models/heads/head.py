@@ -181,6 +181,12 @@ class Head(nn.Module):
                 for query, key in sides:
                     other = query if key is None else key
                     match = rule(query, other, batch)
+                    if match.weight is not None and not _weighs(objective):
+                        raise ValueError(
+                            f'matching={type(rule).__name__} weights units, which '
+                            f"objective={type(objective).__name__} does not; take 'Cosine' or 'InfoNCE', or "
+                            'let your objective multiply its terms by match.weight and say weighs = True'
+                        )
                     if self.pair_weight is not None:
                         match = self._weighted(match, pair, target, query, batch)
                     if match.read is not None:
@@ -190,7 +196,7 @@ class Head(nn.Module):
                     own = keys.get(pair.query)
                     together = tuple(keys[s] for s in plan.remembered if kind_of(s) == kind_of(pair.key))
                     compared = Comparison(query, key, match, batch, own, support, target_projector, together)
-                    value, found = objective.score(compared)
+                    value, found = _scored(objective, compared)
                     total = total + pair.weight / len(sides) * value
                     scored.append((pair.name, value, found, match))
         remembered = {s: keys[s] for s in plan.remembered}
@@ -338,6 +344,9 @@ def diagnostics(said: list[tuple], keys: dict[Set, Units]) -> dict[str, Tensor]:
     """The values for the log, from comparisons and key sets.
 
     Values of unnamed pairs are averaged. Values of a named pair get its name.
+
+    Raises:
+        ValueError: a name holds 'loss': mmengine would add its value to the loss.
     """
     values: dict[str, list[Tensor]] = {}
     for name, value, found, match in said:
@@ -350,7 +359,31 @@ def diagnostics(said: list[tuple], keys: dict[Set, Units]) -> dict[str, Tensor]:
             values.setdefault(what, []).append(x)
     for what, x in (item for units in keys.values() for item in units.log.items()):
         values.setdefault(what, []).append(x)
-    return {what: sum(each) / len(each) for what, each in values.items()}
+    if odd := [what for what in values if 'loss' in what]:
+        raise ValueError(f"the log has a value {odd[0]!r}: what holds 'loss' is minimised; rename it")
+    return {what: sum(each).detach() / len(each) for what, each in values.items()}
+
+
+def _weighs(objective: Objective) -> bool:
+    """Whether any part of an objective multiplies its terms by the weights of units."""
+    return any(getattr(part, 'weighs', False) for part in objective.modules())
+
+
+def _scored(objective: Objective, compared: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+    """What ``score`` of an objective returns, if it is a scalar and a dict."""
+    found = objective.score(compared)
+    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
+        raise TypeError(
+            f'{type(objective).__name__}.score must return the loss and a dict of values for the log, got '
+            f'{type(found).__name__}'
+        )
+    if not (isinstance(found[0], Tensor) and found[0].ndim == 0):
+        got = tuple(found[0].shape) if isinstance(found[0], Tensor) else type(found[0]).__name__
+        raise TypeError(
+            f'{type(objective).__name__}.score must return a scalar tensor as its loss, got {got}; mean_of '
+            'takes the mean of units'
+        )
+    return found
 
 
 def _build(config: str | dict) -> nn.Module:

@@ -181,8 +181,8 @@ def _give(
     field: str, part: nn.Module, needs: frozenset[str], units: UnitProducer, kinds: Iterable[str | None]
 ) -> None:
     for kind in kinds:
-        for missing in sorted(needs - units.gives_of(kind)):
-            what, instead = _UNITS[missing]
+        for missing in sorted(frozenset(needs) - units.gives_of(kind)):
+            what, instead = _UNITS.get(missing, (f'{missing!r}', f'units whose gives have {missing!r}'))
             owner = f'units={type(units).__name__}' + (f' of kind {kind!r}' if kind else '')
             raise ValueError(
                 f'{field}={type(part).__name__} needs {what}, which {owner} do not give; take {instead}, '

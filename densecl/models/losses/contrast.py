@@ -151,10 +151,6 @@ class InfoNCE(Objective):
         self.reweighted, self.times_temperature = reweighted, times_temperature
         self.mean = check_choice('InfoNCE: mean', mean, (*MEANS, 'weights'))
 
-    @property
-    def watched_queue(self) -> Queue | None:
-        return self.queue
-
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and two diagnostics over this process's counted queries.
 

@@ -32,12 +32,20 @@ class Objective(nn.Module):
     #: Whether it keeps or learns something of the keys besides its queues and its state for each image.
     keeps_keys: bool = False
     #: Fields of the key sets that it stores from all processes (``Units.of_all``); gathered in one call.
+    #: Besides these ``remember`` gets ``vectors``, ``pooled``, ``embeddings`` and ``valid``, no other fields.
     sends: Sequence[str] = ()
-    #: The queue whose age is logged, if there is one.
-    watched_queue: Queue | None = None
+
+    @property
+    def watched_queue(self) -> Queue | None:
+        """The queue whose age is logged: its ``queue``, if it has one."""
+        queue = getattr(self, 'queue', None)
+        return queue if isinstance(queue, Queue) else None
 
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar loss of one pair of views, and name -> scalar diagnostics without gradient."""
+        """The scalar loss of one pair of views, and name -> scalar diagnostics without gradient.
+
+        All processes must log the same names, at every step; no name may hold 'loss'.
+        """
         raise NotImplementedError
 
     def remember(self, keys: list[Units], batch: Batch) -> None:
@@ -87,7 +95,8 @@ class Sum(Objective):
         for part, weight in zip(self.objectives, self.weights, strict=True):
             value, found = part.score(comparison)
             total = total + weight * value
-            diagnostics = {type(part).__name__: value.detach(), **found, **diagnostics}
+            name = type(part).__name__.replace('loss', 'Loss')  # what holds 'loss' is minimised
+            diagnostics = {name: value.detach(), **found, **diagnostics}
         return total, diagnostics
 
     def remember(self, keys, batch):

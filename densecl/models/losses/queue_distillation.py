@@ -60,10 +60,6 @@ class QueueDistillation(Objective):
         self.queue = Queue(queue, dim)
         self.temperature, self.mean = temperature, check_choice('QueueDistillation: mean', mean, MEANS)
 
-    @property
-    def watched_queue(self) -> Queue:
-        return self.queue
-
     def score(self, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and ``pos_sim``, the mean cosine of student and teacher."""
         match, student = comparison.match, comparison.query.compared

@@ -13,7 +13,11 @@ from densecl.structures import Batch, Match, Place, Units
 
 
 class Rule(nn.Module):
-    """Says which units of the key view answer those of the query view."""
+    """Says which units of the key view answer those of the query view.
+
+    ``forward`` counts no unit that is not ``valid``: neither queries (:attr:`Match.valid`, or no answer in
+    the mask) nor keys (:func:`among_valid`). The two views may have units of different number, N and M.
+    """
 
     #: Properties that units must have (``UnitProducer.gives``).
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -28,8 +32,36 @@ class Rule(nn.Module):
 
     @torch.no_grad()
     def __call__(self, query: Units, key: Units, batch: Batch) -> Match:
-        """Match the units of B images, without gradient; see :class:`~densecl.structures.Match`."""
-        return super().__call__(query, key, batch)
+        """Match the units of B images, without gradient; see :class:`~densecl.structures.Match`.
+
+        Raises:
+            TypeError: ``forward`` returned something else, or its tensors have another shape or type.
+        """
+        match = super().__call__(query, key, batch)
+        self._check(match, *query.vectors.shape[:2], key.vectors.shape[1])
+        return match
+
+    def _check(self, match: Match, images: int, queries: int, keys: int) -> None:
+        """Check shapes and types, which the host knows, as tensors of other shapes might be broadcast."""
+        name = type(self).__name__
+        if not isinstance(match, Match) or (match.index is None) == (match.mask is None):
+            got = f'{match!r:.60}'
+            raise TypeError(f'matching={name} must return a Match with either index or mask, got {got}')
+        if match.read is not None:  # the units are others, whose number only the objective sees
+            queries = keys = None
+        wanted = dict(index=(torch.int64, (images, queries)), mask=(torch.bool, (images, queries, keys)))
+        wanted |= dict(valid=(torch.bool, (images, queries)), weight=(None, (images, queries)))
+        for field, (dtype, shape) in wanted.items():
+            x = getattr(match, field)
+            if x is None:
+                continue
+            alike = x.ndim == len(shape) and all(b in (a, None) for a, b in zip(x.shape, shape, strict=True))
+            if not alike or dtype not in (x.dtype, None):
+                form = tuple('any' if side is None else side for side in shape)
+                raise TypeError(
+                    f'matching={name}: {field} must be {dtype or "a float tensor"} of {form}, '
+                    f'got {x.dtype} of {tuple(x.shape)}'
+                )
 
     def compare(self, of: str) -> None:
         """Choose the vectors to compare: ``'features'`` of the backbone, or ``'projections'``."""
@@ -72,8 +104,14 @@ class _Combined(Rule):
 
     def forward(self, query, key, batch):
         count = key.vectors.shape[1]
-        masks = [rule(query, key, batch).answers(count) for rule in self.rules]
-        return Match(mask=functools.reduce(self.join, masks))
+        found = [rule(query, key, batch) for rule in self.rules]
+        for rule, match in zip(self.rules, found, strict=True):
+            if any(x is not None for x in (match.weight, match.read, match.across)):
+                raise TypeError(
+                    f'{type(self).__name__}: {type(rule).__name__} weights or replaces units, or answers '
+                    'across images, which would be lost; a rule that does so has combines = False'
+                )
+        return Match(mask=functools.reduce(self.join, (match.answers(count) for match in found)))
 
 
 @MODELS.register_module()

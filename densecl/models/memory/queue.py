@@ -13,6 +13,9 @@ class Queue(Journalled):
     It starts with random unit vectors, as in the official code, and takes batches of any size. It holds
     ``length`` keys of width ``dim``. For each key it also stores the position of its image in the data set,
     -1 where unknown.
+
+    ``keys`` changes in place when the step's keys enter, which is before the backward pass. A loss whose
+    gradient needs them takes ``keys.clone()``.
     """
 
     journalled = ('keys', 'images')

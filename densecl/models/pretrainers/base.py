@@ -475,7 +475,10 @@ def as_levels(levels) -> tuple[Tensor, ...]:
 
 def _build_head(name: str, config: dict) -> Head:
     try:
-        return MODELS.build({'type': 'Head', **config})
+        head = MODELS.build({'type': 'Head', **config})
+        if not isinstance(head, Head):
+            raise ValueError(f'{type(head).__name__} is no head; heads is a dict of heads, name=dict(...)')
+        return head
     except ConfigMistake:  # it already names its place in the config
         raise
     except ValueError as error:

@@ -50,21 +50,22 @@ def make_views(batch=3, count=2, side=SIDE, labels=None, seed=0):
     )
 
 
-def views_of(images, boxes=None, flipped=None, regions=None, indices=None):
+def views_of(images, boxes=None, flipped=None, regions=None, indices=None, **more):
     """Views of these images: by default upright crops of one place, of the images 0, 1, ...
 
-    ``regions`` is name -> one :class:`ViewRegions` (or None) a view.
+    ``regions`` is name -> one :class:`ViewRegions` (or None) a view; ``more`` are other fields.
     """
     batch = len(images[0])
     return Views(
         images=list(images),
-        boxes=boxes or [torch.tensor([[0.0, 0, 100, 100]] * batch)] * len(images),
-        flipped=flipped or [torch.zeros(batch, dtype=torch.bool)] * len(images),
+        boxes=[torch.tensor([[0.0, 0, 100, 100]] * batch)] * len(images) if boxes is None else boxes,
+        flipped=[torch.zeros(batch, dtype=torch.bool)] * len(images) if flipped is None else flipped,
         source_sizes=torch.full((batch, 2), 300.0),
         indices=torch.arange(batch) if indices is None else indices,
         paths=[''] * batch,
         photometric=[None] * len(images),
         regions=regions or {},
+        **more,
     )
 
 

@@ -8,7 +8,7 @@ import torch
 
 from densecl.models.losses import InfoNCE
 from densecl.models.pretrainers import MomentumPretrainer
-from densecl.structures import Views
+from tests.models.heads.made import views_of
 
 script = run_path(str(Path(__file__).parents[2] / 'distributed' / 'choices.py'))
 CHOICES, LABELLED, DIM = (script[name] for name in ('CHOICES', 'LABELLED', 'DIM'))
@@ -34,16 +34,8 @@ def build(name: str) -> MomentumPretrainer:
 def test_two_steps(name):
     model = build(name).train()
     model.clock.total, model.clock.epoch = 2, 1
-    views = Views(
-        images=list(torch.randn(2, 4, 3, 64, 64)),
-        boxes=[torch.zeros(4, 4)] * 2,
-        flipped=[torch.zeros(4, dtype=torch.bool)] * 2,
-        source_sizes=torch.ones(4, 2),
-        indices=torch.tensor([3, 1, 7, 2]),
-        paths=[''] * 4,
-        photometric=[None] * 2,
-        labels=torch.tensor([0, 1, 0, 1]),
-    )
+    named = dict(indices=torch.tensor([3, 1, 7, 2]), labels=torch.tensor([0, 1, 0, 1]))
+    views = views_of(torch.randn(2, 4, 3, 64, 64), **named)
     for _ in range(2):
         loss = model(views, mode='loss')['loss_dense']
         model.zero_grad()

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from densecl.models.heads.head import WATCHED, predict_matched, watched
+from densecl.models.losses.objective import Objective
+from densecl.models.matching import Rule
 from densecl.registry import MODELS
 from densecl.structures import Batch, Match, Units
 from tests.models.heads.made import CHANNELS, DIM, GRID, Fixed, build, make_views, maps, score, step
@@ -323,3 +325,61 @@ def test_matched_is_the_share_of_queries_with_an_answer():
 )
 def test_which_units_may_collapse(fields, kinds):
     assert build(**fields).may_collapse() == kinds
+
+
+# --- parts of one's own -------------------------------------------------------------------------------------
+
+
+class Saying(Objective):
+    """Returns what it is told to, for ``mean`` of the queries."""
+
+    def __init__(self, what) -> None:
+        super().__init__()
+        self.what = what
+
+    def score(self, comparison):
+        return self.what(comparison.query.vectors.mean())
+
+
+def saying(what):
+    head = image_head()
+    head.objective = Saying(what)
+    return score(head, maps(), make_views())
+
+
+@pytest.mark.parametrize(
+    ('what', 'said'),
+    [
+        (lambda x: x, 'Saying.score must return the loss and a dict of values for the log, got Tensor'),
+        (lambda x: (x[None], {}), r'Saying.score must return a scalar tensor as its loss, got \(1,\)'),
+        (lambda x: (1.0, {}), 'as its loss, got float'),
+    ],
+)
+def test_what_is_no_loss_is_refused_by_the_name_of_the_objective(what, said):
+    with pytest.raises(TypeError, match=said):
+        saying(what)
+
+
+def test_values_for_the_log_are_not_minimised():
+    with pytest.raises(ValueError, match="the log has a value 'own_loss': what holds 'loss' is minimised"):
+        saying(lambda x: (x, {'own_loss': x}))
+    found = saying(lambda x: (x, {'own': x}))
+    assert found.loss.requires_grad and not found.log['own'].requires_grad
+
+
+class Weighted(Rule):
+    """The same row, with a weight of 0."""
+
+    def forward(self, query, key, batch):
+        rows = query.vectors.shape[:2]
+        return Match(torch.zeros(rows, dtype=torch.int64), weight=torch.zeros(rows))
+
+
+def test_weights_that_an_objective_ignores_are_refused():
+    head = image_head('densecl.VICReg')
+    head.rules[None][0] = Weighted()
+    with pytest.raises(ValueError, match='matching=Weighted weights units, which objective=VICReg does not'):
+        score(head, maps(), make_views())
+    head = image_head()
+    head.rules[None][0] = Weighted()
+    assert score(head, maps(), make_views()).loss == 0

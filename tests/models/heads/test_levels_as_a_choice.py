@@ -7,6 +7,7 @@ import torch
 
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.structures import Views
+from tests.models.heads.made import views_of
 
 LEVELS = {'c3': (0, 24, 0.4), 'c4': (1, 48, 1.0)}  # name -> level, channels, weight
 
@@ -42,15 +43,9 @@ def pixel_head(level: int, channels: int) -> dict:
 def make_views() -> Views:
     generator = torch.Generator().manual_seed(0)
     near = torch.randint(0, 20, (2, 4, 2), generator=generator).float()
-    return Views(
-        images=list(torch.randn(2, 4, 3, 64, 64, generator=generator)),
-        boxes=list(torch.cat([near, near + 80], -1)),
-        flipped=[torch.tensor([True, False, False, True]), torch.tensor([False, False, True, True])],
-        source_sizes=torch.full((4, 2), 100.0),
-        indices=torch.arange(4),
-        paths=[''] * 4,
-        photometric=[None] * 2,
-    )
+    images = torch.randn(2, 4, 3, 64, 64, generator=generator)
+    flipped = torch.tensor([[True, False, False, True], [False, False, True, True]])
+    return views_of(images, torch.cat([near, near + 80], -1), flipped)
 
 
 def build(heads: dict) -> MomentumPretrainer:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from densecl.models.pretrainers import SharedPretrainer
-from densecl.structures import Views, cell_centers
+from densecl.structures import cell_centers
+from tests.models.heads.made import views_of
 
 RULES = [dict(type='NearestFeature', top=None), dict(type='NearestLocation', top=5)]
 
@@ -24,16 +25,9 @@ def build():
 @pytest.fixture(scope='module')
 def views():
     corner = 80 * torch.rand(2, 4, 2)  # at random: no two distances are the same
-    boxes = list(torch.cat([corner, corner + 60 + 40 * torch.rand(2, 4, 2)], 2))
-    return Views(
-        images=list(torch.randn(2, 4, 3, 96, 96, dtype=torch.float64)),
-        boxes=boxes,
-        flipped=[torch.tensor([False, True, False, True]), torch.tensor([True, True, False, False])],
-        source_sizes=torch.full((4, 2), 200.0),
-        indices=torch.arange(4),
-        paths=[''] * 4,
-        photometric=[None] * 2,
-    )
+    boxes = torch.cat([corner, corner + 60 + 40 * torch.rand(2, 4, 2)], 2)
+    flipped = torch.tensor([[False, True, False, True], [True, True, False, False]])
+    return views_of(torch.randn(2, 4, 3, 96, 96, dtype=torch.float64), boxes, flipped)
 
 
 def position_vicreg(first, second):

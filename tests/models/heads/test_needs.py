@@ -187,3 +187,12 @@ def test_arguments_that_do_not_fit(config, message):
         config['objective'] = scoped(config['objective'])
     with pytest.raises(ValueError, match=message):
         build(**config)
+
+
+def test_a_property_of_ones_own_is_named():
+    @MODELS.register_module(force=True)
+    class Deep(Objective):
+        needs = frozenset({'depth'})
+
+    with pytest.raises(ValueError, match="objective=Deep needs 'depth', which units=Image do not give"):
+        build('densecl.Image', 'Deep', 'densecl.SameRow')

@@ -9,6 +9,7 @@ import torch
 from densecl.models.heads import GivenQuality, PairQuality, foreground, pair_quality, quality_weights
 from densecl.models.heads.head import Head
 from densecl.structures import Batch
+from tests.models.heads.made import views_of
 
 
 def maps(*shape, seed=0, dtype=torch.float64):
@@ -86,19 +87,7 @@ def test_given_scores_are_used_and_asked_for():
 
 
 def views(count=3):
-    from densecl.structures import Views  # noqa: PLC0415
-
-    box = torch.tensor([[[0.0, 0, 9, 9]] * count] * 2)
-    found = Views(
-        [torch.zeros(count, 3, 8, 8)] * 2,
-        box,
-        torch.zeros(2, count).bool(),
-        torch.full((count, 2), 9.0),
-        torch.arange(count),
-        [''] * count,
-        [None] * 2,
-    )
-    return found
+    return views_of([torch.zeros(count, 3, 8, 8)] * 2)
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,13 @@ import torch
 import torch.nn.functional as F
 
 from densecl.models.pretrainers import MomentumPretrainer
-from densecl.structures import Views
+from tests.models.heads.made import views_of
 
 LABELS = torch.tensor([0, 2, -1, 1])
 
 
 def make_views(labels):
-    return Views(
-        images=[torch.randn(4, 3, 32, 32) for _ in range(2)],
-        boxes=[torch.zeros(4, 4)] * 2,
-        flipped=[torch.zeros(4, dtype=torch.bool)] * 2,
-        source_sizes=torch.ones(4, 2),
-        indices=torch.arange(4),
-        paths=[''] * 4,
-        photometric=[None] * 2,
-        labels=labels,
-    )
+    return views_of([torch.randn(4, 3, 32, 32) for _ in range(2)], labels=labels)
 
 
 def build(**kwargs):

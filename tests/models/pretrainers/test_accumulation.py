@@ -5,6 +5,7 @@ import torch
 
 from densecl.models.pretrainers import MomentumPretrainer
 from densecl.structures import Views
+from tests.models.heads.made import views_of
 from tests.models.pretrainers.test_momentum import batch
 
 BACKBONE = dict(
@@ -41,10 +42,8 @@ HEADS = dict(
 
 def part(views: Views, rows: slice) -> Views:
     """Some of the images."""
-    each = ('images', 'boxes', 'flipped')
-    found = {name: [x[rows] for x in getattr(views, name)] for name in each}
-    found |= dict(source_sizes=views.source_sizes[rows], indices=views.indices[rows], paths=views.paths[rows])
-    return Views(photometric=[None, None], **found)
+    images, boxes, flipped = ([x[rows] for x in y] for y in (views.images, views.boxes, views.flipped))
+    return views_of(images, boxes, flipped, indices=views.indices[rows])
 
 
 def three_steps(name: str, parts: int):

@@ -12,7 +12,7 @@ from densecl.models.pretrainers import MomentumPretrainer
 from densecl.models.pretrainers.batch_statistics import Shuffle, encode_shuffled, group_batch_norm
 from densecl.models.pretrainers.momentum import TargetBranch
 from densecl.registry import MODELS
-from densecl.structures import Views
+from tests.models.heads.made import views_of
 
 
 def make(queue=32, **kwargs):
@@ -38,15 +38,7 @@ def make(queue=32, **kwargs):
 
 
 def batch(n=4, size=64):
-    return Views(
-        images=[torch.randn(n, 3, size, size) for _ in range(2)],
-        boxes=[torch.tensor([[0.0, 0, 64, 64]] * n)] * 2,
-        flipped=[torch.zeros(n, dtype=torch.bool)] * 2,
-        source_sizes=torch.full((n, 2), 64.0),
-        indices=torch.arange(n),
-        paths=[''] * n,
-        photometric=[None, None],
-    )
+    return views_of([torch.randn(n, 3, size, size) for _ in range(2)])
 
 
 def test_target_after_k_steps_in_closed_form():

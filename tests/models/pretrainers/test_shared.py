@@ -10,6 +10,7 @@ from densecl.models.pretrainers import Branch, MomentumPretrainer, SharedPretrai
 from densecl.models.pretrainers.momentum import TargetBranch
 from densecl.registry import MODELS
 from densecl.structures import Views
+from tests.models.heads.made import views_of
 
 
 @MODELS.register_module(force=True)
@@ -30,15 +31,7 @@ class CountingConv(nn.Module):
 def batch(sizes=(8, 8), count=4) -> Views:
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(count, 3, s, s, generator=generator, dtype=torch.float64) for s in sizes]
-    return Views(
-        images=images,
-        boxes=[torch.tensor([[0.0, 0, 8, 8]] * count)] * len(sizes),
-        flipped=[torch.zeros(count, dtype=torch.bool)] * len(sizes),
-        source_sizes=torch.full((count, 2), 8.0),
-        indices=torch.arange(count),
-        paths=[''] * count,
-        photometric=[None] * len(sizes),
-    )
+    return views_of(images)
 
 
 def head(objective, **kwargs):

@@ -16,6 +16,7 @@ from densecl.models.pretrainers import (
 )
 from densecl.registry import MODELS
 from densecl.structures import Views
+from tests.models.heads.made import views_of
 
 MAKER = dict(type='ViewMaker', budget=0.05, blocks=1)
 CONTRAST = dict(type='InfoNCE', queue=0, batch='views', temperature=0.3)
@@ -36,15 +37,7 @@ class SmoothConv(nn.Module):
 def batch(size=(12, 10), count=4, views=2, dtype=torch.float64) -> Views:
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(count, 3, *size, generator=generator, dtype=dtype) * 0.5 for _ in range(views)]
-    return Views(
-        images=images,
-        boxes=torch.zeros(views, count, 4),
-        flipped=torch.zeros(views, count, dtype=torch.bool),
-        source_sizes=torch.full((count, 2), 8.0),
-        indices=torch.arange(count) + 5,
-        paths=[''] * count,
-        photometric=[None] * views,
-    )
+    return views_of(images, indices=torch.arange(count) + 5)
 
 
 def build(cls=SharedPretrainer, maker=MAKER, double=True, head=None, **kwargs):

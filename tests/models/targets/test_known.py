@@ -8,6 +8,7 @@ import torch
 from densecl.models.pretrainers import SharedPretrainer
 from densecl.models.targets import Known
 from densecl.structures import Views
+from tests.models.heads.made import views_of
 
 
 def build(pairs=((0, 0), (1, 1)), classes=4):
@@ -24,16 +25,8 @@ def build(pairs=((0, 0), (1, 1)), classes=4):
 
 def batch(answers) -> Views:
     generator = torch.Generator().manual_seed(0)
-    return Views(
-        images=list(torch.randn(2, 3, 3, 32, 32, dtype=torch.float64, generator=generator)),
-        boxes=torch.tensor([0.0, 0, 32, 32]).expand(2, 3, 4),
-        flipped=torch.zeros(2, 3, dtype=torch.bool),
-        source_sizes=torch.full((3, 2), 32.0),
-        indices=torch.arange(3),
-        paths=[''] * 3,
-        photometric=[None] * 2,
-        answers=None if answers is None else torch.tensor(answers),
-    )
+    images = torch.randn(2, 3, 3, 32, 32, dtype=torch.float64, generator=generator)
+    return views_of(images, answers=None if answers is None else torch.tensor(answers))
 
 
 def test_loss_and_accuracy():

@@ -10,7 +10,7 @@ from densecl.models.pretrainers import MomentumPretrainer, SharedPretrainer
 from densecl.models.targets import Text
 from densecl.numerics import unit
 from densecl.registry import MODELS
-from densecl.structures import Views
+from tests.models.heads.made import views_of
 
 BATCH, LENGTH, WORDS, DIM = 5, 4, 11, 6
 CENTRED = dict(type='densecl.SelfDistillation', prototypes=DIM)
@@ -65,16 +65,8 @@ def build(kind=SharedPretrainer, **kwargs):
 def batch(captions=None, views=1):
     generator = torch.Generator().manual_seed(1)
     shape = (BATCH, LENGTH) if captions is None else (BATCH, captions, LENGTH)
-    return Views(
-        images=list(torch.randn(views, BATCH, 3, 16, 16, generator=generator).double()),
-        boxes=torch.zeros(views, BATCH, 4),
-        flipped=torch.zeros(views, BATCH, dtype=torch.bool),
-        source_sizes=torch.ones(BATCH, 2),
-        indices=torch.arange(BATCH),
-        paths=[''] * BATCH,
-        photometric=[None] * views,
-        tokens=torch.randint(0, WORDS, shape, generator=generator),
-    )
+    images = torch.randn(views, BATCH, 3, 16, 16, generator=generator).double()
+    return views_of(images, tokens=torch.randint(0, WORDS, shape, generator=generator))
 
 
 def both(model, views, view=0, tokens=None):

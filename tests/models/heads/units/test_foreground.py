@@ -11,7 +11,7 @@ from densecl.models.backbones.timm import TimmViT
 from densecl.models.heads.units import foreground_of
 from densecl.models.losses.assignment import evenly_chosen
 from densecl.registry import MODELS
-from densecl.structures import Views
+from tests.models.heads.made import views_of
 
 K, WIDTH, SIZE = 5, 6, 3
 
@@ -75,23 +75,16 @@ class Rough(nn.Module):
         return self.conv(x).tanh()
 
 
-def views_of(step=0, batch=4):
+def three_crops(step=0, batch=4):
     """Two large crops and a small one; the last image's second crop shares nothing with the first."""
     generator = torch.Generator().manual_seed(step)
     near = 20 * torch.rand(3, batch, 2, generator=generator, dtype=torch.float64)
     far = near + 25 + 20 * torch.rand(3, batch, 2, generator=generator, dtype=torch.float64)
     boxes = torch.cat([near, far], 2)
     boxes[1, -1] += 100
-    sides = (24, 24, 12)
-    return Views(
-        images=[torch.randn(batch, 3, s, s, generator=generator, dtype=torch.float64) for s in sides],
-        boxes=list(boxes),
-        flipped=list(torch.rand(3, batch, generator=generator) < 0.5),
-        source_sizes=torch.full((batch, 2), 200.0),
-        indices=torch.arange(batch),
-        paths=[''] * batch,
-        photometric=[None] * 3,
-    )
+    shapes = [(batch, 3, side, side) for side in (24, 24, 12)]
+    images = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    return views_of(images, boxes, torch.rand(3, batch, generator=generator) < 0.5)
 
 
 def config(**units):
@@ -166,7 +159,7 @@ def test_leopart_is_that_of_loops():
             p.add_(0.2 * torch.randn_like(p))
     stored, sizes = ([], []), []
     for step in range(4):
-        views = views_of(step)
+        views = three_crops(step)
         queues = [torch.cat(x)[-20:] if sum(map(len, x)) >= 20 else None for x in stored]
         sizes.append(queues[0] is not None)
         model.heads['clusters'].projector.prototypes.normalize_()  # as the head does first
@@ -187,14 +180,14 @@ def test_leopart_is_that_of_loops():
 
 
 def test_without_foreground_all_cells_answer():
-    model, views = build(foreground=None), views_of()
+    model, views = build(foreground=None), three_crops()
     losses = model(views, mode='loss')
     assert 'clusters_foreground' not in losses
     assert losses['clusters_matched'] > build()(views, mode='loss')['clusters_matched'] > 0
 
 
 def test_an_image_without_foreground_and_a_batch_without_any():
-    model, views = build(), views_of()
+    model, views = build(), three_crops()
     with torch.no_grad():
         model.target.backbone.conv.weight.zero_()
         model.target.backbone.conv.bias.zero_()
@@ -217,9 +210,9 @@ def test_rows_are_spread_over_those_that_count():
 
 def test_a_resumed_queue_goes_on():
     model, other = build(), build()
-    model(views_of(), mode='loss')
+    model(three_crops(), mode='loss')
     other.load_state_dict(model.state_dict())
-    found = [m(views_of(1), mode='loss')['loss_clusters'] for m in (model, other)]
+    found = [m(three_crops(1), mode='loss')['loss_clusters'] for m in (model, other)]
     assert torch.equal(*found)
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
@@ -227,7 +220,7 @@ def test_a_resumed_queue_goes_on():
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision(dtype):
-    model, views = build().float(), views_of()
+    model, views = build().float(), three_crops()
     views.images = [x.float() for x in views.images]
     want = model(views, mode='loss')['loss_clusters']
     with torch.autocast('cpu', dtype):
@@ -246,7 +239,7 @@ def test_wrong_settings_are_named():
         with pytest.raises(ValueError, match=text):
             build(**units)
     with pytest.raises(ValueError, match='set backbone.output_attention=True'):
-        build(foreground='attention')(views_of(), mode='loss')
+        build(foreground='attention')(three_crops(), mode='loss')
 
 
 def test_where_a_foreground_would_be_ignored_it_is_refused():

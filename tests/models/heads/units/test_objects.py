@@ -9,7 +9,7 @@ from oracles import cribo as by_hand
 from densecl.models.memory import random_bits
 from densecl.registry import MODELS
 from densecl.structures import cell_centers
-from tests.models.heads.units.test_foreground import Rough, views_of  # noqa: F401, a backbone
+from tests.models.heads.units.test_foreground import Rough, three_crops  # noqa: F401, a backbone
 
 K, WIDTH, COUNT, QUEUE = 7, 6, 6, 40
 CLUSTERING = dict(position_weight=0.7, sharpness=10.0, rounds=3, iterations=4)
@@ -45,7 +45,7 @@ def build(**objective):
 
 
 def two_views(step=0, batch=4):
-    views = views_of(step, batch)
+    views = three_crops(step, batch)
     for name in ('images', 'boxes', 'flipped', 'photometric'):
         setattr(views, name, getattr(views, name)[:2])
     views.indices = torch.arange(batch) + 10 * step
