@@ -78,7 +78,8 @@ def _queues(head: Head) -> Iterator[tuple[str, Queue, int]]:
         if kind is not None:
             place, objective = f'objective.{kind}', head.objective[kind]
         for owner in objective.modules():
-            if isinstance(getattr(owner, 'queue', None), Queue):
+            # A queue of one key an image; one of objects has more.
+            if isinstance(getattr(owner, 'queue', None), Queue) and 'pooled' in getattr(owner, 'sends', ()):
                 yield f'{place}.queue', owner.queue, views
             elif isinstance(owner, SwappedPrediction) and 'single' in head.units.gives_of(kind):
                 yield from ((f'{place}.queue', queue, 1) for queue in owner.queues[:1])  # one a view, alike

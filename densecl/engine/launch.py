@@ -213,7 +213,8 @@ def _pretrainer(cfg: Config, flag: str) -> ConfigDict:
 
     kind = cfg.model.type
     with contextlib.suppress(KeyError, RuntimeError):  # who builds the model says that it is not known
-        found = MODELS.get(kind) if isinstance(kind, str) else kind
+        scope = cfg.get('default_scope')
+        found = (MODELS.get(kind) or MODELS.get(f'{scope}.{kind}')) if isinstance(kind, str) else kind
         if isinstance(found, type) and not issubclass(found, Pretrainer):
             raise ValueError(
                 f'{flag} is for pretraining, but model.type of this config is {kind}: leave it out'
@@ -451,9 +452,9 @@ def build_runner(cfg: Config) -> Runner:
     """
     check_fields(cfg)
     leave_out_hooks(cfg)
-    if cfg.get('find_unused_parameters') and (cfg.get('model_wrapper_cfg') or {}).get('type') != 'FullyShard':
-        wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
-        cfg.model_wrapper_cfg = dict(wrapper, find_unused_parameters=True)  # where mmengine reads it
+    wrapper = cfg.get('model_wrapper_cfg')
+    if wrapper and wrapper.type != 'FullyShard' and 'find_unused_parameters' in cfg:
+        wrapper.setdefault('find_unused_parameters', cfg.find_unused_parameters)  # where mmengine reads it
     check_launcher(cfg)
     remove_leftovers(cfg.work_dir)
     if cfg.get('resume') and cfg.get('load_from') is None:

@@ -56,7 +56,7 @@ def replay(path: str | Path, checkpoint: str | Path | None = None, rank: int | N
         if not needed.is_file():
             raise FileNotFoundError(f'{needed}: no such file; FiniteStepHook writes it in WORK_DIR/{FOLDER}')
     record = read_record(path)
-    if record.get('modules'):  # of custom_imports, beside the run's own config
+    if isinstance(record.get('modules'), str):  # of custom_imports, beside the run's own config
         sys.path.append(record['modules'])
     cfg = read_config(str(config))
     if rank is not None and not 0 <= rank < len(record['parts']):

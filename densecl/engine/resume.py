@@ -14,6 +14,7 @@ from densecl.compat import load_checkpoint
 from densecl.distributed import rank
 from densecl.files import checkpoints_of
 from densecl.inputs import parse_config
+from densecl.signatures import shortened
 
 _T = TypeVar('_T')
 #: Settings of a call, not of the run; and the seed, which mmengine takes from the checkpoint.
@@ -101,8 +102,8 @@ def changed_settings(before: Any, now: Config) -> list[str]:
     for key in dict.fromkeys((*old, *new)):
         was, value = old.get(key, _MISSING), new.get(key, _MISSING)
         if was != value and not key.startswith(_OF_A_CALL):
-            is_now = 'not given' if value is _MISSING else repr(value)
-            texts.append(f'{key}: {"not given" if was is _MISSING else repr(was)}, now {is_now}')
+            told = ['not given' if x is _MISSING else shortened(x) for x in (was, value)]
+            texts.append(f'{key}: {told[0]}, now {told[1]}')
     return texts
 
 
@@ -111,7 +112,7 @@ def _flat(value: Any, key: str = '') -> dict[str, Any]:
     if isinstance(value, list | tuple) and any(isinstance(part, dict | list | tuple) for part in value):
         value = dict(enumerate(value))
     if not isinstance(value, dict) or not value:
-        return {key: value}
+        return {key: list(value) if isinstance(value, tuple) else value}  # json has no tuples
     found: dict[str, Any] = {}
     for name, part in value.items():
         found |= _flat(part, f'{key}.{name}' if key else str(name))

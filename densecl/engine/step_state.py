@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from densecl.models.heads import is_trained
+from densecl.models.heads import Head, is_trained
 from densecl.models.memory import Journalled
 
 
@@ -20,7 +20,7 @@ class StepState:
         self.model = model
         self.memories = [module for module in model.modules() if isinstance(module, Journalled)]
         frozen = [getattr(model, 'data_preprocessor', None), getattr(model, 'start', None)]
-        heads = getattr(model, 'heads', {}).values()
+        heads = [module for module in model.modules() if isinstance(module, Head)]
         frozen += [head.target for head in heads if isinstance(head.target, nn.Module)]
         frozen = [part for part in frozen if part is not None and not is_trained(part)]
         left_out = {module for part in frozen for module in part.modules()}
@@ -38,7 +38,8 @@ class StepState:
         """Keep the present state, unless a started step is not closed yet."""
         if self._before is not None:
             return
-        self._before = [_joined(_buffers(group)) for group in self._groups]
+        self._seen = [_buffers(places) for places in self._groups]
+        self._before = [_joined(group) for group in self._seen]
         for memory in self.memories:
             memory.journal = []
 
@@ -50,10 +51,14 @@ class StepState:
         kept, self._before = self._before, None
         if counts.device.type == 'cpu' and counts:
             return
-        for places, before in zip(self._groups, kept, strict=True):
+        for places, seen, before in zip(self._groups, self._seen, kept, strict=True):
             group = _buffers(places)
-            parts = torch.where(counts, _joined(group), before).split([x.numel() for x in group])
-            torch._foreach_copy_(group, [part.view(x.shape) for part, x in zip(parts, group, strict=True)])
+            parts = torch.where(counts, _joined(group), before).split([x.numel() for x in seen])
+            parts = [part.view(x.shape) for part, x in zip(parts, seen, strict=True)]
+            torch._foreach_copy_(seen, parts)
+            for (module, name), old, new in zip(places, seen, group, strict=True):
+                if new is not old:  # a step put another tensor there, which may be a view of something else
+                    setattr(module, name, old)
 
     def begin_again(self) -> None:
         """Let modules that initialise from their first batch (``look_at_buffers``) take the next one."""
@@ -69,7 +74,7 @@ class StepState:
 
 
 def _buffers(places: list[tuple[nn.Module, str]]) -> list[Tensor]:
-    """The tensors that are the buffers now; a step may have put new ones in their place."""
+    """The tensors that are the buffers now; a step may have put others of their shape in their place."""
     return [getattr(module, name) for module, name in places]
 
 

@@ -51,6 +51,8 @@ def read_label_maps(
     some = maps[:: -(-len(maps) // _READ)]
     ids = set().union(*(_ids(path) for path in some))
     names, palette, source = _named(root)
+    if ids == {0, IGNORE}:  # is it so in all of them?
+        some, ids = maps, set().union(*map(_ids, maps))
     if ids == {0, IGNORE} and (names is None or len(names) == 2):
         ids, masks = {0, 1}, out / 'densecl-labels'
         train = replace(train, labels=_as_ids(train.labels, train_names, masks / 'train'))
@@ -66,11 +68,6 @@ def read_label_maps(
 def _as_ids(labels: Path, names: list[str], out: Path) -> Path:
     """Copies of masks of 0 and 255 with 0 and 1, in ``out``; returns their folder."""
     for name in names:
-        if other := _ids(labels / f'{name}.png') - {0, IGNORE}:
-            raise ValueError(
-                f'{labels}/{name}.png: value {min(other)}, but other label maps hold 0 and {IGNORE} only; '
-                'write class ids in all of them'
-            )
         copy = out / f'{name}.png'
         copy.parent.mkdir(parents=True, exist_ok=True)
         with open_map(labels / f'{name}.png') as label:

@@ -38,7 +38,6 @@ def fake_copy(mode: FakeTensorMode, module: nn.Module, device: str = 'cpu') -> n
 
 def map_views(views: Views, times: int, change: Callable[[Tensor], Tensor]) -> Views:
     """A preprocessed batch with ``change`` applied to every tensor, and every path repeated ``times``."""
-
     by_view = {name: getattr(views, name) for name in ('boxes', 'flipped', 'answers')}  # (V, B, ...)
     by_view = {name: list(x) for name, x in by_view.items() if x is not None}
     # The photometric parameters are left out: they have been applied already.

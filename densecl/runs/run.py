@@ -49,7 +49,7 @@ class Run(RunFolder):
 
     @property
     def best(self) -> Path:
-        """The weights to use: the guard's choice, or the newest checkpoint if there was no guard.
+        """The weights to use: what its guard chose at the end, else the newest checkpoint.
 
         Raises:
             FileNotFoundError: there is no checkpoint yet.

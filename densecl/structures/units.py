@@ -297,6 +297,7 @@ class Units:
         If N differs (number of hidden patches), the smaller ones are padded with rows that are not valid.
         """
         tensors = [f.name for f in fields(cls) if isinstance(getattr(parts[0], f.name), Tensor)]
+        tensors = [name for name in tensors if name != 'others_boxes']  # alike in all batches
         return cls(**{n: _stacked([getattr(x, n) for x in parts]) for n in tensors}, view=parts[0].view)
 
 
@@ -305,9 +306,10 @@ _KEPT = ('vectors', 'pooled', 'embeddings', 'valid')
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:
-    """Concatenate (B, N, ...) of several batches along B; each is padded with zeros to the largest N."""
+    """Concatenate (B, N, ...) of several batches along B, each padded to the largest N: ids by -1, "none"."""
     most = max(x.shape[1] for x in parts)
-    added = [x.new_zeros(len(x), most - x.shape[1], *x.shape[2:]) for x in parts]
+    none = -1 if parts[0].dtype == torch.int64 else 0
+    added = [x.new_full((len(x), most - x.shape[1], *x.shape[2:]), none) for x in parts]
     return torch.cat([torch.cat(pair, 1) for pair in zip(parts, added, strict=True)])
 
 

@@ -153,7 +153,7 @@ def test_a_model_without_heads_trains_in_the_same_runtime(tiny_config, tmp_path)
     assert len(losses) == 5 and all(value > 0 for value in losses)
 
 
-@pytest.mark.parametrize(('log', 'want'), [(1, 1), (5, 5), (20, 10), (4, 2)])
+@pytest.mark.parametrize(('log', 'want'), [(1, 1), (5, 5), (20, 10), (4, 4), (33, 3), (64, 8)])
 def test_lines_of_the_log_show_no_old_values(toy_runner, log, want):
     hooks = dict(
         logger=dict(type='LoggerHook', interval=log), runtime_info=dict(type='DeferredRuntimeInfoHook')

@@ -53,6 +53,8 @@ def test_flags_of_the_backbone_are_settings_of_the_model():
     )
     with pytest.raises(ValueError, match=r'--compile is for pretraining, .* mmdet\.MaskRCNN: leave it out'):
         launch.use_compile(Config(dict(model=dict(type='mmdet.MaskRCNN'))))
+    with pytest.raises(ValueError, match='--shard is for pretraining, .* FasterRCNN: leave it out'):
+        launch.use_shard(Config(dict(model=dict(type='FasterRCNN'), default_scope='mmdet')))
 
 
 def test_flags_are_taken_by_a_pretrainer_of_any_name():
@@ -65,12 +67,15 @@ def test_flags_are_taken_by_a_pretrainer_of_any_name():
     assert cfg.model.compile_backbone
 
 
-@pytest.mark.parametrize('wrapper', [None, dict(type='MMDistributedDataParallel', broadcast_buffers=False)])
-def test_parameters_without_gradient_are_allowed_where_mmengine_reads_it(tiny_config, wrapper):
+def test_parameters_without_gradient_are_allowed_where_mmengine_reads_it(tiny_config):
     cfg = tiny_config(find_unused_parameters=True)
-    cfg.model_wrapper_cfg = wrapper
-    runner = launch.build_runner(cfg)
-    assert runner.cfg.model_wrapper_cfg.find_unused_parameters
+    usual = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
+    wanted = [(usual, True), (dict(usual, find_unused_parameters=False), False)]
+    for wrapper, allowed in wanted:
+        cfg.model_wrapper_cfg = wrapper
+        assert launch.build_runner(cfg).cfg.model_wrapper_cfg == dict(usual, find_unused_parameters=allowed)
+    cfg.model_wrapper_cfg = None  # then mmengine reads the setting itself
+    assert launch.build_runner(cfg).cfg.model_wrapper_cfg is None
 
 
 def test_a_hook_of_the_base_config_is_left_out_by_none(tiny_config):

@@ -13,7 +13,7 @@ def test_logged_values_are_means_over_the_processes(over_processes):
         assert math.isnan(found['broken'][1])
         assert found['broken'][:1] + found['broken'][2:] == [1.0] * 9
         assert found['grad_norm'] == [1.0] * 3  # without data parallel training, so 2 and 0 again
-        assert found['calls'] == [4, 8, 10]
+        assert found['calls'] == [4, 4, 8, 8, 10, 10]  # names, then values
         assert found['refused'] == (
             "the processes log other values: 'of_rank_1' is not logged by all; give every value at every "
             'step, 0 where there is nothing'

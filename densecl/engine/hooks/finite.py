@@ -178,7 +178,8 @@ class FiniteStepHook(Hook):
             kept = {key: content[key] for key in ('iter', 'epoch', 'what', 'parts')}
             kept |= dict(seed=runner.seed, processes=world_size(), weights=self._weights)
             kept['steps_per_epoch'] = len(runner.train_dataloader)
-            kept['modules'] = str(Path(runner.cfg.filename or '.').resolve().parent)
+            file = runner.cfg.filename
+            kept['modules'] = str(Path(file).resolve().parent if file else Path.cwd())
             write_json(path, kept)
         return path
 

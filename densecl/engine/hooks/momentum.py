@@ -3,6 +3,7 @@
 from mmengine.hooks import Hook
 
 from densecl.engine.wrapped import unwrap
+from densecl.models.pretrainers import Pretrainer
 from densecl.registry import HOOKS
 
 
@@ -28,7 +29,7 @@ class MomentumUpdateHook(Hook):
     def before_train(self, runner) -> None:
         """Set the clock; copy the online branch into the target if nothing was trained yet."""
         model = unwrap(runner.model)
-        self._told = hasattr(model, 'clock')
+        self._told = isinstance(model, Pretrainer)
         if not self._told:
             return
         every = getattr(runner.optim_wrapper, '_accumulative_counts', 1)

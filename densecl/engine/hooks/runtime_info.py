@@ -1,6 +1,7 @@
 """Keeps logged values on the device until they are read."""
 
 import math
+import zlib
 
 import torch
 from mmengine.dist import all_gather_object
@@ -15,15 +16,15 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's hook, but it does not wait for the device at every step and for every value.
 
     The values of ``interval`` iterations are kept as tensors. They are then averaged over the processes and
-    copied to the host together: one wait per interval. So the log describes the whole batch. A NaN or
+    copied to the host together, once per interval. So the log describes the whole batch. A NaN or
     infinity of one process appears in the log. Every process must log the same values in the same order,
     else all of them end with a ValueError. The optimizer wrapper measures ``grad_norm`` once per interval, in
     its last step; with ``FiniteStepHook``, in every step. Hooks with ``read_values(runner, rows, own)`` then
     get the values of each iteration, averaged over the processes and of this process.
 
     Args:
-        interval: iterations between two copies. If the log interval is no multiple of it, their largest
-            common divisor is taken: a line of the log would show old values.
+        interval: iterations between two copies. If the log interval is no multiple of it, the next smaller
+            number of which it is one is taken: a line of the log would show old values.
         history: number of values of each kind that are kept, in memory and in checkpoints. mmengine keeps a
             million and copies all of them for each new one: 3 to 6 ms per value when there are almost so
             many. The log files have all values.
@@ -37,7 +38,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         """As mmengine's; fit the interval to that of the log."""
         super().before_train(runner)
         loggers = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
-        self.interval = math.gcd(self.interval, *loggers)
+        every = math.gcd(*loggers)  # 0 without a logger, which any interval divides
+        self.interval = max(n for n in range(1, self.interval + 1) if every % n == 0)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """As mmengine's; also ask for the gradient norm in the last step of the interval."""
@@ -66,9 +68,9 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         Raises:
             ValueError: the processes have other values.
         """
-        _check_alike([name for out in self._pending for name in out])
         values = [v for out in self._pending for v in out.values()]
         device = next((v.device for v in values if torch.is_tensor(v)), 'cpu')
+        _check_alike([name for out in self._pending for name in out], device)
         values = [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
         if values:
             values = (all_reduce(torch.stack(values)) / world_size()).tolist()
@@ -83,13 +85,15 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
                 hook.read_values(runner, rows, own)
 
 
-def _check_alike(names: list[str]) -> None:
+def _check_alike(names: list[str], device: torch.device | str) -> None:
     """Refuse values that only some processes have, which would be averaged with others (a collective)."""
-    if world_size() == 1:
+    if world_size() == 1 or not names:
+        return
+    code = zlib.crc32('\n'.join(names).encode()) % 2**20  # of which sums of squares are exact
+    total, squares = all_reduce(torch.tensor([code, code**2], dtype=torch.float64, device=device)).tolist()
+    if world_size() * squares == total**2:  # no variance
         return
     each = all_gather_object(names)
-    if all(other == each[0] for other in each):
-        return
     odd = sorted(set().union(*each) - set.intersection(*map(set, each)))
     what = f'{odd[0]!r} is not logged by all' if odd else 'their order or number differs'
     raise ValueError(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from densecl.models.active import only_active
-from densecl.models.losses.objective import Objective
+from densecl.models.losses.objective import Objective, checked_score
 from densecl.models.memory import Queue
 from densecl.registry import MODELS
 from densecl.structures import Batch, Comparison, Match, Units, Views
@@ -196,7 +196,7 @@ class Head(nn.Module):
                     own = keys.get(pair.query)
                     together = tuple(keys[s] for s in plan.remembered if kind_of(s) == kind_of(pair.key))
                     compared = Comparison(query, key, match, batch, own, support, target_projector, together)
-                    value, found = _scored(objective, compared)
+                    value, found = checked_score(objective, compared)
                     total = total + pair.weight / len(sides) * value
                     scored.append((pair.name, value, found, match))
         remembered = {s: keys[s] for s in plan.remembered}
@@ -365,25 +365,8 @@ def diagnostics(said: list[tuple], keys: dict[Set, Units]) -> dict[str, Tensor]:
 
 
 def _weighs(objective: Objective) -> bool:
-    """Whether any part of an objective multiplies its terms by the weights of units."""
-    return any(getattr(part, 'weighs', False) for part in objective.modules())
-
-
-def _scored(objective: Objective, compared: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
-    """What ``score`` of an objective returns, if it is a scalar and a dict."""
-    found = objective.score(compared)
-    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
-        raise TypeError(
-            f'{type(objective).__name__}.score must return the loss and a dict of values for the log, got '
-            f'{type(found).__name__}'
-        )
-    if not (isinstance(found[0], Tensor) and found[0].ndim == 0):
-        got = tuple(found[0].shape) if isinstance(found[0], Tensor) else type(found[0]).__name__
-        raise TypeError(
-            f'{type(objective).__name__}.score must return a scalar tensor as its loss, got {got}; mean_of '
-            'takes the mean of units'
-        )
-    return found
+    """Whether a part of an objective multiplies its terms by the weights of units, or none has answers."""
+    return not objective.needs_keys or any(getattr(part, 'weighs', False) for part in objective.modules())
 
 
 def _build(config: str | dict) -> nn.Module:

@@ -52,6 +52,26 @@ class Objective(nn.Module):
         """Store what is kept of a step's key sets; called once a step, without gradient, in training only."""
 
 
+def checked_score(objective: Objective, comparison: Comparison) -> tuple[Tensor, dict[str, Tensor]]:
+    """What ``score`` of an objective returns.
+
+    Raises:
+        TypeError: it is no scalar tensor and a dict of tensors.
+    """
+    found, name = objective.score(comparison), f'{type(objective).__name__}.score'
+    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
+        got = type(found).__name__
+        raise TypeError(f'{name} must return the loss and a dict of values for the log, got {got}')
+    if not (isinstance(found[0], Tensor) and found[0].ndim == 0):
+        got = tuple(found[0].shape) if isinstance(found[0], Tensor) else type(found[0]).__name__
+        raise TypeError(
+            f'{name} must return a scalar tensor as its loss, got {got}; mean_of takes means of units'
+        )
+    if odd := [what for what, value in found[1].items() if not isinstance(value, Tensor)]:
+        raise TypeError(f'{name}: the value {odd[0]!r} for the log must be a tensor')
+    return found
+
+
 @MODELS.register_module()
 class Sum(Objective):
     """Weighted sum of objectives, which all get the same units.
@@ -93,7 +113,7 @@ class Sum(Objective):
         """
         total, diagnostics = 0.0, {}
         for part, weight in zip(self.objectives, self.weights, strict=True):
-            value, found = part.score(comparison)
+            value, found = checked_score(part, comparison)
             total = total + weight * value
             name = type(part).__name__.replace('loss', 'Loss')  # what holds 'loss' is minimised
             diagnostics = {name: value.detach(), **found, **diagnostics}
