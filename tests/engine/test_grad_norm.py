@@ -93,7 +93,10 @@ def test_in_a_run(toy_runner, kind, clip, counts, logged):
         type=kind,
         clip_grad=clip,
         accumulative_counts=counts,
-        default_hooks=dict(runtime_info=dict(type='DeferredRuntimeInfoHook', interval=4)),
+        default_hooks=dict(
+            runtime_info=dict(type='DeferredRuntimeInfoHook', interval=4),
+            logger=dict(type='LoggerHook', interval=4),
+        ),
         log_processor=dict(type='PretrainLogProcessor'),
     )
     runner.train()

@@ -59,7 +59,7 @@ def test_shapes_that_depend_on_the_data_are_named():
     (head,) = step.model.heads.values()
     head.predictor = Choosing()
     with pytest.raises(
-        ValueError, match=r'its shapes depend on the data \(.*units.base.py:.*; measure it instead'
+        ValueError, match=r'its shapes depend on the data \(.*test_counting.py:.*; measure it instead'
     ):
         step.count(8)
 

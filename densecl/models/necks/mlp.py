@@ -82,7 +82,7 @@ class _Perceptron(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         at = self.form.index('C')
-        if x.ndim != len(self.form) or x.shape[at] != self.channels[0]:
+        if x.ndim < len(self.form) or x.shape[at - len(self.form)] != self.channels[0]:
             wanted = ', '.join(str(self.channels[0]) if d == 'C' else d for d in self.form)
             raise ValueError(
                 f'{type(self).__name__} with channels={self.channels} maps ({wanted}), but gets '
