@@ -23,8 +23,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     get the values of each iteration, averaged over the processes and of this process.
 
     Args:
-        interval: iterations between two copies. If the log interval is no multiple of it, the next smaller
-            number of which it is one is taken: a line of the log would show old values.
+        interval: iterations between two copies. If it does not divide the log interval, the next smaller
+            number that does is taken, as a line of the log would show old values.
         history: number of values of each kind that are kept, in memory and in checkpoints. mmengine keeps a
             million and copies all of them for each new one: 3 to 6 ms per value when there are almost so
             many. The log files have all values.
