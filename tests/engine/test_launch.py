@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from densecl.engine import checks, launch
 from densecl.engine.checks import claimed
 from densecl.models.pretrainers import SharedPretrainer
 from densecl.registry import MODELS
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 def test_bf16_trains_without_a_cuda_device(tiny_config, tmp_path):
@@ -293,3 +296,15 @@ def test_a_claim_that_ends_while_another_one_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(checks.fcntl, 'lockf', lockf)
     with claimed(tmp_path):
         assert removed[0].closed and str(os.getpid()) in (tmp_path / '.running').read_text()
+
+
+def test_only_queues_of_one_key_an_image_are_checked_against_the_data_set():
+    """CrIBo's holds objects, of which an image has many."""
+
+    def queues(name, head):
+        cfg = Config.fromfile(CONFIGS / name).model.heads[head]
+        head = MODELS.build(dict(cfg, type='densecl.Head'))
+        return [(place, len(queue)) for place, queue, _ in checks._queues(head)]
+
+    assert queues('cribo/cribo_efficientnet-lite0_1xb16-continue-4e_photos.py', 'objects') == []
+    assert queues('mocov2/mocov2_resnet18_1xb64-coslr-6e_photos.py', 'image') == [('objective.queue', 1024)]

@@ -207,3 +207,15 @@ def test_a_buffer_that_a_step_replaces_is_restored_too():
         model.count = model.count * 2
         state.close(torch.tensor(counts))
         assert model.count.tolist() == [want] * 3
+
+
+@pytest.mark.parametrize('heads', [torch.nn.ModuleList, lambda parts: torch.nn.ModuleDict({'a': parts[0]})])
+def test_a_model_of_ones_own_may_call_anything_its_heads(heads):
+    model = torch.nn.Module()
+    model.heads = heads([torch.nn.BatchNorm1d(3)])
+    state = StepState(model)
+    state.keep()
+    norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d))
+    norm(torch.ones(4, 3))
+    state.close(torch.tensor(False))
+    assert norm.running_mean.tolist() == [0.0] * 3 and norm.num_batches_tracked == 0
