@@ -31,6 +31,7 @@ class StepState:
                 if name not in own:
                     groups.setdefault((buffer.dtype, buffer.device), []).append((module, name))
         self._groups = list(groups.values())
+        self._seen: list[list[Tensor]] = []
         self._before: list[Tensor] | None = None
 
     @torch.no_grad()
@@ -68,7 +69,7 @@ class StepState:
 
     def end(self) -> None:
         """Drop the kept state."""
-        self._before = None
+        self._seen, self._before = [], None
         for memory in self.memories:
             memory.journal = None
 

@@ -43,3 +43,20 @@ def test_nothing_detached_has_a_gradient():
     each = dict(predicted=x[:, None], pooled=x, pooled_predicted=2 * x, embeddings=x[:, None])
     found = Units(x[:, None], **each).detach()
     assert not any(getattr(found, name).requires_grad for name in ('vectors', *each))
+
+
+def test_every_field_that_was_kept_is_joined_and_missing_units_are_none():
+    """The second batch has one unit less an image; what pads it has no id and is not valid."""
+    parts = []
+    for rows in (3, 2):
+        more = dict(valid=torch.ones(2, rows, dtype=torch.bool), ids=torch.arange(2 * rows).view(2, rows))
+        parts.append(
+            Units(torch.ones(2, rows, 4), pooled=torch.ones(2, 4), features=torch.ones(2, rows, 5), **more)
+        )
+    kept = [part.kept('ids') for part in parts]
+    joined = Units.joined(kept)
+    assert joined.ids.tolist() == [[0, 1, 2], [3, 4, 5], [0, 1, -1], [2, 3, -1]]
+    assert joined.valid.sum(1).tolist() == [3, 3, 2, 2]
+    assert joined.vectors.shape == (4, 3, 4) and joined.pooled.shape == (4, 4)
+    assert joined.vectors[2:, 2].abs().sum() == 0
+    assert joined.features is None  # nobody asked for them
